@@ -1,0 +1,1 @@
+"""Offline: from a PyTorch checkpoint to an OpenVINO IR that proves itself."""

@@ -1,0 +1,99 @@
+"""
+Every error this package raises on purpose.
+
+Each takes facts and builds one sentence that names the fact and the fix::
+
+    DepthAnythingError
+    ├── SettingsError            a parameter has a value that cannot work
+    ├── ModelError               an IR is missing, damaged, foreign or wrong on this device
+    ├── CheckpointError          a PyTorch checkpoint cannot be converted as asked
+    ├── ParityError              a converted model differs from its checkpoint
+    ├── DeviceError              no device of the list can run the model
+    ├── InferenceError           one frame could not be computed
+    │   └── InferenceTimeoutError
+    ├── ImageError               an image message cannot be read
+    ├── CameraInfoError          a camera_info cannot be used
+    └── MissingDependencyError   an optional package is not installed
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+
+class DepthAnythingError(Exception):
+    """Base of all errors of this package."""
+
+
+class SettingsError(DepthAnythingError):
+    """A parameter has a value that cannot work."""
+
+    def __init__(self, name: str, value: object, expected: str) -> None:
+        super().__init__(f'parameter {name} is {value!r}; it must be {expected}')
+        self.name = name
+
+
+class ModelError(DepthAnythingError):
+    """An IR is missing, damaged, foreign or wrong on this device."""
+
+    def __init__(self, path: Path | str, problem: str, fix: str) -> None:
+        super().__init__(f'{path}: {problem}; {fix}')
+        self.path = Path(path)
+
+
+class CheckpointError(DepthAnythingError):
+    """A PyTorch checkpoint cannot be converted as asked."""
+
+    def __init__(self, path: Path | str, problem: str, fix: str) -> None:
+        super().__init__(f'{path}: {problem}; {fix}')
+        self.path = Path(path)
+
+
+class ParityError(DepthAnythingError):
+    """A converted model differs from its checkpoint by more than the gate allows."""
+
+    def __init__(self, name: str, size_hw: tuple[int, int], found: float, allowed: float) -> None:
+        super().__init__(
+            f'{name} at {size_hw[1]}x{size_hw[0]} differs from PyTorch by {found:.2e} of the '
+            f'output\'s standard deviation, allowed are {allowed:.0e}; no file was written. '
+            'Try --precision fp32, or another torch or openvino version')
+        self.found = found
+
+
+class DeviceError(DepthAnythingError):
+    """No device of the list can run the model."""
+
+    def __init__(self, tried: Sequence[tuple[str, str]], available: Sequence[str]) -> None:
+        reasons = '; '.join(f'{device}: {reason}' for device, reason in tried)
+        super().__init__(
+            f'no device can run the model ({reasons}). OpenVINO sees: '
+            f'{", ".join(available) or "none"}. Set the parameter device to one of them')
+        self.tried = tuple(tried)
+
+
+class InferenceError(DepthAnythingError):
+    """One frame could not be computed."""
+
+
+class InferenceTimeoutError(InferenceError):
+    """An infer request did not answer in time."""
+
+    def __init__(self, device: str, timeout_s: float) -> None:
+        super().__init__(
+            f'{device} did not answer within {timeout_s:g} s and the frame was given up; '
+            'raise request_timeout_s or lower input_size')
+
+
+class ImageError(DepthAnythingError):
+    """An image message cannot be read."""
+
+
+class CameraInfoError(DepthAnythingError):
+    """A camera_info cannot be used."""
+
+
+class MissingDependencyError(DepthAnythingError):
+    """An optional package is not installed."""
+
+    def __init__(self, package: str, purpose: str, install: str) -> None:
+        super().__init__(f'{purpose} needs {package}, which is not installed: {install}')
+        self.package = package

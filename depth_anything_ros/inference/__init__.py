@@ -1,0 +1,1 @@
+"""OpenVINO: from an image to a depth map, asynchronously."""

@@ -1,0 +1,102 @@
+"""
+What an IR says about itself, in the section ``depth_anything`` of its rt_info.
+
+The converter writes it, the node reads it and asks the user for none of it. ``rt_info`` keeps
+strings only, so every value has one text form here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+import json
+from typing import Any, Literal
+
+SECTION = 'depth_anything'
+FORMAT_VERSION = 1
+
+Kind = Literal['relative', 'metric']
+ModelVersion = Literal['v1', 'v2']
+Precision = Literal['fp32', 'fp16']
+
+
+@dataclass(frozen=True)
+class SelfCheck:
+    """
+    Expected output of the f32 network for the test card of ``vision.selfcheck``.
+
+    ``size_hw`` is the card's size in pixels; ``samples`` are the f32 outputs on a regular
+    ``grid_hw`` grid in row-major order, in the model's own unit; ``std`` is the standard
+    deviation of the whole output.
+    """
+
+    size_hw: tuple[int, int]
+    grid_hw: tuple[int, int]
+    std: float
+    samples: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """
+    Everything the runtime needs to know about one IR.
+
+    ``kind`` relative: the output is inverse depth up to scale and shift, larger is nearer.
+    ``kind`` metric: the output is depth in metres, at most ``max_depth_m``.
+    ``mean_rgb`` and ``std_rgb`` apply to RGB in 0..1. ``input_size`` is the default short side of
+    the network's input in pixels. ``precision`` is that of the stored weights.
+    """
+
+    encoder: str
+    kind: Kind
+    model_version: ModelVersion
+    max_depth_m: float | None
+    patch_multiple: int
+    mean_rgb: tuple[float, float, float]
+    std_rgb: tuple[float, float, float]
+    input_size: int
+    source_name: str
+    source_sha256: str
+    licence: str
+    precision: Precision
+    converter_version: str
+    self_check: SelfCheck
+    format_version: int = FORMAT_VERSION
+
+    def to_strings(self) -> dict[str, str]:
+        """Return the rt_info entries: one JSON text per field."""
+        return {name: json.dumps(value) for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_strings(cls, entries: Mapping[str, str]) -> 'ModelInfo':
+        """
+        Read what ``to_strings`` wrote.
+
+        ValueError names the entry that is missing, unreadable or of an unknown format version.
+        """
+        values = {field.name: _parse(entries, field.name) for field in fields(cls)}
+        if values['format_version'] != FORMAT_VERSION:
+            raise ValueError(f'format_version is {values["format_version"]}, '
+                             f'this release reads {FORMAT_VERSION}')
+        if values['kind'] not in ('relative', 'metric'):
+            raise ValueError(f'kind is {values["kind"]!r}, neither relative nor metric')
+        if values['kind'] == 'metric' and not values['max_depth_m']:
+            raise ValueError('kind is metric but max_depth_m is not given')
+        try:
+            check = values['self_check']
+            values['self_check'] = SelfCheck(
+                tuple(check['size_hw']), tuple(check['grid_hw']), float(check['std']),
+                tuple(float(sample) for sample in check['samples']))
+            for name in ('mean_rgb', 'std_rgb'):
+                red, green, blue = values[name]
+                values[name] = (float(red), float(green), float(blue))
+        except (TypeError, KeyError, ValueError) as error:
+            raise ValueError(f'self_check, mean_rgb or std_rgb is malformed ({error})') from error
+        return cls(**values)
+
+
+def _parse(entries: Mapping[str, str], name: str) -> Any:
+    if name not in entries:
+        raise ValueError(f'{name} is missing')
+    try:
+        return json.loads(entries[name])
+    except json.JSONDecodeError as error:
+        raise ValueError(f'{name} is unreadable ({error})') from error

@@ -1,0 +1,1 @@
+"""The lifecycle node: wires messages to inference and back."""

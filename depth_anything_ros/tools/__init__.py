@@ -1,0 +1,1 @@
+"""Command-line programs that put the rooms below together."""

@@ -1,0 +1,50 @@
+"""
+Sizes and resizing as the reference code of Depth Anything does it.
+
+Source: ``depth_anything_v2/util/transform.py`` and ``dpt.py`` of Depth-Anything-V2 (the facts, not
+the code): keep the aspect ratio, short side at least ``input_size``, both sides multiples of 14,
+cubic interpolation on the way in.
+"""
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+U8 = npt.NDArray[np.uint8]
+F32 = npt.NDArray[np.float32]
+
+
+def network_size(image_hw: tuple[int, int], input_size: int, multiple: int = 14) -> tuple[int, int]:
+    """
+    Return (height, width) in pixels of the network input for an image of ``image_hw``.
+
+    The larger of the two scales wins, each side goes to the nearest multiple (half to even), and
+    up if that is below ``input_size``: 480x640 at 518 gives (518, 686).
+    """
+    height, width = image_hw
+    if height < 1 or width < 1 or input_size < 1:
+        raise ValueError(f'sizes must be positive: image {width}x{height}, input {input_size}')
+    scale = max(input_size / height, input_size / width)
+    return (_to_multiple(scale * height, input_size, multiple),
+            _to_multiple(scale * width, input_size, multiple))
+
+
+def _to_multiple(side: float, minimum: int, multiple: int) -> int:
+    nearest = int(np.round(side / multiple)) * multiple
+    if nearest < minimum:
+        nearest = int(np.ceil(side / multiple)) * multiple
+    return nearest
+
+
+def resize_for_network(image: U8, size_hw: tuple[int, int], out: U8 | None = None) -> U8:
+    """Resize an 8-bit image [H, W, C] to ``size_hw`` by cubic interpolation, into ``out``."""
+    return cv2.resize(image, (size_hw[1], size_hw[0]), dst=out,  # type: ignore[return-value]
+                      interpolation=cv2.INTER_CUBIC)
+
+
+def normalize(image_bgr: U8, mean_rgb: tuple[float, float, float],
+              std_rgb: tuple[float, float, float]) -> F32:
+    """Return the network's f32 input [1, 3, H, W], RGB, of an 8-bit BGR image [H, W, 3]."""
+    image = image_bgr[..., ::-1].astype(np.float32) / np.float32(255)
+    image = (image - np.float32(mean_rgb)) / np.float32(std_rgb)
+    return np.ascontiguousarray(image.transpose(2, 0, 1)[None])
