@@ -8,10 +8,12 @@ table in the README are all made from it or tested against it.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 import math
+import re
 from typing import Any, Literal
 
 from depth_anything_ros.errors import SettingsError
 
+_DEVICE = re.compile(r'(CPU|GPU|NPU)(\.\d+)?')
 Value = bool | int | float | str
 When = Literal['start', 'configure', 'activate', 'runtime']
 
@@ -146,6 +148,9 @@ class Settings:
     def __post_init__(self) -> None:
         for spec in SPECS:
             spec.check(getattr(self, spec.name))
+        if not self.devices or not all(map(_DEVICE.fullmatch, self.devices)):
+            raise SettingsError('device', self.device,
+                                'CPU, GPU, GPU.1 or NPU, or several separated by commas')
         if self.points_near >= self.points_far:
             raise SettingsError('points_near', self.points_near,
                                 f'below points_far, which is {self.points_far:g}')
@@ -153,6 +158,11 @@ class Settings:
             low, high = getattr(self, f'{name}_min'), getattr(self, f'{name}_max')
             if high and low >= high:
                 raise SettingsError(f'{name}_min', low, f'below {name}_max, which is {high:g}')
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Return the devices in order of preference."""
+        return tuple(name.strip() for name in self.device.split(',') if name.strip())
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, object]) -> 'Settings':
@@ -168,4 +178,5 @@ class Settings:
 
 
 SPECS: tuple[Spec, ...] = tuple(
-    Spec(name=entry.name, default=entry.default, **entry.metadata) for entry in fields(Settings))
+    Spec(name=entry.name, default=getattr(Settings, entry.name), **entry.metadata)
+    for entry in fields(Settings))

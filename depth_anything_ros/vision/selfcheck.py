@@ -51,7 +51,7 @@ def deviation(expected: SelfCheck, output: npt.NDArray[np.float32]) -> float:
     """
     if output.shape != expected.size_hw or not np.isfinite(output).all():
         return float('inf')
-    difference = np.abs(_sample(output, expected.grid_hw) - np.float64(expected.samples))
+    difference = np.abs(_sample(output, expected.grid_hw) - np.array(expected.samples))
     return float(difference.mean() / max(expected.std, 1e-12))
 
 

@@ -45,6 +45,6 @@ def resize_for_network(image: U8, size_hw: tuple[int, int], out: U8 | None = Non
 def normalize(image_bgr: U8, mean_rgb: tuple[float, float, float],
               std_rgb: tuple[float, float, float]) -> F32:
     """Return the network's f32 input [1, 3, H, W], RGB, of an 8-bit BGR image [H, W, 3]."""
-    image = image_bgr[..., ::-1].astype(np.float32) / np.float32(255)
-    image = (image - np.float32(mean_rgb)) / np.float32(std_rgb)
+    image: F32 = image_bgr[..., ::-1].astype(np.float32) / np.float32(255)
+    image = (image - np.array(mean_rgb, np.float32)) / np.array(std_rgb, np.float32)
     return np.ascontiguousarray(image.transpose(2, 0, 1)[None])

@@ -1,0 +1,76 @@
+# Everything runs in .venv, which each target sets up by itself: ROS 2 Jazzy comes as wheels, no
+# ROS installation is needed or used.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+# The version that the tests ran with. The converter works with any torch from 2.6 on.
+TORCH ?= torch==2.13.0
+VENV ?= .venv
+PIP_INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
+LINTED := depth_anything_ros launch setup.py test
+
+# A sourced ROS installation would mix its libraries with those of the wheels, and the wheels' own
+# variable would keep them from finding theirs.
+unexport AMENT_PREFIX_PATH COLCON_PREFIX_PATH LD_LIBRARY_PATH PYTHONPATH RMW_IMPLEMENTATION
+unexport ROS_DISTRO _ROS_WHEELS_BOOTSTRAP_COMPLETE
+
+# The demo converts a model and makes images only where there are none yet.
+DEMO_NEEDS := $(VENV)/.base
+ifeq ($(wildcard models/*.xml),)
+DEMO_NEEDS += $(VENV)/.convert
+endif
+ifeq ($(wildcard ../shared/images/sequence/*),)
+DEMO_NEEDS += $(VENV)/.demo-images
+endif
+
+.PHONY: help
+help:  ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
+
+.PHONY: demo
+demo: $(DEMO_NEEDS)  ## Run the node on a sequence of images and write what it publishes to demo_output/
+	$(VENV)/bin/depth_anything_demo $(ARGS)
+
+.PHONY: test
+test: $(VENV)/.test  ## Run the tests; ARGS='-k name' selects some
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+.PHONY: check
+check: $(VENV)/.lint  ## Run the linters, the type checker and the check of package.xml
+	$(VENV)/bin/ruff check $(LINTED)
+	$(VENV)/bin/mypy
+	$(VENV)/bin/ament_flake8 $(LINTED)
+	$(VENV)/bin/ament_pep257 $(LINTED)
+	@if command -v xmllint > /dev/null; then xmllint --noout package.xml; \
+	else echo 'xmllint is not installed, package.xml is checked by catkin_pkg alone'; fi
+	$(VENV)/bin/python -c 'import catkin_pkg.package as package; \
+	  found = []; package.parse_package("package.xml", warnings=found); raise SystemExit(found or 0)'
+	$(VENV)/bin/python -m depth_anything_ros.tools.parameter_docs
+
+.PHONY: clean
+clean:  ## Remove .venv and everything that was built
+	rm -rf $(VENV) build install log demo_output .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/.base: setup.py setup.cfg
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo \
+	  "$(PYTHON) is missing or older than Python 3.10; name another: make PYTHON=python3.12" >&2; \
+	  exit 1; }
+	[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV)
+	$(PIP_INSTALL) --upgrade pip
+	$(PIP_INSTALL) --editable '.[jazzy]'
+	touch $@
+
+$(VENV)/.torch: | $(VENV)/.base
+	$(PIP_INSTALL) '$(TORCH)'
+	touch $@
+
+$(VENV)/.convert $(VENV)/.test: $(VENV)/.torch
+$(VENV)/.test: $(VENV)/.convert
+$(VENV)/.convert $(VENV)/.test $(VENV)/.lint $(VENV)/.demo-images: $(VENV)/.base
+	$(PIP_INSTALL) --editable '.[$(@:$(VENV)/.%=%)]'
+	touch $@

@@ -1,0 +1,132 @@
+"""
+DINOv2 vision transformer, with the attribute names of the official state dicts.
+
+Source: Oquab et al., DINOv2 (2023). Attention is written as matmul, softmax, matmul: OpenVINO
+fuses that, and not what an export of ``scaled_dot_product_attention`` contains.
+"""
+
+import torch
+from torch import nn, Tensor
+from torch.nn import functional
+
+from depth_anything_ros.convert.encoders import EncoderSpec, GRID, PATCH
+from depth_anything_ros.convert.positions import interpolate_positions
+
+_EPSILON = 1e-6
+
+
+class VisionTransformer(nn.Module):
+    """Image [N, 3, H, W] to the normalised patch tokens [N, H/14 * W/14, D] of some blocks."""
+
+    def __init__(self, spec: EncoderSpec, blocks_read: tuple[int, ...]) -> None:
+        super().__init__()
+        self.blocks_read = blocks_read
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, spec.width))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + GRID * GRID, spec.width))
+        # Part of every published state dict; only the encoder's own training used it.
+        self.mask_token = nn.Parameter(torch.zeros(1, spec.width))
+        self.patch_embed = PatchEmbedding(spec.width)
+        self.blocks = nn.ModuleList(Block(spec) for _ in range(spec.depth))
+        self.norm = nn.LayerNorm(spec.width, eps=_EPSILON)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        patches: Tensor = self.patch_embed(image)
+        count, _, rows, columns = patches.shape
+        tokens = patches.flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.cls_token.expand(count, -1, -1), tokens], dim=1)
+        tokens = tokens + interpolate_positions(self.pos_embed, rows, columns)
+        read = []
+        for index, block in enumerate(self.blocks):
+            tokens = block(tokens)
+            if index in self.blocks_read:
+                read.append(self.norm(tokens)[:, 1:])
+        return read
+
+
+class PatchEmbedding(nn.Module):
+    """Image [N, 3, H, W] to one vector per patch [N, D, H/14, W/14]."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, width, kernel_size=PATCH, stride=PATCH)
+
+    def forward(self, image: Tensor) -> Tensor:
+        patches: Tensor = self.proj(image)
+        return patches
+
+
+class Block(nn.Module):
+    """One transformer block on tokens [N, T, D]."""
+
+    def __init__(self, spec: EncoderSpec) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(spec.width, eps=_EPSILON)
+        self.attn = Attention(spec.width, spec.heads)
+        self.ls1 = LayerScale(spec.width)
+        self.norm2 = nn.LayerNorm(spec.width, eps=_EPSILON)
+        feed_forward = Mlp if spec.feed_forward == 'mlp' else SwiGlu
+        self.mlp = feed_forward(spec.width, spec.hidden_width)
+        self.ls2 = LayerScale(spec.width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        tokens = tokens + self.ls1(self.attn(self.norm1(tokens)))
+        tokens = tokens + self.ls2(self.mlp(self.norm2(tokens)))
+        return tokens
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention on tokens [N, T, D]."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.scale = (width // heads) ** -0.5
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        count, length, width = tokens.shape
+        qkv: Tensor = self.qkv(tokens)
+        qkv = qkv.reshape(count, length, 3, self.heads, width // self.heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        weights = torch.softmax((query * self.scale) @ key.transpose(-2, -1), dim=-1)
+        mixed: Tensor = self.proj((weights @ value).transpose(1, 2).reshape(count, length, width))
+        return mixed
+
+
+class LayerScale(nn.Module):
+    """One learned factor per channel."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(width))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return tokens * self.gamma
+
+
+class Mlp(nn.Module):
+    """Feed-forward part of vits, vitb and vitl."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        result: Tensor = self.fc2(functional.gelu(self.fc1(tokens)))
+        return result
+
+
+class SwiGlu(nn.Module):
+    """Feed-forward part of vitg (Shazeer, GLU variants improve transformer, 2020)."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.w12 = nn.Linear(width, 2 * hidden)
+        self.w3 = nn.Linear(hidden, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        gate, value = self.w12(tokens).chunk(2, dim=-1)
+        result: Tensor = self.w3(functional.silu(gate) * value)
+        return result

@@ -1,0 +1,187 @@
+"""One model on one device: images in, depth maps out, compiled anew when a size changes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from depth_anything_ros.errors import DepthAnythingError, DeviceError, InferenceError, ModelError
+from depth_anything_ros.inference.devices import (
+    compile_options, execution_summary, is_available)
+from depth_anything_ros.inference.graph import build_graph, Size
+from depth_anything_ros.inference.model_file import first_line, read_model
+from depth_anything_ros.inference.pool import OnDone, RequestPool, U8
+from depth_anything_ros.vision import selfcheck
+from depth_anything_ros.vision.encodings import ColorImage, to_bgr
+from depth_anything_ros.vision.transforms import network_size, resize_for_network
+
+if TYPE_CHECKING:
+    import openvino as ov
+
+# Mean deviation from the f32 result, in standard deviations, above which a device is refused.
+SELF_CHECK_LIMIT = 0.1
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """
+    How to run a model.
+
+    ``devices`` in order of preference; ``precision`` auto, f32, bf16 or f16; ``requests`` 0 lets
+    the device choose; ``input_size`` 0 takes the model's; ``image_hw`` is the first image size to
+    compile for; ``cache_dir`` must exist.
+    """
+
+    devices: tuple[str, ...] = ('CPU',)
+    precision: str = 'auto'
+    requests: int = 0
+    timeout_s: float = 10.0
+    input_size: int = 0
+    image_hw: Size = (480, 640)
+    cache_dir: Path | None = None
+    self_check: bool = True
+
+
+class Engine:
+    """
+    Depth from 8-bit images by asynchronous infer requests.
+
+    The constructor reads the IR, takes the first device of the list that compiles it, passes the
+    self-check and answers a warm-up; ModelError or DeviceError say why that failed. ``submit`` and
+    ``input_size`` belong to one thread at a time; ``close`` may be called from any, and again.
+    """
+
+    def __init__(self, path: Path, options: EngineOptions,
+                 log: Callable[[str], None] = lambda line: None) -> None:
+        import openvino as ov
+        self._core = ov.Core()
+        self._path = path
+        self._model, self.info = read_model(self._core, path)
+        self._options = options
+        self.input_size = options.input_size or self.info.input_size
+        self._pool: RequestPool | None = None
+        self._failed: tuple[tuple[Size, int], str] | None = None
+        self._compiled_for: tuple[Size, int] | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+        self.network_hw: Size = (0, 0)
+        self.execution_device = self.execution_precision = 'none'
+        self.device = self._start_on_first_working_device(log)
+
+    @property
+    def capacity(self) -> int:
+        """Return how many images may be in flight."""
+        return self._pool.capacity if self._pool else 1
+
+    def submit(self, image: ColorImage, on_done: OnDone) -> None:
+        """
+        Start inference; ``on_done`` gets a depth map [H, W] of the image's size or an exception.
+
+        Blocks for as long as no request is idle, and while a new size compiles. InferenceError if
+        the size cannot be compiled or the engine is closed.
+        """
+        wanted = (image.size_hw, self.input_size)
+        if wanted != self._compiled_for:
+            self._recompile(*wanted)
+        network_hw, pool = self.network_hw, self._pool
+        if pool is None or self._closed:
+            raise InferenceError('the engine is closed; configure the node again')
+
+        def fill(network_input: U8) -> None:
+            if image.order == 'bgr':
+                resize_for_network(image.pixels, network_hw, out=network_input)
+            else:
+                resized = resize_for_network(image.pixels, network_hw)
+                to_bgr(ColorImage(resized, image.order), out=network_input)
+
+        pool.submit(fill, on_done)
+
+    def close(self) -> None:
+        """Finish what is in flight, release the requests and the compiled model."""
+        with self._lock:
+            self._closed = True
+            if self._pool is not None:
+                self._pool.close()
+                self._pool = None
+
+    def _start_on_first_working_device(self, log: Callable[[str], None]) -> str:
+        tried: list[tuple[str, str]] = []
+        for device in self._options.devices:
+            try:
+                self._start_on(device)
+            except (DepthAnythingError, RuntimeError) as error:
+                reason = first_line(error)
+                tried.append((device, reason))
+                log(f'{device} cannot run the model: {reason}')
+            else:
+                return device
+        raise DeviceError(tried, self._core.available_devices)
+
+    def _start_on(self, device: str) -> None:
+        if not is_available(self._core, device):
+            raise InferenceError('OpenVINO sees no such device; is its driver installed?')
+        if self._options.self_check:
+            self._check(device)
+        self._pool = None
+        self.device = device
+        self._recompile(self._options.image_hw, self.input_size)
+        self._warm_up()
+
+    def _check(self, device: str) -> None:
+        expected = self.info.self_check
+        compiled = self._compile(device, build_graph(self._model, self.info, expected.size_hw,
+                                                     None))
+        card = selfcheck.card_image(expected.size_hw)
+        output = compiled.create_infer_request().infer([card[None]])[0]
+        found = selfcheck.deviation(expected, output)
+        if not found <= SELF_CHECK_LIMIT:
+            raise ModelError(
+                self._path, f'{device} computes something else than f32 on the self-check '
+                f'(deviation {found:.3f}, allowed {SELF_CHECK_LIMIT})',
+                'take another device or precision f32')
+
+    def _recompile(self, image_hw: Size, input_size: int) -> None:
+        key = (image_hw, input_size)
+        if self._failed and self._failed[0] == key:
+            raise InferenceError(self._failed[1])
+        network_hw = network_size(image_hw, input_size, self.info.patch_multiple)
+        with self._lock:
+            if self._closed:
+                raise InferenceError('the engine is closed; configure the node again')
+            if self._pool is not None:
+                self._pool.close()
+            try:
+                compiled = self._compile(self.device, build_graph(
+                    self._model, self.info, network_hw, image_hw))
+            except RuntimeError as error:
+                self._pool, self._compiled_for = None, None
+                message = (f'{self.device} cannot compile {network_hw[1]}x{network_hw[0]}: '
+                           f'{first_line(error)}; lower input_size or take another device')
+                self._failed = (key, message)
+                raise InferenceError(message) from error
+            count = self._options.requests or int(
+                compiled.get_property('OPTIMAL_NUMBER_OF_INFER_REQUESTS'))
+            self._pool = RequestPool(compiled, max(1, count), self._options.timeout_s, self.device)
+            self._compiled_for, self.network_hw = key, network_hw
+            self.execution_device, self.execution_precision = execution_summary(compiled)
+
+    def _compile(self, device: str, graph: 'ov.Model') -> 'ov.CompiledModel':
+        return self._core.compile_model(graph, device, compile_options(
+            self._core, device, self._options.precision, self._options.cache_dir))
+
+    def _warm_up(self) -> None:
+        done: list[object] = []
+        finished = threading.Event()
+
+        def on_done(outcome: object) -> None:
+            done.append(outcome)
+            finished.set()
+
+        height, width = self._options.image_hw
+        self.submit(ColorImage(np.zeros((height, width, 3), np.uint8), 'bgr'), on_done)
+        finished.wait()
+        if isinstance(done[0], Exception):
+            raise done[0]

@@ -1,0 +1,222 @@
+"""Which frame is computed next and in what order results leave: the flow policy, no OpenVINO."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+import threading
+import time
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from depth_anything_ros.vision.encodings import ColorImage
+
+Outcome = npt.NDArray[np.float32] | Exception
+# A stamp this much older than the one before is a restarted clock, not a late frame.
+CLOCK_RESTART_NS = 1_000_000_000
+_LATENCIES_KEPT = 256
+
+
+class InferenceEngine(Protocol):
+    """What the estimator needs of an engine."""
+
+    @property
+    def capacity(self) -> int:
+        """Return how many images may be in flight."""
+
+    def submit(self, image: ColorImage, on_done: Callable[[Outcome], None]) -> None:
+        """Start inference; ``on_done`` is called once, from any thread."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """
+    One image on its way: when it was taken, how to read it, and what belongs to it.
+
+    ``read`` is called once, for frames that are really computed; what it raises becomes the
+    frame's outcome. ``context`` comes back untouched with the result.
+    """
+
+    stamp_ns: int
+    read: Callable[[], ColorImage]
+    context: Any = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """A frame, its image (None if unreadable) and its depth map [H, W] or the error."""
+
+    frame: Frame
+    image: ColorImage | None
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class FlowStats:
+    """
+    Counts since the start and times of the last 256 results.
+
+    offered = delivered + failed + dropped (a newer frame came) + late (older than its
+    predecessor) + those on their way. Latency runs from ``offer`` to the end of delivery.
+    """
+
+    offered: int
+    delivered: int
+    failed: int
+    dropped: int
+    late: int
+    latency_p50_ms: float
+    latency_p95_ms: float
+    last_result_age_s: float
+    last_error: str
+
+
+@dataclass
+class _Job:
+    frame: Frame
+    offered_at: float
+    image: ColorImage | None = None
+    outcome: Outcome | None = None
+
+
+class Estimator:
+    """
+    Newest frame wins, results leave in order, nothing queues up.
+
+    Threading: ``offer`` may be called from any thread and never blocks; it replaces the waiting
+    frame. The thread ``dispatch`` owns reading and submitting and may block there. ``on_done`` of
+    the engine only stores the outcome. The thread ``deliver`` alone calls ``on_result``, one at a
+    time, in the order of submission. One condition guards all state and is never held during
+    ``read``, ``submit`` or ``on_result``. At most ``capacity`` frames are in flight and one more is
+    being delivered, so a slow receiver slows the intake down instead of filling memory.
+    """
+
+    def __init__(self, engine: InferenceEngine, on_result: Callable[[Result], None]) -> None:
+        self._engine = engine
+        self._on_result = on_result
+        self._state = threading.Condition()
+        self._waiting: _Job | None = None
+        self._jobs: deque[_Job] = deque()
+        self._delivering = False
+        self._accepting = True
+        self._closed = False
+        self._last_stamp_ns: int | None = None
+        self._offered = self._delivered = self._failed = self._dropped = self._late = 0
+        self._latencies_ms: deque[float] = deque(maxlen=_LATENCIES_KEPT)
+        self._last_result_at: float | None = None
+        self._last_error = ''
+        self._threads = [threading.Thread(target=target, name=name, daemon=True)
+                         for target, name in ((self._dispatch, 'dispatch'),
+                                              (self._deliver, 'deliver'))]
+        for thread in self._threads:
+            thread.start()
+
+    def offer(self, frame: Frame) -> bool:
+        """Take ``frame`` as the newest; False if it is late or nothing is taken now."""
+        with self._state:
+            if not self._accepting:
+                return False
+            self._offered += 1
+            last = self._last_stamp_ns
+            if last is not None and last - CLOCK_RESTART_NS < frame.stamp_ns < last:
+                self._late += 1
+                return False
+            self._last_stamp_ns = frame.stamp_ns
+            self._dropped += self._waiting is not None
+            self._waiting = _Job(frame, time.monotonic())
+            self._state.notify_all()
+            return True
+
+    def resume(self) -> None:
+        """Take frames again after ``drain``."""
+        with self._state:
+            self._accepting = not self._closed
+            self._last_stamp_ns = None
+
+    def drain(self, timeout_s: float) -> bool:
+        """Take no more frames, drop the waiting one, return whether the rest left in time."""
+        with self._state:
+            self._accepting = False
+            self._dropped += self._waiting is not None
+            self._waiting = None
+            self._state.notify_all()
+            return self._state.wait_for(lambda: not self._jobs and not self._delivering, timeout_s)
+
+    def close(self, timeout_s: float = 30.0) -> None:
+        """Drain, then end both threads; idempotent."""
+        self.drain(timeout_s)
+        with self._state:
+            self._closed = True
+            self._state.notify_all()
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(timeout_s)
+
+    def stats(self) -> FlowStats:
+        """Return the counts and times up to now; times are NaN before the first result."""
+        with self._state:
+            latencies = list(self._latencies_ms) or [float('nan')]
+            p50, p95 = (float(value) for value in np.percentile(latencies, (50, 95)))
+            age_s = (time.monotonic() - self._last_result_at
+                     if self._last_result_at is not None else float('nan'))
+            return FlowStats(self._offered, self._delivered, self._failed, self._dropped,
+                             self._late, p50, p95, age_s, self._last_error)
+
+    def _dispatch(self) -> None:
+        while (job := self._next_job()) is not None:
+            try:
+                job.image = job.frame.read()
+                self._engine.submit(job.image, partial(self._done, job))
+            except Exception as error:  # noqa: B902 - one bad frame must not end the thread
+                self._done(job, error)
+
+    def _next_job(self) -> _Job | None:
+        with self._state:
+            self._state.wait_for(lambda: self._closed or (
+                self._waiting is not None and self._has_room()))
+            if self._closed:
+                return None
+            job, self._waiting = self._waiting, None
+            assert job is not None
+            self._jobs.append(job)
+            return job
+
+    def _has_room(self) -> bool:
+        in_flight = sum(job.outcome is None for job in self._jobs)
+        return in_flight < self._engine.capacity and len(self._jobs) <= self._engine.capacity
+
+    def _done(self, job: _Job, outcome: Outcome) -> None:
+        with self._state:
+            job.outcome = outcome
+            self._state.notify_all()
+
+    def _deliver(self) -> None:
+        while (job := self._next_result()) is not None:
+            assert job.outcome is not None
+            outcome: Outcome = job.outcome
+            try:
+                self._on_result(Result(job.frame, job.image, outcome))
+            except Exception as error:  # noqa: B902 - the receiver's fault must not end the thread
+                outcome = error
+            with self._state:
+                self._delivering = False
+                self._last_result_at = time.monotonic()
+                if isinstance(outcome, Exception):
+                    self._failed += 1
+                    self._last_error = str(outcome)
+                else:
+                    self._delivered += 1
+                    self._latencies_ms.append((self._last_result_at - job.offered_at) * 1000)
+                self._state.notify_all()
+
+    def _next_result(self) -> _Job | None:
+        def ready() -> bool:
+            return bool(self._jobs) and self._jobs[0].outcome is not None
+        with self._state:
+            self._state.wait_for(lambda: self._closed or ready())
+            if not ready():
+                return None
+            self._delivering = True
+            return self._jobs.popleft()

@@ -1,0 +1,130 @@
+"""A fixed set of infer requests of one compiled model, each with its own buffers and thread."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from depth_anything_ros.errors import InferenceError, InferenceTimeoutError
+from depth_anything_ros.inference.model_file import first_line
+
+if TYPE_CHECKING:
+    import openvino as ov
+
+F32 = npt.NDArray[np.float32]
+U8 = npt.NDArray[np.uint8]
+Outcome = F32 | Exception
+OnDone = Callable[[Outcome], None]
+
+
+@dataclass
+class _Slot:
+    """One infer request, the buffers bound to it and the jobs for the thread that waits on it."""
+
+    request: 'ov.InferRequest'
+    image_nhwc: U8
+    depth: F32
+    jobs: 'SimpleQueue[OnDone | None]' = field(default_factory=SimpleQueue)
+
+
+class RequestPool:
+    """
+    Asynchronous inference with a time-out per request.
+
+    ``submit`` starts a request and returns; a thread per request waits for it, copies the output
+    and calls ``on_done`` exactly once with a depth map [H, W] or an exception. A request that
+    times out is reported at once and serves again when the device has let go of it.
+
+    OpenVINO's completion callback is not used: it is not called for a request that fails or is
+    cancelled, ``wait_for`` reports all three ends.
+    """
+
+    def __init__(self, compiled: 'ov.CompiledModel', count: int, timeout_s: float,
+                 device: str) -> None:
+        self._timeout_s = timeout_s
+        self._device = device
+        self._idle: SimpleQueue[_Slot] = SimpleQueue()
+        self._slots = [_make_slot(compiled) for _ in range(count)]
+        self._threads = [threading.Thread(target=self._serve, args=(slot,), daemon=True,
+                                          name=f'infer_request_{index}')
+                         for index, slot in enumerate(self._slots)]
+        for slot, thread in zip(self._slots, self._threads):
+            self._idle.put(slot)
+            thread.start()
+
+    @property
+    def capacity(self) -> int:
+        """Return how many requests may be in flight."""
+        return len(self._slots)
+
+    def submit(self, fill: Callable[[U8], object], on_done: OnDone) -> None:
+        """
+        Let ``fill`` write the input [H, W, 3] and start; blocks while no request is idle.
+
+        Whatever ``fill`` raises passes through, and the request is idle again.
+        """
+        slot = self._idle.get()
+        try:
+            fill(slot.image_nhwc[0])
+            slot.request.start_async(share_inputs=True)
+        except BaseException:
+            self._idle.put(slot)
+            raise
+        slot.jobs.put(on_done)
+
+    def close(self) -> None:
+        """Wait for what is in flight, at most the time-out, and stop the threads; idempotent."""
+        for slot in self._slots:
+            slot.jobs.put(None)
+        deadline = time.monotonic() + self._timeout_s + 1
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _serve(self, slot: _Slot) -> None:
+        while (on_done := slot.jobs.get()) is not None:
+            outcome = self._await(slot)
+            if not isinstance(outcome, InferenceTimeoutError):
+                self._idle.put(slot)
+                on_done(outcome)
+                continue
+            on_done(outcome)
+            _let_go(slot.request)
+            self._idle.put(slot)
+
+    def _await(self, slot: _Slot) -> Outcome:
+        try:
+            if not slot.request.wait_for(max(1, round(self._timeout_s * 1000))):
+                return InferenceTimeoutError(self._device, self._timeout_s)
+        except RuntimeError as error:
+            return InferenceError(f'{self._device} failed: {first_line(error)}; if it goes on, '
+                                  'take another device')
+        depth: F32 = slot.depth.copy()
+        if not np.isfinite(depth).any():
+            return InferenceError(f'{self._device} returned no finite depth; try precision f32 or '
+                                  'another device')
+        return depth
+
+
+def _make_slot(compiled: 'ov.CompiledModel') -> _Slot:
+    import openvino as ov
+    request = compiled.create_infer_request()
+    image = np.zeros(list(compiled.input(0).shape), np.uint8)
+    depth = np.zeros(list(compiled.output(0).shape), np.float32)
+    request.set_input_tensor(ov.Tensor(image, shared_memory=True))
+    request.set_output_tensor(ov.Tensor(depth, shared_memory=True))
+    return _Slot(request, image, depth)
+
+
+def _let_go(request: 'ov.InferRequest') -> None:
+    """Cancel a request and wait for as long as the device takes to give it back."""
+    try:
+        request.cancel()
+        while not request.wait_for(1000):
+            pass
+    except RuntimeError:
+        return

@@ -1,0 +1,69 @@
+"""Depth for people: colours over a slowly tracked range, so that a video does not flicker."""
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+F32 = npt.NDArray[np.float32]
+U8 = npt.NDArray[np.uint8]
+
+# ColorBrewer's 11-class Spectral, red to blue, as RGB; matplotlib interpolates the same anchors.
+_SPECTRAL_RGB = ((158, 1, 66), (213, 62, 79), (244, 109, 67), (253, 174, 97), (254, 224, 139),
+                 (255, 255, 191), (230, 245, 152), (171, 221, 164), (102, 194, 165),
+                 (50, 136, 189), (94, 79, 162))
+_OPENCV_MAPS = {'inferno': cv2.COLORMAP_INFERNO, 'magma': cv2.COLORMAP_MAGMA,
+                'viridis': cv2.COLORMAP_VIRIDIS, 'turbo': cv2.COLORMAP_TURBO}
+_SUBSAMPLE = 4
+
+
+def color_table(name: str) -> U8:
+    """Return 256 BGR colours [256, 1, 3] from far to near: spectral_r, gray or one of OpenCV's."""
+    ramp = np.arange(256, dtype=np.uint8)[:, None]
+    if name == 'gray':
+        return np.repeat(ramp[:, :, None], 3, axis=2)
+    if name in _OPENCV_MAPS:
+        return cv2.applyColorMap(ramp, _OPENCV_MAPS[name])  # type: ignore[return-value]
+    if name != 'spectral_r':
+        raise ValueError(f'unknown color map {name!r}')
+    anchors = np.array(_SPECTRAL_RGB[::-1], np.float64)
+    positions = np.linspace(0, 255, len(anchors))
+    channels = [np.interp(np.arange(256), positions, anchors[:, channel]) for channel in (2, 1, 0)]
+    return np.stack(channels, axis=-1).astype(np.uint8)[:, None, :]
+
+
+class RangeTracker:
+    """
+    Follow the 2nd and 98th percentile of a stream of maps slowly.
+
+    The first map sets the range at once, later ones pull it by ``gain`` of the difference.
+    """
+
+    def __init__(self, gain: float = 0.1) -> None:
+        self._gain = gain
+        self._range: tuple[float, float] | None = None
+
+    def update(self, values: F32) -> tuple[float, float]:
+        """Return (low, high) after this map [H, W]; maps without a finite value change nothing."""
+        sample = values[::_SUBSAMPLE, ::_SUBSAMPLE]
+        finite = sample[np.isfinite(sample)]
+        if finite.size:
+            low, high = (float(value) for value in np.percentile(finite, (2, 98)))
+            old = self._range or (low, high)
+            self._range = (old[0] + self._gain * (low - old[0]),
+                           old[1] + self._gain * (high - old[1]))
+        return self._range or (0.0, 1.0)
+
+    def reset(self) -> None:
+        """Forget the range; the next map sets it."""
+        self._range = None
+
+
+def colorize(values: F32, low: float, high: float, table: U8) -> U8:
+    """Return BGR [H, W, 3] of a map [H, W]; ``table`` from color_table, NaN becomes black."""
+    scale = 255 / max(high - low, 1e-12)
+    index = np.clip((values - np.float32(low)) * np.float32(scale), 0, 255)
+    invalid = ~np.isfinite(index)
+    index[invalid] = 0
+    colors: U8 = cv2.applyColorMap(index.astype(np.uint8), table)  # type: ignore[assignment]
+    colors[invalid] = 0
+    return colors

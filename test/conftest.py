@@ -1,0 +1,24 @@
+"""Fixtures for every room: a tiny model on disk."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tiny import write_tiny_ir
+
+
+@pytest.fixture(scope='session')
+def make_ir(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return ``write_tiny_ir`` with a folder of its own for every call."""
+    pytest.importorskip('openvino')
+
+    def make(**options: object) -> Path:
+        return write_tiny_ir(tmp_path_factory.mktemp('ir'), **options)
+
+    return make
+
+
+@pytest.fixture(scope='session')
+def tiny_ir(make_ir: Callable[..., Path]) -> Path:
+    """Return a relative model whose output is R + 2 G + 4 B of the image in 0..1."""
+    return make_ir()

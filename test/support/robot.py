@@ -1,0 +1,102 @@
+"""The rest of the ROS graph: messages, publishers and subscribers around a depth node."""
+
+from collections.abc import Callable
+import threading
+import time
+from typing import Any
+
+from depth_anything_ros.ros.node import DepthAnythingNode
+import numpy as np
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image
+
+# Best effort loses large messages between the processes of a busy machine.
+RELIABLE_INPUTS = {f'qos_overrides./{topic}.subscription.reliability': 'reliable'
+                   for topic in ('image', 'camera_info', 'image/compressed')}
+RELIABLE = QoSProfile(depth=10, reliability=QoSReliabilityPolicy.RELIABLE)
+
+
+def image_message(pixels: np.ndarray, encoding: str = 'bgr8', stamp_ns: int = 0,
+                  padding: int = 0) -> Image:
+    """Return a message of 8-bit pixels; ``padding`` bytes are added to every row."""
+    height, width = pixels.shape[:2]
+    rows = np.ascontiguousarray(pixels).view(np.uint8).reshape(height, -1)
+    rows = np.pad(rows, ((0, 0), (0, padding)), constant_values=255)
+    message = Image(height=height, width=width, encoding=encoding, step=rows.shape[1],
+                    data=rows.tobytes())
+    message.header.frame_id = 'camera_optical'
+    message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp_ns, 10 ** 9)
+    return message
+
+
+def camera_info(width: int, height: int, focal: float = 100.0) -> CameraInfo:
+    """Return the pinhole camera of that size with its centre in the middle."""
+    cx, cy = (width - 1) / 2, (height - 1) / 2
+    info = CameraInfo(width=width, height=height, distortion_model='plumb_bob',
+                      d=[0.0] * 5, k=[focal, 0.0, cx, 0.0, focal, cy, 0.0, 0.0, 1.0],
+                      p=[focal, 0.0, cx, 0.0, 0.0, focal, cy, 0.0, 0.0, 0.0, 1.0, 0.0])
+    info.header.frame_id = 'camera_optical'
+    return info
+
+
+class Robot:
+    """The rest of the graph: publishes images and keeps what the depth node publishes."""
+
+    def __init__(self, context: Context, node: DepthAnythingNode) -> None:
+        self.depth = node
+        self.node = Node('robot', context=context)
+        self.received: dict[str, list[Any]] = {}
+        self._publishers: dict[str, Any] = {}
+        self._stamp_ns = 10 ** 9
+        self._executor = SingleThreadedExecutor(context=context)
+        self._executor.add_node(self.node)
+        self._executor.add_node(node)
+        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
+        self._thread.start()
+
+    def listen(self, kind: type, topic: str) -> list[Any]:
+        """Subscribe and return the list that fills."""
+        messages = self.received.setdefault(topic, [])
+        self.node.create_subscription(kind, topic, messages.append, RELIABLE)
+        self.until(lambda: self.node.count_publishers(topic) > 0 or not self._is_active())
+        return messages
+
+    def publish(self, topic: str, message: Any) -> None:
+        """Publish once somebody is there."""
+        if topic not in self._publishers:
+            self._publishers[topic] = self.node.create_publisher(type(message), topic, RELIABLE)
+        publisher = self._publishers[topic]
+        assert self.until(lambda: publisher.get_subscription_count() > 0), f'{topic}: no listener'
+        publisher.publish(message)
+
+    def show(self, pixels: np.ndarray, **kwargs: Any) -> Image:
+        """Publish ``pixels`` on image with a fresh stamp and return the message."""
+        self._stamp_ns += 33_000_000
+        message = image_message(pixels, stamp_ns=self._stamp_ns, **kwargs)
+        self.publish('image', message)
+        return message
+
+    def bring_up(self) -> None:
+        """Configure and activate; both must succeed."""
+        assert self.depth.trigger_configure().name == 'SUCCESS'
+        assert self.depth.trigger_activate().name == 'SUCCESS'
+
+    def until(self, condition: Callable[[], bool], timeout_s: float = 10.0) -> bool:
+        """Wait for ``condition`` and return whether it came true."""
+        deadline = time.monotonic() + timeout_s
+        while not condition() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        return condition()
+
+    def close(self) -> None:
+        """Stop spinning and destroy both nodes."""
+        self._executor.shutdown()
+        self._thread.join(5)
+        self.depth.destroy_node()
+        self.node.destroy_node()
+
+    def _is_active(self) -> bool:
+        return self.depth._state_machine.current_state[1] == 'active'
