@@ -8,21 +8,27 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from depth_anything_ros.errors import DepthAnythingError, DeviceError, InferenceError, ModelError
+from depth_anything_ros.errors import (
+    DepthAnythingError, DeviceError, ImageError, InferenceError, ModelError)
 from depth_anything_ros.inference.devices import (
     compile_options, execution_summary, is_available)
-from depth_anything_ros.inference.graph import build_graph, Size
+from depth_anything_ros.inference.graph import build_graph
 from depth_anything_ros.inference.model_file import first_line, read_model
-from depth_anything_ros.inference.pool import OnDone, RequestPool, U8
+from depth_anything_ros.inference.pool import OnDone, Outcome, RequestPool, U8
 from depth_anything_ros.vision import selfcheck
 from depth_anything_ros.vision.encodings import ColorImage, to_bgr
-from depth_anything_ros.vision.transforms import network_size, resize_for_network
+from depth_anything_ros.vision.transforms import (
+    network_size, resize_depth, resize_for_network)
 
 if TYPE_CHECKING:
     import openvino as ov
 
+Size = tuple[int, int]
+
 # Mean deviation from the f32 result, in standard deviations, above which a device is refused.
 SELF_CHECK_LIMIT = 0.1
+# More would take memory by the gigabyte: 4:3 at the largest input_size.
+MAX_NETWORK_PIXELS = 2058 * 2744
 
 
 @dataclass(frozen=True)
@@ -63,8 +69,7 @@ class Engine:
         self._options = options
         self.input_size = options.input_size or self.info.input_size
         self._pool: RequestPool | None = None
-        self._failed: tuple[tuple[Size, int], str] | None = None
-        self._compiled_for: tuple[Size, int] | None = None
+        self._failed: tuple[Size, str] | None = None
         self._lock = threading.Lock()
         self._closed = False
         self.network_hw: Size = (0, 0)
@@ -83,12 +88,12 @@ class Engine:
         Blocks for as long as no request is idle, and while a new size compiles. InferenceError if
         the size cannot be compiled or the engine is closed.
         """
-        wanted = (image.size_hw, self.input_size)
-        if wanted != self._compiled_for:
-            self._recompile(*wanted)
-        network_hw, pool = self.network_hw, self._pool
-        if pool is None or self._closed:
-            raise InferenceError('the engine is closed; configure the node again')
+        network_hw = network_size(image.size_hw, self.input_size, self.info.patch_multiple)
+        if network_hw[0] * network_hw[1] > MAX_NETWORK_PIXELS:
+            raise ImageError(f'a {image.size_hw[1]}x{image.size_hw[0]} image needs a network of '
+                             f'{network_hw[1]}x{network_hw[0]}, which is too large; crop it or '
+                             'lower input_size')
+        pool = self._pool_for(network_hw)
 
         def fill(network_input: U8) -> None:
             if image.order == 'bgr':
@@ -97,15 +102,17 @@ class Engine:
                 resized = resize_for_network(image.pixels, network_hw)
                 to_bgr(ColorImage(resized, image.order), out=network_input)
 
-        pool.submit(fill, on_done)
+        def finish(outcome: Outcome) -> None:
+            on_done(outcome if isinstance(outcome, Exception)
+                    else resize_depth(outcome, image.size_hw))
+
+        pool.submit(fill, finish)
 
     def close(self) -> None:
         """Finish what is in flight, release the requests and the compiled model."""
         with self._lock:
             self._closed = True
-            if self._pool is not None:
-                self._pool.close()
-                self._pool = None
+            self._drop_pool()
 
     def _start_on_first_working_device(self, log: Callable[[str], None]) -> str:
         tried: list[tuple[str, str]] = []
@@ -113,6 +120,8 @@ class Engine:
             try:
                 self._start_on(device)
             except (DepthAnythingError, RuntimeError) as error:
+                self._drop_pool()
+                self._failed = None
                 reason = first_line(error)
                 tried.append((device, reason))
                 log(f'{device} cannot run the model: {reason}')
@@ -125,48 +134,53 @@ class Engine:
             raise InferenceError('OpenVINO sees no such device; is its driver installed?')
         if self._options.self_check:
             self._check(device)
-        self._pool = None
         self.device = device
-        self._recompile(self._options.image_hw, self.input_size)
         self._warm_up()
 
     def _check(self, device: str) -> None:
         expected = self.info.self_check
-        compiled = self._compile(device, build_graph(self._model, self.info, expected.size_hw,
-                                                     None))
+        compiled = self._compile(device, build_graph(self._model, self.info, expected.size_hw))
         card = selfcheck.card_image(expected.size_hw)
         output = compiled.create_infer_request().infer([card[None]])[0]
-        found = selfcheck.deviation(expected, output)
+        found = selfcheck.deviation(expected, output.reshape(output.shape[-2:]))
         if not found <= SELF_CHECK_LIMIT:
             raise ModelError(
                 self._path, f'{device} computes something else than f32 on the self-check '
                 f'(deviation {found:.3f}, allowed {SELF_CHECK_LIMIT})',
                 'take another device or precision f32')
 
-    def _recompile(self, image_hw: Size, input_size: int) -> None:
-        key = (image_hw, input_size)
-        if self._failed and self._failed[0] == key:
-            raise InferenceError(self._failed[1])
-        network_hw = network_size(image_hw, input_size, self.info.patch_multiple)
+    def _pool_for(self, network_hw: Size) -> RequestPool:
+        """Return the requests for this network size, compiled anew if it differs."""
         with self._lock:
             if self._closed:
                 raise InferenceError('the engine is closed; configure the node again')
-            if self._pool is not None:
-                self._pool.close()
-            try:
-                compiled = self._compile(self.device, build_graph(
-                    self._model, self.info, network_hw, image_hw))
-            except RuntimeError as error:
-                self._pool, self._compiled_for = None, None
-                message = (f'{self.device} cannot compile {network_hw[1]}x{network_hw[0]}: '
-                           f'{first_line(error)}; lower input_size or take another device')
-                self._failed = (key, message)
-                raise InferenceError(message) from error
-            count = self._options.requests or int(
-                compiled.get_property('OPTIMAL_NUMBER_OF_INFER_REQUESTS'))
-            self._pool = RequestPool(compiled, max(1, count), self._options.timeout_s, self.device)
-            self._compiled_for, self.network_hw = key, network_hw
-            self.execution_device, self.execution_precision = execution_summary(compiled)
+            if self._failed and self._failed[0] == network_hw:
+                raise InferenceError(self._failed[1])
+            if self._pool is None or self.network_hw != network_hw:
+                self._recompile(network_hw)
+            assert self._pool is not None
+            return self._pool
+
+    def _recompile(self, network_hw: Size) -> None:
+        self._drop_pool()
+        try:
+            compiled = self._compile(self.device,
+                                     build_graph(self._model, self.info, network_hw))
+        except RuntimeError as error:
+            message = (f'{self.device} cannot compile {network_hw[1]}x{network_hw[0]}: '
+                       f'{first_line(error)}; lower input_size or take another device')
+            self._failed = (network_hw, message)
+            raise InferenceError(message) from error
+        count = self._options.requests or int(
+            compiled.get_property('OPTIMAL_NUMBER_OF_INFER_REQUESTS'))
+        self._pool = RequestPool(compiled, max(1, count), self._options.timeout_s, self.device)
+        self.network_hw = network_hw
+        self.execution_device, self.execution_precision = execution_summary(compiled)
+
+    def _drop_pool(self) -> None:
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
 
     def _compile(self, device: str, graph: 'ov.Model') -> 'ov.CompiledModel':
         return self._core.compile_model(graph, device, compile_options(

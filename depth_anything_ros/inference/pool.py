@@ -37,7 +37,8 @@ class RequestPool:
     Asynchronous inference with a time-out per request.
 
     ``submit`` starts a request and returns; a thread per request waits for it, copies the output
-    and calls ``on_done`` exactly once with a depth map [H, W] or an exception. A request that
+    and calls ``on_done`` exactly once with a depth map [H, W] of the network's size or an
+    exception. A request that
     times out is reported at once and serves again when the device has let go of it.
 
     OpenVINO's completion callback is not used: it is not called for a request that fails or is
@@ -103,7 +104,7 @@ class RequestPool:
         except RuntimeError as error:
             return InferenceError(f'{self._device} failed: {first_line(error)}; if it goes on, '
                                   'take another device')
-        depth: F32 = slot.depth.copy()
+        depth: F32 = slot.depth.reshape(slot.depth.shape[-2:]).copy()
         if not np.isfinite(depth).any():
             return InferenceError(f'{self._device} returned no finite depth; try precision f32 or '
                                   'another device')
