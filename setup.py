@@ -57,7 +57,7 @@ setup(
             'catkin_pkg',
             'flake8==7.5.0',
             'flake8-blind-except==0.2.1',
-            'flake8-builtins==3.1.0',
+            'flake8-builtins==2.1.0',
             'flake8-class-newline==1.6.0',
             'flake8-comprehensions==3.17.0',
             'flake8-deprecated==2.4.0',

@@ -80,17 +80,26 @@ class ModelInfo:
             raise ValueError(f'kind is {values["kind"]!r}, neither relative nor metric')
         if values['kind'] == 'metric' and not values['max_depth_m']:
             raise ValueError('kind is metric but max_depth_m is not given')
+        for name in ('patch_multiple', 'input_size'):
+            if type(values[name]) is not int or values[name] < 1:
+                raise ValueError(f'{name} is {values[name]!r}, not a positive integer')
         try:
-            check = values['self_check']
-            values['self_check'] = SelfCheck(
-                tuple(check['size_hw']), tuple(check['grid_hw']), float(check['std']),
-                tuple(float(sample) for sample in check['samples']))
+            values['self_check'] = _self_check(**values['self_check'])
             for name in ('mean_rgb', 'std_rgb'):
                 red, green, blue = values[name]
                 values[name] = (float(red), float(green), float(blue))
-        except (TypeError, KeyError, ValueError) as error:
+        except (TypeError, ValueError) as error:
             raise ValueError(f'self_check, mean_rgb or std_rgb is malformed ({error})') from error
         return cls(**values)
+
+
+def _self_check(size_hw: Any, grid_hw: Any, std: Any, samples: Any) -> SelfCheck:
+    height, width = size_hw
+    rows, columns = grid_hw
+    if len(samples) != rows * columns:
+        raise ValueError(f'{len(samples)} samples for a grid of {rows}x{columns}')
+    return SelfCheck((height, width), (rows, columns), float(std),
+                     tuple(float(sample) for sample in samples))
 
 
 def _parse(entries: Mapping[str, str], name: str) -> Any:

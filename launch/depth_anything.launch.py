@@ -88,15 +88,20 @@ def _start(context: LaunchContext) -> list[Action]:
 
 def _depth_node(context: LaunchContext) -> LifecycleNode:
     given = context.launch_configurations
-    image = given['image_topic']
-    camera_info = given['camera_info_topic'] or image[:image.rfind('/') + 1] + 'camera_info'
     return LifecycleNode(
         package=PACKAGE, executable='depth_anything_node',
         name=given['node_name'], namespace=given['namespace'],
-        parameters=_parameters(context), output='screen',
-        remappings=[('image', image), ('image/compressed', f'{image}/compressed'),
-                    ('camera_info', camera_info)],
+        parameters=_parameters(context), remappings=_inputs(context), output='screen',
         ros_arguments=['--log-level', given['log_level']])
+
+
+def _inputs(context: LaunchContext) -> list[tuple[str, str]]:
+    """Return the remappings of the node's inputs; camera_info lies beside the image."""
+    given = context.launch_configurations
+    image = given['image_topic']
+    beside = image[:image.rfind('/') + 1] + 'camera_info'
+    return [('image', image), ('image/compressed', f'{image}/compressed'),
+            ('camera_info', given['camera_info_topic'] or beside)]
 
 
 def _parameters(context: LaunchContext) -> list[object]:

@@ -6,12 +6,12 @@ from pathlib import Path
 import pickle
 import re
 from typing import Any
-
-import torch
-from torch import Tensor
+import warnings
 
 from depth_anything_ros.convert.encoders import Shapes
 from depth_anything_ros.errors import CheckpointError
+import torch
+from torch import Tensor
 
 _WRAPPERS = ('model', 'state_dict')
 _PREFIX = 'module.'
@@ -55,11 +55,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 def _load(path: Path) -> Any:
     try:
-        return torch.load(path, map_location='cpu', weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            return torch.load(path, map_location='cpu', weights_only=True)
     except OSError:
         raise
     except pickle.UnpicklingError as error:
-        code = re.search(r'Unsupported (?:global|class|operand)[^\n]*?([\w.]+\.\w+)', str(error))
+        code = re.search(r'GLOBAL ([\w.]+)', str(error))
         if code:
             raise CheckpointError(
                 path, f'it holds code ({code[1]}), which is never run here',

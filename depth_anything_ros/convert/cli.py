@@ -8,7 +8,7 @@ import signal
 import sys
 from types import FrameType
 
-from depth_anything_ros.convert.encoders import EncoderSpec, ENCODERS
+from depth_anything_ros.convert.encoders import ENCODERS, EncoderSpec
 from depth_anything_ros.errors import DepthAnythingError, MissingDependencyError
 
 PROGRAM = 'depth_anything_convert'

@@ -6,11 +6,10 @@ Source: Ranftl et al., Vision Transformers for Dense Prediction (2021).
 
 from collections.abc import Sequence
 
-from torch import nn, Tensor
-from torch.nn import functional
-
 from depth_anything_ros.convert.encoders import EncoderSpec, PATCH
 from depth_anything_ros.model_info import Kind
+from torch import nn, Tensor
+from torch.nn import functional
 
 _OUTPUT_WIDTH = 32
 

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 import warnings
 
-import torch
-
 from depth_anything_ros.convert.encoders import PATCH
 from depth_anything_ros.convert.network import DepthAnything
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.model_info import ModelInfo, SECTION
+import torch
 
 if TYPE_CHECKING:
     import openvino
@@ -40,7 +39,7 @@ def export_onnx(network: DepthAnything, onnx_path: Path) -> None:
     except torch.onnx.OnnxExporterError as error:
         raise CheckpointError(
             onnx_path, f'torch {torch.__version__} could not export the network ({error})',
-            'install the torch version that CONTRIBUTING.md names') from error
+            'install another version of torch, 2.6 or later') from error
 
 
 def export_ir(onnx_path: Path, xml_path: Path, info: ModelInfo) -> None:

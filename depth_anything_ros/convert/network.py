@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 
-import torch
-from torch import nn, Tensor
-
 from depth_anything_ros.convert.dpt import DptHead
 from depth_anything_ros.convert.encoders import EncoderSpec, PATCH
 from depth_anything_ros.convert.vit import VisionTransformer
 from depth_anything_ros.model_info import Kind, ModelVersion
+import torch
+from torch import nn, Tensor
 
 _TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
@@ -60,7 +59,8 @@ def _difference(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> 
     reshaped = [
         f'{key} is {list(found[key].shape)} instead of {list(value.shape)}'
         for key, value in expected.items() if key in found and found[key].shape != value.shape]
-    other = [f'{key} is {value.dtype}' for key, value in found.items() if value.dtype not in _TYPES]
+    other = [f'{key} is {value.dtype}' for key, value in found.items()
+             if value.dtype not in _TYPES]
     broken = [key for key, value in found.items()
               if value.dtype in _TYPES and not torch.isfinite(value).all()]
     parts = [f'{word} {_first(names)}' for word, names in (

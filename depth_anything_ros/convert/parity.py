@@ -5,16 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-import torch
-
 from depth_anything_ros.convert.encoders import MEAN_RGB, STD_RGB
 from depth_anything_ros.convert.network import DepthAnything
 from depth_anything_ros.errors import ParityError
 from depth_anything_ros.model_info import Precision
 from depth_anything_ros.vision.selfcheck import card_image
 from depth_anything_ros.vision.transforms import normalize
+import numpy as np
+import numpy.typing as npt
+import torch
 
 SIZES_HW = ((518, 518), (392, 518), (518, 686))
 

@@ -7,10 +7,9 @@ interpolation is separable, so it is a product with one small matrix per axis; a
 to a constant as soon as the size is known.
 """
 
+from depth_anything_ros.convert.encoders import GRID
 import torch
 from torch import Tensor
-
-from depth_anything_ros.convert.encoders import GRID
 
 _A = -0.75
 _REACH = 2

@@ -5,12 +5,11 @@ Source: Oquab et al., DINOv2 (2023). Attention is written as matmul, softmax, ma
 fuses that, and not what an export of ``scaled_dot_product_attention`` contains.
 """
 
+from depth_anything_ros.convert.encoders import EncoderSpec, GRID, PATCH
+from depth_anything_ros.convert.positions import interpolate_positions
 import torch
 from torch import nn, Tensor
 from torch.nn import functional
-
-from depth_anything_ros.convert.encoders import EncoderSpec, GRID, PATCH
-from depth_anything_ros.convert.positions import interpolate_positions
 
 _EPSILON = 1e-6
 

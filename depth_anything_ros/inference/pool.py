@@ -49,7 +49,9 @@ class RequestPool:
                  device: str) -> None:
         self._timeout_s = timeout_s
         self._device = device
-        self._idle: SimpleQueue[_Slot] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._idle: SimpleQueue[_Slot | None] = SimpleQueue()
         self._slots = [_make_slot(compiled) for _ in range(count)]
         self._threads = [threading.Thread(target=self._serve, args=(slot,), daemon=True,
                                           name=f'infer_request_{index}')
@@ -67,21 +69,29 @@ class RequestPool:
         """
         Let ``fill`` write the input [H, W, 3] and start; blocks while no request is idle.
 
-        Whatever ``fill`` raises passes through, and the request is idle again.
+        Whatever ``fill`` raises passes through, and the request is idle again. InferenceError
+        once the pool is closed, also for a call that was waiting then.
         """
         slot = self._idle.get()
         try:
-            fill(slot.image_nhwc[0])
-            slot.request.start_async(share_inputs=True)
+            if slot is not None:
+                fill(slot.image_nhwc[0])
+            with self._lock:
+                if self._closed or slot is None:
+                    raise InferenceError('the engine is closed; configure the node again')
+                slot.request.start_async(share_inputs=True)
+                slot.jobs.put(on_done)
         except BaseException:
             self._idle.put(slot)
             raise
-        slot.jobs.put(on_done)
 
     def close(self) -> None:
         """Wait for what is in flight, at most the time-out, and stop the threads; idempotent."""
-        for slot in self._slots:
-            slot.jobs.put(None)
+        with self._lock:
+            self._closed = True
+            for slot in self._slots:
+                slot.jobs.put(None)
+        self._idle.put(None)
         deadline = time.monotonic() + self._timeout_s + 1
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))

@@ -47,9 +47,9 @@ def _through_cv_bridge(message: Image, pixel_bytes: int) -> ColorImage:
             'sudo apt install ros-$ROS_DISTRO-cv-bridge, or publish bgr8') from error
     try:
         pixels = CvBridge().imgmsg_to_cv2(_without_padding(message, pixel_bytes), 'bgr8')
-    except (CvBridgeError, cv2.error, TypeError, ValueError) as error:
-        raise ImageError(f'cv_bridge cannot convert {message.encoding} to bgr8 ({error})'
-                         ) from error
+    except (CvBridgeError, cv2.error, KeyError, TypeError, ValueError) as error:
+        raise ImageError(f'this cv_bridge cannot convert {message.encoding} to bgr8 ({error}); '
+                         'publish bgr8 or install another') from error
     return ColorImage(np.ascontiguousarray(pixels, np.uint8), 'bgr')
 
 

@@ -1,24 +1,19 @@
 """The executable ``depth_anything_node``."""
 
 from collections.abc import Sequence
+import sys
 
 from depth_anything_ros.ros.node import DepthAnythingNode
+from depth_anything_ros.ros.spinning import spin_to_the_end
 import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.utilities import try_shutdown
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Spin the node until SIGINT or SIGTERM, release everything, return 0."""
+    """Run the node until SIGINT or SIGTERM and return 0."""
     rclpy.init(args=list(args) if args is not None else None)
-    node = DepthAnythingNode()
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        node.get_logger().info('shutting down')
-    finally:
-        node.destroy_node()
-        try_shutdown()
+    spin_to_the_end(DepthAnythingNode())
     return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

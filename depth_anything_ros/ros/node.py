@@ -76,6 +76,7 @@ class DepthAnythingNode(LifecycleNode):
         assert self._estimator is not None and self._outputs is not None
         super().on_activate(state)
         self._outputs.restart()
+        self._camera_info = None
         self._estimator.resume()
         self._subscribe(compressed=self._settings.image_transport == 'compressed')
 
@@ -144,7 +145,6 @@ class DepthAnythingNode(LifecycleNode):
     def _unsubscribe(self) -> None:
         while self._inputs:
             self.destroy_subscription(self._inputs.pop())
-        self._camera_info = None
 
     def _on_camera_info(self, message: CameraInfo) -> None:
         self._camera_info = message

@@ -32,11 +32,11 @@ def make_robot(context: Context, tiny_ir: Path) -> Iterator[Callable[..., Robot]
     """Return a function that makes a depth node with the given parameters and its robot."""
     robots: list[Robot] = []
 
-    def make(**parameters: Any) -> Robot:
+    def make(cli_args: list[str] | None = None, **parameters: Any) -> Robot:
         values = {'model': str(tiny_ir), 'cache_dir': '', 'precision': 'f32',
                   'expected_width': 160, 'expected_height': 120, 'diagnostics_period': 0.1,
                   **RELIABLE_INPUTS, **parameters}
-        node = DepthAnythingNode(context=context, parameter_overrides=[
+        node = DepthAnythingNode(context=context, cli_args=cli_args, parameter_overrides=[
             Parameter(name, value=value) for name, value in values.items()])
         robots.append(Robot(context, node))
         return robots[-1]

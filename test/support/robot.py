@@ -10,6 +10,7 @@ import numpy as np
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 
@@ -61,7 +62,7 @@ class Robot:
         """Subscribe and return the list that fills."""
         messages = self.received.setdefault(topic, [])
         self.node.create_subscription(kind, topic, messages.append, RELIABLE)
-        self.until(lambda: self.node.count_publishers(topic) > 0 or not self._is_active())
+        self.until(lambda: self._is_matched(topic) or not self._is_active())
         return messages
 
     def publish(self, topic: str, message: Any) -> None:
@@ -79,6 +80,11 @@ class Robot:
         self.publish('image', message)
         return message
 
+    def set_parameters(self, **values: Any) -> list[Any]:
+        """Set parameters of the depth node and return the results."""
+        return self.depth.set_parameters([Parameter(name, value=value)
+                                          for name, value in values.items()])
+
     def bring_up(self) -> None:
         """Configure and activate; both must succeed."""
         assert self.depth.trigger_configure().name == 'SUCCESS'
@@ -87,9 +93,11 @@ class Robot:
     def until(self, condition: Callable[[], bool], timeout_s: float = 10.0) -> bool:
         """Wait for ``condition`` and return whether it came true."""
         deadline = time.monotonic() + timeout_s
-        while not condition() and time.monotonic() < deadline:
+        while not condition():
+            if time.monotonic() > deadline:
+                return False
             time.sleep(0.005)
-        return condition()
+        return True
 
     def close(self) -> None:
         """Stop spinning and destroy both nodes."""
@@ -97,6 +105,10 @@ class Robot:
         self._thread.join(5)
         self.depth.destroy_node()
         self.node.destroy_node()
+
+    def _is_matched(self, topic: str) -> bool:
+        return any(publisher.get_subscription_count() for publisher in self.depth.publishers
+                   if publisher.topic_name == topic)
 
     def _is_active(self) -> bool:
         return self.depth._state_machine.current_state[1] == 'active'

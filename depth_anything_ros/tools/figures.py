@@ -1,0 +1,35 @@
+"""Figures that the documentation quotes: one JSON file each, with its command and machine."""
+
+from collections.abc import Mapping
+import json
+import os
+from pathlib import Path
+import platform
+
+FOLDER = Path(__file__).resolve().parents[2] / 'docs' / 'figures'
+
+
+def write_figures(name: str, command: str, figures: Mapping[str, float]) -> Path:
+    """Write docs/figures/``name``.json and return its path."""
+    path = FOLDER / f'{name}.json'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {'command': command, 'machine': describe_machine(), 'figures': dict(figures)}
+    path.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
+    return path
+
+
+def describe_machine() -> str:
+    """Return processor, cores in use, bf16 support and the versions that matter."""
+    import openvino
+    cores = len(os.sched_getaffinity(0))
+    abilities = openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+    native = 'with bf16' if 'BF16' in abilities else 'without bf16'
+    return (f'{_processor()}, {cores} cores, {native}; Python {platform.python_version()}, '
+            f'OpenVINO {openvino.__version__.split("-")[0]}')
+
+
+def _processor() -> str:
+    for line in Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines():
+        if line.startswith('model name'):
+            return line.partition(':')[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,154 @@
+"""
+Measure the converter and the node on real data and write docs/figures/node.json.
+
+``python -m depth_anything_ros.tools.measure_node``, beside a folder ../shared with weights/ (a
+checkpoint), images/sequence and images/rgbd. Takes about four minutes on two cores.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+import statistics
+import sys
+import tempfile
+import time
+from typing import Any
+
+import cv2
+from depth_anything_ros.errors import DepthAnythingError
+from depth_anything_ros.tools import model_source
+from depth_anything_ros.tools.figures import write_figures
+from depth_anything_ros.tools.processes import private_domain, ros_parameters, running
+from depth_anything_ros.vision.alignment import score_relative
+import numpy as np
+
+COMMAND = 'python -m depth_anything_ros.tools.measure_node'
+_MODULE, _NODE = 'depth_anything_ros.ros.main', 'depth_anything'
+_DEPTH = f'/{_NODE}/inverse_depth/image'
+_ROUNDS, _PHASE_S, _SETTLE_FRAMES = 5, 10.0, 3
+_MAX_DEPTH_M = 10.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print and write; 1 with a sentence where ../shared or the node is missing."""
+    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
+    parser.parse_args(arguments)
+    private_domain()
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            figures = _measure(Path(folder))
+    except (DepthAnythingError, OSError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    for name, value in figures.items():
+        print(f'{name:20} {value}')
+    print(f'wrote {write_figures("node", COMMAND, figures)}')
+    return 0
+
+
+def _measure(folder: Path) -> dict[str, float]:
+    from depth_anything_ros.convert.conversion import convert, Job
+    checkpoint = model_source.local_checkpoint()
+    if checkpoint is None or model_source.sequence_folder() is None:
+        raise FileNotFoundError(f'{model_source.SHARED} has no weights/*.pth or images/sequence')
+    figures, model = {}, folder / 'fp16.xml'
+    for precision in ('fp32', 'fp16'):
+        conversion = convert(Job(checkpoint, folder / f'{precision}.xml', precision))
+        figures[f'parity_{precision}_max'] = _rounded(conversion.parity.worst('OpenVINO'))
+    parameters = {'model': model, 'qos_overrides./image.subscription.reliability': 'reliable'}
+    with running(_MODULE, ros_parameters(parameters), folder / 'node.log'):
+        from depth_anything_ros.tools.observer import Observer
+        observer = Observer('measure_node', _NODE)
+        try:
+            observer.change_state('configure')
+            figures['node_fps_ratio'] = _rounded(_rate_ratio(observer, model, folder))
+            observer.change_state('activate')
+            figures['rgbd_absrel'], figures['rgbd_delta1'] = _rgbd_scores(observer)
+        finally:
+            observer.close()
+    return figures
+
+
+def _rate_ratio(observer: Any, model: Path, folder: Path) -> float:
+    """Return node frames/s over bare infer calls/s: the median of rounds taken in turn."""
+    from sensor_msgs.msg import Image
+    arrivals: list[float] = []
+    observer.listen(Image, _DEPTH, lambda message: arrivals.append(time.monotonic()))
+    bare, ratios = _BareModel(model), []
+    player = ['--images', str(model_source.SEQUENCE)]
+    for number in range(1, _ROUNDS + 1):
+        bare_hz = bare.rate(_PHASE_S)
+        with running('depth_anything_ros.tools.player', player, folder / 'player.log'):
+            observer.change_state('activate')
+            arrivals.clear()
+            observer.spin_until(lambda: len(arrivals) > _SETTLE_FRAMES, 30.0)
+            arrivals.clear()
+            observer.spin_until(lambda: False, _PHASE_S)
+            observer.change_state('deactivate')
+        node_hz = (len(arrivals) - 1) / (arrivals[-1] - arrivals[0])
+        ratios.append(node_hz / bare_hz)
+        print(f'round {number}: bare {bare_hz:.2f} Hz, node {node_hz:.2f} Hz, '
+              f'ratio {ratios[-1]:.3f}', flush=True)
+    return statistics.median(ratios)
+
+
+class _BareModel:
+    """The same IR, compiled the same way, called in a loop with an input that is ready."""
+
+    def __init__(self, model: Path) -> None:
+        from depth_anything_ros.inference.devices import compile_options
+        from depth_anything_ros.inference.graph import build_graph
+        from depth_anything_ros.inference.model_file import read_model
+        from depth_anything_ros.vision.transforms import network_size
+        import openvino as ov
+        core = ov.Core()
+        network, info = read_model(core, model)
+        size_hw = network_size((480, 640), info.input_size, info.patch_multiple)
+        compiled = core.compile_model(build_graph(network, info, size_hw), 'CPU',
+                                      compile_options(core, 'CPU', 'auto', None))
+        self._request = compiled.create_infer_request()
+        self._input = np.full((1, *size_hw, 3), 127, np.uint8)
+
+    def rate(self, seconds: float) -> float:
+        """Return calls per second."""
+        self._request.infer([self._input], share_inputs=True)
+        started, calls = time.monotonic(), 0
+        while time.monotonic() < started + seconds:
+            self._request.infer([self._input], share_inputs=True)
+            calls += 1
+        return calls / (time.monotonic() - started)
+
+
+def _rgbd_scores(observer: Any) -> tuple[float, float]:
+    """Return mean (AbsRel, delta1) of the depth that the node publishes for images/rgbd."""
+    from depth_anything_ros.ros.encode import color_message
+    from depth_anything_ros.tools.observer import pixels, RELIABLE, stamp_ns
+    from sensor_msgs.msg import Image
+    from std_msgs.msg import Header
+    received: dict[int, Any] = {}
+    observer.listen(Image, _DEPTH, lambda message: received.update({stamp_ns(message): message}))
+    camera = observer.node.create_publisher(Image, '/image', RELIABLE)
+    observer.spin_until(lambda: camera.get_subscription_count() > 0, 30.0)
+    scores = []
+    for color in sorted((model_source.SHARED / 'images' / 'rgbd').glob('rgb_*.png')):
+        truth = cv2.imread(str(color.with_name(color.name.replace('rgb', 'depth'))),
+                           cv2.IMREAD_UNCHANGED).astype(np.float32) / 1000
+        header = Header(frame_id='camera')
+        header.stamp = observer.node.get_clock().now().to_msg()
+        message = color_message(header, cv2.imread(str(color)))
+        camera.publish(message)
+        if not observer.spin_until(lambda stamp=stamp_ns(message): stamp in received, 30.0):
+            raise TimeoutError(f'the node published no depth for {color.name}')
+        score = score_relative(pixels(received[stamp_ns(message)]), truth, _MAX_DEPTH_M)
+        print(f'{color.name}: AbsRel {score.abs_rel:.3f}, delta1 {score.delta1:.3f}', flush=True)
+        scores.append(score)
+    return (_rounded(statistics.mean(score.abs_rel for score in scores)),
+            _rounded(statistics.mean(score.delta1 for score in scores)))
+
+
+def _rounded(value: float) -> float:
+    return float(f'{value:.4g}')
+
+
+if __name__ == '__main__':
+    sys.exit(main())

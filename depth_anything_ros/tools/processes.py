@@ -1,0 +1,54 @@
+"""The node and the player as processes of their own, on a domain that nobody else uses."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+import os
+from pathlib import Path
+import random
+import signal
+import subprocess
+import sys
+
+_STOP_S = 20.0
+
+
+def private_domain() -> None:
+    """
+    Keep this process and its children to this machine and off the user's graph.
+
+    Call it before rclpy is initialised. A ROS_DOMAIN_ID that is set already is kept.
+    """
+    os.environ.setdefault('ROS_DOMAIN_ID', str(random.randint(60, 100)))
+    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+
+
+@contextmanager
+def running(module: str, arguments: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run ``python -m module`` with its output in ``log``; SIGINT at the end, then SIGKILL."""
+    with log.open('wb') as output:
+        process = subprocess.Popen([sys.executable, '-m', module, *arguments], stdout=output,
+                                   stderr=subprocess.STDOUT)
+        try:
+            yield process
+        finally:
+            stop(process)
+
+
+def stop(process: subprocess.Popen[bytes]) -> int:
+    """Ask with SIGINT, insist with SIGKILL after 20 s, return the exit status."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+    try:
+        return process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
+
+
+def ros_parameters(values: Mapping[str, object]) -> list[str]:
+    """Return the command line that sets parameters of a node."""
+    arguments = ['--ros-args']
+    for name, value in values.items():
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        arguments += ['-p', f'{name}:={text}' if text else f"{name}:=''"]
+    return arguments

@@ -1,0 +1,78 @@
+"""Narrow stand-ins for the encoders, with random weights, that convert in seconds."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from depth_anything_ros.convert.encoders import EncoderSpec
+import pytest
+
+TINY = EncoderSpec('tiny', 48, 5, 3, 16, (8, 12, 16, 24), (0, 1, 2, 4), 'Apache-2.0')
+TINY_GLU = EncoderSpec('tiny_glu', 48, 4, 3, 16, (8, 12, 16, 24), (0, 1, 2, 3), 'unknown',
+                       'swiglu')
+REFIT = Path(__file__).parents[3] / 'shared' / 'weights' / 'depth_anything_v2_vits_refit.pth'
+
+
+def random_weights(spec: EncoderSpec, seed: int = 0) -> dict[str, Any]:
+    """Return a state dict whose output is neither flat nor cut off by the last ReLU."""
+    import torch
+
+    from depth_anything_ros.convert.network import DepthAnything
+
+    generator = torch.Generator().manual_seed(seed)
+    weights = {}
+    for name, value in DepthAnything(spec, 'v2').state_dict().items():
+        noise = torch.randn(value.shape, generator=generator)
+        if name.endswith(('bias', 'cls_token', 'mask_token')):
+            weights[name] = 0.1 * noise
+        elif 'gamma' in name:
+            weights[name] = 0.3 * (1 + 0.2 * noise)
+        elif 'norm' in name:
+            weights[name] = 1 + 0.2 * noise
+        elif name.endswith('pos_embed'):
+            weights[name] = 0.5 * noise
+        else:
+            weights[name] = noise / value[0].numel() ** 0.5
+    last = 'depth_head.scratch.output_conv2.2'
+    weights[f'{last}.weight'] = weights[f'{last}.weight'].abs()
+    weights[f'{last}.bias'] = torch.full((1,), 0.1)
+    return weights
+
+
+@pytest.fixture(scope='session')
+def tiny() -> EncoderSpec:
+    """Return a narrow encoder."""
+    return TINY
+
+
+@pytest.fixture(scope='session')
+def table() -> tuple[EncoderSpec, ...]:
+    """Return the table that the stand-ins are found in."""
+    return TINY, TINY_GLU
+
+
+@pytest.fixture(scope='session')
+def make_weights() -> Callable[..., dict[str, Any]]:
+    """Return a function that makes random weights."""
+    return random_weights
+
+
+@pytest.fixture
+def save_checkpoint(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes random weights to a file of that name."""
+    def save(name: str, spec: EncoderSpec = TINY) -> Path:
+        import torch
+
+        path = tmp_path / name
+        torch.save(random_weights(spec), path)
+        return path
+
+    return save
+
+
+@pytest.fixture(scope='session')
+def refit_checkpoint() -> Path:
+    """Return a real checkpoint, which is no part of the repository."""
+    if not REFIT.is_file():
+        pytest.skip(f'{REFIT} is not there')
+    return REFIT

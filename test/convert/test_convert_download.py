@@ -1,0 +1,113 @@
+"""Downloading from a hub, here a small server that answers like one."""
+
+from collections.abc import Iterator
+import hashlib
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+import threading
+
+from depth_anything_ros.convert.download import (
+    CHECKPOINT_FILES, DEFAULT_REPOSITORY, download_checkpoint)
+from depth_anything_ros.errors import CheckpointError
+import pytest
+
+pytest.importorskip('huggingface_hub')
+
+CONTENT = bytes(range(256)) * 64
+PATH = f'/{DEFAULT_REPOSITORY}/resolve/main/depth_anything_v2_vits.pth'
+
+
+class Hub(BaseHTTPRequestHandler):
+    """Serves one file at one address; ``server.torn`` breaks the next answers off half-way."""
+
+    protocol_version = 'HTTP/1.1'
+    server: 'HubServer'
+
+    def do_HEAD(self) -> None:
+        self.send_file(body=False)
+
+    def do_GET(self) -> None:
+        self.send_file(body=True)
+
+    def send_file(self, body: bool) -> None:
+        self.server.asked.append((self.command, self.path))
+        known = self.path == PATH
+        first = 0
+        if asked := self.headers.get('Range'):
+            first = int(asked.removeprefix('bytes=').split('-')[0])
+        content = CONTENT[first:] if known else b''
+        self.send_response((206 if first else 200) if known else 404)
+        self.send_header('Content-Length', str(len(content)))
+        if first:
+            self.send_header('Content-Range', f'bytes {first}-{len(CONTENT) - 1}/{len(CONTENT)}')
+        self.send_header('ETag', f'"{hashlib.sha256(CONTENT).hexdigest()}"')
+        self.send_header('X-Repo-Commit', '0' * 40)
+        if not known:
+            self.send_header('X-Error-Code', 'EntryNotFound')
+        self.end_headers()
+        if body and self.server.torn:
+            self.wfile.write(content[:len(content) // 2])
+            self.close_connection = True
+        elif body:
+            self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Print nothing."""
+
+
+class HubServer(ThreadingHTTPServer):
+    """The server with what it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(('127.0.0.1', 0), Hub)
+        self.asked: list[tuple[str, str]] = []
+        self.torn = False
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    """Start the server and point HF_ENDPOINT at it."""
+    with HubServer() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        monkeypatch.setenv('HF_ENDPOINT', f'http://127.0.0.1:{server.server_port}/')
+        for name in ('http_proxy', 'HTTP_PROXY', 'all_proxy', 'ALL_PROXY'):
+            monkeypatch.delenv(name, raising=False)
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_names_of_files_follow_the_names_of_repositories() -> None:
+    assert CHECKPOINT_FILES[DEFAULT_REPOSITORY] == 'depth_anything_v2_vits.pth'
+    assert CHECKPOINT_FILES['depth-anything/Depth-Anything-V2-Metric-VKITTI-Large'] == (
+        'depth_anything_v2_metric_vkitti_vitl.pth')
+
+
+def test_downloads_the_checkpoint_from_the_endpoint_once(hub: HubServer, tmp_path: Path) -> None:
+    path = download_checkpoint(DEFAULT_REPOSITORY, tmp_path)
+    assert path == tmp_path / 'depth_anything_v2_vits.pth'
+    assert path.read_bytes() == CONTENT
+    assert download_checkpoint(DEFAULT_REPOSITORY, tmp_path) == path
+    assert [command for command, _ in hub.asked].count('GET') == 1
+
+
+def test_a_file_that_the_hub_lacks_is_named_with_its_address(
+        hub: HubServer, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match='V2-Base/resolve/main/.*_vitb.pth: the download '
+                       'failed .*fetch that file by hand, put it into'):
+        download_checkpoint('depth-anything/Depth-Anything-V2-Base', tmp_path)
+    assert not list(tmp_path.glob('*.pth'))
+
+
+def test_without_a_network_it_says_what_to_do(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with HubServer() as closed:
+        monkeypatch.setenv('HF_ENDPOINT', f'http://127.0.0.1:{closed.server_port}')
+    with pytest.raises(CheckpointError, match='check the network, or fetch that file by hand'):
+        download_checkpoint(DEFAULT_REPOSITORY, tmp_path)
+
+
+def test_an_unknown_repository_is_answered_with_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=f'take one of {DEFAULT_REPOSITORY}'):
+        download_checkpoint('somebody/something', tmp_path)

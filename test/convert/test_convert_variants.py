@@ -1,0 +1,89 @@
+"""Kind, version and range come from the name, the sha256 or an option and are never guessed."""
+
+from pathlib import Path
+
+from depth_anything_ros.convert.encoders import ENCODERS
+from depth_anything_ros.convert.variants import Asked, settle_variant, Variant
+from depth_anything_ros.errors import CheckpointError
+import pytest
+
+REFIT_SHA256 = '1e9260954ef8fd73180a3a0bd710e1aad0502aa2958ac258902b2260ca0f4304'
+SPECS = {spec.name: spec for spec in ENCODERS}
+
+
+def settle(name: str, encoder: str = 'vits', sha256: str = '', asked: Asked | None = None
+           ) -> Variant:
+    return settle_variant(Path(name), sha256, SPECS[encoder], asked or Asked())
+
+
+@pytest.mark.parametrize(('name', 'encoder', 'expected'), [
+    ('depth_anything_v2_vits.pth', 'vits', ('relative', 'v2', None, 'Apache-2.0')),
+    ('depth_anything_v2_vitb.pth', 'vitb', ('relative', 'v2', None, 'CC-BY-NC-4.0')),
+    ('depth_anything_v2_vitl.pth', 'vitl', ('relative', 'v2', None, 'CC-BY-NC-4.0')),
+    ('depth_anything_v2_vitg.pth', 'vitg', ('relative', 'v2', None, 'unknown')),
+    ('depth_anything_v2_metric_hypersim_vits.pth', 'vits', ('metric', 'v2', 20, 'Apache-2.0')),
+    ('depth_anything_v2_metric_vkitti_vits.pth', 'vits', ('metric', 'v2', 80, 'Apache-2.0')),
+    ('depth_anything_v2_metric_vkitti_vitl.pth', 'vitl', ('metric', 'v2', 80, 'CC-BY-NC-4.0')),
+    ('depth_anything_vits14.pth', 'vits', ('relative', 'v1', None, 'Apache-2.0')),
+    ('depth_anything_vitl14.pth', 'vitl', ('relative', 'v1', None, 'Apache-2.0'))])
+def test_official_names_tell_everything(
+        name: str, encoder: str, expected: tuple[object, ...]) -> None:
+    found = settle(name, encoder)
+    assert (found.kind, found.model_version, found.max_depth_m, found.licence) == expected
+    assert found.source_name == name
+    assert f'kind: {expected[0]}, from the file name' in found.origins
+
+
+def test_a_known_sha256_tells_everything_whatever_the_name() -> None:
+    found = settle('renamed.pth', sha256=REFIT_SHA256)
+    assert (found.kind, found.model_version, found.licence) == ('relative', 'v2', 'Apache-2.0')
+    assert found.source_name == 'DA-V2-Small with one refit layer'
+    assert 'model version: v2, from the sha256' in found.origins
+
+
+@pytest.mark.parametrize('name', [
+    'mine.pth', 'depth_anything_v2_vits_refit.pth', 'depth_anything_v2_vits.pth.bak',
+    'my_depth_anything_v2_vits.pth', 'depth_anything_vits.pth', 'pytorch_model.bin'])
+def test_any_other_name_asks_for_what_is_missing(name: str) -> None:
+    with pytest.raises(CheckpointError, match='tells the kind.*add --kind relative or --kind me'):
+        settle(name)
+    with pytest.raises(CheckpointError, match='model version.*add --model-version v1 or'):
+        settle(name, asked=Asked('relative'))
+    with pytest.raises(CheckpointError, match='max depth.*add --max-depth METRES'):
+        settle(name, asked=Asked('metric', 'v2'))
+    found = settle(name, asked=Asked('metric', 'v2', 12.5))
+    assert (found.kind, found.model_version, found.max_depth_m) == ('metric', 'v2', 12.5)
+    assert found.licence == 'unknown' and found.source_name == name
+
+
+def test_options_win_over_the_name_and_the_contradiction_is_said() -> None:
+    found = settle('depth_anything_v2_metric_vkitti_vits.pth', asked=Asked('metric', 'v1', 100))
+    assert (found.model_version, found.max_depth_m) == ('v1', 100)
+    assert 'model version: v1, as asked, although the file name says v2' in found.origins
+    assert 'max depth in metres: 100, as asked, although the file name says 80.0' in found.origins
+    assert 'kind: metric, from the file name' not in found.origins
+    other = settle('depth_anything_v2_vits.pth', asked=Asked('metric', None, 20.0))
+    assert 'kind: metric, as asked, although the file name says relative' in other.origins
+
+
+def test_a_name_of_another_encoder_is_not_relied_on() -> None:
+    with pytest.raises(CheckpointError, match='neither its name nor its sha256'):
+        settle('depth_anything_v2_vitb.pth', 'vits')
+    found = settle('depth_anything_v2_vitb.pth', 'vits', asked=Asked('relative', 'v2'))
+    assert found.licence == 'unknown'
+    assert 'file name: says vitb, so nothing is taken from it' in found.origins
+
+
+def test_max_depth_must_fit_the_kind_and_be_a_length() -> None:
+    with pytest.raises(CheckpointError, match='--max-depth belongs to metric models'):
+        settle('depth_anything_v2_vits.pth', asked=Asked(max_depth_m=20.0))
+    for value in (0.0, -1.0, float('nan'), float('inf')):
+        with pytest.raises(CheckpointError, match='give a positive number of metres'):
+            settle('mine.pth', asked=Asked('metric', 'v2', value))
+
+
+def test_a_licence_that_forbids_commercial_use_is_said() -> None:
+    assert any('forbids commercial use' in line
+               for line in settle('depth_anything_v2_vitl.pth', 'vitl').origins)
+    assert any('vitl are under CC-BY-NC-4.0' in line for line in settle(
+        'mine.pth', 'vitl', asked=Asked('relative', 'v2')).origins)

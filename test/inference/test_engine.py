@@ -1,0 +1,276 @@
+"""The engine on a real device with tiny IRs: what it computes, refuses, reports and gives back."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+import os
+from pathlib import Path
+import threading
+from typing import Any
+
+from aligned import resize_aligned
+import cv2
+from depth_anything_ros.errors import (
+    DeviceError, ImageError, InferenceError, InferenceTimeoutError, ModelError)
+from depth_anything_ros.inference.engine import Engine, EngineOptions
+from depth_anything_ros.vision.encodings import ColorImage
+from depth_anything_ros.vision.selfcheck import card_image
+import numpy as np
+import pytest
+from tiny import weighted_sum
+from waiting import Outcomes
+
+ov = pytest.importorskip('openvino')
+
+IMAGE_HW = (120, 160)
+OPTIONS = EngineOptions(precision='f32', image_hw=IMAGE_HW)
+MakeEngine = Callable[..., Engine]
+
+
+@pytest.fixture
+def make_engine(tiny_ir: Path) -> Iterator[MakeEngine]:
+    """Return a function that opens an engine with changed options; all are closed afterwards."""
+    engines: list[Engine] = []
+
+    def make(path: Path = tiny_ir, log: Callable[[str], None] = lambda line: None,
+             **changes: Any) -> Engine:
+        engines.append(Engine(path, replace(OPTIONS, **changes), log))
+        return engines[-1]
+
+    yield make
+    for engine in engines:
+        engine.close()
+
+
+def compute(engine: Engine, pixels: np.ndarray, order: str = 'bgr') -> Any:
+    """Return the outcome of one image."""
+    outcomes = Outcomes()
+    engine.submit(ColorImage(pixels, order), outcomes)  # type: ignore[arg-type]
+    return outcomes.first(1)[0]
+
+
+def expected_depth(image_bgr: np.ndarray, network_hw: tuple[int, int]) -> np.ndarray:
+    """Return what the tiny network must give for an image, computed another way."""
+    resized = cv2.resize(image_bgr, network_hw[::-1], interpolation=cv2.INTER_CUBIC)
+    return resize_aligned(weighted_sum(resized), image_bgr.shape[:2])
+
+
+def request_threads() -> set[threading.Thread]:
+    """Return the threads of the infer requests that exist now."""
+    return {thread for thread in threading.enumerate()
+            if thread.name.startswith('infer_request')}
+
+
+def memory_mib() -> float:
+    """Return the resident memory of this process."""
+    pages = int(Path('/proc/self/statm').read_text().split()[1])
+    return pages * os.sysconf('SC_PAGE_SIZE') / 2 ** 20
+
+
+def test_depth_has_the_size_of_the_image_and_the_values_of_the_network(
+        make_engine: MakeEngine) -> None:
+    engine, image = make_engine(), card_image(IMAGE_HW)
+    depth = compute(engine, image)
+    assert engine.network_hw == (112, 154)
+    assert depth.shape == IMAGE_HW and depth.dtype == np.float32
+    np.testing.assert_allclose(depth, expected_depth(image, (112, 154)), atol=1e-4)
+
+
+@pytest.mark.parametrize('order', ['rgb', 'bgra', 'rgba', 'mono'])
+def test_the_order_of_the_channels_does_not_change_the_depth(
+        make_engine: MakeEngine, order: str) -> None:
+    image = card_image(IMAGE_HW)
+    if order == 'mono':
+        image = np.repeat(image[..., :1], 3, axis=2)
+    alpha = np.full((*IMAGE_HW, 1), 255, np.uint8)
+    pixels = {'rgb': image[..., ::-1], 'bgra': np.dstack([image, alpha]),
+              'rgba': np.dstack([image[..., ::-1], alpha]), 'mono': image[..., 0]}[order]
+    engine = make_engine()
+    depth = compute(engine, np.ascontiguousarray(pixels), order)
+    assert np.array_equal(depth, compute(engine, image))
+
+
+def test_rows_with_padding_give_the_same_depth(make_engine: MakeEngine) -> None:
+    engine, image = make_engine(), card_image(IMAGE_HW)
+    padded = np.zeros((IMAGE_HW[0], IMAGE_HW[1] + 5, 3), np.uint8)
+    padded[:, :-5] = image
+    assert np.array_equal(compute(engine, padded[:, :-5]), compute(engine, image))
+
+
+def test_the_first_device_that_works_runs_and_each_other_one_gets_a_line(
+        make_engine: MakeEngine) -> None:
+    lines: list[str] = []
+    engine = make_engine(log=lines.append, devices=('NPU.9', 'GPU.7', 'CPU', 'NPU.8'))
+    assert [line.split(' cannot run the model: ')[0] for line in lines] == ['NPU.9', 'GPU.7']
+    assert all('no such device' in line for line in lines)
+    assert engine.device == 'CPU' and engine.execution_device == 'CPU'
+    assert compute(engine, card_image(IMAGE_HW)).shape == IMAGE_HW
+
+
+def test_a_device_that_failed_does_not_spoil_the_next(tiny_ir: Path) -> None:
+    lines: list[str] = []
+    options = replace(OPTIONS, devices=('CPU', 'CPU'), precision='f7', self_check=False)
+
+    def the_next_device_knows_the_precision(line: str) -> None:
+        lines.append(line)
+        object.__setattr__(options, 'precision', 'f32')
+
+    engine = Engine(tiny_ir, options, the_next_device_knows_the_precision)
+    try:
+        assert len(lines) == 1 and 'f7' in lines[0]
+        assert compute(engine, card_image(IMAGE_HW)).shape == IMAGE_HW
+    finally:
+        engine.close()
+
+
+def test_without_a_working_device_the_error_names_what_was_tried_and_what_there_is(
+        make_engine: MakeEngine) -> None:
+    with pytest.raises(DeviceError) as error:
+        make_engine(devices=('GPU.7', 'CPU'), precision='f7', self_check=False)
+    assert [device for device, _ in error.value.tried] == ['GPU.7', 'CPU']
+    assert 'f7' in error.value.tried[1][1]
+    assert ', '.join(ov.Core().available_devices) in str(error.value)
+
+
+def test_an_engine_that_could_not_start_leaves_no_thread(
+        make_engine: MakeEngine, make_ir: Callable[..., Path]) -> None:
+    before = request_threads()
+    with pytest.raises(DeviceError, match='no finite depth'):
+        make_engine(make_ir(gain=float('nan')), self_check=False, devices=('CPU', 'CPU'))
+    assert request_threads() == before
+
+
+@pytest.mark.parametrize('wrong', [{'wrong_check': True}, {'gain': float('nan')}])
+def test_a_device_that_computes_something_else_is_refused(
+        make_engine: MakeEngine, make_ir: Callable[..., Path], wrong: dict[str, Any]) -> None:
+    with pytest.raises(DeviceError, match='CPU computes something else than f32') as error:
+        make_engine(make_ir(**wrong))
+    assert 'precision f32' in str(error.value)
+
+
+def test_the_self_check_can_be_switched_off(
+        make_engine: MakeEngine, make_ir: Callable[..., Path]) -> None:
+    engine = make_engine(make_ir(wrong_check=True), self_check=False)
+    assert compute(engine, card_image(IMAGE_HW)).shape == IMAGE_HW
+
+
+def test_an_unusable_model_is_a_model_error_not_a_device_error(
+        make_engine: MakeEngine, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match='no such file'):
+        make_engine(tmp_path / 'missing.xml')
+
+
+def test_a_new_aspect_ratio_compiles_once_and_results_have_the_new_size(
+        make_engine: MakeEngine) -> None:
+    engine = make_engine()
+    before = request_threads()
+    tall = card_image((160, 120))
+    for _ in range(3):
+        np.testing.assert_allclose(compute(engine, tall), expected_depth(tall, (154, 112)),
+                                   atol=1e-4)
+    after = request_threads()
+    assert engine.network_hw == (154, 112) and after.isdisjoint(before)
+    compute(engine, tall)
+    assert request_threads() == after
+
+
+def test_an_image_of_another_size_but_the_same_shape_compiles_nothing(
+        make_engine: MakeEngine) -> None:
+    engine = make_engine()
+    before = request_threads()
+    large = card_image((240, 320))
+    np.testing.assert_allclose(compute(engine, large), expected_depth(large, (112, 154)),
+                               atol=1e-4)
+    assert request_threads() == before
+
+
+def test_another_input_size_counts_from_the_next_image(make_engine: MakeEngine) -> None:
+    engine, image = make_engine(), card_image(IMAGE_HW)
+    assert engine.input_size == 112
+    engine.input_size = 56
+    np.testing.assert_allclose(compute(engine, image), expected_depth(image, (56, 70)), atol=1e-4)
+    assert engine.network_hw == (56, 70)
+    assert make_engine(input_size=84).network_hw == (84, 112)
+
+
+def test_an_image_too_oblong_for_the_memory_is_refused_and_the_next_one_works(
+        make_engine: MakeEngine) -> None:
+    engine = make_engine()
+    with pytest.raises(ImageError, match='8000x1 .* lower input_size'):
+        compute(engine, np.zeros((1, 8000, 3), np.uint8))
+    assert compute(engine, card_image(IMAGE_HW)).shape == IMAGE_HW
+
+
+def test_f32_is_exact_and_auto_says_what_the_device_chose(make_engine: MakeEngine) -> None:
+    image = card_image(IMAGE_HW)
+    exact, chosen = make_engine(precision='f32'), make_engine(precision='auto')
+    assert exact.execution_precision == 'f32'
+    assert chosen.execution_precision in ('f32', 'bf16', 'f16')
+    expected = expected_depth(image, (112, 154))
+    np.testing.assert_allclose(compute(exact, image), expected, atol=1e-4)
+    np.testing.assert_allclose(compute(chosen, image), expected, atol=0.1)
+
+
+@pytest.mark.parametrize('requests', [1, 3])
+def test_as_many_images_are_in_flight_as_asked_for(
+        make_engine: MakeEngine, requests: int) -> None:
+    before = request_threads()
+    engine = make_engine(requests=requests)
+    assert engine.capacity == requests
+    assert len(request_threads() - before) == requests
+
+
+def test_the_compiled_model_is_kept_in_the_cache_folder(
+        make_engine: MakeEngine, tmp_path: Path) -> None:
+    make_engine(cache_dir=tmp_path)
+    assert list(tmp_path.rglob('*.blob'))
+
+
+def test_a_frame_that_takes_too_long_is_reported_and_smaller_ones_still_work(
+        make_engine: MakeEngine, make_ir: Callable[..., Path]) -> None:
+    engine, image = make_engine(make_ir(slow_layers=12), timeout_s=0.25, input_size=42,
+                                self_check=False), card_image(IMAGE_HW)
+    engine.input_size = 840
+    late = compute(engine, image)
+    assert isinstance(late, InferenceTimeoutError)
+    assert 'request_timeout' in str(late) and 'input_size' in str(late)
+    engine.input_size = 42
+    assert compute(engine, image).shape == IMAGE_HW
+
+
+def test_a_closed_engine_refuses_and_can_be_closed_again(make_engine: MakeEngine) -> None:
+    before = request_threads()
+    engine = make_engine()
+    assert request_threads() != before
+    engine.close()
+    engine.close()
+    assert request_threads() == before
+    for image_hw in (IMAGE_HW, (160, 120)):
+        with pytest.raises(InferenceError, match='engine is closed; configure'):
+            engine.submit(ColorImage(card_image(image_hw), 'bgr'), Outcomes())
+    assert request_threads() == before
+
+
+def test_close_waits_for_the_image_in_flight(
+        make_engine: MakeEngine, make_ir: Callable[..., Path]) -> None:
+    engine = make_engine(make_ir(slow_layers=12), self_check=False)
+    outcomes = Outcomes()
+    engine.submit(ColorImage(card_image(IMAGE_HW), 'bgr'), outcomes)
+    engine.close()
+    assert [type(outcome) for outcome in outcomes.all] == [np.ndarray]
+
+
+@pytest.mark.skipif(not Path('/proc/self/statm').exists(), reason='needs Linux')
+def test_opening_and_closing_twenty_times_keeps_no_memory_and_no_thread(tiny_ir: Path) -> None:
+    options = replace(OPTIONS, input_size=448, self_check=False)
+
+    def cycle(count: int) -> tuple[float, int]:
+        for _ in range(count):
+            engine = Engine(tiny_ir, options)
+            compute(engine, card_image(IMAGE_HW))
+            engine.close()
+        return memory_mib(), threading.active_count()
+
+    first_mib, first_threads = cycle(4)
+    last_mib, last_threads = cycle(20)
+    assert last_threads == first_threads
+    assert last_mib - first_mib < 16

@@ -1,0 +1,174 @@
+"""Infer requests: one answer per submission, also when the device is late, wrong or leaving."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+import threading
+import time
+
+from depth_anything_ros.errors import InferenceError, InferenceTimeoutError
+from depth_anything_ros.inference.graph import build_graph
+from depth_anything_ros.inference.pool import RequestPool
+import numpy as np
+import pytest
+from tiny import TINY_INFO, weighted_sum
+from waiting import Outcomes, until
+
+ov = pytest.importorskip('openvino')
+
+SIZE_HW = (112, 154)
+SLOW_LAYERS = 12
+MakePool = Callable[..., tuple[RequestPool, 'ov.CompiledModel']]
+
+
+@pytest.fixture
+def make_pool(make_ir: Callable[..., Path]) -> Iterator[MakePool]:
+    """Return a function that gives a pool and its compiled model; the pools are closed."""
+    pools: list[RequestPool] = []
+
+    def make(count: int = 1, timeout_s: float = 20.0,
+             **options: float) -> tuple[RequestPool, 'ov.CompiledModel']:
+        core = ov.Core()
+        graph = build_graph(core.read_model(str(make_ir(**options))), TINY_INFO, SIZE_HW)
+        compiled = core.compile_model(graph, 'CPU', {
+            'INFERENCE_PRECISION_HINT': 'f32', 'PERFORMANCE_HINT': 'LATENCY'})
+        pools.append(RequestPool(compiled, count, timeout_s, 'CPU'))
+        return pools[-1], compiled
+
+    yield make
+    for pool in pools:
+        pool.close()
+
+
+def filled_with(value: int) -> Callable[[np.ndarray], None]:
+    """Return a ``fill`` that writes one grey."""
+    return lambda network_input: network_input.fill(value)
+
+
+def depth_of(value: int) -> float:
+    """Return what the tiny network computes of one grey."""
+    return float(weighted_sum(np.full((1, 1, 3), value, np.uint8))[0, 0])
+
+
+@pytest.mark.parametrize('count', [1, 3])
+def test_every_submission_is_answered_once_with_its_own_depth(
+        make_pool: MakePool, count: int) -> None:
+    pool, _ = make_pool(count)
+    answers = [Outcomes() for _ in range(24)]
+    for value, outcomes in enumerate(answers):
+        pool.submit(filled_with(10 * value), outcomes)
+    for value, outcomes in enumerate(answers):
+        depth = outcomes.first(1)[0]
+        assert depth.shape == SIZE_HW and depth.dtype == np.float32
+        np.testing.assert_allclose(depth, depth_of(10 * value), atol=1e-4)
+    pool.close()
+    assert [len(outcomes.all) for outcomes in answers] == [1] * 24
+
+
+def test_a_depth_map_does_not_change_when_the_request_runs_again(make_pool: MakePool) -> None:
+    pool, _ = make_pool()
+    outcomes = Outcomes()
+    pool.submit(filled_with(40), outcomes)
+    first = outcomes.first(1)[0]
+    pool.submit(filled_with(200), outcomes)
+    outcomes.first(2)
+    np.testing.assert_allclose(first, depth_of(40), atol=1e-4)
+
+
+def test_submit_waits_while_no_request_is_idle(make_pool: MakePool) -> None:
+    pool, _ = make_pool(slow_layers=SLOW_LAYERS)
+    outcomes = Outcomes()
+    for _ in range(4):
+        pool.submit(filled_with(1), outcomes)
+    assert len(outcomes.all) >= 2
+    assert len(outcomes.first(4)) == 4
+
+
+def test_a_late_request_is_reported_and_the_pool_serves_again(make_pool: MakePool) -> None:
+    pool, compiled = make_pool(timeout_s=0.25, slow_layers=SLOW_LAYERS)
+    others = [compiled.create_infer_request() for _ in range(24)]
+    for request in others:
+        request.start_async()
+    outcomes = Outcomes()
+    pool.submit(filled_with(1), outcomes)
+    late = outcomes.first(1)[0]
+    assert isinstance(late, InferenceTimeoutError)
+    assert 'CPU did not answer within 0.25 s' in str(late)
+    for request in others:
+        request.wait()
+    pool.submit(filled_with(50), outcomes)
+    np.testing.assert_allclose(outcomes.first(2)[1], depth_of(50), atol=1e-3)
+    pool.close()
+    assert len(outcomes.all) == 2
+
+
+def test_what_fill_raises_passes_through_and_the_request_is_idle_again(
+        make_pool: MakePool) -> None:
+    pool, _ = make_pool()
+    outcomes = Outcomes()
+
+    def fail(network_input: np.ndarray) -> None:
+        raise ZeroDivisionError('no such image')
+
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError, match='no such image'):
+            pool.submit(fail, outcomes)
+    pool.submit(filled_with(7), outcomes)
+    np.testing.assert_allclose(outcomes.first(1)[0], depth_of(7), atol=1e-4)
+
+
+def test_an_output_without_a_finite_value_is_an_error(make_pool: MakePool) -> None:
+    pool, _ = make_pool(gain=float('nan'))
+    outcomes = Outcomes()
+    pool.submit(filled_with(1), outcomes)
+    error = outcomes.first(1)[0]
+    assert isinstance(error, InferenceError)
+    assert 'CPU returned no finite depth' in str(error) and 'precision f32' in str(error)
+
+
+def test_close_waits_for_what_is_in_flight_and_ends_the_threads(make_pool: MakePool) -> None:
+    before = set(threading.enumerate())
+    pool, _ = make_pool(2, slow_layers=SLOW_LAYERS)
+    outcomes = Outcomes()
+    pool.submit(filled_with(1), outcomes)
+    pool.submit(filled_with(2), outcomes)
+    pool.close()
+    assert [type(outcome) for outcome in outcomes.all] == [np.ndarray] * 2
+    assert not [thread for thread in set(threading.enumerate()) - before
+                if thread.name.startswith('infer_request')]
+
+
+def test_close_is_idempotent(make_pool: MakePool) -> None:
+    pool, _ = make_pool(2)
+    started = time.monotonic()
+    for _ in range(3):
+        pool.close()
+    assert time.monotonic() - started < 2
+
+
+def test_a_closed_pool_refuses_instead_of_never_answering(make_pool: MakePool) -> None:
+    pool, _ = make_pool()
+    pool.close()
+    for _ in range(2):
+        with pytest.raises(InferenceError, match='closed; configure'):
+            pool.submit(filled_with(1), Outcomes())
+
+
+def test_a_submit_that_waits_during_close_is_refused_or_answered(make_pool: MakePool) -> None:
+    pool, _ = make_pool(slow_layers=SLOW_LAYERS)
+    outcomes, ends = Outcomes(), []
+
+    def submit_many() -> None:
+        try:
+            for value in range(6):
+                pool.submit(filled_with(value), outcomes)
+                ends.append('taken')
+        except InferenceError:
+            ends.append('refused')
+
+    submitting = threading.Thread(target=submit_many, daemon=True)
+    submitting.start()
+    assert until(lambda: len(ends) >= 1)
+    pool.close()
+    submitting.join(10)
+    assert not submitting.is_alive() and ends[-1] == 'refused'
+    assert len(outcomes.first(ends.count('taken'), timeout_s=2)) == ends.count('taken')

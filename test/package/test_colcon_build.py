@@ -1,0 +1,136 @@
+"""A real colcon build: everything lies where ros2 run and ros2 launch look, and it runs."""
+
+from collections.abc import Iterator
+import os
+from pathlib import Path
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+pytest.importorskip('colcon_ros', reason='colcon is not installed')
+pytest.importorskip('ament_index_python', reason='ROS 2 is not installed')
+
+ROOT = Path(__file__).resolve().parents[2]
+NAME = 'depth_anything_ros'
+PROGRAMS = {'depth_anything_convert', 'depth_anything_demo', 'depth_anything_node',
+            'depth_anything_player'}
+DOMAIN_ID = 58
+
+
+@pytest.fixture(scope='module')
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Build a copy of the sources, with a model in it, and yield the install folder."""
+    workspace = tmp_path_factory.mktemp('workspace')
+    _copy_sources(workspace / 'src' / NAME)
+    for suffix in ('.xml', '.bin'):
+        (workspace / 'src' / NAME / 'models' / f'small{suffix}').write_text('model')
+    done = subprocess.run(
+        [sys.executable, '-m', 'colcon', 'build'], cwd=workspace, env=_clean_environment(),
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        timeout=300)
+    assert done.returncode == 0, done.stdout
+    yield workspace / 'install'
+    shutil.rmtree(workspace)
+
+
+def test_the_package_is_found_through_the_ament_index(installed: Path) -> None:
+    code = ('from ament_index_python.packages import get_package_share_directory as share; '
+            f'import {NAME}; print(share({NAME!r})); print({NAME}.__file__)')
+    share, module = _run(installed, [sys.executable, '-c', code]).stdout.split()
+    assert Path(share) == installed / NAME / 'share' / NAME
+    assert Path(module).is_relative_to(installed / NAME / 'lib')
+
+
+def test_the_share_folder_holds_launch_config_and_models(installed: Path) -> None:
+    share = installed / NAME / 'share' / NAME
+    for folder, patterns in {'launch': ['*.py'], 'config': ['*']}.items():
+        expected = {path.name for pattern in patterns for path in (ROOT / folder).glob(pattern)
+                    if path.is_file()}
+        assert {path.name for path in (share / folder).iterdir()} == expected
+        assert expected
+    assert {path.name for path in (share / 'models').iterdir()} == {
+        'README.md', 'small.xml', 'small.bin'}
+    assert (share / 'package.xml').read_text() == (ROOT / 'package.xml').read_text()
+
+
+def test_programs_lie_where_ros2_run_looks(installed: Path) -> None:
+    folder = installed / NAME / 'lib' / NAME
+    assert {path.name for path in folder.iterdir() if os.access(path, os.X_OK)} == PROGRAMS
+
+
+def test_every_module_is_installed(installed: Path) -> None:
+    modules = {path.relative_to(ROOT) for path in (ROOT / NAME).rglob('*.py')}
+    site_packages, = (installed / NAME / 'lib').glob('python3.*/site-packages')
+    assert {path.relative_to(site_packages)
+            for path in (site_packages / NAME).rglob('*.py')} == modules
+
+
+def test_installed_converter_prints_its_help(installed: Path) -> None:
+    done = _run(installed, [str(installed / NAME / 'lib' / NAME / 'depth_anything_convert'),
+                            '--help'])
+    assert done.stdout.startswith('usage: depth_anything_convert')
+
+
+def test_installed_node_comes_up_and_ends_cleanly_on_ctrl_c(installed: Path) -> None:
+    rclpy = pytest.importorskip('rclpy')
+    context = rclpy.Context()
+    node = subprocess.Popen(
+        _sourced([str(installed / NAME / 'lib' / NAME / 'depth_anything_node')]),
+        env=_environment_of(installed), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    try:
+        rclpy.init(context=context, domain_id=DOMAIN_ID)
+        observer = rclpy.create_node('observer', context=context)
+        assert _appears(observer, 'depth_anything', timeout_s=30)
+        node.send_signal(signal.SIGINT)
+        output, _ = node.communicate(timeout=30)
+    finally:
+        rclpy.try_shutdown(context=context)
+        if node.poll() is None:
+            node.kill()
+            node.communicate()
+    assert node.returncode == 0, output
+    assert 'Traceback' not in output
+
+
+def _appears(observer: object, name: str, timeout_s: float) -> bool:
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        if name in observer.get_node_names():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def _copy_sources(target: Path) -> None:
+    """Copy what colcon needs, without the models that may lie here."""
+    for name in ('config', NAME, 'launch', 'resource'):
+        shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns('__pycache__'))
+    (target / 'models').mkdir()
+    for name in ('LICENSE', 'models/README.md', 'package.xml', 'setup.cfg', 'setup.py'):
+        shutil.copy2(ROOT / name, target / name)
+
+
+def _clean_environment() -> dict[str, str]:
+    sourced = {'AMENT_PREFIX_PATH', 'COLCON_PREFIX_PATH', 'PYTHONPATH'}
+    return {name: value for name, value in os.environ.items() if name not in sourced}
+
+
+def _environment_of(installed: Path) -> dict[str, str]:
+    return {**_clean_environment(), 'COLCON_CURRENT_PREFIX': str(installed),
+            'ROS_DOMAIN_ID': str(DOMAIN_ID)}
+
+
+def _sourced(command: list[str]) -> list[str]:
+    return ['sh', '-c', '. "$COLCON_CURRENT_PREFIX/local_setup.sh"; exec "$@"', 'sh', *command]
+
+
+def _run(installed: Path, command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(_sourced(command), cwd=installed, env=_environment_of(installed),
+                          check=True, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=120)

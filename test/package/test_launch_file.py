@@ -1,0 +1,174 @@
+"""The launch file and the RViz configurations; without launch_ros only their text is checked."""
+
+import ast
+from collections.abc import Callable
+import importlib.util
+import math
+from pathlib import Path
+from types import ModuleType
+
+from depth_anything_ros.errors import SettingsError
+from depth_anything_ros.settings import Settings, SPECS
+from depth_anything_ros.tools.player import FRAME_ID
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FILE = ROOT / 'launch' / 'depth_anything.launch.py'
+OWN_PARAMETERS = ROOT / 'config' / 'depth_anything.yaml'
+ARGUMENTS = {
+    'model': '', 'device': '', 'input_size': '', 'transport': '', 'namespace': '',
+    'node_name': 'depth_anything', 'image_topic': 'image', 'camera_info_topic': '',
+    'rviz': 'false', 'points': 'true', 'frame': FRAME_ID, 'autostart': 'true',
+    'use_sim_time': 'false', 'log_level': 'info'}
+
+
+def _tree() -> ast.Module:
+    return ast.parse(FILE.read_text(), str(FILE))
+
+
+def test_it_compiles_and_names_only_files_of_config() -> None:
+    compile(_tree(), str(FILE), 'exec')
+    names = {node.value for node in ast.walk(_tree()) if isinstance(node, ast.Constant)
+             and str(node.value).startswith('config/')}
+    assert names == {f'config/{path.name}' for path in (ROOT / 'config').iterdir()}
+
+
+def test_its_arguments_set_parameters_that_exist() -> None:
+    table, = (node.value for node in _tree().body if isinstance(node, ast.Assign)
+              and node.targets[0].id == 'PARAMETER_OF')
+    assert set(ast.literal_eval(table).values()) <= {spec.name for spec in SPECS}
+
+
+def _rviz(name: str) -> dict:
+    yaml = pytest.importorskip('yaml')
+    return yaml.safe_load((ROOT / 'config' / name).read_text())['Visualization Manager']
+
+
+def test_rviz_without_points_is_the_same_but_for_the_cloud() -> None:
+    full, images = _rviz('depth_anything.rviz'), _rviz('depth_anything_images.rviz')
+    clouds = [display for display in full['Displays'] if display['Class'].endswith('PointCloud2')]
+    assert [(cloud['Topic']['Value'], cloud['Color Transformer']) for cloud in clouds] == [
+        ('/depth_anything/points', 'RGB8')]
+    full['Displays'].remove(clouds[0])
+    assert full == images
+
+
+def test_rviz_topics_are_those_that_the_launch_file_remaps() -> None:
+    topics = {display['Topic']['Value'] for display in _rviz('depth_anything.rviz')['Displays']
+              if 'Topic' in display}
+    texts = {node.value for node in ast.walk(_tree()) if isinstance(node, ast.Constant)}
+    assert topics == {'/image', '/depth_anything/color/image', '/depth_anything/points'}
+    assert topics <= texts
+
+
+def test_rviz_looks_forward_from_behind_and_above_the_camera() -> None:
+    manager = _rviz('depth_anything.rviz')
+    view = manager['Views']['Current']
+    horizontal = view['Distance'] * math.cos(view['Pitch'])
+    eye_y = view['Focal Point']['Y'] + horizontal * math.sin(view['Yaw'])
+    eye_z = view['Focal Point']['Z'] + view['Distance'] * math.sin(view['Pitch'])
+    assert manager['Global Options']['Fixed Frame'] == FRAME_ID
+    assert eye_y < -1 and eye_z < -1, 'the optical frame looks along +z and +y is down'
+
+
+@pytest.fixture
+def launch_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Return the launch file as a module, the source tree standing in for the share folder."""
+    pytest.importorskip('launch_ros', reason='launch_ros is not installed')
+    index = tmp_path / 'share' / 'ament_index' / 'resource_index' / 'packages'
+    index.mkdir(parents=True)
+    (index / 'depth_anything_ros').touch()
+    (tmp_path / 'share' / 'depth_anything_ros').symlink_to(ROOT)
+    monkeypatch.setenv('AMENT_PREFIX_PATH', str(tmp_path))
+    spec = importlib.util.spec_from_file_location('depth_anything_launch', FILE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def given(launch_file: ModuleType) -> Callable[..., object]:
+    """Return a function that makes a launch context from arguments, defaults for the others."""
+    from launch import LaunchContext
+
+    def context_of(**changes: str) -> object:
+        context = LaunchContext()
+        for action in launch_file.generate_launch_description().get_launch_arguments():
+            if action.name in changes:
+                context.launch_configurations[action.name] = changes.pop(action.name)
+            action.visit(context)
+        assert not changes, f'no such argument: {changes}'
+        return context
+
+    return context_of
+
+
+def test_every_argument_is_described_and_has_its_default(launch_file, given) -> None:
+    described = {action.name: action.description for action
+                 in launch_file.generate_launch_description().get_launch_arguments()}
+    found = given().launch_configurations
+    assert Path(found['params_file']).resolve() == OWN_PARAMETERS
+    assert {name: found[name] for name in described} == {
+        **ARGUMENTS, 'params_file': found['params_file']}
+    for text in described.values():
+        assert text.partition(' Valid choices')[0].endswith('.')
+    for argument, name in launch_file.PARAMETER_OF.items():
+        spec, = (spec for spec in SPECS if spec.name == name)
+        assert described[argument].startswith(spec.description)
+
+
+def test_left_alone_it_changes_nothing_but_the_model(launch_file, given) -> None:
+    file, overrides = launch_file._parameters(given())
+    assert Path(file).resolve() == OWN_PARAMETERS
+    assert list(overrides) == ['model']
+    assert overrides['model'].endswith('depth_anything_ros/models/depth_anything_v2_vits.xml')
+
+
+def test_a_file_of_ones_own_is_not_touched(launch_file, given, tmp_path: Path) -> None:
+    own = tmp_path / 'own.yaml'
+    own.write_text('/**: {ros__parameters: {model: mine.xml}}')
+    assert launch_file._parameters(given(params_file=str(own))) == [str(own)]
+
+
+def test_given_arguments_override_the_file_in_the_right_type(launch_file, given) -> None:
+    context = given(model='a.xml', device='GPU,CPU', input_size='252', transport='compressed',
+                    use_sim_time='true')
+    _, overrides = launch_file._parameters(context)
+    assert overrides.pop('use_sim_time') is True
+    assert overrides == {'model': 'a.xml', 'device': 'GPU,CPU', 'input_size': 252,
+                         'image_transport': 'compressed'}
+    Settings.from_mapping(overrides)
+
+
+@pytest.mark.parametrize('text', ['many', '-1', '99999', '2.5'])
+def test_an_impossible_input_size_is_named(launch_file, given, text: str) -> None:
+    with pytest.raises(SettingsError, match='input_size .* integer from 0 to'):
+        launch_file._parameters(given(input_size=text))
+
+
+def test_a_parameter_file_that_does_not_exist_is_named(launch_file, given) -> None:
+    with pytest.raises(FileNotFoundError, match='/no/such.yaml'):
+        launch_file._parameters(given(params_file='/no/such.yaml'))
+
+
+@pytest.mark.parametrize(('image', 'camera_info', 'expected'), [
+    ('image', '', 'camera_info'),
+    ('/front/image_raw', '', '/front/camera_info'),
+    ('/image', '', '/camera_info'),
+    ('/front/image_raw', '/calibration', '/calibration'),
+])
+def test_inputs_are_remapped(launch_file, given, image: str, camera_info: str,
+                             expected: str) -> None:
+    context = given(image_topic=image, camera_info_topic=camera_info)
+    assert launch_file._inputs(context) == [
+        ('image', image), ('image/compressed', f'{image}/compressed'), ('camera_info', expected)]
+
+
+def test_autostart_and_rviz_are_switches(launch_file, given) -> None:
+    def kinds(**changes: str) -> list[str]:
+        return [type(action).__name__ for action in launch_file._start(given(**changes))]
+
+    handlers = ['RegisterEventHandler', 'RegisterEventHandler']
+    assert kinds() == [*handlers, 'LifecycleNode']
+    assert kinds(autostart='false') == ['LifecycleNode']
+    assert kinds(rviz='true') == [*handlers, 'LifecycleNode', 'Node']

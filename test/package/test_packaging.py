@@ -1,0 +1,123 @@
+"""What the package says about itself: versions, dependencies, programs, top level."""
+
+import ast
+from pathlib import Path
+import re
+import runpy
+import subprocess
+import sys
+
+import depth_anything_ros
+import pytest
+import setuptools
+
+ROOT = Path(__file__).resolve().parents[2]
+TOP_LEVEL = {
+    '.ci', '.gitignore', 'CHANGELOG.rst', 'CONTRIBUTING.md', 'LICENSE', 'Makefile', 'README.md',
+    'config', 'depth_anything_ros', 'docs', 'launch', 'models', 'package.xml', 'pyproject.toml',
+    'resource', 'setup.cfg', 'setup.py', 'test'}
+ROSDEP_OF = {'cv2': 'python3-opencv', 'numpy': 'python3-numpy'}
+MODULE_OF = {'opencv-python-headless': 'cv2', 'scikit-image': 'skimage', 'scikit-learn': 'sklearn'}
+
+
+@pytest.fixture
+def setup_arguments(monkeypatch: pytest.MonkeyPatch) -> dict:
+    """Return what setup.py hands to setuptools."""
+    found = {}
+    monkeypatch.setattr(setuptools, 'setup', found.update)
+    monkeypatch.chdir(ROOT)
+    runpy.run_path('setup.py')
+    return found
+
+
+@pytest.fixture(scope='module')
+def package() -> object:
+    """Return package.xml as catkin_pkg reads it; a warning is an error."""
+    catkin_package = pytest.importorskip('catkin_pkg.package')
+    warnings = []
+    result = catkin_package.parse_package(str(ROOT / 'package.xml'), warnings=warnings)
+    result.validate(warnings=warnings)
+    assert not warnings
+    return result
+
+
+def test_package_xml_is_format_3_for_ament_python(package) -> None:
+    assert package.package_format == 3
+    assert package.name == depth_anything_ros.__name__
+    assert [export.content for export in package.exports] == ['ament_python']
+    assert package.licenses == ['Apache-2.0']
+    assert (ROOT / package.licenses[0].file).read_text().lstrip().startswith('Apache License')
+
+
+def test_one_version_everywhere(package, setup_arguments) -> None:
+    changelog = pytest.importorskip('catkin_pkg.changelog').get_changelog_from_path(
+        str(ROOT / 'CHANGELOG.rst'))
+    newest = next(version for version, _, _ in changelog.foreach_version())
+    assert {package.version, setup_arguments['version'], newest} == {
+        depth_anything_ros.__version__}
+
+
+def test_package_xml_and_setup_py_name_the_same_maintainer_and_licence(
+        package, setup_arguments) -> None:
+    maintainer, = package.maintainers
+    assert maintainer.name == setup_arguments['maintainer']
+    assert maintainer.email == setup_arguments['maintainer_email']
+    assert package.licenses == [setup_arguments['license']]
+
+
+def test_every_ros_import_is_declared_and_every_declared_package_is_imported(
+        package, setup_arguments) -> None:
+    imported = {name for folder in ('depth_anything_ros', 'launch')
+                for path in (ROOT / folder).rglob('*.py') for name in _imports(path)}
+    needed = {ROSDEP_OF.get(name, name) for name in imported
+              if name not in _from_pip(setup_arguments) and name != depth_anything_ros.__name__}
+    assert {dependency.name for dependency in package.exec_depends} == needed
+
+
+def test_pip_lines_in_package_xml_are_the_requirements_of_setup_py(setup_arguments) -> None:
+    text = (ROOT / 'package.xml').read_text()
+    node, convert = (re.search(rf'the {name}: +pip install (.*)', text).group(1).replace('"', '')
+                     for name in ('node', 'converter'))
+    assert ['numpy', *node.split()] == setup_arguments['install_requires']
+    assert convert.split() == setup_arguments['extras_require']['convert']
+
+
+def test_every_program_has_a_main_function(setup_arguments) -> None:
+    for line in setup_arguments['entry_points']['console_scripts']:
+        module, _, function = line.split(' = ')[1].partition(':')
+        path = ROOT.joinpath(*module.split('.')).with_suffix('.py')
+        assert path.is_file(), line
+        assert function in {node.name for node in ast.parse(path.read_text()).body
+                            if isinstance(node, ast.FunctionDef)}, line
+
+
+def test_every_python_folder_is_installed(setup_arguments) -> None:
+    folders = {'.'.join(path.parent.relative_to(ROOT).parts)
+               for path in (ROOT / 'depth_anything_ros').rglob('*.py')}
+    assert set(setup_arguments['packages']) == folders
+
+
+def test_top_level_holds_nothing_else() -> None:
+    if not (ROOT / '.git').exists():
+        pytest.skip('not a git checkout')
+    tracked = subprocess.run(['git', 'ls-files', '-z'], cwd=ROOT, check=True, text=True,
+                             capture_output=True).stdout.split('\0')
+    assert {name.split('/')[0] for name in tracked if name} <= TOP_LEVEL
+
+
+def _imports(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split('.')[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.add(node.module.split('.')[0])
+    return names - set(sys.stdlib_module_names)
+
+
+def _from_pip(arguments: dict) -> set[str]:
+    extras = arguments['extras_require']
+    lines = [*arguments['install_requires'], *extras['convert'], *extras['demo-images'],
+             *extras['test']]
+    names = {re.split('[<>=]', line)[0] for line in lines}
+    return {MODULE_OF.get(name, name) for name in names} - set(ROSDEP_OF)

@@ -1,0 +1,180 @@
+"""Transitions: what they acquire and release, and that they cannot break the node."""
+
+from collections.abc import Callable
+import gc
+from pathlib import Path
+import threading
+
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+import numpy as np
+import pytest
+from robot import Robot
+from sensor_msgs.msg import Image
+
+PICTURE = np.full((120, 160, 3), 90, np.uint8)
+DEPTH = '/depth_anything/inverse_depth/image'
+
+
+def state_of(robot: Robot) -> str:
+    """Return the label of the node's lifecycle state."""
+    return str(robot.depth._state_machine.current_state[1])
+
+
+def request(robot: Robot, transition: int) -> bool:
+    """Ask for a transition over the service, as a lifecycle manager does."""
+    client = robot.node.create_client(ChangeState, '/depth_anything/change_state')
+    assert robot.until(client.service_is_ready)
+    future = client.call_async(ChangeState.Request(transition=Transition(id=transition)))
+    assert robot.until(future.done, 30.0), 'the service did not answer'
+    return bool(future.result().success)
+
+
+def test_the_node_exists_before_configure_and_subscribes_only_while_active(
+        make_robot: Callable[..., Robot]) -> None:
+    """Publishers come with configure, subscriptions with activate, both go in reverse."""
+    robot = make_robot()
+    counts = []
+    for transition in ('configure', 'activate', 'deactivate', 'cleanup'):
+        assert getattr(robot.depth, f'trigger_{transition}')().name == 'SUCCESS'
+        robot.until(lambda: False, 0.2)
+        counts.append((robot.node.count_publishers(DEPTH), robot.node.count_subscribers('/image')))
+    assert counts == [(1, 0), (1, 1), (1, 0), (0, 0)]
+
+
+def test_a_missing_model_fails_configure_with_the_way_out_and_can_be_mended(
+        make_robot: Callable[..., Robot], tiny_ir: Path,
+        capfd: pytest.CaptureFixture[str]) -> None:
+    """FAILURE leaves the node unconfigured; a good path makes the next try succeed."""
+    robot = make_robot(model='/nowhere/vits.xml')
+    assert robot.depth.trigger_configure().name == 'FAILURE'
+    assert state_of(robot) == 'unconfigured'
+    log = capfd.readouterr().err
+    assert '/nowhere/vits.xml' in log
+    assert 'depth_anything_convert' in log
+    assert robot.set_parameters(model=str(tiny_ir))[0].successful
+    robot.bring_up()
+
+
+def test_an_unset_model_fails_configure_with_a_sentence(
+        make_robot: Callable[..., Robot], capfd: pytest.CaptureFixture[str]) -> None:
+    """Nobody has to read a traceback to learn that the model is missing."""
+    robot = make_robot(model='')
+    assert robot.depth.trigger_configure().name == 'FAILURE'
+    log = capfd.readouterr().err
+    assert 'depth_anything_convert' in log
+    assert 'Traceback' not in log
+
+
+def test_an_unknown_device_falls_back_and_no_device_fails_configure(
+        make_robot: Callable[..., Robot], capfd: pytest.CaptureFixture[str]) -> None:
+    """The log names every device that was passed over."""
+    robot = make_robot(device='NPU,GPU,CPU')
+    assert robot.depth.trigger_configure().name == 'SUCCESS'
+    log = capfd.readouterr().err
+    assert 'NPU cannot run the model' in log
+    assert 'GPU cannot run the model' in log
+    alone = make_robot(device='NPU', cli_args=['--ros-args', '-r', '__node:=alone'])
+    assert alone.depth.trigger_configure().name == 'FAILURE'
+    assert 'OpenVINO sees: CPU' in capfd.readouterr().err
+
+
+def test_a_transition_that_the_state_forbids_is_refused_and_the_node_lives(
+        make_robot: Callable[..., Robot]) -> None:
+    """Configure twice, activate without configure: false is answered, services go on."""
+    robot = make_robot()
+    assert not request(robot, Transition.TRANSITION_ACTIVATE)
+    assert request(robot, Transition.TRANSITION_CONFIGURE)
+    assert not request(robot, Transition.TRANSITION_CONFIGURE)
+    assert request(robot, Transition.TRANSITION_ACTIVATE)
+    assert state_of(robot) == 'active'
+
+
+def test_lifecycle_services_answer_while_inference_runs(
+        make_robot: Callable[..., Robot], make_ir: Callable[..., Path]) -> None:
+    """The executor's thread is free during a slow inference."""
+    robot = make_robot(model=str(make_ir(slow_layers=20)), expected_width=640,
+                       expected_height=480, input_size=448)
+    robot.bring_up()
+    depths = robot.listen(Image, DEPTH)
+    client = robot.node.create_client(GetState, '/depth_anything/get_state')
+    assert robot.until(client.service_is_ready)
+    robot.show(np.zeros((480, 640, 3), np.uint8))
+    assert robot.until(lambda: robot.depth._estimator.stats().offered == 1)
+    future = client.call_async(GetState.Request())
+    assert robot.until(future.done)
+    assert depths == [], 'inference was over before the service answered: make it slower'
+    assert robot.until(lambda: depths, 30.0)
+
+
+def test_deactivate_lets_the_frames_in_flight_leave(
+        make_robot: Callable[..., Robot], make_ir: Callable[..., Path]) -> None:
+    """What was started is published before the publishers go quiet."""
+    robot = make_robot(model=str(make_ir(slow_layers=6)))
+    robot.bring_up()
+    depths = robot.listen(Image, DEPTH)
+    robot.show(PICTURE)
+    assert robot.until(lambda: robot.depth._estimator.stats().offered == 1)
+    assert robot.depth.trigger_deactivate().name == 'SUCCESS'
+    assert robot.until(lambda: len(depths) == 1)
+    stats = robot.depth._estimator.stats()
+    assert (stats.delivered, stats.failed) == (1, 0)
+
+
+def test_the_node_works_again_after_deactivate_and_activate(
+        make_robot: Callable[..., Robot]) -> None:
+    """A pause costs nothing but the frames in between."""
+    robot = make_robot()
+    robot.bring_up()
+    depths = robot.listen(Image, DEPTH)
+    robot.show(PICTURE)
+    assert robot.until(lambda: len(depths) == 1)
+    assert robot.depth.trigger_deactivate().name == 'SUCCESS'
+    assert robot.depth.trigger_activate().name == 'SUCCESS'
+    robot.show(PICTURE)
+    assert robot.until(lambda: len(depths) == 2)
+
+
+@pytest.mark.parametrize('states', [(), ('configure',), ('configure', 'activate')])
+def test_shutdown_succeeds_from_every_state(
+        make_robot: Callable[..., Robot], states: tuple[str, ...]) -> None:
+    """Everything is released and the state is final."""
+    robot = make_robot()
+    for transition in states:
+        assert getattr(robot.depth, f'trigger_{transition}')().name == 'SUCCESS'
+    assert robot.depth.trigger_shutdown().name == 'SUCCESS'
+    assert state_of(robot) == 'finalized'
+    assert robot.depth._engine is None
+
+
+def test_twenty_cycles_leave_no_threads_publishers_or_memory_behind(
+        make_robot: Callable[..., Robot]) -> None:
+    """The growth of the first cycles is OpenVINO's own; after them nothing may be added."""
+    robot = make_robot()
+    depths = robot.listen(Image, DEPTH)
+
+    def cycle() -> None:
+        robot.bring_up()
+        before = len(depths)
+        robot.show(PICTURE)
+        assert robot.until(lambda: len(depths) > before)
+        assert robot.depth.trigger_deactivate().name == 'SUCCESS'
+        assert robot.depth.trigger_cleanup().name == 'SUCCESS'
+        gc.collect()
+
+    for _ in range(5):
+        cycle()
+    before = (threading.active_count(), len(robot.depth._managed_entities),
+              len(list(robot.depth.publishers)), len(list(robot.depth.subscriptions)))
+    resident = resident_mib()
+    for _ in range(20):
+        cycle()
+    assert before == (threading.active_count(), len(robot.depth._managed_entities),
+                      len(list(robot.depth.publishers)), len(list(robot.depth.subscriptions)))
+    assert resident_mib() - resident < 20
+
+
+def resident_mib() -> float:
+    """Return this process's resident memory."""
+    pages = int(Path('/proc/self/statm').read_text().split()[1])
+    return pages * 4096 / 2 ** 20

@@ -1,0 +1,110 @@
+"""The executable as a process: it comes up, works, and ends when asked."""
+
+from collections.abc import Iterator
+import os
+from pathlib import Path
+import signal
+import subprocess
+
+from depth_anything_ros.tools.observer import Observer, pixels
+from depth_anything_ros.tools.processes import ros_parameters, running
+import numpy as np
+import pytest
+from robot import image_message
+from sensor_msgs.msg import CameraInfo, Image
+
+NODE = 'depth_anything_ros.ros.main'
+PLAYER = 'depth_anything_ros.tools.player'
+RELIABLE = {'qos_overrides./image.subscription.reliability': 'reliable'}
+
+
+@pytest.fixture
+def observer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Observer]:
+    """Return an observer on a domain that the processes of the test share."""
+    monkeypatch.setenv('ROS_DOMAIN_ID', str(64 + (os.getpid() + 18) % 36))
+    monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    observer = Observer('observer', 'depth_anything')
+    yield observer
+    observer.close()
+
+
+def wait(process: subprocess.Popen[bytes]) -> int:
+    """Return the exit status."""
+    return process.wait(20)
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('transitions', [(), ('configure', 'activate')],
+                         ids=['unconfigured', 'active'])
+def test_signals_end_the_process_with_status_0_and_no_traceback(
+        observer: Observer, tiny_ir: Path, tmp_path: Path, number: int,
+        transitions: tuple[str, ...]) -> None:
+    """Launch and systemd take anything else for a crash."""
+    log = tmp_path / 'node.log'
+    with running(NODE, ros_parameters({'model': tiny_ir, 'cache_dir': ''}), log) as process:
+        assert observer.spin_until(
+            lambda: observer.node.count_publishers('/diagnostics') == 1, 20.0), log.read_text()
+        for transition in transitions:
+            observer.change_state(transition)
+        process.send_signal(number)
+        assert wait(process) == 0
+    assert 'Traceback' not in log.read_text()
+    assert 'terminate' not in log.read_text()
+
+
+def test_shutdown_with_frames_in_flight_ends_cleanly(
+        observer: Observer, tmp_path: Path, make_ir: object) -> None:
+    """The device is in the middle of a frame when the signal comes."""
+    log = tmp_path / 'node.log'
+    model = make_ir(slow_layers=20)
+    parameters = {'model': model, 'cache_dir': '', 'input_size': 448, **RELIABLE}
+    with running(NODE, ros_parameters(parameters), log) as process:
+        observer.listen(Image, '/depth_anything/inverse_depth/image', lambda message: None)
+        observer.change_state('configure')
+        observer.change_state('activate')
+        camera = observer.node.create_publisher(Image, '/image', 1)
+        assert observer.spin_until(lambda: camera.get_subscription_count() == 1, 20.0)
+        for number in range(3):
+            camera.publish(image_message(np.zeros((480, 640, 3), np.uint8), stamp_ns=number + 1))
+        observer.spin_until(lambda: False, 0.3)
+        process.send_signal(signal.SIGTERM)
+        assert wait(process) == 0
+    assert 'Traceback' not in log.read_text()
+
+
+def test_player_and_node_make_depth_of_a_folder_of_pictures(
+        observer: Observer, tiny_ir: Path, tmp_path: Path) -> None:
+    """The chain of the demo with a tiny model: two processes, DDS between them."""
+    import cv2
+    pictures = tmp_path / 'pictures'
+    pictures.mkdir()
+    for number in range(3):
+        cv2.imwrite(str(pictures / f'{number}.png'), np.full((90, 160, 3), 60 * number, np.uint8))
+    images: list[Image] = []
+    infos: list[CameraInfo] = []
+    depths: list[Image] = []
+    for kind, topic, messages in ((Image, '/image', images), (CameraInfo, '/camera_info', infos),
+                                  (Image, '/depth_anything/inverse_depth/image', depths)):
+        observer.listen(kind, topic, messages.append)
+    node = ros_parameters({'model': tiny_ir, 'cache_dir': '', **RELIABLE})
+    player = ['--images', str(pictures), '--width', '160', '--height', '120', '--rate', '20']
+    with running(NODE, node, tmp_path / 'node.log'), \
+            running(PLAYER, player, tmp_path / 'player.log') as playing:
+        observer.change_state('configure')
+        observer.change_state('activate')
+        assert observer.spin_until(lambda: len(depths) > 5 and len(infos) > 5, 20.0)
+        playing.send_signal(signal.SIGINT)
+        assert wait(playing) == 0
+    assert (images[0].height, images[0].width, images[0].encoding) == (120, 160, 'bgr8')
+    assert (infos[0].height, infos[0].width) == (120, 160)
+    stamps = [message.header.stamp for message in images]
+    assert all(message.header.stamp in stamps for message in depths[1:4])
+    assert {round(float(pixels(message).mean()), 1) for message in depths} <= {0.0, 1.6, 3.3}
+
+
+def test_a_player_without_pictures_says_so(tmp_path: Path) -> None:
+    """And ends with status 1."""
+    log = tmp_path / 'player.log'
+    with running(PLAYER, ['--images', str(tmp_path)], log) as process:
+        assert wait(process) == 1
+    assert 'holds no image' in log.read_text()

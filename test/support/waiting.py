@@ -1,0 +1,35 @@
+"""Waiting for what other threads do, never longer than a test should take."""
+
+from collections.abc import Callable
+import threading
+import time
+from typing import Any
+
+
+def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> bool:
+    """Wait for ``condition`` and return whether it came true."""
+    deadline = time.monotonic() + timeout_s
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return condition()
+
+
+class Outcomes:
+    """An ``on_done`` that keeps what it is called with."""
+
+    def __init__(self) -> None:
+        self.all: list[Any] = []
+        self._state = threading.Condition()
+
+    def __call__(self, outcome: Any) -> None:
+        """Keep ``outcome``."""
+        with self._state:
+            self.all.append(outcome)
+            self._state.notify_all()
+
+    def first(self, count: int, timeout_s: float = 20.0) -> list[Any]:
+        """Wait for ``count`` outcomes and return all there are."""
+        with self._state:
+            assert self._state.wait_for(lambda: len(self.all) >= count, timeout_s), (
+                f'{len(self.all)} of {count} outcomes came within {timeout_s} s')
+            return list(self.all)

@@ -1,0 +1,66 @@
+"""The metadata inside an IR: what is written comes back, anything else is named."""
+
+from dataclasses import fields, replace
+import json
+from typing import Any
+
+from depth_anything_ros.model_info import FORMAT_VERSION, ModelInfo, SelfCheck
+import pytest
+from tiny import TINY_INFO
+
+METRIC = replace(TINY_INFO, kind='metric', max_depth_m=20.0,
+                 self_check=SelfCheck((14, 28), (1, 2), 0.5, (0.1, 1 / 3)))
+
+
+def entries_with(**changes: Any) -> dict[str, str]:
+    """Return valid rt_info entries with some replaced by other JSON values."""
+    return {**METRIC.to_strings(),
+            **{name: json.dumps(value) for name, value in changes.items()}}
+
+
+@pytest.mark.parametrize('info', [TINY_INFO, METRIC], ids=['relative', 'metric'])
+def test_what_is_written_comes_back_equal(info: ModelInfo) -> None:
+    entries = info.to_strings()
+    assert all(isinstance(text, str) for text in entries.values())
+    back = ModelInfo.from_strings(entries)
+    assert back == info
+    assert hash(back) == hash(info)
+
+
+@pytest.mark.parametrize('name', [field.name for field in fields(ModelInfo)])
+def test_a_missing_entry_is_named(name: str) -> None:
+    entries = METRIC.to_strings()
+    del entries[name]
+    with pytest.raises(ValueError, match=f'{name} is missing'):
+        ModelInfo.from_strings(entries)
+
+
+def test_an_entry_that_is_not_json_is_named() -> None:
+    with pytest.raises(ValueError, match='input_size is unreadable'):
+        ModelInfo.from_strings({**METRIC.to_strings(), 'input_size': '5 18'})
+
+
+def test_another_format_version_is_refused_with_both_numbers() -> None:
+    with pytest.raises(ValueError, match=f'format_version is 99, .* reads {FORMAT_VERSION}'):
+        ModelInfo.from_strings(entries_with(format_version=99))
+
+
+@pytest.mark.parametrize(('changes', 'message'), [
+    ({'kind': 'disparity'}, 'disparity'),
+    ({'kind': 'metric', 'max_depth_m': None}, 'max_depth_m'),
+    ({'mean_rgb': [0.1, 0.2]}, 'mean_rgb'),
+    ({'std_rgb': 'grey'}, 'std_rgb'),
+    ({'self_check': None}, 'self_check'),
+    ({'self_check': {'size_hw': [1, 1]}}, 'self_check'),
+    ({'self_check': {'size_hw': [14, 28], 'grid_hw': [2, 2], 'std': 1.0, 'samples': [1.0]}},
+     'self_check'),
+    ({'input_size': 0}, 'input_size'),
+    ({'input_size': '518'}, 'input_size'),
+    ({'patch_multiple': 1.5}, 'patch_multiple')])
+def test_a_value_that_cannot_work_is_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ModelInfo.from_strings(entries_with(**changes))
+
+
+def test_entries_of_a_later_release_beside_the_known_ones_do_no_harm() -> None:
+    assert ModelInfo.from_strings(entries_with(colour='mauve')) == METRIC
