@@ -51,7 +51,7 @@ setup(
         'convert': ['torch>=2.6', 'onnx', 'onnxscript', 'onnxruntime', 'huggingface_hub'],
         'demo-images': ['scikit-image', 'scikit-learn'],
         # catkin_pkg, colcon: the packaging tests. transformers: a second opinion on the network.
-        'test': ['catkin_pkg', 'colcon-ros', 'matplotlib', 'pytest', 'pyyaml', 'transformers'],
+        'test': ['catkin_pkg', 'colcon-ros', 'pytest', 'pyyaml', 'transformers'],
         # Linters change their mind with each release, so these are pinned.
         'lint': [
             'catkin_pkg',

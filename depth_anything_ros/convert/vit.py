@@ -30,8 +30,9 @@ class VisionTransformer(nn.Module):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         patches: Tensor = self.patch_embed(image)
-        count, _, rows, columns = patches.shape
-        tokens = patches.flatten(2).transpose(1, 2)
+        count, width = patches.shape[:2]
+        rows, columns = image.shape[-2] // PATCH, image.shape[-1] // PATCH
+        tokens = patches.reshape(count, width, rows * columns).transpose(1, 2)
         tokens = torch.cat([self.cls_token.expand(count, -1, -1), tokens], dim=1)
         tokens = tokens + interpolate_positions(self.pos_embed, rows, columns)
         read = []

@@ -17,6 +17,8 @@ Outcome = npt.NDArray[np.float32] | Exception
 # A stamp this much older than the one before is a restarted clock, not a late frame.
 CLOCK_RESTART_NS = 1_000_000_000
 _LATENCIES_KEPT = 256
+# What an idle thread gets to end when draining has taken all the time there was.
+_LAST_MOMENT_S = 0.1
 
 
 class InferenceEngine(Protocol):
@@ -145,14 +147,15 @@ class Estimator:
             return self._state.wait_for(lambda: not self._jobs and not self._delivering, timeout_s)
 
     def close(self, timeout_s: float = 30.0) -> None:
-        """Drain, then end both threads; idempotent."""
+        """Drain, then end both threads, in ``timeout_s`` whatever hangs; idempotent."""
+        deadline = time.monotonic() + timeout_s
         self.drain(timeout_s)
         with self._state:
             self._closed = True
             self._state.notify_all()
         for thread in self._threads:
             if thread is not threading.current_thread():
-                thread.join(timeout_s)
+                thread.join(max(_LAST_MOMENT_S, deadline - time.monotonic()))
 
     def stats(self) -> FlowStats:
         """Return the counts and times up to now; times are NaN before the first result."""

@@ -18,7 +18,7 @@ PATH = f'/{DEFAULT_REPOSITORY}/resolve/main/depth_anything_v2_vits.pth'
 
 
 class Hub(BaseHTTPRequestHandler):
-    """Serves one file at one address; ``server.torn`` breaks the next answers off half-way."""
+    """Serves one file at one address; the first ``server.torn`` bodies break off."""
 
     protocol_version = 'HTTP/1.1'
     server: 'HubServer'
@@ -30,7 +30,7 @@ class Hub(BaseHTTPRequestHandler):
         self.send_file(body=True)
 
     def send_file(self, body: bool) -> None:
-        self.server.asked.append((self.command, self.path))
+        self.server.asked.append((self.command, self.headers.get('Range')))
         known = self.path == PATH
         first = 0
         if asked := self.headers.get('Range'):
@@ -46,6 +46,7 @@ class Hub(BaseHTTPRequestHandler):
             self.send_header('X-Error-Code', 'EntryNotFound')
         self.end_headers()
         if body and self.server.torn:
+            self.server.torn -= 1
             self.wfile.write(content[:len(content) // 2])
             self.close_connection = True
         elif body:
@@ -60,8 +61,8 @@ class HubServer(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(('127.0.0.1', 0), Hub)
-        self.asked: list[tuple[str, str]] = []
-        self.torn = False
+        self.asked: list[tuple[str, str | None]] = []
+        self.torn = 0
 
 
 @pytest.fixture
@@ -78,6 +79,12 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
         thread.join()
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Skip the pauses that the hub's client makes between its tries."""
+    monkeypatch.setattr('time.sleep', lambda seconds: None)
+
+
 def test_names_of_files_follow_the_names_of_repositories() -> None:
     assert CHECKPOINT_FILES[DEFAULT_REPOSITORY] == 'depth_anything_v2_vits.pth'
     assert CHECKPOINT_FILES['depth-anything/Depth-Anything-V2-Metric-VKITTI-Large'] == (
@@ -92,6 +99,22 @@ def test_downloads_the_checkpoint_from_the_endpoint_once(hub: HubServer, tmp_pat
     assert [command for command, _ in hub.asked].count('GET') == 1
 
 
+@pytest.mark.usefixtures('impatient')
+def test_a_download_that_breaks_off_is_continued(hub: HubServer, tmp_path: Path) -> None:
+    hub.torn = 1
+    assert download_checkpoint(DEFAULT_REPOSITORY, tmp_path).read_bytes() == CONTENT
+    assert [asked for command, asked in hub.asked if command == 'GET'][1] == (
+        f'bytes={len(CONTENT) // 2}-')
+
+
+@pytest.mark.usefixtures('impatient')
+def test_a_download_that_never_ends_leaves_no_checkpoint(hub: HubServer, tmp_path: Path) -> None:
+    hub.torn = 10 ** 6
+    with pytest.raises(CheckpointError, match='the download failed'):
+        download_checkpoint(DEFAULT_REPOSITORY, tmp_path)
+    assert not list(tmp_path.glob('*.pth'))
+
+
 def test_a_file_that_the_hub_lacks_is_named_with_its_address(
         hub: HubServer, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match='V2-Base/resolve/main/.*_vitb.pth: the download '
@@ -100,6 +123,7 @@ def test_a_file_that_the_hub_lacks_is_named_with_its_address(
     assert not list(tmp_path.glob('*.pth'))
 
 
+@pytest.mark.usefixtures('impatient')
 def test_without_a_network_it_says_what_to_do(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with HubServer() as closed:
