@@ -54,7 +54,7 @@ class ParityError(DepthAnythingError):
     def __init__(self, name: str, size_hw: tuple[int, int], found: float, allowed: float) -> None:
         super().__init__(
             f'{name} at {size_hw[1]}x{size_hw[0]} differs from PyTorch by {found:.2e} of the '
-            f'output\'s standard deviation, allowed are {allowed:.0e}; no file was written. '
+            f"output's standard deviation, allowed are {allowed:.0e}; no file was written. "
             'Try --precision fp32, or another torch or openvino version')
         self.found = found
 

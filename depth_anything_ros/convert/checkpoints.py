@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 import hashlib
+import math
 from pathlib import Path
 import pickle
 import re
@@ -34,7 +35,7 @@ class Checkpoint:
     @property
     def size_bytes(self) -> int:
         """Return how much memory the weights take in f32."""
-        return 4 * sum(value.numel() for value in self.state_dict.values())
+        return 4 * sum(math.prod(shape) for shape in self.shapes.values())
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

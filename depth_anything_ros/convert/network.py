@@ -50,7 +50,8 @@ def build_network(spec: EncoderSpec, version: ModelVersion, max_depth_m: float |
     if problem:
         raise ValueError(problem)
     network.load_state_dict(dict(state_dict), strict=True, assign=True)
-    return network.float().eval().requires_grad_(False)
+    network.float().eval().requires_grad_(False)
+    return network
 
 
 def _difference(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:

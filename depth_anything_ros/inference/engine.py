@@ -6,8 +6,6 @@ from pathlib import Path
 import threading
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from depth_anything_ros.errors import (
     DepthAnythingError, DeviceError, ImageError, InferenceError, ModelError)
 from depth_anything_ros.inference.devices import (
@@ -19,6 +17,7 @@ from depth_anything_ros.vision import selfcheck
 from depth_anything_ros.vision.encodings import ColorImage, to_bgr
 from depth_anything_ros.vision.transforms import (
     network_size, resize_depth, resize_for_network)
+import numpy as np
 
 if TYPE_CHECKING:
     import openvino as ov

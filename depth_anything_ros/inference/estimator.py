@@ -8,10 +8,9 @@ import threading
 import time
 from typing import Any, Protocol
 
+from depth_anything_ros.vision.encodings import ColorImage
 import numpy as np
 import numpy.typing as npt
-
-from depth_anything_ros.vision.encodings import ColorImage
 
 Outcome = npt.NDArray[np.float32] | Exception
 # A stamp this much older than the one before is a restarted clock, not a late frame.
@@ -91,8 +90,9 @@ class Estimator:
     frame. The thread ``dispatch`` owns reading and submitting and may block there. ``on_done`` of
     the engine only stores the outcome. The thread ``deliver`` alone calls ``on_result``, one at a
     time, in the order of submission. One condition guards all state and is never held during
-    ``read``, ``submit`` or ``on_result``. At most ``capacity`` frames are in flight and one more is
-    being delivered, so a slow receiver slows the intake down instead of filling memory.
+    ``read``, ``submit`` or ``on_result``. At most ``capacity`` frames are in flight and
+    ``capacity`` + 2 between submission and the end of delivery, so a slow receiver slows the
+    intake down instead of filling memory.
     """
 
     def __init__(self, engine: InferenceEngine, on_result: Callable[[Result], None]) -> None:

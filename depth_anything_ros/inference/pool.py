@@ -7,11 +7,10 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
 from depth_anything_ros.errors import InferenceError, InferenceTimeoutError
 from depth_anything_ros.inference.model_file import first_line
+import numpy as np
+import numpy.typing as npt
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -38,8 +37,8 @@ class RequestPool:
 
     ``submit`` starts a request and returns; a thread per request waits for it, copies the output
     and calls ``on_done`` exactly once with a depth map [H, W] of the network's size or an
-    exception. A request that
-    times out is reported at once and serves again when the device has let go of it.
+    exception. A request that times out is reported at once and serves again when the device has
+    let go of it.
 
     OpenVINO's completion callback is not used: it is not called for a request that fails or is
     cancelled, ``wait_for`` reports all three ends.

@@ -136,11 +136,17 @@ def _record(model: Path, options: argparse.Namespace) -> Recording:
                 options.seconds)
             observer.change_state('deactivate')
             observer.change_state('cleanup')
+        except ObserverError as error:
+            raise ObserverError(f'{error}, {node_log}: {_last_line(node_log)}') from error
         finally:
             observer.close()
     if not recording.depths:
         raise ObserverError(f'no depth arrived; see {node_log} and {player_log}')
     return recording
+
+
+def _last_line(log: Path) -> str:
+    return (log.read_text(errors='replace').strip().splitlines() or ['it is empty'])[-1]
 
 
 def _print_figures(recording: Recording) -> None:

@@ -12,7 +12,7 @@ def metric_from_inverse(inverse_depth: F32, scale: float, shift: float) -> F32:
 
     NaN where the sum is not positive: such a pixel lies at or beyond infinity.
     """
-    disparity = inverse_depth * np.float32(scale)
+    disparity: F32 = inverse_depth * np.float32(scale)
     disparity += np.float32(shift)
     disparity[~(disparity > 0)] = np.nan
     np.reciprocal(disparity, out=disparity)
@@ -37,7 +37,7 @@ def limit_range(depth_m: F32, minimum_m: float, maximum_m: float) -> F32:
     invalid = ~((depth_m > 0) & (depth_m >= minimum_m) & (depth_m <= upper) & (depth_m < np.inf))
     if not invalid.any():
         return depth_m
-    limited = depth_m.copy()
+    limited: F32 = depth_m.copy()
     limited[invalid] = np.nan
     return limited
 

@@ -2,16 +2,15 @@
 Views of raw 8-bit image buffers, without a copy.
 
 Encoding names are those of ``sensor_msgs/image_encodings.hpp``.
-"""
+"""  # noqa: A005 - only ever imported by its full name
 
 from dataclasses import dataclass
 from typing import Literal
 
 import cv2
+from depth_anything_ros.errors import ImageError
 import numpy as np
 import numpy.typing as npt
-
-from depth_anything_ros.errors import ImageError
 
 Order = Literal['bgr', 'rgb', 'bgra', 'rgba', 'mono']
 

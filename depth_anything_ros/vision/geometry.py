@@ -1,14 +1,14 @@
 """
-From a depth map to an organised point cloud in the optical frame (REP 103: x right, y down,
-z forward).
+From a depth map to an organised point cloud.
+
+Points are in the optical frame of REP 103: x right, y down, z forward.
 """
 
 from dataclasses import dataclass
 
+from depth_anything_ros.errors import CameraInfoError
 import numpy as np
 import numpy.typing as npt
-
-from depth_anything_ros.errors import CameraInfoError
 
 F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]

@@ -6,10 +6,9 @@ about to use the same question at configure time, because GPU and NPU drivers ar
 wrong results without an error.
 """
 
+from depth_anything_ros.model_info import SelfCheck
 import numpy as np
 import numpy.typing as npt
-
-from depth_anything_ros.model_info import SelfCheck
 
 CARD_SIZE_HW = (196, 252)
 GRID_HW = (7, 9)

@@ -14,7 +14,8 @@ U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
 
 
-def network_size(image_hw: tuple[int, int], input_size: int, multiple: int = 14) -> tuple[int, int]:
+def network_size(image_hw: tuple[int, int], input_size: int,
+                 multiple: int = 14) -> tuple[int, int]:
     """
     Return (height, width) in pixels of the network input for an image of ``image_hw``.
 

@@ -13,7 +13,7 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
-from depth_anything_ros.convert.checkpoints import read_checkpoint  # noqa: E402
+from depth_anything_ros.convert.checkpoints import read_checkpoint  # noqa: E402, I100
 
 Weights = Callable[..., dict[str, Any]]
 

@@ -18,7 +18,7 @@ openvino = pytest.importorskip('openvino')
 for needed in ('onnx', 'onnxscript', 'onnxruntime'):
     pytest.importorskip(needed)
 
-from depth_anything_ros.convert.conversion import Conversion, convert, Job  # noqa: E402
+from depth_anything_ros.convert.conversion import Conversion, convert, Job  # noqa: E402, I100
 from depth_anything_ros.convert.network import build_network  # noqa: E402
 from depth_anything_ros.convert.parity import Gates, ParityReport, ParityRow  # noqa: E402
 from depth_anything_ros.convert.variants import Asked  # noqa: E402
@@ -85,9 +85,10 @@ def test_each_kind_becomes_a_proven_ir_that_describes_itself(
     spec = next(spec for spec in table if spec.name == name)
     network = build_network(spec, info.model_version, info.max_depth_m, make_weights(spec))
     expected = network(torch.from_numpy(image))[0].numpy()
-    assert np.abs(depth - expected).max() < (1e-3 if precision == 'fp32' else 2e-2) * expected.std()
+    gate = 1e-3 if precision == 'fp32' else 2e-2
+    assert np.abs(depth - expected).max() < gate * expected.std()
 
-    assert 0 < done.parity.worst('OpenVINO') <= (1e-3 if precision == 'fp32' else 2e-2)
+    assert 0 < done.parity.worst('OpenVINO') <= gate
     assert 0 < done.parity.worst('ONNX Runtime') <= 1e-3
     assert done.parity.table() in lines
 
@@ -168,7 +169,7 @@ def spoil(change: str, weights: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(('change', 'message'), [
-    ('another network', 'not a Depth Anything .*starts with conv1.weight, fc.bias.*official layou'),
+    ('another network', 'not a Depth Anything .*starts with conv1.weight, fc.bias.*official'),
     ('missing', 'not those of tiny .missing: depth_head.scratch.output_conv1.bias'),
     ('wrong shape', r'depth_head.projects.0.weight is \[9, 48, 1, 1\] instead of \[8, 48'),
     ('flat', 'the same depth everywhere'),

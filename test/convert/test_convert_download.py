@@ -30,8 +30,9 @@ class Hub(BaseHTTPRequestHandler):
         self.send_file(body=True)
 
     def send_file(self, body: bool) -> None:
-        self.server.asked.append((self.command, self.headers.get('Range')))
         known = self.path == PATH
+        if known:
+            self.server.asked.append((self.command, self.headers.get('Range')))
         first = 0
         if asked := self.headers.get('Range'):
             first = int(asked.removeprefix('bytes=').split('-')[0])
@@ -52,12 +53,12 @@ class Hub(BaseHTTPRequestHandler):
         elif body:
             self.wfile.write(content)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *args: object) -> None:
         """Print nothing."""
 
 
 class HubServer(ThreadingHTTPServer):
-    """The server with what it was asked for."""
+    """The server, with the commands and ranges that it was asked for the file."""
 
     def __init__(self) -> None:
         super().__init__(('127.0.0.1', 0), Hub)

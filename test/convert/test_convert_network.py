@@ -12,7 +12,7 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
-from depth_anything_ros.convert.network import build_network, DepthAnything  # noqa: E402
+from depth_anything_ros.convert.network import build_network, DepthAnything  # noqa: E402, I100
 
 Weights = Callable[..., dict[str, Any]]
 CARD = torch.from_numpy(normalize(card_image((70, 98)), MEAN_RGB, STD_RGB))

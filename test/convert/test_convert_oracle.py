@@ -15,7 +15,7 @@ import pytest
 torch = pytest.importorskip('torch')
 transformers = pytest.importorskip('transformers')
 
-from depth_anything_ros.convert.network import build_network  # noqa: E402
+from depth_anything_ros.convert.network import build_network  # noqa: E402, I100
 from depth_anything_ros.convert.parity import card_input  # noqa: E402
 
 VITS = ENCODERS[0]

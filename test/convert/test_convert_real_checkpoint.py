@@ -8,7 +8,7 @@ torch = pytest.importorskip('torch')
 for needed in ('onnx', 'onnxscript', 'onnxruntime', 'openvino'):
     pytest.importorskip(needed)
 
-from depth_anything_ros.convert.conversion import convert, Job  # noqa: E402
+from depth_anything_ros.convert.conversion import convert, Job  # noqa: E402, I100
 
 
 def test_a_real_checkpoint_is_converted_within_the_gates(

@@ -55,25 +55,25 @@ def test_weights_do_not_stay_without_their_xml(tmp_path: Path) -> None:
 
 
 def test_too_little_space_is_said_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r'needs 1\d* MB and \d+ MB are free; free some'):
-        with staged(tmp_path / 'depth.xml', 10 ** 18):
-            raise AssertionError
+    with pytest.raises(CheckpointError, match=r'needs 1\d* MB and \d+ MB are free; free some'), \
+            staged(tmp_path / 'depth.xml', 10 ** 18):
+        raise AssertionError
     assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / 'file').write_text('')
-    with pytest.raises(CheckpointError, match='file/models: the folder cannot be written'):
-        with staged(tmp_path / 'file' / 'models' / 'depth.xml', 0):
-            raise AssertionError
+    with pytest.raises(CheckpointError, match='file/models: the folder cannot be written'), \
+            staged(tmp_path / 'file' / 'models' / 'depth.xml', 0):
+        raise AssertionError
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason='root may write anywhere')
 def test_a_folder_without_write_permission_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    with pytest.raises(CheckpointError, match='cannot be written .Permission denied.; choose'):
-        with staged(tmp_path / 'depth.xml', 0):
-            raise AssertionError
+    with pytest.raises(CheckpointError, match='cannot be written .Permission denied.; choose'), \
+            staged(tmp_path / 'depth.xml', 0):
+        raise AssertionError
 
 
 def test_an_existing_file_is_replaced_only_when_asked(tmp_path: Path) -> None:

@@ -122,7 +122,12 @@ def test_a_frame_that_is_dropped_is_never_read(make_flow: Callable[..., Flow]) -
     estimator.offer(frame(1))
     assert until(lambda: len(engine.submitted) == 1)
     reads: list[str] = []
-    estimator.offer(Frame(S + 2 * PERIOD_NS, lambda: reads.append('dropped')))  # type: ignore
+
+    def read() -> ColorImage:
+        reads.append('dropped')
+        return ColorImage(np.zeros((2, 3, 3), np.uint8), 'bgr')
+
+    estimator.offer(Frame(S + 2 * PERIOD_NS, read))
     estimator.offer(frame(3))
     engine.answer(0)
     engine.answer(1)

@@ -95,7 +95,8 @@ def test_a_truncated_bin_is_named_with_the_bytes_it_lacks(ir: Path, kept: int) -
         ir, weights, COPY_AGAIN)
 
 
-@pytest.mark.parametrize('content', [b'\x89PNG\r\n\x1a\n', b'version https://git-lfs', b'\x00' * 9])
+@pytest.mark.parametrize('content', [
+    b'\x89PNG\r\n\x1a\n', b'version https://git-lfs', b'\x00' * 9])
 def test_a_file_that_is_not_xml_inside_is_named(ir: Path, content: bytes) -> None:
     ir.write_bytes(content)
     assert 'truncated or not XML' in refusal(ir, ir, COPY_AGAIN)
@@ -154,7 +155,7 @@ def test_checking_the_files_of_a_good_ir_says_nothing(ir: Path) -> None:
 
 
 @pytest.mark.parametrize(('text', 'line'), [
-    ('Exception from src/core.cpp:12:\nCheck \'x\' failed at y:\nno libOpenCL\n', 'no libOpenCL'),
+    ('Exception from src/core.cpp:12:\nCheck x failed at y:\nno libOpenCL\n', 'no libOpenCL'),
     ('one line', 'one line'), ('Check this', 'Check this'), ('', 'RuntimeError')])
 def test_the_telling_line_of_an_openvino_error_is_found(text: str, line: str) -> None:
     assert first_line(RuntimeError(text)) == line

@@ -4,7 +4,7 @@ import hashlib
 import math
 
 from depth_anything_ros.vision.selfcheck import (
-    CARD_SIZE_HW, card_image, describe, deviation, GRID_HW)
+    card_image, CARD_SIZE_HW, describe, deviation, GRID_HW)
 import numpy as np
 import pytest
 
