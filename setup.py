@@ -48,10 +48,11 @@ setup(
             'ros-jazzy-sensor-msgs',
             'ros-jazzy-std-msgs',
         ],
-        'convert': ['torch>=2.6', 'onnx', 'onnxscript', 'onnxruntime', 'huggingface_hub'],
+        'convert': ['torch>=2.6', 'onnx', 'onnxscript', 'onnxruntime', 'huggingface_hub',
+                    'opencv-python-headless'],
         'demo-images': ['scikit-image', 'scikit-learn'],
         # catkin_pkg, colcon: the packaging tests. transformers: a second opinion on the network.
-        'test': ['catkin_pkg', 'colcon-ros', 'pytest', 'pyyaml', 'transformers'],
+        'test': ['catkin_pkg', 'colcon-ros', 'matplotlib', 'pytest', 'pyyaml', 'transformers'],
         # Linters change their mind with each release, so these are pinned.
         'lint': [
             'catkin_pkg',

@@ -107,7 +107,7 @@ class Settings:
     input_size: int = _param(
         0, 'runtime', 'Short side of the network input; the aspect ratio is kept and both sides '
         "are rounded to multiples of 14. 0 takes the model's own (518). Smaller is faster and "
-        'less detailed: 252 is about four times as fast as 518.', unit='px',
+        'less detailed: 252 is several times as fast as 518.', unit='px',
         minimum=0, maximum=2058)
     image_transport: str = _param(
         'raw', 'activate', 'Input to subscribe to: raw for image, compressed for '

@@ -36,6 +36,8 @@ def export_onnx(network: DepthAnything, onnx_path: Path) -> None:
                 input_names=['image'], output_names=['depth'],
                 dynamic_shapes={
                     'image': {0: sizes[0], 2: PATCH * sizes[1], 3: PATCH * sizes[2]}})
+    except OSError as error:
+        raise _unwritable(onnx_path, 'ONNX file', error) from error
     except torch.onnx.OnnxExporterError as error:
         raise CheckpointError(
             onnx_path, f'torch {torch.__version__} could not export the network ({error})',
@@ -51,7 +53,11 @@ def export_ir(onnx_path: Path, xml_path: Path, info: ModelInfo) -> None:
     try:
         openvino.save_model(model, xml_path, compress_to_fp16=info.precision == 'fp16')
     except RuntimeError as error:
-        raise OSError(f'{xml_path.parent}: the IR could not be written ({error})') from error
+        raise _unwritable(xml_path, 'IR', error) from error
+
+
+def _unwritable(path: Path, what: str, error: Exception) -> OSError:
+    return OSError(f'{path}: the {what} could not be written ({error}); is the disk full?')
 
 
 def annotate(model: 'openvino.Model', info: ModelInfo) -> None:

@@ -117,7 +117,7 @@ class Outputs:
     def _publish_points(self, header: Header, image: ColorImage, depth_m: F32,
                         info: CameraInfo | None, settings: Settings) -> None:
         if info is None:
-            self._warn('no point cloud: no camera_info of the image\'s size has arrived; '
+            self._warn('no point cloud: no camera_info of the size of the image has arrived; '
                        'check the topic camera_info')
             return
         try:

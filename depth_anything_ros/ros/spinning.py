@@ -1,24 +1,32 @@
-"""Spinning a process's node until somebody asks it to end."""
+"""One node as a process: up, spinning, and down again when somebody asks."""
 
+from collections.abc import Callable, Sequence
+import signal
+
+import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.utilities import try_shutdown
 
 
-def spin_to_the_end(node: Node) -> None:
+def run(make_node: Callable[[], Node], args: Sequence[str] | None = None) -> None:
     """
-    Spin until SIGINT or SIGTERM, then destroy ``node`` and shut rclpy down.
+    Spin the node until SIGINT or SIGTERM, then destroy it and shut rclpy down.
 
-    The signal handler invalidates the context under the executor, which may then raise anything
-    from wherever it is; only what is raised while the context is valid passes through.
+    rclpy's own handler ends the spinning for both signals. Python's KeyboardInterrupt is switched
+    off below it: launch and the terminal both send SIGINT, and the second would interrupt the
+    release. ``args`` None takes the command line.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    rclpy.init(args=None if args is None else list(args))
+    node = make_node()
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
         executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except ExternalShutdownException:
         pass
-    except Exception:  # noqa: B902
+    except Exception:  # noqa: B902 - an executor whose context ends may raise from anywhere
         if node.context.ok():
             raise
     finally:

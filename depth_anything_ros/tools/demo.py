@@ -107,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--seconds', type=float, default=20.0, help='default: 20')
     parser.add_argument('--device', default='CPU', help='default: CPU')
     parser.add_argument('--input-size', type=int, default=0, metavar='PX',
-                        help='short side of the network input (default: the model\'s, 518)')
+                        help='short side of the network input (default: the size of the model, 518)')
     return parser
 
 
@@ -119,8 +119,8 @@ def _record(model: Path, options: argparse.Namespace) -> Recording:
     if images == model_source.SEQUENCE:
         player += ['--focal', str(model_source.SEQUENCE_FOCAL_PX)]
     node = ros_parameters({
-        'model': model, 'device': options.device, 'input_size': options.input_size, 'points_stride': 1,
-        'qos_overrides./image.subscription.reliability': 'reliable'})
+        'model': model, 'device': options.device, 'input_size': options.input_size,
+        'points_stride': 1, 'qos_overrides./image.subscription.reliability': 'reliable'})
     node_log, player_log = options.output / 'node.log', options.output / 'player.log'
     with running('depth_anything_ros.ros.main', node, node_log) as node_process, \
             running('depth_anything_ros.tools.player', player, player_log) as player_process:

@@ -122,28 +122,34 @@ class _BareModel:
 def _rgbd_scores(observer: Any) -> tuple[float, float]:
     """Return mean (AbsRel, delta1) of the depth that the node publishes for images/rgbd."""
     from depth_anything_ros.ros.encode import color_message
-    from depth_anything_ros.tools.observer import pixels, RELIABLE, stamp_ns
+    from depth_anything_ros.tools.observer import pixels, RELIABLE
     from sensor_msgs.msg import Image
     from std_msgs.msg import Header
-    received: dict[int, Any] = {}
-    observer.listen(Image, _DEPTH, lambda message: received.update({stamp_ns(message): message}))
+    received: list[Any] = []
+    observer.listen(Image, _DEPTH, received.append)
     camera = observer.node.create_publisher(Image, '/image', RELIABLE)
     observer.spin_until(lambda: camera.get_subscription_count() > 0, 30.0)
     scores = []
     for color in sorted((model_source.SHARED / 'images' / 'rgbd').glob('rgb_*.png')):
-        truth = cv2.imread(str(color.with_name(color.name.replace('rgb', 'depth'))),
-                           cv2.IMREAD_UNCHANGED).astype(np.float32) / 1000
+        truth_m = _read(color.with_name(color.name.replace('rgb', 'depth'))) / np.float32(1000)
         header = Header(frame_id='camera')
         header.stamp = observer.node.get_clock().now().to_msg()
-        message = color_message(header, cv2.imread(str(color)))
-        camera.publish(message)
-        if not observer.spin_until(lambda stamp=stamp_ns(message): stamp in received, 30.0):
+        received.clear()
+        camera.publish(color_message(header, _read(color)))
+        if not observer.spin_until(lambda: bool(received), 30.0):
             raise TimeoutError(f'the node published no depth for {color.name}')
-        score = score_relative(pixels(received[stamp_ns(message)]), truth, _MAX_DEPTH_M)
+        score = score_relative(pixels(received[0]), truth_m, _MAX_DEPTH_M)
         print(f'{color.name}: AbsRel {score.abs_rel:.3f}, delta1 {score.delta1:.3f}', flush=True)
         scores.append(score)
     return (_rounded(statistics.mean(score.abs_rel for score in scores)),
             _rounded(statistics.mean(score.delta1 for score in scores)))
+
+
+def _read(file: Path) -> Any:
+    picture = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+    if picture is None:
+        raise FileNotFoundError(f'{file} is missing or not a readable image')
+    return picture
 
 
 def _rounded(value: float) -> float:

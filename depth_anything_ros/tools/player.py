@@ -9,17 +9,20 @@ from array import array
 from collections.abc import Sequence
 from pathlib import Path
 import sys
+from typing import TYPE_CHECKING
 
 from depth_anything_ros.errors import DepthAnythingError
 from depth_anything_ros.tools.footage import Footage, open_footage
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
 
 FRAME_ID = 'camera_optical_frame'
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Play until SIGINT or SIGTERM and return 0, or 1 after an error."""
-    from depth_anything_ros.ros.spinning import spin_to_the_end
-    import rclpy
+    from depth_anything_ros.ros.spinning import run
     from rclpy.utilities import remove_ros_args
     command_line = list(sys.argv if arguments is None else ['depth_anything_player', *arguments])
     options = _parser().parse_args(remove_ros_args(command_line)[1:])
@@ -28,8 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DepthAnythingError as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
-    rclpy.init(args=command_line)
-    spin_to_the_end(_make_node(footage, options.rate))
+    run(lambda: _make_node(footage, options.rate), command_line)
     return 0
 
 
@@ -46,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _make_node(footage: Footage, rate_hz: float) -> 'rclpy.node.Node':  # noqa: F821
+def _make_node(footage: Footage, rate_hz: float) -> 'Node':
     from rclpy.node import Node
     from rclpy.qos import QoSProfile
     from sensor_msgs.msg import CameraInfo, Image

@@ -67,7 +67,7 @@ def test_metric_is_bounded_by_max_depth_and_scales_with_it(
         tiny: EncoderSpec, make_weights: Weights) -> None:
     weights = make_weights(tiny)
     near, far = (build_network(tiny, 'v2', metres, weights)(CARD) for metres in (20.0, 80.0))
-    assert 0 <= near.min() and near.max() <= 20
+    assert near.min() >= 0 and near.max() <= 20
     assert torch.allclose(4 * near, far)
     assert not torch.allclose(near, build_network(tiny, 'v2', None, weights)(CARD))
 

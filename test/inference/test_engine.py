@@ -227,9 +227,9 @@ def test_the_compiled_model_is_kept_in_the_cache_folder(
 
 def test_a_frame_that_takes_too_long_is_reported_and_smaller_ones_still_work(
         make_engine: MakeEngine, make_ir: Callable[..., Path]) -> None:
-    engine, image = make_engine(make_ir(slow_layers=12), timeout_s=0.25, input_size=42,
+    engine, image = make_engine(make_ir(slow_layers=40), timeout_s=0.3, input_size=42,
                                 self_check=False), card_image(IMAGE_HW)
-    engine.input_size = 840
+    engine.input_size = 560
     late = compute(engine, image)
     assert isinstance(late, InferenceTimeoutError)
     assert 'request_timeout' in str(late) and 'input_size' in str(late)

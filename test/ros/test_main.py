@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 import signal
 import subprocess
+import time
 
 from depth_anything_ros.tools.observer import Observer, pixels, stamp_ns
 from depth_anything_ros.tools.processes import ros_parameters, running
@@ -50,6 +51,20 @@ def test_signals_end_the_process_with_status_0_and_no_traceback(
         assert wait(process) == 0
     assert 'Traceback' not in log.read_text()
     assert 'terminate' not in log.read_text()
+
+
+def test_a_second_sigint_does_not_interrupt_the_release(
+        observer: Observer, tiny_ir: Path, tmp_path: Path) -> None:
+    """Ctrl-C in a terminal reaches the node twice: from the terminal and from launch."""
+    log = tmp_path / 'node.log'
+    with running(NODE, ros_parameters({'model': tiny_ir, 'cache_dir': ''}), log) as process:
+        observer.change_state('configure')
+        observer.change_state('activate')
+        for _ in range(5):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.02)
+        assert wait(process) == 0
+    assert 'Traceback' not in log.read_text()
 
 
 def test_shutdown_with_frames_in_flight_ends_cleanly(

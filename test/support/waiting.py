@@ -14,6 +14,24 @@ def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> bool:
     return condition()
 
 
+def within(timeout_s: float, call: Callable[..., Any], *args: Any) -> None:
+    """Call on a thread of its own, so that a call that never returns fails instead of hanging."""
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            call(*args)
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    assert not thread.is_alive(), f'it did not return within {timeout_s} s'
+    if raised:
+        raise raised[0]
+
+
 class Outcomes:
     """An ``on_done`` that keeps what it is called with."""
 
