@@ -107,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--seconds', type=float, default=20.0, help='default: 20')
     parser.add_argument('--device', default='CPU', help='default: CPU')
     parser.add_argument('--input-size', type=int, default=0, metavar='PX',
-                        help='short side of the network input (default: the size of the model, 518)')
+                        help='short side of the network input (default: as the model says)')
     return parser
 
 

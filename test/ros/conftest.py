@@ -5,15 +5,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+from depth_anything_ros.ros.node import DepthAnythingNode
 import pytest
-
-pytest.importorskip('rclpy', reason='ROS 2 is not installed')
-
-from depth_anything_ros.ros.node import DepthAnythingNode  # noqa: E402
-import rclpy  # noqa: E402
-from rclpy.context import Context  # noqa: E402
-from rclpy.parameter import Parameter  # noqa: E402
-from robot import RELIABLE_INPUTS, Robot  # noqa: E402
+import rclpy
+from rclpy.context import Context
+from rclpy.parameter import Parameter
+from robot import RELIABLE_INPUTS, Robot
 
 DOMAIN_ID = 64 + os.getpid() % 36
 

@@ -75,4 +75,5 @@ def test_compressed_images_are_decoded(suffix: str) -> None:
     data = cv2.imencode(suffix, SMOOTH)[1].tobytes()
     image = decode_compressed(CompressedImage(format=suffix, data=data))
     assert image.order == 'bgr'
-    assert_allclose(image.pixels.astype(int), SMOOTH.astype(int), atol=8 if suffix == '.jpg' else 0)
+    loss = 8 if suffix == '.jpg' else 0
+    assert_allclose(image.pixels.astype(int), SMOOTH.astype(int), atol=loss)

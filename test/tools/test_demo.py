@@ -8,9 +8,6 @@ import sys
 
 import cv2
 import numpy as np
-import pytest
-
-pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
