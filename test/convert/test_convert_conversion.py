@@ -128,7 +128,7 @@ def test_positions_cost_nothing_once_the_size_is_known(
     request.infer({'image': image})
     executed = [entry.node_type for entry in request.profiling_info]
     assert executed.count('FullyConnected') == 4 * tiny.depth
-    assert executed.count('Concatenation') == 1
+    assert executed.count('Concat') == 1
 
 
 def test_height_width_and_batch_stay_open(converted: Converted) -> None:
