@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 import threading
 from typing import TYPE_CHECKING
@@ -12,7 +13,8 @@ from depth_anything_ros.inference.devices import (
     compile_options, execution_summary, is_available)
 from depth_anything_ros.inference.graph import build_graph
 from depth_anything_ros.inference.model_file import first_line, read_model
-from depth_anything_ros.inference.pool import OnDone, Outcome, RequestPool, U8
+from depth_anything_ros.inference.pool import (
+    OnDone, Outcome, RequestPool, U8, wait_for_one)
 from depth_anything_ros.vision import selfcheck
 from depth_anything_ros.vision.encodings import ColorImage, to_bgr
 from depth_anything_ros.vision.transforms import (
@@ -102,8 +104,12 @@ class Engine:
                 to_bgr(ColorImage(resized, image.order), out=network_input)
 
         def finish(outcome: Outcome) -> None:
-            on_done(outcome if isinstance(outcome, Exception)
-                    else resize_depth(outcome, image.size_hw))
+            if not isinstance(outcome, Exception):
+                try:
+                    outcome = resize_depth(outcome, image.size_hw)
+                except MemoryError as error:
+                    outcome = error
+            on_done(outcome)
 
         pool.submit(fill, finish)
 
@@ -140,8 +146,12 @@ class Engine:
         expected = self.info.self_check
         compiled = self._compile(device, build_graph(self._model, self.info, expected.size_hw))
         card = selfcheck.card_image(expected.size_hw)
-        output = compiled.create_infer_request().infer([card[None]])[0]
-        found = selfcheck.deviation(expected, output.reshape(output.shape[-2:]))
+        pool = RequestPool(compiled, 1, self._options.timeout_s, device)
+        try:
+            output = wait_for_one(partial(pool.submit, partial(np.copyto, src=card)))
+        finally:
+            pool.close()
+        found = selfcheck.deviation(expected, output)
         if not found <= SELF_CHECK_LIMIT:
             raise ModelError(
                 self._path, f'{device} computes something else than f32 on the self-check '
@@ -186,15 +196,6 @@ class Engine:
             self._core, device, self._options.precision, self._options.cache_dir))
 
     def _warm_up(self) -> None:
-        done: list[object] = []
-        finished = threading.Event()
-
-        def on_done(outcome: object) -> None:
-            done.append(outcome)
-            finished.set()
-
         height, width = self._options.image_hw
-        self.submit(ColorImage(np.zeros((height, width, 3), np.uint8), 'bgr'), on_done)
-        finished.wait()
-        if isinstance(done[0], Exception):
-            raise done[0]
+        black = ColorImage(np.zeros((height, width, 3), np.uint8), 'bgr')
+        wait_for_one(partial(self.submit, black))

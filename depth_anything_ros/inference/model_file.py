@@ -65,6 +65,8 @@ def _weights_bytes(path: Path) -> int:
             if element.tag == 'data' and 'offset' in element.attrib:
                 end = int(element.attrib['offset']) + int(element.attrib.get('size', 0))
                 needed = max(needed, end)
+    except OSError as error:
+        raise ModelError(path, f'it cannot be read ({error.strerror})', _COPY_AGAIN) from error
     except (ElementTree.ParseError, ValueError, UnicodeDecodeError) as error:
         raise ModelError(path, f'it is truncated or not XML ({error})', _COPY_AGAIN) from error
     if root != 'net':

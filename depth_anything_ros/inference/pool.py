@@ -120,6 +120,16 @@ class RequestPool:
         return depth
 
 
+def wait_for_one(submit: Callable[[OnDone], None]) -> F32:
+    """Call ``submit`` and return the depth map it ends in, or raise the exception."""
+    done: SimpleQueue[Outcome] = SimpleQueue()
+    submit(done.put)
+    outcome = done.get()
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
 def _make_slot(compiled: 'ov.CompiledModel') -> _Slot:
     import openvino as ov
     request = compiled.create_infer_request()

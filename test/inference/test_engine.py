@@ -139,12 +139,22 @@ def test_an_engine_that_could_not_start_leaves_no_thread(
     assert request_threads() == before
 
 
-@pytest.mark.parametrize('wrong', [{'wrong_check': True}, {'gain': float('nan')}])
+@pytest.mark.parametrize(('wrong', 'fact'), [
+    ({'wrong_check': True}, 'CPU computes something else than f32'),
+    ({'gain': float('nan')}, 'CPU returned no finite depth')])
 def test_a_device_that_computes_something_else_is_refused(
-        make_engine: MakeEngine, make_ir: Callable[..., Path], wrong: dict[str, Any]) -> None:
-    with pytest.raises(DeviceError, match='CPU computes something else than f32') as error:
+        make_engine: MakeEngine, make_ir: Callable[..., Path], wrong: dict[str, Any],
+        fact: str) -> None:
+    with pytest.raises(DeviceError, match=fact) as error:
         make_engine(make_ir(**wrong))
     assert 'precision f32' in str(error.value)
+
+
+def test_a_device_that_hangs_in_the_self_check_is_passed_over(
+        make_ir: Callable[..., Path]) -> None:
+    slow = make_ir(slow_layers=150)
+    with pytest.raises(DeviceError, match='CPU did not answer within 0.05 s'):
+        Engine(slow, EngineOptions(timeout_s=0.05, image_hw=(14, 14), input_size=14))
 
 
 def test_the_self_check_can_be_switched_off(
