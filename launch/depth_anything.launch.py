@@ -100,8 +100,7 @@ def _inputs(context: LaunchContext) -> list[tuple[str, str]]:
     given = context.launch_configurations
     image = given['image_topic']
     beside = image[:image.rfind('/') + 1] + 'camera_info'
-    return [('image', image), ('image/compressed', f'{image}/compressed'),
-            ('camera_info', given['camera_info_topic'] or beside)]
+    return [('image', image), ('camera_info', given['camera_info_topic'] or beside)]
 
 
 def _parameters(context: LaunchContext) -> list[object]:

@@ -13,12 +13,10 @@ from depth_anything_ros.inference.devices import (
     compile_options, execution_summary, is_available)
 from depth_anything_ros.inference.graph import build_graph
 from depth_anything_ros.inference.model_file import first_line, read_model
-from depth_anything_ros.inference.pool import (
-    OnDone, Outcome, RequestPool, U8, wait_for_one)
+from depth_anything_ros.inference.pool import OnDone, RequestPool, U8, wait_for_one
 from depth_anything_ros.vision import selfcheck
 from depth_anything_ros.vision.encodings import ColorImage, to_bgr
-from depth_anything_ros.vision.transforms import (
-    network_size, resize_depth, resize_for_network)
+from depth_anything_ros.vision.transforms import network_size, resize_for_network
 import numpy as np
 
 if TYPE_CHECKING:
@@ -84,7 +82,7 @@ class Engine:
 
     def submit(self, image: ColorImage, on_done: OnDone) -> None:
         """
-        Start inference; ``on_done`` gets a depth map [H, W] of the image's size or an exception.
+        Start inference; ``on_done`` gets a depth map [H, W] of the network's size or an exception.
 
         Blocks for as long as no request is idle, and while a new size compiles. InferenceError if
         the size cannot be compiled or the engine is closed.
@@ -103,15 +101,7 @@ class Engine:
                 resized = resize_for_network(image.pixels, network_hw)
                 to_bgr(ColorImage(resized, image.order), out=network_input)
 
-        def finish(outcome: Outcome) -> None:
-            if not isinstance(outcome, Exception):
-                try:
-                    outcome = resize_depth(outcome, image.size_hw)
-                except MemoryError as error:
-                    outcome = error
-            on_done(outcome)
-
-        pool.submit(fill, finish)
+        pool.submit(fill, on_done)
 
     def close(self) -> None:
         """Finish what is in flight, release the requests and the compiled model."""

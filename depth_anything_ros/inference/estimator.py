@@ -47,7 +47,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Result:
-    """A frame, its image (None if unreadable) and its depth map [H, W] or the error."""
+    """A frame, its image (None if unreadable) and its depth map or the error."""
 
     frame: Frame
     image: ColorImage | None

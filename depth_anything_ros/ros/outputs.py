@@ -14,6 +14,7 @@ from depth_anything_ros.vision.depth import (
 from depth_anything_ros.vision.encodings import ColorImage, to_bgr
 from depth_anything_ros.vision.geometry import (
     Intrinsics, organised_cloud, pixel_rays, Rays)
+from depth_anything_ros.vision.transforms import resize_depth
 import numpy as np
 import numpy.typing as npt
 from rclpy.lifecycle import LifecycleNode
@@ -67,9 +68,10 @@ class Outputs:
         """
         Publish everything that is listened to under ``header``.
 
-        ``depth`` [H, W] is the model's output at the image's size; ``info`` the camera's latest
-        camera_info or None.
+        ``depth`` [H, W] is the model's output, which is brought to the image's size here;
+        ``info`` the camera's latest camera_info or None.
         """
+        depth = resize_depth(depth, image.size_hw)
         if info is not None:
             try:
                 check_size(info, image.size_hw)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 import signal
 
+from depth_anything_ros.ros.memory import keep_freed_memory
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
@@ -17,6 +18,7 @@ def run(make_node: Callable[[], Node], args: Sequence[str] | None = None) -> Non
     off below it: launch and the terminal both send SIGINT, and the second would interrupt the
     release. ``args`` None takes the command line.
     """
+    keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     rclpy.init(args=None if args is None else list(args))
     node = make_node()

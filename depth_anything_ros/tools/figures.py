@@ -1,12 +1,20 @@
-"""Figures that the documentation quotes: one JSON file each, with its command and machine."""
+"""
+Figures that the documentation quotes: one JSON file each, with its command and machine.
+
+A page quotes a figure as a link to its file with the figure's name as title, so that the text can
+be brought up to date and checked.
+"""
 
 from collections.abc import Mapping
 import json
 import os
 from pathlib import Path
 import platform
+import re
 
-FOLDER = Path(__file__).resolve().parents[2] / 'docs' / 'figures'
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / 'docs' / 'figures'
+_QUOTE = re.compile(r'\[[^\]]*\](\((?:docs/)?figures/(\w+)\.json "(\w+)"\))')
 
 
 def write_figures(name: str, command: str, figures: Mapping[str, float]) -> Path:
@@ -16,6 +24,20 @@ def write_figures(name: str, command: str, figures: Mapping[str, float]) -> Path
     content = {'command': command, 'machine': describe_machine(), 'figures': dict(figures)}
     path.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
     return path
+
+
+def requote(page: str, folder: Path = FOLDER) -> str:
+    """Return the page with every quoted figure as the JSON files in ``folder`` have it."""
+    def current(quote: re.Match[str]) -> str:
+        content = json.loads((folder / f'{quote[2]}.json').read_text(encoding='utf-8'))
+        return f'[{content["figures"][quote[3]]:.3g}]{quote[1]}'
+    return _QUOTE.sub(current, page)
+
+
+def requote_pages() -> None:
+    """Bring the figures in README.md and docs/ up to date."""
+    for page in (ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))):
+        page.write_text(requote(page.read_text(encoding='utf-8')), encoding='utf-8')
 
 
 def describe_machine() -> str:

@@ -2,7 +2,7 @@
 Measure the converter and the node on real data and write docs/figures/node.json.
 
 ``python -m depth_anything_ros.tools.measure_node``, beside a folder ../shared with weights/ (a
-checkpoint), images/sequence and images/rgbd. Takes about four minutes on two cores.
+checkpoint), images/sequence and images/rgbd. Takes about five minutes on two quiet cores.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from typing import Any
 import cv2
 from depth_anything_ros.errors import DepthAnythingError
 from depth_anything_ros.tools import model_source
-from depth_anything_ros.tools.figures import write_figures
+from depth_anything_ros.tools.figures import requote_pages, write_figures
 from depth_anything_ros.tools.processes import private_domain, ros_parameters, running
 from depth_anything_ros.vision.alignment import score_relative
 import numpy as np
@@ -42,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     for name, value in figures.items():
         print(f'{name:20} {value}')
-    print(f'wrote {write_figures("node", COMMAND, figures)}')
+    print(f'wrote {write_figures("node", COMMAND, figures)} and the pages that quote it')
+    requote_pages()
     return 0
 
 
@@ -55,6 +56,8 @@ def _measure(folder: Path) -> dict[str, float]:
     for precision in ('fp32', 'fp16'):
         conversion = convert(Job(checkpoint, folder / f'{precision}.xml', precision))
         figures[f'parity_{precision}_max'] = _rounded(conversion.parity.worst('OpenVINO'))
+    figures['speedup_input_size_252'] = _rounded(
+        _BareModel(model, 252).rate(_PHASE_S) / _BareModel(model).rate(_PHASE_S))
     parameters = {'model': model, 'qos_overrides./image.subscription.reliability': 'reliable'}
     with running(_MODULE, ros_parameters(parameters), folder / 'node.log'):
         from depth_anything_ros.tools.observer import Observer
@@ -73,7 +76,7 @@ def _rate_ratio(observer: Any, model: Path, folder: Path) -> float:
     """Return node frames/s over bare infer calls/s: the median of rounds taken in turn."""
     from sensor_msgs.msg import Image
     arrivals: list[float] = []
-    observer.listen(Image, _DEPTH, lambda message: arrivals.append(time.monotonic()))
+    observer.listen(Image, _DEPTH, lambda data: arrivals.append(time.monotonic()), raw=True)
     bare, ratios = _BareModel(model), []
     player = ['--images', str(model_source.SEQUENCE)]
     for number in range(1, _ROUNDS + 1):
@@ -95,7 +98,7 @@ def _rate_ratio(observer: Any, model: Path, folder: Path) -> float:
 class _BareModel:
     """The same IR, compiled the same way, called in a loop with an input that is ready."""
 
-    def __init__(self, model: Path) -> None:
+    def __init__(self, model: Path, input_size: int = 0) -> None:
         from depth_anything_ros.inference.devices import compile_options
         from depth_anything_ros.inference.graph import build_graph
         from depth_anything_ros.inference.model_file import read_model
@@ -103,7 +106,7 @@ class _BareModel:
         import openvino as ov
         core = ov.Core()
         network, info = read_model(core, model)
-        size_hw = network_size((480, 640), info.input_size, info.patch_multiple)
+        size_hw = network_size((480, 640), input_size or info.input_size, info.patch_multiple)
         compiled = core.compile_model(build_graph(network, info, size_hw), 'CPU',
                                       compile_options(core, 'CPU', 'auto', None))
         self._request = compiled.create_infer_request()

@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 from depth_anything_ros.errors import DepthAnythingError
+from depth_anything_ros.ros.memory import keep_freed_memory
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 import numpy as np
@@ -30,6 +31,7 @@ class Observer:
     """One node in this process, spun by hand: nothing happens between two calls of ``spin``."""
 
     def __init__(self, node_name: str, target: str) -> None:
+        keep_freed_memory()
         rclpy.init()
         self.node = Node(node_name)
         self._target = target
@@ -46,9 +48,10 @@ class Observer:
         if not self.spin_until(future.done, timeout_s) or not future.result().success:
             raise ObserverError(f'/{self._target} could not {transition}; see its log')
 
-    def listen(self, kind: type, topic: str, callback: Callable[[Any], None]) -> None:
-        """Subscribe reliably."""
-        self.node.create_subscription(kind, topic, callback, RELIABLE)
+    def listen(self, kind: type, topic: str, callback: Callable[[Any], None],
+               raw: bool = False) -> None:
+        """Subscribe reliably; ``raw`` hands over bytes, which is cheaper if only counted."""
+        self.node.create_subscription(kind, topic, callback, RELIABLE, raw=raw)
 
     def spin_until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
         """Handle messages until ``condition`` holds or the time is over; return which."""

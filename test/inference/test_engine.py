@@ -7,7 +7,6 @@ from pathlib import Path
 import threading
 from typing import Any
 
-from aligned import resize_aligned
 import cv2
 from depth_anything_ros.errors import (
     DeviceError, ImageError, InferenceError, InferenceTimeoutError, ModelError)
@@ -51,7 +50,7 @@ def compute(engine: Engine, pixels: np.ndarray, order: str = 'bgr') -> Any:
 def expected_depth(image_bgr: np.ndarray, network_hw: tuple[int, int]) -> np.ndarray:
     """Return what the tiny network must give for an image, computed another way."""
     resized = cv2.resize(image_bgr, network_hw[::-1], interpolation=cv2.INTER_CUBIC)
-    return resize_aligned(weighted_sum(resized), image_bgr.shape[:2])
+    return weighted_sum(resized)
 
 
 def request_threads() -> set[threading.Thread]:
@@ -66,12 +65,12 @@ def memory_mib() -> float:
     return pages * os.sysconf('SC_PAGE_SIZE') / 2 ** 20
 
 
-def test_depth_has_the_size_of_the_image_and_the_values_of_the_network(
+def test_depth_has_the_size_and_the_values_of_the_network(
         make_engine: MakeEngine) -> None:
     engine, image = make_engine(), card_image(IMAGE_HW)
     depth = compute(engine, image)
     assert engine.network_hw == (112, 154)
-    assert depth.shape == IMAGE_HW and depth.dtype == np.float32
+    assert depth.shape == (112, 154) and depth.dtype == np.float32
     np.testing.assert_allclose(depth, expected_depth(image, (112, 154)), atol=1e-4)
 
 
@@ -103,7 +102,7 @@ def test_the_first_device_that_works_runs_and_each_other_one_gets_a_line(
     assert [line.split(' cannot run the model: ')[0] for line in lines] == ['NPU.9', 'GPU.7']
     assert all('no such device' in line for line in lines)
     assert engine.device == 'CPU' and engine.execution_device == 'CPU'
-    assert compute(engine, card_image(IMAGE_HW)).shape == IMAGE_HW
+    assert compute(engine, card_image(IMAGE_HW)).shape == engine.network_hw
 
 
 def test_a_device_that_failed_does_not_spoil_the_next(tiny_ir: Path) -> None:
@@ -117,7 +116,7 @@ def test_a_device_that_failed_does_not_spoil_the_next(tiny_ir: Path) -> None:
     engine = Engine(tiny_ir, options, the_next_device_knows_the_precision)
     try:
         assert len(lines) == 1 and 'f7' in lines[0]
-        assert compute(engine, card_image(IMAGE_HW)).shape == IMAGE_HW
+        assert compute(engine, card_image(IMAGE_HW)).shape == engine.network_hw
     finally:
         engine.close()
 
@@ -160,7 +159,7 @@ def test_a_device_that_hangs_in_the_self_check_is_passed_over(
 def test_the_self_check_can_be_switched_off(
         make_engine: MakeEngine, make_ir: Callable[..., Path]) -> None:
     engine = make_engine(make_ir(wrong_check=True), self_check=False)
-    assert compute(engine, card_image(IMAGE_HW)).shape == IMAGE_HW
+    assert compute(engine, card_image(IMAGE_HW)).shape == engine.network_hw
 
 
 def test_an_unusable_model_is_a_model_error_not_a_device_error(
@@ -207,7 +206,7 @@ def test_an_image_too_oblong_for_the_memory_is_refused_and_the_next_one_works(
     engine = make_engine()
     with pytest.raises(ImageError, match='8000x1 .* lower input_size'):
         compute(engine, np.zeros((1, 8000, 3), np.uint8))
-    assert compute(engine, card_image(IMAGE_HW)).shape == IMAGE_HW
+    assert compute(engine, card_image(IMAGE_HW)).shape == engine.network_hw
 
 
 def test_f32_is_exact_and_auto_says_what_the_device_chose(make_engine: MakeEngine) -> None:
@@ -244,7 +243,7 @@ def test_a_frame_that_takes_too_long_is_reported_and_smaller_ones_still_work(
     assert isinstance(late, InferenceTimeoutError)
     assert 'request_timeout' in str(late) and 'input_size' in str(late)
     engine.input_size = 42
-    assert compute(engine, image).shape == IMAGE_HW
+    assert compute(engine, image).shape == engine.network_hw
 
 
 def test_a_closed_engine_refuses_and_can_be_closed_again(make_engine: MakeEngine) -> None:

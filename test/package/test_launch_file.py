@@ -161,7 +161,7 @@ def test_inputs_are_remapped(launch_file, given, image: str, camera_info: str,
                              expected: str) -> None:
     context = given(image_topic=image, camera_info_topic=camera_info)
     assert launch_file._inputs(context) == [
-        ('image', image), ('image/compressed', f'{image}/compressed'), ('camera_info', expected)]
+        ('image', image), ('camera_info', expected)]
 
 
 def test_autostart_and_rviz_are_switches(launch_file, given) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from aligned import resize_aligned
+import cv2
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 import pytest
@@ -38,14 +40,15 @@ def points_of(message: PointCloud2) -> np.ndarray:
 
 def test_relative_model_publishes_its_output_unscaled_under_the_images_header(
         make_robot: Callable[..., Robot]) -> None:
-    """The map has the image's size and the network's own values, not 0..1."""
+    """The map has the image's size, corners aligned, and the network's own values, not 0..1."""
     robot = make_robot()
     robot.bring_up()
     depths = robot.listen(Image, '/depth_anything/inverse_depth/image')
     shown = robot.show(gradient())
     assert robot.until(lambda: depths)
     assert depths[0].header == shown.header
-    assert_allclose(depth_of(depths[0]), weighted_sum(gradient()), atol=0.05)
+    network = weighted_sum(cv2.resize(gradient(), (154, 112), interpolation=cv2.INTER_CUBIC))
+    assert_allclose(depth_of(depths[0]), resize_aligned(network, HW), atol=1e-4)
 
 
 def test_camera_info_comes_beside_the_depth_with_the_same_stamp(
@@ -174,7 +177,6 @@ def test_every_raw_encoding_gives_the_depth_of_the_same_picture(
 def test_compressed_transport_subscribes_beside_the_remapped_image(
         make_robot: Callable[..., Robot]) -> None:
     """As image_transport does, /compressed is appended to the base topic."""
-    import cv2
     robot = make_robot(image_transport='compressed')
     robot.bring_up()
     depths = robot.listen(Image, '/depth_anything/inverse_depth/image')
