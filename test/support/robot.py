@@ -55,7 +55,8 @@ class Robot:
         self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(self.node)
         self._executor.add_node(node)
-        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._spin, daemon=True)
         self._thread.start()
 
     def listen(self, kind: type, topic: str) -> list[Any]:
@@ -101,10 +102,15 @@ class Robot:
 
     def close(self) -> None:
         """Stop spinning and destroy both nodes."""
-        self._executor.shutdown()
+        self._closing.set()
         self._thread.join(5)
+        self._executor.shutdown()
         self.depth.destroy_node()
         self.node.destroy_node()
+
+    def _spin(self) -> None:
+        while not self._closing.is_set():
+            self._executor.spin_once(timeout_sec=0.05)
 
     def _is_matched(self, topic: str) -> bool:
         return any(publisher.get_subscription_count() for publisher in self.depth.publishers
