@@ -69,7 +69,7 @@ class Recording:
     def _on_color(self, message: Any) -> None:
         from depth_anything_ros.tools.observer import stamp_ns
         image, now = self.images.get(stamp_ns(message)), time.monotonic()
-        if image is not None and now >= self._next_pair_at:
+        if image is not None and now >= self._next_pair_at and len(self.pairs) < _PICTURES:
             self.pairs.append((image, message))
             self._next_pair_at = now + self._pair_every_s
 

@@ -15,7 +15,8 @@ def find_or_make_model(models: Path, say: Callable[[str], None]) -> Path:
     """
     Return an IR: one in ``models``, else converted from a checkpoint.
 
-    The checkpoint is one in ../shared/weights, else DA-V2-Small downloaded into ``models``.
+    The checkpoint is one in ``models`` or ../shared/weights, else DA-V2-Small, downloaded into
+    ``models``.
     """
     existing = sorted(path for path in models.glob('*.xml') if path.with_suffix('.bin').is_file())
     if existing:
@@ -27,7 +28,7 @@ def find_or_make_model(models: Path, say: Callable[[str], None]) -> Path:
     except ImportError as error:
         raise MissingDependencyError(error.name or 'torch', 'making a model',
                                      "pip install 'depth_anything_ros[convert]'") from error
-    checkpoint = local_checkpoint()
+    checkpoint = next(iter(sorted(models.glob('*.pth'))), None) or local_checkpoint()
     if checkpoint is None:
         say(f'downloading {DEFAULT_REPOSITORY}')
         checkpoint = download_checkpoint(DEFAULT_REPOSITORY, models)

@@ -22,6 +22,17 @@ def test_an_ir_that_is_there_is_taken(tmp_path: Path, make_ir: Callable[..., Pat
     assert 'b.xml' in said[0]
 
 
+def test_a_checkpoint_beside_the_models_is_converted_rather_than_downloaded(
+        tmp_path: Path) -> None:
+    """One that is damaged is named, and no hub is asked."""
+    pytest.importorskip('torch', reason='torch is not installed')
+    (tmp_path / 'depth_anything_v2_vits.pth').write_bytes(b'damaged')
+    said: list[str] = []
+    with pytest.raises(CheckpointError, match='depth_anything_v2_vits.pth'):
+        model_source.find_or_make_model(tmp_path, said.append)
+    assert not any('downloading' in line for line in said)
+
+
 def test_without_model_and_checkpoint_the_hub_is_asked(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hub that has nothing gives the sentence about fetching by hand."""
