@@ -74,11 +74,16 @@ class DepthAnythingNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> None:
         """Enable the publishers, then subscribe."""
         assert self._estimator is not None and self._outputs is not None
-        super().on_activate(state)
         self._outputs.restart()
         self._camera_info = None
+        try:
+            super().on_activate(state)
+            self._subscribe(compressed=self._settings.image_transport == 'compressed')
+        except BaseException:
+            self._unsubscribe()
+            super().on_deactivate(state)
+            raise
         self._estimator.resume()
-        self._subscribe(compressed=self._settings.image_transport == 'compressed')
 
     @reported
     def on_deactivate(self, state: LifecycleState) -> None:
@@ -127,20 +132,18 @@ class DepthAnythingNode(LifecycleNode):
         return path
 
     def _subscribe(self, compressed: bool) -> None:
-        kind, decode, topic = ((CompressedImage, decode_compressed, 'image/compressed')
+        # As image_transport does, /compressed is appended to the remapped topic.
+        base = self.resolve_topic_name('image')
+        kind, decode, topic = ((CompressedImage, decode_compressed, f'{base}/compressed')
                                if compressed else (Image, decode_image, 'image'))
-        if compressed:  # image_transport appends to the remapped base topic
-            base = self.resolve_topic_name('image')
-            topic = f'{base}/compressed'
         options = qos.overridable()
-        image = self.create_subscription(
+        self._inputs.append(self.create_subscription(
             kind, topic, lambda message: self._on_image(message, decode), qos.image_input(),
-            qos_overriding_options=options)
-        info = self.create_subscription(
+            qos_overriding_options=options))
+        self._image_topic = self._inputs[0].topic_name
+        self._inputs.append(self.create_subscription(
             CameraInfo, 'camera_info', self._on_camera_info, qos.camera_info_input(),
-            qos_overriding_options=options)
-        self._image_topic = image.topic_name
-        self._inputs = [image, info]
+            qos_overriding_options=options))
 
     def _unsubscribe(self) -> None:
         while self._inputs:

@@ -28,7 +28,8 @@ def reported(transition: Callable[[NodeT, LifecycleState], None]) -> Transition[
             node.get_logger().error(f'{name} failed: {error}')
             return TransitionCallbackReturn.FAILURE
         except Exception as error:  # noqa: B902 - the boundary to rclpy, which would swallow it
-            node.get_logger().error(f'{name} failed unexpectedly: {error!r}; please report this')
+            node.get_logger().error(
+                f'{name} failed: {error!r}; check parameters and topics, or report this')
             return TransitionCallbackReturn.FAILURE
         return TransitionCallbackReturn.SUCCESS
     return callback

@@ -135,6 +135,19 @@ def test_the_node_works_again_after_deactivate_and_activate(
     assert robot.until(lambda: len(depths) == 2)
 
 
+def test_a_failed_activate_leaves_nothing_active_behind(
+        make_robot: Callable[..., Robot], capfd: pytest.CaptureFixture[str]) -> None:
+    """A QoS override that does not exist is found when the node subscribes."""
+    robot = make_robot(**{'qos_overrides./camera_info.subscription.reliability': 'sometimes'})
+    assert robot.depth.trigger_configure().name == 'SUCCESS'
+    assert robot.depth.trigger_activate().name == 'FAILURE'
+    assert state_of(robot) == 'inactive'
+    assert 'sometimes' in capfd.readouterr().err
+    assert not any(entity.is_activated for entity in robot.depth._managed_entities)
+    robot.until(lambda: False, 0.2)
+    assert robot.node.count_subscribers('/image') == 0
+
+
 @pytest.mark.parametrize('states', [(), ('configure',), ('configure', 'activate')])
 def test_shutdown_succeeds_from_every_state(
         make_robot: Callable[..., Robot], states: tuple[str, ...]) -> None:

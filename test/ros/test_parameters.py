@@ -27,7 +27,7 @@ def test_every_parameter_is_described_with_its_range(
 
 
 @pytest.mark.parametrize('name, bad, fact', [
-    ('points_stride', 0, '0'), ('points_stride', 'two', 'INTEGER'),
+    ('points_stride', 0, '0'), ('points_stride', 'two', 'Wrong parameter type'),
     ('color_map', 'rainbow', 'inferno'),
     ('points_near', 50.0, 'points_far'), ('input_size', 9999, '9999'),
     ('device', 'TPU', 'CPU'), ('relative_scale', float('nan'), 'nan')])
