@@ -17,7 +17,7 @@ from depth_anything_ros.vision.geometry import (
 from depth_anything_ros.vision.transforms import resize_depth
 import numpy as np
 import numpy.typing as npt
-from rclpy.lifecycle import LifecycleNode
+from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 
@@ -44,11 +44,15 @@ class Outputs:
         self._range = RangeTracker()
         self._table = ('', color_table('gray'))
         self._rays: tuple[tuple[Intrinsics, int], Rays] | None = None
-        self._publishers = {
-            topic: node.create_lifecycle_publisher(
-                message, topic, qos.output(), qos_overriding_options=qos.overridable())
-            for topic, message in _TOPICS.items()
-            if kind == 'relative' or 'inverse' not in topic}
+        self._publishers: dict[str, LifecyclePublisher] = {}
+        try:
+            for topic, message in _TOPICS.items():
+                if kind == 'relative' or 'inverse' not in topic:
+                    self._publishers[topic] = node.create_lifecycle_publisher(
+                        message, topic, qos.output(), qos_overriding_options=qos.overridable())
+        except BaseException:
+            self.close()
+            raise
 
     def anyone_listens(self) -> bool:
         """Return whether any topic has a subscriber."""

@@ -135,6 +135,17 @@ def test_the_node_works_again_after_deactivate_and_activate(
     assert robot.until(lambda: len(depths) == 2)
 
 
+def test_a_failed_configure_leaves_no_publisher_behind(
+        make_robot: Callable[..., Robot], capfd: pytest.CaptureFixture[str]) -> None:
+    """The last of the topics is the one that cannot be made."""
+    robot = make_robot(**{
+        'qos_overrides./depth_anything/color/image.publisher.reliability': 'sometimes'})
+    assert robot.depth.trigger_configure().name == 'FAILURE'
+    assert state_of(robot) == 'unconfigured'
+    assert 'sometimes' in capfd.readouterr().err
+    assert robot.depth._managed_entities == set()
+
+
 def test_a_failed_activate_leaves_nothing_active_behind(
         make_robot: Callable[..., Robot], capfd: pytest.CaptureFixture[str]) -> None:
     """A QoS override that does not exist is found when the node subscribes."""
