@@ -28,13 +28,13 @@ _FIGURES = ('device', 'precision', 'network size', 'images received', 'frames de
 
 
 class Recording:
-    """What arrived: images by stamp, and coloured depth, clouds and diagnostics in order."""
+    """What arrived: images by stamp, times of depth, pairs of pictures, last cloud and health."""
 
     def __init__(self, seconds: float) -> None:
         self._pair_every_s = seconds / (_PICTURES + 1)
         self._next_pair_at = 0.0
         self.images: dict[int, Any] = {}
-        self.depths: list[tuple[float, int]] = []
+        self.arrivals_s: list[float] = []
         self.pairs: list[tuple[Any, Any]] = []
         self.cloud: Any = None
         self.health: dict[str, str] = {}
@@ -52,9 +52,9 @@ class Recording:
 
     def frames_per_second(self) -> float:
         """Return the rate of depth messages between the first and the last."""
-        if len(self.depths) < 2:
+        if len(self.arrivals_s) < 2:
             return 0.0
-        return (len(self.depths) - 1) / (self.depths[-1][0] - self.depths[0][0])
+        return (len(self.arrivals_s) - 1) / (self.arrivals_s[-1] - self.arrivals_s[0])
 
     def _on_image(self, message: Any) -> None:
         from depth_anything_ros.tools.observer import stamp_ns
@@ -63,8 +63,7 @@ class Recording:
             self.images.pop(next(iter(self.images)))
 
     def _on_depth(self, message: Any) -> None:
-        from depth_anything_ros.tools.observer import stamp_ns
-        self.depths.append((time.monotonic(), stamp_ns(message)))
+        self.arrivals_s.append(time.monotonic())
 
     def _on_color(self, message: Any) -> None:
         from depth_anything_ros.tools.observer import stamp_ns
@@ -140,7 +139,7 @@ def _record(model: Path, options: argparse.Namespace) -> Recording:
             raise ObserverError(f'{error}, {node_log}: {_last_line(node_log)}') from error
         finally:
             observer.close()
-    if not recording.depths:
+    if not recording.arrivals_s:
         raise ObserverError(f'no depth arrived; see {node_log} and {player_log}')
     return recording
 
