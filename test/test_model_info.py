@@ -4,7 +4,7 @@ from dataclasses import fields, replace
 import json
 from typing import Any
 
-from depth_anything_ros.model_info import FORMAT_VERSION, ModelInfo, SelfCheck
+from depth_anything_ros.model_info import FORMAT_VERSION, ModelInfo, Quantization, SelfCheck
 import pytest
 from tiny import TINY_INFO
 
@@ -18,7 +18,11 @@ def entries_with(**changes: Any) -> dict[str, str]:
             **{name: json.dumps(value) for name, value in changes.items()}}
 
 
-@pytest.mark.parametrize('info', [TINY_INFO, METRIC], ids=['relative', 'metric'])
+INT8 = replace(TINY_INFO, precision='int8', fixed_size_hw=(392, 518), quantization=Quantization(
+    'smooth 0.5', ('blocks.3.fc2', 'output_conv2.2'), 60, 15, 0.01, 0.02, 0.997))
+
+
+@pytest.mark.parametrize('info', [TINY_INFO, METRIC, INT8], ids=['relative', 'metric', 'int8'])
 def test_what_is_written_comes_back_equal(info: ModelInfo) -> None:
     entries = info.to_strings()
     assert all(isinstance(text, str) for text in entries.values())
@@ -27,7 +31,14 @@ def test_what_is_written_comes_back_equal(info: ModelInfo) -> None:
     assert hash(back) == hash(info)
 
 
-@pytest.mark.parametrize('name', [field.name for field in fields(ModelInfo)])
+def test_an_older_model_lacks_the_later_entries_and_is_read() -> None:
+    entries = METRIC.to_strings()
+    del entries['fixed_size_hw'], entries['quantization']
+    assert ModelInfo.from_strings(entries) == METRIC
+
+
+@pytest.mark.parametrize('name', [field.name for field in fields(ModelInfo)
+                                  if field.name not in ('fixed_size_hw', 'quantization')])
 def test_a_missing_entry_is_named(name: str) -> None:
     entries = METRIC.to_strings()
     del entries[name]
@@ -56,6 +67,8 @@ def test_another_format_version_is_refused_with_both_numbers() -> None:
      'self_check'),
     ({'input_size': 0}, 'input_size'),
     ({'input_size': '518'}, 'input_size'),
+    ({'fixed_size_hw': [392]}, 'fixed_size_hw'),
+    ({'quantization': {'method': 'x'}}, 'quantization'),
     ({'patch_multiple': 1.5}, 'patch_multiple')])
 def test_a_value_that_cannot_work_is_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -87,7 +87,8 @@ class Engine:
         Blocks for as long as no request is idle, and while a new size compiles. InferenceError if
         the size cannot be compiled or the engine is closed.
         """
-        network_hw = network_size(image.size_hw, self.input_size, self.info.patch_multiple)
+        network_hw = self.info.fixed_size_hw or network_size(
+            image.size_hw, self.input_size, self.info.patch_multiple)
         if network_hw[0] * network_hw[1] > MAX_NETWORK_PIXELS:
             raise ImageError(f'a {image.size_hw[1]}x{image.size_hw[0]} image needs a network of '
                              f'{network_hw[1]}x{network_hw[0]}, which is too large; crop it or '

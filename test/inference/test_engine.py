@@ -182,6 +182,14 @@ def test_a_new_aspect_ratio_compiles_once_and_results_have_the_new_size(
     assert request_threads() == after
 
 
+def test_a_model_of_one_size_gets_every_image_in_that_size(
+        make_engine: MakeEngine, make_ir: Callable[..., Path]) -> None:
+    engine = make_engine(make_ir(fixed_size_hw=(56, 84)))
+    for size_hw in ((120, 160), (90, 30)):
+        assert compute(engine, card_image(size_hw)).shape == (56, 84)
+    assert engine.network_hw == (56, 84)
+
+
 def test_an_image_of_another_size_but_the_same_shape_compiles_nothing(
         make_engine: MakeEngine) -> None:
     engine = make_engine()

@@ -17,7 +17,8 @@ TOP_LEVEL = {
     'config', 'depth_anything_ros', 'docs', 'launch', 'models', 'package.xml', 'pyproject.toml',
     'resource', 'setup.cfg', 'setup.py', 'test'}
 ROSDEP_OF = {'cv2': 'python3-opencv', 'numpy': 'python3-numpy'}
-MODULE_OF = {'opencv-python-headless': 'cv2', 'scikit-image': 'skimage', 'scikit-learn': 'sklearn'}
+MODULE_OF = {'opencv-python-headless': 'cv2', 'scikit-image': 'skimage', 'scikit-learn': 'sklearn',
+             'pyyaml': 'yaml'}
 
 
 @pytest.fixture
@@ -76,12 +77,14 @@ def test_every_ros_import_is_declared_and_every_declared_package_is_imported(
 
 def test_pip_lines_in_package_xml_are_the_requirements_of_setup_py(setup_arguments) -> None:
     text = (ROOT / 'package.xml').read_text()
-    node, convert = (re.search(rf'the {name}: +pip install (.*)', text).group(1).replace('"', '')
-                     for name in ('node', 'converter'))
+    node, convert, tools = (
+        re.search(rf'the {name}: +pip install (.*)', text).group(1).replace('"', '')
+        for name in ('node', 'converter', 'tools'))
     assert ['numpy', *node.split()] == setup_arguments['install_requires']
     # On the machine that package.xml speaks to, OpenCV comes from apt.
-    assert [*convert.split(), 'opencv-python-headless'] == (
-        setup_arguments['extras_require']['convert'])
+    for line, extra in ((convert, 'convert'), (tools, 'tools')):
+        assert [*line.split(), 'opencv-python-headless'] == (
+            setup_arguments['extras_require'][extra])
 
 
 def test_every_program_has_a_main_function(setup_arguments) -> None:
@@ -119,7 +122,7 @@ def _imports(path: Path) -> set[str]:
 
 def _from_pip(arguments: dict) -> set[str]:
     extras = arguments['extras_require']
-    lines = [*arguments['install_requires'], *extras['convert'], *extras['demo-images'],
-             *extras['test']]
+    lines = [*arguments['install_requires'], *extras['convert'], *extras['tools'],
+             *extras['demo-images'], *extras['test']]
     names = {re.split('[<>=]', line)[0] for line in lines}
     return {MODULE_OF.get(name, name) for name in names} - set(ROSDEP_OF)

@@ -1,0 +1,1 @@
+"""Images in and out: folders, lists, videos, cameras, bags, and files of depth."""
