@@ -26,6 +26,8 @@ setup(
     entry_points={'console_scripts': [
         'depth_anything_node = depth_anything_ros.ros.main:main',
         'depth_anything_convert = depth_anything_ros.convert.cli:main',
+        'depth_anything_run = depth_anything_ros.tools.run:main',
+        'depth_anything_evaluate = depth_anything_ros.tools.evaluate:main',
         'depth_anything_demo = depth_anything_ros.tools.demo:main',
         'depth_anything_player = depth_anything_ros.tools.player:main',
     ]},
@@ -49,8 +51,9 @@ setup(
             'ros-jazzy-std-msgs',
         ],
         'convert': ['torch>=2.6', 'onnx', 'onnxscript', 'onnxruntime', 'huggingface_hub',
-                    'safetensors', 'nncf', 'rosbags', 'typer', 'rich', 'opencv-python-headless'],
-        'tools': ['rosbags', 'typer', 'rich', 'pyyaml', 'opencv-python-headless'],
+                    'safetensors', 'nncf', 'rosbags>=0.11', 'typer>=0.19', 'rich',
+                    'opencv-python-headless'],
+        'tools': ['rosbags>=0.11', 'typer>=0.19', 'rich', 'pyyaml', 'opencv-python-headless'],
         'demo-images': ['scikit-image', 'scikit-learn'],
         # catkin_pkg, colcon: the packaging tests. transformers: a second opinion on the network.
         # cv-bridge: a port that stands in for the real one, of which there is no wheel.

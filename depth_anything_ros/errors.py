@@ -8,10 +8,11 @@ Each takes facts and builds one sentence that names the fact and the fix::
     ├── ModelError               an IR is missing, damaged, foreign or wrong on this device
     ├── CheckpointError          a PyTorch checkpoint cannot be converted as asked
     ├── ParityError              a converted model differs from its checkpoint
+    ├── QualityError             an INT8 model loses more than the gate allows
     ├── DeviceError              no device of the list can run the model
     ├── InferenceError           one frame could not be computed
     │   └── InferenceTimeoutError
-    ├── ImageError               an image message cannot be read
+    ├── ImageError               an image message, file, video or bag cannot be read
     ├── CameraInfoError          a camera_info cannot be used
     └── MissingDependencyError   an optional package is not installed
 """
@@ -59,6 +60,16 @@ class ParityError(DepthAnythingError):
         self.found = found
 
 
+class QualityError(DepthAnythingError):
+    """An INT8 model loses more than the gate allows."""
+
+    def __init__(self, path: Path | str, found: str, allowed: str) -> None:
+        super().__init__(
+            f'{path}: the best INT8 model found loses {found}; allowed are {allowed}; no file was '
+            'written. Calibrate with more images like those of the camera, raise the limits, or '
+            'add --force to write it all the same')
+
+
 class DeviceError(DepthAnythingError):
     """No device of the list can run the model."""
 
@@ -84,7 +95,7 @@ class InferenceTimeoutError(InferenceError):
 
 
 class ImageError(DepthAnythingError):
-    """An image message cannot be read."""
+    """An image message, file, video or bag cannot be read."""
 
 
 class CameraInfoError(DepthAnythingError):

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 from depth_anything_ros.errors import ImageError, MissingDependencyError
 from depth_anything_ros.vision.geometry import Intrinsics
+from depth_anything_ros.vision.transforms import crop_to_aspect
 import numpy as np
 import numpy.typing as npt
 
@@ -51,11 +52,7 @@ def open_footage(folder: Path | None, size_hw: tuple[int, int],
 
 def fit(picture: U8, size_hw: tuple[int, int]) -> U8:
     """Crop [H, W, 3] around its centre to the aspect of ``size_hw`` and resize it."""
-    height, width = picture.shape[:2]
-    keep_height = min(height, round(width * size_hw[0] / size_hw[1]))
-    keep_width = min(width, round(height * size_hw[1] / size_hw[0]))
-    top, left = (height - keep_height) // 2, (width - keep_width) // 2
-    crop = picture[top:top + keep_height, left:left + keep_width]
+    crop = crop_to_aspect(picture, size_hw)
     if crop.shape[:2] == size_hw:
         return np.ascontiguousarray(crop)
     return cv2.resize(crop, (size_hw[1], size_hw[0]),  # type: ignore[return-value]

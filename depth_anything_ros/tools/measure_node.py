@@ -19,14 +19,15 @@ from depth_anything_ros.errors import DepthAnythingError
 from depth_anything_ros.tools import model_source
 from depth_anything_ros.tools.figures import requote_pages, write_figures
 from depth_anything_ros.tools.processes import private_domain, ros_parameters, running
-from depth_anything_ros.vision.alignment import score_relative
+from depth_anything_ros.vision.alignment import DepthRange
+from depth_anything_ros.vision.scores import score_relative
 import numpy as np
 
 COMMAND = 'python -m depth_anything_ros.tools.measure_node'
 _MODULE, _NODE = 'depth_anything_ros.ros.main', 'depth_anything'
 _DEPTH = f'/{_NODE}/inverse_depth/image'
 _ROUNDS, _PHASE_S, _SETTLE_FRAMES = 5, 10.0, 3
-_MAX_DEPTH_M = 10.0
+_COUNTS = DepthRange(1e-3, 10.0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -141,7 +142,7 @@ def _rgbd_scores(observer: Any) -> tuple[float, float]:
         camera.publish(color_message(header, _read(color)))
         if not observer.spin_until(lambda: bool(received), 30.0):
             raise TimeoutError(f'the node published no depth for {color.name}')
-        score = score_relative(pixels(received[0]), truth_m, _MAX_DEPTH_M)
+        score = score_relative(pixels(received[0]), truth_m, _COUNTS)
         print(f'{color.name}: AbsRel {score.abs_rel:.3f}, delta1 {score.delta1:.3f}', flush=True)
         scores.append(score)
     return (_rounded(statistics.mean(score.abs_rel for score in scores)),

@@ -37,6 +37,15 @@ def _to_multiple(side: float, minimum: int, multiple: int) -> int:
     return nearest
 
 
+def crop_to_aspect(image: U8, aspect_hw: tuple[int, int]) -> U8:
+    """Return the largest view around the middle of [H, W, C] with the aspect of ``aspect_hw``."""
+    height, width = image.shape[:2]
+    keep_height = min(height, round(width * aspect_hw[0] / aspect_hw[1]))
+    keep_width = min(width, round(height * aspect_hw[1] / aspect_hw[0]))
+    top, left = (height - keep_height) // 2, (width - keep_width) // 2
+    return image[top:top + keep_height, left:left + keep_width]
+
+
 def resize_for_network(image: U8, size_hw: tuple[int, int], out: U8 | None = None) -> U8:
     """Resize an 8-bit image [H, W, C] to ``size_hw`` by cubic interpolation, into ``out``."""
     return cv2.resize(image, (size_hw[1], size_hw[0]), dst=out,  # type: ignore[return-value]

@@ -1,0 +1,103 @@
+"""Files of depth: 16-bit PNG, npy, PFM and PLY; the pictures for people are in ``looks``."""
+
+from pathlib import Path
+from typing import get_args, Literal
+
+import cv2
+from depth_anything_ros.errors import ImageError
+from depth_anything_ros.media.writing import staged_file
+from depth_anything_ros.model_info import Kind
+from depth_anything_ros.vision.colorize import RangeTracker
+from depth_anything_ros.vision.depth import (
+    disparity_for_looking, limit_range, metric_from_inverse)
+from depth_anything_ros.vision.encodings import ColorImage, to_bgr
+from depth_anything_ros.vision.geometry import Intrinsics, organised_cloud, pixel_rays
+from depth_anything_ros.vision.pictures import write_ply
+import numpy as np
+import numpy.typing as npt
+
+F32 = npt.NDArray[np.float32]
+U8 = npt.NDArray[np.uint8]
+U16 = npt.NDArray[np.uint16]
+
+DepthFormat = Literal['png16', 'npy', 'pfm', 'ply']
+FORMATS: tuple[DepthFormat, ...] = get_args(DepthFormat)
+# Where the cloud of a relative model is drawn, and the limit of its farthest points [m].
+NEAR_M, FAR_M, LIMIT_M = 1.0, 10.0, 20.0
+
+
+def write_depth(path: Path, file_format: DepthFormat, depth: F32, kind: Kind, image: ColorImage,
+                fov_deg: float) -> None:
+    """
+    Write a map [H, W] of the size of ``image``; OSError where the disk does not allow it.
+
+    npy and pfm hold float32 as the network gives it: inverse depth or metres. png16 and ply: see
+    ``sixteen_bits`` and ``cloud_of``.
+    """
+    with staged_file(path) as staged:
+        if file_format == 'png16':
+            staged.write_bytes(encode_png(sixteen_bits(depth, kind)))
+        elif file_format == 'npy':
+            np.save(staged, depth)
+        elif file_format == 'pfm':
+            staged.write_bytes(encode_pfm(depth))
+        else:
+            write_ply(staged, cloud_of(depth, kind, image, fov_deg))
+
+
+def encode_png(pixels: U8 | U16) -> bytes:
+    """Return a PNG of [H, W] or [H, W, 3]; OpenCV's default is the fastest compression it has."""
+    done, data = cv2.imencode('.png', pixels)
+    if not done:
+        raise ImageError(f'OpenCV cannot write a PNG of {pixels.shape[1]}x{pixels.shape[0]}')
+    return data.tobytes()
+
+
+def encode_pfm(values: F32) -> bytes:
+    """Return a PFM of [H, W]: one channel, little-endian, the lowest row first."""
+    header = f'Pf\n{values.shape[1]} {values.shape[0]}\n-1.0\n'
+    return header.encode() + values[::-1].astype('<f4').tobytes()
+
+
+def sixteen_bits(depth: F32, kind: Kind) -> U16:
+    """
+    Return uint16 [H, W]: millimetres of a metric map, at most 65535 and 0 where invalid.
+
+    A relative map is stretched from its own minimum, 0, to its maximum, 65535.
+    """
+    if kind == 'metric':
+        scaled = depth * np.float32(1000)
+    else:
+        low, high = finite_range(depth)
+        scaled = (depth - np.float32(low)) * np.float32(65535 / max(high - low, 1e-12))
+    valid = np.nan_to_num(scaled, nan=0, posinf=0, neginf=0)
+    levels: U16 = np.clip(np.rint(valid), 0, 65535).astype(np.uint16)
+    return levels
+
+
+def cloud_of(depth: F32, kind: Kind, image: ColorImage, fov_deg: float) -> F32:
+    """
+    Return the cloud [H, W, 4] of a pinhole camera with this horizontal field of view.
+
+    Metric maps keep their metres. Relative ones are drawn with the nearest 2 % at 1 m and the
+    farthest 2 % at 10 m, which is for looking and not for measuring.
+    """
+    height, width = image.size_hw
+    focal_px = width / 2 / np.tan(np.radians(fov_deg / 2))
+    camera = Intrinsics(focal_px, focal_px, (width - 1) / 2, (height - 1) / 2, image.size_hw)
+    if kind == 'metric':
+        depth_m = limit_range(depth, 0.0, 0.0)
+    else:
+        tracked = RangeTracker().update(depth)
+        depth_m = metric_from_inverse(depth, *disparity_for_looking(*tracked, NEAR_M, FAR_M))
+        depth_m = limit_range(depth_m, 0.0, LIMIT_M)
+    return organised_cloud(depth_m, to_bgr(image), pixel_rays(camera, 1))
+
+
+def finite_range(values: F32) -> tuple[float, float]:
+    """Return (minimum, maximum) of what is finite, (0, 0) where nothing is."""
+    low, high = float(values.min()), float(values.max())
+    if not np.isfinite(low + high):
+        finite = values[np.isfinite(values)]
+        low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    return low, high

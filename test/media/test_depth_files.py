@@ -1,0 +1,108 @@
+"""Files of depth, read back by others or by hand."""
+
+from pathlib import Path
+
+import cv2
+from depth_anything_ros.media.depth_files import (
+    cloud_of, DepthFormat, encode_pfm, encode_png, finite_range, FORMATS, sixteen_bits,
+    write_depth)
+from depth_anything_ros.vision.encodings import ColorImage
+import numpy as np
+from numpy.testing import assert_allclose, assert_array_equal
+import pytest
+
+DEPTH = np.array([[0.5, 1.0, 2.0], [4.0, 8.0, 70.0]], np.float32)
+IMAGE = ColorImage(np.arange(18, dtype=np.uint8).reshape(2, 3, 3), 'rgb')
+
+
+def read_pfm(data: bytes) -> np.ndarray:
+    """Return the map in a one-channel PFM, by the format's description."""
+    kind, size, scale, values = data.split(b'\n', 3)
+    assert kind == b'Pf'
+    width, height = map(int, size.split())
+    order = '<' if float(scale) < 0 else '>'
+    return np.frombuffer(values, f'{order}f4').reshape(height, width)[::-1]
+
+
+def read_ply(data: bytes) -> np.ndarray:
+    """Return the vertices of a binary PLY."""
+    header, _, vertices = data.partition(b'end_header\n')
+    assert header.startswith(b'ply\nformat binary_little_endian 1.0\n')
+    return np.frombuffer(vertices, [('xyz', '<f4', 3), ('rgb', 'u1', 3)])
+
+
+def test_npy_and_pfm_hold_the_values_as_they_are(tmp_path: Path) -> None:
+    for name, kind in (('npy', 'relative'), ('pfm', 'metric')):
+        write_depth(tmp_path / f'depth.{name}', name, DEPTH, kind, IMAGE, 60.0)
+    assert_array_equal(np.load(tmp_path / 'depth.npy'), DEPTH)
+    assert np.load(tmp_path / 'depth.npy').dtype == np.float32
+    assert_array_equal(read_pfm((tmp_path / 'depth.pfm').read_bytes()), DEPTH)
+    assert_array_equal(cv2.imread(str(tmp_path / 'depth.pfm'), cv2.IMREAD_UNCHANGED), DEPTH)
+
+
+def test_pfm_is_little_endian_with_the_lowest_row_first() -> None:
+    data = encode_pfm(DEPTH)
+    assert data.startswith(b'Pf\n3 2\n-1.0\n')
+    assert data[12:16] == np.array(4.0, '<f4').tobytes()
+
+
+def test_16_bits_of_a_metric_map_are_millimetres() -> None:
+    depth = np.array([[0.0, 0.0014, 1.2346, 65.5, 70.0, -1.0, np.nan, np.inf]], np.float32)
+    assert sixteen_bits(depth, 'metric').tolist() == [[0, 1, 1235, 65500, 65535, 0, 0, 0]]
+
+
+def test_16_bits_of_a_relative_map_use_the_whole_range() -> None:
+    assert sixteen_bits(np.array([[2.0, 3.0, 4.0]], np.float32), 'relative').tolist() == [
+        [0, 32768, 65535]]
+    assert not sixteen_bits(np.full((2, 2), 3.0, np.float32), 'relative').any()
+
+
+def test_png16_is_read_back_unchanged(tmp_path: Path) -> None:
+    write_depth(tmp_path / 'depth.png', 'png16', DEPTH, 'metric', IMAGE, 60.0)
+    found = cv2.imread(str(tmp_path / 'depth.png'), cv2.IMREAD_UNCHANGED)
+    assert found.dtype == np.uint16
+    assert found.tolist() == [[500, 1000, 2000], [4000, 8000, 65535]]
+
+
+def test_png_is_lossless() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    data = np.frombuffer(encode_png(pixels), np.uint8)
+    assert_array_equal(cv2.imdecode(data, cv2.IMREAD_COLOR), pixels)
+
+
+def test_a_metric_cloud_is_in_metres_with_the_colours_of_the_image(tmp_path: Path) -> None:
+    depth = DEPTH.copy()
+    depth[0, 0] = 0.0
+    write_depth(tmp_path / 'cloud.ply', 'ply', depth, 'metric', IMAGE, 90.0)
+    vertices = read_ply((tmp_path / 'cloud.ply').read_bytes())
+    assert len(vertices) == 5
+    # Half the width, 1.5 px, is the focal length at 90 degrees; the centre is (1, 0.5).
+    assert_allclose(vertices['xyz'][1], [2.0 * 1 / 1.5, 2.0 * -0.5 / 1.5, 2.0], rtol=1e-6)
+    assert vertices['rgb'][0].tolist() == IMAGE.pixels[0, 1].tolist()
+
+
+def test_a_relative_cloud_lies_between_one_and_twenty_metres() -> None:
+    inverse = np.linspace(0, 7, 4800, dtype=np.float32).reshape(60, 80)
+    image = ColorImage(np.zeros((60, 80, 3), np.uint8), 'bgr')
+    distance = cloud_of(inverse, 'relative', image, 60.0)[..., 2]
+    low, high = np.percentile(inverse[::4, ::4], (2, 98))
+    at_high = distance.ravel()[np.abs(inverse.ravel() - high).argmin()]
+    at_low = distance.ravel()[np.abs(inverse.ravel() - low).argmin()]
+    assert (at_high, at_low) == (pytest.approx(1, rel=0.01), pytest.approx(10, rel=0.01))
+    assert np.nanmin(distance) > 0.9 and np.nanmax(distance) <= 20
+    inverse[0, 0] = -5.0
+    assert np.isnan(cloud_of(inverse, 'relative', image, 60.0)[0, 0, 2])
+
+
+def test_the_range_is_that_of_what_is_finite() -> None:
+    assert finite_range(DEPTH) == (0.5, 70.0)
+    assert finite_range(np.array([[np.nan, 2.0, np.inf, 1.0]], np.float32)) == (1.0, 2.0)
+    assert finite_range(np.full((2, 2), np.nan, np.float32)) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize('file_format', FORMATS)
+def test_a_file_that_cannot_be_written_is_named_and_leaves_nothing(
+        tmp_path: Path, file_format: DepthFormat) -> None:
+    with pytest.raises(OSError, match=r'missing/depth.bin cannot be written \(No such file'):
+        write_depth(tmp_path / 'missing' / 'depth.bin', file_format, DEPTH, 'metric', IMAGE, 60.0)
+    assert not list(tmp_path.iterdir())
