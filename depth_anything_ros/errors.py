@@ -6,8 +6,8 @@ Each takes facts and builds one sentence that names the fact and the fix::
     DepthAnythingError
     ├── SettingsError            a parameter has a value that cannot work
     ├── ModelError               an IR is missing, damaged, foreign or wrong on this device
-    ├── CheckpointError          a PyTorch checkpoint cannot be converted as asked
-    ├── ParityError              a converted model differs from its checkpoint
+    ├── CheckpointError          a checkpoint, ONNX file or IR cannot be converted as asked
+    ├── ParityError              a converted model differs from its source
     ├── QualityError             an INT8 model loses more than the gate allows
     ├── DeviceError              no device of the list can run the model
     ├── InferenceError           one frame could not be computed
@@ -42,7 +42,7 @@ class ModelError(DepthAnythingError):
 
 
 class CheckpointError(DepthAnythingError):
-    """A PyTorch checkpoint cannot be converted as asked."""
+    """A checkpoint, ONNX file or IR cannot be converted as asked."""
 
     def __init__(self, path: Path | str, problem: str, fix: str) -> None:
         super().__init__(f'{path}: {problem}; {fix}')
@@ -50,11 +50,12 @@ class CheckpointError(DepthAnythingError):
 
 
 class ParityError(DepthAnythingError):
-    """A converted model differs from its checkpoint by more than the gate allows."""
+    """A converted model differs from its source by more than the gate allows."""
 
-    def __init__(self, name: str, size_hw: tuple[int, int], found: float, allowed: float) -> None:
+    def __init__(self, name: str, size_hw: tuple[int, int], found: float, allowed: float,
+                 reference: str = 'PyTorch') -> None:
         super().__init__(
-            f'{name} at {size_hw[1]}x{size_hw[0]} differs from PyTorch by {found:.2e} of the '
+            f'{name} at {size_hw[1]}x{size_hw[0]} differs from {reference} by {found:.2e} of the '
             f"output's standard deviation, allowed are {allowed:.0e}; no file was written. "
             'Try --precision fp32, or another torch or openvino version')
         self.found = found

@@ -109,22 +109,27 @@ class ModelInfo:
         for name in ('patch_multiple', 'input_size'):
             if type(values[name]) is not int or values[name] < 1:
                 raise ValueError(f'{name} is {values[name]!r}, not a positive integer')
-        try:
-            values['self_check'] = _self_check(**values['self_check'])
-            for name in ('mean_rgb', 'std_rgb'):
-                red, green, blue = values[name]
-                values[name] = (float(red), float(green), float(blue))
-        except (TypeError, ValueError) as error:
-            raise ValueError(f'self_check, mean_rgb or std_rgb is malformed ({error})') from error
-        try:
-            if values.get('fixed_size_hw') is not None:
-                height, width = values['fixed_size_hw']
-                values['fixed_size_hw'] = (int(height), int(width))
-            if values.get('quantization') is not None:
-                values['quantization'] = _quantization(**values['quantization'])
-        except (TypeError, ValueError) as error:
-            raise ValueError(f'fixed_size_hw or quantization is malformed ({error})') from error
+        _read_nested(values)
         return cls(**values)
+
+
+def _read_nested(values: dict[str, Any]) -> None:
+    """Turn what JSON left as lists and dicts into their own types; ValueError names the entry."""
+    try:
+        values['self_check'] = _self_check(**values['self_check'])
+        for name in ('mean_rgb', 'std_rgb'):
+            red, green, blue = values[name]
+            values[name] = (float(red), float(green), float(blue))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f'self_check, mean_rgb or std_rgb is malformed ({error})') from error
+    try:
+        if values.get('fixed_size_hw') is not None:
+            height, width = values['fixed_size_hw']
+            values['fixed_size_hw'] = (int(height), int(width))
+        if values.get('quantization') is not None:
+            values['quantization'] = _quantization(**values['quantization'])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f'fixed_size_hw or quantization is malformed ({error})') from error
 
 
 def _self_check(size_hw: Any, grid_hw: Any, std: Any, samples: Any) -> SelfCheck:

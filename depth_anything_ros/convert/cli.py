@@ -1,85 +1,118 @@
-"""Command line: ``depth_anything_convert CHECKPOINT.pth -o models/NAME.xml``."""
+"""Command line: ``depth_anything_convert SUBCOMMAND``; without one, ``convert`` is meant."""
 
-import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+import difflib
+import functools
+import importlib
 import importlib.util
 from pathlib import Path
 import signal
 import sys
 from types import FrameType
+from typing import Any, TYPE_CHECKING
 
 from depth_anything_ros.convert.encoders import ENCODERS, EncoderSpec
 from depth_anything_ros.errors import DepthAnythingError, MissingDependencyError
 
+if TYPE_CHECKING:
+    import typer
+
 PROGRAM = 'depth_anything_convert'
-_PACKAGES = ('numpy', 'cv2', 'torch', 'onnx', 'onnxscript', 'onnxruntime', 'openvino')
-_INTERRUPTED, _TERMINATED = 130, 143
+_COMMANDS = ('download', 'export', 'convert', 'quantize', 'inspect', 'verify')
+_MODULES = 'depth_anything_ros.convert.commands'
+_HELP = 'Depth Anything for OpenVINO: fetch a checkpoint, convert it, prove the result.'
+_INSTALL = "pip install 'depth_anything_ros[convert]'"
+_FAILED, _INTERRUPTED, _TERMINATED = 1, 130, 143
 
 
 def main(argv: Sequence[str] | None = None,
          table: tuple[EncoderSpec, ...] = ENCODERS) -> int:
-    """Convert one checkpoint and return the exit status."""
-    options = _parser().parse_args(argv)
+    """Run one subcommand and return the exit status."""
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
-        _require_packages()
-        _convert(options, table)
-    except (DepthAnythingError, OSError) as error:
-        print(f'error: {_one_line(error)}', file=sys.stderr)
-        return 1
+        arguments = list(sys.argv[1:] if argv is None else argv)
+        return _run(_with_subcommand(arguments), table)
+    except ModuleNotFoundError as error:
+        return _complain(_missing(error))
     except KeyboardInterrupt:
-        print('error: interrupted, no file was written', file=sys.stderr)
         return _INTERRUPTED
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else _FAILED
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+def _run(arguments: list[str], table: tuple[EncoderSpec, ...]) -> int:
+    import typer
+    command = typer.main.get_command(_application())
+    command.main(args=arguments, prog_name=PROGRAM, obj=table)
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM, description='Convert a Depth Anything checkpoint (.pth, official layout) '
-        'to an OpenVINO IR and prove that it computes the same.')
-    parser.add_argument('checkpoint', type=Path, metavar='CHECKPOINT.pth')
-    parser.add_argument('-o', '--output', type=Path, metavar='NAME.xml',
-                        help='where to write the IR (models/CHECKPOINT.xml)')
-    parser.add_argument('--precision', choices=('fp16', 'fp32'), default='fp16',
-                        help='precision of the stored weights (%(default)s)')
-    parser.add_argument('--kind', choices=('relative', 'metric'),
-                        help='what the network gives; known for official file names')
-    parser.add_argument('--max-depth', type=float, metavar='METRES',
-                        help='range of a metric network; known for official file names')
-    parser.add_argument('--model-version', choices=('v1', 'v2'),
-                        help='Depth Anything V1 or V2; known for official file names')
-    parser.add_argument('--force', action='store_true', help='replace an IR that exists')
-    return parser
+def _application() -> 'typer.Typer':
+    import typer
+    application = typer.Typer(
+        help=_HELP, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+        rich_markup_mode=None, context_settings={'max_content_width': 99})
+    for name in _commands():
+        module = importlib.import_module(f'{_MODULES}.{name}')
+        application.command(name, epilog=_examples(module.EXAMPLES))(_guarded(module.command))
+    return application
 
 
-def _require_packages() -> None:
-    for name in _PACKAGES:
-        if importlib.util.find_spec(name) is None:
-            raise MissingDependencyError(name, PROGRAM,
-                                         "pip install 'depth_anything_ros[convert]'")
+def _examples(lines: str) -> str:
+    """Return an epilog whose lines are left as they are."""
+    return '\b\nExamples:\n' + '\n'.join(f'  {line}' for line in lines.splitlines())
 
 
-def _convert(options: argparse.Namespace, table: tuple[EncoderSpec, ...]) -> None:
-    from depth_anything_ros.convert.conversion import convert, Job
-    from depth_anything_ros.convert.variants import Asked
+def _commands() -> list[str]:
+    return [name for name in _COMMANDS if importlib.util.find_spec(f'{_MODULES}.{name}')]
 
-    output = options.output or Path('models') / f'{options.checkpoint.stem}.xml'
-    asked = Asked(options.kind, options.model_version, options.max_depth)
-    done = convert(Job(options.checkpoint, output, options.precision, asked, options.force),
-                   table=table)
-    size = output.with_suffix('.bin').stat().st_size / 1e6
-    print(f'{done.path} is ready ({size:.0f} MB of weights beside it)')
+
+def _with_subcommand(arguments: list[str]) -> list[str]:
+    """Take a first argument that is no subcommand, nor nearly one, for the source of convert."""
+    if not arguments or arguments[0] in (*_commands(), '--help'):
+        return arguments
+    first = arguments[0]
+    if not Path(first).exists() and difflib.get_close_matches(first, _commands()):
+        return arguments
+    return ['convert', *arguments]
+
+
+def _guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """Return the command with every expected error turned into one line and an exit status."""
+    @functools.wraps(command)
+    def guarded(*args: Any, **options: Any) -> None:
+        import typer
+        try:
+            command(*args, **options)
+        except BrokenPipeError:
+            raise
+        except ModuleNotFoundError as error:
+            raise typer.Exit(_complain(_missing(error))) from error
+        except (DepthAnythingError, OSError) as error:
+            raise typer.Exit(_complain(error)) from error
+        except KeyboardInterrupt as error:
+            print('error: interrupted; nothing half-written has the name of an output',
+                  file=sys.stderr)
+            raise typer.Exit(_INTERRUPTED) from error
+
+    return guarded
+
+
+def _missing(error: ModuleNotFoundError) -> MissingDependencyError:
+    package = (error.name or str(error)).split('.')[0]
+    return MissingDependencyError(package, PROGRAM, _INSTALL)
+
+
+def _complain(error: Exception) -> int:
+    print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
+    return _FAILED
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     """Turn SIGTERM into an exception, so that temporary files are removed."""
     raise SystemExit(_TERMINATED)
-
-
-def _one_line(error: Exception) -> str:
-    return ' '.join(str(error).split())
 
 
 if __name__ == '__main__':

@@ -1,50 +1,61 @@
-"""The whole way from a checkpoint to a proven IR."""
+"""The whole way from a checkpoint, an ONNX file or an IR to a proven model."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-import time
 
-from depth_anything_ros import __version__
-from depth_anything_ros.convert.checkpoints import Checkpoint, read_checkpoint
-from depth_anything_ros.convert.encoders import (
-    ENCODERS, EncoderSpec, find_encoder, INPUT_SIZE, MEAN_RGB, PATCH, STD_RGB)
-from depth_anything_ros.convert.export import export_ir, export_onnx
-from depth_anything_ros.convert.network import build_network, DepthAnything
-from depth_anything_ros.convert.parity import (
-    card_input, Gates, measure, ParityReport, run_torch, SIZES_HW)
+from depth_anything_ros.convert.describing import (
+    describe_graph, describe_model, self_check, wanted_precision)
+from depth_anything_ros.convert.encoders import ENCODERS, EncoderSpec
+from depth_anything_ros.convert.export import export_onnx, OnnxOptions, save_ir
+from depth_anything_ros.convert.graphs import fix_shape, is_graph, read_graph
+from depth_anything_ros.convert.loading import load_network
+from depth_anything_ros.convert.parity import Gates, measure, ParityReport, SIZES_HW
+from depth_anything_ros.convert.runners import ir_runner, onnx_runner, torch_runner
+from depth_anything_ros.convert.sizes import check_sizes, fixed_size, Size, sizes_allowed
 from depth_anything_ros.convert.staging import check_target, publish, staged
-from depth_anything_ros.convert.variants import Asked, settle_variant, Variant
+from depth_anything_ros.convert.steps import Report, Steps
+from depth_anything_ros.convert.variants import Asked, settle_graph
 from depth_anything_ros.errors import CheckpointError
-from depth_anything_ros.model_info import ModelInfo, Precision, SelfCheck
-from depth_anything_ros.vision.selfcheck import CARD_SIZE_HW, describe
+from depth_anything_ros.model_info import ModelInfo, Precision
 
-_LAYOUT = 'give a Depth Anything V1 or V2 checkpoint in the official layout (.pth), not one of ' \
-    'the -hf repositories or of another network'
-_STEPS = 6
 # An ONNX file in f32 and an IR that is at most as large, and some air.
 _SPACE_FACTOR = 2.2
-# Rounding in f32 alone makes that much of a constant.
-_FLAT = 1e-5
-
-Report = Callable[[str], None]
+_GRAPH_SPACE_FACTOR = 1.1
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to convert into what."""
+    """
+    What to convert into what: a checkpoint, an .onnx or an .xml into an .xml.
 
-    checkpoint: Path
+    ``precision`` None is fp16, and for an .xml the one that it has. ``size_hw`` fixes height and
+    width, ``batch`` the number of images; None and 0 leave them open.
+    """
+
+    source: Path
     output: Path
-    precision: Precision = 'fp16'
+    precision: Precision | None = None
+    asked: Asked = field(default_factory=Asked)
+    overwrite: bool = False
+    size_hw: Size | None = None
+    batch: int = 0
+
+
+@dataclass(frozen=True)
+class ExportJob:
+    """Which checkpoint to export to which .onnx and how."""
+
+    source: Path
+    output: Path
+    options: OnnxOptions = field(default_factory=OnnxOptions)
     asked: Asked = field(default_factory=Asked)
     overwrite: bool = False
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """A finished IR: its .xml, what it says about itself and how it was proven."""
+    """A finished model: its .xml or .onnx, what it says about itself and how it was proven."""
 
     path: Path
     info: ModelInfo
@@ -52,84 +63,120 @@ class Conversion:
 
 
 def convert(job: Job, *, table: tuple[EncoderSpec, ...] = ENCODERS,
-            sizes_hw: Sequence[tuple[int, int]] = SIZES_HW, gates: Gates | None = None,
+            sizes_hw: Sequence[Size] = SIZES_HW, gates: Gates | None = None,
             report: Report = print) -> Conversion:
     """
-    Write the IR of a checkpoint, prove it against PyTorch and return what was measured.
+    Write the IR of a model, prove it against its source and return what was measured.
 
     CheckpointError, ParityError or OSError leave no file behind.
     """
     check_target(job.output, job.overwrite)
-    with _step(report, 1, f'reading {job.checkpoint}'):
-        checkpoint = read_checkpoint(job.checkpoint)
-        spec = _identify(checkpoint, table)
-        variant = settle_variant(checkpoint.path, checkpoint.sha256, spec, job.asked)
-    report('\n'.join(f'      {line}' for line in variant.origins))
-    with _step(report, 2, 'running the test card through PyTorch in f32'):
-        network = _build(checkpoint, spec, variant)
-        info = _describe(job, checkpoint, spec, variant, _self_check(checkpoint, network))
-    with staged(job.output, int(_SPACE_FACTOR * checkpoint.size_bytes)) as folder:
+    check_sizes(job.source, job.size_hw, job.batch)
+    job = replace(job, size_hw=fixed_size(job.source, job.size_hw))
+    convert_it = _convert_graph if is_graph(job.source) else _convert_checkpoint
+    return convert_it(job, table, sizes_hw, gates or Gates(), report)
+
+
+def _convert_checkpoint(job: Job, table: tuple[EncoderSpec, ...], sizes_hw: Sequence[Size],
+                        gates: Gates, report: Report) -> Conversion:
+    import openvino
+
+    steps = Steps(report, 6)
+    precision = job.precision or 'fp16'
+    sizes_hw = sizes_allowed(sizes_hw, job.size_hw)
+    with steps.step(f'reading {job.source}'):
+        loaded = load_network(job.source, job.asked, table)
+    steps.tell(loaded.variant.origins)
+    reference = torch_runner(loaded.network)
+    with steps.step('running the test card through PyTorch in f32'):
+        info = describe_model(loaded.variant, loaded.checkpoint.sha256, precision,
+                              self_check(job.source, reference, job.size_hw), job.size_hw)
+    with staged(job.output, int(_SPACE_FACTOR * loaded.checkpoint.size_bytes)) as folder:
         onnx_path, xml_path = folder / 'model.onnx', folder / 'model.xml'
-        with _step(report, 3, 'PyTorch to ONNX'):
-            export_onnx(network, onnx_path)
-        with _step(report, 4, f'ONNX to an OpenVINO IR with {job.precision} weights'):
-            export_ir(onnx_path, xml_path, info)
-        with _step(report, 5, f'comparing the files with PyTorch at {len(sizes_hw)} sizes'):
-            parity = measure(network, onnx_path, xml_path, job.precision, sizes_hw, gates)
+        with steps.step('PyTorch to ONNX'):
+            export_onnx(loaded.network, onnx_path)
+        with steps.step(f'ONNX to an OpenVINO IR with {precision} weights'):
+            model = openvino.convert_model(onnx_path)
+            fix_shape(job.source, model, job.size_hw, job.batch)
+            save_ir(model, xml_path, info)
+        with steps.step(f'comparing the files with PyTorch at {_count(sizes_hw)}'):
+            parity = measure(reference, (onnx_runner(onnx_path), ir_runner(xml_path)), precision,
+                             sizes_hw, gates)
         report(parity.table())
         parity.require()
-        with _step(report, _STEPS, f'moving it to {job.output}'):
+        with steps.step(f'moving it to {job.output}'):
             publish(xml_path, job.output)
     return Conversion(job.output, info, parity)
 
 
-@contextmanager
-def _step(report: Report, number: int, text: str) -> Iterator[None]:
-    report(f'[{number}/{_STEPS}] {text}')
-    start = time.monotonic()
-    yield
-    report(f'      {time.monotonic() - start:.1f} s')
+def _convert_graph(job: Job, table: tuple[EncoderSpec, ...], sizes_hw: Sequence[Size],
+                   gates: Gates, report: Report) -> Conversion:
+    steps = Steps(report, 5)
+    with steps.step(f'reading {job.source}'):
+        graph = read_graph(job.source)
+        precision = wanted_precision(graph, job.precision)
+        variant = settle_graph(job.source, graph.sha256, graph.stated, job.asked, table)
+        size_hw = graph.size_hw or job.size_hw
+        fix_shape(job.source, graph.model, job.size_hw, job.batch)
+    steps.tell((*variant.origins, *graph.changes, f'weights: stored as {graph.precision}'))
+    from_ir = job.source.suffix == '.xml'
+    reference = (ir_runner if from_ir else onnx_runner)(job.source)
+    with steps.step(f'running the test card through {reference.backend} in f32'):
+        info = describe_graph(graph, variant, precision, size_hw, reference)
+    with staged(job.output, int(_GRAPH_SPACE_FACTOR * graph.size_bytes)) as folder:
+        xml_path = folder / 'model.xml'
+        with steps.step(f'writing an OpenVINO IR with {precision} weights'):
+            save_ir(graph.model, xml_path, info)
+        if from_ir and precision == graph.precision:
+            # Nothing was rounded on the way.
+            gates = replace(gates, openvino_fp16=gates.openvino_fp32)
+        sizes_hw = sizes_allowed(sizes_hw, size_hw)
+        with steps.step(f'comparing it with {reference.backend} at {_count(sizes_hw)}'):
+            parity = measure(reference, (ir_runner(xml_path),), precision, sizes_hw, gates)
+        report(parity.table())
+        parity.require()
+        with steps.step(f'moving it to {job.output}'):
+            publish(xml_path, job.output)
+    return Conversion(job.output, info, parity)
 
 
-def _identify(checkpoint: Checkpoint, table: tuple[EncoderSpec, ...]) -> EncoderSpec:
-    try:
-        return find_encoder(checkpoint.shapes, table)
-    except ValueError as error:
-        keys = ', '.join(list(checkpoint.state_dict)[:3])
-        raise CheckpointError(
-            checkpoint.path, f'it is not a Depth Anything checkpoint that can be converted: '
-            f'{error} (it starts with {keys})', _LAYOUT) from error
+def export(job: ExportJob, *, table: tuple[EncoderSpec, ...] = ENCODERS,
+           sizes_hw: Sequence[Size] = SIZES_HW, gates: Gates | None = None,
+           report: Report = print) -> Conversion:
+    """
+    Write the ONNX file of a checkpoint, prove it against PyTorch and return what was measured.
+
+    What the network is stands in the metadata of the file. CheckpointError, ParityError or OSError
+    leave no file behind.
+    """
+    options, steps = job.options, Steps(report, 5)
+    check_target(job.output, job.overwrite, '.onnx')
+    check_sizes(job.source, options.size_hw, options.batch)
+    if is_graph(job.source):
+        raise CheckpointError(job.source, 'it is no checkpoint', 'give a .pth or .safetensors '
+                              'file or a folder with the files of a -hf repository')
+    sizes_hw = sizes_allowed(sizes_hw, options.size_hw)
+    with steps.step(f'reading {job.source}'):
+        loaded = load_network(job.source, job.asked, table)
+    steps.tell(loaded.variant.origins)
+    reference = torch_runner(loaded.network)
+    size_hw = options.size_hw if options.size_hw and all(options.size_hw) else None
+    with steps.step('running the test card through PyTorch in f32'):
+        info = describe_model(loaded.variant, loaded.checkpoint.sha256, 'fp32',
+                              self_check(job.source, reference, size_hw), size_hw)
+    with staged(job.output, int(_GRAPH_SPACE_FACTOR * loaded.checkpoint.size_bytes)) as folder:
+        # The file names the one with its weights, so it has its last name from the beginning.
+        onnx_path = folder / job.output.name
+        with steps.step('PyTorch to ONNX'):
+            export_onnx(loaded.network, onnx_path, options, info)
+        with steps.step(f'comparing the file with PyTorch at {_count(sizes_hw)}'):
+            parity = measure(reference, (onnx_runner(onnx_path),), 'fp32', sizes_hw, gates)
+        report(parity.table())
+        parity.require()
+        with steps.step(f'moving it to {job.output}'):
+            publish(onnx_path, job.output)
+    return Conversion(job.output, info, parity)
 
 
-def _build(checkpoint: Checkpoint, spec: EncoderSpec, variant: Variant) -> DepthAnything:
-    try:
-        return build_network(spec, variant.model_version, variant.max_depth_m,
-                             checkpoint.state_dict)
-    except ValueError as error:
-        raise CheckpointError(
-            checkpoint.path, f'its tensors are not those of {spec.name} ({error})',
-            _LAYOUT) from error
-
-
-def _self_check(checkpoint: Checkpoint, network: DepthAnything) -> SelfCheck:
-    output = run_torch(network, card_input(CARD_SIZE_HW))
-    try:
-        check = describe(output)
-    except ValueError as error:
-        raise CheckpointError(checkpoint.path, f'its depth is no finite number ({error})',
-                              'download or train it again') from error
-    if check.std <= _FLAT * abs(output).max():
-        raise CheckpointError(
-            checkpoint.path, 'it gives the same depth everywhere, as untrained weights do',
-            'download or train it again')
-    return check
-
-
-def _describe(job: Job, checkpoint: Checkpoint, spec: EncoderSpec, variant: Variant,
-              check: SelfCheck) -> ModelInfo:
-    return ModelInfo(
-        encoder=spec.name, kind=variant.kind, model_version=variant.model_version,
-        max_depth_m=variant.max_depth_m, patch_multiple=PATCH, mean_rgb=MEAN_RGB,
-        std_rgb=STD_RGB, input_size=INPUT_SIZE, source_name=variant.source_name,
-        source_sha256=checkpoint.sha256, licence=variant.licence, precision=job.precision,
-        converter_version=__version__, self_check=check)
+def _count(sizes_hw: Sequence[Size]) -> str:
+    return f'{len(sizes_hw)} sizes' if len(sizes_hw) > 1 else '1 size'

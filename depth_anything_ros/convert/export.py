@@ -1,14 +1,16 @@
-"""PyTorch to ONNX to OpenVINO IR, for any height and width."""
+"""PyTorch to ONNX for any or one height and width, and OpenVINO models to IR files."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, TYPE_CHECKING
 import warnings
 
 from depth_anything_ros.convert.encoders import PATCH
 from depth_anything_ros.convert.network import DepthAnything
+from depth_anything_ros.convert.onnx_files import metadata_props
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.model_info import ModelInfo, SECTION
 import torch
@@ -18,24 +20,47 @@ if TYPE_CHECKING:
 
 # Batch, rows and columns that PyTorch traces with; all differ, so that none is taken for another.
 _TRACED = (2, 5, 7)
+# What one file of protocol buffers can hold, and some room for the operators.
+_ONE_FILE_BYTES = 2 ** 31 - 2 ** 24
 
 
-def export_onnx(network: DepthAnything, onnx_path: Path) -> None:
+@dataclass(frozen=True)
+class OnnxOptions:
+    """
+    How an ONNX file is written.
+
+    ``batch`` 0 and a side of ``size_hw`` that is 0 stay open, as both sides do with None.
+    ``opset`` None is the exporter's own choice; from 17 on all work. ``external_data`` puts the
+    weights into a second file, NAME.onnx.data.
+    """
+
+    batch: int = 0
+    size_hw: tuple[int, int] | None = None
+    opset: int | None = None
+    external_data: bool = True
+
+
+def export_onnx(network: DepthAnything, onnx_path: Path, options: OnnxOptions | None = None,
+                info: ModelInfo | None = None) -> None:
     """
     Write the network with input ``image`` f32 [N, 3, H, W] and output ``depth`` f32 [N, H, W].
 
-    N, H and W stay open; H and W must be multiples of 14. The weights lie in a second file.
+    What ``options`` leave open must be multiples of 14 for H and W. ``info`` goes into the
+    metadata of the file.
     """
-    batch, rows, columns = _TRACED
-    sizes = [torch.export.Dim(name) for name in ('batch', 'rows', 'columns')]
+    options = options or OnnxOptions()
+    if not options.external_data:
+        _check_one_file(network, onnx_path)
+    example, open_axes = _example(options)
     try:
         with _quiet():
-            torch.onnx.export(
-                network, (torch.zeros(batch, 3, PATCH * rows, PATCH * columns),), onnx_path,
-                dynamo=True, external_data=True, verbose=False,
-                input_names=['image'], output_names=['depth'],
-                dynamic_shapes={
-                    'image': {0: sizes[0], 2: PATCH * sizes[1], 3: PATCH * sizes[2]}})
+            program = torch.onnx.export(
+                network, (example,), dynamo=True, verbose=False, input_names=['image'],
+                output_names=['depth'], dynamic_shapes={'image': open_axes},
+                opset_version=options.opset)
+            if info is not None:
+                program.model.metadata_props.update(metadata_props(info))
+            program.save(onnx_path, external_data=options.external_data)
     except OSError as error:
         raise _unwritable(onnx_path, 'ONNX file', error) from error
     except torch.onnx.OnnxExporterError as error:
@@ -44,20 +69,36 @@ def export_onnx(network: DepthAnything, onnx_path: Path) -> None:
             'install another version of torch, 2.6 or later') from error
 
 
-def export_ir(onnx_path: Path, xml_path: Path, info: ModelInfo) -> None:
+def _example(options: OnnxOptions) -> tuple[torch.Tensor, dict[int, Any]]:
+    """Return the image to trace with and what stands for each axis that stays open."""
+    batch, rows, columns = _TRACED
+    height, width = options.size_hw or (0, 0)
+    open_axes = {} if options.batch else {0: torch.export.Dim('batch')}
+    if not height:
+        open_axes[2] = PATCH * torch.export.Dim('rows')
+    if not width:
+        open_axes[3] = PATCH * torch.export.Dim('columns')
+    shape = options.batch or batch, 3, height or PATCH * rows, width or PATCH * columns
+    return torch.zeros(shape), open_axes
+
+
+def _check_one_file(network: DepthAnything, onnx_path: Path) -> None:
+    needed = sum(value.numel() * value.element_size() for value in network.parameters())
+    if needed > _ONE_FILE_BYTES:
+        raise CheckpointError(
+            onnx_path, f'its weights take {needed / 1e9:.1f} GB and one ONNX file holds 2 GB',
+            'keep the weights in a second file (external data)')
+
+
+def save_ir(model: 'openvino.Model', xml_path: Path, info: ModelInfo) -> None:
     """Write the IR (.xml and .bin) with ``info`` in its rt_info."""
     import openvino
 
-    model = openvino.convert_model(onnx_path)
     annotate(model, info)
     try:
         openvino.save_model(model, xml_path, compress_to_fp16=info.precision == 'fp16')
     except RuntimeError as error:
         raise _unwritable(xml_path, 'IR', error) from error
-
-
-def _unwritable(path: Path, what: str, error: Exception) -> OSError:
-    return OSError(f'{path}: the {what} could not be written ({error}); is the disk full?')
 
 
 def annotate(model: 'openvino.Model', info: ModelInfo) -> None:
@@ -66,16 +107,23 @@ def annotate(model: 'openvino.Model', info: ModelInfo) -> None:
         model.set_rt_info(text, [SECTION, name])
 
 
+def _unwritable(path: Path, what: str, error: Exception) -> OSError:
+    return OSError(f'{path}: the {what} could not be written ({error}); is the disk full?')
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep back the exporter's remarks on its own insides and on a missing torchvision."""
-    logger = logging.getLogger('torch.onnx._internal.exporter._registration')
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    names = ('_registration', '_compat')
+    loggers = [logging.getLogger(f'torch.onnx._internal.exporter.{name}') for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', FutureWarning)
             warnings.simplefilter('ignore', DeprecationWarning)
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels):
+            logger.setLevel(level)

@@ -1,4 +1,4 @@
-"""An IR appears under its name only when it is complete and proven."""
+"""A model appears under its name only when it is complete and proven."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -9,13 +9,22 @@ import tempfile
 
 from depth_anything_ros.errors import CheckpointError
 
+_KINDS = {'.xml': 'an IR', '.onnx': 'an ONNX file'}
 
-def check_target(xml_path: Path, overwrite: bool) -> None:
-    """Raise CheckpointError where an IR cannot or must not be written to ``xml_path``."""
-    if xml_path.suffix != '.xml':
-        raise CheckpointError(xml_path, 'the name of an IR ends in .xml',
-                              f'write -o {xml_path.with_suffix(".xml")}')
-    for path in (xml_path, xml_path.with_suffix('.bin')):
+
+def weights_path(target: Path) -> Path:
+    """Return where the weights of an .xml or .onnx lie: NAME.bin or NAME.onnx.data."""
+    if target.suffix == '.onnx':
+        return target.with_name(f'{target.name}.data')
+    return target.with_suffix('.bin')
+
+
+def check_target(target: Path, overwrite: bool, suffix: str = '.xml') -> None:
+    """Raise CheckpointError where a model cannot or must not be written to ``target``."""
+    if target.suffix != suffix:
+        raise CheckpointError(target, f'the name of {_KINDS[suffix]} ends in {suffix}',
+                              f'write -o {target.with_suffix(suffix)}')
+    for path in (target, weights_path(target)):
         if path.is_dir():
             raise CheckpointError(path, 'there is a folder of that name', 'choose another -o')
         if path.exists() and not overwrite:
@@ -24,17 +33,17 @@ def check_target(xml_path: Path, overwrite: bool) -> None:
 
 
 @contextmanager
-def staged(xml_path: Path, needed_bytes: int) -> Iterator[Path]:
+def staged(target: Path, needed_bytes: int) -> Iterator[Path]:
     """
-    Yield a temporary folder beside ``xml_path``, gone afterwards whatever happens.
+    Yield a temporary folder beside ``target``, gone afterwards whatever happens.
 
     CheckpointError says so where the folder cannot be written or has too little space.
     """
-    folder = xml_path.parent
+    folder = target.parent
     existed = folder.is_dir()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f'.{xml_path.stem}-', dir=folder))
+        temporary = Path(tempfile.mkdtemp(prefix=f'.{target.stem}-', dir=folder))
     except OSError as error:
         raise CheckpointError(folder, f'the folder cannot be written ({error.strerror})',
                               'choose another one with -o') from error
@@ -56,17 +65,20 @@ def _check_space(temporary: Path, folder: Path, needed_bytes: int) -> None:
             'are free', 'free some space or choose another disk with -o')
 
 
-def publish(staged_xml: Path, xml_path: Path) -> None:
+def publish(finished: Path, target: Path) -> None:
     """
-    Move a finished IR to its name: weights first, then the .xml that makes it an IR.
+    Move a finished .xml or .onnx to its name: weights first, then the file that names them.
 
-    An older IR there loses its .xml first, so that no .xml ever stands beside foreign weights.
+    An older model there loses that file first, so that it never stands beside foreign weights.
     """
-    weights = xml_path.with_suffix('.bin')
-    xml_path.unlink(missing_ok=True)
-    os.replace(staged_xml.with_suffix('.bin'), weights)
+    weights = weights_path(target)
+    target.unlink(missing_ok=True)
+    if finished.suffix == '.onnx' and not weights_path(finished).exists():
+        weights.unlink(missing_ok=True)
+    else:
+        os.replace(weights_path(finished), weights)
     try:
-        os.replace(staged_xml, xml_path)
+        os.replace(finished, target)
     except BaseException:
         weights.unlink(missing_ok=True)
         raise

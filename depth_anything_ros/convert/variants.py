@@ -1,24 +1,25 @@
 """
-Which member of the family a checkpoint is: relative or metric, V1 or V2, how far it reaches.
+Which member of the family a model is: relative or metric, V1 or V2, how far it reaches.
 
 All of them have the same tensors and load into each other without an error, so this comes from
-an option, the sha256 or the official file name, and is never guessed.
+an option or from evidence, in a fixed order, and is never guessed.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 import math
 from pathlib import Path
-import re
 from typing import TypeVar
 
-from depth_anything_ros.convert.encoders import EncoderSpec, UNKNOWN_LICENCE
+from depth_anything_ros.convert.encoders import ENCODERS, EncoderSpec, UNKNOWN_LICENCE
+from depth_anything_ros.convert.evidence import from_name, from_sha256, Stated
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.model_info import Kind, ModelVersion
 
-_NAME_V1 = re.compile(r'depth_anything_(vit[sbl])14\.pth')
-_NAME_V2 = re.compile(r'depth_anything_v2_(?:metric_(hypersim|vkitti)_)?(vit[sblg])\.pth')
-_MAX_DEPTH_M = {'hypersim': 20.0, 'vkitti': 80.0}
-_LICENCE_V1 = 'Apache-2.0'
+UNKNOWN_ENCODER = 'unknown'
+
+_UNTOLD = 'neither its name nor its sha256 tells the {}, and the tensors cannot'
+_UNTOLD_BY_GRAPH = 'neither its metadata nor its name tells the {}, and the graph cannot'
 
 T = TypeVar('T')
 
@@ -30,6 +31,7 @@ class Asked:
     kind: Kind | None = None
     model_version: ModelVersion | None = None
     max_depth_m: float | None = None
+    encoder: str | None = None
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Variant:
     ``max_depth_m`` is None for a relative model.
     """
 
+    encoder: str
     kind: Kind
     model_version: ModelVersion
     max_depth_m: float | None
@@ -48,81 +51,92 @@ class Variant:
     origins: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Published:
-    """What is known of a published checkpoint; None where nothing is."""
-
-    source_name: str
-    origin: str = ''
-    encoder: str | None = None
-    kind: Kind | None = None
-    model_version: ModelVersion | None = None
-    max_depth_m: float | None = None
-    licence: str = UNKNOWN_LICENCE
-
-
-_BY_SHA256 = {
-    '1e9260954ef8fd73180a3a0bd710e1aad0502aa2958ac258902b2260ca0f4304': _Published(
-        'DA-V2-Small with one refit layer', 'the sha256', 'vits', 'relative', 'v2',
-        licence='Apache-2.0'),
-}
-
-
-def settle_variant(path: Path, sha256: str, spec: EncoderSpec, asked: Asked) -> Variant:
+def settle_variant(path: Path, sha256: str, spec: EncoderSpec, asked: Asked,
+                   stated: Stated | None = None, recorded: Stated | None = None) -> Variant:
     """
-    Return what the checkpoint is; options win over the sha256, that over the file name.
+    Return what a checkpoint is; ``stated`` by config.json, ``recorded`` when it was downloaded.
 
+    Options win over the sha256, that over config.json, that over the name of the file or folder;
+    the record tells the licence where these do not.
     CheckpointError names the option that is missing or makes no sense.
     """
-    published = _BY_SHA256.get(sha256) or _from_name(path.name, spec)
+    if asked.encoder not in (None, spec.name):
+        raise CheckpointError(path, f'its tensors are those of {spec.name}, not of '
+                              f'{asked.encoder}', 'leave out --encoder')
+    name = stated.source_name if stated else path.name
     origins = [f'encoder: {spec.name}, from the shapes of the tensors']
-    if published.encoder not in (None, spec.name):
-        origins.append(f'file name: says {published.encoder}, so nothing is taken from it')
-        published = _Published(path.name)
-    kind: Kind
-    version: ModelVersion
-    kind, line = _choose(path, 'kind', asked.kind, published.kind, published.origin,
-                         '--kind relative or --kind metric --max-depth METRES')
-    version, version_line = _choose(
-        path, 'model version', asked.model_version, published.model_version, published.origin,
-        '--model-version v1 or --model-version v2')
-    origins += [line, version_line]
+    evidence = []
+    for one in (from_sha256(sha256), stated, from_name(name, (spec,)), recorded):
+        if one and one.encoder not in (None, spec.name):
+            origins.append(f'{one.origin.removeprefix("the ")}: says {one.encoder}, so nothing '
+                           'is taken from it')
+        elif one:
+            evidence.append(one)
+    return _settle(path, spec.name, asked, evidence, origins, _UNTOLD, spec.licence)
+
+
+def settle_graph(path: Path, sha256: str, stated: Stated | None, asked: Asked,
+                 table: tuple[EncoderSpec, ...] = ENCODERS) -> Variant:
+    """
+    Return what an ONNX file or an IR is; ``stated`` is what its own metadata says.
+
+    Options win over the metadata, that over the file name. The encoder and the version are baked
+    into a graph; the encoder may stay unknown. CheckpointError as ``settle_variant``.
+    """
+    named = from_name(path.name, table)
+    evidence = [one for one in (from_sha256(sha256), stated, named) if one]
+    encoder, line = _first('encoder', asked.encoder,
+                           [(one.encoder, one.origin) for one in evidence])
+    origins = [line or 'encoder: unknown; it changes nothing for the runtime']
+    return _settle(path, encoder or UNKNOWN_ENCODER, asked, evidence, origins, _UNTOLD_BY_GRAPH,
+                   UNKNOWN_LICENCE)
+
+
+def _settle(path: Path, encoder: str, asked: Asked, evidence: Sequence[Stated],
+            origins: list[str], untold: str, published_licence: str) -> Variant:
+    kind: Kind = _require(
+        path, 'kind', asked.kind, [(one.kind, one.origin) for one in evidence], untold,
+        '--kind relative or --kind metric --max-depth METRES', origins)
+    version: ModelVersion = _require(
+        path, 'model version', asked.model_version,
+        [(one.model_version, one.origin) for one in evidence], untold,
+        '--model-version v1 or --model-version v2', origins)
     max_depth_m = None
     _check_max_depth(path, kind, asked.max_depth_m)
     if kind == 'metric':
-        max_depth_m, line = _choose(
-            path, 'max depth in metres', asked.max_depth_m, published.max_depth_m,
-            published.origin, '--max-depth METRES, which is 20 for Hypersim and 80 for VKITTI')
-        origins.append(line)
-    origins.append(_licence_line(published.licence, spec))
-    return Variant(kind, version, max_depth_m, published.licence, published.source_name,
-                   tuple(origins))
+        max_depth_m = _require(
+            path, 'max depth in metres', asked.max_depth_m,
+            [(one.max_depth_m, one.origin) for one in evidence], untold,
+            '--max-depth METRES, which is 20 for Hypersim and 80 for VKITTI', origins)
+    licence = next((one.licence for one in evidence if one.licence != UNKNOWN_LICENCE),
+                   UNKNOWN_LICENCE)
+    origins.append(_licence_line(licence, encoder, published_licence))
+    source_name = evidence[0].source_name if evidence else path.name
+    return Variant(encoder, kind, version, max_depth_m, licence, source_name, tuple(origins))
 
 
-def _from_name(name: str, spec: EncoderSpec) -> _Published:
-    if match := _NAME_V1.fullmatch(name):
-        return _Published(name, 'the file name', match[1], 'relative', 'v1', None, _LICENCE_V1)
-    if match := _NAME_V2.fullmatch(name):
-        max_depth_m = _MAX_DEPTH_M.get(match[1])
-        return _Published(name, 'the file name', match[2],
-                          'relative' if max_depth_m is None else 'metric', 'v2', max_depth_m,
-                          spec.licence)
-    return _Published(name)
-
-
-def _choose(path: Path, what: str, asked: T | None, published: T | None, origin: str,
-            options: str) -> tuple[T, str]:
-    """Return the value to use and a line that says so."""
+def _first(what: str, asked: T | None, told: Sequence[tuple[T | None, str]]
+           ) -> tuple[T | None, str]:
+    """Return the first value that is known and a line that says so, empty where none is."""
+    known = [(value, f'from {origin}', origin) for value, origin in told if value is not None]
     if asked is not None:
-        line = f'{what}: {asked}, as asked'
-        if published not in (None, asked):
-            line += f', although {origin} says {published}'
-        return asked, line
-    if published is not None:
-        return published, f'{what}: {published}, from {origin}'
-    raise CheckpointError(
-        path, f'neither its name nor its sha256 tells the {what}, and the tensors cannot',
-        f'add {options}')
+        known.insert(0, (asked, 'as asked', ''))
+    if not known:
+        return None, ''
+    value, reason, _ = known[0]
+    against = next((f', although {origin} says {other}' for other, _, origin in known[1:]
+                    if other != value), '')
+    return value, f'{what}: {value}, {reason}{against}'
+
+
+def _require(path: Path, what: str, asked: T | None, told: Sequence[tuple[T | None, str]],
+             untold: str, options: str, origins: list[str]) -> T:
+    """Return the value to use and add a line that says so to ``origins``."""
+    value, line = _first(what, asked, told)
+    if value is None:
+        raise CheckpointError(path, untold.format(what), f'add {options}')
+    origins.append(line)
+    return value
 
 
 def _check_max_depth(path: Path, kind: Kind, max_depth_m: float | None) -> None:
@@ -136,10 +150,10 @@ def _check_max_depth(path: Path, kind: Kind, max_depth_m: float | None) -> None:
                               'give a positive number of metres')
 
 
-def _licence_line(licence: str, spec: EncoderSpec) -> str:
-    if licence == UNKNOWN_LICENCE and spec.licence != UNKNOWN_LICENCE:
-        return (f'licence: unknown; the published V2 weights of {spec.name} are under '
-                f'{spec.licence}')
+def _licence_line(licence: str, encoder: str, published_licence: str) -> str:
+    if licence == UNKNOWN_LICENCE and published_licence != UNKNOWN_LICENCE:
+        return (f'licence: unknown; the published V2 weights of {encoder} are under '
+                f'{published_licence}')
     if licence == 'CC-BY-NC-4.0':
         return 'licence: CC-BY-NC-4.0, which forbids commercial use of these weights'
     return f'licence: {licence}'

@@ -1,10 +1,11 @@
 """Narrow stand-ins for the encoders, with random weights, that convert in seconds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from depth_anything_ros.convert.encoders import EncoderSpec
+from loopback_hub import HubServer, running_hub
 import pytest
 
 TINY = EncoderSpec('tiny', 48, 5, 3, 16, (8, 12, 16, 24), (0, 1, 2, 4), 'Apache-2.0')
@@ -76,3 +77,16 @@ def refit_checkpoint() -> Path:
     if not REFIT.is_file():
         pytest.skip(f'{REFIT} is not there')
     return REFIT
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
+    """Start a hub without files, point HF_ENDPOINT at it and empty the client's cache."""
+    constants = pytest.importorskip('huggingface_hub.constants')
+    with running_hub() as server:
+        monkeypatch.setenv('HF_ENDPOINT', f'{server.address}/')
+        monkeypatch.delenv('HF_HUB_OFFLINE', raising=False)
+        monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path / 'cache'))
+        for name in ('http_proxy', 'HTTP_PROXY', 'all_proxy', 'ALL_PROXY'):
+            monkeypatch.delenv(name, raising=False)
+        yield server

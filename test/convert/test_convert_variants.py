@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from depth_anything_ros.convert.encoders import ENCODERS
+from depth_anything_ros.convert.evidence import Stated
 from depth_anything_ros.convert.variants import Asked, settle_variant, Variant
 from depth_anything_ros.errors import CheckpointError
 import pytest
@@ -11,9 +12,9 @@ REFIT_SHA256 = '1e9260954ef8fd73180a3a0bd710e1aad0502aa2958ac258902b2260ca0f4304
 SPECS = {spec.name: spec for spec in ENCODERS}
 
 
-def settle(name: str, encoder: str = 'vits', sha256: str = '', asked: Asked | None = None
-           ) -> Variant:
-    return settle_variant(Path(name), sha256, SPECS[encoder], asked or Asked())
+def settle(name: str, encoder: str = 'vits', sha256: str = '', asked: Asked | None = None,
+           stated: Stated | None = None, recorded: Stated | None = None) -> Variant:
+    return settle_variant(Path(name), sha256, SPECS[encoder], asked or Asked(), stated, recorded)
 
 
 @pytest.mark.parametrize(('name', 'encoder', 'expected'), [
@@ -25,7 +26,10 @@ def settle(name: str, encoder: str = 'vits', sha256: str = '', asked: Asked | No
     ('depth_anything_v2_metric_vkitti_vits.pth', 'vits', ('metric', 'v2', 80, 'Apache-2.0')),
     ('depth_anything_v2_metric_vkitti_vitl.pth', 'vitl', ('metric', 'v2', 80, 'CC-BY-NC-4.0')),
     ('depth_anything_vits14.pth', 'vits', ('relative', 'v1', None, 'Apache-2.0')),
-    ('depth_anything_vitl14.pth', 'vitl', ('relative', 'v1', None, 'Apache-2.0'))])
+    ('depth_anything_vitl14.pth', 'vitl', ('relative', 'v1', None, 'Apache-2.0')),
+    ('depth_anything_v2_vitl_fp16.safetensors', 'vitl', ('relative', 'v2', None, 'CC-BY-NC-4.0')),
+    ('Depth-Anything-V2-Metric-Outdoor-Base-hf', 'vitb', ('metric', 'v2', 80, 'CC-BY-NC-4.0')),
+    ('depth-anything-large-hf', 'vitl', ('relative', 'v1', None, 'Apache-2.0'))])
 def test_official_names_tell_everything(
         name: str, encoder: str, expected: tuple[object, ...]) -> None:
     found = settle(name, encoder)
@@ -87,3 +91,33 @@ def test_a_licence_that_forbids_commercial_use_is_said() -> None:
                for line in settle('depth_anything_v2_vitl.pth', 'vitl').origins)
     assert any('vitl are under CC-BY-NC-4.0' in line for line in settle(
         'mine.pth', 'vitl', asked=Asked('relative', 'v2')).origins)
+
+
+def test_config_json_wins_over_the_name_and_the_sha256_over_both() -> None:
+    stated = Stated('config.json', 'Depth-Anything-V2-Small-hf', 'vits', 'metric', 'v1', 5.0)
+    found = settle('folder', stated=stated)
+    assert (found.kind, found.model_version, found.max_depth_m) == ('metric', 'v1', 5.0)
+    assert 'kind: metric, from config.json, although the file name says relative' in found.origins
+    assert found.licence == 'Apache-2.0'
+    found = settle('folder', sha256=REFIT_SHA256, stated=stated)
+    assert 'model version: v2, from the sha256, although config.json says v1' in found.origins
+
+
+def test_a_config_json_of_another_encoder_is_not_relied_on() -> None:
+    stated = Stated('config.json', 'mine', 'vitb', 'relative', 'v2')
+    with pytest.raises(CheckpointError, match='tells the kind'):
+        settle('mine', stated=stated)
+
+
+def test_a_download_tells_the_licence_where_nothing_else_does() -> None:
+    recorded = Stated('the record of the download', 'me/my-depth', licence='MIT')
+    found = settle('mine.pth', asked=Asked('relative', 'v2'), recorded=recorded)
+    assert (found.licence, found.source_name) == ('MIT', 'me/my-depth')
+    found = settle('depth_anything_v2_vits.pth', recorded=recorded)
+    assert (found.licence, found.source_name) == ('Apache-2.0', 'depth_anything_v2_vits.pth')
+
+
+def test_an_encoder_that_the_tensors_contradict_is_refused() -> None:
+    assert settle('depth_anything_v2_vits.pth', asked=Asked(encoder='vits')).encoder == 'vits'
+    with pytest.raises(CheckpointError, match='are those of vits, not of vitb; leave out --enc'):
+        settle('depth_anything_v2_vits.pth', asked=Asked(encoder='vitb'))

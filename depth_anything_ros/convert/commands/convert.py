@@ -1,0 +1,88 @@
+"""The subcommand ``convert``: any source to an IR that proves itself."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, TYPE_CHECKING
+
+from depth_anything_ros.convert.commands.options import (
+    BatchOption, EncoderOption, ForceOption, HeightOption, KindOption, MaxDepthOption, MODELS,
+    OfflineOption, require, size_from, VersionOption, WidthOption, YesOption)
+from depth_anything_ros.convert.commands.reporting import open_console, StepReport
+from depth_anything_ros.convert.commands.sources import DownloadOptions, local_source, name_of
+from depth_anything_ros.convert.encoders import EncoderSpec
+from depth_anything_ros.convert.staging import check_target, staged
+from depth_anything_ros.errors import CheckpointError
+from depth_anything_ros.model_info import Precision
+import typer
+
+if TYPE_CHECKING:
+    from depth_anything_ros.convert.conversion import Job
+
+EXAMPLES = """depth_anything_convert convert depth_anything_v2_vits.pth -o models/small.xml
+depth_anything_convert convert depth-anything/Depth-Anything-V2-Small-hf
+depth_anything_convert convert mine.pth --kind metric --max-depth 20 --model-version v2
+depth_anything_convert convert vits --precision int8 --images my_photos -o models/int8.xml
+depth_anything_convert convert vits --height 392 --width 518 -o models/npu.xml"""
+
+
+def command(
+        context: typer.Context,
+        source: Annotated[str, typer.Argument(
+            metavar='SOURCE', help='A .pth or .safetensors file, a Hugging Face folder, an .onnx '
+            'or .xml file, or a short name or hub id, which is downloaded.')],
+        output: Annotated[Path | None, typer.Option(
+            '--output', '-o', metavar='NAME.xml', help='Where to write the IR.',
+            show_default='models/SOURCE.xml')] = None,
+        precision: Annotated[Precision | None, typer.Option(
+            '--precision', help='Precision of the stored weights; int8 is fp16, then the '
+            'subcommand quantize with its defaults.',
+            show_default='fp16; an .xml keeps its own')] = None,
+        images: Annotated[str | None, typer.Option(
+            '--images', help='For int8: a folder, list, video or bag to calibrate with.')] = None,
+        height: HeightOption = 0,
+        width: WidthOption = 0,
+        batch_size: BatchOption = 0,
+        kind: KindOption = None,
+        max_depth: MaxDepthOption = None,
+        model_version: VersionOption = None,
+        encoder: EncoderOption = None,
+        force: ForceOption = False,
+        yes: YesOption = False,
+        offline: OfflineOption = False) -> None:
+    """
+    Convert anything to an OpenVINO IR and prove the result.
+
+    What the network is comes from its name, its sha256 or its own metadata; where these say
+    nothing the options must, because it cannot be seen in the tensors.
+    """
+    size_hw = size_from(height, width)
+    require('numpy', 'cv2', 'torch', 'onnx', 'onnxscript', 'onnxruntime', 'openvino')
+    from depth_anything_ros.convert.conversion import convert, Job
+    from depth_anything_ros.convert.variants import Asked
+    with StepReport(open_console()) as report:
+        path = local_source(source, output.parent if output else MODELS,
+                            DownloadOptions(yes, offline), report)
+        target = output or MODELS / f'{name_of(path)}.xml'
+        job = Job(path, target, precision,
+                  Asked(kind, model_version, max_depth, encoder), force, size_hw, batch_size)
+        if precision == 'int8':
+            _convert_to_int8(job, images, context.obj, report)
+        else:
+            convert(job, table=context.obj, report=report)
+    size = target.with_suffix('.bin').stat().st_size / 1e6
+    print(f'{target} is ready ({size:.0f} MB of weights beside it)')
+
+
+def _convert_to_int8(job: 'Job', images: str | None, table: tuple[EncoderSpec, ...],
+                     report: StepReport) -> None:
+    require('nncf')
+    from depth_anything_ros.convert.conversion import convert
+    from depth_anything_ros.convert.int8.quantize import quantize, QuantizeJob
+    if images is None:
+        raise CheckpointError(job.source, 'INT8 needs images to calibrate with',
+                              'add --images FOLDER with 40 pictures like those of your camera')
+    check_target(job.output, job.overwrite)
+    with staged(job.output, 0) as folder:
+        floating = folder / f'{job.output.stem}.xml'
+        convert(replace(job, output=floating, precision='fp16'), table=table, report=report)
+        quantize(QuantizeJob(floating, job.output, images, force=job.overwrite), report=report)

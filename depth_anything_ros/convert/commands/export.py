@@ -1,0 +1,93 @@
+"""The subcommand ``export``: a checkpoint to ONNX."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from depth_anything_ros.convert.commands.options import (
+    BatchOption, EncoderOption, ForceOption, HeightOption, KindOption, MaxDepthOption, MODELS,
+    OfflineOption, require, VersionOption, WidthOption, YesOption)
+from depth_anything_ros.convert.commands.reporting import open_console, StepReport
+from depth_anything_ros.convert.commands.sources import DownloadOptions, local_source, name_of
+from depth_anything_ros.errors import CheckpointError
+from depth_anything_ros.model_info import Kind
+import typer
+
+EXAMPLES = """depth_anything_convert export depth_anything_v2_vits.pth -o models/small.onnx
+depth_anything_convert export --encoder vits --metric indoor
+depth_anything_convert export --encoder vits --height 518 --width 518 --batch-size 1"""
+
+Metric = Literal['indoor', 'outdoor']
+_DATASETS = {'indoor': 'hypersim', 'outdoor': 'vkitti'}
+_MAX_DEPTH_M = {'indoor': 20.0, 'outdoor': 80.0}
+
+
+def command(
+        context: typer.Context,
+        source: Annotated[str | None, typer.Argument(
+            metavar='SOURCE', help='A .pth or .safetensors file, a Hugging Face folder, or a '
+            'short name or hub id, which is downloaded.',
+            show_default='the published checkpoint of --encoder and --metric')] = None,
+        output: Annotated[Path | None, typer.Option(
+            '--output', '-o', metavar='NAME.onnx', help='Where to write the ONNX file.',
+            show_default='models/SOURCE.onnx')] = None,
+        encoder: EncoderOption = None,
+        metric: Annotated[Metric | None, typer.Option(
+            '--metric', help='The metric network for indoor (Hypersim, 20 m) or outdoor (VKITTI, '
+            '80 m) scenes.', show_default='relative')] = None,
+        batch_size: BatchOption = 0,
+        height: HeightOption = 0,
+        width: WidthOption = 0,
+        opset: Annotated[int | None, typer.Option(
+            '--opset', min=1, metavar='N', help='Version of the ONNX operators.',
+            show_default="PyTorch's own choice")] = None,
+        external_data: Annotated[bool, typer.Option(
+            '--external-data/--no-external-data',
+            help='Whether the weights lie in a second file.')] = True,
+        kind: KindOption = None,
+        max_depth: MaxDepthOption = None,
+        model_version: VersionOption = None,
+        force: ForceOption = False,
+        yes: YesOption = False,
+        offline: OfflineOption = False) -> None:
+    """
+    Export a checkpoint to ONNX and prove the result.
+
+    The input `image` is f32 [N,3,H,W], RGB, normalised; the output `depth` is f32 [N,H,W]. Without
+    a source the published checkpoint of --encoder is downloaded.
+    """
+    name = source or _published_name(encoder, metric)
+    kind, max_depth = _metric_facts(metric, kind, max_depth)
+    require('numpy', 'cv2', 'torch', 'onnx', 'onnxscript', 'onnxruntime')
+    from depth_anything_ros.convert.conversion import export, ExportJob
+    from depth_anything_ros.convert.export import OnnxOptions
+    from depth_anything_ros.convert.variants import Asked
+    options = OnnxOptions(batch_size, (height, width) if height or width else None, opset,
+                          external_data)
+    with StepReport(open_console()) as report:
+        path = local_source(name, output.parent if output else MODELS,
+                            DownloadOptions(yes, offline), report)
+        job = ExportJob(path, output or MODELS / f'{name_of(path)}.onnx', options,
+                        Asked(kind, model_version, max_depth, encoder), force)
+        export(job, table=context.obj, report=report)
+    print(f'{job.output} is ready')
+
+
+def _metric_facts(metric: Metric | None, kind: Kind | None,
+                  max_depth: float | None) -> tuple[Kind | None, float | None]:
+    """Return kind and range as asked; --max-depth wins over the range that --metric implies."""
+    if metric is None:
+        return kind, max_depth
+    if kind == 'relative':
+        raise CheckpointError(f'--metric {metric} --kind relative', 'a relative network gives no '
+                              'metres', 'leave out one of the two')
+    return 'metric', max_depth or _MAX_DEPTH_M[metric]
+
+
+def _published_name(encoder: str | None, metric: Metric | None) -> str:
+    if encoder is None:
+        raise CheckpointError('export', 'there is neither a source nor --encoder',
+                              'give the path of a checkpoint or --encoder vits')
+    if encoder == 'vitg':
+        raise CheckpointError('--encoder vitg', 'vitg was announced and never published',
+                              'give the path of your own checkpoint as well')
+    return f'metric-{_DATASETS[metric]}-{encoder}' if metric else encoder

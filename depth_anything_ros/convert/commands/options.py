@@ -1,0 +1,59 @@
+"""Options that several subcommands have, declared once."""
+
+import importlib.util
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+from depth_anything_ros.errors import CheckpointError, MissingDependencyError
+from depth_anything_ros.model_info import Kind, ModelVersion
+import typer
+
+PROGRAM = 'depth_anything_convert'
+MODELS = Path('models')
+
+Encoder = Literal['vits', 'vitb', 'vitl', 'vitg']
+
+KindOption: TypeAlias = Annotated[Kind | None, typer.Option(
+    '--kind', help='What the network gives: inverse depth up to scale and shift, or metres.',
+    show_default='as the source says')]
+MaxDepthOption: TypeAlias = Annotated[float | None, typer.Option(
+    '--max-depth', metavar='METRES', help='Range of a metric network.',
+    show_default='as the source says')]
+VersionOption: TypeAlias = Annotated[ModelVersion | None, typer.Option(
+    '--model-version', help='V1 and V2 have the same tensors but read different blocks.',
+    show_default='as the source says')]
+EncoderOption: TypeAlias = Annotated[Encoder | None, typer.Option(
+    '--encoder', help='Checked against the tensors of a checkpoint, recorded for a graph.',
+    show_default='as the source says')]
+HeightOption: TypeAlias = Annotated[int, typer.Option(
+    '--height', min=0, metavar='PX',
+    help='Fixed height of the input in pixels, a multiple of 14; 0: any.')]
+WidthOption: TypeAlias = Annotated[int, typer.Option(
+    '--width', min=0, metavar='PX',
+    help='Fixed width of the input in pixels, a multiple of 14; 0: any.')]
+BatchOption: TypeAlias = Annotated[int, typer.Option(
+    '--batch-size', min=0, metavar='N', help='Fixed number of images; 0: any.')]
+ForceOption: TypeAlias = Annotated[bool, typer.Option(
+    '--force', help='Replace an output that exists.')]
+YesOption: TypeAlias = Annotated[bool, typer.Option(
+    '--yes', help='Accept the licence of what is downloaded without a question.')]
+OfflineOption: TypeAlias = Annotated[bool, typer.Option(
+    '--offline', help='Use what lies here or in the cache of the hub, never the network.')]
+JsonOption: TypeAlias = Annotated[bool, typer.Option(
+    '--json', help='Write JSON instead of tables.')]
+
+
+def size_from(height: int, width: int) -> tuple[int, int] | None:
+    """Return (height, width), None if both are 0; CheckpointError if only one of them is."""
+    if bool(height) != bool(width):
+        raise CheckpointError(f'--height {height} --width {width}', 'only one side is fixed',
+                              'give both, or neither for a model that takes any size')
+    return (height, width) if height else None
+
+
+def require(*packages: str) -> None:
+    """Raise MissingDependencyError for the first package that is not installed."""
+    for name in packages:
+        if importlib.util.find_spec(name) is None:
+            raise MissingDependencyError(name, PROGRAM,
+                                         "pip install 'depth_anything_ros[convert]'")

@@ -1,0 +1,65 @@
+"""The subcommand ``quantize``: an IR in floating point to one in INT8 behind a gate."""
+
+from pathlib import Path
+from typing import Annotated
+
+from depth_anything_ros.convert.commands.options import MODELS, require
+from depth_anything_ros.convert.commands.reporting import open_console, StepReport
+from depth_anything_ros.errors import SettingsError
+import typer
+
+EXAMPLES = """depth_anything_convert quantize models/small.xml --images my_photos
+depth_anything_convert quantize models/small.xml --images drive.mcap --topic /front/image_raw
+depth_anything_convert quantize models/small.xml --images drive --gate-images test_photos"""
+
+
+def command(
+        source: Annotated[Path, typer.Argument(
+            metavar='MODEL.xml', help='An IR with fp16 or fp32 weights.')],
+        images: Annotated[str, typer.Option(
+            '--images', help='Images like those of your camera: a folder, list, video or ROS 2 '
+            'bag.')],
+        output: Annotated[Path | None, typer.Option(
+            '--output', '-o', metavar='NAME.xml', help='Where to write the IR.',
+            show_default='models/MODEL_int8.xml')] = None,
+        topic: Annotated[str | None, typer.Option(
+            '--topic', help='Image topic of a bag that has several.')] = None,
+        gate_images: Annotated[str | None, typer.Option(
+            '--gate-images', help='Images to measure the loss on.',
+            show_default='every fourth of --images, not used for calibration')] = None,
+        limit: Annotated[int, typer.Option(
+            '--limit', min=4, help='Most images taken, evenly spread.')] = 40,
+        input_size: Annotated[int, typer.Option(
+            '--input-size', min=14, metavar='PX',
+            help="Short side of the network's input while this is measured.")] = 392,
+        abs_rel_mean: Annotated[float, typer.Option(
+            '--abs-rel-mean', help='Most that it may lose: aligned AbsRel, mean of the '
+            'images.')] = 0.012,
+        abs_rel_max: Annotated[float, typer.Option(
+            '--abs-rel-max', help='The same for the worst image.')] = 0.03,
+        pearson_min: Annotated[float, typer.Option(
+            '--pearson-min', help='Least correlation, worst image.')] = 0.995,
+        force: Annotated[bool, typer.Option(
+            '--force', help='Replace an output that exists; write the best model found even if '
+            'it misses the gate.')] = False) -> None:
+    """
+    Quantize an IR to INT8 without losing its depth.
+
+    Every layer is quantized first; then those that cost the most depth for the least time stay in
+    floating point, until the loss against the model's own f32 depth is inside the gate. The layers
+    and the loss are recorded in the IR.
+    """
+    require('numpy', 'cv2', 'openvino', 'nncf', 'torch')
+    from depth_anything_ros.convert.int8.gate import Gate
+    from depth_anything_ros.convert.int8.quantize import quantize, QuantizeJob
+    try:
+        gate = Gate(abs_rel_mean, abs_rel_max, pearson_min)
+    except ValueError as error:
+        raise SettingsError('--abs-rel-mean, --abs-rel-max or --pearson-min',
+                            (abs_rel_mean, abs_rel_max, pearson_min), str(error)) from error
+    target = output or MODELS / f'{source.stem}_int8.xml'
+    with StepReport(open_console()) as report:
+        done = quantize(QuantizeJob(source, target, images, topic, gate_images, gate, input_size,
+                                    limit, force), report=report)
+    trial = done.trials[-1]
+    print(f'{done.path} is ready: {trial.loss}, {trial.speedup:.2f} times as fast as {source}')

@@ -1,0 +1,88 @@
+"""The subcommand ``verify``: whether an IR computes what it should."""
+
+from dataclasses import asdict
+import json
+from pathlib import Path
+import re
+from typing import Annotated, Literal
+
+from depth_anything_ros.convert.commands.options import JsonOption, require
+from depth_anything_ros.convert.commands.reporting import open_console
+from depth_anything_ros.convert.verification import Check, Verification, verify
+from depth_anything_ros.errors import CheckpointError
+from rich.console import Console
+import typer
+
+EXAMPLES = """depth_anything_convert verify models/small.xml
+depth_anything_convert verify models/small.xml --checkpoint depth_anything_v2_vits.pth
+depth_anything_convert verify models/small.xml --device GPU --sizes 518x518,392x518"""
+
+
+def command(
+        context: typer.Context,
+        model: Annotated[Path, typer.Argument(metavar='MODEL.xml', help='The IR.')],
+        checkpoint: Annotated[Path | None, typer.Option(
+            '--checkpoint', metavar='SOURCE', help='What the IR was made from.')] = None,
+        device: Annotated[str, typer.Option(
+            '--device', help='A device that OpenVINO sees: CPU, GPU, GPU.1, NPU.')] = 'CPU',
+        precision: Annotated[Literal['auto', 'f32', 'bf16', 'f16'], typer.Option(
+            '--precision', help="Precision of the execution; auto: the device's own.")] = 'auto',
+        sizes: Annotated[str, typer.Option(
+            '--sizes', metavar='WxH,...', help='Sizes of the input in pixels, width first.',
+            show_default='518x518,518x392, or the only one')] = '',
+        as_json: JsonOption = False) -> None:
+    """
+    Compare an IR with its source and a device with the CPU.
+
+    The CPU runs in f32, the device in its own precision; its answer is compared with the stored
+    self-check too. The picture is the test card. The last line is PASS or FAIL with what failed,
+    the exit status 0 or 1.
+    """
+    require('numpy', 'cv2', 'openvino')
+    if checkpoint is not None:
+        require('torch')
+    found = verify(model, source=checkpoint, device=device, precision=precision,
+                   sizes_hw=_sizes(sizes), table=context.obj)
+    if as_json:
+        print(json.dumps({**asdict(found), 'verdict': found.verdict}, indent=2))
+    else:
+        _show(found, open_console())
+    if found.verdict != 'PASS':
+        raise typer.Exit(1)
+
+
+def _sizes(text: str) -> list[tuple[int, int]]:
+    """Return (height, width) of each size in a list such as 518x392,518x518."""
+    found = []
+    for size in filter(None, text.split(',')):
+        match = re.fullmatch(r'\s*(\d+)x(\d+)\s*', size)
+        if not match:
+            raise CheckpointError(f'--sizes {text}', f'{size} is no size',
+                                  'write WIDTHxHEIGHT, for example 518x392')
+        found.append((int(match[2]), int(match[1])))
+    return found
+
+
+def _show(found: Verification, console: Console) -> None:
+    from rich.table import Table
+    table = Table('', 'size', 'max/std', 'mean/std', 'AbsRel', 'Pearson', 'allowed', box=None)
+    for check in found.checks:
+        height, width = check.size_hw
+        table.add_row(
+            check.name, f'{width}x{height}', _number(check.max_error), _number(check.mean_error),
+            _number(check.abs_rel), '-' if check.pearson is None else f'{check.pearson:.5f}',
+            _allowed(check), '' if check.passed else 'FAILED')
+    console.print(table)
+    for note in found.notes:
+        console.print(f'note: {note}')
+    console.print(found.verdict)
+
+
+def _allowed(check: Check) -> str:
+    limits = {'max': check.limits.max_error, 'mean': check.limits.mean_error,
+              'AbsRel': check.limits.abs_rel}
+    return ', '.join(f'{name} {value:g}' for name, value in limits.items() if value is not None)
+
+
+def _number(value: float | None) -> str:
+    return '-' if value is None else f'{value:.1e}'

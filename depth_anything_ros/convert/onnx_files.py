@@ -1,0 +1,104 @@
+"""ONNX files from the outside: their parts on disk and what they say about themselves."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from depth_anything_ros.errors import CheckpointError, MissingDependencyError
+from depth_anything_ros.model_info import ModelInfo, SECTION
+
+_PREFIX = f'{SECTION}.'
+_EXPORT_AGAIN = 'copy or download all its files again, or export it again'
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """
+    An ONNX file without its weights.
+
+    ``files`` are the file and those with its weights; ``info`` is None where this package did not
+    make it.
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+    opset: int
+    info: ModelInfo | None
+
+    @property
+    def size_bytes(self) -> int:
+        """Return the size of all its files."""
+        return sum(file.stat().st_size for file in self.files)
+
+
+def read_onnx_file(path: Path) -> OnnxFile:
+    """
+    Read the structure of an ONNX file, not its weights.
+
+    CheckpointError if it is none, if a file with weights is missing or too short, or if metadata
+    of this package is unusable.
+    """
+    model = _load(path)
+    ends: dict[Path, int] = {}
+    for tensor in _tensors(model.graph):
+        if tensor.data_location == tensor.EXTERNAL:
+            entry = {one.key: one.value for one in tensor.external_data}
+            file = path.parent / entry.get('location', '')
+            end = int(entry.get('offset', 0)) + int(entry.get('length', 0))
+            ends[file] = max(ends.get(file, 0), end)
+    for file, end in ends.items():
+        if not file.is_file():
+            raise CheckpointError(file, f'this file with weights of {path.name} is missing',
+                                  _EXPORT_AGAIN)
+        if file.stat().st_size < end:
+            raise CheckpointError(file, f'it is truncated: {file.stat().st_size} bytes of {end}',
+                                  _EXPORT_AGAIN)
+    opset = next((entry.version for entry in model.opset_import if not entry.domain), 0)
+    return OnnxFile(path, (path, *sorted(ends)), opset, _read_info(path, model))
+
+
+def metadata_props(info: ModelInfo) -> dict[str, str]:
+    """Return the entries of an ONNX file's metadata that ``read_onnx_file`` reads."""
+    return {f'{_PREFIX}{name}': text for name, text in info.to_strings().items()}
+
+
+def _load(path: Path) -> Any:
+    try:
+        import onnx
+    except ImportError as error:
+        raise MissingDependencyError('onnx', f'reading {path.name}',
+                                     "pip install 'depth_anything_ros[convert]'") from error
+    if not path.is_file():
+        raise CheckpointError(path, 'there is no such file', 'give the path of an .onnx file')
+    # The parser of protobuf messages raises types that depend on how it was built.
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as error:
+        raise _not_onnx(path, type(error).__name__) from error
+    if not model.graph.node:
+        raise _not_onnx(path, 'it has no operators')
+    return model
+
+
+def _not_onnx(path: Path, reason: str) -> CheckpointError:
+    return CheckpointError(path, f'it is truncated or no ONNX file ({reason})', _EXPORT_AGAIN)
+
+
+def _tensors(graph: Any) -> list[Any]:
+    constants = [attribute.t for node in graph.node for attribute in node.attribute
+                 if attribute.HasField('t')]
+    return [*graph.initializer, *constants]
+
+
+def _read_info(path: Path, model: Any) -> ModelInfo | None:
+    entries: Mapping[str, str] = {
+        one.key.removeprefix(_PREFIX): one.value for one in model.metadata_props
+        if one.key.startswith(_PREFIX)}
+    if not entries:
+        return None
+    try:
+        return ModelInfo.from_strings(entries)
+    except ValueError as error:
+        raise CheckpointError(path, f'its depth_anything metadata is unusable ({error})',
+                              'export it again') from error
