@@ -11,7 +11,7 @@ import sys
 from types import FrameType
 from typing import Any, TYPE_CHECKING
 
-from depth_anything_ros.convert.encoders import ENCODERS, EncoderSpec
+from depth_anything_ros.convert.network.encoders import ENCODERS, EncoderSpec
 from depth_anything_ros.errors import DepthAnythingError, MissingDependencyError
 
 if TYPE_CHECKING:

@@ -6,16 +6,16 @@ from pathlib import Path
 
 from depth_anything_ros.convert.describing import (
     describe_graph, describe_model, self_check, wanted_precision)
-from depth_anything_ros.convert.encoders import ENCODERS, EncoderSpec
 from depth_anything_ros.convert.export import export_onnx, OnnxOptions, save_ir
-from depth_anything_ros.convert.graphs import fix_shape, is_graph, read_graph
-from depth_anything_ros.convert.loading import load_network
-from depth_anything_ros.convert.parity import Gates, measure, ParityReport, SIZES_HW
-from depth_anything_ros.convert.runners import ir_runner, onnx_runner, torch_runner
+from depth_anything_ros.convert.network.encoders import ENCODERS, EncoderSpec
+from depth_anything_ros.convert.proving.parity import Gates, measure, ParityReport, SIZES_HW
+from depth_anything_ros.convert.proving.runners import ir_runner, onnx_runner, torch_runner
+from depth_anything_ros.convert.reading.graphs import fix_shape, is_graph, read_graph
+from depth_anything_ros.convert.reading.loading import load_network
+from depth_anything_ros.convert.reading.variants import Asked, settle_graph
 from depth_anything_ros.convert.sizes import check_sizes, fixed_size, Size, sizes_allowed
 from depth_anything_ros.convert.staging import check_target, publish, staged
 from depth_anything_ros.convert.steps import Report, Steps
-from depth_anything_ros.convert.variants import Asked, settle_graph
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.model_info import ModelInfo, Precision
 

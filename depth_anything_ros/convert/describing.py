@@ -4,12 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from depth_anything_ros import __version__
-from depth_anything_ros.convert.encoders import INPUT_SIZE, MEAN_RGB, PATCH, STD_RGB
-from depth_anything_ros.convert.graphs import Graph
-from depth_anything_ros.convert.parity import card_input
-from depth_anything_ros.convert.runners import Runner
+from depth_anything_ros.convert.network.encoders import INPUT_SIZE, MEAN_RGB, PATCH, STD_RGB
+from depth_anything_ros.convert.proving.parity import card_input
+from depth_anything_ros.convert.proving.runners import Runner
+from depth_anything_ros.convert.reading.graphs import Graph
+from depth_anything_ros.convert.reading.variants import Variant
 from depth_anything_ros.convert.sizes import Size
-from depth_anything_ros.convert.variants import Variant
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.model_info import ModelInfo, Precision, SelfCheck
 from depth_anything_ros.vision.selfcheck import CARD_SIZE_HW, describe

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, TYPE_CHECKING
 import warnings
 
-from depth_anything_ros.convert.encoders import PATCH
-from depth_anything_ros.convert.network import DepthAnything
-from depth_anything_ros.convert.onnx_files import metadata_props
+from depth_anything_ros.convert.network.depth_anything import DepthAnything
+from depth_anything_ros.convert.network.encoders import PATCH
+from depth_anything_ros.convert.reading.onnx_files import metadata_props
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.model_info import ModelInfo, SECTION
 import torch

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from depth_anything_ros.convert.encoders import PATCH
+from depth_anything_ros.convert.network.encoders import PATCH
 from depth_anything_ros.errors import CheckpointError
 
 Size = tuple[int, int]

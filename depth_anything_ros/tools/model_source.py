@@ -24,7 +24,8 @@ def find_or_make_model(models: Path, say: Callable[[str], None]) -> Path:
         return existing[0]
     try:
         from depth_anything_ros.convert.conversion import convert, Job
-        from depth_anything_ros.convert.download import DEFAULT_REPOSITORY, download_checkpoint
+        from depth_anything_ros.convert.fetching.download import (
+            DEFAULT_REPOSITORY, download_checkpoint)
     except ImportError as error:
         raise MissingDependencyError(error.name or 'torch', 'making a model',
                                      "pip install 'depth_anything_ros[convert]'") from error

@@ -10,7 +10,7 @@ from pathlib import Path
 import tempfile
 from typing import Any
 
-from depth_anything_ros.convert.encoders import ENCODERS, EncoderSpec, INPUT_SIZE, PATCH
+from depth_anything_ros.convert.network.encoders import ENCODERS, EncoderSpec, INPUT_SIZE, PATCH
 from depth_anything_ros.errors import MissingDependencyError
 from depth_anything_ros.model_info import ModelVersion
 
@@ -22,10 +22,10 @@ def parity(encoder: str, version: ModelVersion = 'v2', max_depth_m: float | None
 
     ``max_depth_m`` makes the network metric; the weights are stored in shards of ``shard_size``.
     """
-    from depth_anything_ros.convert.loading import load_network
-    from depth_anything_ros.convert.parity import card_input
-    from depth_anything_ros.convert.runners import torch_runner
-    from depth_anything_ros.convert.variants import Asked
+    from depth_anything_ros.convert.reading.loading import load_network
+    from depth_anything_ros.convert.proving.parity import card_input
+    from depth_anything_ros.convert.proving.runners import torch_runner
+    from depth_anything_ros.convert.reading.variants import Asked
     import numpy as np
     import torch
 

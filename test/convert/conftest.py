@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from depth_anything_ros.convert.encoders import EncoderSpec
+from depth_anything_ros.convert.network.encoders import EncoderSpec
 from loopback_hub import HubServer, running_hub
 import pytest
 
@@ -18,7 +18,7 @@ def random_weights(spec: EncoderSpec, seed: int = 0) -> dict[str, Any]:
     """Return a state dict whose output is neither flat nor cut off by the last ReLU."""
     import torch
 
-    from depth_anything_ros.convert.network import DepthAnything
+    from depth_anything_ros.convert.network.depth_anything import DepthAnything
 
     generator = torch.Generator().manual_seed(seed)
     weights = {}

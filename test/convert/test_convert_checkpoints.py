@@ -7,13 +7,13 @@ from pathlib import Path
 import pickle
 from typing import Any
 
-from depth_anything_ros.convert.encoders import EncoderSpec
+from depth_anything_ros.convert.network.encoders import EncoderSpec
 from depth_anything_ros.errors import CheckpointError
 import pytest
 
 torch = pytest.importorskip('torch')
 
-from depth_anything_ros.convert.checkpoints import read_checkpoint  # noqa: E402, I100
+from depth_anything_ros.convert.reading.checkpoints import read_checkpoint  # noqa: E402, I100
 
 Weights = Callable[..., dict[str, Any]]
 

@@ -5,7 +5,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from depth_anything_ros.convert.encoders import EncoderSpec, MEAN_RGB, STD_RGB
+from depth_anything_ros.convert.network.encoders import EncoderSpec, MEAN_RGB, STD_RGB
 from depth_anything_ros.errors import CheckpointError, ParityError
 from depth_anything_ros.model_info import ModelInfo, SECTION
 from depth_anything_ros.vision.selfcheck import card_image, deviation
@@ -19,9 +19,9 @@ for needed in ('onnx', 'onnxscript', 'onnxruntime'):
     pytest.importorskip(needed)
 
 from depth_anything_ros.convert.conversion import Conversion, convert, Job  # noqa: E402, I100
-from depth_anything_ros.convert.network import build_network  # noqa: E402
-from depth_anything_ros.convert.parity import Gates, ParityReport, ParityRow  # noqa: E402
-from depth_anything_ros.convert.variants import Asked  # noqa: E402
+from depth_anything_ros.convert.network.depth_anything import build_network  # noqa: E402
+from depth_anything_ros.convert.proving.parity import Gates, ParityReport, ParityRow  # noqa: E402
+from depth_anything_ros.convert.reading.variants import Asked  # noqa: E402
 
 # The second one has 37 patches on one axis only: there the position embedding is interpolated.
 SIZES_HW = ((70, 98), (518, 42), (518, 518))

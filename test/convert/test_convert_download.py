@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 import shutil
 
-from depth_anything_ros.convert import hub as hub_client
-from depth_anything_ros.convert.download import (
+from depth_anything_ros.convert.fetching import hub as hub_client
+from depth_anything_ros.convert.fetching.download import (
     DEFAULT_REPOSITORY, download_checkpoint, fetch, find_checkpoint)
-from depth_anything_ros.convert.published import published
-from depth_anything_ros.convert.records import read_record, record_path
+from depth_anything_ros.convert.fetching.published import published
+from depth_anything_ros.convert.fetching.records import read_record, record_path
 from depth_anything_ros.errors import CheckpointError
 from loopback_hub import COMMIT, etag_of, HubServer
 import pytest

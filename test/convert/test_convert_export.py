@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from depth_anything_ros.convert.encoders import EncoderSpec
+from depth_anything_ros.convert.network.encoders import EncoderSpec
 from depth_anything_ros.errors import CheckpointError, ParityError
 import pytest
 
@@ -16,11 +16,11 @@ for needed in ('onnx', 'onnxscript', 'onnxruntime'):
 from depth_anything_ros.convert.conversion import (  # noqa: E402, I100
     Conversion, convert, export, ExportJob, Job)
 from depth_anything_ros.convert.export import export_onnx, OnnxOptions  # noqa: E402
-from depth_anything_ros.convert.network import build_network  # noqa: E402
-from depth_anything_ros.convert.onnx_files import read_onnx_file  # noqa: E402
-from depth_anything_ros.convert.parity import card_input, Gates  # noqa: E402
-from depth_anything_ros.convert.runners import ir_runner  # noqa: E402
-from depth_anything_ros.convert.variants import Asked  # noqa: E402
+from depth_anything_ros.convert.network.depth_anything import build_network  # noqa: E402
+from depth_anything_ros.convert.proving.parity import card_input, Gates  # noqa: E402
+from depth_anything_ros.convert.proving.runners import ir_runner  # noqa: E402
+from depth_anything_ros.convert.reading.onnx_files import read_onnx_file  # noqa: E402
+from depth_anything_ros.convert.reading.variants import Asked  # noqa: E402
 import onnx  # noqa: E402
 
 SIZES_HW = ((70, 98), (56, 518))

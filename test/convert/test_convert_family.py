@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from depth_anything_ros.convert.encoders import ENCODERS, EncoderSpec
+from depth_anything_ros.convert.network.encoders import ENCODERS, EncoderSpec
 import pytest
 
 torch = pytest.importorskip('torch')

@@ -18,10 +18,10 @@ openvino = pytest.importorskip('openvino')
 pytest.importorskip('onnxruntime')
 
 from depth_anything_ros.convert.conversion import Conversion, convert, Job  # noqa: E402, I100
-from depth_anything_ros.convert.ir_files import read_ir_info  # noqa: E402
-from depth_anything_ros.convert.parity import card_input, Gates  # noqa: E402
-from depth_anything_ros.convert.runners import ir_runner  # noqa: E402
-from depth_anything_ros.convert.variants import Asked  # noqa: E402
+from depth_anything_ros.convert.proving.parity import card_input, Gates  # noqa: E402
+from depth_anything_ros.convert.proving.runners import ir_runner  # noqa: E402
+from depth_anything_ros.convert.reading.ir_files import read_ir_info  # noqa: E402
+from depth_anything_ros.convert.reading.variants import Asked  # noqa: E402
 from depth_anything_ros.inference.engine import Engine, EngineOptions  # noqa: E402
 
 KERNEL = (1.0, 2.0, 4.0)

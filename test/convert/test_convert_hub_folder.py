@@ -7,7 +7,7 @@ from pathlib import Path
 import shutil
 from typing import Any
 
-from depth_anything_ros.convert.encoders import EncoderSpec
+from depth_anything_ros.convert.network.encoders import EncoderSpec
 from depth_anything_ros.errors import CheckpointError
 import pytest
 
@@ -15,9 +15,9 @@ torch = pytest.importorskip('torch')
 pytest.importorskip('transformers')
 safetensors = pytest.importorskip('safetensors.torch')
 
-from depth_anything_ros.convert.checkpoints import read_checkpoint  # noqa: E402, I100
-from depth_anything_ros.convert.loading import load_network  # noqa: E402
-from depth_anything_ros.convert.variants import Asked, Variant  # noqa: E402
+from depth_anything_ros.convert.reading.checkpoints import read_checkpoint  # noqa: E402, I100
+from depth_anything_ros.convert.reading.loading import load_network  # noqa: E402
+from depth_anything_ros.convert.reading.variants import Asked, Variant  # noqa: E402
 from depth_anything_ros.tools.transformers_parity import random_model  # noqa: E402
 
 Table = tuple[EncoderSpec, ...]

@@ -10,9 +10,9 @@ import subprocess
 import sys
 from typing import Any
 
-from depth_anything_ros.convert.encoders import EncoderSpec
-from depth_anything_ros.convert.inspection import inspect, UNTOLD
-from depth_anything_ros.convert.records import DownloadRecord, write_record
+from depth_anything_ros.convert.fetching.records import DownloadRecord, write_record
+from depth_anything_ros.convert.inspecting.inspection import inspect, UNTOLD
+from depth_anything_ros.convert.network.encoders import EncoderSpec
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.model_info import Quantization
 import numpy as np
@@ -204,7 +204,7 @@ def test_metadata_of_an_ir_that_cannot_be_read_is_named(make_ir: Callable[..., P
 
 def write_onnx(path: Path, metadata: bool = False, external: bool = False) -> Path:
     onnx = pytest.importorskip('onnx')
-    from depth_anything_ros.convert.onnx_files import metadata_props
+    from depth_anything_ros.convert.reading.onnx_files import metadata_props
     helper = onnx.helper
     weights = onnx.numpy_helper.from_array(np.ones((3, 1, 1), np.float16), 'weights')
     shape = onnx.numpy_helper.from_array(np.array([1, 14, 14], np.int64), 'shape')
@@ -260,7 +260,7 @@ def test_only_pickles_need_torch(hub_folder: Path, make_ir: Callable[..., Path],
     (tmp_path / 'any.pth').write_text('')
     code = ("import sys; sys.modules['torch'] = None\n"
             'from depth_anything_ros.convert.cli import main\n'
-            'from depth_anything_ros.convert.encoders import EncoderSpec\n'
+            'from depth_anything_ros.convert.network.encoders import EncoderSpec\n'
             "tiny = EncoderSpec('tiny', 48, 5, 3, 16, (8, 12, 16, 24), (0, 1, 2, 4), 'MIT')\n"
             'sys.exit(main(sys.argv[1:], (tiny,)))')
     pytest.importorskip('typer')

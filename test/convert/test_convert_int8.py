@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-from depth_anything_ros.convert.encoders import EncoderSpec
 from depth_anything_ros.convert.int8.gate import Gate, Loss
 from depth_anything_ros.convert.int8.layers import Layer
 from depth_anything_ros.convert.int8.scope import choose, predicted_error
+from depth_anything_ros.convert.network.encoders import EncoderSpec
 from depth_anything_ros.errors import CheckpointError, ImageError, QualityError
 from depth_anything_ros.model_info import SECTION
 from depth_anything_ros.vision.agreement import Agreement
@@ -98,7 +98,7 @@ def model(tmp_path_factory: pytest.TempPathFactory, tiny: EncoderSpec,
     from depth_anything_ros.convert.conversion import convert, Job
     folder = tmp_path_factory.mktemp('model')
     torch.save(make_weights(tiny), folder / 'depth_anything_v2_vits.pth')
-    from depth_anything_ros.convert.variants import Asked
+    from depth_anything_ros.convert.reading.variants import Asked
     return convert(Job(folder / 'depth_anything_v2_vits.pth', folder / 'model.xml', 'fp32',
                        Asked('relative', 'v2')), table=(tiny,), sizes_hw=(SIZE_HW,),
                    report=lambda line: None).path

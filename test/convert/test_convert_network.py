@@ -4,7 +4,7 @@ from collections.abc import Callable
 import dataclasses
 from typing import Any
 
-from depth_anything_ros.convert.encoders import (
+from depth_anything_ros.convert.network.encoders import (
     ENCODERS, EncoderSpec, find_encoder, MEAN_RGB, STD_RGB)
 from depth_anything_ros.vision.selfcheck import card_image
 from depth_anything_ros.vision.transforms import normalize
@@ -12,7 +12,8 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
-from depth_anything_ros.convert.network import build_network, DepthAnything  # noqa: E402, I100
+from depth_anything_ros.convert.network.depth_anything import (  # noqa: E402, I100
+    build_network, DepthAnything)
 
 Weights = Callable[..., dict[str, Any]]
 CARD = torch.from_numpy(normalize(card_image((70, 98)), MEAN_RGB, STD_RGB))

@@ -8,7 +8,7 @@ proves the reading of such folders too.
 from dataclasses import replace
 from typing import Any
 
-from depth_anything_ros.convert.encoders import ENCODERS, EncoderSpec
+from depth_anything_ros.convert.network.encoders import ENCODERS, EncoderSpec
 import pytest
 
 pytest.importorskip('torch')

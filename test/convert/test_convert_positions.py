@@ -4,7 +4,7 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
-from depth_anything_ros.convert.positions import interpolate_positions  # noqa: E402, I100
+from depth_anything_ros.convert.network.positions import interpolate_positions  # noqa: E402, I100
 
 TABLE = torch.randn(1, 1 + 37 * 37, 8, generator=torch.Generator().manual_seed(0))
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from depth_anything_ros.convert.encoders import ENCODERS
-from depth_anything_ros.convert.evidence import Stated
-from depth_anything_ros.convert.variants import Asked, settle_variant, Variant
+from depth_anything_ros.convert.network.encoders import ENCODERS
+from depth_anything_ros.convert.reading.evidence import Stated
+from depth_anything_ros.convert.reading.variants import Asked, settle_variant, Variant
 from depth_anything_ros.errors import CheckpointError
 import pytest
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from depth_anything_ros.convert.digests import sha256_of
-from depth_anything_ros.convert.encoders import EncoderSpec, MEAN_RGB, STD_RGB
+from depth_anything_ros.convert.network.encoders import EncoderSpec, MEAN_RGB, STD_RGB
+from depth_anything_ros.convert.reading.digests import sha256_of
 from depth_anything_ros.errors import CheckpointError, ModelError
 from depth_anything_ros.model_info import SECTION
 from depth_anything_ros.vision.selfcheck import card_image, describe
@@ -17,7 +17,7 @@ from tiny import RGB_WEIGHTS, TINY_INFO
 
 openvino = pytest.importorskip('openvino')
 
-from depth_anything_ros.convert.verification import (  # noqa: E402, I100
+from depth_anything_ros.convert.proving.verification import (  # noqa: E402, I100
     Check, DEVICE_LIMITS, Limits, verify)
 
 SIZE_HW = (70, 98)
@@ -130,7 +130,7 @@ def network_ir(tmp_path_factory: pytest.TempPathFactory, tiny: EncoderSpec,
                make_weights: Callable[..., dict[str, Any]]) -> tuple[Path, Path]:
     """Return a checkpoint and the IR of its network at one size."""
     torch = pytest.importorskip('torch')
-    from depth_anything_ros.convert.network import build_network
+    from depth_anything_ros.convert.network.depth_anything import build_network
     folder = tmp_path_factory.mktemp('network')
     checkpoint = folder / 'mine.pth'
     torch.save(make_weights(tiny), checkpoint)

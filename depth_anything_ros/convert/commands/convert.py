@@ -9,7 +9,7 @@ from depth_anything_ros.convert.commands.options import (
     OfflineOption, require, size_from, VersionOption, WidthOption, YesOption)
 from depth_anything_ros.convert.commands.reporting import open_console, StepReport
 from depth_anything_ros.convert.commands.sources import DownloadOptions, local_source, name_of
-from depth_anything_ros.convert.encoders import EncoderSpec
+from depth_anything_ros.convert.network.encoders import EncoderSpec
 from depth_anything_ros.convert.staging import check_target, staged
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.model_info import Precision
@@ -58,7 +58,7 @@ def command(
     size_hw = size_from(height, width)
     require('numpy', 'cv2', 'torch', 'onnx', 'onnxscript', 'onnxruntime', 'openvino')
     from depth_anything_ros.convert.conversion import convert, Job
-    from depth_anything_ros.convert.variants import Asked
+    from depth_anything_ros.convert.reading.variants import Asked
     with StepReport(open_console()) as report:
         path = local_source(source, output.parent if output else MODELS,
                             DownloadOptions(yes, offline), report)

@@ -6,8 +6,8 @@ from typing import Annotated
 from depth_anything_ros.convert.commands.options import MODELS, OfflineOption, require, YesOption
 from depth_anything_ros.convert.commands.reporting import open_console, StepReport
 from depth_anything_ros.convert.commands.sources import DownloadOptions, obtain
-from depth_anything_ros.convert.download import find_checkpoint
-from depth_anything_ros.convert.published import published
+from depth_anything_ros.convert.fetching.download import find_checkpoint
+from depth_anything_ros.convert.fetching.published import published
 from depth_anything_ros.errors import CheckpointError
 from rich.console import Console
 import typer

@@ -60,7 +60,7 @@ def command(
     require('numpy', 'cv2', 'torch', 'onnx', 'onnxscript', 'onnxruntime')
     from depth_anything_ros.convert.conversion import export, ExportJob
     from depth_anything_ros.convert.export import OnnxOptions
-    from depth_anything_ros.convert.variants import Asked
+    from depth_anything_ros.convert.reading.variants import Asked
     options = OnnxOptions(batch_size, (height, width) if height or width else None, opset,
                           external_data)
     with StepReport(open_console()) as report:

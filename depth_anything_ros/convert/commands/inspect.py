@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from depth_anything_ros.convert.commands.options import JsonOption
 from depth_anything_ros.convert.commands.reporting import open_console
-from depth_anything_ros.convert.inspection import inspect, Inspection
+from depth_anything_ros.convert.inspecting.inspection import inspect, Inspection
 from depth_anything_ros.errors import DepthAnythingError
 from depth_anything_ros.model_info import Quantization, SelfCheck
 from rich.console import Console

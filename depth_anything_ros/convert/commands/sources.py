@@ -5,8 +5,8 @@ from pathlib import Path
 import sys
 
 from depth_anything_ros.convert.commands.reporting import StepReport
-from depth_anything_ros.convert.download import fetch, find_checkpoint
-from depth_anything_ros.convert.published import find_published, is_hub_id, Published
+from depth_anything_ros.convert.fetching.download import fetch, find_checkpoint
+from depth_anything_ros.convert.fetching.published import find_published, is_hub_id, Published
 from depth_anything_ros.errors import CheckpointError
 import typer
 

@@ -18,7 +18,7 @@ from depth_anything_ros.convert.int8.layers import Layer, quantized_layers, with
 from depth_anything_ros.convert.int8.quantizer import METHOD, quantize_model
 from depth_anything_ros.convert.int8.scope import choose, predicted_error
 from depth_anything_ros.convert.int8.speed import speedup
-from depth_anything_ros.convert.ir_files import check_ir_files, read_ir_info
+from depth_anything_ros.convert.reading.ir_files import check_ir_files, read_ir_info
 from depth_anything_ros.convert.staging import check_target, publish, staged
 from depth_anything_ros.convert.steps import Report, Steps
 from depth_anything_ros.errors import CheckpointError, QualityError

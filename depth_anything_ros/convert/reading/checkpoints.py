@@ -5,12 +5,12 @@ import math
 from pathlib import Path
 from typing import Literal
 
-from depth_anything_ros.convert.digests import sha256_of
-from depth_anything_ros.convert.encoders import ENCODERS, EncoderSpec, Shapes
-from depth_anything_ros.convert.evidence import Stated
-from depth_anything_ros.convert.hub_folder import check_shards, read_config, weight_files
-from depth_anything_ros.convert.hub_layout import is_hub_layout, to_official
-from depth_anything_ros.convert.tensor_files import read_tensors
+from depth_anything_ros.convert.network.encoders import ENCODERS, EncoderSpec, Shapes
+from depth_anything_ros.convert.reading.digests import sha256_of
+from depth_anything_ros.convert.reading.evidence import Stated
+from depth_anything_ros.convert.reading.hub_folder import check_shards, read_config, weight_files
+from depth_anything_ros.convert.reading.hub_layout import is_hub_layout, to_official
+from depth_anything_ros.convert.reading.tensor_files import read_tensors
 from depth_anything_ros.errors import CheckpointError
 from torch import Tensor
 

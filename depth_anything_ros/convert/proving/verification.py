@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from depth_anything_ros.convert.encoders import ENCODERS, EncoderSpec
-from depth_anything_ros.convert.ir_files import check_ir_files, read_ir_info
+from depth_anything_ros.convert.network.encoders import ENCODERS, EncoderSpec
+from depth_anything_ros.convert.reading.ir_files import check_ir_files, read_ir_info
 from depth_anything_ros.errors import ModelError
 from depth_anything_ros.model_info import ModelInfo
 from depth_anything_ros.vision.agreement import agreement
@@ -110,7 +110,7 @@ def verify(path: Path, *, source: Path | None = None, device: str = 'CPU',
     _check_device(core, path, device)
     reference = None
     if source is not None:
-        from depth_anything_ros.convert.verification_source import open_source
+        from depth_anything_ros.convert.proving.source import open_source
         reference = open_source(source, info, table)
     checks, runs_as = [], ''
     for size_hw in _sizes(path, info, sizes_hw):

@@ -9,11 +9,11 @@ from pathlib import Path
 import re
 import shutil
 
-from depth_anything_ros.convert import hub
-from depth_anything_ros.convert.digests import sha256_of
-from depth_anything_ros.convert.published import (
+from depth_anything_ros.convert.fetching import hub
+from depth_anything_ros.convert.fetching.published import (
     find_published, is_hub_id, nearest_names, Published)
-from depth_anything_ros.convert.records import DownloadRecord, read_record, write_record
+from depth_anything_ros.convert.fetching.records import DownloadRecord, read_record, write_record
+from depth_anything_ros.convert.reading.digests import sha256_of
 from depth_anything_ros.errors import CheckpointError
 
 DEFAULT_REPOSITORY = 'depth-anything/Depth-Anything-V2-Small'

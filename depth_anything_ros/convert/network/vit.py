@@ -5,8 +5,8 @@ Source: Oquab et al., DINOv2 (2023). Attention is written as matmul, softmax, ma
 fuses that, and not what an export of ``scaled_dot_product_attention`` contains.
 """
 
-from depth_anything_ros.convert.encoders import EncoderSpec, GRID, PATCH
-from depth_anything_ros.convert.positions import interpolate_positions
+from depth_anything_ros.convert.network.encoders import EncoderSpec, GRID, PATCH
+from depth_anything_ros.convert.network.positions import interpolate_positions
 import torch
 from torch import nn, Tensor
 from torch.nn import functional

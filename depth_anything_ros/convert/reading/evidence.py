@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 import re
 
-from depth_anything_ros.convert.encoders import EncoderSpec, UNKNOWN_LICENCE
+from depth_anything_ros.convert.network.encoders import EncoderSpec, UNKNOWN_LICENCE
 from depth_anything_ros.model_info import Kind, ModelVersion
 
 _V1 = r'depth_anything_(?P<encoder>vit[sbl])14'

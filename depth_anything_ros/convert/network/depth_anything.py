@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from depth_anything_ros.convert.dpt import DptHead
-from depth_anything_ros.convert.encoders import EncoderSpec, PATCH
-from depth_anything_ros.convert.vit import VisionTransformer
+from depth_anything_ros.convert.network.dpt import DptHead
+from depth_anything_ros.convert.network.encoders import EncoderSpec, PATCH
+from depth_anything_ros.convert.network.vit import VisionTransformer
 from depth_anything_ros.model_info import Kind, ModelVersion
 import torch
 from torch import nn, Tensor

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import difflib
 import re
 
-from depth_anything_ros.convert.encoders import ENCODERS, UNKNOWN_LICENCE
+from depth_anything_ros.convert.network.encoders import ENCODERS, UNKNOWN_LICENCE
 
 NON_COMMERCIAL = 'CC-BY-NC-4.0'
 

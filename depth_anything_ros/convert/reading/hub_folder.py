@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from depth_anything_ros.convert.encoders import EncoderSpec, PATCH
-from depth_anything_ros.convert.evidence import Stated
+from depth_anything_ros.convert.network.encoders import EncoderSpec, PATCH
+from depth_anything_ros.convert.reading.evidence import Stated
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.model_info import ModelVersion
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import re
 import sys
 
-from depth_anything_ros.convert.encoders import UNKNOWN_LICENCE
-from depth_anything_ros.convert.published import nearest_names, Published
+from depth_anything_ros.convert.fetching.published import nearest_names, Published
+from depth_anything_ros.convert.network.encoders import UNKNOWN_LICENCE
 from depth_anything_ros.errors import CheckpointError, MissingDependencyError
 
 _HUB = 'https://huggingface.co'

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from depth_anything_ros.convert.network import DepthAnything
+from depth_anything_ros.convert.network.depth_anything import DepthAnything
 from depth_anything_ros.errors import CheckpointError
 import numpy as np
 import numpy.typing as npt

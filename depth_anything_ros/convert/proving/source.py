@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from depth_anything_ros.convert.checkpoints import read_checkpoint
-from depth_anything_ros.convert.digests import sha256_of
-from depth_anything_ros.convert.encoders import EncoderSpec, find_encoder
-from depth_anything_ros.convert.ir_files import check_ir_files
-from depth_anything_ros.convert.network import build_network
-from depth_anything_ros.convert.onnx_files import read_onnx_file
-from depth_anything_ros.convert.parity import Gates
-from depth_anything_ros.convert.runners import ir_runner, onnx_runner, Runner, torch_runner
-from depth_anything_ros.convert.verification import DEVICE_LIMITS, Limits
+from depth_anything_ros.convert.network.depth_anything import build_network
+from depth_anything_ros.convert.network.encoders import EncoderSpec, find_encoder
+from depth_anything_ros.convert.proving.parity import Gates
+from depth_anything_ros.convert.proving.runners import ir_runner, onnx_runner, Runner, torch_runner
+from depth_anything_ros.convert.proving.verification import DEVICE_LIMITS, Limits
+from depth_anything_ros.convert.reading.checkpoints import read_checkpoint
+from depth_anything_ros.convert.reading.digests import sha256_of
+from depth_anything_ros.convert.reading.ir_files import check_ir_files
+from depth_anything_ros.convert.reading.onnx_files import read_onnx_file
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.model_info import ModelInfo
 

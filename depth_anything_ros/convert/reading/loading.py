@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from depth_anything_ros.convert.checkpoints import Checkpoint, read_checkpoint
-from depth_anything_ros.convert.encoders import ENCODERS, EncoderSpec, find_encoder
-from depth_anything_ros.convert.evidence import Stated
-from depth_anything_ros.convert.network import build_network, DepthAnything
-from depth_anything_ros.convert.records import read_record
-from depth_anything_ros.convert.variants import Asked, settle_variant, Variant
+from depth_anything_ros.convert.fetching.records import read_record
+from depth_anything_ros.convert.network.depth_anything import build_network, DepthAnything
+from depth_anything_ros.convert.network.encoders import ENCODERS, EncoderSpec, find_encoder
+from depth_anything_ros.convert.reading.checkpoints import Checkpoint, read_checkpoint
+from depth_anything_ros.convert.reading.evidence import Stated
+from depth_anything_ros.convert.reading.variants import Asked, settle_variant, Variant
 from depth_anything_ros.errors import CheckpointError
 
 _LAYOUT = 'give a Depth Anything V1 or V2 checkpoint in the official layout or that of the -hf ' \

@@ -4,10 +4,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-from depth_anything_ros.convert.encoders import EncoderSpec
-from depth_anything_ros.convert.inspection import (
+from depth_anything_ros.convert.inspecting.inspection import (
     count_weights, Inspection, sizes_and_digest, Tensor, told_by_metadata, told_by_name)
-from depth_anything_ros.convert.onnx_files import read_onnx_file
+from depth_anything_ros.convert.network.encoders import EncoderSpec
+from depth_anything_ros.convert.reading.onnx_files import read_onnx_file
 
 _TYPES = {'FLOAT': 'f32', 'FLOAT16': 'f16', 'BFLOAT16': 'bf16', 'DOUBLE': 'f64', 'INT8': 'i8',
           'UINT8': 'u8', 'INT4': 'i4', 'UINT4': 'u4'}

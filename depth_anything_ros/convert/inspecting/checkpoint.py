@@ -6,13 +6,13 @@ import math
 from pathlib import Path
 from typing import Any
 
-from depth_anything_ros.convert.encoders import (
-    EncoderSpec, find_encoder, Shapes, UNKNOWN_LICENCE)
-from depth_anything_ros.convert.evidence import from_name, from_sha256, Stated
-from depth_anything_ros.convert.hub_folder import read_config, weight_files
-from depth_anything_ros.convert.inspection import (
+from depth_anything_ros.convert.fetching.records import read_record
+from depth_anything_ros.convert.inspecting.inspection import (
     count_weights, Inspection, sizes_and_digest, Tensor, UNTOLD)
-from depth_anything_ros.convert.records import read_record
+from depth_anything_ros.convert.network.encoders import (
+    EncoderSpec, find_encoder, Shapes, UNKNOWN_LICENCE)
+from depth_anything_ros.convert.reading.evidence import from_name, from_sha256, Stated
+from depth_anything_ros.convert.reading.hub_folder import read_config, weight_files
 from depth_anything_ros.errors import CheckpointError, MissingDependencyError
 
 _SAFETENSORS = '.safetensors'
@@ -103,7 +103,7 @@ def _evidence(path: Path, digest: str, spec: EncoderSpec,
 
 def _read_pickle(path: Path) -> dict[str, tuple[str, tuple[int, ...], int]]:
     try:
-        from depth_anything_ros.convert.tensor_files import read_tensors
+        from depth_anything_ros.convert.reading.tensor_files import read_tensors
     except ImportError as error:
         raise MissingDependencyError('torch', f'reading {path.name}',
                                      "pip install 'depth_anything_ros[convert]'") from error

@@ -7,7 +7,7 @@ interpolation is separable, so it is a product with one small matrix per axis; a
 to a constant as soon as the size is known.
 """
 
-from depth_anything_ros.convert.encoders import GRID
+from depth_anything_ros.convert.network.encoders import GRID
 import torch
 from torch import Tensor
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from depth_anything_ros.convert.encoders import MEAN_RGB, STD_RGB
-from depth_anything_ros.convert.runners import Backend, F32, Runner
+from depth_anything_ros.convert.network.encoders import MEAN_RGB, STD_RGB
+from depth_anything_ros.convert.proving.runners import Backend, F32, Runner
 from depth_anything_ros.errors import ParityError
 from depth_anything_ros.model_info import Precision
 from depth_anything_ros.vision.selfcheck import card_image

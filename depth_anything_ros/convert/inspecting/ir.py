@@ -4,10 +4,10 @@ import math
 from pathlib import Path
 from xml.etree import ElementTree
 
-from depth_anything_ros.convert.encoders import EncoderSpec
-from depth_anything_ros.convert.inspection import (
+from depth_anything_ros.convert.inspecting.inspection import (
     count_weights, Inspection, sizes_and_digest, Tensor, told_by_metadata, told_by_name)
-from depth_anything_ros.convert.ir_files import check_ir_files
+from depth_anything_ros.convert.network.encoders import EncoderSpec
+from depth_anything_ros.convert.reading.ir_files import check_ir_files
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.model_info import ModelInfo, SECTION
 

@@ -11,8 +11,8 @@ import math
 from pathlib import Path
 from typing import TypeVar
 
-from depth_anything_ros.convert.encoders import ENCODERS, EncoderSpec, UNKNOWN_LICENCE
-from depth_anything_ros.convert.evidence import from_name, from_sha256, Stated
+from depth_anything_ros.convert.network.encoders import ENCODERS, EncoderSpec, UNKNOWN_LICENCE
+from depth_anything_ros.convert.reading.evidence import from_name, from_sha256, Stated
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.model_info import Kind, ModelVersion
 

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from depth_anything_ros.convert.digests import sha256_of
-from depth_anything_ros.convert.encoders import ENCODERS, EncoderSpec, UNKNOWN_LICENCE
-from depth_anything_ros.convert.evidence import from_name
+from depth_anything_ros.convert.network.encoders import ENCODERS, EncoderSpec, UNKNOWN_LICENCE
+from depth_anything_ros.convert.reading.digests import sha256_of
+from depth_anything_ros.convert.reading.evidence import from_name
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.model_info import Kind, ModelInfo, ModelVersion, Quantization, SelfCheck
 
@@ -66,12 +66,12 @@ def inspect(path: Path, table: tuple[EncoderSpec, ...] = ENCODERS) -> Inspection
     if not path.exists():
         raise CheckpointError(path, 'there is no such file', 'check the path')
     if path.suffix == '.xml':
-        from depth_anything_ros.convert.inspection_ir import inspect_ir
+        from depth_anything_ros.convert.inspecting.ir import inspect_ir
         return inspect_ir(path, table)
     if path.suffix == '.onnx':
-        from depth_anything_ros.convert.inspection_onnx import inspect_onnx
+        from depth_anything_ros.convert.inspecting.onnx import inspect_onnx
         return inspect_onnx(path, table)
-    from depth_anything_ros.convert.inspection_checkpoint import inspect_checkpoint
+    from depth_anything_ros.convert.inspecting.checkpoint import inspect_checkpoint
     return inspect_checkpoint(path, table)
 
 

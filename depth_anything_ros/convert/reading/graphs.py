@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
-from depth_anything_ros.convert.digests import sha256_of
-from depth_anything_ros.convert.encoders import PATCH
-from depth_anything_ros.convert.evidence import Stated
-from depth_anything_ros.convert.ir_files import check_ir_files, read_ir_info
-from depth_anything_ros.convert.onnx_files import read_onnx_file
+from depth_anything_ros.convert.network.encoders import PATCH
+from depth_anything_ros.convert.reading.digests import sha256_of
+from depth_anything_ros.convert.reading.evidence import Stated
+from depth_anything_ros.convert.reading.ir_files import check_ir_files, read_ir_info
+from depth_anything_ros.convert.reading.onnx_files import read_onnx_file
 from depth_anything_ros.convert.sizes import Size
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.model_info import ModelInfo, Precision

@@ -1,0 +1,1 @@
+"""Published checkpoints: where they lie, under which licence, and how they get here."""

@@ -1,0 +1,1 @@
+"""Depth Anything as one PyTorch module."""

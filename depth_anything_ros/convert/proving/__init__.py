@@ -1,0 +1,1 @@
+"""Comparing a model with its source, and a device with the CPU."""
