@@ -17,6 +17,7 @@ from typing import Any
 import cv2
 from depth_anything_ros.errors import DepthAnythingError
 from depth_anything_ros.tools import model_source
+from depth_anything_ros.tools.bare_model import BareModel
 from depth_anything_ros.tools.figures import requote_pages, write_figures
 from depth_anything_ros.tools.processes import private_domain, ros_parameters, running
 from depth_anything_ros.vision.alignment import DepthRange
@@ -58,7 +59,7 @@ def _measure(folder: Path) -> dict[str, float]:
         conversion = convert(Job(checkpoint, folder / f'{precision}.xml', precision))
         figures[f'parity_{precision}_max'] = _rounded(conversion.parity.worst('OpenVINO'))
     figures['speedup_input_size_252'] = _rounded(
-        _BareModel(model, 252).rate(_PHASE_S) / _BareModel(model).rate(_PHASE_S))
+        BareModel(model, 252).rate(_PHASE_S) / BareModel(model).rate(_PHASE_S))
     parameters = {'model': model, 'qos_overrides./image.subscription.reliability': 'reliable'}
     with running(_MODULE, ros_parameters(parameters), folder / 'node.log'):
         from depth_anything_ros.tools.observer import Observer
@@ -78,7 +79,7 @@ def _rate_ratio(observer: Any, model: Path, folder: Path) -> float:
     from sensor_msgs.msg import Image
     arrivals: list[float] = []
     observer.listen(Image, _DEPTH, lambda data: arrivals.append(time.monotonic()), raw=True)
-    bare, ratios = _BareModel(model), []
+    bare, ratios = BareModel(model), []
     player = ['--images', str(model_source.SEQUENCE)]
     for number in range(1, _ROUNDS + 1):
         bare_hz = bare.rate(_PHASE_S)
@@ -94,33 +95,6 @@ def _rate_ratio(observer: Any, model: Path, folder: Path) -> float:
         print(f'round {number}: bare {bare_hz:.2f} Hz, node {node_hz:.2f} Hz, '
               f'ratio {ratios[-1]:.3f}', flush=True)
     return statistics.median(ratios)
-
-
-class _BareModel:
-    """The same IR, compiled the same way, called in a loop with an input that is ready."""
-
-    def __init__(self, model: Path, input_size: int = 0) -> None:
-        from depth_anything_ros.inference.devices import compile_options
-        from depth_anything_ros.inference.graph import build_graph
-        from depth_anything_ros.inference.model_file import read_model
-        from depth_anything_ros.vision.transforms import network_size
-        import openvino as ov
-        core = ov.Core()
-        network, info = read_model(core, model)
-        size_hw = network_size((480, 640), input_size or info.input_size, info.patch_multiple)
-        compiled = core.compile_model(build_graph(network, info, size_hw), 'CPU',
-                                      compile_options(core, 'CPU', 'auto', None))
-        self._request = compiled.create_infer_request()
-        self._input = np.full((1, *size_hw, 3), 127, np.uint8)
-
-    def rate(self, seconds: float) -> float:
-        """Return calls per second."""
-        self._request.infer([self._input], share_inputs=True)
-        started, calls = time.monotonic(), 0
-        while time.monotonic() < started + seconds:
-            self._request.infer([self._input], share_inputs=True)
-            calls += 1
-        return calls / (time.monotonic() - started)
 
 
 def _rgbd_scores(observer: Any) -> tuple[float, float]:

@@ -1,0 +1,220 @@
+"""
+Measure the models that the converter makes, and write docs/figures/models.json and docs/models.md.
+
+``python -m depth_anything_ros.tools.measure_models``, beside a folder ../shared with weights/ (a
+checkpoint), images/ (photos, rgbd, sequence) and corpus/. Takes about 25 minutes on two quiet
+cores.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+import statistics
+import sys
+import tempfile
+from typing import Any
+
+from depth_anything_ros.errors import DepthAnythingError
+from depth_anything_ros.tools import model_source
+from depth_anything_ros.tools.bare_model import BareModel
+from depth_anything_ros.tools.figures import write_figures
+from depth_anything_ros.tools.models_page import row_name, SIZES, write_page
+
+COMMAND = 'python -m depth_anything_ros.tools.measure_models'
+_IMAGES = model_source.SHARED / 'images'
+_CORPUS = model_source.SHARED / 'corpus' / 'images'
+_EXECUTED = {'fp32': 'f32', 'fp16': 'auto', 'int8': 'auto'}
+_CALIBRATION_SIZE = 392
+_ROUNDS, _PHASE_S, _RUN_IMAGES = 5, 10.0, 60
+
+Figures = dict[str, float]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print and write; 1 with a sentence where something is missing."""
+    argparse.ArgumentParser(prog=COMMAND, description=__doc__).parse_args(arguments)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            figures = _measure(Path(folder))
+    except (DepthAnythingError, OSError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    rounded = {name: float(f'{value:.4g}') for name, value in figures.items()}
+    print(f'wrote {write_figures("models", COMMAND, rounded)} and {write_page(rounded)}')
+    return 0
+
+
+def _measure(folder: Path) -> Figures:
+    checkpoint = model_source.local_checkpoint()
+    if checkpoint is None or not _CORPUS.is_dir() or not _IMAGES.is_dir():
+        raise FileNotFoundError(f'{model_source.SHARED} lacks weights/*.pth, images or corpus')
+    figures, models = _convert(checkpoint, folder)
+    figures |= _quantize(models, folder)
+    for precision, model in models.items():
+        for size in SIZES:
+            figures |= _row(model, models, precision, size)
+    figures['run_throughput_ratio'] = _throughput_ratio(models['fp16'], folder)
+    figures |= _random_weights(models['fp16'], folder)
+    return _said(figures)
+
+
+def _convert(checkpoint: Path, folder: Path) -> tuple[Figures, dict[str, Path]]:
+    from depth_anything_ros.convert.conversion import convert, Job
+    figures, models = {}, {}
+    for precision in ('fp32', 'fp16'):
+        models[precision] = folder / f'{precision}.xml'
+        done = convert(Job(checkpoint, models[precision], precision))
+        figures[f'vits_{precision}_parity'] = done.parity.worst('OpenVINO')
+    return figures, models
+
+
+def _quantize(models: dict[str, Path], folder: Path) -> Figures:
+    """Quantize the fp16 model and measure the file that comes out against bf16."""
+    from depth_anything_ros.convert.int8.gate import Loss, make_samples, measure
+    from depth_anything_ros.convert.int8.images import (
+        inputs_as_they_come, inputs_of_one_size, read_pictures)
+    from depth_anything_ros.convert.int8.quantize import quantize, QuantizeJob
+    from depth_anything_ros.convert.int8.speed import speedup
+    from depth_anything_ros.inference.model_file import read_model
+    import openvino
+
+    calibration, gate = folder / 'calibration.txt', folder / 'gate.txt'
+    calibration.write_text('\n'.join(map(str, calibration_images())), encoding='utf-8')
+    gate.write_text('\n'.join(map(str, gate_images())), encoding='utf-8')
+    models['int8'] = folder / 'int8.xml'
+    done = quantize(QuantizeJob(models['fp16'], models['int8'], str(calibration),
+                                gate_images=str(gate)))
+    core = openvino.Core()
+    network, info = read_model(core, models['int8'])
+    floating, _ = read_model(core, models['fp16'])
+    pictures = read_pictures(str(gate), None, len(gate_images()), print)
+    samples = make_samples(floating, inputs_as_they_come(pictures, info, _CALIBRATION_SIZE))
+    losses = {name: Loss.of(measure(one, samples, relative=True))
+              for name, one in (('int8', network), ('bf16', floating),
+                                ('preset', _preset(floating, str(calibration), info)))}
+    image = inputs_of_one_size(pictures, info, _CALIBRATION_SIZE)[0]
+    figures = {'int8_speedup_vs_bf16': speedup(network, floating, image, rounds=25),
+               'int8_layers_in_float': float(len(done.trials[-1].kept_float))}
+    for name, loss in losses.items():
+        figures |= {f'{name}_absrel_mean': loss.abs_rel_mean,
+                    f'{name}_absrel_max': loss.abs_rel_max,
+                    f'{name}_pearson_min': loss.pearson_min}
+    return figures
+
+
+def calibration_images() -> list[Path]:
+    """Return 28 photographs and 4 frames of the sequence; none of them is evaluated."""
+    photographs = [file for file in sorted(_CORPUS.glob('*.jpg')) if int(file.stem) % 10]
+    frames = sorted(model_source.SEQUENCE.glob('rgb_*.jpg'))
+    return [*photographs[3::95][:28], *frames[::52][:4]]
+
+
+def gate_images() -> list[Path]:
+    """Return the ten photographs and the five colour images of the RGB-D pairs."""
+    return [*sorted((_IMAGES / 'photos').glob('*.jpg')),
+            *sorted((_IMAGES / 'rgbd').glob('rgb_*.png'))]
+
+
+def _preset(model: Any, calibration: str, info: Any) -> Any:
+    """Return what NNCF makes of the model without the settings of this package."""
+    from depth_anything_ros.convert.int8.images import inputs_of_one_size, read_pictures
+    import nncf
+
+    pictures = read_pictures(calibration, None, len(calibration_images()), print)
+    images = inputs_of_one_size(pictures, info, _CALIBRATION_SIZE)
+    fixed, shape = model.clone(), model.input(0).partial_shape
+    fixed.reshape(list(images[0].shape))
+    quantized = nncf.quantize(fixed, nncf.Dataset(images), subset_size=len(images),
+                              model_type=nncf.ModelType.TRANSFORMER)
+    quantized.reshape(shape)
+    return quantized
+
+
+def _row(model: Path, models: dict[str, Path], precision: str, size: int) -> Figures:
+    """Return file size, agreement with f32, accuracy and speed of one row of the table."""
+    from depth_anything_ros.tools.evaluation.parity import compare_models
+    from depth_anything_ros.tools.evaluation.predictions import RunOptions
+    from depth_anything_ros.tools.evaluation.rgbd import evaluate_rgbd
+    from depth_anything_ros.tools.evaluation.rgbd_folder import open_folder, RgbdConfig
+    from depth_anything_ros.vision.alignment import DepthRange
+
+    options = RunOptions(size, precision=_EXECUTED[precision])
+    data = open_folder(_IMAGES / 'rgbd', RgbdConfig('rgb_*.png', 'depth_*.png', 1000.0,
+                                                    DepthRange(0.1, 10.0)))
+    scores = evaluate_rgbd(model, data, options).mean
+    agreement = compare_models(model, models['fp32'], gate_images(), options).mean
+    name = row_name('vits', precision, size)
+    return {f'{name}_mib': _mebibytes(model), f'{name}_agreement': agreement.abs_rel,
+            f'{name}_absrel': scores.abs_rel, f'{name}_delta1': scores.delta1,
+            f'{name}_speed': _speed(model, _EXECUTED[precision], size, models['fp16'])}
+
+
+def _random_weights(baseline: Path, folder: Path) -> Figures:
+    """Return size and speed of the larger encoders, and the parity of all with transformers."""
+    from depth_anything_ros.convert.conversion import convert, Job
+    from depth_anything_ros.convert.network.encoders import ENCODERS
+    from depth_anything_ros.convert.proving.parity import Gates
+    from depth_anything_ros.convert.reading.variants import Asked
+    from depth_anything_ros.tools.transformers_parity import parity, random_model
+
+    figures: Figures = {}
+    for spec in ENCODERS[:3]:
+        figures[f'{spec.name}_transformers_parity'] = parity(spec.name)
+        if spec.name == 'vits':
+            continue
+        source, model = folder / f'{spec.name}-hf', folder / f'{spec.name}.xml'
+        random_model(spec).save_pretrained(source)
+        convert(Job(source, model, 'fp16', Asked('relative', 'v2')), sizes_hw=((252, 336),),
+                gates=Gates(openvino_fp16=1.0))
+        for size in SIZES:
+            name = row_name(spec.name, 'fp16', size)
+            figures[f'{name}_mib'] = _mebibytes(model)
+            figures[f'{name}_speed'] = _speed(model, 'auto', size, baseline)
+        model.with_suffix('.bin').unlink()
+    figures['transformers_parity_max'] = max(
+        value for name, value in figures.items() if name.endswith('_transformers_parity'))
+    return figures
+
+
+def _speed(model: Path, precision: str, size: int, baseline: Path) -> float:
+    """Return inferences per second over those of the fp16 model of vits at 518."""
+    one, other = BareModel(model, size, precision), BareModel(baseline, SIZES[0])
+    return statistics.median(one.rate(2.0) / other.rate(2.0) for _ in range(_ROUNDS))
+
+
+def _throughput_ratio(model: Path, folder: Path) -> float:
+    """Return images/s of depth_anything_run over bare calls/s: the median of rounds in turn."""
+    from depth_anything_ros.inference.engine import Engine, EngineOptions
+    from depth_anything_ros.tools.running.options import RunOptions
+    from depth_anything_ros.tools.running.outputs import open_output
+    from depth_anything_ros.tools.running.pipeline import run_images
+    from depth_anything_ros.tools.running.tasks import make_tasks
+
+    listing = folder / 'frames.txt'
+    frames = sorted(model_source.SEQUENCE.glob('rgb_*.jpg'))[:_RUN_IMAGES]
+    listing.write_text('\n'.join(map(str, frames)), encoding='utf-8')
+    options = RunOptions(model, source=str(listing), outdir=folder)
+    task, bare, ratios = make_tasks(options)[0], BareModel(model), []
+    with closing(Engine(model, EngineOptions(requests=2, timeout_s=300.0))) as engine, \
+            open_output(task, options, engine.info.kind, lambda: True) as output:
+        for number in range(1, _ROUNDS + 1):
+            before = bare.rate(_PHASE_S)
+            rate = run_images(engine, task.items, output.write, writers=output.writers).rate
+            ratios.append(rate / statistics.mean((before, bare.rate(_PHASE_S))))
+            print(f'round {number}: {rate:.2f} images/s, ratio {ratios[-1]:.3f}', flush=True)
+    return statistics.median(ratios)
+
+
+def _mebibytes(model: Path) -> float:
+    return sum(file.stat().st_size for file in (model, model.with_suffix('.bin'))) / 2**20
+
+
+def _said(figures: Figures, say: Callable[[str], None] = print) -> Figures:
+    for name, value in figures.items():
+        say(f'{name:32} {value:.4g}')
+    return figures
+
+
+if __name__ == '__main__':
+    sys.exit(main())
