@@ -1,10 +1,12 @@
 """OpenVINO devices: which there are and how one is told what we want of it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal, TYPE_CHECKING
 
 if TYPE_CHECKING:
     import openvino as ov
+
+PerformanceHint = Literal['LATENCY', 'THROUGHPUT']
 
 
 def is_available(core: 'ov.Core', device: str) -> bool:
@@ -13,10 +15,10 @@ def is_available(core: 'ov.Core', device: str) -> bool:
                for found in core.available_devices)
 
 
-def compile_options(core: 'ov.Core', device: str, precision: str,
-                    cache_dir: Path | None) -> dict[str, str]:
+def compile_options(core: 'ov.Core', device: str, precision: str, cache_dir: Path | None,
+                    hint: PerformanceHint = 'LATENCY') -> dict[str, str]:
     """Return the properties for ``compile_model`` that ``device`` supports."""
-    wanted = {'PERFORMANCE_HINT': 'LATENCY'}
+    wanted: dict[str, str] = {'PERFORMANCE_HINT': hint}
     if precision != 'auto' and not (device.startswith('NPU') and precision == 'f32'):
         wanted['INFERENCE_PRECISION_HINT'] = precision
     if cache_dir is not None:

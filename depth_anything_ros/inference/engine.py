@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from depth_anything_ros.errors import (
     DepthAnythingError, DeviceError, ImageError, InferenceError, ModelError)
 from depth_anything_ros.inference.devices import (
-    compile_options, execution_summary, is_available)
+    compile_options, execution_summary, is_available, PerformanceHint)
 from depth_anything_ros.inference.graph import build_graph
 from depth_anything_ros.inference.model_file import first_line, read_model
 from depth_anything_ros.inference.pool import OnDone, RequestPool, U8, wait_for_one
@@ -37,7 +37,8 @@ class EngineOptions:
 
     ``devices`` in order of preference; ``precision`` auto, f32, bf16 or f16; ``requests`` 0 lets
     the device choose; ``input_size`` 0 takes the model's; ``image_hw`` is the first image size to
-    compile for; ``cache_dir`` must exist.
+    compile for; ``cache_dir`` must exist. ``hint`` LATENCY gives all cores to one image, which a
+    camera wants; THROUGHPUT shares them out among several, which files want.
     """
 
     devices: tuple[str, ...] = ('CPU',)
@@ -48,6 +49,7 @@ class EngineOptions:
     image_hw: Size = (480, 640)
     cache_dir: Path | None = None
     self_check: bool = True
+    hint: PerformanceHint = 'LATENCY'
 
 
 class Engine:
@@ -74,6 +76,11 @@ class Engine:
         self.network_hw: Size = (0, 0)
         self.execution_device = self.execution_precision = 'none'
         self.device = self._start_on_first_working_device(log)
+
+    @property
+    def _spare_requests(self) -> int:
+        """Return one where images queue up anyway, so that the next one is ready."""
+        return int(self._options.hint == 'THROUGHPUT')
 
     @property
     def capacity(self) -> int:
@@ -172,7 +179,7 @@ class Engine:
             self._failed = (network_hw, message)
             raise InferenceError(message) from error
         count = self._options.requests or int(
-            compiled.get_property('OPTIMAL_NUMBER_OF_INFER_REQUESTS'))
+            compiled.get_property('OPTIMAL_NUMBER_OF_INFER_REQUESTS')) + self._spare_requests
         self._pool = RequestPool(compiled, max(1, count), self._options.timeout_s, self.device)
         self.network_hw = network_hw
         self.execution_device, self.execution_precision = execution_summary(compiled)
@@ -184,7 +191,8 @@ class Engine:
 
     def _compile(self, device: str, graph: 'ov.Model') -> 'ov.CompiledModel':
         return self._core.compile_model(graph, device, compile_options(
-            self._core, device, self._options.precision, self._options.cache_dir))
+            self._core, device, self._options.precision, self._options.cache_dir,
+            self._options.hint))
 
     def _warm_up(self) -> None:
         height, width = self._options.image_hw

@@ -26,6 +26,13 @@ def write_figures(name: str, command: str, figures: Mapping[str, float]) -> Path
     return path
 
 
+def read_figures(name: str) -> dict[str, float]:
+    """Return the figures of docs/figures/``name``.json."""
+    content = json.loads((FOLDER / f'{name}.json').read_text(encoding='utf-8'))
+    figures: dict[str, float] = content['figures']
+    return figures
+
+
 def requote(page: str, folder: Path = FOLDER) -> str:
     """Return the page with every quoted figure as the JSON files in ``folder`` have it."""
     def current(quote: re.Match[str]) -> str:

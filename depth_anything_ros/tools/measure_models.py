@@ -2,12 +2,12 @@
 Measure the models that the converter makes, and write docs/figures/models.json and docs/models.md.
 
 ``python -m depth_anything_ros.tools.measure_models``, beside a folder ../shared with weights/ (a
-checkpoint), images/ (photos, rgbd, sequence) and corpus/. Takes about 25 minutes on two quiet
-cores.
+checkpoint), images/ (photos, rgbd, sequence) and corpus/. Takes about 30 minutes on two quiet
+cores; ``--only PART`` measures one part anew and keeps the figures of the others.
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 import statistics
@@ -18,45 +18,55 @@ from typing import Any
 from depth_anything_ros.errors import DepthAnythingError
 from depth_anything_ros.tools import model_source
 from depth_anything_ros.tools.bare_model import BareModel
-from depth_anything_ros.tools.figures import write_figures
+from depth_anything_ros.tools.figures import read_figures, requote_pages, write_figures
 from depth_anything_ros.tools.models_page import row_name, SIZES, write_page
 
 COMMAND = 'python -m depth_anything_ros.tools.measure_models'
+PARTS = ('models', 'run', 'encoders')
 _IMAGES = model_source.SHARED / 'images'
 _CORPUS = model_source.SHARED / 'corpus' / 'images'
 _EXECUTED = {'fp32': 'f32', 'fp16': 'auto', 'int8': 'auto'}
 _CALIBRATION_SIZE = 392
-_ROUNDS, _PHASE_S, _RUN_IMAGES = 5, 10.0, 60
+_ROUNDS, _PHASE_S, _RUN_IMAGES = 5, 10.0, 120
 
 Figures = dict[str, float]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and write; 1 with a sentence where something is missing."""
-    argparse.ArgumentParser(prog=COMMAND, description=__doc__).parse_args(arguments)
+    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
+    parser.add_argument('--only', choices=PARTS, action='append', help='default: all')
+    options = parser.parse_args(arguments)
     try:
+        figures = read_figures('models') if options.only else {}
         with tempfile.TemporaryDirectory() as folder:
-            figures = _measure(Path(folder))
+            figures |= _measure(Path(folder), options.only or PARTS)
     except (DepthAnythingError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     rounded = {name: float(f'{value:.4g}') for name, value in figures.items()}
     print(f'wrote {write_figures("models", COMMAND, rounded)} and {write_page(rounded)}')
+    requote_pages()
     return 0
 
 
-def _measure(folder: Path) -> Figures:
+def _measure(folder: Path, parts: Sequence[str]) -> Figures:
     checkpoint = model_source.local_checkpoint()
     if checkpoint is None or not _CORPUS.is_dir() or not _IMAGES.is_dir():
         raise FileNotFoundError(f'{model_source.SHARED} lacks weights/*.pth, images or corpus')
     figures, models = _convert(checkpoint, folder)
-    figures |= _quantize(models, folder)
-    for precision, model in models.items():
-        for size in SIZES:
-            figures |= _row(model, models, precision, size)
-    figures['run_throughput_ratio'] = _throughput_ratio(models['fp16'], folder)
-    figures |= _random_weights(models['fp16'], folder)
-    return _said(figures)
+    if 'models' in parts:
+        figures |= _quantize(models, folder)
+        for precision, model in models.items():
+            for size in SIZES:
+                figures |= _row(model, models, precision, size)
+    if 'run' in parts:
+        figures['run_throughput_ratio'] = _throughput_ratio(models['fp16'], folder)
+    if 'encoders' in parts:
+        figures |= _random_weights(models['fp16'], folder)
+    for name, value in figures.items():
+        print(f'{name:32} {value:.4g}')
+    return figures
 
 
 def _convert(checkpoint: Path, folder: Path) -> tuple[Figures, dict[str, Path]]:
@@ -104,10 +114,10 @@ def _quantize(models: dict[str, Path], folder: Path) -> Figures:
 
 
 def calibration_images() -> list[Path]:
-    """Return 28 photographs and 4 frames of the sequence; none of them is evaluated."""
+    """Return every 95th photograph and four frames; none of them is evaluated."""
     photographs = [file for file in sorted(_CORPUS.glob('*.jpg')) if int(file.stem) % 10]
     frames = sorted(model_source.SEQUENCE.glob('rgb_*.jpg'))
-    return [*photographs[3::95][:28], *frames[::52][:4]]
+    return [*photographs[3::95], *frames[::52][:4]]
 
 
 def gate_images() -> list[Path]:
@@ -196,7 +206,7 @@ def _throughput_ratio(model: Path, folder: Path) -> float:
     listing.write_text('\n'.join(map(str, frames)), encoding='utf-8')
     options = RunOptions(model, source=str(listing), outdir=folder)
     task, bare, ratios = make_tasks(options)[0], BareModel(model), []
-    with closing(Engine(model, EngineOptions(requests=2, timeout_s=300.0))) as engine, \
+    with closing(Engine(model, EngineOptions(hint='THROUGHPUT', timeout_s=300.0))) as engine, \
             open_output(task, options, engine.info.kind, lambda: True) as output:
         for number in range(1, _ROUNDS + 1):
             before = bare.rate(_PHASE_S)
@@ -208,12 +218,6 @@ def _throughput_ratio(model: Path, folder: Path) -> float:
 
 def _mebibytes(model: Path) -> float:
     return sum(file.stat().st_size for file in (model, model.with_suffix('.bin'))) / 2**20
-
-
-def _said(figures: Figures, say: Callable[[str], None] = print) -> Figures:
-    for name, value in figures.items():
-        say(f'{name:32} {value:.4g}')
-    return figures
 
 
 if __name__ == '__main__':

@@ -17,8 +17,8 @@ one refit layer here, so its figures are near those of the published weights and
 
 - **input size** is the short side of the network's input; speed is for 4:3 images, relative to
   vits in bf16 at 518, and holds for processors with bf16 and VNNI instructions.
-- **lost to f32** compares with the depth of the fp32 file in f32 at the same size: mean AbsRel after
-  alignment over 15 photographs, none of which was used for calibration.
+- **lost to f32** compares with the depth of the fp32 file in f32 at the same size: mean AbsRel
+  after alignment over 15 photographs, none of which was used for calibration.
 - **AbsRel** and **δ1** are against the measured depth of five indoor RGB-D images (protocol of
   MiDaS, 10 m).
 

@@ -226,3 +226,38 @@ def test_the_ranges_of_the_encoder_hold_every_activation(model: Path) -> None:
                                                           image.input_value(2)))
     assert low <= min(one.min() for one in images) * 0.98
     assert high >= max(one.max() for one in images) * 0.98
+
+
+def test_the_command_line_quantizes_and_says_what_it_lost(
+        model: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from depth_anything_ros.convert.cli import main
+    output = tmp_path / 'int8.xml'
+    arguments = ['quantize', str(model), '--images', str(pictures), '-o', str(output),
+                 '--input-size', str(SIZE_HW[0]), '--abs-rel-mean', '1', '--abs-rel-max', '1',
+                 '--pearson-min', '0.1']
+    assert main(arguments) == 0
+    assert f'{output} is ready: AbsRel 0.0' in capsys.readouterr().out
+    assert main(arguments) == 1
+    assert 'the file exists already; add --force' in capsys.readouterr().err
+    assert main([*arguments, '--force', '--pearson-min', '1']) == 2
+    assert '--pearson-min' in capsys.readouterr().err
+
+
+def test_a_checkpoint_becomes_int8_in_one_step(
+        model: Path, pictures: Path, tiny: EncoderSpec, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from depth_anything_ros.convert.cli import main
+    from depth_anything_ros.convert.int8 import quantize as module
+    from depth_anything_ros.convert.inspecting.inspection import inspect
+    lax = partial(module.QuantizeJob, gate=Gate(1.0, 1.0, 0.1))
+    monkeypatch.setattr(module, 'QuantizeJob', lax)
+    output = tmp_path / 'out' / 'int8.xml'
+    arguments = ['convert', str(model.with_name('depth_anything_v2_vits.pth')), '-o', str(output),
+                 '--precision', 'int8', '--height', '98', '--width', '126', '--kind', 'relative',
+                 '--model-version', 'v2']
+    assert main(arguments, (tiny,)) == 1
+    assert 'INT8 needs images to calibrate with; add --images' in capsys.readouterr().err
+    assert main([*arguments, '--images', str(pictures)], (tiny,)) == 0
+    assert sorted(path.name for path in output.parent.iterdir()) == ['int8.bin', 'int8.xml']
+    facts = str(inspect(output, (tiny,)))
+    assert 'int8' in facts and 'smooth quant' in facts

@@ -236,6 +236,19 @@ def test_as_many_images_are_in_flight_as_asked_for(
     assert len(request_threads() - before) == requests
 
 
+def test_for_throughput_one_image_more_than_the_device_computes_is_in_flight(
+        make_engine: MakeEngine) -> None:
+    pixels = card_image(IMAGE_HW)
+    one, many = make_engine(), make_engine(hint='THROUGHPUT')
+    assert many.capacity > one.capacity
+    outcomes = Outcomes()
+    for _ in range(3 * many.capacity):
+        many.submit(ColorImage(pixels, 'bgr'), outcomes)
+    expected = compute(one, pixels)
+    for found in outcomes.first(3 * many.capacity):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_the_compiled_model_is_kept_in_the_cache_folder(
         make_engine: MakeEngine, tmp_path: Path) -> None:
     make_engine(cache_dir=tmp_path)

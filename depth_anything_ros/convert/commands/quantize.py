@@ -5,7 +5,6 @@ from typing import Annotated
 
 from depth_anything_ros.convert.commands.options import MODELS, require
 from depth_anything_ros.convert.commands.reporting import open_console, StepReport
-from depth_anything_ros.errors import SettingsError
 import typer
 
 EXAMPLES = """depth_anything_convert quantize models/small.xml --images my_photos
@@ -33,12 +32,12 @@ def command(
             '--input-size', min=14, metavar='PX',
             help="Short side of the network's input while this is measured.")] = 392,
         abs_rel_mean: Annotated[float, typer.Option(
-            '--abs-rel-mean', help='Most that it may lose: aligned AbsRel, mean of the '
+            '--abs-rel-mean', min=1e-6, help='Most that it may lose: aligned AbsRel, mean of the '
             'images.')] = 0.012,
         abs_rel_max: Annotated[float, typer.Option(
-            '--abs-rel-max', help='The same for the worst image.')] = 0.03,
+            '--abs-rel-max', min=1e-6, help='The same for the worst image.')] = 0.03,
         pearson_min: Annotated[float, typer.Option(
-            '--pearson-min', help='Least correlation, worst image.')] = 0.995,
+            '--pearson-min', max=0.999999, help='Least correlation, worst image.')] = 0.995,
         force: Annotated[bool, typer.Option(
             '--force', help='Replace an output that exists; write the best model found even if '
             'it misses the gate.')] = False) -> None:
@@ -52,11 +51,7 @@ def command(
     require('numpy', 'cv2', 'openvino', 'nncf', 'torch')
     from depth_anything_ros.convert.int8.gate import Gate
     from depth_anything_ros.convert.int8.quantize import quantize, QuantizeJob
-    try:
-        gate = Gate(abs_rel_mean, abs_rel_max, pearson_min)
-    except ValueError as error:
-        raise SettingsError('--abs-rel-mean, --abs-rel-max or --pearson-min',
-                            (abs_rel_mean, abs_rel_max, pearson_min), str(error)) from error
+    gate = Gate(abs_rel_mean, abs_rel_max, pearson_min)
     target = output or MODELS / f'{source.stem}_int8.xml'
     with StepReport(open_console()) as report:
         done = quantize(QuantizeJob(source, target, images, topic, gate_images, gate, input_size,

@@ -47,8 +47,9 @@ def read_pictures(name: str, topic: str | None, limit: int,
 
 
 def _spread(source: ImageSource, limit: int) -> set[int]:
-    if source.count is None:
-        raise ImageError('images for calibration must come from files, not from a camera')
+    if not source.count:
+        raise ImageError(f'{source.name} cannot be read from end to end; images for calibration '
+                         'come from files, videos or bags')
     count = min(source.count, limit)
     return {int(index) for index in np.linspace(0, source.count - 1, count).round()}
 

@@ -60,7 +60,7 @@ def command(
         help='Execution precision; auto lets the device choose.')] = 'auto',
     requests: Annotated[int, typer.Option(
         min=0, max=8, rich_help_panel=_RUNTIME,
-        help='Images in flight on the device; 0 takes two.')] = 0,
+        help='Images in flight on the device; 0 lets it choose.')] = 0,
 ) -> None:
     """
     Compute the depth of images, folders, lists, videos, cameras and ROS 2 bags.

@@ -16,8 +16,6 @@ from depth_anything_ros.tools.running.tasks import (
     first_size_hw, in_order_of_size, make_tasks, Task)
 from rich.console import Console
 
-# While one request computes, the next image is written into the other's buffer.
-_REQUESTS = 2
 _TIMEOUT_S = 600.0
 _MODEL_INPUT_SIZE = 518
 
@@ -49,8 +47,8 @@ def _start_engine(options: RunOptions, devices: tuple[str, ...], task: Task,
                   console: Console) -> Engine:
     image_hw = first_size_hw(task, options.input_size or _MODEL_INPUT_SIZE)
     engine = Engine(options.model, EngineOptions(
-        devices=devices, precision=options.precision, requests=options.requests or _REQUESTS,
-        timeout_s=_TIMEOUT_S, input_size=options.input_size,
+        devices=devices, precision=options.precision, requests=options.requests,
+        timeout_s=_TIMEOUT_S, input_size=options.input_size, hint='THROUGHPUT',
         image_hw=image_hw or EngineOptions.image_hw),
         log=lambda line: console.print(line, markup=False, highlight=False))
     if options.encoder not in (None, engine.info.encoder):

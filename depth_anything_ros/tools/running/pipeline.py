@@ -86,7 +86,7 @@ class _Run:
         self._stop = stop
         self._on_progress = on_progress
         self._decoded: Queue[tuple[SourceImage, ColorImage] | None] = Queue(_LOOK_AHEAD)
-        self._jobs: Queue[_Job | None] = Queue(_LOOK_AHEAD)
+        self._jobs: Queue[_Job | None] = Queue(engine.capacity + _LOOK_AHEAD)
         self._lock = threading.Lock()
         self._done = 0
         self._failed: list[tuple[float, Failure]] = []
