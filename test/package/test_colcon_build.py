@@ -16,8 +16,8 @@ pytest.importorskip('ament_index_python', reason='ROS 2 is not installed')
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = 'depth_anything_ros'
-PROGRAMS = {'depth_anything_convert', 'depth_anything_demo', 'depth_anything_node',
-            'depth_anything_player'}
+PROGRAMS = {f'depth_anything_{name}' for name in (
+    'node', 'convert', 'run', 'evaluate', 'demo', 'player')}
 DOMAIN_ID = 58
 
 
@@ -69,10 +69,12 @@ def test_every_module_is_installed(installed: Path) -> None:
             for path in (site_packages / NAME).rglob('*.py')} == modules
 
 
-def test_installed_converter_prints_its_help(installed: Path) -> None:
-    done = _run(installed, [str(installed / NAME / 'lib' / NAME / 'depth_anything_convert'),
+@pytest.mark.parametrize('name', ['convert', 'run', 'evaluate'])
+def test_an_installed_program_prints_its_help(installed: Path, name: str) -> None:
+    pytest.importorskip('typer')
+    done = _run(installed, [str(installed / NAME / 'lib' / NAME / f'depth_anything_{name}'),
                             '--help'])
-    assert done.stdout.startswith('usage: depth_anything_convert')
+    assert f'Usage: depth_anything_{name}' in done.stdout
 
 
 def test_installed_node_comes_up_and_ends_cleanly_on_ctrl_c(installed: Path) -> None:

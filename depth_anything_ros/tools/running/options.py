@@ -14,8 +14,8 @@ class RunOptions:
     """
     One run: a model, what goes in, what comes out.
 
-    ``input_size`` 0 takes the model's, ``requests`` 0 lets the device choose, ``frames`` None takes
-    all; ``encoder`` is what a script expects the model to be.
+    ``input_size`` 0 takes the model's, ``requests`` 0 lets the device choose, ``frames`` None
+    takes all; ``encoder`` is what a script expects the model to be.
     """
 
     model: Path
