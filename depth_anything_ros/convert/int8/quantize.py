@@ -151,7 +151,7 @@ class _Search:
         return [trial for trial, _ in self._found]
 
     def run(self, steps: Steps) -> None:
-        """Try until the gate is met or nothing is left in INT8."""
+        """Try until the gate is met or nothing would be left in INT8."""
         kept: frozenset[str] = frozenset()
         with steps.step('quantizing every layer'):
             open_model = self._quantizer(self._model, self._calibration, compress=False)
@@ -166,8 +166,10 @@ class _Search:
             for _ in range(_ROUNDS):
                 kept = choose(layers, errors, kept,
                               _AIM / excess * predicted_error(errors, kept))
+                if len(kept) == len(layers):
+                    break
                 excess = self._try(kept)
-                if excess <= 1 or len(kept) == len(layers):
+                if excess <= 1:
                     break
 
     def best(self) -> tuple[Trial, 'openvino.Model']:
