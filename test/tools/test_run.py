@@ -4,6 +4,7 @@ from collections.abc import Callable
 import os
 from pathlib import Path
 import resource
+import shutil
 import subprocess
 import sys
 
@@ -270,6 +271,19 @@ def test_images_of_a_bag_can_be_files(tmp_path: Path, tiny_ir: Path) -> None:
     assert main([str(tiny_ir), '--input', 'drive', '--topic', '/camera/image_raw',
                  '--format', 'pfm']) == 0
     assert contents(tmp_path / 'vis_depth') == ['drive_000001.pfm', 'drive_000002.pfm']
+
+
+def test_a_script_of_the_reference_finds_the_model_by_its_encoder(
+        tmp_path: Path, tiny_ir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save(tmp_path / 'a.png', picture(1))
+    Path('models').mkdir()
+    for suffix in ('.xml', '.bin'):
+        shutil.copy(tiny_ir.with_suffix(suffix), f'models/depth_anything_v2_vits{suffix}')
+    assert main(['--encoder', 'vits', '--img-path', 'a.png', '--outdir', 'out']) == 0
+    assert main(['--img-path', 'a.png', '--outdir', 'out', '--pred-only']) == 0
+    assert contents(tmp_path / 'out') == ['a.png']
+    assert main(['--encoder', 'vitb', '--img-path', 'a.png', '--outdir', 'out']) == 1
+    assert 'depth_anything_v2_vitb.xml: there is no such file' in capsys.readouterr().err
 
 
 def test_the_encoder_of_a_script_must_be_that_of_the_model(

@@ -17,12 +17,13 @@ def make_app() -> typer.Typer:
 
 
 def command(
-    model: Annotated[Path, typer.Argument(
-        metavar='MODEL.xml', help='IR that depth_anything_convert made, its .bin beside it.')],
     source: Annotated[str, typer.Option(
         '--input', '--img-path', '--video-path', metavar='X', rich_help_panel=_INPUT,
         help='Image, folder of images (recursive), list of paths (.txt), video, camera number, '
         'or ROS 2 bag (folder, .mcap or .db3).')],
+    model: Annotated[Path | None, typer.Argument(
+        metavar='[MODEL.xml]', help='IR that depth_anything_convert made, its .bin beside it.',
+        show_default='models/depth_anything_v2_ENCODER.xml')] = None,
     topic: Annotated[str | None, typer.Option(
         rich_help_panel=_INPUT, help='Image topic of a bag that has several.')] = None,
     frames: Annotated[int | None, typer.Option(
@@ -51,7 +52,8 @@ def command(
         help="Short side of the network's input; 0 takes the model's.")] = 0,
     encoder: Annotated[str | None, typer.Option(
         rich_help_panel=_RUNTIME,
-        help='Refuse the model unless this is its encoder (vits, vitb, vitl, vitg).')] = None,
+        help='vits, vitb, vitl or vitg: chooses the model where none is named (vits), else '
+        'refuses one of another encoder.')] = None,
     device: Annotated[str, typer.Option(
         rich_help_panel=_RUNTIME,
         help='OpenVINO devices in order of preference, separated by commas.')] = 'CPU',
@@ -69,8 +71,8 @@ def command(
     """
     from depth_anything_ros.tools.running.job import run
     raise typer.Exit(run(RunOptions(
-        model=model, source=source, topic=topic, frames=frames, outdir=outdir,
-        file_format=output_format, pred_only=pred_only,
-        color_map='gray' if grayscale else colormap, fov_deg=fov, force=force,
-        input_size=input_size, encoder=encoder, device=device, precision=precision,
+        model=model or Path(f'models/depth_anything_v2_{encoder or "vits"}.xml'),
+        source=source, topic=topic, frames=frames, outdir=outdir, file_format=output_format,
+        pred_only=pred_only, color_map='gray' if grayscale else colormap, fov_deg=fov,
+        force=force, input_size=input_size, encoder=encoder, device=device, precision=precision,
         requests=requests)))
