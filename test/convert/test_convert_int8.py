@@ -236,7 +236,9 @@ def test_the_command_line_quantizes_and_says_what_it_lost(
                  '--input-size', str(SIZE_HW[0]), '--abs-rel-mean', '1', '--abs-rel-max', '1',
                  '--pearson-min', '0.1']
     assert main(arguments) == 0
-    assert f'{output} is ready: AbsRel 0.0' in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f'{output} is ready: AbsRel 0.0' in out and '0 layers in floating point' in out
+    assert 'Statistics' not in out
     assert main(arguments) == 1
     assert 'the file exists already; add --force' in capsys.readouterr().err
     assert main([*arguments, '--force', '--pearson-min', '1']) == 2

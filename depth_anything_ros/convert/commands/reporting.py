@@ -14,8 +14,8 @@ _WIDTH_OF_A_FILE = 200
 
 
 def open_console() -> Console:
-    """Return the console for results, on standard output."""
-    return Console(highlight=False, markup=False, soft_wrap=True,
+    """Return the console for results, on what is standard output now."""
+    return Console(file=sys.stdout, highlight=False, markup=False, soft_wrap=True,
                    width=None if sys.stdout.isatty() else _WIDTH_OF_A_FILE)
 
 

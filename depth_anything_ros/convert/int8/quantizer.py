@@ -1,6 +1,8 @@
 """The one call of NNCF, with the settings that a dense vision transformer needs."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import redirect_stdout
+import io
 import logging
 import os
 from typing import TYPE_CHECKING
@@ -43,6 +45,8 @@ def quantize_model(model: 'openvino.Model', images: Sequence[F32], kept_float: I
         backend_params={'compress_weights': compress})
     ignored = nncf.IgnoredScope(names=[*beside_the_image(model), *kept_float],
                                 types=['Interpolate'], validate=False)
-    return nncf.quantize(
-        model, nncf.Dataset(list(images)), subset_size=len(images), ignored_scope=ignored,
-        model_type=nncf.ModelType.TRANSFORMER, advanced_parameters=parameters)
+    # NNCF draws bars of its own across the caller's report.
+    with redirect_stdout(io.StringIO()):
+        return nncf.quantize(
+            model, nncf.Dataset(list(images)), subset_size=len(images), ignored_scope=ignored,
+            model_type=nncf.ModelType.TRANSFORMER, advanced_parameters=parameters)
