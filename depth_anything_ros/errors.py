@@ -109,3 +109,10 @@ class MissingDependencyError(DepthAnythingError):
     def __init__(self, package: str, purpose: str, install: str) -> None:
         super().__init__(f'{purpose} needs {package}, which is not installed: {install}')
         self.package = package
+
+
+def was_interrupted(error: BaseException | None) -> bool:
+    """Return whether Ctrl-C is behind ``error``: within an import it becomes an ImportError."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None

@@ -53,3 +53,15 @@ def test_errors_carry_the_facts_as_attributes() -> None:
     assert errors.ModelError('a/b.xml', 'x', 'y').path == Path('a/b.xml')
     assert errors.DeviceError([('GPU', 'no')], []).tried == (('GPU', 'no'),)
     assert errors.MissingDependencyError('torch', 'x', 'y').package == 'torch'
+
+
+def test_an_interrupt_is_recognised_behind_the_error_that_an_import_makes_of_it() -> None:
+    try:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as interrupt:
+            raise ImportError('initialization failed') from interrupt
+    except ImportError as error:
+        assert errors.was_interrupted(error)
+    assert errors.was_interrupted(KeyboardInterrupt())
+    assert not errors.was_interrupted(ImportError('no such module'))

@@ -12,7 +12,8 @@ from types import FrameType
 from typing import Any, TYPE_CHECKING
 
 from depth_anything_ros.convert.network.encoders import ENCODERS, EncoderSpec
-from depth_anything_ros.errors import DepthAnythingError, MissingDependencyError
+from depth_anything_ros.errors import (
+    DepthAnythingError, MissingDependencyError, was_interrupted)
 
 if TYPE_CHECKING:
     import typer
@@ -92,7 +93,9 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(_complain(_missing(error))) from error
         except (DepthAnythingError, OSError) as error:
             raise typer.Exit(_complain(error)) from error
-        except KeyboardInterrupt as error:
+        except (KeyboardInterrupt, ImportError) as error:
+            if not was_interrupted(error):
+                raise
             print('error: interrupted; nothing half-written has the name of an output',
                   file=sys.stderr)
             raise typer.Exit(_INTERRUPTED) from error

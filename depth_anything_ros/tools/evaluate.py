@@ -5,10 +5,10 @@ import signal
 import sys
 from types import FrameType
 
-from depth_anything_ros.errors import MissingDependencyError
+from depth_anything_ros.errors import MissingDependencyError, was_interrupted
 
 PROGRAM = 'depth_anything_evaluate'
-_TERMINATED = 143
+_INTERRUPTED, _TERMINATED = 130, 143
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,6 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         app(None if argv is None else list(argv), prog_name=PROGRAM)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
+    except ImportError as error:
+        if not was_interrupted(error):
+            raise
+        return _INTERRUPTED
     finally:
         signal.signal(signal.SIGTERM, previous)
     return 0

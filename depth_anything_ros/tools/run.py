@@ -4,7 +4,8 @@ from collections.abc import Sequence
 import signal
 import sys
 
-from depth_anything_ros.errors import DepthAnythingError, MissingDependencyError
+from depth_anything_ros.errors import (
+    DepthAnythingError, MissingDependencyError, was_interrupted)
 from depth_anything_ros.tools.running.signals import INTERRUPTED, terminate
 
 PROGRAM = 'depth_anything_run'
@@ -18,7 +19,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (DepthAnythingError, OSError) as error:
         print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, ImportError) as error:
+        if not was_interrupted(error):
+            raise
         return INTERRUPTED
     finally:
         signal.signal(signal.SIGTERM, previous)
