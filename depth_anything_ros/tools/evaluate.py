@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 import signal
 import sys
-from types import FrameType
 
 from depth_anything_ros.errors import MissingDependencyError, was_interrupted
+from depth_anything_ros.tools.running.signals import INTERRUPTED, terminate
 
 PROGRAM = 'depth_anything_evaluate'
-_INTERRUPTED, _TERMINATED = 130, 143
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                                          "pip install 'depth_anything_ros[tools]'")
         print(f'error: {missing}', file=sys.stderr)
         return 1
-    previous = signal.signal(signal.SIGTERM, _terminate)
+    previous = signal.signal(signal.SIGTERM, terminate)
     try:
         app(None if argv is None else list(argv), prog_name=PROGRAM)
     except SystemExit as end:
@@ -28,15 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ImportError as error:
         if not was_interrupted(error):
             raise
-        return _INTERRUPTED
+        return INTERRUPTED
     finally:
         signal.signal(signal.SIGTERM, previous)
     return 0
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    """Turn SIGTERM into an exception, so that what runs is closed."""
-    raise SystemExit(_TERMINATED)
 
 
 if __name__ == '__main__':
