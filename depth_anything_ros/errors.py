@@ -14,6 +14,9 @@ Each takes facts and builds one sentence that names the fact and the fix::
     │   └── InferenceTimeoutError
     ├── ImageError               an image message, file, video or bag cannot be read
     ├── CameraInfoError          a camera_info cannot be used
+    ├── PointCloudError          a point cloud message cannot be read
+    ├── AlignmentError           a reference does not fix the scale of the depth
+    ├── SnapshotError            a snapshot cannot be saved
     └── MissingDependencyError   an optional package is not installed
 """
 
@@ -101,6 +104,18 @@ class ImageError(DepthAnythingError):
 
 class CameraInfoError(DepthAnythingError):
     """A camera_info cannot be used."""
+
+
+class PointCloudError(DepthAnythingError):
+    """A point cloud message cannot be read."""
+
+
+class AlignmentError(DepthAnythingError):
+    """A reference does not fix the scale of the depth."""
+
+
+class SnapshotError(DepthAnythingError):
+    """A snapshot cannot be saved."""
 
 
 class MissingDependencyError(DepthAnythingError):

@@ -3,16 +3,19 @@
 from dataclasses import fields, FrozenInstanceError, replace
 from typing import Any
 
+from depth_anything_ros.alignment_settings import AlignmentSettings
 from depth_anything_ros.errors import SettingsError
 from depth_anything_ros.settings import Settings, Spec, SPECS
 import pytest
 
 BY_NAME = {spec.name: spec for spec in SPECS}
-RANGED = [spec for spec in SPECS if spec.minimum is not None]
+RANGED = [spec for spec in SPECS
+          if spec.minimum is not None and not isinstance(spec.default, tuple)]
+NEEDED = {'camera_height': 1.0}
 CHOSEN = [spec for spec in SPECS if spec.choices]
 WRONG_TYPES: dict[type, list[Any]] = {
     bool: [1, 'true', None], int: [True, 1.0, '1', None], float: [True, '1.0', None],
-    str: [1, True, None, b'CPU']}
+    str: [1, True, None, b'CPU'], tuple: ['front', 1, [None], [1, 'front'], [True] * 6]}
 
 
 def by_name(spec: Spec) -> str:
@@ -21,7 +24,11 @@ def by_name(spec: Spec) -> str:
 
 
 def test_there_is_one_spec_per_field_and_its_default_is_valid() -> None:
-    assert [spec.name for spec in SPECS] == [field.name for field in fields(Settings)]
+    declared = [(prefix, field) for prefix, group in (('', Settings),
+                                                      ('alignment.', AlignmentSettings))
+                for field in fields(group) if field.name != 'alignment']
+    assert {spec.name for spec in SPECS} == {prefix + field.name for prefix, field in declared}
+    assert len(SPECS) == len(declared)
     assert [spec.check(spec.default) for spec in SPECS] == [spec.default for spec in SPECS]
     assert Settings.from_mapping({}) == Settings()
 
@@ -47,7 +54,7 @@ def test_limits_are_inclusive_and_nothing_beyond_them_is_taken(spec: Spec) -> No
 def test_only_the_listed_choices_are_taken_and_the_message_lists_them(spec: Spec) -> None:
     assert spec.default in spec.choices
     for choice in spec.choices:
-        assert getattr(Settings.from_mapping({spec.name: choice}), spec.name) == choice
+        assert Settings.from_mapping({**NEEDED, spec.name: choice}).value(spec.name) == choice
     with pytest.raises(SettingsError) as error:
         Settings.from_mapping({spec.name: 'plaid'})
     assert "'plaid'" in str(error.value) and ', '.join(spec.choices) in str(error.value)
@@ -110,3 +117,32 @@ def test_every_parameter_is_described_in_sentences() -> None:
     assert BY_NAME['request_timeout'].unit == 's'
     assert BY_NAME['points_stride'].expected == 'an integer from 1 to 64'
     assert BY_NAME['self_check'].expected == 'true or false'
+
+
+@pytest.mark.parametrize(('given', 'named'), [
+    ({'cameras': ['front', 'front']}, 'cameras'), ({'cameras': ['1st']}, 'cameras'),
+    ({'cameras': ['front/left']}, 'cameras'), ({'cameras': ['']}, 'cameras'),
+    ({'points_clearing': 5.0}, 'points_max'),
+    ({'points_clearing': 5.0, 'points_max': 0.0}, 'points_max'),
+    ({'points_height_max': 1.0}, 'camera_height'),
+    ({'camera_height': 1.0, 'points_height_min': 2.0, 'points_height_max': 1.0},
+     'points_height_min'),
+    ({'alignment.source': 'ground'}, 'camera_height'),
+    ({'alignment.reference_min': 30.0}, 'alignment.reference_min')])
+def test_contradictions_of_the_outputs_are_named(given: dict[str, Any], named: str) -> None:
+    with pytest.raises(SettingsError, match=f'parameter {named} is'):
+        Settings.from_mapping(given)
+
+
+def test_lists_are_taken_as_tuples_and_an_empty_one_may_come_without_a_value() -> None:
+    settings = Settings.from_mapping({
+        'cameras': ['front', 'rear'], 'alignment.reference_pose': [1, 2.5, 0, 0, 0, 0]})
+    assert settings.cameras == ('front', 'rear')
+    assert settings.alignment.reference_pose == (1.0, 2.5, 0.0, 0.0, 0.0, 0.0)
+    assert Settings.from_mapping({'cameras': None}).cameras == ()
+
+
+@pytest.mark.parametrize('value', [[0.0] * 5, [0.0] * 5 + [float('nan')], [1e4] + [0.0] * 5, 'x'])
+def test_a_pose_has_six_numbers_in_range(value: object) -> None:
+    with pytest.raises(SettingsError, match='a list of 6 numbers'):
+        Settings.from_mapping({'alignment.reference_pose': value})

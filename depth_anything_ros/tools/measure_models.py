@@ -147,7 +147,7 @@ def _row(model: Path, models: dict[str, Path], precision: str, size: int) -> Fig
     from depth_anything_ros.tools.evaluation.predictions import RunOptions
     from depth_anything_ros.tools.evaluation.rgbd import evaluate_rgbd
     from depth_anything_ros.tools.evaluation.rgbd_folder import open_folder, RgbdConfig
-    from depth_anything_ros.vision.alignment import DepthRange
+    from depth_anything_ros.vision.midas_protocol import DepthRange
 
     options = RunOptions(size, precision=_EXECUTED[precision])
     data = open_folder(_IMAGES / 'rgbd', RgbdConfig('rgb_*.png', 'depth_*.png', 1000.0,

@@ -20,7 +20,7 @@ from depth_anything_ros.tools import model_source
 from depth_anything_ros.tools.bare_model import BareModel
 from depth_anything_ros.tools.figures import requote_pages, write_figures
 from depth_anything_ros.tools.processes import private_domain, ros_parameters, running
-from depth_anything_ros.vision.alignment import DepthRange
+from depth_anything_ros.vision.midas_protocol import DepthRange
 from depth_anything_ros.vision.scores import score_relative
 import numpy as np
 

@@ -25,6 +25,8 @@ WHEN = {
 
 def value_text(value: Value) -> str:
     """Return a parameter value as YAML that is read back with the same type."""
+    if isinstance(value, tuple):
+        return f'[{", ".join(map(value_text, value))}]'
     if isinstance(value, bool):
         return 'true' if value else 'false'
     if isinstance(value, str):

@@ -8,7 +8,7 @@ times 100.
 
 from dataclasses import dataclass
 
-from depth_anything_ros.vision.alignment import align_relative, DepthRange, F32, F64
+from depth_anything_ros.vision.midas_protocol import align_relative, DepthRange, F32, F64
 from depth_anything_ros.vision.depth import limit_range
 import numpy as np
 import numpy.typing as npt

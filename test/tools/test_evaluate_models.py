@@ -15,7 +15,7 @@ from depth_anything_ros.tools.evaluation.predictions import RunOptions
 from depth_anything_ros.tools.evaluation.rgbd import evaluate_rgbd, RGBD_HEADINGS
 from depth_anything_ros.tools.evaluation.rgbd_folder import (
     open_folder, RgbdConfig, RgbdDataset)
-from depth_anything_ros.vision.alignment import align_relative, DepthRange
+from depth_anything_ros.vision.midas_protocol import align_relative, DepthRange
 from depth_anything_ros.vision.scores import score_depth
 import numpy as np
 import pytest

@@ -9,7 +9,7 @@ from depth_anything_ros.errors import ImageError, MissingDependencyError
 from depth_anything_ros.tools.evaluation.files import DatasetError, read_depth
 from depth_anything_ros.tools.evaluation.rgbd_folder import (
     open_folder, read_config, read_truth, RgbdConfig, RgbdPair)
-from depth_anything_ros.vision.alignment import DepthRange
+from depth_anything_ros.vision.midas_protocol import DepthRange
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 import pytest

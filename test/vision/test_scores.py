@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from depth_anything_ros.vision.alignment import align_metric, DepthRange
+from depth_anything_ros.vision.midas_protocol import align_metric, DepthRange
 from depth_anything_ros.vision.scores import is_ordered, score_depth, score_relative
 import numpy as np
 import pytest

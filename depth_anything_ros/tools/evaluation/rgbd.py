@@ -12,7 +12,7 @@ from depth_anything_ros.tools.evaluation.predictions import (
 from depth_anything_ros.tools.evaluation.results import (
     badness, Evaluation, mean_of, score_all, worst_of)
 from depth_anything_ros.tools.evaluation.rgbd_folder import read_truth, RgbdConfig, RgbdDataset
-from depth_anything_ros.vision.alignment import align_metric, align_relative
+from depth_anything_ros.vision.midas_protocol import align_metric, align_relative
 from depth_anything_ros.vision.scores import DepthScores, score_depth
 from depth_anything_ros.vision.transforms import resize_depth
 

@@ -1,6 +1,6 @@
 """Scale and shift by least squares, clipping and scaling, against brute force and by hand."""
 
-from depth_anything_ros.vision.alignment import (
+from depth_anything_ros.vision.midas_protocol import (
     align_metric, align_relative, DepthRange, fit_scale_shift)
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
