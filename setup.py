@@ -49,6 +49,7 @@ setup(
             'ros-jazzy-rmw-fastrtps-cpp',
             'ros-jazzy-sensor-msgs',
             'ros-jazzy-std-msgs',
+            'ros-jazzy-std-srvs',
         ],
         'convert': ['torch>=2.6', 'onnx', 'onnxscript', 'onnxruntime', 'huggingface_hub',
                     'safetensors', 'nncf', 'rosbags>=0.11', 'typer>=0.19', 'rich',

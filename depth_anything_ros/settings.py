@@ -98,8 +98,9 @@ class Settings:
         'on what stands still: color (the colour image), all (data too) or off.',
         choices=('off', 'color', 'all'))
     edge_filter: float = parameter(
-        0.0, 'runtime', 'Metric depth becomes NaN where it jumps by more than this share of '
-        'itself between neighbours, against flying pixels. 0 for off.', minimum=0.0, maximum=1.0)
+        0.0, 'runtime', 'Metric depth becomes NaN where its inverse jumps between neighbours by '
+        'more than this share of itself beyond what it changes around, against flying pixels: '
+        '0.05 is a good value. 0 for off.', minimum=0.0, maximum=1.0)
     output_size: str = parameter(
         'input', 'runtime', 'Size of depth and colour: input (of the image), native (of the '
         "network's output) or divisor (of the image, divided by output_divisor).",

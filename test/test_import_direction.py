@@ -18,7 +18,7 @@ MAY_USE_ROOMS = {
     GROUND: {GROUND},
     'vision': {GROUND, 'vision'},
     'inference': {GROUND, 'vision', 'inference'},
-    'ros': {GROUND, 'vision', 'inference', 'ros'},
+    'ros': {GROUND, 'vision', 'media', 'inference', 'ros'},
     'media': {GROUND, 'vision', 'media'},
     'convert': {GROUND, 'vision', 'media', 'convert'},
     'tools': {GROUND, 'vision', 'media', 'inference', 'ros', 'convert', 'tools'},

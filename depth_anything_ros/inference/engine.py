@@ -1,4 +1,4 @@
-"""One model on one device: images in, depth maps out, compiled anew when a size changes."""
+"""One model on one device: images in, depth maps out, compiled for each size that comes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,7 +38,8 @@ class EngineOptions:
     ``devices`` in order of preference; ``precision`` auto, f32, bf16 or f16; ``requests`` 0 lets
     the device choose; ``input_size`` 0 takes the model's; ``image_hw`` is the first image size to
     compile for; ``cache_dir`` must exist. ``hint`` LATENCY gives all cores to one image, which a
-    camera wants; THROUGHPUT shares them out among several, which files want.
+    camera wants; THROUGHPUT shares them out among several, which files want. Of the network sizes
+    that images led to, the last ``sizes_kept`` stay compiled, at the price of their memory.
     """
 
     devices: tuple[str, ...] = ('CPU',)
@@ -50,6 +51,7 @@ class EngineOptions:
     cache_dir: Path | None = None
     self_check: bool = True
     hint: PerformanceHint = 'LATENCY'
+    sizes_kept: int = 1
 
 
 class Engine:
@@ -58,7 +60,7 @@ class Engine:
 
     The constructor reads the IR, takes the first device of the list that compiles it, passes the
     self-check and answers a warm-up; ModelError or DeviceError say why that failed. ``submit`` and
-    ``input_size`` belong to one thread at a time; ``close`` may be called from any, and again.
+    ``warm_up`` belong to one thread at a time; ``close`` may be called from any, and again.
     """
 
     def __init__(self, path: Path, options: EngineOptions,
@@ -68,14 +70,18 @@ class Engine:
         self._path = path
         self._model, self.info = read_model(self._core, path)
         self._options = options
-        self.input_size = options.input_size or self.info.input_size
-        self._pool: RequestPool | None = None
-        self._failed: tuple[Size, str] | None = None
+        self._pools: dict[Size, RequestPool] = {}
+        self._failed: dict[Size, str] = {}
         self._lock = threading.Lock()
         self._closed = False
         self.network_hw: Size = (0, 0)
         self.execution_device = self.execution_precision = 'none'
         self.device = self._start_on_first_working_device(log)
+
+    @property
+    def input_size(self) -> int:
+        """Return the short side of the network's input that images are resized for."""
+        return self._options.input_size or self.info.input_size
 
     @property
     def _spare_requests(self) -> int:
@@ -84,8 +90,9 @@ class Engine:
 
     @property
     def capacity(self) -> int:
-        """Return how many images may be in flight."""
-        return self._pool.capacity if self._pool else 1
+        """Return how many images may be in flight, all sizes together."""
+        pool = self._pools.get(self.network_hw)
+        return pool.capacity if pool else 1
 
     def submit(self, image: ColorImage, on_done: OnDone) -> None:
         """
@@ -111,11 +118,16 @@ class Engine:
 
         pool.submit(fill, on_done)
 
+    def warm_up(self, image_hw: Size) -> None:
+        """Compile for images of this size and compute one; raises what went wrong."""
+        black = ColorImage(np.zeros((*image_hw, 3), np.uint8), 'bgr')
+        wait_for_one(partial(self.submit, black))
+
     def close(self) -> None:
-        """Finish what is in flight, release the requests and the compiled model."""
+        """Finish what is in flight, release the requests and the compiled models."""
         with self._lock:
             self._closed = True
-            self._drop_pool()
+            self._drop_oldest_pools(0)
 
     def _start_on_first_working_device(self, log: Callable[[str], None]) -> str:
         tried: list[tuple[str, str]] = []
@@ -123,8 +135,8 @@ class Engine:
             try:
                 self._start_on(device)
             except (DepthAnythingError, RuntimeError) as error:
-                self._drop_pool()
-                self._failed = None
+                self._drop_oldest_pools(0)
+                self._failed.clear()
                 reason = first_line(error)
                 tried.append((device, reason))
                 log(f'{device} cannot run the model: {reason}')
@@ -138,7 +150,7 @@ class Engine:
         if self._options.self_check:
             self._check(device)
         self.device = device
-        self._warm_up()
+        self.warm_up(self._options.image_hw)
 
     def _check(self, device: str) -> None:
         expected = self.info.self_check
@@ -157,44 +169,39 @@ class Engine:
                 'take another device or precision f32')
 
     def _pool_for(self, network_hw: Size) -> RequestPool:
-        """Return the requests for this network size, compiled anew if it differs."""
+        """Return the requests for this network size, compiled if it is none of those kept."""
         with self._lock:
             if self._closed:
                 raise InferenceError('the engine is closed; configure the node again')
-            if self._failed and self._failed[0] == network_hw:
-                raise InferenceError(self._failed[1])
-            if self._pool is None or self.network_hw != network_hw:
-                self._recompile(network_hw)
-            assert self._pool is not None
-            return self._pool
+            if network_hw in self._failed:
+                raise InferenceError(self._failed[network_hw])
+            if network_hw not in self._pools:
+                self._drop_oldest_pools(max(0, self._options.sizes_kept - 1))
+                self._pools[network_hw] = self._compile_pool(network_hw)
+            pool = self._pools[network_hw] = self._pools.pop(network_hw)
+            self.network_hw = network_hw
+            return pool
 
-    def _recompile(self, network_hw: Size) -> None:
-        self._drop_pool()
+    def _compile_pool(self, network_hw: Size) -> RequestPool:
         try:
             compiled = self._compile(self.device,
                                      build_graph(self._model, self.info, network_hw))
         except RuntimeError as error:
             message = (f'{self.device} cannot compile {network_hw[1]}x{network_hw[0]}: '
                        f'{first_line(error)}; lower input_size or take another device')
-            self._failed = (network_hw, message)
+            self._failed[network_hw] = message
             raise InferenceError(message) from error
         count = self._options.requests or int(
             compiled.get_property('OPTIMAL_NUMBER_OF_INFER_REQUESTS')) + self._spare_requests
-        self._pool = RequestPool(compiled, max(1, count), self._options.timeout_s, self.device)
-        self.network_hw = network_hw
         self.execution_device, self.execution_precision = execution_summary(compiled)
+        return RequestPool(compiled, max(1, count), self._options.timeout_s, self.device)
 
-    def _drop_pool(self) -> None:
-        if self._pool is not None:
-            self._pool.close()
-            self._pool = None
+    def _drop_oldest_pools(self, kept: int) -> None:
+        """Close pools, the one used longest ago first, until so many are left."""
+        while len(self._pools) > kept:
+            self._pools.pop(next(iter(self._pools))).close()
 
     def _compile(self, device: str, graph: 'ov.Model') -> 'ov.CompiledModel':
         return self._core.compile_model(graph, device, compile_options(
             self._core, device, self._options.precision, self._options.cache_dir,
             self._options.hint))
-
-    def _warm_up(self) -> None:
-        height, width = self._options.image_hw
-        black = ColorImage(np.zeros((height, width, 3), np.uint8), 'bgr')
-        wait_for_one(partial(self.submit, black))

@@ -1,21 +1,23 @@
 """Which frame is computed next and in what order results leave: the flow policy, no OpenVINO."""
 
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
 import threading
 import time
 from typing import Any, Protocol
 
+from depth_anything_ros.inference.flow import FlowStats, summary, Tally
 from depth_anything_ros.vision.encodings import ColorImage
 import numpy as np
 import numpy.typing as npt
 
+__all__ = ['CLOCK_RESTART_NS', 'Estimator', 'FlowStats', 'Frame', 'InferenceEngine', 'Result']
+
 Outcome = npt.NDArray[np.float32] | Exception
 # A stamp this much older than the one before is a restarted clock, not a late frame.
 CLOCK_RESTART_NS = 1_000_000_000
-_LATENCIES_KEPT = 256
 # What an idle thread gets to end when draining has taken all the time there was.
 _LAST_MOMENT_S = 0.1
 
@@ -37,12 +39,14 @@ class Frame:
     One image on its way: when it was taken, how to read it, and what belongs to it.
 
     ``read`` is called once, for frames that are really computed; what it raises becomes the
-    frame's outcome. ``context`` comes back untouched with the result.
+    frame's outcome. ``context`` comes back untouched with the result. ``source`` names the camera
+    where several share one engine.
     """
 
     stamp_ns: int
     read: Callable[[], ColorImage]
     context: Any = None
+    source: str = ''
 
 
 @dataclass(frozen=True)
@@ -54,26 +58,6 @@ class Result:
     outcome: Outcome
 
 
-@dataclass(frozen=True)
-class FlowStats:
-    """
-    Counts since the start and times of the last 256 results.
-
-    offered = delivered + failed + dropped (a newer frame came) + late (older than its
-    predecessor) + those on their way. Latency runs from ``offer`` to the end of delivery.
-    """
-
-    offered: int
-    delivered: int
-    failed: int
-    dropped: int
-    late: int
-    latency_p50_ms: float
-    latency_p95_ms: float
-    last_result_age_s: float
-    last_error: str
-
-
 @dataclass
 class _Job:
     frame: Frame
@@ -82,33 +66,46 @@ class _Job:
     outcome: Outcome | None = None
 
 
+@dataclass
+class _Source:
+    """One camera: the frame that waits, the stamp it may not precede, when it was last served."""
+
+    waiting: _Job | None = None
+    last_stamp_ns: int | None = None
+    last_turn: int = 0
+    tally: Tally = field(default_factory=Tally)
+
+    def drop_waiting(self) -> None:
+        self.tally.dropped += self.waiting is not None
+        self.waiting = None
+
+
 class Estimator:
     """
-    Newest frame wins, results leave in order, nothing queues up.
+    Newest frame of each source wins, results leave in order, nothing queues up.
+
+    Among the sources that wait, the one that was served longest ago is next: under load each gets
+    the same share of the engine, what one leaves goes to the others, and none has to register.
 
     Threading: ``offer`` may be called from any thread and never blocks; it replaces the waiting
-    frame. The thread ``dispatch`` owns reading and submitting and may block there. ``on_done`` of
-    the engine only stores the outcome. The thread ``deliver`` alone calls ``on_result``, one at a
-    time, in the order of submission. One condition guards all state and is never held during
-    ``read``, ``submit`` or ``on_result``. At most ``capacity`` frames are in flight and
-    ``capacity`` + 2 between submission and the end of delivery, so a slow receiver slows the
-    intake down instead of filling memory.
+    frame of its source. The thread ``dispatch`` owns reading and submitting and may block there.
+    ``on_done`` of the engine only stores the outcome. The thread ``deliver`` alone calls
+    ``on_result``, one at a time, in the order of submission. One condition guards all state and is
+    never held during ``read``, ``submit`` or ``on_result``. At most ``capacity`` frames are in
+    flight and ``capacity`` + 2 between submission and the end of delivery, so a slow receiver
+    slows the intake down instead of filling memory.
     """
 
     def __init__(self, engine: InferenceEngine, on_result: Callable[[Result], None]) -> None:
         self._engine = engine
         self._on_result = on_result
         self._state = threading.Condition()
-        self._waiting: _Job | None = None
+        self._sources: dict[str, _Source] = {}
+        self._turn = 0
         self._jobs: deque[_Job] = deque()
         self._delivering = False
         self._accepting = True
         self._closed = False
-        self._last_stamp_ns: int | None = None
-        self._offered = self._delivered = self._failed = self._dropped = self._late = 0
-        self._latencies_ms: deque[float] = deque(maxlen=_LATENCIES_KEPT)
-        self._last_result_at: float | None = None
-        self._last_error = ''
         self._threads = [threading.Thread(target=target, name=name, daemon=True)
                          for target, name in ((self._dispatch, 'dispatch'),
                                               (self._deliver, 'deliver'))]
@@ -120,29 +117,31 @@ class Estimator:
         with self._state:
             if not self._accepting:
                 return False
-            self._offered += 1
-            last = self._last_stamp_ns
+            source = self._sources.setdefault(frame.source, _Source())
+            source.tally.offered += 1
+            last = source.last_stamp_ns
             if last is not None and last - CLOCK_RESTART_NS < frame.stamp_ns < last:
-                self._late += 1
+                source.tally.late += 1
                 return False
-            self._last_stamp_ns = frame.stamp_ns
-            self._dropped += self._waiting is not None
-            self._waiting = _Job(frame, time.monotonic())
+            source.last_stamp_ns = frame.stamp_ns
+            source.drop_waiting()
+            source.waiting = _Job(frame, time.monotonic())
             self._state.notify_all()
             return True
 
     def resume(self) -> None:
-        """Take frames again after ``drain``."""
+        """Take frames again after ``drain``, whatever their stamps."""
         with self._state:
             self._accepting = not self._closed
-            self._last_stamp_ns = None
+            for source in self._sources.values():
+                source.last_stamp_ns = None
 
     def drain(self, timeout_s: float) -> bool:
-        """Take no more frames, drop the waiting one, return whether the rest left in time."""
+        """Take no more frames, drop those that wait, return whether the rest left in time."""
         with self._state:
             self._accepting = False
-            self._dropped += self._waiting is not None
-            self._waiting = None
+            for source in self._sources.values():
+                source.drop_waiting()
             self._state.notify_all()
             return self._state.wait_for(lambda: not self._jobs and not self._delivering, timeout_s)
 
@@ -157,15 +156,11 @@ class Estimator:
             if thread is not threading.current_thread():
                 thread.join(max(_LAST_MOMENT_S, deadline - time.monotonic()))
 
-    def stats(self) -> FlowStats:
-        """Return the counts and times up to now; times are NaN before the first result."""
+    def stats(self, source: str | None = None) -> FlowStats:
+        """Return what one source or all together came to; of an unknown one, nothing yet."""
         with self._state:
-            latencies = list(self._latencies_ms) or [float('nan')]
-            p50, p95 = (float(value) for value in np.percentile(latencies, (50, 95)))
-            age_s = (time.monotonic() - self._last_result_at
-                     if self._last_result_at is not None else float('nan'))
-            return FlowStats(self._offered, self._delivered, self._failed, self._dropped,
-                             self._late, p50, p95, age_s, self._last_error)
+            return summary([found.tally for name, found in self._sources.items()
+                            if source in (None, name)])
 
     def _dispatch(self) -> None:
         while (job := self._next_job()) is not None:
@@ -178,13 +173,19 @@ class Estimator:
     def _next_job(self) -> _Job | None:
         with self._state:
             self._state.wait_for(lambda: self._closed or (
-                self._waiting is not None and self._has_room()))
+                self._has_room() and any(self._waiting_sources())))
             if self._closed:
                 return None
-            job, self._waiting = self._waiting, None
+            source = min(self._waiting_sources(), key=lambda waiting: waiting.last_turn)
+            self._turn += 1
+            source.last_turn = self._turn
+            job, source.waiting = source.waiting, None
             assert job is not None
             self._jobs.append(job)
             return job
+
+    def _waiting_sources(self) -> Iterator[_Source]:
+        return (source for source in self._sources.values() if source.waiting is not None)
 
     def _has_room(self) -> bool:
         in_flight = sum(job.outcome is None for job in self._jobs)
@@ -205,13 +206,8 @@ class Estimator:
                 outcome = error
             with self._state:
                 self._delivering = False
-                self._last_result_at = time.monotonic()
-                if isinstance(outcome, Exception):
-                    self._failed += 1
-                    self._last_error = str(outcome)
-                else:
-                    self._delivered += 1
-                    self._latencies_ms.append((self._last_result_at - job.offered_at) * 1000)
+                self._sources[job.frame.source].tally.add_result(
+                    job.offered_at, outcome if isinstance(outcome, Exception) else None)
                 self._state.notify_all()
 
     def _next_result(self) -> _Job | None:

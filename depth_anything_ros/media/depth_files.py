@@ -7,11 +7,12 @@ import cv2
 from depth_anything_ros.errors import ImageError
 from depth_anything_ros.media.writing import staged_file
 from depth_anything_ros.model_info import Kind
+from depth_anything_ros.vision.cloud import organised_cloud
 from depth_anything_ros.vision.colorize import RangeTracker
 from depth_anything_ros.vision.depth import (
     disparity_for_looking, limit_range, metric_from_inverse)
 from depth_anything_ros.vision.encodings import ColorImage, to_bgr
-from depth_anything_ros.vision.geometry import Intrinsics, organised_cloud, pixel_rays
+from depth_anything_ros.vision.geometry import Intrinsics, pixel_rays
 from depth_anything_ros.vision.pictures import write_ply
 import numpy as np
 import numpy.typing as npt

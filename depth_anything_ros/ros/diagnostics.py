@@ -1,10 +1,13 @@
 """The node's health on /diagnostics: device, rates, drops, latency, age, last error."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 import math
 import time
 
 from depth_anything_ros.inference.estimator import FlowStats
+from depth_anything_ros.ros.aligner import alignment_values
+from depth_anything_ros.vision.alignment_tracker import Alignment
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 _SILENCE_S = 3.0
@@ -17,7 +20,8 @@ class Health:
 
     ``state`` is the lifecycle state; ``facts`` are fixed while configured (device, precision,
     model, sizes); ``received`` counts image messages, ``unwanted`` those that arrived while no
-    output had a subscriber; ``image_topic`` is resolved, ``publishers`` counts its publishers.
+    output had a subscriber; ``image_topic`` is resolved, ``publishers`` counts its publishers;
+    ``alignment`` is None where nothing is aligned.
     """
 
     state: str
@@ -27,6 +31,7 @@ class Health:
     unwanted: int
     image_topic: str
     publishers: int
+    alignment: Alignment | None = None
 
 
 class DiagnosticsReporter:
@@ -43,7 +48,8 @@ class DiagnosticsReporter:
         rates = self._rates(health)
         level, message = self._verdict(health)
         values = {'lifecycle state': health.state, **health.facts,
-                  'image topic': health.image_topic, **rates, **_flow_values(health)}
+                  'image topic': health.image_topic, **rates, **_flow_values(health),
+                  **alignment_values(health.alignment)}
         return DiagnosticStatus(
             level=level, name=f'{self._name}: depth', message=message,
             hardware_id=health.facts.get('device', ''),
@@ -75,6 +81,8 @@ class DiagnosticsReporter:
             level = (DiagnosticStatus.ERROR if health.stats.delivered == 0
                      else DiagnosticStatus.WARN)
             return level, f'{new_failures} frame(s) failed: {health.stats.last_error}'
+        if health.alignment is not None and not health.alignment.usable:
+            return DiagnosticStatus.WARN, f'no metric depth: {health.alignment.reason}'
         return DiagnosticStatus.OK, 'running'
 
 
@@ -99,8 +107,8 @@ def _number(value: float) -> str:
     return 'none yet' if math.isnan(value) else f'{value:.1f}'
 
 
-def as_array(status: DiagnosticStatus, stamp: object) -> DiagnosticArray:
+def as_array(statuses: Sequence[DiagnosticStatus], stamp: object) -> DiagnosticArray:
     """Return the message for /diagnostics, stamped with builtin_interfaces/Time ``stamp``."""
-    message = DiagnosticArray(status=[status])
+    message = DiagnosticArray(status=list(statuses))
     message.header.stamp = stamp
     return message

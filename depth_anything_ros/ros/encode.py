@@ -2,7 +2,9 @@
 
 from array import array
 import sys
+from typing import Any
 
+from depth_anything_ros.vision.depth import millimetres
 import numpy as np
 import numpy.typing as npt
 from sensor_msgs.msg import Image, PointCloud2, PointField
@@ -12,8 +14,15 @@ _BIG_ENDIAN = sys.byteorder == 'big'
 _POINT_FIELDS = ('x', 'y', 'z', 'rgb')
 
 
-def depth_message(header: Header, depth: npt.NDArray[np.float32]) -> Image:
-    """Return a 32FC1 image of a map [H, W]: metres or inverse depth, NaN where invalid."""
+def depth_message(header: Header, depth: npt.NDArray[np.float32],
+                  encoding: str = '32FC1') -> Image:
+    """
+    Return an image of a map [H, W], NaN where invalid.
+
+    32FC1 holds metres or inverse depth as it is, 16UC1 metres as millimetres, 0 where invalid.
+    """
+    if encoding == '16UC1':
+        return _image(header, '16UC1', millimetres(depth), 2)
     return _image(header, '32FC1', depth, 4)
 
 
@@ -23,19 +32,24 @@ def color_message(header: Header, image_bgr: npt.NDArray[np.uint8]) -> Image:
 
 
 def cloud_message(header: Header, cloud: npt.NDArray[np.float32]) -> PointCloud2:
-    """Return an organised cloud of [H, W, 4] float32: x, y, z in metres and packed rgb."""
-    height, width = cloud.shape[:2]
+    """
+    Return a cloud of float32 x, y, z in metres and, with C = 4, packed rgb.
+
+    [H, W, C] becomes an organised cloud with NaN where invalid, [N, C] a dense list of points.
+    """
+    height, width = cloud.shape[:2] if cloud.ndim == 3 else (1, cloud.shape[0])
+    names = _POINT_FIELDS[:cloud.shape[-1]]
     fields = [PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)
-              for index, name in enumerate(_POINT_FIELDS)]
+              for index, name in enumerate(names)]
+    step = 4 * len(names)
     message = PointCloud2(
         header=header, height=height, width=width, fields=fields, is_bigendian=_BIG_ENDIAN,
-        point_step=16, row_step=16 * width, is_dense=False)
+        point_step=step, row_step=step * width, is_dense=cloud.ndim == 2)
     message.data = _bytes_of(cloud)
     return message
 
 
-def _image(header: Header, encoding: str, pixels: npt.NDArray[np.float32] | npt.NDArray[np.uint8],
-           pixel_bytes: int) -> Image:
+def _image(header: Header, encoding: str, pixels: npt.NDArray[Any], pixel_bytes: int) -> Image:
     height, width = pixels.shape[:2]
     message = Image(header=header, height=height, width=width, encoding=encoding,
                     is_bigendian=_BIG_ENDIAN, step=width * pixel_bytes)
@@ -43,7 +57,8 @@ def _image(header: Header, encoding: str, pixels: npt.NDArray[np.float32] | npt.
     return message
 
 
-def _bytes_of(values: npt.NDArray[np.float32] | npt.NDArray[np.uint8]) -> 'array[int]':
+def _bytes_of(values: npt.NDArray[Any]) -> 'array[int]':
     data = array('B')
-    data.frombytes(np.ascontiguousarray(values).data.cast('B'))
+    if values.size:
+        data.frombytes(np.ascontiguousarray(values).data.cast('B'))
     return data

@@ -1,35 +1,34 @@
-"""The lifecycle node: wiring between topics, parameters and the estimator, no computation."""
+"""The lifecycle node: wiring between cameras, parameters and the estimator, no computation."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from depth_anything_ros.errors import SettingsError
-from depth_anything_ros.inference.engine import Engine, EngineOptions
-from depth_anything_ros.inference.estimator import Estimator, Frame, Result
-from depth_anything_ros.ros import qos
-from depth_anything_ros.ros.decode import decode_compressed, decode_image
+from depth_anything_ros.inference.engine import EngineOptions
+from depth_anything_ros.inference.estimator import Estimator, Result
+from depth_anything_ros.inference.switching import SwitchableEngine
 from depth_anything_ros.ros.diagnostics import as_array, DiagnosticsReporter, Health
 from depth_anything_ros.ros.log import Reminder
-from depth_anything_ros.ros.outputs import Outputs
 from depth_anything_ros.ros.parameters import NodeParameters
+from depth_anything_ros.ros.services import offer_services
+from depth_anything_ros.ros.stream import CameraStream
 from depth_anything_ros.ros.transitions import refuse_impossible_requests, reported
 from depth_anything_ros.settings import Settings
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 _SHUTDOWN_S = 30.0
 
 
 class DepthAnythingNode(LifecycleNode):
     """
-    Depth images and point clouds from camera images.
+    Depth images and point clouds from the images of one camera or several.
 
-    The executor's thread runs transitions, parameter changes and the image callback, which only
-    hands the message to the estimator. The estimator's own thread reads, computes and publishes.
+    The executor's thread runs transitions, parameter changes, services and the image callbacks,
+    which only hand the message to the estimator. The estimator's own thread reads, computes and
+    publishes.
     """
 
     def __init__(self, node_name: str = 'depth_anything', **kwargs: Any) -> None:
@@ -37,16 +36,13 @@ class DepthAnythingNode(LifecycleNode):
         refuse_impossible_requests(self)
         self._node_parameters = NodeParameters(self)
         self._settings = Settings()
-        self._engine: Engine | None = None
+        self._engine: SwitchableEngine | None = None
         self._estimator: Estimator | None = None
-        self._outputs: Outputs | None = None
-        self._inputs: list[Any] = []
-        self._camera_info: CameraInfo | None = None
-        self._image_topic = self.resolve_topic_name('image')
-        self._received = self._unwanted = 0
+        self._streams: dict[str, CameraStream] = {}
         self._warn = Reminder(lambda sentence: self.get_logger().warning(sentence))
-        self._reporter = DiagnosticsReporter(self.get_fully_qualified_name().lstrip('/'))
+        self._reporters: dict[str, DiagnosticsReporter] = {}
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        offer_services(self, lambda: self._streams)
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._apply_parameters)
         period_s = self.get_parameter('diagnostics_period').value
@@ -57,28 +53,28 @@ class DepthAnythingNode(LifecycleNode):
         """Load and compile the model, prove the device, create the publishers."""
         try:
             self._settings = self._node_parameters.settings()
-            self._engine = Engine(Path(self._settings.model).expanduser(),
-                                  self._engine_options(self._settings), self.get_logger().warning)
-            self._outputs = Outputs(self, self._engine.info.kind, self._warn)
-            self._estimator = Estimator(self._engine, self._on_result)
+            self._node_parameters.declare_overrides(self._settings.cameras)
+            engine = SwitchableEngine(Path(self._settings.model).expanduser(),
+                                      self._engine_options(), self.get_logger().warning)
+            self._engine = engine
+            self._estimator = Estimator(engine, self._on_result)
+            for name in self._settings.cameras or ('',):
+                self._streams[name] = CameraStream(
+                    self, name, engine.info.kind, self._node_parameters.settings(name),
+                    self._estimator.offer, self._warn)
         except BaseException:
             self._release()
             raise
-        engine = self._engine
-        self.get_logger().info(
-            f'{engine.info.encoder} {engine.info.kind} ({engine.info.source_name}) on '
-            f'{engine.execution_device} in {engine.execution_precision}, '
-            f'network {engine.network_hw[1]}x{engine.network_hw[0]}')
+        self._say_what_runs(engine)
 
     @reported
     def on_activate(self, state: LifecycleState) -> None:
         """Enable the publishers, then subscribe."""
-        assert self._estimator is not None and self._outputs is not None
-        self._outputs.restart()
-        self._camera_info = None
+        assert self._estimator is not None
         try:
             super().on_activate(state)
-            self._subscribe(compressed=self._settings.image_transport == 'compressed')
+            for stream in self._streams.values():
+                stream.start()
         except BaseException:
             self._unsubscribe()
             super().on_deactivate(state)
@@ -113,12 +109,14 @@ class DepthAnythingNode(LifecycleNode):
         self._release()
         super().destroy_node()
 
-    def _engine_options(self, settings: Settings) -> EngineOptions:
+    def _engine_options(self) -> EngineOptions:
+        settings = self._settings
         return EngineOptions(
             devices=settings.devices, precision=settings.precision, requests=settings.requests,
             timeout_s=settings.request_timeout, input_size=settings.input_size,
             image_hw=(settings.expected_height, settings.expected_width),
-            cache_dir=self._cache_dir(settings.cache_dir), self_check=settings.self_check)
+            cache_dir=self._cache_dir(settings.cache_dir), self_check=settings.self_check,
+            sizes_kept=max(1, len(settings.cameras)))
 
     def _cache_dir(self, text: str) -> Path | None:
         if not text:
@@ -131,43 +129,19 @@ class DepthAnythingNode(LifecycleNode):
             return None
         return path
 
-    def _subscribe(self, compressed: bool) -> None:
-        # As image_transport does, /compressed is appended to the remapped topic.
-        base = self.resolve_topic_name('image')
-        kind, decode, topic = ((CompressedImage, decode_compressed, f'{base}/compressed')
-                               if compressed else (Image, decode_image, 'image'))
-        options = qos.overridable()
-        self._inputs.append(self.create_subscription(
-            kind, topic, lambda message: self._on_image(message, decode), qos.image_input(),
-            qos_overriding_options=options))
-        self._image_topic = self._inputs[0].topic_name
-        self._inputs.append(self.create_subscription(
-            CameraInfo, 'camera_info', self._on_camera_info, qos.camera_info_input(),
-            qos_overriding_options=options))
-
     def _unsubscribe(self) -> None:
-        while self._inputs:
-            self.destroy_subscription(self._inputs.pop())
-
-    def _on_camera_info(self, message: CameraInfo) -> None:
-        self._camera_info = message
-
-    def _on_image(self, message: Any, decode: Any) -> None:
-        self._received += 1
-        if self._estimator is None or self._outputs is None or not self._outputs.anyone_listens():
-            self._unwanted += 1
-            return
-        stamp = message.header.stamp
-        self._estimator.offer(Frame(stamp.sec * 1_000_000_000 + stamp.nanosec,
-                                    partial(decode, message), message.header))
+        for stream in self._streams.values():
+            stream.stop()
 
     def _on_result(self, result: Result) -> None:
-        outputs = self._outputs
-        if isinstance(result.outcome, Exception):
-            self._warn(f'frame lost: {result.outcome}')
-        elif outputs is not None and result.image is not None:
-            outputs.publish(result.frame.context, result.image, result.outcome,
-                            self._camera_info, self._settings)
+        stream = self._streams.get(result.frame.source)
+        if stream is None:
+            return
+        try:
+            stream.on_result(result)
+        except Exception as error:  # noqa: B902 - the estimator counts it, people read the log
+            self._warn(f'frame lost, please report this: {error!r}')
+            raise
 
     def _drain_s(self) -> float:
         return self._settings.request_timeout + 1.0
@@ -178,9 +152,9 @@ class DepthAnythingNode(LifecycleNode):
             self._estimator.close(min(self._drain_s(), _SHUTDOWN_S))
         if self._engine is not None:
             self._engine.close()
-        if self._outputs is not None:
-            self._outputs.close()
-        self._estimator = self._engine = self._outputs = None
+        while self._streams:
+            self._streams.popitem()[1].close()
+        self._estimator = self._engine = None
 
     def _state_label(self) -> str:
         label: str = self._state_machine.current_state[1]
@@ -195,19 +169,47 @@ class DepthAnythingNode(LifecycleNode):
 
     def _apply_parameters(self, changes: list[Parameter]) -> None:
         self._node_parameters.applied(changes)
-        if self._engine is None:
+        engine = self._engine
+        if engine is None:
             return
         self._settings = self._node_parameters.settings()
-        self._engine.input_size = self._settings.input_size or self._engine.info.input_size
+        for name, stream in self._streams.items():
+            stream.settings = self._node_parameters.settings(name)
+        if {'device', 'precision', 'input_size'} & {change.name for change in changes}:
+            sizes = {stream.image_hw for stream in self._streams.values() if stream.image_hw}
+            engine.switch(self._engine_options(), sorted(sizes), self._on_switched)
+
+    def _on_switched(self, failure: Exception | None) -> None:
+        engine = self._engine
+        if failure is not None:
+            self.get_logger().error(f'the model goes on as it was: {failure}')
+        elif engine is not None:
+            self._say_what_runs(engine)
+
+    def _say_what_runs(self, engine: SwitchableEngine) -> None:
+        self.get_logger().info(
+            f'{engine.info.encoder} {engine.info.kind} ({engine.info.source_name}) on '
+            f'{engine.execution_device} in {engine.execution_precision}, '
+            f'network {engine.network_hw[1]}x{engine.network_hw[0]}')
 
     def _publish_diagnostics(self) -> None:
-        engine, estimator = self._engine, self._estimator
+        engine, estimator, state = self._engine, self._estimator, self._state_label()
         facts = {} if engine is None else {
             'device': engine.execution_device, 'precision': engine.execution_precision,
             'model': f'{engine.info.encoder} {engine.info.kind} {engine.info.source_name}',
             'network size': f'{engine.network_hw[1]}x{engine.network_hw[0]}'}
-        health = Health(self._state_label(), facts, estimator.stats() if estimator else None,
-                        self._received, self._unwanted, self._image_topic,
-                        self.count_publishers(self._image_topic))
-        self._diagnostics.publish(
-            as_array(self._reporter.status(health), self.get_clock().now().to_msg()))
+        health = {name: Health(
+            state, facts, estimator.stats(name) if estimator else None, stream.received,
+            stream.unwanted, stream.image_topic, self.count_publishers(stream.image_topic),
+            stream.aligner.latest()) for name, stream in self._streams.items()}
+        if not health:
+            health = {'': Health(state, facts, None, 0, 0, self.resolve_topic_name('image'), 0)}
+        stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(as_array(
+            [self._reporter(name).status(found) for name, found in health.items()], stamp))
+
+    def _reporter(self, camera: str) -> DiagnosticsReporter:
+        if camera not in self._reporters:
+            name = self.get_fully_qualified_name().lstrip('/')
+            self._reporters[camera] = DiagnosticsReporter(f'{name} {camera}'.rstrip())
+        return self._reporters[camera]

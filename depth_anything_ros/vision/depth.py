@@ -4,18 +4,22 @@ import numpy as np
 import numpy.typing as npt
 
 F32 = npt.NDArray[np.float32]
+U16 = npt.NDArray[np.uint16]
 
 
-def metric_from_inverse(inverse_depth: F32, scale: float, shift: float) -> F32:
+def metric_from_inverse(inverse_depth: F32, scale: float, shift: float,
+                        beyond: float = np.nan) -> F32:
     """
     Return depth in metres, 1 / (scale * d + shift), of a relative inverse depth map d.
 
-    NaN where the sum is not positive: such a pixel lies at or beyond infinity.
+    ``beyond`` where the sum is not positive: such a pixel lies at or beyond infinity. NaN where
+    d is.
     """
     disparity: F32 = inverse_depth * np.float32(scale)
     disparity += np.float32(shift)
-    disparity[~(disparity > 0)] = np.nan
-    np.reciprocal(disparity, out=disparity)
+    disparity[disparity <= 0] = 1 / np.float32(beyond)
+    with np.errstate(divide='ignore'):
+        np.reciprocal(disparity, out=disparity)
     return disparity
 
 
@@ -40,6 +44,13 @@ def limit_range(depth_m: F32, minimum_m: float, maximum_m: float) -> F32:
     limited: F32 = depth_m.copy()
     limited[invalid] = np.nan
     return limited
+
+
+def millimetres(depth_m: F32) -> U16:
+    """Return 16-bit millimetres of depth [m], 0 where it is invalid or does not fit."""
+    scaled = depth_m * np.float32(1000)
+    fits = (scaled >= 0.5) & (scaled < 65535.5)
+    return np.where(fits, scaled + np.float32(0.5), np.float32(0)).astype(np.uint16)
 
 
 def disparity_for_looking(low: float, high: float, near_m: float,

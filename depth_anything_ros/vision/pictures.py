@@ -26,13 +26,21 @@ def unpack_colors(cloud: F32) -> U8:
 
 
 def write_ply(path: Path, cloud: F32) -> int:
-    """Write the finite points of ``cloud`` [..., 4] as binary PLY [m] and return their number."""
+    """
+    Write the finite points of ``cloud`` [..., 4] as binary PLY [m] and return their number.
+
+    A cloud [..., 3] has no colours.
+    """
     finite = cloud[np.isfinite(cloud[..., :3]).all(axis=-1)]
-    vertices = np.empty(len(finite), [('xyz', '<f4', 3), ('rgb', 'u1', 3)])
-    vertices['xyz'], vertices['rgb'] = finite[:, :3], unpack_colors(finite)[:, ::-1]
+    colors = ['red', 'green', 'blue'] if cloud.shape[-1] > 3 else []
+    kinds = [('xyz', '<f4', 3), ('rgb', 'u1', 3)]
+    vertices = np.empty(len(finite), kinds if colors else kinds[:1])
+    vertices['xyz'] = finite[:, :3]
+    if colors:
+        vertices['rgb'] = unpack_colors(finite)[:, ::-1]
     header = ['ply', 'format binary_little_endian 1.0', f'element vertex {len(finite)}',
               *(f'property float {name}' for name in 'xyz'),
-              *(f'property uchar {name}' for name in ('red', 'green', 'blue')), 'end_header', '']
+              *(f'property uchar {name}' for name in colors), 'end_header', '']
     path.write_bytes('\n'.join(header).encode() + vertices.tobytes())
     return len(finite)
 

@@ -8,8 +8,8 @@ times 100.
 
 from dataclasses import dataclass
 
-from depth_anything_ros.vision.midas_protocol import align_relative, DepthRange, F32, F64
 from depth_anything_ros.vision.depth import limit_range
+from depth_anything_ros.vision.midas_protocol import align_relative, DepthRange, F32, F64
 import numpy as np
 import numpy.typing as npt
 

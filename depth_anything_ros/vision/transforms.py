@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
 
 
 def network_size(image_hw: tuple[int, int], input_size: int,
@@ -61,8 +62,15 @@ def resize_depth(depth: F32, size_hw: tuple[int, int]) -> F32:
     """
     if depth.shape == size_hw:
         return depth
-    row, row_weight = _aligned_positions(depth.shape[0], size_hw[0])
-    column, column_weight = _aligned_positions(depth.shape[1], size_hw[1])
+    rows, columns = (np.arange(size_out) * ((size_in - 1) / max(size_out - 1, 1))
+                     for size_in, size_out in zip(depth.shape, size_hw))
+    return resample_depth(depth, rows, columns)
+
+
+def resample_depth(depth: F32, rows: F64, columns: F64) -> F32:
+    """Return ``depth`` [H, W] at every pair of row [H'] and column [W'], bilinearly, in pixels."""
+    row, row_weight = _cells(rows, depth.shape[0])
+    column, column_weight = _cells(columns, depth.shape[1])
     upper, lower = depth[row], depth[np.minimum(row + 1, depth.shape[0] - 1)]
     lower -= upper
     lower *= row_weight[:, None]
@@ -76,11 +84,11 @@ def resize_depth(depth: F32, size_hw: tuple[int, int]) -> F32:
     return result
 
 
-def _aligned_positions(size_in: int, size_out: int) -> tuple[npt.NDArray[np.intp], F32]:
-    """Return for each output position the input position before it and the weight of the next."""
-    position = np.arange(size_out) * ((size_in - 1) / max(size_out - 1, 1))
-    before = position.astype(np.intp)
-    return before, (position - before).astype(np.float32)
+def _cells(positions: F64, size: int) -> tuple[npt.NDArray[np.intp], F32]:
+    """Return for each position, kept inside, the pixel before it and the weight of the next."""
+    inside = np.clip(positions, 0, size - 1)
+    before = inside.astype(np.intp)
+    return before, (inside - before).astype(np.float32)
 
 
 def normalize(image_bgr: U8, mean_rgb: tuple[float, float, float],

@@ -195,13 +195,34 @@ def test_an_image_of_another_size_but_the_same_shape_compiles_nothing(
     assert request_threads() == before
 
 
-def test_another_input_size_counts_from_the_next_image(make_engine: MakeEngine) -> None:
-    engine, image = make_engine(), card_image(IMAGE_HW)
-    assert engine.input_size == 112
-    engine.input_size = 56
+def test_the_input_size_is_that_of_the_options_or_of_the_model(make_engine: MakeEngine) -> None:
+    engine, image = make_engine(input_size=56), card_image(IMAGE_HW)
     np.testing.assert_allclose(compute(engine, image), expected_depth(image, (56, 70)), atol=1e-4)
-    assert engine.network_hw == (56, 70)
-    assert make_engine(input_size=84).network_hw == (84, 112)
+    assert engine.input_size == 56 and engine.network_hw == (56, 70)
+    assert make_engine().input_size == 112
+
+
+def test_a_size_that_is_kept_is_not_compiled_again(make_engine: MakeEngine) -> None:
+    engine = make_engine(sizes_kept=2)
+    images = card_image(IMAGE_HW), card_image((160, 120))
+    engine.warm_up((160, 120))
+    kept = request_threads()
+    for image in (*images, *images):
+        depth = compute(engine, image)
+        assert engine.network_hw == depth.shape
+        np.testing.assert_allclose(depth, expected_depth(image, depth.shape), atol=1e-4)
+    assert request_threads() == kept and len(kept) == 2 * engine.capacity
+
+
+def test_of_the_sizes_kept_the_one_used_longest_ago_goes(make_engine: MakeEngine) -> None:
+    engine = make_engine(sizes_kept=2)
+    first = request_threads()
+    engine.warm_up((160, 120))
+    second = request_threads() - first
+    engine.warm_up(IMAGE_HW)
+    engine.warm_up((120, 120))
+    left = request_threads()
+    assert first <= left and left.isdisjoint(second) and len(left) == 2 * engine.capacity
 
 
 def test_an_image_too_oblong_for_the_memory_is_refused_and_the_next_one_works(
@@ -252,14 +273,11 @@ def test_the_compiled_model_is_kept_in_the_cache_folder(
 
 def test_a_frame_that_takes_too_long_is_reported_and_smaller_ones_still_work(
         make_engine: MakeEngine, make_ir: Callable[..., Path]) -> None:
-    engine, image = make_engine(make_ir(slow_layers=40), timeout_s=0.3, input_size=42,
-                                self_check=False), card_image(IMAGE_HW)
-    engine.input_size = 560
-    late = compute(engine, image)
+    engine = make_engine(make_ir(slow_layers=40), timeout_s=0.3, input_size=42, self_check=False)
+    late = compute(engine, card_image((10, 1800)))
     assert isinstance(late, InferenceTimeoutError)
     assert 'request_timeout' in str(late) and 'input_size' in str(late)
-    engine.input_size = 42
-    assert compute(engine, image).shape == engine.network_hw
+    assert compute(engine, card_image(IMAGE_HW)).shape == (42, 56)
 
 
 def test_a_closed_engine_refuses_and_can_be_closed_again(make_engine: MakeEngine) -> None:

@@ -16,7 +16,7 @@ TOP_LEVEL = {
     '.ci', '.gitignore', 'CHANGELOG.rst', 'CONTRIBUTING.md', 'LICENSE', 'Makefile', 'README.md',
     'config', 'depth_anything_ros', 'docs', 'launch', 'models', 'package.xml', 'pyproject.toml',
     'resource', 'setup.cfg', 'setup.py', 'test'}
-ROSDEP_OF = {'cv2': 'python3-opencv', 'numpy': 'python3-numpy'}
+ROSDEP_OF = {'tf2_ros': 'tf2_ros_py', 'cv2': 'python3-opencv', 'numpy': 'python3-numpy'}
 MODULE_OF = {'opencv-python-headless': 'cv2', 'scikit-image': 'skimage', 'scikit-learn': 'sklearn',
              'pyyaml': 'yaml'}
 

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from depth_anything_ros.ros.node import DepthAnythingNode
+from depth_anything_ros.ros.stream import CameraStream
 import numpy as np
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
@@ -74,17 +75,27 @@ class Robot:
         assert self.until(lambda: publisher.get_subscription_count() > 0), f'{topic}: no listener'
         publisher.publish(message)
 
-    def show(self, pixels: np.ndarray, **kwargs: Any) -> Image:
+    def show(self, pixels: np.ndarray, camera: str = '', **kwargs: Any) -> Image:
         """Publish ``pixels`` on image with a fresh stamp and return the message."""
         self._stamp_ns += 33_000_000
-        message = image_message(pixels, stamp_ns=self._stamp_ns, **kwargs)
-        self.publish('image', message)
+        message = image_message(pixels, **{'stamp_ns': self._stamp_ns, **kwargs})
+        self.publish(f'{camera}/image' if camera else 'image', message)
         return message
 
     def set_parameters(self, **values: Any) -> list[Any]:
         """Set parameters of the depth node and return the results."""
         return self.depth.set_parameters([Parameter(name, value=value)
                                           for name, value in values.items()])
+
+    def stream(self, camera: str = '') -> CameraStream:
+        """Return the depth node's part for one camera."""
+        return self.depth._streams[camera]
+
+    def show_camera(self, info: CameraInfo, camera: str = '') -> None:
+        """Publish a camera_info and wait until the node has it."""
+        before = self.stream(camera)._info
+        self.publish(f'{camera}/camera_info' if camera else 'camera_info', info)
+        assert self.until(lambda: self.stream(camera)._info is not before)
 
     def bring_up(self) -> None:
         """Configure and activate; both must succeed."""

@@ -1,72 +1,118 @@
-"""Depth to points: pinhole rays, packed colours, strides and invalid pixels."""
-
-import struct
+"""Pixels and directions: pinhole, distortion there and back, grids, and what is refused."""
 
 from depth_anything_ros.errors import CameraInfoError
-from depth_anything_ros.vision.geometry import Intrinsics, organised_cloud, pixel_rays
+from depth_anything_ros.vision.geometry import (
+    aligned_corners, Distortion, Intrinsics, pixel_rays, project)
 import numpy as np
 import pytest
 
 CAMERA = Intrinsics(fx=100.0, fy=50.0, cx=31.5, cy=23.5, size_hw=(48, 64))
+LENSES = [
+    Distortion('plumb_bob', (-0.3, 0.1, 0.001, -0.0005, 0.0)),
+    Distortion('plumb_bob', (0.1, -0.05, 0.0, 0.002)),
+    Distortion('rational_polynomial', (0.5, -2.5, 6e-4, -2e-4, 1.5, 0.4, -2.3, 1.4)),
+    Distortion('equidistant', (-0.01, 0.03, -0.02, 0.004))]
 
 
-def gray(size_hw: tuple[int, int] = (48, 64)) -> np.ndarray:
-    """Return a grey BGR image."""
-    return np.full((*size_hw, 3), 128, np.uint8)
+def lens_camera(lens: Distortion | None) -> Intrinsics:
+    """Return a camera of 75 degrees."""
+    return Intrinsics(50.0, 52.0, 38.0, 29.0, (60, 77), lens)
 
 
-def test_a_known_pixel_lies_where_the_pinhole_model_says() -> None:
-    depth_m = np.full((48, 64), 2.0, np.float32)
-    depth_m[40, 10] = 5.0
-    cloud = organised_cloud(depth_m, gray(), pixel_rays(CAMERA, 1))
-    assert cloud.shape == (48, 64, 4) and cloud.dtype == np.float32
-    np.testing.assert_allclose(
-        cloud[40, 10, :3], [(10 - 31.5) / 100 * 5, (40 - 23.5) / 50 * 5, 5.0], rtol=1e-6)
+def points_of(camera: Intrinsics, stride: int = 1) -> np.ndarray:
+    """Return points at 3 m on the rays of a camera, [H, W, 3]."""
+    rays = pixel_rays(camera, stride)
+    x, y = np.broadcast_arrays(rays.x_over_z, rays.y_over_z)
+    return np.stack([x, y, np.ones_like(x)], axis=-1).astype(np.float64) * 3.0
 
 
-def test_x_points_right_y_down_and_z_forward() -> None:
-    cloud = organised_cloud(np.ones((48, 64), np.float32), gray(), pixel_rays(CAMERA, 1))
-    assert (np.diff(cloud[..., 0], axis=1) > 0).all()
-    assert (np.diff(cloud[..., 1], axis=0) > 0).all()
-    assert (cloud[..., 2] == 1).all()
+def test_without_distortion_the_rays_are_one_row_and_one_column() -> None:
+    rays = pixel_rays(CAMERA, 3)
+    assert rays.x_over_z.shape == (1, 22) and rays.y_over_z.shape == (16, 1)
+    assert rays.x_over_z[0, 2] == pytest.approx((6 - 31.5) / 100)
+    assert rays.y_over_z[2, 0] == pytest.approx((6 - 23.5) / 50)
 
 
-def test_a_tilted_plane_comes_out_as_that_plane() -> None:
-    rows, columns = np.mgrid[0:48, 0:64]
-    ray = np.stack([(columns - 31.5) / 100, (rows - 23.5) / 50, np.ones((48, 64))], axis=-1)
-    normal, distance_m = np.array([0.2, -0.6, 1.0]), 3.0
-    depth_m = (distance_m / (ray @ normal)).astype(np.float32)
-    cloud = organised_cloud(depth_m, gray(), pixel_rays(CAMERA, 1))
-    np.testing.assert_allclose(cloud[..., :3] @ normal, distance_m, rtol=1e-5)
+@pytest.mark.parametrize('lens', [None, *LENSES])
+def test_a_point_on_the_ray_of_a_pixel_is_seen_at_that_pixel(lens: Distortion | None) -> None:
+    camera = lens_camera(lens)
+    seen = project(points_of(camera).reshape(-1, 3), camera).reshape(60, 77, 2)
+    rows, columns = np.mgrid[0:60, 0:77]
+    np.testing.assert_allclose(seen[..., 0], columns, atol=0.01)
+    np.testing.assert_allclose(seen[..., 1], rows, atol=0.01)
 
 
-@pytest.mark.parametrize('stride', [1, 2, 3, 7])
-def test_a_stride_keeps_every_nth_row_and_column(stride: int) -> None:
-    rng = np.random.default_rng(0)
-    depth_m = rng.uniform(1, 9, (48, 64)).astype(np.float32)
-    image = rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)
-    every = organised_cloud(depth_m, image, pixel_rays(CAMERA, 1))
-    some = organised_cloud(depth_m, image, pixel_rays(CAMERA, stride))
-    assert some.shape == (-(-48 // stride), -(-64 // stride), 4)
-    assert np.array_equal(some, every[::stride, ::stride])
+def test_an_equidistant_lens_puts_equal_angles_at_equal_distances() -> None:
+    camera = lens_camera(Distortion('equidistant', (0.0, 0.0, 0.0, 0.0)))
+    angles = np.radians([0.0, 10.0, 20.0, 30.0, 60.0])
+    points = np.stack([np.sin(angles), 0 * angles, np.cos(angles)], axis=1)
+    np.testing.assert_allclose(project(points, camera)[:, 0], 38.0 + 50.0 * angles, atol=1e-9)
 
 
-def test_the_colour_is_packed_as_00rrggbb_in_the_bits_of_a_float() -> None:
-    image_bgr = gray((1, 2))
-    image_bgr[0, 0], image_bgr[0, 1] = (0x12, 0x34, 0xF6), (255, 255, 255)
-    camera = Intrinsics(1.0, 1.0, 0.0, 0.0, (1, 2))
-    cloud = organised_cloud(np.ones((1, 2), np.float32), image_bgr, pixel_rays(camera, 1))
-    packed = [struct.unpack('=I', struct.pack('=f', value))[0] for value in cloud[0, :, 3]]
-    assert packed == [0xF63412, 0xFFFFFF]
+def test_barrel_distortion_bends_rays_outwards_by_the_formula() -> None:
+    camera = lens_camera(Distortion('plumb_bob', (-0.2, 0.0, 0.0, 0.0, 0.0)))
+    x = 0.4
+    seen = project(np.array([[x, 0.0, 1.0]]), camera)
+    assert seen[0, 0] == pytest.approx(38.0 + 50.0 * x * (1 - 0.2 * x ** 2))
 
 
-def test_an_invalid_pixel_has_no_position_but_keeps_its_colour() -> None:
-    depth_m = np.full((48, 64), 2.0, np.float32)
-    depth_m[5, 6] = np.nan
-    cloud = organised_cloud(depth_m, gray(), pixel_rays(CAMERA, 1))
-    assert np.isnan(cloud[5, 6, :3]).all()
-    assert cloud[5, 6, 3] == cloud[5, 7, 3]
-    assert np.isnan(cloud).sum() == 3
+@pytest.mark.parametrize('lens', LENSES)
+def test_a_stride_keeps_every_nth_ray_of_a_lens(lens: Distortion) -> None:
+    camera = lens_camera(lens)
+    np.testing.assert_allclose(points_of(camera, 4), points_of(camera)[::4, ::4], atol=1e-5)
+
+
+def test_pixels_that_no_direction_reaches_have_no_ray() -> None:
+    camera = lens_camera(Distortion('plumb_bob', (-0.5, 0.0, 0.0, 0.0, 0.0)))
+    rays = pixel_rays(camera, 1)
+    assert np.isnan(rays.x_over_z[0, 0]) and np.isnan(rays.y_over_z[0, 0])
+    assert np.isfinite(rays.x_over_z[29, 38])
+
+
+def test_a_point_far_out_of_the_view_is_not_folded_back_into_it() -> None:
+    lens = Distortion('plumb_bob', (-0.5, 0.0, 0.0, 0.0, 0.0))
+    assert np.isnan(project(np.array([[1.4, 0.0, 1.0]]), lens_camera(lens))).all()
+    assert np.isfinite(project(np.array([[0.5, 0.0, 1.0]]), lens_camera(lens))).all()
+
+
+@pytest.mark.parametrize('lens', [None, LENSES[0], LENSES[3]])
+def test_what_is_not_in_front_of_the_camera_has_no_pixel(lens: Distortion | None) -> None:
+    points = np.array([[0.1, 0.1, -1.0], [0.1, 0.1, 0.0], [np.nan, 0.0, 1.0], [0.0, 0.0, 2.0]])
+    seen = project(points, lens_camera(lens))
+    assert np.isnan(seen[:3]).all()
+    np.testing.assert_allclose(seen[3], (38.0, 29.0))
+
+
+def test_no_points_have_no_pixels() -> None:
+    assert project(np.empty((0, 3)), lens_camera(LENSES[0])).shape == (0, 2)
+
+
+def test_aligned_corners_put_the_corners_of_both_grids_on_one_ray() -> None:
+    other = aligned_corners(CAMERA, (21, 127))
+    assert other.size_hw == (21, 127)
+    for rays, same in ((pixel_rays(CAMERA, 1), pixel_rays(other, 1)),):
+        np.testing.assert_allclose(rays.x_over_z[0, [0, -1]], same.x_over_z[0, [0, -1]], rtol=1e-6)
+        np.testing.assert_allclose(rays.y_over_z[[0, -1], 0], same.y_over_z[[0, -1], 0], rtol=1e-6)
+
+
+def test_another_grid_sees_a_point_where_its_scale_and_offset_say() -> None:
+    camera = lens_camera(LENSES[0])
+    other = camera.on_grid((30, 40), (0.5, 0.25), (3.0, -1.0))
+    point = np.array([[0.2, -0.3, 1.5]])
+    expected = project(point, camera) * (0.5, 0.25) + (3.0, -1.0)
+    np.testing.assert_allclose(project(point, other), expected)
+    assert other.distortion == camera.distortion
+
+
+@pytest.mark.parametrize(('model', 'coefficients', 'sentence'), [
+    ('fov', (0.9,), "'fov' is unknown; calibrate with one of plumb_bob"),
+    ('plumb_bob', (0.1, 0.2), 'has 2 coefficients, it needs 4 or 5; calibrate'),
+    ('rational_polynomial', (0.1,) * 5, 'has 5 coefficients, it needs 8; calibrate'),
+    ('equidistant', (0.1, np.nan, 0.0, 0.0), 'not finite; calibrate')])
+def test_a_distortion_that_cannot_be_used_is_refused_with_what_to_do(
+        model: str, coefficients: tuple[float, ...], sentence: str) -> None:
+    with pytest.raises(CameraInfoError, match=sentence):
+        Distortion(model, coefficients)
 
 
 @pytest.mark.parametrize(('fx', 'fy', 'cx'), [

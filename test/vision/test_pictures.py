@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from depth_anything_ros.vision.geometry import Intrinsics, organised_cloud, pixel_rays
+from depth_anything_ros.vision.cloud import organised_cloud
+from depth_anything_ros.vision.geometry import Intrinsics, pixel_rays
 from depth_anything_ros.vision.pictures import (
     render_cloud, side_by_side, unpack_colors, write_ply)
 import numpy as np

@@ -1,0 +1,126 @@
+"""Metres for one camera: fits each depth map to the reference and says how well that goes."""
+
+from collections.abc import Callable
+import math
+
+from depth_anything_ros.errors import AlignmentError, DepthAnythingError
+from depth_anything_ros.model_info import Kind
+from depth_anything_ros.ros.reference import KINDS, Reference
+from depth_anything_ros.settings import Settings
+from depth_anything_ros.vision.alignment import Fit, fit_alignment
+from depth_anything_ros.vision.alignment_tracker import Alignment, AlignmentTracker
+from depth_anything_ros.vision.geometry import aligned_corners, Intrinsics
+from depth_anything_ros.vision.ground import fit_ground
+import numpy as np
+import numpy.typing as npt
+from rclpy.node import Node
+from std_msgs.msg import Header
+
+F32 = npt.NDArray[np.float32]
+
+
+class Aligner:
+    """
+    Keeps 1/z = scale * d + shift for one camera.
+
+    ``update`` belongs to the thread that delivers results, ``freeze`` and ``latest`` to any.
+    """
+
+    def __init__(self, node: Node, prefix: str, kind: Kind,
+                 read_settings: Callable[[], Settings]) -> None:
+        self._node = node
+        self._prefix = prefix
+        self._kind = kind
+        self._read_settings = read_settings
+        self._tracker = AlignmentTracker(read_settings().alignment)
+        self._reference: Reference | None = None
+        self._stamp_s = 0.0
+
+    def start(self) -> None:
+        """Subscribe to the reference that the parameters name; times start anew."""
+        source = self._read_settings().alignment.source
+        self._tracker.reset()
+        if source in KINDS:
+            self._reference = Reference(self._node, source, f'{self._prefix}reference/{source}',
+                                        lambda: self._read_settings().alignment)
+
+    def stop(self) -> None:
+        """Unsubscribe; a frozen alignment stays."""
+        if self._reference is not None:
+            self._reference.close()
+            self._reference = None
+
+    def update(self, header: Header, inverse_depth: F32,
+               camera: Intrinsics | None) -> Alignment | None:
+        """
+        Fit the map [H, W] of this header, and return what holds now; None without a source.
+
+        ``camera`` is that of the image. Nothing is fitted while frozen.
+        """
+        settings = self._read_settings()
+        if settings.alignment.source == 'none':
+            return None
+        self._stamp_s = header.stamp.sec + header.stamp.nanosec * 1e-9
+        self._tracker.reconfigure(settings.alignment)
+        if self._tracker.at(self._stamp_s).state != 'frozen':
+            try:
+                self._tracker.add(self._fit(header, inverse_depth, camera, settings),
+                                  self._stamp_s)
+            except DepthAnythingError as error:
+                self._tracker.refuse(str(error), self._stamp_s)
+        return self._tracker.at(self._stamp_s)
+
+    def latest(self) -> Alignment | None:
+        """Return what held for the last frame; None without a source."""
+        if self._read_settings().alignment.source == 'none':
+            return None
+        return self._tracker.at(self._stamp_s)
+
+    def freeze(self, frozen: bool) -> Alignment:
+        """Hold the present alignment, or let it go; AlignmentError if there is nothing to hold."""
+        if self._read_settings().alignment.source == 'none':
+            raise AlignmentError('alignment.source is none, so there is nothing to freeze; '
+                                 'relative_scale and relative_shift are constant anyway')
+        return self._tracker.freeze(frozen)
+
+    def _fit(self, header: Header, inverse_depth: F32, camera: Intrinsics | None,
+             settings: Settings) -> Fit:
+        source = settings.alignment.source
+        with_shift = fits_shift(settings.alignment.fit, self._kind, source)
+        if source == 'ground':
+            if camera is None:
+                raise AlignmentError('no camera_info of the size of the image has arrived; check '
+                                     'the topic camera_info')
+            height, width = inverse_depth.shape
+            return fit_ground(inverse_depth, aligned_corners(camera, (height, width)),
+                              settings.camera_height, settings.camera_pitch, with_shift)
+        if self._reference is None:
+            raise AlignmentError('the reference is subscribed to in activate; deactivate and '
+                                 'activate the node')
+        return fit_alignment(self._reference.samples(header, inverse_depth, camera), with_shift)
+
+
+def fits_shift(fit: str, kind: Kind, source: str) -> bool:
+    """Return whether the parameter ``alignment.fit`` means scale and shift."""
+    if fit == 'auto':
+        return kind == 'relative' and source != 'range'
+    return fit == 'scale_shift'
+
+
+def alignment_values(alignment: Alignment | None) -> dict[str, str]:
+    """Return what /diagnostics and ``~/alignment`` say."""
+    if alignment is None:
+        return {}
+    return {
+        'alignment state': alignment.state,
+        'alignment scale [1/m]': _number(alignment.scale),
+        'alignment shift [1/m]': _number(alignment.shift),
+        'alignment residual': _number(alignment.residual),
+        'alignment support': str(alignment.support),
+        'alignment outliers': _number(alignment.outliers),
+        'alignment age [s]': _number(alignment.age_s),
+        'alignment reason': alignment.reason}
+
+
+def _number(value: float) -> str:
+    return 'none yet' if math.isnan(value) else f'{value:.6g}'

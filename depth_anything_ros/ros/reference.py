@@ -1,0 +1,139 @@
+"""The reference sensor of one camera: its messages, and what they say about a depth map."""
+
+from collections import deque
+from collections.abc import Callable
+import threading
+from typing import Any
+
+from depth_anything_ros.alignment_settings import AlignmentSettings
+from depth_anything_ros.errors import AlignmentError
+from depth_anything_ros.ros import qos
+from depth_anything_ros.ros.decode_reference import depth_in_metres, points_xyz
+from depth_anything_ros.ros.frames import FixedPose, Frames, TransformTree
+from depth_anything_ros.vision.alignment import Samples
+from depth_anything_ros.vision.geometry import aligned_corners, Intrinsics
+from depth_anything_ros.vision.midas_protocol import DepthRange
+from depth_anything_ros.vision.references import (
+    samples_from_depth, samples_from_points, samples_from_range)
+import numpy as np
+import numpy.typing as npt
+from rclpy.node import Node
+from sensor_msgs.msg import Image, PointCloud2, Range
+from std_msgs.msg import Header
+
+F32 = npt.NDArray[np.float32]
+
+KINDS: dict[str, type] = {'depth': Image, 'points': PointCloud2, 'range': Range}
+_KEPT = 20
+# A stamp this much older than the one before is a clock that was set back.
+CLOCK_RESTART_S = 1.0
+
+
+class Reference:
+    """
+    The subscription to one sensor and its latest messages.
+
+    ``samples`` belongs to one thread; messages arrive on the executor's.
+    """
+
+    def __init__(self, node: Node, source: str, topic: str,
+                 read_settings: Callable[[], AlignmentSettings]) -> None:
+        self._node = node
+        self._read_settings = read_settings
+        self._recent: deque[Any] = deque(maxlen=_KEPT)
+        self._lock = threading.Lock()
+        self._frames: Frames | None = None
+        if source != 'depth':
+            self._frames = (FixedPose(lambda: read_settings().reference_pose)
+                            if read_settings().reference_frame == 'fixed'
+                            else TransformTree(node))
+        self._samples_of: Callable[..., Samples] = {
+            'depth': self._of_depth, 'points': self._of_points, 'range': self._of_range}[source]
+        self._topic = node.resolve_topic_name(topic)
+        self._subscription: Any = node.create_subscription(
+            KINDS[source], topic, self._keep, qos.reference_input(),
+            qos_overriding_options=qos.overridable())
+
+    def close(self) -> None:
+        """Unsubscribe; idempotent."""
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = None
+        if self._frames is not None:
+            self._frames.close()
+
+    def samples(self, header: Header, inverse_depth: F32, camera: Intrinsics | None) -> Samples:
+        """
+        Return what the reference says about the map [H, W] that belongs to ``header``.
+
+        ``camera`` is that of the image. AlignmentError if no reference was taken near that time,
+        ImageError and PointCloudError if it cannot be read.
+        """
+        return self._samples_of(self._nearest(header), header, inverse_depth, camera)
+
+    def _keep(self, message: Any) -> None:
+        with self._lock:
+            newest_s = _stamp_s(self._recent[-1].header) if self._recent else 0.0
+            if _stamp_s(message.header) < newest_s - CLOCK_RESTART_S:
+                self._recent.clear()
+            self._recent.append(message)
+
+    def _nearest(self, header: Header) -> Any:
+        wanted_s, limit_s = _stamp_s(header), self._read_settings().max_time_difference
+        with self._lock:
+            recent = list(self._recent)
+        if not recent:
+            raise AlignmentError(f'nothing arrives on {self._topic}; check the sensor and its QoS')
+        best = min(recent, key=lambda message: abs(_stamp_s(message.header) - wanted_s))
+        off_s = _stamp_s(best.header) - wanted_s
+        if abs(off_s) > limit_s:
+            raise AlignmentError(
+                f'the nearest message on {self._topic} is {off_s:+.3f} s from the image; check '
+                f'the clocks or raise alignment.max_time_difference, which is {limit_s:g} s')
+        return best
+
+    def _limits(self) -> DepthRange:
+        settings = self._read_settings()
+        return DepthRange(max(settings.reference_min, 1e-6), settings.reference_max)
+
+    def _of_depth(self, message: Image, header: Header, inverse_depth: F32,
+                  camera: Intrinsics | None) -> Samples:
+        return samples_from_depth(inverse_depth, depth_in_metres(message), self._limits())
+
+    def _of_points(self, message: PointCloud2, header: Header, inverse_depth: F32,
+                   camera: Intrinsics | None) -> Samples:
+        pose = self._pose(message, header)
+        points = points_xyz(message) @ pose[:3, :3].T + pose[:3, 3]
+        return samples_from_points(inverse_depth, points, _over(inverse_depth, camera),
+                                   self._limits())
+
+    def _of_range(self, message: Range, header: Header, inverse_depth: F32,
+                  camera: Intrinsics | None) -> Samples:
+        distance_m, limits = float(message.range), self._limits()
+        low = max(limits.minimum_m, message.min_range)
+        high = min(limits.maximum_m, message.max_range)
+        if not low <= distance_m <= high:
+            raise AlignmentError(f'the range sensor measures {distance_m:g} m, which is not '
+                                 f'within {low:g} and {high:g} m')
+        pose = self._pose(message, header)
+        # REP 117 and sensor_msgs/Range: the sensor looks along x of its frame.
+        centre = pose[:3, :3] @ np.array([distance_m, 0.0, 0.0]) + pose[:3, 3]
+        radius_m = distance_m * float(np.tan(message.field_of_view / 2))
+        return samples_from_range(inverse_depth, centre, radius_m, _over(inverse_depth, camera))
+
+    def _pose(self, message: Any, header: Header) -> npt.NDArray[np.float64]:
+        assert self._frames is not None
+        return self._frames.pose(header.frame_id, message.header.frame_id, message.header.stamp)
+
+
+def _over(inverse_depth: F32, camera: Intrinsics | None) -> Intrinsics:
+    """Return the camera with the pixels of the map."""
+    if camera is None:
+        raise AlignmentError('no camera_info of the size of the image has arrived; check the '
+                             'topic camera_info')
+    height, width = inverse_depth.shape
+    return aligned_corners(camera, (height, width))
+
+
+def _stamp_s(header: Header) -> float:
+    return float(header.stamp.sec + header.stamp.nanosec * 1e-9)

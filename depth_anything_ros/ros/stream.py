@@ -1,0 +1,180 @@
+"""One camera of the node: its subscriptions, its alignment, its outputs."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from depth_anything_ros.errors import CameraInfoError
+from depth_anything_ros.inference.estimator import Frame, Result
+from depth_anything_ros.model_info import Kind
+from depth_anything_ros.ros import qos
+from depth_anything_ros.ros.aligner import Aligner
+from depth_anything_ros.ros.camera import intrinsics, is_raw
+from depth_anything_ros.ros.decode import decode_compressed, decode_image
+from depth_anything_ros.ros.outputs import Outputs
+from depth_anything_ros.ros.snapshots import SnapshotTray
+from depth_anything_ros.settings import Settings
+from depth_anything_ros.vision.alignment_tracker import Alignment
+from depth_anything_ros.vision.depth import inverse_from_metric
+from depth_anything_ros.vision.encodings import ColorImage
+from depth_anything_ros.vision.geometry import Intrinsics
+from depth_anything_ros.vision.grids import output_grid
+from depth_anything_ros.vision.metres import Correction, correction, inverse_depth
+from depth_anything_ros.vision.products import Memory, Products
+from depth_anything_ros.vision.stabilization import Stabilizer
+import numpy as np
+import numpy.typing as npt
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+F32 = npt.NDArray[np.float32]
+
+
+class CameraStream:
+    """
+    Everything that belongs to one camera; its topics lie below ``name``, if it has one.
+
+    Subscriptions run on the executor's thread, ``on_result`` on the thread that delivers results.
+    ``settings`` is replaced as a whole when parameters change.
+    """
+
+    def __init__(self, node: LifecycleNode, name: str, kind: Kind, settings: Settings,
+                 offer: Callable[[Frame], object], warn: Callable[[str], None]) -> None:
+        prefix = f'{name}/' if name else ''
+        self.name = name
+        self.settings = settings
+        self.received = self.unwanted = 0
+        self.image_hw: tuple[int, int] | None = None
+        self.image_topic = node.resolve_topic_name(f'{prefix}image')
+        self.snapshots = SnapshotTray()
+        self.aligner = Aligner(node, prefix, kind, lambda: self.settings)
+        self._node = node
+        self._prefix = prefix
+        self._kind = kind
+        self._offer = offer
+        self._warn = warn if not name else lambda sentence: warn(f'{name}: {sentence}')
+        self._info: CameraInfo | None = None
+        self._inputs: list[Any] = []
+        self._memory = Memory()
+        self._stabilizer = Stabilizer()
+        self._outputs = Outputs(node, prefix, kind, self._warn)
+
+    def start(self) -> None:
+        """Subscribe, with nothing remembered of an earlier run."""
+        self._info = None
+        self._memory.range.reset()
+        self._stabilizer.reset()
+        self.aligner.start()
+        base = self._node.resolve_topic_name(f'{self._prefix}image')
+        # As image_transport does, /compressed is appended to the remapped topic.
+        kind, decode, topic = (
+            (CompressedImage, decode_compressed, f'{base}/compressed')
+            if self.settings.image_transport == 'compressed'
+            else (Image, decode_image, f'{self._prefix}image'))
+        self._subscribe(kind, topic, partial(self._on_image, decode), qos.image_input())
+        self.image_topic = self._node.resolve_topic_name(topic)
+        self._subscribe(CameraInfo, f'{self._prefix}camera_info', self._on_camera_info,
+                        qos.camera_info_input())
+
+    def stop(self) -> None:
+        """Unsubscribe; idempotent."""
+        self.aligner.stop()
+        while self._inputs:
+            self._node.destroy_subscription(self._inputs.pop())
+
+    def close(self) -> None:
+        """Unsubscribe and destroy the publishers; idempotent."""
+        self.stop()
+        self._outputs.close()
+
+    @property
+    def is_wanted(self) -> bool:
+        """Return whether anybody waits for what a frame gives."""
+        return self._outputs.anyone_listens() or self.snapshots.is_wanted
+
+    def on_result(self, result: Result) -> None:
+        """Publish what a frame gives to whoever listens."""
+        if isinstance(result.outcome, Exception) or result.image is None:
+            self._warn(f'frame lost: {result.outcome}')
+            return
+        header, image, settings, info = (result.frame.context, result.image, self.settings,
+                                         self._info)
+        camera = self._camera(info, image.size_hw, settings)
+        depth, rule, steady = self._steadied(
+            result.outcome, correction(self._kind, settings, camera), settings)
+        alignment = None
+        if settings.alignment.source != 'none':
+            alignment = self.aligner.update(
+                header, inverse_depth(depth, self._kind, rule), camera)
+        grid = output_grid(settings.output_size, settings.output_divisor, image.size_hw,
+                           (depth.shape[0], depth.shape[1]))
+        products = Products(image, depth, self._kind, grid, rule,
+                            _scale_shift(self._kind, alignment, settings), steady, settings,
+                            self._memory)
+        self.image_hw = image.size_hw
+        view = camera and camera.on_grid(grid.size_hw, grid.scale_xy, grid.offset_xy)
+        self._outputs.publish(header, products, info if camera else None, view,
+                              settings.depth_encoding)
+        self._outputs.publish_alignment(header, alignment, self.image_topic)
+        self.snapshots.offer(header, products, view, alignment)
+
+    def _steadied(self, depth: F32, rule: Correction,
+                  settings: Settings) -> tuple[F32, Correction, Callable[[F32], F32]]:
+        """Return the map, its correction, and what makes inverse depth steady for colours."""
+        def steady(nearness: F32) -> F32:
+            gain, offset = self._stabilizer.update(inverse_depth(depth, self._kind, rule))
+            return nearness * np.float32(gain) + np.float32(offset)
+
+        if settings.stabilization == 'off':
+            return depth, rule, unchanged
+        if settings.stabilization == 'color':
+            return depth, rule, steady
+        d = steady(inverse_depth(depth, self._kind, rule))
+        return ((d, rule, unchanged) if self._kind == 'relative'
+                else (inverse_from_metric(d), Correction(), unchanged))
+
+    def _camera(self, info: CameraInfo | None, image_hw: tuple[int, int],
+                settings: Settings) -> Intrinsics | None:
+        if info is None:
+            return None
+        try:
+            return intrinsics(info, image_hw,
+                              is_raw(info, settings.image_geometry, self.image_topic))
+        except CameraInfoError as error:
+            self._warn(str(error))
+            return None
+
+    def _subscribe(self, kind: type, topic: str, callback: Callable[[Any], None],
+                   profile: QoSProfile) -> None:
+        resolved = self._node.resolve_topic_name(topic)
+        self._inputs.append(self._node.create_subscription(
+            kind, topic, callback, profile, qos_overriding_options=qos.overridable(),
+            event_callbacks=qos.subscription_events(resolved, self._warn)))
+
+    def _on_camera_info(self, message: CameraInfo) -> None:
+        self._info = message
+
+    def _on_image(self, decode: Callable[[Any], ColorImage], message: Any) -> None:
+        self.received += 1
+        if not self.is_wanted:
+            self.unwanted += 1
+            return
+        stamp = message.header.stamp
+        self._offer(Frame(stamp.sec * 1_000_000_000 + stamp.nanosec, partial(decode, message),
+                          message.header, self.name))
+
+
+def unchanged(nearness: F32) -> F32:
+    """Return the map as it is."""
+    return nearness
+
+
+def _scale_shift(kind: Kind, alignment: Alignment | None,
+                 settings: Settings) -> tuple[float, float] | None:
+    """Return what turns inverse depth into 1/z, or None: unknown, or not needed."""
+    if alignment is not None:
+        return (alignment.scale, alignment.shift) if alignment.usable else None
+    if kind == 'relative' and settings.relative_scale:
+        return settings.relative_scale, settings.relative_shift
+    return None

@@ -1,0 +1,101 @@
+"""
+Point clouds from depth maps.
+
+Points are in the optical frame of REP 103: x right, y down, z forward, in metres.
+"""
+
+from dataclasses import dataclass
+import math
+
+from depth_anything_ros.vision.geometry import Rays
+import numpy as np
+import numpy.typing as npt
+
+F32 = npt.NDArray[np.float32]
+I64 = npt.NDArray[np.int64]
+U8 = npt.NDArray[np.uint8]
+
+_KEY_BITS = 21
+
+
+@dataclass(frozen=True)
+class HeightBand:
+    """
+    Heights above the floor that count, in metres, and where the camera is over that floor.
+
+    The optical axis points ``camera_pitch_rad`` below the horizon.
+    """
+
+    minimum_m: float
+    maximum_m: float
+    camera_height_m: float
+    camera_pitch_rad: float
+
+
+def organised_cloud(depth_m: F32, image_bgr: U8 | None, rays: Rays) -> F32:
+    """
+    Return the points as float32 [H', W', 4]: x, y, z in metres and packed rgb.
+
+    ``depth_m`` [H, W] is NaN where invalid and so are x, y and z there. The fourth value carries
+    the bits 0x00RRGGBB, as PCL and RViz expect of a field named rgb; without an image there is
+    none and the cloud is [H', W', 3].
+    """
+    depth = depth_m[::rays.stride, ::rays.stride]
+    cloud = np.empty((*depth.shape, 3 if image_bgr is None else 4), np.float32)
+    np.multiply(depth, rays.x_over_z, out=cloud[..., 0])
+    np.multiply(depth, rays.y_over_z, out=cloud[..., 1])
+    cloud[..., 2] = np.where(np.isnan(rays.x_over_z), np.float32(np.nan), depth)
+    if image_bgr is not None:
+        color = image_bgr[::rays.stride, ::rays.stride].astype(np.uint32)
+        packed = (color[..., 2] << 16) | (color[..., 1] << 8) | color[..., 0]
+        cloud[..., 3] = packed.view(np.float32)
+    return cloud
+
+
+def clear_far(depth_m: F32, maximum_m: float, clearing_m: float) -> F32:
+    """
+    Return ``depth_m`` with ``clearing_m`` where it is beyond ``maximum_m`` or infinite.
+
+    A costmap clears along the rays of such points; NaN stays NaN and clears nothing.
+    """
+    return np.where(depth_m > np.float32(maximum_m), np.float32(clearing_m), depth_m)
+
+
+def within_band(cloud: F32, band: HeightBand) -> F32:
+    """Return a copy of ``cloud`` [..., 3 or 4] with x, y and z NaN outside of the band."""
+    below = np.array([math.cos(band.camera_pitch_rad), math.sin(band.camera_pitch_rad)],
+                     np.float32)
+    height = np.float32(band.camera_height_m) - cloud[..., 1:3] @ below
+    kept: F32 = cloud.copy()
+    kept[~((height >= band.minimum_m) & (height <= band.maximum_m)), :3] = np.nan
+    return kept
+
+
+def decimate(cloud: F32, voxel_m: float) -> F32:
+    """
+    Return one point per cube of ``voxel_m``, as float32 [N, C] of ``cloud`` [..., C].
+
+    It is the centroid of the cube's finite points, with the colour of the first of them. Points a
+    million cubes away or more share the outermost ones.
+    """
+    points = cloud.reshape(-1, cloud.shape[-1])
+    points = points[np.isfinite(points[:, :3]).all(axis=1)]
+    if not len(points):
+        return points
+    keys = _keys(points[:, :3], voxel_m)
+    order = np.argsort(keys, kind='stable')
+    keys = keys[order]
+    starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+    counts = np.diff(starts, append=len(keys))
+    thinned = points[order[starts]]
+    sums = np.add.reduceat(points[order, :3], starts, axis=0, dtype=np.float64)
+    thinned[:, :3] = sums / counts[:, None]
+    return thinned
+
+
+def _keys(points_xyz: F32, voxel_m: float) -> I64:
+    """Return one integer per point [N], equal for the points of one cube."""
+    limit = 1 << (_KEY_BITS - 1)
+    cell = np.floor(points_xyz.astype(np.float64) / voxel_m)
+    index = np.clip(cell, -limit, limit - 1).astype(np.int64) + limit
+    return index[:, 0] << 2 * _KEY_BITS | index[:, 1] << _KEY_BITS | index[:, 2]
