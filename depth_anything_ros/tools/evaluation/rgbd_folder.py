@@ -9,8 +9,8 @@ from typing import Any
 
 from depth_anything_ros.errors import ImageError, MissingDependencyError
 from depth_anything_ros.tools.evaluation.files import DatasetError, read_depth
-from depth_anything_ros.vision.midas_protocol import DepthRange
 from depth_anything_ros.vision.depth import limit_range
+from depth_anything_ros.vision.midas_protocol import DepthRange
 import numpy as np
 import numpy.typing as npt
 

@@ -1,0 +1,116 @@
+"""
+Measure what SLAM and navigation see, and write docs/figures/navigation.json and two pictures.
+
+``python -m depth_anything_ros.tools.measure_navigation``, beside a folder ../shared with weights/ (a
+checkpoint), images/sequence and images/rgbd. Takes about 25 minutes on two quiet cores, ten of
+them a run of two cameras over DDS; ``--only PART`` measures one part anew and keeps the figures of
+the others.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+import sys
+import tempfile
+from typing import Any
+
+import cv2
+from depth_anything_ros.errors import DepthAnythingError
+from depth_anything_ros.tools import model_source
+from depth_anything_ros.tools.figures import read_figures, requote_pages, ROOT, write_figures
+from depth_anything_ros.tools.processes import private_domain
+import numpy as np
+import numpy.typing as npt
+
+COMMAND = 'python -m depth_anything_ros.tools.measure_navigation'
+PARTS = ('alignment', 'stability', 'clouds', 'cameras', 'soak')
+_IMAGES = model_source.SHARED / 'images'
+
+F32 = npt.NDArray[np.float32]
+Figures = dict[str, float]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print and write; 1 with a sentence where something is missing."""
+    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
+    parser.add_argument('--only', choices=PARTS, action='append', help='default: all')
+    parser.add_argument('--minutes', type=float, default=10.0, help='length of the soak')
+    options = parser.parse_args(arguments)
+    private_domain()
+    try:
+        figures = read_figures('navigation') if options.only else {}
+        with tempfile.TemporaryDirectory() as folder:
+            figures |= _measure(Path(folder), options.only or PARTS, options.minutes)
+    except (DepthAnythingError, OSError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    rounded = {name: float(f'{value:.4g}') for name, value in figures.items()}
+    for name, value in rounded.items():
+        print(f'{name:32} {value:g}')
+    print(f'wrote {write_figures("navigation", COMMAND, rounded)} and the pages that quote it')
+    requote_pages()
+    return 0
+
+
+def _measure(folder: Path, parts: Sequence[str], minutes: float) -> Figures:
+    checkpoint = model_source.local_checkpoint()
+    if checkpoint is None or not _IMAGES.is_dir():
+        raise FileNotFoundError(f'{model_source.SHARED} lacks weights/*.pth or images')
+    from depth_anything_ros.convert.conversion import convert, Job
+    model = convert(Job(checkpoint, folder / 'fp16.xml', 'fp16')).path
+    figures: Figures = {}
+    if {'alignment', 'stability', 'clouds'} & set(parts):
+        figures |= _vision_figures(model, parts)
+    if 'cameras' in parts:
+        from depth_anything_ros.tools.navigation.cameras_figures import cameras_figures
+        figures |= cameras_figures(model)
+    if 'soak' in parts:
+        from depth_anything_ros.tools.navigation.soak import soak
+        figures |= soak(model, minutes, print)
+    return figures
+
+
+def _vision_figures(model: Path, parts: Sequence[str]) -> Figures:
+    """Return what needs depth maps of real pictures, each computed once."""
+    from depth_anything_ros.tools.navigation.alignment_figures import alignment_figures
+    from depth_anything_ros.tools.navigation.cloud_figures import cloud_figures, cloud_pictures
+    from depth_anything_ros.tools.navigation.stability_figures import stability_figures
+    depth_of = _depth_of(model)
+    figures: Figures = {}
+    if 'alignment' in parts:
+        figures |= alignment_figures(_IMAGES, depth_of)
+    if 'stability' in parts:
+        print('depth of every frame of the sequence', flush=True)
+        images, truths = _sequence(every=1)
+        figures |= stability_figures(map(depth_of, images), truths)
+    if 'clouds' in parts:
+        images, truths = _sequence(every=10)
+        figures |= cloud_figures(map(depth_of, images), truths)
+        cloud_pictures(ROOT / 'docs' / 'images', model_source.SEQUENCE, depth_of)
+    return figures
+
+
+def _depth_of(model: Path) -> Callable[[Any], F32]:
+    """Return a function that gives the network's map of a BGR image."""
+    from functools import partial
+
+    from depth_anything_ros.inference.engine import Engine, EngineOptions
+    from depth_anything_ros.inference.pool import wait_for_one
+    from depth_anything_ros.vision.encodings import ColorImage
+    engine = Engine(model, EngineOptions())
+    return lambda image: wait_for_one(partial(engine.submit, ColorImage(image, 'bgr')))
+
+
+def _sequence(every: int) -> tuple[list[Any], list[F32]]:
+    """Return images and true depths [m] of every n-th frame, NaN where invalid."""
+    images, truths = [], []
+    for file in sorted(model_source.SEQUENCE.glob('rgb_*.jpg'))[::every]:
+        depth_file = file.with_name(file.name.replace('rgb_', 'depth_')).with_suffix('.png')
+        depth_mm: Any = cv2.imread(str(depth_file), cv2.IMREAD_UNCHANGED)
+        images.append(cv2.imread(str(file)))
+        truths.append(np.where(depth_mm > 0, depth_mm / 1000, np.nan).astype(np.float32))
+    return images, truths
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""How much alignment, stabilization and filters help, in numbers."""
