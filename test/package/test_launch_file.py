@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from types import ModuleType
 
-from depth_anything_ros.errors import SettingsError
+from depth_anything_ros.errors import MissingDependencyError, SettingsError
 from depth_anything_ros.settings import Settings, SPECS
 from depth_anything_ros.tools.player import FRAME_ID
 import pytest
@@ -16,8 +16,9 @@ ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / 'launch' / 'depth_anything.launch.py'
 OWN_PARAMETERS = ROOT / 'config' / 'depth_anything.yaml'
 ARGUMENTS = {
-    'model': '', 'device': '', 'input_size': '', 'transport': '', 'namespace': '',
+    'model': '', 'cameras': '', 'device': '', 'input_size': '', 'transport': '', 'namespace': '',
     'node_name': 'depth_anything', 'image_topic': 'image', 'camera_info_topic': '',
+    'alignment': '', 'reference_topic': '', 'camera_height': '', 'camera_pitch': '',
     'rviz': 'false', 'points': 'true', 'frame': FRAME_ID, 'autostart': 'true',
     'use_sim_time': 'false', 'log_level': 'info'}
 
@@ -26,11 +27,8 @@ def _tree() -> ast.Module:
     return ast.parse(FILE.read_text(), str(FILE))
 
 
-def test_it_compiles_and_names_only_files_of_config() -> None:
+def test_it_compiles() -> None:
     compile(_tree(), str(FILE), 'exec')
-    names = {node.value for node in ast.walk(_tree()) if isinstance(node, ast.Constant)
-             and str(node.value).startswith('config/')}
-    assert names == {f'config/{path.name}' for path in (ROOT / 'config').iterdir()}
 
 
 def test_its_arguments_set_parameters_that_exist() -> None:
@@ -72,14 +70,9 @@ def test_rviz_looks_forward_from_behind_and_above_the_camera() -> None:
 
 
 @pytest.fixture
-def launch_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def launch_file(install: Callable[[str], Path]) -> ModuleType:
     """Return the launch file as a module, the source tree standing in for the share folder."""
     pytest.importorskip('launch_ros', reason='launch_ros is not installed')
-    index = tmp_path / 'share' / 'ament_index' / 'resource_index' / 'packages'
-    index.mkdir(parents=True)
-    (index / 'depth_anything_ros').touch()
-    (tmp_path / 'share' / 'depth_anything_ros').symlink_to(ROOT)
-    monkeypatch.setenv('AMENT_PREFIX_PATH', str(tmp_path))
     spec = importlib.util.spec_from_file_location('depth_anything_launch', FILE)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -124,6 +117,12 @@ def test_left_alone_it_changes_nothing_but_the_model(launch_file, given) -> None
     assert overrides['model'].endswith('depth_anything_ros/models/depth_anything_v2_vits.xml')
 
 
+def test_every_file_of_the_package_comes_with_its_model(launch_file, given) -> None:
+    _, overrides = launch_file._parameters(given(
+        params_file=str(OWN_PARAMETERS.with_name('navigation.yaml'))))
+    assert list(overrides) == ['model']
+
+
 def test_a_file_of_ones_own_is_not_touched(launch_file, given, tmp_path: Path) -> None:
     own = tmp_path / 'own.yaml'
     own.write_text('/**: {ros__parameters: {model: mine.xml}}')
@@ -132,11 +131,15 @@ def test_a_file_of_ones_own_is_not_touched(launch_file, given, tmp_path: Path) -
 
 def test_given_arguments_override_the_file_in_the_right_type(launch_file, given) -> None:
     context = given(model='a.xml', device='GPU,CPU', input_size='252', transport='compressed',
-                    use_sim_time='true')
+                    cameras='front, rear', alignment='ground', camera_height='1',
+                    camera_pitch='-0.1', use_sim_time='true')
     _, overrides = launch_file._parameters(context)
     assert overrides.pop('use_sim_time') is True
     assert overrides == {'model': 'a.xml', 'device': 'GPU,CPU', 'input_size': 252,
-                         'image_transport': 'compressed'}
+                         'image_transport': 'compressed', 'cameras': ['front', 'rear'],
+                         'alignment.source': 'ground', 'camera_height': 1.0,
+                         'camera_pitch': -0.1}
+    assert type(overrides['camera_height']) is float
     Settings.from_mapping(overrides)
 
 
@@ -164,7 +167,29 @@ def test_inputs_are_remapped(launch_file, given, image: str, camera_info: str,
         ('image', image), ('camera_info', expected)]
 
 
-def test_autostart_and_rviz_are_switches(launch_file, given) -> None:
+def test_inputs_of_several_cameras_follow_a_pattern(launch_file, given) -> None:
+    context = given(cameras='front,rear', image_topic='/{camera}/image_raw',
+                    reference_topic='/{camera}/lidar')
+    assert dict(launch_file._inputs(context)) == {
+        f'{camera}/{name}': f'/{camera}/{topic}' for camera in ('front', 'rear')
+        for name, topic in (('image', 'image_raw'), ('camera_info', 'camera_info'),
+                            ('reference/depth', 'lidar'), ('reference/points', 'lidar'),
+                            ('reference/range', 'lidar'))}
+
+
+def test_one_topic_for_several_cameras_is_refused(launch_file, given) -> None:
+    with pytest.raises(SettingsError, match=r'image_topic .* pattern with \{camera\}'):
+        launch_file._inputs(given(cameras='front,rear', image_topic='/image_raw'))
+
+
+def test_a_reference_has_its_own_topic(launch_file, given) -> None:
+    remapped = dict(launch_file._inputs(given(reference_topic='/stereo/depth')))
+    assert remapped['reference/depth'] == '/stereo/depth'
+
+
+def test_autostart_and_rviz_are_switches(launch_file, given, install) -> None:
+    install('rviz2')
+
     def kinds(**changes: str) -> list[str]:
         return [type(action).__name__ for action in launch_file._start(given(**changes))]
 
@@ -172,3 +197,8 @@ def test_autostart_and_rviz_are_switches(launch_file, given) -> None:
     assert kinds() == [*handlers, 'LifecycleNode']
     assert kinds(autostart='false') == ['LifecycleNode']
     assert kinds(rviz='true') == [*handlers, 'LifecycleNode', 'Node']
+
+
+def test_rviz_that_is_not_installed_is_named(launch_file, given) -> None:
+    with pytest.raises(MissingDependencyError, match='sudo apt install ros-jazzy-rviz2'):
+        launch_file._start(given(rviz='true'))

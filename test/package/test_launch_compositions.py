@@ -1,0 +1,252 @@
+"""What the launch files start; with launch_ros they really run, on stand-ins for the programs."""
+
+import ast
+from collections.abc import Callable, Iterator
+import json
+from pathlib import Path
+import subprocess
+import sys
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = sorted((ROOT / 'launch').glob('*.launch.py'))
+OURS = 'depth_anything_ros'
+DEPTH_TOPICS = {'depth': 'depth_anything/depth/image',
+                'depth_camera_info': 'depth_anything/depth/camera_info', 'scan': 'scan'}
+LAUNCH = """
+import sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+service = LaunchService(noninteractive=True)
+service.include_launch_description(LaunchDescription([IncludeLaunchDescription(
+    PythonLaunchDescriptionSource(sys.argv[1]),
+    launch_arguments=[argument.split(':=') for argument in sys.argv[2:]])]))
+sys.exit(service.run())
+"""
+# Writes its arguments, one a line, and the parameters it is given, one document a file.
+STAND_IN = """#!/bin/sh
+for argument; do
+  [ "$last" = --params-file ] && echo --- && cat "$argument"
+  last=$argument
+done > '{record}.yaml'
+printf '%s\\n' "$@" > '{record}.args'
+"""
+RTABMAP = """
+import json
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+def record(context):
+    open({record!r}, 'w').write(json.dumps(dict(context.launch_configurations)))
+    return []
+def generate_launch_description():
+    return LaunchDescription([
+        DeclareLaunchArgument('namespace', default_value='rtabmap'),
+        DeclareLaunchArgument('rtabmap_viz', default_value='true'),
+        OpaqueFunction(function=record)])
+"""
+
+
+def _strings(file: Path, wanted: Callable[[ast.AST], Iterator[ast.expr]]) -> set[str]:
+    return {leaf.value for node in ast.walk(ast.parse(file.read_text())) for part in wanted(node)
+            for leaf in ast.walk(part) if isinstance(leaf, ast.Constant)}
+
+
+def _started(node: ast.AST) -> Iterator[ast.expr]:
+    """Yield what names a package: package=… and get_package_share_path(…)."""
+    if isinstance(node, ast.Call):
+        yield from (keyword.value for keyword in node.keywords if keyword.arg == 'package'
+                    and isinstance(keyword.value, ast.Constant))
+        if isinstance(node.func, ast.Name) and node.func.id == 'get_package_share_path':
+            yield from node.args
+
+
+def _required(node: ast.AST) -> Iterator[ast.expr]:
+    """Yield what is looked up before: NEEDS, and lists given to require_packages."""
+    if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == 'NEEDS':
+        yield node.value
+    if (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+            and node.func.id == 'require_packages'):
+        yield from (argument for argument in node.args if isinstance(argument, ast.List))
+
+
+def _config_files(node: ast.AST) -> Iterator[ast.expr]:
+    if isinstance(node, ast.Constant) and str(node.value).startswith('config/'):
+        yield node
+
+
+@pytest.mark.parametrize('file', FILES, ids=lambda file: file.name)
+def test_a_launch_file_starts_only_what_it_looks_up_first(file: Path) -> None:
+    compile(file.read_text(), str(file), 'exec')
+    assert _strings(file, _started) <= {OURS, *_strings(file, _required)}
+
+
+def test_the_launch_files_name_every_file_of_config_and_no_other() -> None:
+    named = set().union(*(_strings(file, _config_files) for file in FILES))
+    assert named == {f'config/{path.name}' for path in (ROOT / 'config').iterdir()}
+
+
+@pytest.fixture
+def launched(install: Callable[[str], Path], tmp_path: Path) -> Callable[..., str]:
+    """Return a function that runs a launch file to its end and returns what it printed."""
+    pytest.importorskip('launch_ros', reason='launch_ros is not installed')
+    stand_in(install, tmp_path, OURS, 'depth_anything_node')
+
+    def run(file: str, *arguments: str) -> str:
+        result = subprocess.run(
+            [sys.executable, '-c', LAUNCH, str(ROOT / 'launch' / file), *arguments], text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+        assert result.returncode == 0 or 'Caught exception' in result.stdout, result.stdout
+        return result.stdout
+
+    return run
+
+
+def stand_in(install: Callable[[str], Path], records: Path, package: str, program: str) -> None:
+    """Install a program that records how it was started."""
+    folder = install(package) / 'lib' / package
+    folder.mkdir(parents=True)
+    (folder / program).write_text(STAND_IN.format(record=records / program))
+    (folder / program).chmod(0o755)
+
+
+def recorded(records: Path, program: str) -> tuple[dict[str, str], dict[str, object], str]:
+    """Return remappings, parameters and the full name of a program that was started."""
+    yaml = pytest.importorskip('yaml')
+    arguments = (records / f'{program}.args').read_text().splitlines()
+    rules = dict(argument.split(':=', 1) for argument in arguments if ':=' in argument)
+    text = (records / f'{program}.yaml').read_text().replace('!!python/tuple', '')
+    parameters: dict[str, object] = {}
+    for document in yaml.safe_load_all(text):
+        for section in document.values():
+            parameters |= section['ros__parameters']
+    name = '/'.join([rules.pop('__ns').rstrip('/'), rules.pop('__node')])
+    return rules, parameters, name
+
+
+@pytest.mark.parametrize(('file', 'arguments', 'package', 'debs'), [
+    ('laserscan', [], 'depthimage_to_laserscan', 'depthimage-to-laserscan'),
+    ('rtabmap', [], 'rtabmap_launch', 'rtabmap-launch'),
+    ('nav2_costmap', ['costmap:=true'], 'nav2_costmap_2d',
+     'nav2-costmap-2d ros-jazzy-nav2-lifecycle-manager'),
+    ('camera', ['driver:=usb_cam'], 'usb_cam', 'usb-cam'),
+    ('camera', ['driver:=v4l2_camera'], 'v4l2_camera', 'v4l2-camera'),
+    ('camera', ['driver:=realsense'], 'realsense2_camera', 'realsense2-camera'),
+])
+def test_what_is_missing_is_said_before_anything_starts(
+        launched, tmp_path: Path, file: str, arguments: list[str], package: str,
+        debs: str) -> None:
+    printed = launched(f'{file}.launch.py', 'autostart:=false', *arguments)
+    assert (f' needs {package}, which is not installed: sudo apt install ros-jazzy-{debs}\n'
+            ) in printed
+    assert 'Traceback' not in printed
+    assert not list(tmp_path.glob('*.args'))
+
+
+def test_several_cameras_share_one_node(launched, tmp_path: Path) -> None:
+    launched('multi_camera.launch.py', 'cameras:=front,rear', 'autostart:=false', 'device:=GPU')
+    rules, parameters, name = recorded(tmp_path, 'depth_anything_node')
+    assert name == '/depth_anything'
+    assert rules == {f'{camera}/{topic}': f'/{camera}/{beside}' for camera in ('front', 'rear')
+                     for topic, beside in (('image', 'image_raw'), ('camera_info', 'camera_info'))}
+    assert (parameters['cameras'], parameters['device']) == (['front', 'rear'], 'GPU')
+
+
+def test_rviz_shows_the_first_of_several_cameras(launched, install, tmp_path: Path) -> None:
+    stand_in(install, tmp_path, 'rviz2', 'rviz2')
+    launched('multi_camera.launch.py', 'cameras:=front,rear', 'autostart:=false', 'rviz:=true')
+    rules, _, _ = recorded(tmp_path, 'rviz2')
+    assert rules == {'/image': '/front/image_raw',
+                     '/depth_anything/color/image': 'depth_anything/front/color/image',
+                     '/depth_anything/points': 'depth_anything/front/points'}
+
+
+def test_scan_is_made_of_the_depth_in_the_same_namespace(launched, install,
+                                                         tmp_path: Path) -> None:
+    stand_in(install, tmp_path, 'depthimage_to_laserscan', 'depthimage_to_laserscan_node')
+    launched('laserscan.launch.py', 'autostart:=false', 'namespace:=robot', 'scan_height:=10',
+             'range_max:=5')
+    rules, parameters, name = recorded(tmp_path, 'depthimage_to_laserscan_node')
+    assert name == '/robot/depthimage_to_laserscan'
+    assert rules == DEPTH_TOPICS
+    assert parameters == {'scan_height': 10, 'range_min': 0.3, 'range_max': 5.0, 'scan_time': 0.2,
+                          'output_frame': 'camera_link', 'use_sim_time': False}
+    assert recorded(tmp_path, 'depth_anything_node')[2] == '/robot/depth_anything'
+
+
+@pytest.mark.parametrize(('driver', 'package', 'program', 'name', 'image', 'expected'), [
+    ('usb_cam', 'usb_cam', 'usb_cam_node_exe', '/camera/usb_cam', '/camera/image_raw',
+     {'image_width': 1280, 'image_height': 720, 'framerate': 15.0,
+      'frame_id': 'camera_optical_frame', 'video_device': '/dev/video0'}),
+    ('v4l2_camera', 'v4l2_camera', 'v4l2_camera_node', '/camera/v4l2_camera', '/camera/image_raw',
+     {'image_size': [1280, 720], 'time_per_frame': [1, 15],
+      'camera_frame_id': 'camera_optical_frame', 'video_device': '/dev/video0'}),
+    ('realsense', 'realsense2_camera', 'realsense2_camera_node', '/camera/camera',
+     '/camera/camera/color/image_raw',
+     {'enable_depth': False, 'rgb_camera.color_profile': '1280x720x15'}),
+])
+def test_a_driver_and_the_depth_of_its_images(
+        launched, install, tmp_path: Path, driver: str, package: str, program: str, name: str,
+        image: str, expected: dict[str, object]) -> None:
+    stand_in(install, tmp_path, package, program)
+    more = tmp_path / 'more.yaml'
+    more.write_text('/**: {ros__parameters: {gain: 3}}')
+    launched('camera.launch.py', f'driver:={driver}', 'width:=1280', 'height:=720', 'fps:=15',
+             f'driver_params_file:={more}', 'autostart:=false')
+    _, parameters, found = recorded(tmp_path, program)
+    assert found == name
+    assert {**parameters, **expected, 'gain': 3} == parameters
+    assert recorded(tmp_path, 'depth_anything_node')[0] == {
+        'image': image, 'camera_info': image.replace('image_raw', 'camera_info')}
+
+
+def test_costmap_and_node_are_brought_up_by_one_lifecycle_manager(launched, install,
+                                                                  tmp_path: Path) -> None:
+    stand_in(install, tmp_path, 'nav2_costmap_2d', 'nav2_costmap_2d')
+    stand_in(install, tmp_path, 'nav2_lifecycle_manager', 'lifecycle_manager')
+    launched('nav2_costmap.launch.py', 'costmap:=true', 'namespace:=robot', 'camera_height:=0.45')
+    _, manager, _ = recorded(tmp_path, 'lifecycle_manager')
+    assert manager == {'node_names': ['robot/depth_anything', 'costmap/costmap'],
+                       'autostart': True, 'bond_timeout': 0.0, 'use_sim_time': False}
+    rules, costmap, name = recorded(tmp_path, 'nav2_costmap_2d')
+    assert name == '/costmap/costmap'
+    assert rules == {'/depth_anything/points': '/robot/depth_anything/points'}
+    assert costmap['voxel_layer.points_mark.max_obstacle_height'] == 2.0
+    _, node, _ = recorded(tmp_path, 'depth_anything_node')
+    assert (node['alignment.source'], node['camera_height']) == ('ground', 0.45)
+
+
+def test_without_a_costmap_it_says_what_nav2_needs(launched, tmp_path: Path) -> None:
+    printed = launched('nav2_costmap.launch.py', 'autostart:=false')
+    assert 'config/nav2_costmap.yaml to the parameters of Nav2' in printed
+    assert [path.name for path in tmp_path.glob('*.args')] == ['depth_anything_node.args']
+
+
+def test_rtabmap_gets_depth_and_calibration_of_equal_stamps(launched, install,
+                                                            tmp_path: Path) -> None:
+    folder = install('rtabmap_launch') / 'share' / 'rtabmap_launch' / 'launch'
+    folder.mkdir(parents=True)
+    record = tmp_path / 'rtabmap.json'
+    (folder / 'rtabmap.launch.py').write_text(RTABMAP.format(record=str(record)))
+    printed = launched('rtabmap.launch.py', 'autostart:=false', 'namespace:=robot', 'rviz:=false',
+                       'image_topic:=image_rect', 'rtabmap_viz:=false')
+    found = json.loads(record.read_text())
+    expected = {
+        'namespace': 'rtabmap', 'rgb_topic': '/robot/image_rect', 'rtabmap_viz': 'false',
+        'depth_topic': '/robot/depth_anything/depth/image', 'approx_sync': 'false',
+        'camera_info_topic': '/robot/depth_anything/depth/camera_info'}
+    assert {name: found[name] for name in expected} == expected
+    assert 'one true scale' in printed
+    assert recorded(tmp_path, 'depth_anything_node')[2] == '/robot/depth_anything'
+
+
+@pytest.mark.parametrize('file', FILES, ids=lambda file: file.name)
+def test_every_argument_is_described(launched, file: Path) -> None:
+    from launch import LaunchContext
+    from launch.launch_description_sources import PythonLaunchDescriptionSource
+    description = PythonLaunchDescriptionSource(str(file)).get_launch_description(LaunchContext())
+    arguments = description.get_launch_arguments()
+    assert {'model', 'autostart'} <= {argument.name for argument in arguments}
+    for argument in arguments:
+        assert argument.description.partition(' Valid choices')[0].endswith('.'), argument.name
