@@ -106,13 +106,13 @@ def test_a_wall_before_the_camera_is_not_taken_for_the_floor(with_shift: bool,
 def test_a_strip_of_floor_before_a_wall_is_too_little(with_shift: bool) -> None:
     view = floor_view(Room(0.6, 0.0, boxes=0, wall_m=1.5), 0)
     assert 0.02 < view.floor[126:].mean() < 0.2
-    with pytest.raises(AlignmentError, match='% of the view below the horizon is floor, 20 % must'):
+    with pytest.raises(AlignmentError, match='below the horizon is floor, 20 % must'):
         fit_ground(view.inverse_depth, FLOOR_CAMERA, 0.6, 0.0, with_shift)
 
 
 def test_a_camera_that_looks_up_is_told_so() -> None:
     view = floor_view(Room(1.0, -0.6), 0)
-    with pytest.raises(AlignmentError, match='no floor is to be expected in the view; check camera_pitch'):
+    with pytest.raises(AlignmentError, match='no floor is to be expected .* check camera_pitch'):
         fit_ground(view.inverse_depth, FLOOR_CAMERA, 1.0, -0.6, with_shift=True)
 
 
