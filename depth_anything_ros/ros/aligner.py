@@ -9,7 +9,7 @@ from depth_anything_ros.ros.reference import KINDS, Reference
 from depth_anything_ros.settings import Settings
 from depth_anything_ros.vision.alignment import Fit, fit_alignment
 from depth_anything_ros.vision.alignment_tracker import Alignment, AlignmentTracker
-from depth_anything_ros.vision.geometry import aligned_corners, Intrinsics
+from depth_anything_ros.vision.geometry import aligned_corners, Intrinsics, RayCache
 from depth_anything_ros.vision.ground import fit_ground
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,7 @@ class Aligner:
         self._read_settings = read_settings
         self._tracker = AlignmentTracker(read_settings().alignment)
         self._reference: Reference | None = None
+        self._rays = RayCache()
         self._stamp_s = 0.0
 
     def start(self) -> None:
@@ -93,7 +94,8 @@ class Aligner:
                                      'the topic camera_info')
             height, width = inverse_depth.shape
             return fit_ground(inverse_depth, aligned_corners(camera, (height, width)),
-                              settings.camera_height, settings.camera_pitch, with_shift)
+                              settings.camera_height, settings.camera_pitch, with_shift,
+                              self._rays.of)
         if self._reference is None:
             raise AlignmentError('the reference is subscribed to in activate; deactivate and '
                                  'activate the node')

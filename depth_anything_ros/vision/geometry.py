@@ -111,6 +111,19 @@ def pixel_rays(camera: Intrinsics, stride: int) -> Rays:
     return Rays(np.ascontiguousarray(rays[..., 0]), np.ascontiguousarray(rays[..., 1]), stride)
 
 
+class RayCache:
+    """The rays of one camera, computed anew when it changes: distortion makes them slow."""
+
+    def __init__(self) -> None:
+        self._known: tuple[Intrinsics, int, Rays] | None = None
+
+    def of(self, camera: Intrinsics, stride: int) -> Rays:
+        """Return what ``pixel_rays`` gives."""
+        if self._known is None or self._known[:2] != (camera, stride):
+            self._known = (camera, stride, pixel_rays(camera, stride))
+        return self._known[2]
+
+
 def project(points_xyz: F64, camera: Intrinsics) -> F64:
     """
     Return column and row of points [N, 3] in metres of the optical frame, as float64 [N, 2].

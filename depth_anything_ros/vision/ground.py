@@ -6,11 +6,13 @@ model's d is an affine function of x and y. That plane is found by RANSAC in the
 where floor is to be expected. Nothing lies beyond the floor, and what stands on it is nearer.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from depth_anything_ros.errors import AlignmentError
 from depth_anything_ros.vision.alignment import F64, Fit
-from depth_anything_ros.vision.geometry import Intrinsics, pixel_rays
+from depth_anything_ros.vision.geometry import Intrinsics, pixel_rays, Rays
 import numpy as np
 import numpy.typing as npt
 
@@ -44,7 +46,8 @@ class _Planes:
 
 
 def fit_ground(inverse_depth: F32, camera: Intrinsics, height_m: float, pitch_rad: float,
-               with_shift: bool) -> Fit:
+               with_shift: bool,
+               rays_of: Callable[[Intrinsics, int], Rays] = pixel_rays) -> Fit:
     """
     Return the fit of a map [H, W] to the floor ``height_m`` below the camera.
 
@@ -52,12 +55,13 @@ def fit_ground(inverse_depth: F32, camera: Intrinsics, height_m: float, pitch_ra
     horizon. Without a shift the tilt is read from the floor itself and the pitch only helps to
     find it. With one the pitch decides about the shift: an error of it is an error of
     cos(pitch) / height_m per radian in 1/z. ``support`` and ``outliers`` count the pixels of a
-    coarse grid where floor is expected.
+    coarse grid where floor is expected. ``rays_of`` may remember the rays, which take longer than
+    the fit where the camera distorts.
 
     AlignmentError if floor is to be expected nowhere, or less than a fifth of that is floor.
     """
     mount = _Mount(height_m, pitch_rad, with_shift)
-    rays, d = _expected_floor(inverse_depth, camera, pitch_rad)
+    rays, d = _expected_floor(inverse_depth, partial(rays_of, camera), pitch_rad)
     plane = _best(_hypotheses(rays, d, mount), rays, d)
     tolerance = _TOLERANCE
     for _ in range(_ROUNDS):
@@ -76,12 +80,12 @@ def fit_ground(inverse_depth: F32, camera: Intrinsics, height_m: float, pitch_ra
                (float(far), float(near)))
 
 
-def _expected_floor(inverse_depth: F32, camera: Intrinsics,
+def _expected_floor(inverse_depth: F32, rays_at: Callable[[int], Rays],
                     pitch_rad: float) -> tuple[F64, F64]:
     """Return rays [N, 3] and d [N] where floor is expected."""
     stride = max(1, inverse_depth.shape[0] // _ROWS)
     values = inverse_depth[::stride, ::stride].astype(np.float64)
-    directions = pixel_rays(camera, stride)
+    directions = rays_at(stride)
     x, y = np.broadcast_arrays(directions.x_over_z, directions.y_over_z)
     known = np.isfinite(values) & np.isfinite(x) & np.isfinite(y)
     expected = known & (y * np.cos(pitch_rad) + np.sin(pitch_rad) > _BELOW_HORIZON)

@@ -12,7 +12,7 @@ from depth_anything_ros.vision.depth import (
     disparity_for_looking, limit_range, metric_from_inverse)
 from depth_anything_ros.vision.edges import without_edges
 from depth_anything_ros.vision.encodings import ColorImage, to_bgr
-from depth_anything_ros.vision.geometry import Intrinsics, pixel_rays, Rays
+from depth_anything_ros.vision.geometry import Intrinsics, RayCache
 from depth_anything_ros.vision.grids import depth_on_grid, Grid
 from depth_anything_ros.vision.metres import Correction, inverse_depth, metres
 import numpy as np
@@ -28,19 +28,13 @@ class Memory:
     def __init__(self) -> None:
         self.range = RangeTracker()
         self._table: tuple[str, U8] = ('', color_table('gray'))
-        self._rays: tuple[tuple[Intrinsics, int], Rays] | None = None
+        self.rays = RayCache()
 
     def table(self, color_map: str) -> U8:
         """Return the colours of ``color_map``."""
         if self._table[0] != color_map:
             self._table = (color_map, color_table(color_map))
         return self._table[1]
-
-    def rays(self, camera: Intrinsics, stride: int) -> Rays:
-        """Return the rays of a camera, computed anew when it changes."""
-        if self._rays is None or self._rays[0] != (camera, stride):
-            self._rays = ((camera, stride), pixel_rays(camera, stride))
-        return self._rays[1]
 
 
 class Products:
@@ -121,7 +115,7 @@ class Products:
                 *self._tracked, self._settings.points_near, self._settings.points_far))
         if depth_m is None:
             return None
-        rays = self._memory.rays(camera, self._settings.points_stride)
+        rays = self._memory.rays.of(camera, self._settings.points_stride)
         return cloud_of(depth_m, self.image_bgr if self._settings.points_color else None, rays,
                         CloudOptions.of(self._settings))
 

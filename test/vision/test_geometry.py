@@ -1,9 +1,12 @@
 """Pixels and directions: pinhole, distortion there and back, grids, and what is refused."""
 
+from dataclasses import replace
+
 from depth_anything_ros.errors import CameraInfoError
 from depth_anything_ros.vision.geometry import (
-    aligned_corners, Distortion, Intrinsics, pixel_rays, project)
+    aligned_corners, Distortion, Intrinsics, pixel_rays, project, RayCache)
 import numpy as np
+from numpy.testing import assert_allclose
 import pytest
 
 CAMERA = Intrinsics(fx=100.0, fy=50.0, cx=31.5, cy=23.5, size_hw=(48, 64))
@@ -121,3 +124,13 @@ def test_an_uncalibrated_camera_is_refused_with_what_to_do(
         fx: float, fy: float, cx: float) -> None:
     with pytest.raises(CameraInfoError, match='not calibrated .* calibrate it'):
         Intrinsics(fx=fx, fy=fy, cx=cx, cy=0.0, size_hw=(48, 64))
+
+
+def test_rays_are_remembered_until_the_camera_or_the_stride_changes() -> None:
+    cache = RayCache()
+    camera = Intrinsics(100.0, 100.0, 79.5, 59.5, (120, 160))
+    first = cache.of(camera, 2)
+    assert cache.of(replace(camera), 2) is first
+    assert cache.of(camera, 4).x_over_z.shape == (1, 40)
+    nearer = cache.of(replace(camera, fx=50.0), 4)
+    assert_allclose(nearer.x_over_z, 2 * first.x_over_z[:, ::2], rtol=1e-6)
