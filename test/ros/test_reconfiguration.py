@@ -25,7 +25,7 @@ class Camera:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop."""
+        """Stop; idempotent."""
         self._closing.set()
         self._thread.join()
 
@@ -44,13 +44,13 @@ def flowing(make_robot: Callable[..., Robot], make_ir: Callable[..., Path]) -> A
         Image, DEPTH, lambda message: arrivals.append(time.monotonic()), 10)
     camera = Camera(robot)
     assert robot.until(lambda: len(arrivals) > 10)
-    yield robot, arrivals
+    yield robot, arrivals, camera
     camera.close()
 
 
 def test_another_input_size_comes_without_a_pause(flowing: Any) -> None:
     """The old size goes on until the new one is compiled and has run once."""
-    robot, arrivals = flowing
+    robot, arrivals, _ = flowing
     assert robot.depth._engine.network_hw == (112, 154)
     assert robot.set_parameters(input_size=168)[0].successful
     assert robot.until(lambda: robot.depth._engine.network_hw == (168, 224))
@@ -62,7 +62,7 @@ def test_another_input_size_comes_without_a_pause(flowing: Any) -> None:
 
 
 def test_another_precision_comes_while_running(flowing: Any) -> None:
-    robot, arrivals = flowing
+    robot, arrivals, _ = flowing
     before = robot.depth._engine._engine
     assert robot.set_parameters(precision='auto')[0].successful
     assert robot.until(lambda: robot.depth._engine._engine is not before)
@@ -73,7 +73,7 @@ def test_another_precision_comes_while_running(flowing: Any) -> None:
 
 def test_a_device_that_does_not_work_leaves_the_running_one(
         flowing: Any, capfd: pytest.CaptureFixture[str]) -> None:
-    robot, arrivals = flowing
+    robot, arrivals, _ = flowing
     assert robot.set_parameters(device='NPU')[0].successful
     log = []
     assert robot.until(lambda: log.append(capfd.readouterr().err) or
@@ -85,8 +85,9 @@ def test_a_device_that_does_not_work_leaves_the_running_one(
 
 
 def test_deactivate_and_cleanup_in_the_middle_of_a_change_succeed(flowing: Any) -> None:
-    robot, _ = flowing
+    robot, _, camera = flowing
     assert robot.set_parameters(input_size=224)[0].successful
+    camera.close()
     assert robot.depth.trigger_deactivate().name == 'SUCCESS'
     assert robot.depth.trigger_cleanup().name == 'SUCCESS'
     assert robot.depth._engine is None
