@@ -5,11 +5,12 @@ import math
 
 from depth_anything_ros.errors import AlignmentError, DepthAnythingError
 from depth_anything_ros.model_info import Kind
-from depth_anything_ros.ros.reference import KINDS, Reference
+from depth_anything_ros.ros.camera import CameraView
+from depth_anything_ros.ros.reference import KINDS, over_map, Reference
 from depth_anything_ros.settings import Settings
 from depth_anything_ros.vision.alignment import Fit, fit_alignment
 from depth_anything_ros.vision.alignment_tracker import Alignment, AlignmentTracker
-from depth_anything_ros.vision.geometry import aligned_corners, Intrinsics, RayCache
+from depth_anything_ros.vision.geometry import RayCache
 from depth_anything_ros.vision.ground import fit_ground
 import numpy as np
 import numpy.typing as npt
@@ -51,12 +52,11 @@ class Aligner:
             self._reference.close()
             self._reference = None
 
-    def update(self, header: Header, inverse_depth: F32,
-               camera: Intrinsics | None) -> Alignment | None:
+    def update(self, header: Header, inverse_depth: F32, view: CameraView) -> Alignment | None:
         """
         Fit the map [H, W] of this header, and return what holds now; None without a source.
 
-        ``camera`` is that of the image. Nothing is fitted while frozen.
+        ``view`` is that of the image. Nothing is fitted while frozen.
         """
         settings = self._read_settings()
         if settings.alignment.source == 'none':
@@ -65,7 +65,7 @@ class Aligner:
         self._tracker.reconfigure(settings.alignment)
         if self._tracker.at(self._stamp_s).state != 'frozen':
             try:
-                self._tracker.add(self._fit(header, inverse_depth, camera, settings),
+                self._tracker.add(self._fit(header, inverse_depth, view, settings),
                                   self._stamp_s)
             except DepthAnythingError as error:
                 self._tracker.refuse(str(error), self._stamp_s)
@@ -84,22 +84,18 @@ class Aligner:
                                  'relative_scale and relative_shift are constant anyway')
         return self._tracker.freeze(frozen)
 
-    def _fit(self, header: Header, inverse_depth: F32, camera: Intrinsics | None,
+    def _fit(self, header: Header, inverse_depth: F32, view: CameraView,
              settings: Settings) -> Fit:
         source = settings.alignment.source
         with_shift = fits_shift(settings.alignment.fit, self._kind, source)
         if source == 'ground':
-            if camera is None:
-                raise AlignmentError('no camera_info of the size of the image has arrived; check '
-                                     'the topic camera_info')
-            height, width = inverse_depth.shape
-            return fit_ground(inverse_depth, aligned_corners(camera, (height, width)),
+            return fit_ground(inverse_depth, over_map(view, inverse_depth),
                               settings.camera_height, settings.camera_pitch, with_shift,
                               self._rays.of)
         if self._reference is None:
             raise AlignmentError('the reference is subscribed to in activate; deactivate and '
                                  'activate the node')
-        return fit_alignment(self._reference.samples(header, inverse_depth, camera), with_shift)
+        return fit_alignment(self._reference.samples(header, inverse_depth, view), with_shift)
 
 
 def fits_shift(fit: str, kind: Kind, source: str) -> bool:

@@ -1,12 +1,42 @@
 """What a camera_info says about the image it belongs to."""
 
 from copy import copy
+from dataclasses import dataclass
 
 from depth_anything_ros.errors import CameraInfoError
 from depth_anything_ros.vision.geometry import Distortion, Intrinsics
 from depth_anything_ros.vision.grids import Grid
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
+
+
+@dataclass(frozen=True)
+class CameraView:
+    """
+    What is known of the camera of one image.
+
+    ``info`` is None unless it has the image's size, ``camera`` None where ``problem`` says why.
+    """
+
+    info: CameraInfo | None
+    camera: Intrinsics | None
+    problem: str = ''
+
+
+def camera_view(info: CameraInfo | None, image_hw: tuple[int, int], geometry: str,
+                image_topic: str) -> CameraView:
+    """Return what ``info`` tells about an image, by the parameter ``image_geometry``."""
+    if info is None:
+        return CameraView(None, None, 'no camera_info of the size of the image has arrived; '
+                          'check the topic camera_info')
+    try:
+        check_size(info, image_hw)
+    except CameraInfoError as error:
+        return CameraView(None, None, str(error))
+    try:
+        return CameraView(info, intrinsics(info, image_hw, is_raw(info, geometry, image_topic)))
+    except CameraInfoError as error:
+        return CameraView(info, None, str(error))
 
 
 def check_size(info: CameraInfo, image_hw: tuple[int, int]) -> None:

@@ -6,10 +6,9 @@ from functools import partial
 from depth_anything_ros.model_info import Kind
 from depth_anything_ros.ros import qos
 from depth_anything_ros.ros.aligner import alignment_values
-from depth_anything_ros.ros.camera import info_message
+from depth_anything_ros.ros.camera import CameraView, info_message
 from depth_anything_ros.ros.encode import cloud_message, color_message, depth_message
 from depth_anything_ros.vision.alignment_tracker import Alignment
-from depth_anything_ros.vision.geometry import Intrinsics
 from depth_anything_ros.vision.products import Products
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 import numpy as np
@@ -57,15 +56,11 @@ class Outputs:
         while self._publishers:
             self._node.destroy_lifecycle_publisher(self._publishers.popitem()[1])
 
-    def publish(self, header: Header, products: Products, info: CameraInfo | None,
-                camera: Intrinsics | None, depth_encoding: str) -> None:
-        """
-        Publish everything that is listened to under ``header``.
-
-        ``info`` and ``camera`` are of the image, None if there is none that fits.
-        """
-        image_hw, grid = products.image.size_hw, products.grid
-        described = None if info is None else partial(info_message, header, info, image_hw, grid)
+    def publish(self, header: Header, products: Products, view: CameraView,
+                depth_encoding: str) -> None:
+        """Publish everything that is listened to under ``header``; ``view`` is of the image."""
+        described = None if view.info is None else partial(
+            info_message, header, view.info, products.image.size_hw, products.grid)
         if self._listens('inverse_depth/image', 'inverse_depth/camera_info'):
             self._publish_map('inverse_depth', header, products.model_depth, described)
         if self._listens('depth/image', 'depth/camera_info') and products.depth_m is not None:
@@ -73,7 +68,7 @@ class Outputs:
         if self._listens('color/image'):
             self._publishers['color/image'].publish(color_message(header, products.color))
         if self._listens('points'):
-            self._publish_points(header, products, camera)
+            self._publish_points(header, products, view)
 
     def publish_alignment(self, header: Header, alignment: Alignment | None, name: str) -> None:
         """Say how the depth was aligned; nothing without an alignment."""
@@ -97,12 +92,10 @@ class Outputs:
         if self._listens(f'{name}/image'):
             self._publishers[f'{name}/image'].publish(depth_message(header, values, encoding))
 
-    def _publish_points(self, header: Header, products: Products,
-                        camera: Intrinsics | None) -> None:
-        if camera is None:
-            self._warn('no point cloud: no camera_info of the size of the image has arrived; '
-                       'check the topic camera_info')
+    def _publish_points(self, header: Header, products: Products, view: CameraView) -> None:
+        if view.camera is None:
+            self._warn(f'no point cloud: {view.problem}')
             return
-        cloud = products.cloud(camera)
+        cloud = products.cloud(view.camera)
         if cloud is not None:
             self._publishers['points'].publish(cloud_message(header, cloud))

@@ -8,6 +8,7 @@ from typing import Any
 from depth_anything_ros.alignment_settings import AlignmentSettings
 from depth_anything_ros.errors import AlignmentError
 from depth_anything_ros.ros import qos
+from depth_anything_ros.ros.camera import CameraView
 from depth_anything_ros.ros.decode_reference import depth_in_metres, points_xyz
 from depth_anything_ros.ros.frames import FixedPose, Frames, TransformTree
 from depth_anything_ros.vision.alignment import Samples
@@ -62,14 +63,14 @@ class Reference:
         if self._frames is not None:
             self._frames.close()
 
-    def samples(self, header: Header, inverse_depth: F32, camera: Intrinsics | None) -> Samples:
+    def samples(self, header: Header, inverse_depth: F32, view: CameraView) -> Samples:
         """
         Return what the reference says about the map [H, W] that belongs to ``header``.
 
-        ``camera`` is that of the image. AlignmentError if no reference was taken near that time,
+        ``view`` is that of the image. AlignmentError if no reference was taken near that time,
         ImageError and PointCloudError if it cannot be read.
         """
-        return self._samples_of(self._nearest(header), header, inverse_depth, camera)
+        return self._samples_of(self._nearest(header), header, inverse_depth, view)
 
     def _keep(self, message: Any) -> None:
         with self._lock:
@@ -97,18 +98,18 @@ class Reference:
         return DepthRange(max(settings.reference_min, 1e-6), settings.reference_max)
 
     def _of_depth(self, message: Image, header: Header, inverse_depth: F32,
-                  camera: Intrinsics | None) -> Samples:
+                  view: CameraView) -> Samples:
         return samples_from_depth(inverse_depth, depth_in_metres(message), self._limits())
 
     def _of_points(self, message: PointCloud2, header: Header, inverse_depth: F32,
-                   camera: Intrinsics | None) -> Samples:
+                   view: CameraView) -> Samples:
         pose = self._pose(message, header)
         points = points_xyz(message) @ pose[:3, :3].T + pose[:3, 3]
-        return samples_from_points(inverse_depth, points, _over(inverse_depth, camera),
+        return samples_from_points(inverse_depth, points, over_map(view, inverse_depth),
                                    self._limits())
 
     def _of_range(self, message: Range, header: Header, inverse_depth: F32,
-                  camera: Intrinsics | None) -> Samples:
+                  view: CameraView) -> Samples:
         distance_m, limits = float(message.range), self._limits()
         low = max(limits.minimum_m, message.min_range)
         high = min(limits.maximum_m, message.max_range)
@@ -119,20 +120,19 @@ class Reference:
         # REP 117 and sensor_msgs/Range: the sensor looks along x of its frame.
         centre = pose[:3, :3] @ np.array([distance_m, 0.0, 0.0]) + pose[:3, 3]
         radius_m = distance_m * float(np.tan(message.field_of_view / 2))
-        return samples_from_range(inverse_depth, centre, radius_m, _over(inverse_depth, camera))
+        return samples_from_range(inverse_depth, centre, radius_m, over_map(view, inverse_depth))
 
     def _pose(self, message: Any, header: Header) -> npt.NDArray[np.float64]:
         assert self._frames is not None
         return self._frames.pose(header.frame_id, message.header.frame_id, message.header.stamp)
 
 
-def _over(inverse_depth: F32, camera: Intrinsics | None) -> Intrinsics:
-    """Return the camera with the pixels of the map."""
-    if camera is None:
-        raise AlignmentError('no camera_info of the size of the image has arrived; check the '
-                             'topic camera_info')
+def over_map(view: CameraView, inverse_depth: F32) -> Intrinsics:
+    """Return the camera with the pixels of the network's map; AlignmentError if there is none."""
+    if view.camera is None:
+        raise AlignmentError(view.problem)
     height, width = inverse_depth.shape
-    return aligned_corners(camera, (height, width))
+    return aligned_corners(view.camera, (height, width))
 
 
 def _stamp_s(header: Header) -> float:

@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 from depth_anything_ros.ros.aligner import alignment_values
+from depth_anything_ros.ros.camera import CameraView
 from depth_anything_ros.vision.alignment_tracker import Alignment
 from depth_anything_ros.vision.geometry import Intrinsics
 from depth_anything_ros.vision.products import Products
@@ -36,14 +37,14 @@ class SnapshotTray:
         with self._lock:
             self._requests = [wanted for wanted in self._requests if wanted[1] is not files]
 
-    def offer(self, header: Header, products: Products, camera: Intrinsics | None,
+    def offer(self, header: Header, products: Products, view: CameraView,
               alignment: Alignment | None) -> None:
         """Write the frame for everybody who waits; a full disk is told to them alone."""
         with self._lock:
             requests, self._requests = self._requests, []
         for folder, files in requests:
             try:
-                files.set_result(_write(folder, header, products, camera, alignment))
+                files.set_result(_write(folder, header, products, view.camera, alignment))
             except Exception as error:  # noqa: B902 - whatever it is, the caller must hear of it
                 files.set_exception(error)
 
@@ -64,6 +65,7 @@ def _facts(header: Header, products: Products, camera: Intrinsics | None,
         'stamp': f'{header.stamp.sec}.{header.stamp.nanosec:09d}', 'frame_id': header.frame_id,
         'model_depth.pfm': products.unit}
     if camera is not None:
+        camera = products.camera_on_grid(camera)
         facts['camera'] = {'fx': camera.fx, 'fy': camera.fy, 'cx': camera.cx, 'cy': camera.cy,
                            'height': camera.size_hw[0], 'width': camera.size_hw[1]}
     if alignment is not None:

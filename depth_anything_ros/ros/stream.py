@@ -4,12 +4,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from depth_anything_ros.errors import CameraInfoError
 from depth_anything_ros.inference.estimator import Frame, Result
 from depth_anything_ros.model_info import Kind
 from depth_anything_ros.ros import qos
 from depth_anything_ros.ros.aligner import Aligner
-from depth_anything_ros.ros.camera import intrinsics, is_raw
+from depth_anything_ros.ros.camera import camera_view
 from depth_anything_ros.ros.decode import decode_compressed, decode_image
 from depth_anything_ros.ros.outputs import Outputs
 from depth_anything_ros.ros.snapshots import SnapshotTray
@@ -17,7 +16,6 @@ from depth_anything_ros.settings import Settings
 from depth_anything_ros.vision.alignment_tracker import Alignment
 from depth_anything_ros.vision.depth import inverse_from_metric
 from depth_anything_ros.vision.encodings import ColorImage
-from depth_anything_ros.vision.geometry import Intrinsics
 from depth_anything_ros.vision.grids import output_grid
 from depth_anything_ros.vision.metres import Correction, correction, inverse_depth
 from depth_anything_ros.vision.products import Memory, Products
@@ -100,22 +98,22 @@ class CameraStream:
             return
         header, image, settings, info = (result.frame.context, result.image, self.settings,
                                          self._info)
-        camera = self._camera(info, image.size_hw, settings)
+        view = camera_view(info, image.size_hw, settings.image_geometry, self.image_topic)
+        if info is not None and view.info is None:
+            self._warn(view.problem)
         depth, rule, steady = self._steadied(
-            result.outcome, correction(self._kind, settings, camera), settings)
+            result.outcome, correction(self._kind, settings, view.camera), settings)
         alignment = None
         if settings.alignment.source != 'none':
             alignment = self.aligner.update(
-                header, inverse_depth(depth, self._kind, rule), camera)
+                header, inverse_depth(depth, self._kind, rule), view)
         grid = output_grid(settings.output_size, settings.output_divisor, image.size_hw,
                            (depth.shape[0], depth.shape[1]))
         products = Products(image, depth, self._kind, grid, rule,
                             _scale_shift(self._kind, alignment, settings), steady, settings,
                             self._memory)
         self.image_hw = image.size_hw
-        view = camera and camera.on_grid(grid.size_hw, grid.scale_xy, grid.offset_xy)
-        self._outputs.publish(header, products, info if camera else None, view,
-                              settings.depth_encoding)
+        self._outputs.publish(header, products, view, settings.depth_encoding)
         self._outputs.publish_alignment(header, alignment, self.image_topic)
         self.snapshots.offer(header, products, view, alignment)
 
@@ -133,17 +131,6 @@ class CameraStream:
         d = steady(inverse_depth(depth, self._kind, rule))
         return ((d, rule, unchanged) if self._kind == 'relative'
                 else (inverse_from_metric(d), Correction(), unchanged))
-
-    def _camera(self, info: CameraInfo | None, image_hw: tuple[int, int],
-                settings: Settings) -> Intrinsics | None:
-        if info is None:
-            return None
-        try:
-            return intrinsics(info, image_hw,
-                              is_raw(info, settings.image_geometry, self.image_topic))
-        except CameraInfoError as error:
-            self._warn(str(error))
-            return None
 
     def _subscribe(self, kind: type, topic: str, callback: Callable[[Any], None],
                    profile: QoSProfile) -> None:

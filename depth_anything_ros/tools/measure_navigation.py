@@ -1,8 +1,8 @@
 """
 Measure what SLAM and navigation see, and write docs/figures/navigation.json and two pictures.
 
-``python -m depth_anything_ros.tools.measure_navigation``, beside a folder ../shared with weights/ (a
-checkpoint), images/sequence and images/rgbd. Takes about 25 minutes on two quiet cores, ten of
+``python -m depth_anything_ros.tools.measure_navigation``, beside a folder ../shared with weights/
+(a checkpoint), images/sequence and images/rgbd. Takes about 20 minutes on two quiet cores, ten of
 them a run of two cameras over DDS; ``--only PART`` measures one part anew and keeps the figures of
 the others.
 """

@@ -102,9 +102,13 @@ class Products:
         return colorize(self.nearness, *self._tracked, self._memory.table(
             self._settings.color_map))
 
+    def camera_on_grid(self, camera: Intrinsics) -> Intrinsics:
+        """Return the image's ``camera`` with the pixels of the grid."""
+        return camera.on_grid(self.grid.size_hw, self.grid.scale_xy, self.grid.offset_xy)
+
     def cloud(self, camera: Intrinsics) -> F32 | None:
         """
-        Return points of the camera that has the grid's pixels, or None if metres are unknown.
+        Return points of the image's ``camera``, or None if metres are unknown.
 
         A relative model that nobody aligns gives a cloud for looking, between ``points_near`` and
         ``points_far``.
@@ -115,7 +119,7 @@ class Products:
                 *self._tracked, self._settings.points_near, self._settings.points_far))
         if depth_m is None:
             return None
-        rays = self._memory.rays.of(camera, self._settings.points_stride)
+        rays = self._memory.rays.of(self.camera_on_grid(camera), self._settings.points_stride)
         return cloud_of(depth_m, self.image_bgr if self._settings.points_color else None, rays,
                         CloudOptions.of(self._settings))
 

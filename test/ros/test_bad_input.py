@@ -105,6 +105,20 @@ def test_an_uncalibrated_camera_gets_depth_but_no_cloud(
     assert clouds == []
 
 
+def test_an_uncalibrated_camera_is_no_complaint_while_nobody_wants_a_cloud(
+        make_robot: Callable[..., Robot], capfd: pytest.CaptureFixture[str]) -> None:
+    """Its camera_info is passed on beside the depth all the same."""
+    robot = make_robot()
+    robot.bring_up()
+    depths = robot.listen(Image, DEPTH)
+    infos = robot.listen(CameraInfo, '/depth_anything/inverse_depth/camera_info')
+    robot.show_camera(CameraInfo(width=160, height=120))
+    robot.show(PICTURE)
+    assert robot.until(lambda: depths and infos)
+    assert robot.until(lambda: robot.depth._estimator.stats().delivered == 1)
+    assert 'not calibrated' not in capfd.readouterr().err
+
+
 def test_without_camera_info_the_cloud_says_what_it_waits_for(
         make_robot: Callable[..., Robot], capfd: pytest.CaptureFixture[str]) -> None:
     """Once, not for every frame."""
