@@ -106,18 +106,14 @@ def fits_shift(fit: str, kind: Kind, source: str) -> bool:
 
 
 def alignment_values(alignment: Alignment | None) -> dict[str, str]:
-    """Return what /diagnostics and ``~/alignment`` say."""
+    """Return what ``~/alignment``, /diagnostics and snapshots say."""
     if alignment is None:
         return {}
     return {
-        'alignment state': alignment.state,
-        'alignment scale [1/m]': _number(alignment.scale),
-        'alignment shift [1/m]': _number(alignment.shift),
-        'alignment residual': _number(alignment.residual),
-        'alignment support': str(alignment.support),
-        'alignment outliers': _number(alignment.outliers),
-        'alignment age [s]': _number(alignment.age_s),
-        'alignment reason': alignment.reason}
+        'state': alignment.state, 'scale [1/m]': _number(alignment.scale),
+        'shift [1/m]': _number(alignment.shift), 'residual': _number(alignment.residual),
+        'support': str(alignment.support), 'outliers': _number(alignment.outliers),
+        'age [s]': _number(alignment.age_s), 'reason': alignment.reason}
 
 
 def _number(value: float) -> str:

@@ -52,9 +52,9 @@ def points_xyz(message: PointCloud2) -> F64:
         raise PointCloudError('the reference cloud needs the fields x, y and z as FLOAT32 or '
                               f'FLOAT64; it has {found}')
     order = '>' if message.is_bigendian else '<'
-    layout: Any = {'names': list(offsets), 'formats': [f'{order}{kind}' for kind in kinds],
-              'offsets': [field.offset for field in offsets.values()],
-              'itemsize': message.point_step}
+    layout: Any = {
+        'names': list(offsets), 'formats': [f'{order}{kind}' for kind in kinds],
+        'offsets': [field.offset for field in offsets.values()], 'itemsize': message.point_step}
     row_bytes = message.width * message.point_step
     needed = max(message.row_step, row_bytes) * (message.height - 1) + row_bytes
     try:

@@ -49,7 +49,8 @@ class DiagnosticsReporter:
         level, message = self._verdict(health)
         values = {'lifecycle state': health.state, **health.facts,
                   'image topic': health.image_topic, **rates, **_flow_values(health),
-                  **alignment_values(health.alignment)}
+                  **{f'alignment {key}': value
+                     for key, value in alignment_values(health.alignment).items()}}
         return DiagnosticStatus(
             level=level, name=f'{self._name}: depth', message=message,
             hardware_id=health.facts.get('device', ''),

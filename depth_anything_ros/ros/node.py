@@ -16,6 +16,7 @@ from depth_anything_ros.ros.transitions import refuse_impossible_requests, repor
 from depth_anything_ros.settings import Settings
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
@@ -46,7 +47,9 @@ class DepthAnythingNode(LifecycleNode):
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._apply_parameters)
         period_s = self.get_parameter('diagnostics_period').value
-        self.create_timer(float(period_s), self._publish_diagnostics)
+        # Of steady time: health matters most while simulated time stands still.
+        self.create_timer(float(period_s), self._publish_diagnostics,
+                          clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     @reported
     def on_configure(self, state: LifecycleState) -> None:

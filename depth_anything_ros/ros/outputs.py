@@ -77,7 +77,7 @@ class Outputs:
         level = DiagnosticStatus.OK if alignment.usable else DiagnosticStatus.WARN
         status = DiagnosticStatus(
             level=level, name=name, message=alignment.reason or alignment.state,
-            values=[KeyValue(key=key.removeprefix('alignment '), value=value)
+            values=[KeyValue(key=key, value=value)
                     for key, value in alignment_values(alignment).items()])
         self._publishers['alignment'].publish(DiagnosticArray(header=header, status=[status]))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 from rclpy.qos import (
-    qos_policy_name_from_kind, QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy)
+    qos_policy_name_from_kind, QoSHistoryPolicy, QoSPolicyKind, QoSProfile, QoSReliabilityPolicy)
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 
@@ -34,8 +34,9 @@ def output() -> QoSProfile:
 
 
 def overridable() -> QoSOverridingOptions:
-    """Return the options that declare history, depth and reliability as parameters."""
-    return QoSOverridingOptions.with_default_policies()
+    """Return the options that declare history, depth, reliability and durability as parameters."""
+    return QoSOverridingOptions((QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH,
+                                 QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY))
 
 
 def publisher_events(topic: str, warn: Callable[[str], object]) -> PublisherEventCallbacks:

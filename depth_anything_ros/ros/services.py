@@ -69,10 +69,10 @@ class _Answers:
         return response
 
     def _folder(self, stream: CameraStream) -> Path:
-        now = self._node.get_clock().now().to_msg()
-        stamp = time.strftime('%Y%m%d_%H%M%S', time.localtime(now.sec))
-        return (Path(stream.settings.snapshot_dir).expanduser()
-                / f'{stamp}_{now.nanosec // 1_000_000:03d}')
+        # Simulated time stands still or starts over, and would name a folder twice.
+        now_s, ms = divmod(time.time_ns() // 1_000_000, 1000)
+        stamp = time.strftime('%Y%m%d_%H%M%S', time.localtime(now_s))
+        return Path(stream.settings.snapshot_dir).expanduser() / f'{stamp}_{ms:03d}'
 
 
 class _Turn:
