@@ -28,11 +28,12 @@ class Aligner:
     """
 
     def __init__(self, node: Node, prefix: str, kind: Kind,
-                 read_settings: Callable[[], Settings]) -> None:
+                 read_settings: Callable[[], Settings], warn: Callable[[str], None]) -> None:
         self._node = node
         self._prefix = prefix
         self._kind = kind
         self._read_settings = read_settings
+        self._warn = warn
         self._tracker = AlignmentTracker(read_settings().alignment)
         self._reference: Reference | None = None
         self._rays = RayCache()
@@ -44,7 +45,7 @@ class Aligner:
         self._tracker.reset()
         if source in KINDS:
             self._reference = Reference(self._node, source, f'{self._prefix}reference/{source}',
-                                        lambda: self._read_settings().alignment)
+                                        lambda: self._read_settings().alignment, self._warn)
 
     def stop(self) -> None:
         """Unsubscribe; a frozen alignment stays."""

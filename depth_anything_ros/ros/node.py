@@ -5,7 +5,7 @@ from typing import Any
 
 from depth_anything_ros.errors import SettingsError
 from depth_anything_ros.inference.engine import EngineOptions
-from depth_anything_ros.inference.estimator import Estimator, Result
+from depth_anything_ros.inference.estimator import Estimator, Frame, Result
 from depth_anything_ros.inference.switching import SwitchableEngine
 from depth_anything_ros.ros.diagnostics import as_array, DiagnosticsReporter, Health
 from depth_anything_ros.ros.log import Reminder
@@ -16,7 +16,7 @@ from depth_anything_ros.ros.transitions import refuse_impossible_requests, repor
 from depth_anything_ros.settings import Settings
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.clock import Clock, ClockType
+from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
@@ -64,7 +64,7 @@ class DepthAnythingNode(LifecycleNode):
             for name in self._settings.cameras or ('',):
                 self._streams[name] = CameraStream(
                     self, name, engine.info.kind, self._node_parameters.settings(name),
-                    self._estimator.offer, self._warn)
+                    self._offer, self._warn)
         except BaseException:
             self._release()
             raise
@@ -135,6 +135,11 @@ class DepthAnythingNode(LifecycleNode):
     def _unsubscribe(self) -> None:
         for stream in self._streams.values():
             stream.stop()
+
+    def _offer(self, frame: Frame) -> None:
+        # Streams hold this and not the estimator, whose model would outlive cleanup with them.
+        if self._estimator is not None:
+            self._estimator.offer(frame)
 
     def _on_result(self, result: Result) -> None:
         stream = self._streams.get(result.frame.source)

@@ -38,7 +38,8 @@ class Reference:
     """
 
     def __init__(self, node: Node, source: str, topic: str,
-                 read_settings: Callable[[], AlignmentSettings]) -> None:
+                 read_settings: Callable[[], AlignmentSettings],
+                 warn: Callable[[str], None]) -> None:
         self._node = node
         self._read_settings = read_settings
         self._recent: deque[Any] = deque(maxlen=_KEPT)
@@ -53,7 +54,8 @@ class Reference:
         self._topic = node.resolve_topic_name(topic)
         self._subscription: Any = node.create_subscription(
             KINDS[source], topic, self._keep, qos.reference_input(),
-            qos_overriding_options=qos.overridable())
+            qos_overriding_options=qos.overridable(),
+            event_callbacks=qos.subscription_events(self._topic, warn))
 
     def close(self) -> None:
         """Unsubscribe; idempotent."""

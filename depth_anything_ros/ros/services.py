@@ -19,7 +19,7 @@ Streams = Mapping[str, CameraStream]
 
 def offer_services(node: Node, streams: Callable[[], Streams]) -> None:
     """Answer for all cameras of a node; ``streams`` returns those that are configured."""
-    answers = _Answers(node, streams)
+    answers = _Answers(streams)
     node.create_service(SetBool, '~/freeze_alignment', answers.freeze)
     # In a group of its own: images must be taken while the answer waits for one.
     node.create_service(Trigger, '~/save_snapshot', answers.save,
@@ -28,8 +28,7 @@ def offer_services(node: Node, streams: Callable[[], Streams]) -> None:
 
 class _Answers:
 
-    def __init__(self, node: Node, streams: Callable[[], Streams]) -> None:
-        self._node = node
+    def __init__(self, streams: Callable[[], Streams]) -> None:
         self._streams = streams
 
     def freeze(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
@@ -55,7 +54,7 @@ class _Answers:
         try:
             if not streams:
                 raise SnapshotError('the node is not configured; bring it to active')
-            folder = self._folder(next(iter(streams.values())))
+            folder = _folder(next(iter(streams.values())))
             files = {name: stream.snapshots.request(folder / name)
                      for name, stream in streams.items()}
             deadline = time.monotonic() + _SNAPSHOT_S
@@ -68,12 +67,6 @@ class _Answers:
             response.success, response.message = False, str(error)
         return response
 
-    def _folder(self, stream: CameraStream) -> Path:
-        # Simulated time stands still or starts over, and would name a folder twice.
-        now_s, ms = divmod(time.time_ns() // 1_000_000, 1000)
-        stamp = time.strftime('%Y%m%d_%H%M%S', time.localtime(now_s))
-        return Path(stream.settings.snapshot_dir).expanduser() / f'{stamp}_{ms:03d}'
-
 
 class _Turn:
     """Give the executor a turn, not more often than every 5 ms."""
@@ -81,6 +74,13 @@ class _Turn:
     def __await__(self) -> Generator[None, None, None]:
         time.sleep(_TURN_S)
         yield
+
+
+def _folder(stream: CameraStream) -> Path:
+    # Simulated time stands still or starts over, and would name a folder twice.
+    now_s, ms = divmod(time.time_ns() // 1_000_000, 1000)
+    stamp = time.strftime('%Y%m%d_%H%M%S', time.localtime(now_s))
+    return Path(stream.settings.snapshot_dir).expanduser() / f'{stamp}_{ms:03d}'
 
 
 def _check(stream: CameraStream, files: 'Future[Any]') -> None:

@@ -46,12 +46,12 @@ class CameraStream:
         self.image_hw: tuple[int, int] | None = None
         self.image_topic = node.resolve_topic_name(f'{prefix}image')
         self.snapshots = SnapshotTray()
-        self.aligner = Aligner(node, prefix, kind, lambda: self.settings)
         self._node = node
         self._prefix = prefix
         self._kind = kind
         self._offer = offer
         self._warn = warn if not name else lambda sentence: warn(f'{name}: {sentence}')
+        self.aligner = Aligner(node, prefix, kind, lambda: self.settings, self._warn)
         self._info: CameraInfo | None = None
         self._inputs: list[Any] = []
         self._memory = Memory()

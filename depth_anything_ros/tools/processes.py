@@ -46,9 +46,15 @@ def stop(process: subprocess.Popen[bytes]) -> int:
 
 
 def ros_parameters(values: Mapping[str, object]) -> list[str]:
-    """Return the command line that sets parameters of a node."""
+    """Return the command line that sets parameters of a node; a tuple becomes a list."""
     arguments = ['--ros-args']
     for name, value in values.items():
-        text = str(value).lower() if isinstance(value, bool) else str(value)
-        arguments += ['-p', f'{name}:={text}' if text else f"{name}:=''"]
+        arguments += ['-p', f'{name}:={_yaml(value)}']
     return arguments
+
+
+def _yaml(value: object) -> str:
+    if isinstance(value, tuple):
+        return f'[{", ".join(map(_yaml, value))}]'
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return text or "''"

@@ -19,10 +19,38 @@ for _ in range(20):
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
+THREADS = """
+import sys, threading
+from depth_anything_ros.ros.memory import keep_freed_memory
+if sys.argv[1] == 'keep':
+    assert keep_freed_memory()
+
+def resident_mib():
+    return int(open('/proc/self/statm').read().split()[1]) * 4096 / 2 ** 20
+
+def work(done):
+    [b'x' * 1_000_000 for _ in range(20)]
+    done.set()
+    end.wait()
+
+before, end = resident_mib(), threading.Event()
+for _ in range(8):
+    done = threading.Event()
+    threading.Thread(target=work, args=(done,), daemon=True).start()
+    done.wait()
+print(int(resident_mib() - before))
+end.set()
+"""
+
 
 def page_faults(mode: str) -> int:
     """Return the page faults of twenty times eight buffers of a megabyte."""
-    result = subprocess.run([sys.executable, '-c', PROGRAM, mode], capture_output=True, text=True,
+    return printed(PROGRAM, mode)
+
+
+def printed(program: str, mode: str) -> int:
+    """Return the number that a program prints."""
+    result = subprocess.run([sys.executable, '-c', program, mode], capture_output=True, text=True,
                             check=True)
     return int(result.stdout)
 
@@ -30,3 +58,8 @@ def page_faults(mode: str) -> int:
 def test_buffers_of_images_are_reused_without_page_faults() -> None:
     """Without it each buffer is taken from the system anew."""
     assert page_faults('keep') < page_faults('default') / 10
+
+
+def test_what_one_thread_has_freed_serves_the_next() -> None:
+    """Eight threads that use 20 MB one after the other do not keep eight times as much."""
+    assert printed(THREADS, 'keep') < 80

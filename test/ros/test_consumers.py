@@ -1,0 +1,432 @@
+"""
+What consumers do with the node's output, restated in a few lines each.
+
+Every restatement names the source that it follows. Geometry is compared with the node's own cloud
+of the same frame.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.testing import assert_allclose, assert_array_equal
+import pytest
+from rclpy.qos import qos_profile_sensor_data
+from robot import camera_info, Robot
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
+
+HW = (120, 160)
+FOCAL = 100.0
+SCALE = 0.25
+DEPTH, POINTS = '/depth_anything/depth/image', '/depth_anything/points'
+# As image_transport names it: the last element of the image's topic is replaced.
+INFO = f'{DEPTH.rpartition("/")[0]}/camera_info'
+
+SIZES = pytest.mark.parametrize('size', [
+    {}, {'output_size': 'divisor', 'output_divisor': 4}, {'output_size': 'native'}],
+    ids=['input', 'divisor', 'native'])
+ENCODINGS = pytest.mark.parametrize('encoding', ['32FC1', '16UC1'])
+Camera = tuple[float, float, float, float]
+
+
+def scene(depth_m: np.ndarray, scale: float = SCALE) -> np.ndarray:
+    """Return the BGR picture of which the tiny model says 1 / (scale * depth) [H, W]."""
+    level = np.clip(np.round(255 / (scale * depth_m)), 0, 1785).astype(np.int64)
+    blue = np.minimum(level // 4, 255)
+    green = np.minimum((level - 4 * blue) // 2, 255)
+    red = np.minimum(level - 4 * blue - 2 * green, 255)
+    return np.stack([blue, green, red], axis=-1).astype(np.uint8)
+
+
+def wall(distance_m: float = 2.0, slant: float = 0.0) -> np.ndarray:
+    """Return the depth of a wall, ``slant`` of its distance nearer per unit of x/z."""
+    x = (np.arange(HW[1]) - 79.5) / FOCAL
+    return np.broadcast_to(distance_m / (1 + slant * x), HW)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The image of one frame and everything that was published for it."""
+
+    image: Image
+    depth: Image
+    info: CameraInfo
+    cloud: PointCloud2
+    color: Image
+
+
+@pytest.fixture
+def look(make_robot: Callable[..., Robot]) -> Callable[..., Seen]:
+    """Return a function that shows a picture to the node and returns what it publishes."""
+    robot = make_robot(relative_scale=SCALE, points_stride=1, points_min=0.0, points_max=0.0)
+    robot.bring_up()
+    topics = [robot.listen(kind, topic) for kind, topic in (
+        (Image, DEPTH), (CameraInfo, INFO), (PointCloud2, POINTS),
+        (Image, '/depth_anything/color/image'))]
+
+    def looked(picture: np.ndarray, info: CameraInfo | None = None, **parameters: Any) -> Seen:
+        assert all(result.successful for result in robot.set_parameters(**parameters))
+        robot.show_camera(info or camera_info(HW[1], HW[0], FOCAL))
+        for messages in topics:
+            messages.clear()
+        image = robot.show(picture)
+        assert robot.until(lambda: all(topics))
+        return Seen(image, *(messages[0] for messages in topics))
+    return looked
+
+
+def metres(message: Image) -> np.ndarray:
+    """Return depth [H, W] as depth_traits.hpp reads it: NaN or 0 mm is invalid."""
+    kind = {'32FC1': np.float32, '16UC1': np.uint16}[message.encoding]
+    assert message.step == message.width * np.dtype(kind).itemsize
+    raw = np.frombuffer(message.data, kind).reshape(message.height, message.width)
+    return np.where(raw == 0, np.nan, raw / 1000) if kind is np.uint16 else raw
+
+
+def pinhole(info: CameraInfo) -> Camera:
+    """Return fx, fy, cx, cy of P, as image_geometry's PinholeCameraModel cuts and bins it."""
+    binning_x, binning_y = max(1, info.binning_x), max(1, info.binning_y)
+    return (info.p[0] / binning_x, info.p[5] / binning_y,
+            (info.p[2] - info.roi.x_offset) / binning_x,
+            (info.p[6] - info.roi.y_offset) / binning_y)
+
+
+def back_projected(depth_m: np.ndarray, camera: Camera) -> np.ndarray:
+    """Return points [H, W, 3] of a depth map."""
+    fx, fy, cx, cy = camera
+    rows, columns = np.mgrid[0:depth_m.shape[0], 0:depth_m.shape[1]]
+    return np.stack([(columns - cx) / fx * depth_m, (rows - cy) / fy * depth_m, depth_m], axis=-1)
+
+
+def fields(cloud: PointCloud2, *names: str) -> list[np.ndarray]:
+    """Return fields as sensor_msgs::PointCloud2Iterator finds them: FLOAT32 at their offset."""
+    found = {field.name: field for field in cloud.fields}
+    assert all(found[name].datatype == PointField.FLOAT32 for name in names)
+    assert len(cloud.data) == cloud.height * cloud.width * cloud.point_step
+    points = np.frombuffer(cloud.data, np.uint8).reshape(-1, cloud.point_step)
+    return [np.ascontiguousarray(points[:, found[name].offset:found[name].offset + 4])
+            .view(np.float32)[:, 0] for name in names]
+
+
+def own_points(seen: Seen) -> np.ndarray:
+    """Return the node's points [H, W, 3]."""
+    return np.stack(fields(seen.cloud, 'x', 'y', 'z'), axis=-1).reshape(
+        seen.cloud.height, seen.cloud.width, 3)
+
+
+def assert_same_points(found: np.ndarray, seen: Seen) -> None:
+    """Compare points [H, W, 3] with the node's, to half a millimetre of depth."""
+    assert np.isfinite(found).any()
+    assert_allclose(found, own_points(seen), atol=0.0006)
+
+
+def cut_camera() -> CameraInfo:
+    """Return the camera of which the images are a region of 320x240 pixels, binned by two."""
+    info = camera_info(640, 480, 2 * FOCAL)
+    info.roi.x_offset, info.roi.y_offset, info.roi.width, info.roi.height = 100, 60, 320, 240
+    info.binning_x = info.binning_y = 2
+    return info
+
+
+@SIZES
+@ENCODINGS
+def test_depth_image_proc_makes_the_same_cloud(
+        look: Callable[..., Seen], size: dict[str, Any], encoding: str) -> None:
+    """
+    Nodelet point_cloud_xyz of image_pipeline 5.0: point_cloud_xyz.cpp, conversions.hpp.
+
+    It pairs the image with the camera_info beside it by equal stamps.
+    """
+    depth_m = wall(2.0, slant=0.4).copy()
+    depth_m[:20] = np.inf
+    seen = look(scene(depth_m), depth_encoding=encoding, **size)
+    assert seen.info.header == seen.depth.header
+    assert_same_points(back_projected(metres(seen.depth), pinhole(seen.info)), seen)
+    assert np.isnan(metres(seen.depth)).any()
+
+
+def colored_cloud(seen: Seen) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return points and packed colours as point_cloud_xyzrgb.cpp, or None where it gives up."""
+    same_size = (seen.depth.width, seen.depth.height) == (seen.image.width, seen.image.height)
+    if not same_size or seen.depth.header.frame_id != seen.image.header.frame_id:
+        return None
+    assert seen.image.encoding == 'bgr8'
+    bgr = np.frombuffer(seen.image.data, np.uint8).reshape(*HW, 3).astype(np.uint32)
+    return (back_projected(metres(seen.depth), pinhole(seen.info)),
+            bgr[..., 2] << 16 | bgr[..., 1] << 8 | bgr[..., 0])
+
+
+@ENCODINGS
+def test_depth_image_proc_colors_the_same_cloud(
+        look: Callable[..., Seen], encoding: str) -> None:
+    """Nodelet point_cloud_xyzrgb: depth and rgb in one frame, of one size."""
+    seen = look(scene(wall(2.0, slant=0.4)), depth_encoding=encoding)
+    found = colored_cloud(seen)
+    assert found is not None
+    points, colors = found
+    assert_same_points(points, seen)
+    packed = fields(seen.cloud, 'rgb')[0].view(np.uint32).reshape(HW)
+    assert_array_equal(colors, packed)
+
+
+@pytest.mark.parametrize('size', [
+    {'output_size': 'divisor', 'output_divisor': 2}, {'output_size': 'native'}],
+    ids=['divisor', 'native'])
+def test_depth_image_proc_refuses_to_color_a_smaller_depth(
+        look: Callable[..., Seen], size: dict[str, Any]) -> None:
+    """It says that the sizes do not match and publishes nothing: output_size must be input."""
+    assert colored_cloud(look(scene(wall()), **size)) is None
+
+
+def rtabmap_cloud(seen: Seen) -> tuple[np.ndarray, int]:
+    """
+    Return points as rtabmap makes them with the camera of the colour image, and the decimation.
+
+    rtabmap_ros 0.22: rgbd_sync.cpp warns beyond 10 ms, MsgConversion.cpp takes three encodings;
+    rtabmap: util3d.cpp wants a size that divides that of the colour image.
+    """
+    stamps = [message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
+              for message in (seen.image, seen.depth)]
+    assert abs(stamps[0] - stamps[1]) <= 0.010
+    assert seen.depth.encoding in ('32FC1', '16UC1', 'mono16')
+    assert seen.image.width % seen.depth.width == seen.image.height % seen.depth.height == 0
+    ratio = seen.image.width // seen.depth.width
+    center = ((HW[1] - 1) / 2 / ratio, (HW[0] - 1) / 2 / ratio)
+    return back_projected(metres(seen.depth), (FOCAL / ratio, FOCAL / ratio, *center)), ratio
+
+
+@ENCODINGS
+@pytest.mark.parametrize('divisor', [1, 2, 4])
+def test_rtabmap_places_the_same_points(
+        look: Callable[..., Seen], encoding: str, divisor: int) -> None:
+    """It takes each depth for that of the first colour pixel of its block, not of the middle."""
+    seen = look(scene(wall()), depth_encoding=encoding, output_size='divisor',
+                output_divisor=divisor)
+    points, ratio = rtabmap_cloud(seen)
+    assert ratio == divisor
+    off_px = (points - own_points(seen))[..., :2] / points[..., 2:] * FOCAL
+    assert np.isfinite(off_px).all()
+    assert_allclose(off_px, (1 - divisor) / 2, atol=0.05)
+
+
+def test_rtabmap_cannot_take_the_size_of_the_network(look: Callable[..., Seen]) -> None:
+    """154x112 does not divide 160x120."""
+    with pytest.raises(AssertionError):
+        rtabmap_cloud(look(scene(wall()), output_size='native'))
+
+
+def observation(cloud: PointCloud2, camera_height_m: float, lowest_m: float,
+                highest_m: float) -> np.ndarray:
+    """
+    Return the points [N, 3] that a costmap keeps: x forward, y left, z up from the floor.
+
+    nav2_costmap_2d: observation_buffer.cpp transforms x, y and z from the frame of the cloud into
+    the map and keeps what lies between min_obstacle_height and max_obstacle_height.
+    """
+    assert cloud.header.frame_id == 'camera_optical'
+    x, y, z = fields(cloud, 'x', 'y', 'z')
+    points = np.stack([z, -x, camera_height_m - y], axis=-1)
+    return points[(points[:, 2] >= lowest_m) & (points[:, 2] <= highest_m)]
+
+
+@pytest.mark.parametrize('points_color', [True, False])
+@pytest.mark.parametrize('voxel_m', [0.0, 0.1])
+def test_a_costmap_sees_the_wall_where_it_stands(
+        look: Callable[..., Seen], points_color: bool, voxel_m: float) -> None:
+    """The floor, the ceiling and what is at infinity are no obstacles."""
+    depth_m = wall().copy()
+    depth_m[:10] = np.inf
+    seen = look(scene(depth_m), points_color=points_color, points_voxel=voxel_m)
+    kept = observation(seen.cloud, camera_height_m=0.5, lowest_m=0.1, highest_m=1.3)
+    assert np.isfinite(kept).all()
+    assert_allclose(kept[:, 0], 2.0, rtol=0.01)
+    assert kept[:, 1].min() == pytest.approx(-79.5 / FOCAL * 2, abs=0.06)
+    assert kept[:, 1].max() == pytest.approx(79.5 / FOCAL * 2, abs=0.06)
+    columns = len(np.unique(np.round(kept[:, 1], 2 if voxel_m == 0 else 1)))
+    assert columns >= (150 if voxel_m == 0 else 30)
+    assert not len(observation(seen.cloud, 0.5, 0.01, 0.0)), 'max_obstacle_height is 0 by default'
+
+
+def test_a_costmap_clears_along_points_beyond_its_range(look: Callable[..., Seen]) -> None:
+    """obstacle_layer.cpp marks up to obstacle_max_range, here 3.5 m, and traces rays beyond it."""
+    depth_m = np.full(HW, np.inf)
+    depth_m[:, :80] = 2.0
+    open_space = look(scene(depth_m), points_max=3.0, points_clearing=4.0)
+    kept = observation(open_space.cloud, 0.5, -10.0, 10.0)
+    distance_m = np.hypot(kept[:, 0], kept[:, 1])
+    assert len(kept) == HW[0] * HW[1]
+    obstacles = kept[distance_m < 3.5]
+    assert_allclose(obstacles[:, 0], 2.0, rtol=0.05)
+    assert (obstacles[:, 1] > -0.1).all(), 'the open half is cleared, not marked'
+    assert (distance_m[kept[:, 1] < -0.1] >= 3.9).all()
+
+
+def test_a_sensor_data_subscriber_hears_the_cloud(make_robot: Callable[..., Robot]) -> None:
+    """The obstacle layer subscribes with SensorDataQoS: best effort."""
+    robot = make_robot(relative_scale=SCALE)
+    robot.bring_up()
+    clouds: list[PointCloud2] = []
+    robot.node.create_subscription(PointCloud2, POINTS, clouds.append, qos_profile_sensor_data)
+    assert robot.until(lambda: robot.stream().is_wanted)
+    robot.show_camera(camera_info(HW[1], HW[0], FOCAL))
+    for _ in range(5):
+        robot.show(scene(wall()))
+        if robot.until(lambda: clouds, 2.0):
+            break
+    assert clouds
+
+
+def laser_scan(seen: Seen) -> tuple[np.ndarray, np.ndarray, float]:
+    """
+    Return angles and ranges of the scan, and the step between angles.
+
+    depthimage_to_laserscan 2.5: DepthImageToLaserScan.cpp with its defaults, one row at the
+    camera's centre, 0.45 to 10 m, the camera by P.
+    """
+    fx, _, cx, cy = pinhole(seen.info)
+    depth_m = metres(seen.depth)
+    width = depth_m.shape[1]
+    first, last = -np.arctan((width - 1 - cx) / fx), np.arctan(cx / fx)
+    step = (last - first) / (width - 1)
+    ranges = np.full(width, np.nan)
+    row = depth_m[int(cy - 0.5)]
+    for column, z in enumerate(row):
+        x = (column - cx) / fx * z
+        index = int((-np.arctan((column - cx) / fx) - first) / step)
+        distance = np.hypot(x, z)
+        if 0.45 <= distance <= 10.0 and not distance >= ranges[index]:
+            ranges[index] = distance
+    return first + step * np.arange(width), ranges, step
+
+
+@SIZES
+@ENCODINGS
+@pytest.mark.parametrize('slant', [0.0, 0.5])
+def test_a_laser_scan_of_a_wall_is_that_of_the_wall(
+        look: Callable[..., Seen], size: dict[str, Any], encoding: str, slant: float) -> None:
+    """A wall's range at an angle a is distance / (cos a - slant * sin a)."""
+    seen = look(scene(wall(2.0, slant)), depth_encoding=encoding, **size)
+    angles, ranges, step = laser_scan(seen)
+    hit = np.isfinite(ranges)
+    assert hit.mean() > 0.75
+    ends = [2.0 / (np.cos(angle) - slant * np.sin(angle))
+            for angle in (angles[hit], angles[hit] + step)]
+    assert (ranges[hit] >= np.minimum(*ends) * 0.99).all()
+    assert (ranges[hit] <= np.maximum(*ends) * 1.01).all()
+
+
+def test_a_laser_scan_of_open_space_has_no_range(look: Callable[..., Seen]) -> None:
+    """Neither a wall at zero nor one at the limit."""
+    depth_m = wall().copy()
+    depth_m[:, 80:] = np.inf
+    _, ranges, _ = laser_scan(look(scene(depth_m)))
+    assert np.isnan(ranges[:70]).all() and np.isfinite(ranges[90:]).any()
+
+
+def rviz_points(seen: Seen) -> np.ndarray:
+    """
+    Return what DepthCloud of RViz draws [N, 3].
+
+    rviz_common: depth_cloud_mld.cpp. The size has to be that of camera_info after region of
+    interest and binning, colour of the same size and 8 bit; P counts.
+    """
+    info, depth = seen.info, seen.depth
+    assert ((info.roi.width or info.width) // max(1, info.binning_x),
+            (info.roi.height or info.height) // max(1, info.binning_y)) == (
+                depth.width, depth.height)
+    assert (seen.color.width, seen.color.height) == (depth.width, depth.height)
+    assert 'bgr' in seen.color.encoding and seen.color.encoding.endswith('8')
+    points = back_projected(metres(depth), pinhole(info))
+    return points[np.isfinite(points).all(axis=-1)]
+
+
+@SIZES
+@ENCODINGS
+@pytest.mark.parametrize('info', [camera_info(HW[1], HW[0], FOCAL), cut_camera()],
+                         ids=['whole', 'cut'])
+def test_rviz_draws_the_same_cloud(look: Callable[..., Seen], size: dict[str, Any],
+                                   encoding: str, info: CameraInfo) -> None:
+    """Also where the images are a binned part of what the camera sees."""
+    depth_m = wall(2.0, slant=0.4).copy()
+    depth_m[:20] = np.inf
+    seen = look(scene(depth_m), info, depth_encoding=encoding, **size)
+    own = own_points(seen).reshape(-1, 3)
+    assert_allclose(rviz_points(seen), own[np.isfinite(own).all(axis=1)], atol=0.0006)
+
+
+def through_compressed_depth(message: Image, depth_max: float = 10.0,
+                             quantization: float = 100.0) -> np.ndarray:
+    """
+    Return what arrives [H, W] in metres, before PNG, which loses nothing.
+
+    compressed_depth_image_transport 3.2: codec.cpp. Metres become 16 bits of inverse depth with
+    0 for invalid; millimetres stay, with 0 beyond depth_max.
+    """
+    if message.encoding == '16UC1':
+        found = metres(message)
+        return np.where(found > depth_max, np.nan, found)
+    depth_m = metres(message).astype(np.float64)
+    a = quantization * (quantization + 1)
+    b = 1 - a / depth_max
+    with np.errstate(invalid='ignore'):
+        kept = depth_m < depth_max
+    code = np.floor(a / depth_m[kept] + b)
+    assert ((code > 0) & (code < 2 ** 16)).all(), 'the code does not fit 16 bits'
+    arrived = np.full(depth_m.shape, np.nan)
+    arrived[kept] = a / (code - b)
+    return arrived
+
+
+def steps(*depth_m: float) -> np.ndarray:
+    """Return a depth map of equally wide columns."""
+    return np.broadcast_to(np.repeat(depth_m, HW[1] // len(depth_m)), HW)
+
+
+@ENCODINGS
+def test_compressed_depth_keeps_what_is_nearer_than_ten_metres(
+        look: Callable[..., Seen], encoding: str) -> None:
+    """By default; the rest arrives as invalid, and so does what is invalid."""
+    seen = look(scene(steps(0.6, 2.0, 5.0, 15.0, np.inf)), depth_encoding=encoding)
+    sent, arrived = metres(seen.depth), through_compressed_depth(seen.depth)
+    near = sent < 9.9
+    assert_allclose(arrived[near], sent[near], rtol=0.011)
+    assert np.isfinite(sent[:, 112]).all() and np.isnan(arrived[:, 112]).all()
+    assert np.isnan(arrived[:, 145:]).all()
+    assert np.isfinite(through_compressed_depth(seen.depth, depth_max=20.0)[:, 112]).all()
+
+
+def test_compressed_depth_wraps_around_below_15_cm_unless_depth_min_is_set(
+        look: Callable[..., Seen]) -> None:
+    """10100 / z - 1009 reaches 65536 at 0.152 m: metres need depth_min, millimetres do not."""
+    picture = scene(steps(0.1, 2.0), scale=2.0)
+    with pytest.raises(AssertionError, match='16 bits'):
+        through_compressed_depth(look(picture, relative_scale=2.0).depth)
+    cut = look(picture, relative_scale=2.0, depth_min=0.16).depth
+    assert np.isnan(through_compressed_depth(cut)[:, :70]).all()
+    assert_allclose(through_compressed_depth(cut)[:, 90:], 2.0, rtol=0.02)
+    mm = look(picture, relative_scale=2.0, depth_min=0.0, depth_encoding='16UC1').depth
+    assert_allclose(through_compressed_depth(mm)[:, :70], 0.1, rtol=0.02)
+
+
+@ENCODINGS
+def test_orb_slam_reads_the_depth_at_its_keypoints(
+        look: Callable[..., Seen], encoding: str) -> None:
+    """
+    ORB-SLAM3: Tracking.cc divides by DepthMapFactor, Frame.cc reads at the keypoint if > 0.
+
+    The factor is 1 for 32FC1 and 1000 for 16UC1. Depth has the size of the colour image.
+    """
+    depth_m = wall(2.0, slant=0.4).copy()
+    depth_m[:20] = np.inf
+    seen = look(scene(depth_m), depth_encoding=encoding)
+    assert (seen.depth.height, seen.depth.width) == (seen.image.height, seen.image.width)
+    kind, factor = {'32FC1': (np.float32, 1.0), '16UC1': (np.uint16, 1000.0)}[encoding]
+    raw = np.frombuffer(seen.depth.data, kind).reshape(HW) / np.float32(factor)
+    fx, fy, cx, cy = FOCAL, FOCAL, 79.5, 59.5
+    for column, row in ((10.6, 40.2), (80.0, 60.0), (150.9, 110.7)):
+        d = raw[int(row), int(column)]
+        assert d > 0
+        point = np.array([(column - cx) * d / fx, (row - cy) * d / fy, d])
+        assert_allclose(point, own_points(seen)[int(row), int(column)], atol=0.04)
+    assert not (raw[5] > 0).any()
