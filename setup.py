@@ -59,7 +59,7 @@ setup(
         # catkin_pkg, colcon: the packaging tests. transformers: a second opinion on the network.
         # cv-bridge: a port that stands in for the real one, of which there is no wheel.
         'test': ['catkin_pkg', 'colcon-ros', 'cv-bridge==1.13.0.post0', 'matplotlib', 'pytest',
-                 'pyyaml', 'transformers'],
+                 'pyyaml', 'ros-jazzy-rosgraph-msgs', 'transformers'],
         # Linters change their mind with each release, so these are pinned.
         'lint': [
             'catkin_pkg',

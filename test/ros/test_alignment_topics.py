@@ -79,7 +79,8 @@ class Rig:
         robot.bring_up()
         self.depths = robot.listen(Image, DEPTH)
         self.states = robot.listen(DiagnosticArray, ALIGNMENT)
-        self.maps = robot.listen(Image, '/depth_anything/inverse_depth/image')
+        self.maps = (robot.listen(Image, '/depth_anything/inverse_depth/image')
+                     if robot.depth._engine.info.kind == 'relative' else [])
         robot.show_camera(camera_info(HW[1], HW[0], 100.0))
 
     def show(self, second: float, reference: Any = None, topic: str = '') -> dict[str, str]:
@@ -118,6 +119,22 @@ def test_a_sparse_depth_image_with_outliers_gives_metres(
     assert rig.robot.until(lambda: rig.depths)
     assert_allclose(metres(rig.depths[-1])[8:-8, 8:-8], true_depth_m()[8:-8, 8:-8], rtol=0.05)
     assert rig.states[-1].header == rig.depths[-1].header
+
+
+def test_a_metric_model_gets_the_scale_that_it_lacks(
+        make_rig: Callable[..., Rig], make_ir: Callable[..., Any]) -> None:
+    """Its metres are 1.25 times too short; the shift stays 0 unless it is asked for."""
+    rig = make_rig('depth', model=str(make_ir(kind='metric', max_depth_m=20.0)))
+    z = weighted_sum(slope())
+    reference = np.where(z > 0.3, 1.25 * z, np.nan).astype(np.float32)
+    message = image_message(reference, '32FC1', stamp_ns=10_000_000_000)
+    said = rig.show(10.0, message, 'reference/depth')
+    assert said['state'] == 'fitted', said['reason']
+    assert float(said['scale [1/m]']) == pytest.approx(0.8, rel=0.01)
+    assert float(said['shift [1/m]']) == 0.0
+    assert rig.robot.until(lambda: rig.depths)
+    known = np.isfinite(reference)
+    assert_allclose(metres(rig.depths[-1])[known], reference[known], rtol=0.03)
 
 
 def test_nothing_metric_is_published_until_there_is_a_fit(make_rig: Callable[..., Rig]) -> None:

@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose
 import pytest
 from robot import camera_info, Robot
 from sensor_msgs.msg import Image, PointCloud2
+from std_srvs.srv import SetBool
 
 HW = (120, 160)
 NAMES = ['front', 'rear']
@@ -104,6 +105,19 @@ def test_what_a_single_camera_cannot_have_fails_configure_by_name(
     robot = make_robot(cameras=NAMES, **{name: value})
     assert robot.depth.trigger_configure().name == 'FAILURE'
     assert fact in capfd.readouterr().err
+
+
+def test_freezing_answers_for_every_camera_by_name(make_pair: Callable[..., Robot]) -> None:
+    """Neither has a fit yet, and one never will."""
+    robot = make_pair(**{'front.alignment.source': 'depth'})
+    client = robot.node.create_client(SetBool, '/depth_anything/freeze_alignment')
+    assert robot.until(client.service_is_ready)
+    future = client.call_async(SetBool.Request(data=True))
+    assert robot.until(future.done)
+    assert not future.result().success
+    front, rear = future.result().message.split('; rear: ')
+    assert front.startswith('front: there is no alignment to freeze')
+    assert rear.startswith('alignment.source is none')
 
 
 def test_every_camera_has_its_own_diagnosis(make_pair: Callable[..., Robot]) -> None:
