@@ -143,7 +143,9 @@ class SwitchableEngine:
         first, *others = wanted.image_sizes or (wanted.options.image_hw,)
         engine = None
         try:
-            engine = Engine(self._path, replace(wanted.options, image_hw=first), self._log)
+            engine = Engine(self._path, replace(
+                wanted.options, image_hw=first, self_check=self._needs_proof(wanted.options)),
+                self._log)
             for image_hw in others:
                 engine.warm_up(image_hw)
         except Exception as error:  # noqa: B902 - whatever it is, the old engine goes on
@@ -153,6 +155,12 @@ class SwitchableEngine:
                 return None, error
             return None, InferenceError(first_line(error))
         return engine, None
+
+    def _needs_proof(self, options: EngineOptions) -> bool:
+        """Return whether to check the device: another size on the same one needs no more proof."""
+        now = self._options
+        return options.self_check and (
+            (options.devices, options.precision) != (now.devices, now.precision))
 
     def _report(self, switch: _Switch, failure: Failure | None) -> None:
         try:

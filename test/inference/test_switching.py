@@ -18,7 +18,7 @@ from depth_anything_ros.vision.encodings import ColorImage
 from depth_anything_ros.vision.selfcheck import card_image
 import numpy as np
 import pytest
-from tiny import weighted_sum
+from tiny import weighted_sum, write_tiny_ir
 from waiting import Outcomes, until, within
 
 pytest.importorskip('openvino')
@@ -338,3 +338,22 @@ def test_twenty_switches_keep_no_memory_and_no_thread(tiny_ir: Path) -> None:
     first_mib, first_threads, last_mib, last_threads = map(float, done.stdout.split())
     assert last_threads <= first_threads + 1
     assert last_mib - first_mib < 16
+
+
+def test_another_size_is_taken_without_proving_the_device_again(
+        make_engine: MakeEngine, make_ir: Callable[..., Path]) -> None:
+    """Another precision is not: there the stored result of a wrong model refuses it."""
+    path = make_ir()
+    engine = make_engine(path, self_check=True)
+    make_ir_of_another_answer(path)
+    options = replace(OPTIONS, self_check=True)
+    assert switch(engine, replace(options, input_size=56)) is None
+    assert engine.network_hw == (56, 70)
+    failure = switch(engine, replace(options, input_size=56, precision='auto'))
+    assert isinstance(failure, DeviceError)
+    assert 'self-check' in str(failure)
+
+
+def make_ir_of_another_answer(path: Path) -> None:
+    """Replace the IR by one whose stored self-check no device passes."""
+    write_tiny_ir(path.parent, wrong_check=True)
