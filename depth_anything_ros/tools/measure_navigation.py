@@ -9,6 +9,8 @@ the others.
 
 import argparse
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+import multiprocessing
 from pathlib import Path
 import sys
 import tempfile
@@ -62,12 +64,18 @@ def _measure(folder: Path, parts: Sequence[str], minutes: float) -> Figures:
     if {'alignment', 'stability', 'clouds'} & set(parts):
         figures |= _vision_figures(model, parts)
     if 'cameras' in parts:
-        from depth_anything_ros.tools.navigation.cameras_figures import cameras_figures
-        figures |= cameras_figures(model)
+        figures |= _cameras_figures(model)
     if 'soak' in parts:
         from depth_anything_ros.tools.navigation.soak import soak
         figures |= soak(model, minutes, print)
     return figures
+
+
+def _cameras_figures(model: Path) -> Figures:
+    """Return them from a process of its own: PyTorch, which converted the model, takes part."""
+    from depth_anything_ros.tools.navigation.cameras_figures import cameras_figures
+    with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as process:
+        return process.submit(cameras_figures, model).result()
 
 
 def _vision_figures(model: Path, parts: Sequence[str]) -> Figures:
