@@ -85,6 +85,17 @@ class Aligner:
                                  'relative_scale and relative_shift are constant anyway')
         return self._tracker.freeze(frozen)
 
+    def as_parameters(self, alignment: Alignment) -> str:
+        """Return the parameters that give the same metres without a source."""
+        settings, scale, shift = self._read_settings(), alignment.scale, alignment.shift
+        if self._kind == 'relative':
+            return f'relative_scale: {scale:.6g}, relative_shift: {shift:.6g}'
+        if shift:
+            return f'scale {scale:.6g}, shift {shift:.6g} 1/m, which no parameter of a metric ' \
+                   'model can hold: set alignment.fit to scale for one that can'
+        return (f'metric_scale: {settings.metric_scale / scale:.6g}, '
+                f'metric_offset: {settings.metric_offset / scale:.6g}')
+
     def _fit(self, header: Header, inverse_depth: F32, view: CameraView,
              settings: Settings) -> Fit:
         source = settings.alignment.source

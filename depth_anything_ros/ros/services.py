@@ -42,8 +42,7 @@ class _Answers:
                 response.success = False
                 said.append(_of(name, str(error)))
             else:
-                said.append(_of(name, f'{now.state}, relative_scale: {now.scale:.6g}, '
-                                      f'relative_shift: {now.shift:.6g}'))
+                said.append(_of(name, f'{now.state}, {stream.aligner.as_parameters(now)}'))
         response.message = '; '.join(said) or 'the node is not configured'
         return response
 

@@ -96,6 +96,15 @@ class Rig:
         return values(self.states[-1])
 
 
+def freeze(robot: Robot, on: bool) -> Any:
+    """Call the service and return its answer."""
+    client = robot.node.create_client(SetBool, '/depth_anything/freeze_alignment')
+    assert robot.until(client.service_is_ready)
+    future = client.call_async(SetBool.Request(data=on))
+    assert robot.until(future.done)
+    return future.result()
+
+
 @pytest.fixture
 def make_rig(make_robot: Callable[..., Robot]) -> Callable[..., Rig]:
     """Return a function that makes an active node with these alignment parameters."""
@@ -133,6 +142,7 @@ def test_a_metric_model_gets_the_scale_that_it_lacks(
     assert float(said['scale [1/m]']) == pytest.approx(0.8, rel=0.01)
     assert float(said['shift [1/m]']) == 0.0
     assert rig.robot.until(lambda: rig.depths)
+    assert freeze(rig.robot, True).message == 'frozen, metric_scale: 1.25, metric_offset: 0'
     known = np.isfinite(reference)
     assert_allclose(metres(rig.depths[-1])[known], reference[known], atol=0.03)
 
@@ -229,15 +239,6 @@ def test_a_bag_that_starts_over_goes_on_with_its_alignment(make_rig: Callable[..
             stamp = start + 0.1 * step
             said = rig.show(stamp, depth_reference(round(stamp * 1e9)), 'reference/depth')
             assert (said['state'], said['reason']) == ('fitted', '')
-
-
-def freeze(robot: Robot, on: bool) -> Any:
-    """Call the service and return its answer."""
-    client = robot.node.create_client(SetBool, '/depth_anything/freeze_alignment')
-    assert robot.until(client.service_is_ready)
-    future = client.call_async(SetBool.Request(data=on))
-    assert robot.until(future.done)
-    return future.result()
 
 
 def test_a_frozen_alignment_stays_whatever_the_reference_says(
