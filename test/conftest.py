@@ -2,9 +2,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
+import signal
 
 import pytest
 from tiny import write_tiny_ir
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _ctrl_c_reaches_programs() -> None:
+    """Let programs that tests start hear SIGINT, which a shell's background job ignores."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope='session')

@@ -7,6 +7,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from typing import Any
 
 from bags import camera_info, INFO, RAW, raw_image, read_bag, store, write_bag
 import cv2
@@ -147,13 +148,13 @@ def test_images_of_many_sizes_are_all_done_and_each_size_is_compiled_once(
         tmp_path: Path, tiny_ir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from depth_anything_ros.inference.engine import Engine
     compiled: list[tuple[int, int]] = []
-    recompile = Engine._recompile
+    compile_pool = Engine._compile_pool
 
-    def count(self: Engine, network_hw: tuple[int, int]) -> None:
+    def count(self: Engine, network_hw: tuple[int, int]) -> Any:
         compiled.append(network_hw)
-        recompile(self, network_hw)
+        return compile_pool(self, network_hw)
 
-    monkeypatch.setattr(Engine, '_recompile', count)
+    monkeypatch.setattr(Engine, '_compile_pool', count)
     for number in range(9):
         size_hw = (SIZE_HW, (140, 112), (112, 196))[number % 3]
         save(tmp_path / 'photos' / f'{number}.png', picture(number, size_hw))
