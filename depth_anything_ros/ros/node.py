@@ -1,5 +1,6 @@
 """The lifecycle node: wiring between cameras, parameters and the estimator, no computation."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ class DepthAnythingNode(LifecycleNode):
         self._settings = Settings()
         self._engine: SwitchableEngine | None = None
         self._estimator: Estimator | None = None
-        self._streams: dict[str, CameraStream] = {}
+        # Replaced, never changed: other threads go through it.
+        self._streams: Mapping[str, CameraStream] = {}
         self._warn = Reminder(lambda sentence: self.get_logger().warning(sentence))
         self._reporters: dict[str, DiagnosticsReporter] = {}
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
@@ -62,9 +64,10 @@ class DepthAnythingNode(LifecycleNode):
             self._engine = engine
             self._estimator = Estimator(engine, self._on_result)
             for name in self._settings.cameras or ('',):
-                self._streams[name] = CameraStream(
-                    self, name, engine.info.kind, self._node_parameters.settings(name),
-                    self._offer, self._warn)
+                stream = CameraStream(self, name, engine.info.kind,
+                                      self._node_parameters.settings(name), self._offer,
+                                      self._warn)
+                self._streams = {**self._streams, name: stream}
         except BaseException:
             self._release()
             raise
@@ -160,8 +163,9 @@ class DepthAnythingNode(LifecycleNode):
             self._estimator.close(min(self._drain_s(), _SHUTDOWN_S))
         if self._engine is not None:
             self._engine.close()
-        while self._streams:
-            self._streams.popitem()[1].close()
+        streams, self._streams = self._streams, {}
+        for stream in streams.values():
+            stream.close()
         self._estimator = self._engine = None
 
     def _state_label(self) -> str:

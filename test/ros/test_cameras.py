@@ -159,6 +159,18 @@ def test_clouds_of_both_cameras_are_in_the_frames_of_their_images(
     assert robot.until(lambda: all(clouds.values()))
 
 
+def test_whoever_goes_through_the_cameras_is_not_disturbed_by_a_transition(
+        make_pair: Callable[..., Robot]) -> None:
+    """Diagnostics and services may run on other threads than the transitions."""
+    robot = make_pair()
+    through = iter(robot.depth._streams)
+    assert next(through) == 'front'
+    assert robot.depth.trigger_deactivate().name == 'SUCCESS'
+    assert robot.depth.trigger_cleanup().name == 'SUCCESS'
+    assert next(through) == 'rear'
+    assert not robot.depth._streams
+
+
 def test_going_back_to_one_camera_needs_configure_only(make_pair: Callable[..., Robot]) -> None:
     robot = make_pair()
     assert not robot.set_parameters(cameras=['front'])[0].successful
