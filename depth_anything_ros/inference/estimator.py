@@ -13,8 +13,6 @@ from depth_anything_ros.vision.encodings import ColorImage
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ['CLOCK_RESTART_NS', 'Estimator', 'FlowStats', 'Frame', 'InferenceEngine', 'Result']
-
 Outcome = npt.NDArray[np.float32] | Exception
 # A stamp this much older than the one before is a restarted clock, not a late frame.
 CLOCK_RESTART_NS = 1_000_000_000

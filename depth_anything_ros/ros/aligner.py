@@ -6,7 +6,7 @@ import math
 from depth_anything_ros.errors import AlignmentError, DepthAnythingError
 from depth_anything_ros.model_info import Kind
 from depth_anything_ros.ros.camera import CameraView
-from depth_anything_ros.ros.reference import KINDS, over_map, Reference
+from depth_anything_ros.ros.reference import KINDS, over_map, Reference, stamp_s
 from depth_anything_ros.settings import Settings
 from depth_anything_ros.vision.alignment import Fit, fit_alignment
 from depth_anything_ros.vision.alignment_tracker import Alignment, AlignmentTracker
@@ -53,16 +53,14 @@ class Aligner:
             self._reference.close()
             self._reference = None
 
-    def update(self, header: Header, inverse_depth: F32, view: CameraView) -> Alignment | None:
+    def update(self, header: Header, inverse_depth: F32, view: CameraView) -> Alignment:
         """
-        Fit the map [H, W] of this header, and return what holds now; None without a source.
+        Fit the map [H, W] of this header to the source, and return what holds now.
 
         ``view`` is that of the image. Nothing is fitted while frozen.
         """
         settings = self._read_settings()
-        if settings.alignment.source == 'none':
-            return None
-        self._stamp_s = header.stamp.sec + header.stamp.nanosec * 1e-9
+        self._stamp_s = stamp_s(header)
         self._tracker.reconfigure(settings.alignment)
         if self._tracker.at(self._stamp_s).state != 'frozen':
             try:

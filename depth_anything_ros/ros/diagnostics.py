@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import math
 import time
 
-from depth_anything_ros.inference.estimator import FlowStats
+from depth_anything_ros.inference.flow import FlowStats
 from depth_anything_ros.ros.aligner import alignment_values
 from depth_anything_ros.vision.alignment_tracker import Alignment
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue

@@ -7,6 +7,7 @@ from typing import Any
 
 from depth_anything_ros.alignment_settings import AlignmentSettings
 from depth_anything_ros.errors import AlignmentError
+from depth_anything_ros.inference.estimator import CLOCK_RESTART_NS
 from depth_anything_ros.ros import qos
 from depth_anything_ros.ros.camera import CameraView
 from depth_anything_ros.ros.decode_reference import depth_in_metres, points_xyz
@@ -26,8 +27,6 @@ F32 = npt.NDArray[np.float32]
 
 KINDS: dict[str, type] = {'depth': Image, 'points': PointCloud2, 'range': Range}
 _KEPT = 20
-# A stamp this much older than the one before is a clock that was set back.
-CLOCK_RESTART_S = 1.0
 
 
 class Reference:
@@ -76,19 +75,19 @@ class Reference:
 
     def _keep(self, message: Any) -> None:
         with self._lock:
-            newest_s = _stamp_s(self._recent[-1].header) if self._recent else 0.0
-            if _stamp_s(message.header) < newest_s - CLOCK_RESTART_S:
+            newest_s = stamp_s(self._recent[-1].header) if self._recent else 0.0
+            if stamp_s(message.header) < newest_s - CLOCK_RESTART_NS * 1e-9:
                 self._recent.clear()
             self._recent.append(message)
 
     def _nearest(self, header: Header) -> Any:
-        wanted_s, limit_s = _stamp_s(header), self._read_settings().max_time_difference
+        wanted_s, limit_s = stamp_s(header), self._read_settings().max_time_difference
         with self._lock:
             recent = list(self._recent)
         if not recent:
             raise AlignmentError(f'nothing arrives on {self._topic}; check the sensor and its QoS')
-        best = min(recent, key=lambda message: abs(_stamp_s(message.header) - wanted_s))
-        off_s = _stamp_s(best.header) - wanted_s
+        best = min(recent, key=lambda message: abs(stamp_s(message.header) - wanted_s))
+        off_s = stamp_s(best.header) - wanted_s
         if abs(off_s) > limit_s:
             raise AlignmentError(
                 f'the nearest message on {self._topic} is {off_s:+.3f} s from the image; check '
@@ -137,5 +136,6 @@ def over_map(view: CameraView, inverse_depth: F32) -> Intrinsics:
     return aligned_corners(view.camera, (height, width))
 
 
-def _stamp_s(header: Header) -> float:
+def stamp_s(header: Header) -> float:
+    """Return the stamp of a header in seconds."""
     return float(header.stamp.sec + header.stamp.nanosec * 1e-9)

@@ -16,11 +16,13 @@ import sys
 import tempfile
 from typing import Any
 
-import cv2
 from depth_anything_ros.errors import DepthAnythingError
+from depth_anything_ros.media.picture_files import read_picture
 from depth_anything_ros.tools import model_source
+from depth_anything_ros.tools.evaluation.files import read_depth
 from depth_anything_ros.tools.figures import read_figures, requote_pages, ROOT, write_figures
 from depth_anything_ros.tools.processes import private_domain
+from depth_anything_ros.vision.encodings import to_bgr
 import numpy as np
 import numpy.typing as npt
 
@@ -114,9 +116,9 @@ def _sequence(every: int) -> tuple[list[Any], list[F32]]:
     images, truths = [], []
     for file in sorted(model_source.SEQUENCE.glob('rgb_*.jpg'))[::every]:
         depth_file = file.with_name(file.name.replace('rgb_', 'depth_')).with_suffix('.png')
-        depth_mm: Any = cv2.imread(str(depth_file), cv2.IMREAD_UNCHANGED)
-        images.append(cv2.imread(str(file)))
-        truths.append(np.where(depth_mm > 0, depth_mm / 1000, np.nan).astype(np.float32))
+        depth_m = read_depth(depth_file, 1000.0)
+        images.append(to_bgr(read_picture(file)))
+        truths.append(np.where(depth_m > 0, depth_m, np.float32(np.nan)))
     return images, truths
 
 

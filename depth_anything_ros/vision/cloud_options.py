@@ -44,13 +44,13 @@ def cloud_of(depth_m: F32, image_bgr: U8 | None, rays: Rays, options: CloudOptio
 
     C is 4 with an image (x, y, z, packed rgb) and 3 without. ``depth_m`` may hold +inf.
     """
-    limited = limit_range(depth_m, options.minimum_m, options.maximum_m)
-    cloud = organised_cloud(limited, image_bgr, rays)
-    if options.band is not None:
-        cloud = within_band(cloud, options.band)
     if options.clearing_m:
-        cleared = organised_cloud(clear_far(depth_m, options.maximum_m, options.clearing_m),
-                                  image_bgr, rays)
-        far = depth_m[::rays.stride, ::rays.stride] > options.maximum_m
-        cloud[far] = cleared[far]
+        depth_m = clear_far(depth_m, options.maximum_m, options.clearing_m)
+    farthest_m = options.clearing_m or options.maximum_m
+    cloud = organised_cloud(limit_range(depth_m, options.minimum_m, farthest_m), image_bgr, rays)
+    if options.band is not None:
+        whole, cloud = cloud, within_band(cloud, options.band)
+        if options.clearing_m:
+            cleared = whole[..., 2] > options.maximum_m
+            cloud[cleared] = whole[cleared]
     return decimate(cloud, options.voxel_m) if options.voxel_m else cloud

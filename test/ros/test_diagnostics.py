@@ -3,7 +3,7 @@
 from collections.abc import Callable
 import time
 
-from depth_anything_ros.inference.estimator import FlowStats
+from depth_anything_ros.inference.flow import FlowStats
 from depth_anything_ros.ros.diagnostics import DiagnosticsReporter, Health
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 import numpy as np
