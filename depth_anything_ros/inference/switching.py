@@ -9,10 +9,12 @@ from depth_anything_ros.errors import DepthAnythingError, InferenceError
 from depth_anything_ros.inference.background import giving_way
 from depth_anything_ros.inference.engine import Engine, EngineOptions, Size
 from depth_anything_ros.inference.model_file import first_line
+from depth_anything_ros.inference.paced import PacedEngine
 from depth_anything_ros.inference.pool import OnDone
 from depth_anything_ros.model_info import ModelInfo
 from depth_anything_ros.vision.encodings import ColorImage
 
+AnyEngine = Engine | PacedEngine
 Failure = DepthAnythingError | RuntimeError
 
 
@@ -27,17 +29,21 @@ class SwitchableEngine:
     """
     An engine whose options can change without a gap.
 
-    The constructor makes the first engine and raises as Engine does. After ``switch`` the engine
-    that runs goes on while a thread makes another; both take memory until the old one is closed.
-    ``submit`` belongs to one thread at a time; everything else may be called from any.
+    The constructor makes the first engine and raises as Engine does; with ``options.rate_hz`` it
+    is one that chooses its input size, and ``say`` gets what that measures and does. After
+    ``switch`` the engine that runs goes on while a thread makes another; both take memory until
+    the old one is closed. ``submit`` belongs to one thread at a time; everything else may be
+    called from any.
     """
 
     def __init__(self, path: Path, options: EngineOptions,
-                 log: Callable[[str], None] = lambda line: None) -> None:
+                 log: Callable[[str], None] = lambda line: None,
+                 say: Callable[[str], None] = lambda line: None) -> None:
         self._path = path
         self._log = log
+        self._say = say
         self._options = options
-        self._engine = Engine(path, options, log)
+        self._engine = self._start(options, None)
         self._state = threading.Lock()
         self._wanted: _Switch | None = None
         self._switching: threading.Thread | None = None
@@ -47,6 +53,11 @@ class SwitchableEngine:
     def options(self) -> EngineOptions:
         """Return how the current engine runs."""
         return self._options
+
+    @property
+    def input_size(self) -> int:
+        """Return the short side of the network's input at present."""
+        return self._engine.input_size
 
     @property
     def capacity(self) -> int:
@@ -136,16 +147,23 @@ class SwitchableEngine:
                 self._switching = None
             return wanted
 
-    def _make(self, wanted: _Switch) -> tuple[Engine | None, Failure | None]:
+    def _start(self, options: EngineOptions, before: AnyEngine | None) -> AnyEngine:
+        """Return an engine; times that the one before measured are not measured under load."""
+        if not options.rate_hz:
+            return Engine(self._path, options, self._log)
+        known = before.measured if isinstance(before, PacedEngine) else None
+        return PacedEngine(self._path, options, self._log, self._say, known)
+
+    def _make(self, wanted: _Switch) -> tuple[AnyEngine | None, Failure | None]:
         """Return a warm engine, or why there is none; neither if the current one is as wanted."""
         if wanted.options == self._options:
             return None, None
         first, *others = wanted.image_sizes or (wanted.options.image_hw,)
         engine = None
         try:
-            engine = Engine(self._path, replace(
+            engine = self._start(replace(
                 wanted.options, image_hw=first, self_check=self._needs_proof(wanted.options)),
-                self._log)
+                self._engine)
             for image_hw in others:
                 engine.warm_up(image_hw)
         except Exception as error:  # noqa: B902 - whatever it is, the old engine goes on
