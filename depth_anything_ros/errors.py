@@ -95,7 +95,7 @@ class InferenceTimeoutError(InferenceError):
     def __init__(self, device: str, timeout_s: float) -> None:
         super().__init__(
             f'{device} did not answer within {timeout_s:g} s and the frame was given up; '
-            'raise request_timeout_s or lower input_size')
+            'raise request_timeout or lower input_size')
 
 
 class ImageError(DepthAnythingError):

@@ -51,7 +51,8 @@ class Settings:
         'next start faster. Empty for none.', shared=True)
     self_check: bool = parameter(
         True, 'configure', 'Compare the device with the f32 result stored in the IR and refuse '
-        'a device that computes something else.', shared=True)
+        'a device that computes something else. On the CPU once, where cache_dir can remember it.',
+        shared=True)
     expected_width: int = parameter(
         640, 'configure', 'Image width to compile for at configure. Another width works too and '
         'costs one compilation.', unit='px', minimum=1, maximum=16384, shared=True)
@@ -63,6 +64,10 @@ class Settings:
         "are rounded to multiples of 14. 0 takes the model's own (518). Smaller is faster and "
         'less detailed: 252 is several times as fast as 518.', unit='px',
         minimum=0, maximum=2058, shared=True)
+    target_rate: float = parameter(
+        0.0, 'configure', 'Depth images a second that every camera is to get: the largest input '
+        'size up to input_size that allows them is measured and taken, and another one when the '
+        'load changes. 0 for off.', unit='Hz', minimum=0.0, maximum=1000.0, shared=True)
     image_transport: str = parameter(
         'raw', 'activate', 'Input to subscribe to: raw for image, compressed for '
         'image/compressed.', choices=('raw', 'compressed'))

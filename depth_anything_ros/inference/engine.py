@@ -14,6 +14,7 @@ from depth_anything_ros.inference.devices import (
 from depth_anything_ros.inference.graph import build_graph
 from depth_anything_ros.inference.model_file import first_line, read_model
 from depth_anything_ros.inference.pool import OnDone, RequestPool, U8, wait_for_one
+from depth_anything_ros.inference.proof import proof_file
 from depth_anything_ros.vision import selfcheck
 from depth_anything_ros.vision.encodings import ColorImage, to_bgr
 from depth_anything_ros.vision.transforms import network_size, resize_for_network
@@ -40,6 +41,7 @@ class EngineOptions:
     compile for; ``cache_dir`` must exist. ``hint`` LATENCY gives all cores to one image, which a
     camera wants; THROUGHPUT shares them out among several, which files want. Of the network sizes
     that images led to, the last ``sizes_kept`` stay compiled, at the price of their memory.
+    ``rate_hz`` above 0 asks for a PacedEngine, whose largest input size is ``input_size``.
     """
 
     devices: tuple[str, ...] = ('CPU',)
@@ -52,6 +54,7 @@ class EngineOptions:
     self_check: bool = True
     hint: PerformanceHint = 'LATENCY'
     sizes_kept: int = 1
+    rate_hz: float = 0.0
 
 
 class Engine:
@@ -101,8 +104,7 @@ class Engine:
         Blocks for as long as no request is idle, and while a new size compiles. InferenceError if
         the size cannot be compiled or the engine is closed.
         """
-        network_hw = self.info.fixed_size_hw or network_size(
-            image.size_hw, self.input_size, self.info.patch_multiple)
+        network_hw = self._network_hw_of(image.size_hw)
         if network_hw[0] * network_hw[1] > MAX_NETWORK_PIXELS:
             raise ImageError(f'a {image.size_hw[1]}x{image.size_hw[0]} image needs a network of '
                              f'{network_hw[1]}x{network_hw[0]}, which is too large; crop it or '
@@ -123,11 +125,19 @@ class Engine:
         black = ColorImage(np.zeros((*image_hw, 3), np.uint8), 'bgr')
         wait_for_one(partial(self.submit, black))
 
+    def is_compiled_for(self, image_hw: Size) -> bool:
+        """Return whether an image of this size is computed without compiling anything."""
+        return self._network_hw_of(image_hw) in self._pools
+
     def close(self) -> None:
         """Finish what is in flight, release the requests and the compiled models."""
         with self._lock:
             self._closed = True
             self._drop_oldest_pools(0)
+
+    def _network_hw_of(self, image_hw: Size) -> Size:
+        return self.info.fixed_size_hw or network_size(
+            image_hw, self.input_size, self.info.patch_multiple)
 
     def _start_on_first_working_device(self, log: Callable[[str], None]) -> str:
         tried: list[tuple[str, str]] = []
@@ -147,8 +157,12 @@ class Engine:
     def _start_on(self, device: str) -> None:
         if not is_available(self._core, device):
             raise InferenceError('OpenVINO sees no such device; is its driver installed?')
-        if self._options.self_check:
+        proof = proof_file(self._core, self._path, device, self._options.precision,
+                           self._options.cache_dir)
+        if self._options.self_check and not (proof and proof.exists()):
             self._check(device)
+            if proof:
+                proof.touch()
         self.device = device
         self.warm_up(self._options.image_hw)
 

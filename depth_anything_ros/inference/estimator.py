@@ -88,8 +88,9 @@ class Estimator:
     Threading: ``offer`` may be called from any thread and never blocks; it replaces the waiting
     frame of its source. The thread ``dispatch`` owns reading and submitting and may block there.
     ``on_done`` of the engine only stores the outcome. The thread ``deliver`` alone calls
-    ``on_result``, one at a time, in the order of submission. One condition guards all state and is
-    never held during ``read``, ``submit`` or ``on_result``. At most ``capacity`` frames are in
+    ``on_result``, one at a time, in the order of submission. One lock guards all state and is
+    never held during ``read``, ``submit`` or ``on_result``; whoever waits is woken only for what
+    it waits for, because waking takes time from the inference. At most ``capacity`` frames are in
     flight and ``capacity`` + 2 between submission and the end of delivery, so a slow receiver
     slows the intake down instead of filling memory.
     """
@@ -97,7 +98,10 @@ class Estimator:
     def __init__(self, engine: InferenceEngine, on_result: Callable[[Result], None]) -> None:
         self._engine = engine
         self._on_result = on_result
-        self._state = threading.Condition()
+        self._state = threading.Lock()
+        self._work = threading.Condition(self._state)
+        self._results = threading.Condition(self._state)
+        self._idle = threading.Condition(self._state)
         self._sources: dict[str, _Source] = {}
         self._turn = 0
         self._jobs: deque[_Job] = deque()
@@ -124,7 +128,8 @@ class Estimator:
             source.last_stamp_ns = frame.stamp_ns
             source.drop_waiting()
             source.waiting = _Job(frame, time.monotonic())
-            self._state.notify_all()
+            if self._has_room():
+                self._work.notify()
             return True
 
     def resume(self) -> None:
@@ -140,8 +145,7 @@ class Estimator:
             self._accepting = False
             for source in self._sources.values():
                 source.drop_waiting()
-            self._state.notify_all()
-            return self._state.wait_for(lambda: not self._jobs and not self._delivering, timeout_s)
+            return self._idle.wait_for(lambda: not self._jobs and not self._delivering, timeout_s)
 
     def close(self, timeout_s: float = 30.0) -> None:
         """Drain, then end both threads, in ``timeout_s`` whatever hangs; idempotent."""
@@ -149,7 +153,8 @@ class Estimator:
         self.drain(timeout_s)
         with self._state:
             self._closed = True
-            self._state.notify_all()
+            self._work.notify()
+            self._results.notify()
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(max(_LAST_MOMENT_S, deadline - time.monotonic()))
@@ -170,7 +175,7 @@ class Estimator:
 
     def _next_job(self) -> _Job | None:
         with self._state:
-            self._state.wait_for(lambda: self._closed or (
+            self._work.wait_for(lambda: self._closed or (
                 self._has_room() and any(self._waiting_sources())))
             if self._closed:
                 return None
@@ -192,7 +197,8 @@ class Estimator:
     def _done(self, job: _Job, outcome: Outcome) -> None:
         with self._state:
             job.outcome = outcome
-            self._state.notify_all()
+            self._results.notify()
+            self._work.notify()
 
     def _deliver(self) -> None:
         while (job := self._next_result()) is not None:
@@ -206,13 +212,14 @@ class Estimator:
                 self._delivering = False
                 self._sources[job.frame.source].tally.add_result(
                     job.offered_at, outcome if isinstance(outcome, Exception) else None)
-                self._state.notify_all()
+                self._work.notify()
+                self._idle.notify_all()
 
     def _next_result(self) -> _Job | None:
         def ready() -> bool:
             return bool(self._jobs) and self._jobs[0].outcome is not None
         with self._state:
-            self._state.wait_for(lambda: self._closed or ready())
+            self._results.wait_for(lambda: self._closed or ready())
             if not ready():
                 return None
             self._delivering = True

@@ -2,29 +2,32 @@
 
 import cv2
 from depth_anything_ros.errors import ImageError, MissingDependencyError
+from depth_anything_ros.ros.incoming import Incoming
 from depth_anything_ros.vision.encodings import (
     check_layout, ColorImage, FOREIGN_PIXEL_BYTES, ORDERS, view_image)
 import numpy as np
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import Image
 
 
-def decode_image(message: Image) -> ColorImage:
+def decode_image(incoming: Incoming) -> ColorImage:
     """
     Return the picture of a raw image message; 8-bit ones share the message's memory.
 
     ImageError names an unknown encoding or a size, step and data that disagree.
     """
-    if message.encoding in ORDERS:
-        return view_image(message.data, message.encoding, (message.height, message.width),
-                          message.step)
+    image, pixels = incoming.image
+    if image.encoding in ORDERS:
+        return view_image(pixels, image.encoding, (image.height, image.width), image.step)
+    message = incoming.message
     if message.encoding not in FOREIGN_PIXEL_BYTES:
         raise ImageError(f'encoding {message.encoding!r} cannot be read; known are '
                          f'{", ".join((*ORDERS, *FOREIGN_PIXEL_BYTES))}')
     return _through_cv_bridge(message, FOREIGN_PIXEL_BYTES[message.encoding])
 
 
-def decode_compressed(message: CompressedImage) -> ColorImage:
+def decode_compressed(incoming: Incoming) -> ColorImage:
     """Return the picture of a JPEG, PNG or other compressed image that OpenCV reads."""
+    message = incoming.message
     data = np.frombuffer(message.data, np.uint8)
     try:
         pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None

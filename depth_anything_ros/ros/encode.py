@@ -1,12 +1,13 @@
-"""From arrays to messages: one memory copy each, header as given."""
+"""From arrays to messages: images serialised with one memory copy, header as given."""
 
 from array import array
 import sys
-from typing import Any
+from typing import Any, Literal
 
 from depth_anything_ros.vision.depth import millimetres
 import numpy as np
 import numpy.typing as npt
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
@@ -15,9 +16,9 @@ _POINT_FIELDS = ('x', 'y', 'z', 'rgb')
 
 
 def depth_message(header: Header, depth: npt.NDArray[np.float32],
-                  encoding: str = '32FC1') -> Image:
+                  encoding: str = '32FC1') -> bytes:
     """
-    Return an image of a map [H, W], NaN where invalid.
+    Return a serialised image of a map [H, W], NaN where invalid.
 
     32FC1 holds metres or inverse depth as it is, 16UC1 metres as millimetres, 0 where invalid.
     """
@@ -26,8 +27,8 @@ def depth_message(header: Header, depth: npt.NDArray[np.float32],
     return _image(header, '32FC1', depth, 4)
 
 
-def color_message(header: Header, image_bgr: npt.NDArray[np.uint8]) -> Image:
-    """Return a bgr8 image of [H, W, 3]."""
+def color_message(header: Header, image_bgr: npt.NDArray[np.uint8]) -> bytes:
+    """Return a serialised bgr8 image of [H, W, 3]."""
     return _image(header, 'bgr8', image_bgr, 3)
 
 
@@ -49,12 +50,15 @@ def cloud_message(header: Header, cloud: npt.NDArray[np.float32]) -> PointCloud2
     return message
 
 
-def _image(header: Header, encoding: str, pixels: npt.NDArray[Any], pixel_bytes: int) -> Image:
+def _image(header: Header, encoding: str, pixels: npt.NDArray[Any], pixel_bytes: int) -> bytes:
     height, width = pixels.shape[:2]
-    message = Image(header=header, height=height, width=width, encoding=encoding,
-                    is_bigendian=_BIG_ENDIAN, step=width * pixel_bytes)
-    message.data = _bytes_of(pixels)
-    return message
+    empty = serialize_message(Image(
+        header=header, height=height, width=width, encoding=encoding, is_bigendian=_BIG_ENDIAN,
+        step=width * pixel_bytes))
+    # The last field of an image are its pixels, which CDR writes as they are after their number.
+    order: Literal['little', 'big'] = 'little' if empty[1] & 1 else 'big'
+    return b''.join((empty[:-4], pixels.nbytes.to_bytes(4, order),
+                     np.ascontiguousarray(pixels).data))
 
 
 def _bytes_of(values: npt.NDArray[Any]) -> 'array[int]':

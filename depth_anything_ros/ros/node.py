@@ -28,9 +28,9 @@ class DepthAnythingNode(LifecycleNode):
     """
     Depth images and point clouds from the images of one camera or several.
 
-    The executor's thread runs transitions, parameter changes, services and the image callbacks,
-    which only hand the message to the estimator. The estimator's own thread reads, computes and
-    publishes.
+    The executor's thread runs transitions, parameter changes and services, and never images: those
+    come on a thread per camera, which only hands them to the estimator. The estimator's own
+    threads read, compute and publish.
     """
 
     def __init__(self, node_name: str = 'depth_anything', **kwargs: Any) -> None:
@@ -60,7 +60,8 @@ class DepthAnythingNode(LifecycleNode):
             self._settings = self._node_parameters.settings()
             self._node_parameters.declare_overrides(self._settings.cameras)
             engine = SwitchableEngine(Path(self._settings.model).expanduser(),
-                                      self._engine_options(), self.get_logger().warning)
+                                      self._engine_options(), self.get_logger().warning,
+                                      self.get_logger().info)
             self._engine = engine
             self._estimator = Estimator(engine, self._on_result)
             for name in self._settings.cameras or ('',):
@@ -122,7 +123,8 @@ class DepthAnythingNode(LifecycleNode):
             timeout_s=settings.request_timeout, input_size=settings.input_size,
             image_hw=(settings.expected_height, settings.expected_width),
             cache_dir=self._cache_dir(settings.cache_dir), self_check=settings.self_check,
-            sizes_kept=max(1, len(settings.cameras)))
+            sizes_kept=max(1, len(settings.cameras)),
+            rate_hz=settings.target_rate * max(1, len(settings.cameras)))
 
     def _cache_dir(self, text: str) -> Path | None:
         if not text:
@@ -209,7 +211,9 @@ class DepthAnythingNode(LifecycleNode):
         facts = {} if engine is None else {
             'device': engine.execution_device, 'precision': engine.execution_precision,
             'model': f'{engine.info.encoder} {engine.info.kind} {engine.info.source_name}',
-            'network size': f'{engine.network_hw[1]}x{engine.network_hw[0]}'}
+            'network size': f'{engine.network_hw[1]}x{engine.network_hw[0]}',
+            'input size': str(engine.input_size),
+            'target rate [Hz]': f'{self._settings.target_rate:g}'}
         health = {name: Health(
             state, facts, estimator.stats(name) if estimator else None, stream.received,
             stream.unwanted, stream.image_topic, self.count_publishers(stream.image_topic),

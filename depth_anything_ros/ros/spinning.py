@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 import signal
 
+import cv2
 from depth_anything_ros.ros.memory import keep_freed_memory
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -19,6 +20,7 @@ def run(make_node: Callable[[], Node], args: Sequence[str] | None = None) -> Non
     release. ``args`` None takes the command line.
     """
     keep_freed_memory()
+    cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     rclpy.init(args=None if args is None else list(args))
     node = make_node()

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from depth_anything_ros.inference.estimator import Frame, Result
 from depth_anything_ros.model_info import Kind
@@ -10,6 +9,8 @@ from depth_anything_ros.ros import qos
 from depth_anything_ros.ros.aligner import Aligner
 from depth_anything_ros.ros.camera import camera_view
 from depth_anything_ros.ros.decode import decode_compressed, decode_image
+from depth_anything_ros.ros.incoming import Incoming
+from depth_anything_ros.ros.intake import Input, Intake
 from depth_anything_ros.ros.outputs import Outputs
 from depth_anything_ros.ros.snapshots import SnapshotTray
 from depth_anything_ros.settings import Settings
@@ -23,7 +24,6 @@ from depth_anything_ros.vision.stabilization import Stabilizer
 import numpy as np
 import numpy.typing as npt
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 F32 = npt.NDArray[np.float32]
@@ -33,7 +33,7 @@ class CameraStream:
     """
     Everything that belongs to one camera; its topics lie below ``name``, if it has one.
 
-    Subscriptions run on the executor's thread, ``on_result`` on the thread that delivers results.
+    Images come on a thread of their own, ``on_result`` runs on the thread that delivers results.
     ``settings`` is replaced as a whole when parameters change.
     """
 
@@ -53,14 +53,15 @@ class CameraStream:
         self._warn = warn if not name else lambda sentence: warn(f'{name}: {sentence}')
         self.aligner = Aligner(node, prefix, kind, lambda: self.settings, self._warn)
         self._info: CameraInfo | None = None
-        self._inputs: list[Any] = []
+        self._info_text = b''
+        self._intake: Intake | None = None
         self._memory = Memory()
         self._stabilizer = Stabilizer()
         self._outputs = Outputs(node, prefix, kind, self._warn)
 
     def start(self) -> None:
         """Subscribe, with nothing remembered of an earlier run."""
-        self._info = None
+        self._info, self._info_text = None, b''
         self._memory.range.reset()
         self._stabilizer.reset()
         self.aligner.start()
@@ -70,16 +71,18 @@ class CameraStream:
             (CompressedImage, decode_compressed, f'{base}/compressed')
             if self.settings.image_transport == 'compressed'
             else (Image, decode_image, f'{self._prefix}image'))
-        self._subscribe(kind, topic, partial(self._on_image, decode), qos.image_input())
         self.image_topic = self._node.resolve_topic_name(topic)
-        self._subscribe(CameraInfo, f'{self._prefix}camera_info', self._on_camera_info,
-                        qos.camera_info_input())
+        self._intake = Intake(self._node, (
+            Input(kind, topic, partial(self._on_image, decode), qos.image_input()),
+            Input(CameraInfo, f'{self._prefix}camera_info', self._on_camera_info,
+                  qos.camera_info_input())), self._warn)
 
     def stop(self) -> None:
         """Unsubscribe; idempotent."""
         self.aligner.stop()
-        while self._inputs:
-            self._node.destroy_subscription(self._inputs.pop())
+        if self._intake is not None:
+            self._intake.close()
+            self._intake = None
 
     def close(self) -> None:
         """Unsubscribe and destroy the publishers; idempotent."""
@@ -96,8 +99,8 @@ class CameraStream:
         if isinstance(result.outcome, Exception) or result.image is None:
             self._warn(f'frame lost: {result.outcome}')
             return
-        header, image, settings, info = (result.frame.context, result.image, self.settings,
-                                         self._info)
+        header = result.frame.context.header
+        image, settings, info = result.image, self.settings, self._info
         view = camera_view(info, image.size_hw, settings.image_geometry, self.image_topic)
         if info is not None and view.info is None:
             self._warn(view.problem)
@@ -132,24 +135,17 @@ class CameraStream:
         return ((d, rule, unchanged) if self._kind == 'relative'
                 else (inverse_from_metric(d), Correction(), unchanged))
 
-    def _subscribe(self, kind: type, topic: str, callback: Callable[[Any], None],
-                   profile: QoSProfile) -> None:
-        resolved = self._node.resolve_topic_name(topic)
-        self._inputs.append(self._node.create_subscription(
-            kind, topic, callback, profile, qos_overriding_options=qos.overridable(),
-            event_callbacks=qos.subscription_events(resolved, self._warn)))
+    def _on_camera_info(self, incoming: Incoming) -> None:
+        # Most cameras say the same thirty times a second.
+        if incoming.apart_from_stamp != self._info_text:
+            self._info, self._info_text = incoming.message, incoming.apart_from_stamp
 
-    def _on_camera_info(self, message: CameraInfo) -> None:
-        self._info = message
-
-    def _on_image(self, decode: Callable[[Any], ColorImage], message: Any) -> None:
+    def _on_image(self, decode: Callable[[Incoming], ColorImage], incoming: Incoming) -> None:
         self.received += 1
         if not self.is_wanted:
             self.unwanted += 1
             return
-        stamp = message.header.stamp
-        self._offer(Frame(stamp.sec * 1_000_000_000 + stamp.nanosec, partial(decode, message),
-                          message.header, self.name))
+        self._offer(Frame(incoming.stamp_ns, partial(decode, incoming), incoming, self.name))
 
 
 def unchanged(nearness: F32) -> F32:

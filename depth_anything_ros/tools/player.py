@@ -5,7 +5,6 @@ Publishes ``image`` (bgr8) and ``camera_info`` under one stamp, in a loop, at a 
 """
 
 import argparse
-from array import array
 from collections.abc import Sequence
 from pathlib import Path
 import sys
@@ -49,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _make_node(footage: Footage, rate_hz: float) -> 'Node':
+    from depth_anything_ros.ros.encode import color_message
     from rclpy.node import Node
     from rclpy.qos import QoSProfile
     from sensor_msgs.msg import CameraInfo, Image
@@ -69,13 +69,8 @@ def _make_node(footage: Footage, rate_hz: float) -> 'Node':
     def play() -> None:
         nonlocal played
         info.header.stamp = node.get_clock().now().to_msg()
-        message = Image(header=info.header, height=height, width=width, encoding='bgr8',
-                        step=3 * width)
-        data = array('B')
-        data.frombytes(footage.read(played % footage.count).data.cast('B'))
-        message.data = data
         infos.publish(info)
-        images.publish(message)
+        images.publish(color_message(info.header, footage.read(played % footage.count)))
         played += 1
 
     node.create_timer(1 / rate_hz, play)

@@ -9,7 +9,7 @@ from depth_anything_ros.vision.encodings import to_bgr
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 import pytest
-from robot import image_message
+from robot import as_received, image_message
 from sensor_msgs.msg import CompressedImage
 
 SMOOTH = np.stack(np.broadcast_arrays(
@@ -19,9 +19,9 @@ SMOOTH = np.stack(np.broadcast_arrays(
 
 def test_raw_images_share_the_memory_of_the_message() -> None:
     """Nothing is copied on the way in."""
-    message = image_message(SMOOTH)
-    image = decode_image(message)
-    assert np.shares_memory(image.pixels, np.frombuffer(message.data, np.uint8))
+    incoming = as_received(image_message(SMOOTH))
+    image = decode_image(incoming)
+    assert np.shares_memory(image.pixels, np.frombuffer(incoming.image[1], np.uint8))
     assert_array_equal(image.pixels, SMOOTH)
 
 
@@ -34,7 +34,8 @@ def test_other_encodings_come_through_cv_bridge(encoding: str, padding: int) -> 
     pixels = {'mono16': gray.astype(np.uint16) * 256, 'bayer_rggb8': gray,
               'yuv422_yuy2': np.stack([gray, np.full_like(gray, 128)], axis=-1)}[encoding]
     try:
-        image = decode_image(image_message(pixels, encoding=encoding, padding=padding))
+        image = decode_image(as_received(image_message(pixels, encoding=encoding,
+                                                       padding=padding)))
     except ImageError as error:
         assert f'cannot convert {encoding} to bgr8' in str(error)
         pytest.skip(f'the installed cv_bridge does not know {encoding}')
@@ -56,8 +57,8 @@ def test_without_cv_bridge_the_message_says_how_to_install_it(
 
     monkeypatch.setattr(builtins, '__import__', no_cv_bridge)
     with pytest.raises(MissingDependencyError, match='apt install .*cv-bridge'):
-        decode_image(image_message(np.zeros((4, 4), np.uint16), encoding='mono16'))
-    assert decode_image(image_message(SMOOTH)).size_hw == (48, 64)
+        decode_image(as_received(image_message(np.zeros((4, 4), np.uint16), encoding='mono16')))
+    assert decode_image(as_received(image_message(SMOOTH))).size_hw == (48, 64)
 
 
 def test_a_short_16_bit_message_is_refused_before_cv_bridge_sees_it() -> None:
@@ -65,7 +66,7 @@ def test_a_short_16_bit_message_is_refused_before_cv_bridge_sees_it() -> None:
     message = image_message(np.zeros((4, 4), np.uint16), encoding='mono16')
     message.data = bytes(20)
     with pytest.raises(ImageError, match='20 bytes.*need 32'):
-        decode_image(message)
+        decode_image(as_received(message))
 
 
 @pytest.mark.parametrize('suffix', ['.jpg', '.png'])
@@ -73,7 +74,7 @@ def test_compressed_images_are_decoded(suffix: str) -> None:
     """JPEG within its loss, PNG exactly."""
     import cv2
     data = cv2.imencode(suffix, SMOOTH)[1].tobytes()
-    image = decode_compressed(CompressedImage(format=suffix, data=data))
+    image = decode_compressed(as_received(CompressedImage(format=suffix, data=data)))
     assert image.order == 'bgr'
     loss = 8 if suffix == '.jpg' else 0
     assert_allclose(image.pixels.astype(int), SMOOTH.astype(int), atol=loss)

@@ -5,6 +5,7 @@ import threading
 import time
 from typing import Any
 
+from depth_anything_ros.ros.incoming import Incoming
 from depth_anything_ros.ros.node import DepthAnythingNode
 from depth_anything_ros.ros.stream import CameraStream
 import numpy as np
@@ -13,6 +14,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, Image
 
 # Best effort loses large messages between the processes of a busy machine.
@@ -32,6 +34,11 @@ def image_message(pixels: np.ndarray, encoding: str = 'bgr8', stamp_ns: int = 0,
     message.header.frame_id = 'camera_optical'
     message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp_ns, 10 ** 9)
     return message
+
+
+def as_received(message: Any) -> Incoming:
+    """Return a message as the node gets it."""
+    return Incoming(type(message), serialize_message(message))
 
 
 def camera_info(width: int, height: int, focal: float = 100.0) -> CameraInfo:
@@ -93,9 +100,8 @@ class Robot:
 
     def show_camera(self, info: CameraInfo, camera: str = '') -> None:
         """Publish a camera_info and wait until the node has it."""
-        before = self.stream(camera)._info
         self.publish(f'{camera}/camera_info' if camera else 'camera_info', info)
-        assert self.until(lambda: self.stream(camera)._info is not before)
+        assert self.until(lambda: self.stream(camera)._info == info)
 
     def bring_up(self) -> None:
         """Configure and activate; both must succeed."""
