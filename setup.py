@@ -28,6 +28,7 @@ setup(
         'depth_anything_convert = depth_anything_ros.convert.cli:main',
         'depth_anything_run = depth_anything_ros.tools.run:main',
         'depth_anything_evaluate = depth_anything_ros.tools.evaluate:main',
+        'depth_anything_benchmark = depth_anything_ros.tools.benchmark:main',
         'depth_anything_demo = depth_anything_ros.tools.demo:main',
         'depth_anything_player = depth_anything_ros.tools.player:main',
     ]},
@@ -54,7 +55,8 @@ setup(
         'convert': ['torch>=2.6', 'onnx', 'onnxscript', 'onnxruntime', 'huggingface_hub',
                     'safetensors', 'nncf', 'rosbags>=0.11', 'typer>=0.19', 'rich',
                     'opencv-python-headless'],
-        'tools': ['rosbags>=0.11', 'typer>=0.19', 'rich', 'pyyaml', 'opencv-python-headless'],
+        'tools': ['rosbags>=0.11', 'typer>=0.19', 'rich', 'pyyaml', 'matplotlib',
+                  'opencv-python-headless'],
         'demo-images': ['scikit-image', 'scikit-learn'],
         # catkin_pkg, colcon: the packaging tests. transformers: a second opinion on the network.
         # cv-bridge: a port that stands in for the real one, of which there is no wheel.

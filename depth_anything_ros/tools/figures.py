@@ -11,26 +11,40 @@ import os
 from pathlib import Path
 import platform
 import re
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / 'docs' / 'figures'
 _QUOTE = re.compile(r'\[[^\]]*\](\((?:docs/)?figures/(\w+)\.json "(\w+)"\))')
 
 
-def write_figures(name: str, command: str, figures: Mapping[str, float]) -> Path:
-    """Write docs/figures/``name``.json and return its path."""
+def write_figures(name: str, command: str, figures: Mapping[str, float],
+                  reports: Mapping[str, object] | None = None) -> Path:
+    """
+    Write docs/figures/``name``.json and return its path.
+
+    ``reports`` is what a page needs beside the figures, by name.
+    """
     path = FOLDER / f'{name}.json'
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {'command': command, 'machine': describe_machine(), 'figures': dict(figures)}
-    path.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
+    content: dict[str, object] = {'command': command, 'machine': describe_machine(),
+                                  'figures': dict(figures)}
+    if reports is not None:
+        content['reports'] = dict(reports)
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
     return path
 
 
 def read_figures(name: str) -> dict[str, float]:
     """Return the figures of docs/figures/``name``.json."""
-    content = json.loads((FOLDER / f'{name}.json').read_text(encoding='utf-8'))
-    figures: dict[str, float] = content['figures']
+    figures: dict[str, float] = read_content(name)['figures']
     return figures
+
+
+def read_content(name: str) -> dict[str, Any]:
+    """Return everything in docs/figures/``name``.json."""
+    content: dict[str, Any] = json.loads((FOLDER / f'{name}.json').read_text(encoding='utf-8'))
+    return content
 
 
 def requote(page: str, folder: Path = FOLDER) -> str:

@@ -19,12 +19,12 @@ from depth_anything_ros.errors import DepthAnythingError
 from depth_anything_ros.tools import model_source
 from depth_anything_ros.tools.bare_model import BareModel
 from depth_anything_ros.tools.figures import read_figures, requote_pages, write_figures
+from depth_anything_ros.tools.int8_model import (
+    calibration_images, gate_images, IMAGES, list_images, make_int8, require_data)
 from depth_anything_ros.tools.models_page import row_name, SIZES, write_page
 
 COMMAND = 'python -m depth_anything_ros.tools.measure_models'
 PARTS = ('models', 'run', 'encoders')
-_IMAGES = model_source.SHARED / 'images'
-_CORPUS = model_source.SHARED / 'corpus' / 'images'
 _EXECUTED = {'fp32': 'f32', 'fp16': 'auto', 'int8': 'auto'}
 _CALIBRATION_SIZE = 392
 _ROUNDS, _PHASE_S, _RUN_IMAGES = 5, 10.0, 120
@@ -51,10 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _measure(folder: Path, parts: Sequence[str]) -> Figures:
-    checkpoint = model_source.local_checkpoint()
-    if checkpoint is None or not _CORPUS.is_dir() or not _IMAGES.is_dir():
-        raise FileNotFoundError(f'{model_source.SHARED} lacks weights/*.pth, images or corpus')
-    figures, models = _convert(checkpoint, folder)
+    figures, models = _convert(require_data(), folder)
     if 'models' in parts:
         figures |= _quantize(models, folder)
         for precision, model in models.items():
@@ -84,17 +81,13 @@ def _quantize(models: dict[str, Path], folder: Path) -> Figures:
     from depth_anything_ros.convert.int8.gate import Loss, make_samples, measure
     from depth_anything_ros.convert.int8.images import (
         inputs_as_they_come, inputs_of_one_size, read_pictures)
-    from depth_anything_ros.convert.int8.quantize import quantize, QuantizeJob
     from depth_anything_ros.convert.int8.speed import speedup
     from depth_anything_ros.inference.model_file import read_model
     import openvino
 
-    calibration, gate = folder / 'calibration.txt', folder / 'gate.txt'
-    calibration.write_text('\n'.join(map(str, calibration_images())), encoding='utf-8')
-    gate.write_text('\n'.join(map(str, gate_images())), encoding='utf-8')
+    calibration, gate = list_images(folder)
     models['int8'] = folder / 'int8.xml'
-    done = quantize(QuantizeJob(models['fp16'], models['int8'], str(calibration),
-                                gate_images=str(gate)))
+    done = make_int8(models['fp16'], models['int8'], calibration, gate)
     core = openvino.Core()
     network, info = read_model(core, models['int8'])
     floating, _ = read_model(core, models['fp16'])
@@ -111,19 +104,6 @@ def _quantize(models: dict[str, Path], folder: Path) -> Figures:
                     f'{name}_absrel_max': loss.abs_rel_max,
                     f'{name}_pearson_min': loss.pearson_min}
     return figures
-
-
-def calibration_images() -> list[Path]:
-    """Return every 95th photograph and four frames; none of them is evaluated."""
-    photographs = [file for file in sorted(_CORPUS.glob('*.jpg')) if int(file.stem) % 10]
-    frames = sorted(model_source.SEQUENCE.glob('rgb_*.jpg'))
-    return [*photographs[3::95], *frames[::52][:4]]
-
-
-def gate_images() -> list[Path]:
-    """Return the ten photographs and the five colour images of the RGB-D pairs."""
-    return [*sorted((_IMAGES / 'photos').glob('*.jpg')),
-            *sorted((_IMAGES / 'rgbd').glob('rgb_*.png'))]
 
 
 def _preset(model: Any, calibration: str, info: Any) -> Any:
@@ -150,8 +130,8 @@ def _row(model: Path, models: dict[str, Path], precision: str, size: int) -> Fig
     from depth_anything_ros.vision.midas_protocol import DepthRange
 
     options = RunOptions(size, precision=_EXECUTED[precision])
-    data = open_folder(_IMAGES / 'rgbd', RgbdConfig('rgb_*.png', 'depth_*.png', 1000.0,
-                                                    DepthRange(0.1, 10.0)))
+    data = open_folder(IMAGES / 'rgbd', RgbdConfig('rgb_*.png', 'depth_*.png', 1000.0,
+                                                   DepthRange(0.1, 10.0)))
     scores = evaluate_rgbd(model, data, options).mean
     agreement = compare_models(model, models['fp32'], gate_images(), options).mean
     name = row_name('vits', precision, size)

@@ -7,6 +7,7 @@ from typing import Any
 
 from depth_anything_ros.tools.evaluation.predictions import ModelFacts
 from depth_anything_ros.tools.evaluation.results import Evaluation, figures, worst_first
+from depth_anything_ros.tools.markdown import markdown_table
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -40,10 +41,10 @@ def to_json(evaluation: Evaluation[Any]) -> str:
 def to_markdown(evaluation: Evaluation[Any]) -> str:
     """Return a page with the facts and the same figures as tables."""
     lines = [f'# {evaluation.model.file}', '', *(f'- {line}' for line in _facts(evaluation)), '',
-             *_markdown_table(['', *_titles(evaluation)], _summary_rows(evaluation)), '',
-             *_markdown_table(['image', *_titles(evaluation)],
-                              [[one.name, *_texts(one.scores)]
-                               for one in worst_first(evaluation.images)])]
+             *markdown_table(['', *_titles(evaluation)], _summary_rows(evaluation)), '',
+             *markdown_table(['image', *_titles(evaluation)],
+                             [[one.name, *_texts(one.scores)]
+                              for one in worst_first(evaluation.images)])]
     lines += [line for one in evaluation.failed
               for line in ('', f'Failed: {one.name}: {one.reason}')]
     return '\n'.join(lines) + '\n'
@@ -108,9 +109,3 @@ def _texts(scores: Any) -> list[str]:
 def _plain(scores: Any) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None
             for name, value in figures(scores).items()}
-
-
-def _markdown_table(titles: list[str], rows: list[list[str]]) -> list[str]:
-    lines = [titles, ['---', *('--:' for _ in titles[1:])], *rows]
-    return [f'| {" | ".join(cell.replace("|", chr(92) + "|") for cell in line)} |'
-            for line in lines]

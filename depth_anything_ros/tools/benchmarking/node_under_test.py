@@ -1,0 +1,163 @@
+"""The real node as a process, a camera as another, and what is seen of them from outside."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+import time
+from typing import Any
+
+from depth_anything_ros.tools.benchmarking.process_times import (
+    resident_mib, taken, thread_times)
+from depth_anything_ros.tools.processes import ros_parameters, running
+import numpy as np
+
+_NODE = 'depth_anything'
+_RELIABLE = 'qos_overrides./{}.subscription.reliability'
+_SETTLE_FRAMES, _SETTLE_S = 3, 60.0
+# What a round of the node publishes, by the names of the tables.
+OUTPUTS: Mapping[str, tuple[str, ...]] = {
+    'depth': ('inverse_depth/image', 'inverse_depth/camera_info'),
+    'depth, colours': ('inverse_depth/image', 'inverse_depth/camera_info', 'color/image'),
+    'depth, cloud': ('inverse_depth/image', 'inverse_depth/camera_info', 'points'),
+    'all': ('inverse_depth/image', 'inverse_depth/camera_info', 'color/image', 'points')}
+
+
+@dataclass(frozen=True)
+class Phase:
+    """
+    What the node did for a while: depth images, how long that took, how old they were.
+
+    An age runs from the stamp, taken just before the camera sends, to the arrival of the depth
+    here, so it holds two transports more than what the node itself takes. ``cpu_s`` is of the
+    whole node, ``host_s`` without the threads that compute the network.
+    """
+
+    frames: int
+    seconds: float
+    ages_s: tuple[float, ...]
+    cpu_s: float
+    host_s: float
+
+    @property
+    def rate_hz(self) -> float:
+        """Return depth images per second."""
+        return self.frames / self.seconds
+
+    def age_s(self, percentile: float) -> float:
+        """Return a percentile of the ages."""
+        return float(np.percentile(self.ages_s, percentile))
+
+
+class NodeUnderTest:
+    """One node, configured for one model and image size; ``under_test`` makes and ends it."""
+
+    def __init__(self, observer: Any, pid: int, threads: int, camera: Sequence[str],
+                 log: Path) -> None:
+        self._observer = observer
+        self._pid = pid
+        self._threads = threads
+        self._camera = camera
+        self._log = log
+
+    def phase(self, outputs: Sequence[str], rate_hz: float, seconds: float) -> Phase:
+        """Let a camera send at ``rate_hz`` and measure once the node is at work."""
+        with self._listening(outputs) as arrivals, self._sending(rate_hz), self._active():
+            self._wait_for(arrivals, _SETTLE_FRAMES)
+            before = thread_times(self._pid)
+            arrivals.clear()
+            self._observer.spin_until(lambda: False, seconds)
+            seen, after = list(arrivals), thread_times(self._pid)
+        if len(seen) < 2:
+            raise TimeoutError(f'the node published {len(seen)} depth images in {seconds:g} s; '
+                               'measure for longer')
+        return Phase(len(seen) - 1, seen[-1][0] - seen[0][0],
+                     tuple(age for _, age in seen), taken(before, after),
+                     taken(before, after, self._threads))
+
+    def first_depth_s(self, rate_hz: float) -> float:
+        """Return the seconds from the request to configure until the first depth arrives."""
+        with self._listening(OUTPUTS['depth']) as arrivals, self._sending(rate_hz):
+            self._observer.change_state('cleanup')
+            started = time.monotonic()
+            self._observer.change_state('configure')
+            with self._active():
+                self._wait_for(arrivals, 1)
+                return float(arrivals[0][0]) - started
+
+    def memory_mib(self, rate_hz: float, warm_up: int, frames: int) -> list[float]:
+        """Return the memory at ten moments of so many frames with all outputs, after a warm-up."""
+        found = []
+        with self._listening(OUTPUTS['all']) as arrivals, self._sending(rate_hz), self._active():
+            for part in range(11):
+                self._wait_for(arrivals, warm_up + part * frames // 10)
+                found.append(resident_mib(self._pid))
+        return found
+
+    def _wait_for(self, arrivals: list[tuple[float, float]], count: int) -> None:
+        while len(arrivals) < count:
+            more = partial(_is_longer, arrivals, len(arrivals))
+            if not self._observer.spin_until(more, _SETTLE_S):
+                raise TimeoutError(f'the node published no depth for {_SETTLE_S:g} s; see its log')
+
+    @contextmanager
+    def _listening(self, outputs: Sequence[str]) -> Iterator[list[tuple[float, float]]]:
+        """Subscribe; the list fills with (arrival on the monotonic clock, age) of the depth."""
+        from depth_anything_ros.ros.incoming import Incoming
+        from depth_anything_ros.ros.intake import Input, Intake
+        from depth_anything_ros.tools.observer import RELIABLE
+        from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+        arrivals: list[tuple[float, float]] = []
+
+        def arrived(incoming: Incoming) -> None:
+            arrivals.append((time.monotonic(), (time.time_ns() - incoming.stamp_ns) / 1e9))
+
+        kinds = {'camera_info': CameraInfo, 'points': PointCloud2}
+        intake = Intake(self._observer.node, [
+            Input(kinds.get(topic.rpartition('/')[2], Image), f'/{_NODE}/{topic}',
+                  arrived if topic == outputs[0] else _ignore, RELIABLE) for topic in outputs],
+            print)
+        try:
+            yield arrivals
+        finally:
+            intake.close()
+
+    @contextmanager
+    def _sending(self, rate_hz: float) -> Iterator[None]:
+        with running('depth_anything_ros.tools.player',
+                     [*self._camera, '--rate', f'{rate_hz:g}'], self._log):
+            yield
+
+    @contextmanager
+    def _active(self) -> Iterator[None]:
+        self._observer.change_state('activate')
+        yield
+        self._observer.change_state('deactivate')
+
+
+@contextmanager
+def under_test(observer: Any, model: Path, folder: Path, threads: int,
+               image_hw: tuple[int, int], images: Path | None,
+               parameters: Mapping[str, object]) -> Iterator[NodeUnderTest]:
+    """Yield a configured node for images of ``image_hw``; files go to ``folder``."""
+    height, width = image_hw
+    settings = {
+        'model': model, 'cache_dir': folder / 'cache', 'expected_height': height,
+        'expected_width': width, _RELIABLE.format('image'): 'reliable',
+        _RELIABLE.format('camera_info'): 'reliable', **parameters}
+    camera = ['--height', str(height), '--width', str(width),
+              *(['--images', str(images)] if images else [])]
+    with running('depth_anything_ros.ros.main', ros_parameters(settings),
+                 folder / 'node.log') as process:
+        observer.change_state('configure')
+        yield NodeUnderTest(observer, process.pid, threads, camera, folder / 'camera.log')
+        observer.change_state('cleanup')
+
+
+def _is_longer(arrivals: Sequence[object], count: int) -> bool:
+    return len(arrivals) > count
+
+
+def _ignore(incoming: object) -> None:
+    """Count as a subscriber."""
