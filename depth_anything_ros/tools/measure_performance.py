@@ -24,7 +24,7 @@ from depth_anything_ros.tools.benchmarking.results import Report
 from depth_anything_ros.tools.figures import (
     FOLDER, read_content, requote_pages, ROOT, write_figures)
 from depth_anything_ros.tools.int8_model import IMAGES, list_images, make_int8, require_data
-from depth_anything_ros.tools.model_source import SHARED
+from depth_anything_ros.tools.model_source import SEQUENCE, SHARED
 from depth_anything_ros.tools.performance_page import MODES, write_page
 import numpy as np
 
@@ -33,6 +33,7 @@ _NAME = 'performance'
 _PICTURES = ROOT / 'docs' / 'images'
 _PREFIXED, _UNPREFIXED = ('ladder', 'limit'), ('peak_fraction',)
 _COLOR_STEP = 17
+_PHASE_S, _LADDER_ROUNDS = 6.0, 2
 
 
 @dataclass(frozen=True)
@@ -73,11 +74,11 @@ def measure(mode: str, inputs: Inputs) -> Report:
                                           inputs.photos), _say)
     if mode == 'node':
         from depth_anything_ros.tools.benchmarking.node import measure_node, NodeOptions
-        return measure_node(NodeOptions(inputs.fp16, inputs.photos), _say)
+        return measure_node(NodeOptions(inputs.fp16, SEQUENCE, seconds=_PHASE_S), _say)
     if mode == 'ladder':
         from depth_anything_ros.tools.benchmarking.ladder import LadderOptions, measure_ladder
         return measure_ladder(LadderOptions((inputs.fp16, inputs.int8), inputs.photos,
-                                            inputs.rgbd), _say)
+                                            inputs.rgbd, rounds=_LADDER_ROUNDS), _say)
     from depth_anything_ros.tools.benchmarking.limit import LimitOptions, measure_limit
     return measure_limit(LimitOptions(inputs.fp16), _say)
 

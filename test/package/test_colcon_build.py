@@ -17,7 +17,7 @@ pytest.importorskip('ament_index_python', reason='ROS 2 is not installed')
 ROOT = Path(__file__).resolve().parents[2]
 NAME = 'depth_anything_ros'
 PROGRAMS = {f'depth_anything_{name}' for name in (
-    'node', 'convert', 'run', 'evaluate', 'demo', 'player')}
+    'node', 'convert', 'run', 'evaluate', 'benchmark', 'demo', 'player')}
 DOMAIN_ID = 58
 
 

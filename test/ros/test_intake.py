@@ -141,7 +141,7 @@ class Sleeper:
     def close(self) -> None:
         """End the thread."""
         self._closing.set()
-        self._executor.wake()
+        self._executor.shutdown()
         self._thread.join(5)
 
 
@@ -169,7 +169,6 @@ def test_an_executor_that_spins_the_node_sleeps_on_while_images_flow(
         assert sleeper.wakings() - before >= 30
     finally:
         sleeper.close()
-        executor.shutdown()
 
 
 def test_a_callback_that_raises_is_told_and_the_next_message_is_taken(camera: Camera) -> None:
