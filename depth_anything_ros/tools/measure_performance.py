@@ -51,11 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and write after each mode; 1 with a sentence where something is missing."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument('--only', choices=MODES, action='append', help='default: all')
+    parser.add_argument('--models', type=Path, metavar='FOLDER', help='take fp16.xml and int8.xml '
+                        'from here, or leave them here where they are missing')
     options = parser.parse_args(arguments)
     content = _content_so_far() if options.only else {'figures': {}, 'reports': {}}
     try:
         with tempfile.TemporaryDirectory() as folder:
-            inputs = _make_inputs(Path(folder))
+            inputs = _make_inputs(options.models or Path(folder))
             for mode in options.only or MODES:
                 content = with_report(content, mode, measure(mode, inputs), _PICTURES)
                 print(f'wrote {_write(content)}', flush=True)
@@ -121,6 +123,9 @@ def shrink_picture(path: Path) -> None:
 def _make_inputs(folder: Path) -> Inputs:
     """Return them; PyTorch, which makes the models, stays out of the process that measures."""
     inputs = Inputs(require_data(), folder / 'fp16.xml', folder / 'int8.xml')
+    if inputs.fp16.is_file() and inputs.int8.is_file():
+        return inputs
+    folder.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as process:
         process.submit(_make_models, inputs).result()
     return inputs
