@@ -1,6 +1,5 @@
-"""From arrays to messages: images serialised with one memory copy, header as given."""
+"""From arrays to messages: images and clouds serialised with one copy, header as given."""
 
-from array import array
 import sys
 from typing import Any, Literal
 
@@ -32,9 +31,9 @@ def color_message(header: Header, image_bgr: npt.NDArray[np.uint8]) -> bytes:
     return _image(header, 'bgr8', image_bgr, 3)
 
 
-def cloud_message(header: Header, cloud: npt.NDArray[np.float32]) -> PointCloud2:
+def cloud_message(header: Header, cloud: npt.NDArray[np.float32]) -> bytes:
     """
-    Return a cloud of float32 x, y, z in metres and, with C = 4, packed rgb.
+    Return a serialised cloud of float32 x, y, z in metres and, with C = 4, packed rgb.
 
     [H, W, C] becomes an organised cloud with NaN where invalid, [N, C] a dense list of points.
     """
@@ -43,26 +42,27 @@ def cloud_message(header: Header, cloud: npt.NDArray[np.float32]) -> PointCloud2
     fields = [PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)
               for index, name in enumerate(names)]
     step = 4 * len(names)
-    message = PointCloud2(
+    return _serialised(PointCloud2(
         header=header, height=height, width=width, fields=fields, is_bigendian=_BIG_ENDIAN,
-        point_step=step, row_step=step * width, is_dense=cloud.ndim == 2)
-    message.data = _bytes_of(cloud)
-    return message
+        point_step=step, row_step=step * width, is_dense=cloud.ndim == 2), cloud)
 
 
 def _image(header: Header, encoding: str, pixels: npt.NDArray[Any], pixel_bytes: int) -> bytes:
     height, width = pixels.shape[:2]
-    empty = serialize_message(Image(
+    return _serialised(Image(
         header=header, height=height, width=width, encoding=encoding, is_bigendian=_BIG_ENDIAN,
-        step=width * pixel_bytes))
-    # The last field of an image are its pixels, which CDR writes as they are after their number.
+        step=width * pixel_bytes), pixels)
+
+
+def _serialised(message: Image | PointCloud2, data: npt.NDArray[Any]) -> bytes:
+    """
+    Return the message with ``data``, which it has none of yet, in CDR.
+
+    There data are their number in four bytes, aligned to four, and the bytes as they are. Nothing
+    follows them in an image, one flag in a cloud, to which a middleware may add padding.
+    """
+    empty = serialize_message(message)
+    end = len(empty) - (0 if isinstance(message, Image) else len(empty) % 4 or 4)
     order: Literal['little', 'big'] = 'little' if empty[1] & 1 else 'big'
-    return b''.join((empty[:-4], pixels.nbytes.to_bytes(4, order),
-                     np.ascontiguousarray(pixels).data))
-
-
-def _bytes_of(values: npt.NDArray[Any]) -> 'array[int]':
-    data = array('B')
-    if values.size:
-        data.frombytes(np.ascontiguousarray(values).data.cast('B'))
-    return data
+    return b''.join((empty[:end - 4], data.nbytes.to_bytes(4, order),
+                     np.ascontiguousarray(data).data, empty[end:]))

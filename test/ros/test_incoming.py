@@ -2,14 +2,14 @@
 
 import struct
 
-from depth_anything_ros.ros.encode import color_message, depth_message
+from depth_anything_ros.ros.encode import cloud_message, color_message, depth_message
 from depth_anything_ros.ros.incoming import Incoming
 import numpy as np
 from numpy.testing import assert_array_equal
 import pytest
 from rclpy.serialization import deserialize_message, serialize_message
 from robot import as_received, camera_info, image_message
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
 PIXELS = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
@@ -78,3 +78,18 @@ def test_images_are_written_as_rclpy_would(frame_id: str) -> None:
     color = deserialize_message(color_message(header, PIXELS), Image)
     assert (color.encoding, color.step, color.header) == ('bgr8', 21, header)
     assert_array_equal(np.frombuffer(color.data, np.uint8), PIXELS.ravel())
+
+
+@pytest.mark.parametrize('shape', [(2, 3, 4), (2, 3, 3), (5, 4), (0, 4)])
+def test_clouds_are_written_as_rclpy_would(shape: tuple[int, ...]) -> None:
+    """Organised ones and lists of points, also an empty one."""
+    cloud = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    height, width, step = (1, *shape)[-3], shape[-2], 4 * shape[-1]
+    expected = PointCloud2(
+        header=Header(frame_id='front'), height=height, width=width, point_step=step,
+        row_step=step * width, is_dense=len(shape) == 2, data=cloud.tobytes(),
+        fields=[PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)
+                for index, name in enumerate(('x', 'y', 'z', 'rgb')[:shape[-1]])])
+    written = cloud_message(Header(frame_id='front'), cloud)
+    assert deserialize_message(written, PointCloud2) == expected
+    assert len(written) == len(serialize_message(expected))
