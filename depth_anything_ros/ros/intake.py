@@ -1,6 +1,7 @@
 """The messages of a camera, taken on a thread that waits for nothing else."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 import threading
@@ -76,9 +77,17 @@ class Intake:
             event_callbacks=qos.subscription_events(resolved, self._warn))
 
     def _run(self) -> None:
-        events = sum(len(subscription.event_handlers) for subscription, _ in self._taken)
-        wait_set = rclpy_implementation.WaitSet(len(self._taken), 1, 0, 0, 0, events,
-                                                self._node.context.handle)
+        subscriptions = [subscription for subscription, _ in self._taken]
+        events = [event for one in subscriptions for event in one.event_handlers]
+        with ExitStack() as in_use:
+            # What is waited for must not be destroyed meanwhile, whoever shuts rclpy down.
+            for entity in (self._node.context.handle, self._wake.handle,
+                           *(one.handle for one in subscriptions), *events):
+                in_use.enter_context(entity)
+            self._take_until_closed(rclpy_implementation.WaitSet(
+                len(subscriptions), 1, 0, 0, 0, len(events), self._node.context.handle))
+
+    def _take_until_closed(self, wait_set: Any) -> None:
         while not self._closing.is_set() and self._node.context.ok():
             try:
                 self._take(wait_set)
