@@ -33,7 +33,7 @@ _NAME = 'performance'
 _PICTURES = ROOT / 'docs' / 'images'
 _PREFIXED, _UNPREFIXED = ('ladder', 'limit'), ('peak_fraction',)
 _COLOR_STEP = 17
-_PHASE_S, _LADDER_ROUNDS = 6.0, 2
+_PHASE_S, _NODE_ROUNDS, _LADDER_ROUNDS = 6.0, 4, 3
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,8 @@ def measure(mode: str, inputs: Inputs) -> Report:
                                           inputs.photos), _say)
     if mode == 'node':
         from depth_anything_ros.tools.benchmarking.node import measure_node, NodeOptions
-        return measure_node(NodeOptions(inputs.fp16, SEQUENCE, seconds=_PHASE_S), _say)
+        return measure_node(NodeOptions(inputs.fp16, SEQUENCE, rounds=_NODE_ROUNDS,
+                                        seconds=_PHASE_S), _say)
     if mode == 'ladder':
         from depth_anything_ros.tools.benchmarking.ladder import LadderOptions, measure_ladder
         return measure_ladder(LadderOptions((inputs.fp16, inputs.int8), inputs.photos,
