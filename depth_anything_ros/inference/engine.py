@@ -1,6 +1,7 @@
 """One model on one device: images in, depth maps out, compiled for each size that comes."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -162,7 +163,8 @@ class Engine:
         if self._options.self_check and not (proof and proof.exists()):
             self._check(device)
             if proof:
-                proof.touch()
+                with suppress(OSError):
+                    proof.touch()
         self.device = device
         self.warm_up(self._options.image_hw)
 

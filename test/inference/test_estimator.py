@@ -1,6 +1,8 @@
 """The flow of frames: newest first, in order, counted, and never stuck."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 import math
 from pathlib import Path
 import threading
@@ -10,7 +12,7 @@ from typing import Any
 from depth_anything_ros.inference.engine import Engine, EngineOptions
 from depth_anything_ros.inference.estimator import CLOCK_RESTART_NS, Estimator, Frame, Result
 from depth_anything_ros.vision.encodings import ColorImage
-from fake_engine import FakeEngine
+from fake_engine import depth_of, FakeEngine
 import numpy as np
 import pytest
 from waiting import until
@@ -379,6 +381,55 @@ def test_every_offered_frame_is_counted_exactly_once() -> None:
     assert min(stats.delivered, stats.failed, stats.late) > 0
     assert len(receiver.results) == stats.delivered + stats.failed
     assert receiver.names == sorted(receiver.names)
+
+
+class PromptEngine:
+    """Answers each image on a thread of its own, as soon as it can."""
+
+    capacity = 3
+
+    def __init__(self) -> None:
+        self.threads = ThreadPoolExecutor(self.capacity)
+
+    def submit(self, image: ColorImage, on_done: Callable[[Any], None]) -> None:
+        """Hand the image over."""
+        self.threads.submit(lambda: on_done(depth_of(image)))
+
+
+def test_threads_that_offer_while_another_drains_and_resumes_lose_nothing() -> None:
+    """Nobody is left asleep: after each resume results come, and each drain ends."""
+    engine, receiver, end = PromptEngine(), Receiver(), threading.Event()
+    estimator = Estimator(engine, receiver)
+    taken = dict.fromkeys(('front', 'rear', 'left', 'right'), 0)
+
+    def offer(source: str) -> None:
+        number = 0
+        while not end.is_set():
+            number += 1
+            taken[source] += estimator.offer(replace(frame(number), source=source))
+            time.sleep(0.0002)
+
+    threads = [threading.Thread(target=offer, args=(source,), daemon=True) for source in taken]
+    for thread in threads:
+        thread.start()
+    for _ in range(200):
+        before = len(receiver.results)
+        assert until(lambda before=before: len(receiver.results) > before + 3)
+        started = time.monotonic()
+        assert estimator.drain(5) and time.monotonic() - started < 2
+        assert on_their_way(estimator) == 0
+        estimator.resume()
+    end.set()
+    for thread in threads:
+        thread.join(5)
+    assert until(lambda: on_their_way(estimator) == 0)
+    estimator.close()
+    engine.threads.shutdown()
+    stats = {source: estimator.stats(source) for source in taken}
+    assert {source: each.offered for source, each in stats.items()} == taken
+    assert all(each.delivered > 0 and each.failed == each.late == 0 for each in stats.values())
+    assert on_their_way(estimator) == 0
+    assert len(receiver.results) == estimator.stats().delivered
 
 
 def test_latency_runs_from_the_offer_to_the_end_of_delivery(

@@ -88,16 +88,15 @@ def intake_threads() -> list[threading.Thread]:
 
 def test_messages_arrive_byte_for_byte_and_in_order(camera: Camera) -> None:
     camera.intake()
-    sent: list[Any] = []
-    for number in range(5):
-        sent += [camera_info(64, 48, 50.0 + number), image_message(PICTURE + number,
-                                                                   stamp_ns=number)]
-        camera.infos.publish(sent[-2])
-        camera.images.publish(sent[-1])
-        assert until(lambda: len(camera.taken) == len(sent))
-    for kind in (CameraInfo, Image):
-        assert ([one.message for one in camera.taken if isinstance(one.message, kind)]
-                == [message for message in sent if isinstance(message, kind)])
+    infos = [camera_info(64, 48, 50.0 + number) for number in range(5)]
+    images = [image_message(PICTURE + number, stamp_ns=number) for number in range(5)]
+    for info, image in zip(infos, images):
+        camera.infos.publish(info)
+        camera.images.publish(image)
+    assert until(lambda: len(camera.taken) == 10)
+    found = [incoming.message for incoming in camera.taken]
+    assert [message for message in found if isinstance(message, CameraInfo)] == infos
+    assert [message for message in found if isinstance(message, Image)] == images
     assert camera.told == []
 
 

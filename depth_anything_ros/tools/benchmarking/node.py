@@ -8,7 +8,7 @@ import statistics
 import tempfile
 from typing import Any
 
-from depth_anything_ros.errors import MissingDependencyError
+from depth_anything_ros.errors import MissingDependencyError, SettingsError
 from depth_anything_ros.tools.bare_model import BareModel
 from depth_anything_ros.tools.benchmarking.node_report import Key, node_report, Seen
 from depth_anything_ros.tools.benchmarking.node_under_test import (
@@ -40,6 +40,12 @@ class NodeOptions:
     rounds: int = 3
     seconds: float = 10.0
     frames: int = 2000
+
+    def __post_init__(self) -> None:
+        if not self.sizes:
+            raise SettingsError('sizes', self.sizes, 'one or more')
+        if self.rounds < 1:
+            raise SettingsError('rounds', self.rounds, 'at least 1')
 
 
 def measure_node(options: NodeOptions, say: Say) -> Report:

@@ -67,7 +67,7 @@ class Seen:
 def node_report(model: Path, bare: Mapping[tuple[int, int], BareModel],
                 rates_hz: Sequence[float], seen: Seen, settings: Mapping[str, str]) -> Report:
     """Return what was seen as tables and figures."""
-    networks = ', '.join(f'{height}x{width} images in {one.network_hw[1]}x{one.network_hw[0]}'
+    networks = ', '.join(f'{width}x{height} images in {one.network_hw[1]}x{one.network_hw[0]}'
                          for (height, width), one in bare.items())
     threads = next(iter(bare.values())).threads
     tables = [Table('The node against the bare model', _COLUMNS,

@@ -5,9 +5,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+import subprocess
 import time
 from typing import Any
 
+from depth_anything_ros.errors import ImageError
 from depth_anything_ros.tools.benchmarking.process_times import (
     resident_mib, taken, thread_times)
 from depth_anything_ros.tools.processes import ros_parameters, running
@@ -60,6 +62,7 @@ class NodeUnderTest:
         self._threads = threads
         self._camera = camera
         self._log = log
+        self._player: subprocess.Popen[bytes] | None = None
 
     def phase(self, outputs: Sequence[str], rate_hz: float, seconds: float) -> Phase:
         """Let a camera send at ``rate_hz`` and measure once the node is at work."""
@@ -79,7 +82,11 @@ class NodeUnderTest:
     def first_depth_s(self, rate_hz: float) -> float:
         """Return the seconds from the request to configure until the first depth arrives."""
         with self._listening(OUTPUTS['depth']) as arrivals, self._sending(rate_hz):
+            with self._active():
+                # The camera is up and known to the node.
+                self._wait_for(arrivals, _SETTLE_FRAMES)
             self._observer.change_state('cleanup')
+            arrivals.clear()
             started = time.monotonic()
             self._observer.change_state('configure')
             with self._active():
@@ -97,9 +104,18 @@ class NodeUnderTest:
 
     def _wait_for(self, arrivals: list[tuple[float, float]], count: int) -> None:
         while len(arrivals) < count:
-            more = partial(_is_longer, arrivals, len(arrivals))
-            if not self._observer.spin_until(more, _SETTLE_S):
-                raise TimeoutError(f'the node published no depth for {_SETTLE_S:g} s; see its log')
+            waiting = partial(self._is_over, arrivals, len(arrivals))
+            if not self._observer.spin_until(waiting, _SETTLE_S):
+                raise TimeoutError(f'the node published no depth for {_SETTLE_S:g} s')
+            if self._has_no_camera():
+                said = self._log.read_text(encoding='utf-8').strip().splitlines()
+                raise ImageError(f'the camera ended: {said[-1] if said else "without a word"}')
+
+    def _is_over(self, arrivals: Sequence[object], count: int) -> bool:
+        return len(arrivals) > count or self._has_no_camera()
+
+    def _has_no_camera(self) -> bool:
+        return self._player is not None and self._player.poll() is not None
 
     @contextmanager
     def _listening(self, outputs: Sequence[str]) -> Iterator[list[tuple[float, float]]]:
@@ -126,7 +142,7 @@ class NodeUnderTest:
     @contextmanager
     def _sending(self, rate_hz: float) -> Iterator[None]:
         with running('depth_anything_ros.tools.player',
-                     [*self._camera, '--rate', f'{rate_hz:g}'], self._log):
+                     [*self._camera, '--rate', f'{rate_hz:g}'], self._log) as self._player:
             yield
 
     @contextmanager
@@ -153,10 +169,6 @@ def under_test(observer: Any, model: Path, folder: Path, threads: int,
         observer.change_state('configure')
         yield NodeUnderTest(observer, process.pid, threads, camera, folder / 'camera.log')
         observer.change_state('cleanup')
-
-
-def _is_longer(arrivals: Sequence[object], count: int) -> bool:
-    return len(arrivals) > count
 
 
 def _ignore(incoming: object) -> None:
