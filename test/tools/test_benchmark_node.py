@@ -15,7 +15,7 @@ from depth_anything_ros.tools.bare_model import BareModel
 from depth_anything_ros.tools.benchmarking import node as node_module
 from depth_anything_ros.tools.benchmarking.node import measure_node, NodeOptions
 from depth_anything_ros.tools.benchmarking.node_report import Key, node_report, Seen
-from depth_anything_ros.tools.benchmarking.node_under_test import OUTPUTS, Phase
+from depth_anything_ros.tools.benchmarking.node_under_test import OUTPUTS, Phase, Start
 from depth_anything_ros.tools.benchmarking.process_times import (
     resident_mib, taken, thread_times)
 from depth_anything_ros.tools.benchmarking.report import as_dict, to_json
@@ -113,7 +113,8 @@ def test_ratios_are_formed_round_by_round() -> None:
 def made_up(tiny_ir: Path) -> Report:
     """Return the report of a node that a camera of 30 Hz overtakes three times."""
     seen = seen_at(30.0, 9.0, 10.0, 8.0)
-    seen.first_depth, seen.memory_mib = [1.2, 1.0, 1.1], [100.0, 101.0, *[104.0] * 7, 103.0, 105.0]
+    seen.starts = [(Start(first_depth_s, 0.11, 0.13), 0.1) for first_depth_s in (1.2, 0.6, 0.9)]
+    seen.memory_mib = [100.0, 101.0, *[104.0] * 7, 103.0, 105.0]
     return node_report(tiny_ir, {HW: BareModel(tiny_ir, image_hw=HW)}, (30.0,), seen,
                        {'rounds': '3'})
 
@@ -129,9 +130,16 @@ def test_a_camera_faster_than_the_node_shows_how_many_of_its_images_are_dropped(
 
 def test_memory_is_compared_with_the_end_of_the_warm_up_and_grows_between_means(
         made_up: Report) -> None:
-    assert made_up.tables[1].rows[0][1:3] == ('+0.0', '+1.0')
+    assert made_up.tables[2].rows[0][1:3] == ('+0.0', '+1.0')
     assert made_up.figures['rss_growth_mib_2000'] == pytest.approx(104.0 - 100.5)
-    assert made_up.figures['activation_ratio'] == 1.1
+
+
+def test_starts_are_compared_with_one_inference(made_up: Report) -> None:
+    assert made_up.figures['activation_ratio'] == pytest.approx(0.9 / 0.6)
+    assert made_up.figures['age_p50_ratio'] == pytest.approx(1.1)
+    assert made_up.figures['age_p95_ratio'] == pytest.approx(1.3)
+    assert [row[1] for row in made_up.tables[1].rows] == [
+        '1.5 (1 to 2)', '1.1 (1.1 to 1.1)', '1.3 (1.3 to 1.3)']
 
 
 def test_without_a_fed_camera_and_without_memory_the_report_is_smaller(tiny_ir: Path) -> None:
@@ -140,7 +148,7 @@ def test_without_a_fed_camera_and_without_memory_the_report_is_smaller(tiny_ir: 
     report = node_report(tiny_ir, bare, (), seen, {})
     assert len(report.tables) == 1
     assert report.figures.keys() & OF_THE_NODE == OF_THE_NODE - {
-        'activation_ratio', 'rss_growth_mib_2000'}
+        'activation_ratio', 'age_p50_ratio', 'age_p95_ratio', 'rss_growth_mib_2000'}
 
 
 @pytest.fixture(scope='module')
@@ -161,11 +169,11 @@ def run(make_ir: Callable[..., Path],
     said: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(node_module, '_MEMORY_WARM_UP', 5)
-        patch.setattr(node_module, '_ACTIVATIONS', 1)
+        patch.setattr(node_module, '_STARTS', 1)
         patch.setenv('ROS_DOMAIN_ID', str(64 + (os.getpid() + 9) % 36))
         patch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
         report = measure_node(NodeOptions(model, pictures, sizes=(HW,), rates_hz=(10.0,),
-                                          rounds=1, seconds=0.5, frames=20), said.append)
+                                          rounds=1, seconds=1.0, frames=20), said.append)
     return report, said, children() - before
 
 
@@ -193,7 +201,7 @@ def test_what_a_run_measures_is_of_the_right_order(
 def test_the_tables_hold_every_phase_in_every_column(
         run: tuple[Report, list[str], set[int]]) -> None:
     report = run[0]
-    speed, memory = report.tables
+    speed, starts, memory = report.tables
     assert [row[1:3] for row in speed.rows] == [
         *((outputs, 'saturating') for outputs in OUTPUTS), ('depth', '10 Hz'), ('all', '10 Hz')]
     for table in report.tables:
@@ -202,7 +210,7 @@ def test_the_tables_hold_every_phase_in_every_column(
         dropped = row[speed.columns.index('dropped')]
         assert '' not in {*row} - {dropped}
         assert re.fullmatch(r'\d+%' if row[2] == '10 Hz' else '', dropped)
-    assert len(memory.columns) == 12
+    assert len(starts.rows) == 3 and len(memory.columns) == 12
     assert json.loads(to_json(report)) == as_dict(report)
     assert report.settings['network'] == '160x120 images in 154x112'
 

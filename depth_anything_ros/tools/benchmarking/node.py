@@ -18,7 +18,7 @@ from depth_anything_ros.tools.processes import private_domain
 
 # How much more a saturating camera sends than the bare model could compute.
 _SATURATION = 1.25
-_ACTIVATIONS = 3
+_STARTS, _START_RATE_HZ = 4, 30.0
 # Memory is watched on a small network, so that many frames pass.
 _MEMORY_INPUT, _MEMORY_RATE_HZ, _MEMORY_WARM_UP = 140, 30.0, 300
 
@@ -70,7 +70,7 @@ def measure_node(options: NodeOptions, say: Say) -> Report:
                             options.images, {}) as node:
                 _measure_size(options, size_hw, bare[size_hw], node, seen, say)
                 if size_hw == options.sizes[0]:
-                    seen.first_depth = _first_depths(bare[size_hw], node, say)
+                    _measure_starts(options, bare[size_hw], node, seen, say)
         if options.frames:
             seen.memory_mib = _memory(options, observer, Path(name), bare[options.sizes[0]], say)
     return node_report(options.model, bare, options.rates_hz, seen, {
@@ -101,15 +101,15 @@ def _measure_size(options: NodeOptions, size_hw: tuple[int, int], bare: BareMode
             f'the bare model ({before_hz:.2f}/s): {"; ".join(said)}')
 
 
-def _first_depths(bare: BareModel, node: NodeUnderTest, say: Say) -> list[float]:
-    """Return how long the first depth took over (one inference + 0.5 s), several times."""
-    found = []
-    for _ in range(_ACTIVATIONS):
-        inference_s = 1 / bare.rate(2.0)
-        found.append(node.first_depth_s(30.0) / (inference_s + 0.5))
-    say(f'first depth after configure and activate: {statistics.median(found):.2f} times (one '
-        'inference + 0.5 s)')
-    return found
+def _measure_starts(options: NodeOptions, bare: BareModel, node: NodeUnderTest, seen: Seen,
+                    say: Say) -> None:
+    for number in range(1, _STARTS + 1):
+        before_hz = bare.rate(options.seconds / 2)
+        start = node.start(max(options.rates_hz, default=_START_RATE_HZ), options.seconds)
+        inference_s = 2 / (before_hz + bare.rate(options.seconds / 2))
+        seen.starts.append((start, inference_s))
+        say(f'start {number} of {_STARTS}: first depth after {start.first_depth_s:.2f} s, from '
+            f'receipt to publication {start.latency_p50_s / inference_s:.3f} inferences')
 
 
 def _memory(options: NodeOptions, observer: Any, folder: Path, bare: BareModel,

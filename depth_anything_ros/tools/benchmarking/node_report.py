@@ -9,7 +9,7 @@ from typing import Any
 
 from depth_anything_ros.errors import MissingDependencyError
 from depth_anything_ros.tools.bare_model import BareModel
-from depth_anything_ros.tools.benchmarking.node_under_test import OUTPUTS, Phase
+from depth_anything_ros.tools.benchmarking.node_under_test import OUTPUTS, Phase, Start
 from depth_anything_ros.tools.benchmarking.results import Report, Spread, Table
 from depth_anything_ros.tools.figures import describe_machine
 
@@ -21,6 +21,8 @@ _NOTE = ('**rate ÷ bare**: depth images a second over calls a second of the bar
          'average half a period of the camera. **dropped**: share of the images that a newer one '
          'replaced. **CPU ms**: per depth image, of the whole node and without the threads that '
          'compute the network. Camera and subscriber run on the same cores.')
+_ALLOWED_S = 0.5
+_STARTED_AS = 'fed as fast as the fastest camera above, depth and camera_info subscribed'
 _DPI, _SIZE_INCH = 120, (9.0, 4.5)
 
 
@@ -40,10 +42,10 @@ class Key:
 
 @dataclass
 class Seen:
-    """Every phase with the rate of the bare model around it; start-up ratios; memory in MiB."""
+    """Phases with the bare model's rate, starts with the time of an inference, memory in MiB."""
 
     phases: dict[Key, list[tuple[Phase, float]]] = field(default_factory=dict)
-    first_depth: list[float] = field(default_factory=list)
+    starts: list[tuple[Start, float]] = field(default_factory=list)
     memory_mib: list[float] = field(default_factory=list)
 
     def add(self, key: Key, phase: Phase, bare_hz: float) -> None:
@@ -59,6 +61,18 @@ class Seen:
         return Spread.of([phase.age_s(percentile) * bare_hz
                           for phase, bare_hz in self.phases[key]])
 
+    def start_ratios(self) -> dict[str, Spread]:
+        """Return first depth over (one inference + 0.5 s), latencies over one inference."""
+        if not self.starts:
+            return {}
+        return {
+            'activation_ratio': Spread.of([start.first_depth_s / (inference_s + _ALLOWED_S)
+                                           for start, inference_s in self.starts]),
+            'age_p50_ratio': Spread.of([start.latency_p50_s / inference_s
+                                        for start, inference_s in self.starts]),
+            'age_p95_ratio': Spread.of([start.latency_p95_s / inference_s
+                                        for start, inference_s in self.starts])}
+
     def host_ms(self, key: Key) -> Spread:
         """Return the CPU time beside inference per frame."""
         return Spread.of([phase.host_s / phase.frames * 1000 for phase, _ in self.phases[key]])
@@ -72,6 +86,8 @@ def node_report(model: Path, bare: Mapping[tuple[int, int], BareModel],
     threads = next(iter(bare.values())).threads
     tables = [Table('The node against the bare model', _COLUMNS,
                     tuple(_row(key, seen) for key in seen.phases), _NOTE)]
+    if seen.starts:
+        tables.append(_starts_table(seen))
     if seen.memory_mib:
         tables.append(_memory_table(seen.memory_mib))
     return Report('node', {
@@ -90,6 +106,18 @@ def _row(key: Key, seen: Seen) -> tuple[str, ...]:
             str(seen.age_ratio(key, 95)), dropped, str(seen.host_ms(key)), f'{cpu_ms:.0f}')
 
 
+def _starts_table(seen: Seen) -> Table:
+    names = {
+        'activation_ratio': 'from the request to configure, with a warm cache, to the arrival of '
+                            'the first depth ÷ (one inference + 0.5 s)',
+        'age_p50_ratio': 'from the receipt of an image to the publication of its depth, median '
+                         '÷ one inference',
+        'age_p95_ratio': 'the same, 95th percentile'}
+    return Table(f'{len(seen.starts)} fresh starts, {_STARTED_AS}', ('', 'measured'),
+                 tuple((names[name], str(spread))
+                       for name, spread in seen.start_ratios().items()))
+
+
 def _memory_table(memory_mib: Sequence[float]) -> Table:
     growth = tuple(f'{value - memory_mib[0]:+.1f}' for value in memory_mib)
     shares = tuple(f'{10 * part} %' for part in range(len(memory_mib)))
@@ -103,12 +131,11 @@ def _figures(seen: Seen, size_hw: tuple[int, int], rates_hz: Sequence[float]) ->
         ratio = seen.rate_ratio(Key(size_hw, outputs, 0.0))
         figures |= {name: ratio.median, f'{name}_low': ratio.low, f'{name}_high': ratio.high}
     fastest = Key(size_hw, 'depth', max(rates_hz, default=0.0))
-    figures['age_p50_ratio'] = seen.age_ratio(fastest, 50).median
-    figures['age_p95_ratio'] = seen.age_ratio(fastest, 95).median
+    figures['arrival_p50_ratio'] = seen.age_ratio(fastest, 50).median
+    figures['arrival_p95_ratio'] = seen.age_ratio(fastest, 95).median
     figures['host_ms_per_frame'] = seen.host_ms(Key(size_hw, 'depth', 0.0)).median
     figures['node_ratio_fed'] = seen.rate_ratio(fastest).median
-    if seen.first_depth:
-        figures['activation_ratio'] = statistics.median(seen.first_depth)
+    figures |= {name: spread.median for name, spread in seen.start_ratios().items()}
     if seen.memory_mib:
         figures['rss_growth_mib_2000'] = (statistics.mean(seen.memory_mib[-2:])
                                           - statistics.mean(seen.memory_mib[:2]))

@@ -52,6 +52,20 @@ class Phase:
         return float(np.percentile(self.ages_s, percentile))
 
 
+@dataclass(frozen=True)
+class Start:
+    """
+    A fresh start: time from the request to configure to the arrival of the first depth.
+
+    ``latency_*`` is what the node's diagnostics say of the frames since then, from the receipt of
+    an image to the end of its publication.
+    """
+
+    first_depth_s: float
+    latency_p50_s: float
+    latency_p95_s: float
+
+
 class NodeUnderTest:
     """One node, configured for one model and image size; ``under_test`` makes and ends it."""
 
@@ -79,11 +93,14 @@ class NodeUnderTest:
                      tuple(age for _, age in seen), taken(before, after),
                      taken(before, after, self._threads))
 
-    def first_depth_s(self, rate_hz: float) -> float:
-        """Return the seconds from the request to configure until the first depth arrives."""
+    def start(self, rate_hz: float, seconds: float) -> Start:
+        """Configure and activate anew under a camera that is up, and run for so long."""
+        from diagnostic_msgs.msg import DiagnosticArray
+        told: list[Any] = []
+        self._observer.listen(DiagnosticArray, '/diagnostics', told.append)
         with self._listening(OUTPUTS['depth']) as arrivals, self._sending(rate_hz):
             with self._active():
-                # The camera is up and known to the node.
+                # The node and the camera know each other.
                 self._wait_for(arrivals, _SETTLE_FRAMES)
             self._observer.change_state('cleanup')
             arrivals.clear()
@@ -91,7 +108,12 @@ class NodeUnderTest:
             self._observer.change_state('configure')
             with self._active():
                 self._wait_for(arrivals, 1)
-                return float(arrivals[0][0]) - started
+                self._observer.spin_until(lambda: False, seconds)
+                told.clear()
+                self._observer.spin_until(lambda: bool(told), _SETTLE_S)
+        values = {one.key: one.value for one in told[0].status[0].values}
+        return Start(arrivals[0][0] - started, float(values['latency p50 [ms]']) / 1000,
+                     float(values['latency p95 [ms]']) / 1000)
 
     def memory_mib(self, rate_hz: float, warm_up: int, frames: int) -> list[float]:
         """Return the memory at ten moments of so many frames with all outputs, after a warm-up."""
