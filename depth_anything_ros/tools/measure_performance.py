@@ -33,7 +33,7 @@ _NAME = 'performance'
 _PICTURES = ROOT / 'docs' / 'images'
 _PREFIXED, _UNPREFIXED = ('ladder', 'limit'), ('peak_fraction',)
 _COLOR_STEP = 17
-_PHASE_S, _NODE_ROUNDS, _LADDER_ROUNDS = 6.0, 4, 3
+_PHASE_S, _NODE_ROUNDS, _LADDER_ROUNDS = 6.0, 2, 2
 
 
 @dataclass(frozen=True)
