@@ -85,7 +85,20 @@ files, `--rounds` trades time for certainty, `--help` says the rest.
 """
 
 # What was learnt on the way and left no trace in the code.
-WHAT_WAS_TRIED = """## What was tried
+WHAT_WAS_TRIED = """## What stands in the way
+
+- **The node's rate and age.** Camera, DDS and subscriber share the two cores with the inference,
+  which wants both all the time: what any of them takes, the inference lacks. Of the host work
+  about a third is resizing, serialising and publishing the depth, a fifth each reading and
+  resizing the image and the threads of DDS, the rest receiving, waking and diagnostics. Each
+  step costs two to three times what it costs in a loop of its own, because the network has
+  emptied the caches before it.
+- **Age** also holds the wait of the newest image for the inference before it, on average half a
+  period of the camera.
+- **Noise.** On a shared machine single rounds differ by several percent either way; the medians
+  of two runs of this page on the same code were up to three percent apart.
+
+## What was tried
 
 What a measurement kept is in the code; this is what it did not keep, so that nobody tries it again
 without a new idea. Each was measured side by side with what is there.
@@ -109,8 +122,7 @@ without a new idea. Each was measured side by side with what is there.
 - **Waiting with the next inference until the last result is published**, so that the two do not
   compete: no difference beyond the noise.
 - **The resize of the depth in stripes** that stay in the cache: a little faster alone, not in the
-  node, where the network has emptied the caches before. For the same reason every step of the host
-  costs two to three times what it costs in a loop of its own.
+  node, where the network has emptied the caches before.
 """
 
 

@@ -79,7 +79,8 @@ def test_the_page_names_machine_and_command_and_has_a_section_per_mode(
     page = render(content)
     assert 'Written by `python -m x`' in page and 'Machine: AMD, 2 cores.' in page
     headings = [line for line in page.splitlines() if line.startswith('## ')]
-    assert headings == ['## Method', '## Targets', '## node', '## limit', '## What was tried']
+    assert headings == ['## Method', '## Targets', '## node', '## limit',
+                        '## What stands in the way', '## What was tried']
     assert page.count('| ours | 12 |') == 2
     assert '- images: 4, from ../shared/images/photos' in page and '![' not in page
     assert all(f'depth_anything_benchmark {mode} ' in page for mode in MODES)
