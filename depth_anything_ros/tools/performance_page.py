@@ -96,7 +96,7 @@ WHAT_WAS_TRIED = """## What stands in the way
 - **Age** also holds the wait of the newest image for the inference before it, on average half a
   period of the camera.
 - **Noise.** On a shared machine single rounds differ by several percent either way; the medians
-  of two runs of this page on the same code were up to three percent apart.
+  of two runs on the same code were up to four percent apart.
 
 ## What was tried
 
