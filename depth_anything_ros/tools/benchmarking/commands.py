@@ -1,12 +1,11 @@
 """The subcommands of ``depth_anything_benchmark``."""
 
 from collections.abc import Callable
-import importlib.util
 from pathlib import Path
 import re
 from typing import Annotated, TypeAlias
 
-from depth_anything_ros.errors import MissingDependencyError
+from depth_anything_ros.tools.benchmarking.drawing import require_matplotlib
 from depth_anything_ros.tools.benchmarking.peer_choice import OTHERS, OWN
 from depth_anything_ros.tools.benchmarking.report import (
     as_dict, print_report, to_json, to_markdown)
@@ -167,9 +166,8 @@ def _run(work: Callable[[Say], Report], files: ReportFiles) -> None:
         console.width = _WIDTH_OF_A_FILE
     with one_line_errors():
         require_writable(files)
-        if files.picture is not None and importlib.util.find_spec('matplotlib') is None:
-            raise MissingDependencyError('matplotlib', 'the picture',
-                                         "pip install 'depth_anything_ros[tools]'")
+        if files.picture is not None:
+            require_matplotlib()
         report = work(lambda line: progress.print(escape(line), highlight=False, soft_wrap=True))
         print_report(report, console)
         write_report(files, to_json(report), _page(report), lambda path: _draw(report, path))

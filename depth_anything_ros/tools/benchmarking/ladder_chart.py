@@ -5,11 +5,11 @@ import math
 from pathlib import Path
 from typing import Any
 
-from depth_anything_ros.errors import MissingDependencyError
+from depth_anything_ros.tools.benchmarking.drawing import new_figure, require_matplotlib
 from depth_anything_ros.tools.benchmarking.ladder_results import Step
 from depth_anything_ros.tools.benchmarking.ladder_rungs import Plan
 
-_DPI, _WIDTH_INCH, _HEIGHTS_INCH = 120, 8.0, (5.0, 3.0)
+_WIDTH_INCH, _HEIGHTS_INCH = 8.0, (5.0, 3.0)
 _TICKS = tuple(digit * 10.0 ** power for power in range(-3, 3) for digit in (1, 1.5, 2, 3, 5, 7))
 
 
@@ -19,15 +19,9 @@ def draw_ladder(steps: Sequence[Step], plan: Plan, path: Path) -> None:
 
     Pareto points are filled. MissingDependencyError without matplotlib.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependencyError('matplotlib', 'the picture',
-                                     "pip install 'depth_anything_ros[tools]'") from error
+    require_matplotlib()
     heights = _HEIGHTS_INCH[:1 if steps[0].truth is None else 2]
-    figure = Figure(figsize=(_WIDTH_INCH, sum(heights)), layout='constrained')
-    FigureCanvasAgg(figure)
+    figure = new_figure(_WIDTH_INCH, sum(heights))
     panels = figure.subplots(len(heights), sharex=True, squeeze=False,
                              gridspec_kw={'height_ratios': heights})[:, 0]
     _draw_losses(panels[0], steps, f'AbsRel lost to {plan.reference}')
@@ -35,7 +29,7 @@ def draw_ladder(steps: Sequence[Step], plan: Plan, path: Path) -> None:
         _draw_lines(panels[1], steps, _abs_rel)
         panels[1].set_ylabel('AbsRel to measured depth\n(points below those above)')
     _mark_speeds(panels[-1], f'speed, {plan.yardstick} = 1')
-    figure.savefig(path, dpi=_DPI, format='png')
+    figure.savefig(path, format='png')
 
 
 def _draw_losses(axes: Any, steps: Sequence[Step], title: str) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import statistics
 from typing import Any
 
-from depth_anything_ros.errors import MissingDependencyError
 from depth_anything_ros.tools.bare_model import BareModel
+from depth_anything_ros.tools.benchmarking.drawing import new_figure
 from depth_anything_ros.tools.benchmarking.node_under_test import OUTPUTS, Phase, Start
 from depth_anything_ros.tools.benchmarking.results import Report, Spread, Table
 from depth_anything_ros.tools.figures import describe_machine
@@ -23,7 +23,6 @@ _NOTE = ('**rate ÷ bare**: depth images a second over calls a second of the bar
          'compute the network. Camera and subscriber run on the same cores.')
 _ALLOWED_S = 0.5
 _STARTED_AS = 'fed as fast as the fastest camera above, depth and camera_info subscribed'
-_DPI, _SIZE_INCH = 120, (9.0, 4.5)
 
 
 @dataclass(frozen=True)
@@ -144,18 +143,11 @@ def _figures(seen: Seen, size_hw: tuple[int, int], rates_hz: Sequence[float]) ->
 
 def _draw(seen: Seen, path: Path) -> None:
     """Write a PNG: rates over the bare model's, and ages over the time of one inference."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependencyError('matplotlib', 'the picture',
-                                     "pip install 'depth_anything_ros[tools]'") from error
-    figure = Figure(figsize=_SIZE_INCH, layout='constrained')
-    FigureCanvasAgg(figure)
+    figure = new_figure(9, 4.5)
     rates, ages = figure.subplots(1, 2)
     _draw_rates(rates, seen)
     _draw_ages(ages, seen)
-    figure.savefig(path, dpi=_DPI, format='png')
+    figure.savefig(path, format='png')
 
 
 def _draw_rates(axes: Any, seen: Seen) -> None:

@@ -111,15 +111,8 @@ def _take(done: 'SimpleQueue[F32 | Exception]') -> None:
 
 def _engine_threads(task: Task) -> int:
     """Return what a model compiled as the engine compiles it is given."""
-    from depth_anything_ros.inference.devices import compile_options
-    from depth_anything_ros.inference.graph import build_graph
-    from depth_anything_ros.inference.model_file import read_model
-    import openvino
-
-    core = openvino.Core()
-    graph = build_graph(*read_model(core, task.file), task.network_hw)
-    return _openvino_threads(core.compile_model(
-        graph, 'CPU', compile_options(core, 'CPU', task.precision, None)))
+    from depth_anything_ros.tools.bare_model import BareModel
+    return BareModel(task.file, task.input_size, task.precision, task.image_hw).threads
 
 
 def _openvino_threads(compiled: Any) -> int:

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from depth_anything_ros.errors import MissingDependencyError
+from depth_anything_ros.tools.benchmarking.drawing import new_figure
 from depth_anything_ros.tools.benchmarking.peer_choice import (
     OWN, OWN_BF16, OWN_INT8, REFERENCE)
 from depth_anything_ros.tools.benchmarking.peer_running import F32, Facts
@@ -89,16 +89,9 @@ def parity(found: F32, expected: F32, relative: bool) -> Parity:
 
 def draw(measured: Sequence[Measured], path: Path) -> None:
     """Write bars of images/s relative to the first peer, with the range of the rounds."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependencyError('matplotlib', 'the picture',
-                                     "pip install 'depth_anything_ros[tools]'") from error
     base = measured[0]
     speeds = [ratio(one.rates, base.rates) for one in measured]
-    figure = Figure(figsize=(8, 5), dpi=120, layout='constrained')
-    FigureCanvasAgg(figure)
+    figure = new_figure(8, 5)
     axes = figure.add_subplot()
     axes.barh([f'{one.label}\n({one.precision})' for one in measured],
               [speed.median for speed in speeds],

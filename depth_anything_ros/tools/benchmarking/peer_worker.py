@@ -19,6 +19,7 @@ from depth_anything_ros.errors import DepthAnythingError
 from depth_anything_ros.model_info import ModelInfo
 from depth_anything_ros.tools.benchmarking.peer_files import make_files
 from depth_anything_ros.tools.benchmarking.peer_kinds import open_peer, Opened, Task, U8
+from depth_anything_ros.tools.benchmarking.process_times import memory_mib
 import numpy as np
 
 Answer = Mapping[str, Any]
@@ -96,10 +97,7 @@ def peak_memory_mib() -> float:
 
     ``getrusage`` would count what the parent held when it started this process.
     """
-    for line in Path('/proc/self/status').read_text(encoding='ascii').splitlines():
-        if line.startswith('VmHWM:'):
-            return int(line.split()[1]) / 1024
-    return float('nan')
+    return memory_mib(os.getpid(), 'VmHWM')
 
 
 def main() -> int:

@@ -27,8 +27,13 @@ def taken(before: Times, after: Times, without_busiest: int = 0) -> float:
 
 def resident_mib(pid: int) -> float:
     """Return the memory of a process that is in RAM and its own, in MiB."""
-    values = {}
+    return memory_mib(pid, 'RssAnon')
+
+
+def memory_mib(pid: int, field: str) -> float:
+    """Return a field of /proc/PID/status that counts memory, in MiB."""
     for line in Path(f'/proc/{pid}/status').read_text(encoding='utf-8').splitlines():
         name, _, rest = line.partition(':')
-        values[name] = rest.split()
-    return int(values['RssAnon'][0]) / 1024
+        if name == field:
+            return int(rest.split()[0]) / 1024
+    return float('nan')

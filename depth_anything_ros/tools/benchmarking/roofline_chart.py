@@ -5,11 +5,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-from depth_anything_ros.errors import MissingDependencyError
+from depth_anything_ros.tools.benchmarking.drawing import DPI, new_figure
 from depth_anything_ros.tools.benchmarking.roofline import GroupCost, Roof
 import numpy as np
 
-_INCHES, _DPI = (9.0, 5.5), 120
 # Area of a circle [points^2] that stands for all the time, and of the smallest.
 _AREA, _SMALLEST = 3500.0, 12.0
 # Groups without products stand left of all others, each this factor from the next.
@@ -32,14 +31,7 @@ def draw_roofline(groups: Sequence[GroupCost], whole: GroupCost, roof: Roof, pre
     Groups that do no products stand on the left, as far below the slope as their GB/s are below
     those of memory. MissingDependencyError without matplotlib.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependencyError('matplotlib', 'the picture',
-                                     "pip install 'depth_anything_ros[tools]'") from error
-    figure = Figure(_INCHES, _DPI, layout='constrained')
-    FigureCanvasAgg(figure)
+    figure = new_figure(9, 5.5)
     axes = figure.subplots()
     places = _places(groups, roof)
     _draw_roof(axes, roof, places, precision)
@@ -109,7 +101,7 @@ def _box(axes: Any, place: Place, area: float) -> Any:
     """Return the square around a circle of this area [points^2], in pixels."""
     from matplotlib.transforms import Bbox
     x, y = axes.transData.transform(place)
-    radius = math.sqrt(area / math.pi) * _DPI / 72
+    radius = math.sqrt(area / math.pi) * DPI / 72
     return Bbox.from_extents(x - radius, y - radius, x + radius, y + radius)
 
 
