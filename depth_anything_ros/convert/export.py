@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, TYPE_CHECKING
 import warnings
 
-from depth_anything_ros.convert.network.depth_anything import DepthAnything
-from depth_anything_ros.convert.network.encoders import PATCH
+from depth_anything_ros.convert.network.family import Network
 from depth_anything_ros.convert.reading.onnx_files import metadata_props
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.model_info import ModelInfo, SECTION
@@ -18,7 +17,8 @@ import torch
 if TYPE_CHECKING:
     import openvino
 
-# Batch, rows and columns that PyTorch traces with; all differ, so that none is taken for another.
+# Batch, and rows and columns in multiples of the network, that PyTorch traces with; all differ, so
+# that none is taken for another.
 _TRACED = (2, 5, 7)
 # What one file of protocol buffers can hold, and some room for the operators.
 _ONE_FILE_BYTES = 2 ** 31 - 2 ** 24
@@ -40,18 +40,18 @@ class OnnxOptions:
     external_data: bool = True
 
 
-def export_onnx(network: DepthAnything, onnx_path: Path, options: OnnxOptions | None = None,
+def export_onnx(network: Network, onnx_path: Path, options: OnnxOptions | None = None,
                 info: ModelInfo | None = None) -> None:
     """
     Write the network with input ``image`` f32 [N, 3, H, W] and output ``depth`` f32 [N, H, W].
 
-    What ``options`` leave open must be multiples of 14 for H and W. ``info`` goes into the
-    metadata of the file.
+    H and W that ``options`` leave open stay multiples of what the network takes. ``info`` goes
+    into the metadata of the file.
     """
     options = options or OnnxOptions()
     if not options.external_data:
         _check_one_file(network, onnx_path)
-    example, open_axes = _example(options)
+    example, open_axes = _example(options, network.input.multiple)
     try:
         with _quiet():
             program = torch.onnx.export(
@@ -69,20 +69,20 @@ def export_onnx(network: DepthAnything, onnx_path: Path, options: OnnxOptions | 
             'install another version of torch, 2.6 or later') from error
 
 
-def _example(options: OnnxOptions) -> tuple[torch.Tensor, dict[int, Any]]:
+def _example(options: OnnxOptions, multiple: int) -> tuple[torch.Tensor, dict[int, Any]]:
     """Return the image to trace with and what stands for each axis that stays open."""
     batch, rows, columns = _TRACED
     height, width = options.size_hw or (0, 0)
     open_axes = {} if options.batch else {0: torch.export.Dim('batch')}
     if not height:
-        open_axes[2] = PATCH * torch.export.Dim('rows')
+        open_axes[2] = multiple * torch.export.Dim('rows')
     if not width:
-        open_axes[3] = PATCH * torch.export.Dim('columns')
-    shape = options.batch or batch, 3, height or PATCH * rows, width or PATCH * columns
+        open_axes[3] = multiple * torch.export.Dim('columns')
+    shape = options.batch or batch, 3, height or multiple * rows, width or multiple * columns
     return torch.zeros(shape), open_axes
 
 
-def _check_one_file(network: DepthAnything, onnx_path: Path) -> None:
+def _check_one_file(network: Network, onnx_path: Path) -> None:
     needed = sum(value.numel() * value.element_size() for value in network.parameters())
     if needed > _ONE_FILE_BYTES:
         raise CheckpointError(

@@ -3,23 +3,22 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from depth_anything_ros.convert.network.encoders import PATCH
 from depth_anything_ros.errors import CheckpointError
 
 Size = tuple[int, int]
 
 
-def check_sizes(path: Path, size_hw: Size | None, batch: int) -> None:
-    """
-    Raise CheckpointError unless each side is a multiple of 14 and the batch a number of images.
-
-    0 stands for a side or a batch that stays open.
-    """
+def check_sizes(path: Path, size_hw: Size | None, multiple: int) -> None:
+    """Raise CheckpointError unless each side is a multiple of ``multiple`` or 0, which is open."""
     for name, side in zip(('height', 'width'), size_hw or ()):
-        if side % PATCH or side < 0:
-            below = max(side // PATCH, 1) * PATCH
-            raise CheckpointError(path, f'a {name} of {side} is no multiple of {PATCH}',
-                                  f'take {below} or {below + PATCH}')
+        if side % multiple or side < 0:
+            below = max(side // multiple, 1) * multiple
+            raise CheckpointError(path, f'a {name} of {side} is no multiple of {multiple}',
+                                  f'take {below} or {below + multiple}')
+
+
+def check_batch(path: Path, batch: int) -> None:
+    """Raise CheckpointError unless the batch is a number of images, or 0, which is open."""
     if batch < 0:
         raise CheckpointError(path, f'a batch of {batch} images is impossible',
                               'give a positive number, or 0 to leave it open')

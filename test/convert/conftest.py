@@ -40,6 +40,32 @@ def random_weights(spec: EncoderSpec, seed: int = 0) -> dict[str, Any]:
     return weights
 
 
+def random_nano(seed: int = 0) -> dict[str, Any]:
+    """Return a state dict of nano whose output is neither flat nor cut off by the last ReLU."""
+    import torch
+
+    from depth_anything_ros.convert.network.nano import NanoDepth
+
+    generator = torch.Generator().manual_seed(seed)
+    weights = {}
+    for name, value in NanoDepth().state_dict().items():
+        noise = torch.randn(value.shape, generator=generator)
+        if value.ndim > 1:
+            weights[name] = noise / value[0].numel() ** 0.5
+        elif name.endswith(('scale', 'norm1.weight', 'norm2.weight')):
+            weights[name] = 1 + 0.2 * noise
+        else:
+            weights[name] = 0.02 * noise
+    weights['head.output.bias'] = torch.full((1,), 5.0)
+    return weights
+
+
+@pytest.fixture(scope='session')
+def make_nano() -> Callable[..., dict[str, Any]]:
+    """Return a function that makes random weights of nano."""
+    return random_nano
+
+
 @pytest.fixture(scope='session')
 def tiny() -> EncoderSpec:
     """Return a narrow encoder."""

@@ -134,12 +134,20 @@ def test_impossible_exports_are_refused_before_anything_is_read(tmp_path: Path) 
     source = tmp_path / 'none.pth'
     for target, options, message in (
             ('depth.xml', OnnxOptions(), 'the name of an ONNX file ends in .onnx; write -o'),
-            ('depth.onnx', OnnxOptions(size_hw=(0, 500)), 'a width of 500 is no multiple of 14'),
             ('depth.onnx', OnnxOptions(batch=-2), 'a batch of -2')):
         with pytest.raises(CheckpointError, match=message):
             export(ExportJob(source, tmp_path / target, options))
     with pytest.raises(CheckpointError, match='it is no checkpoint; give a .pth'):
         export(ExportJob(tmp_path / 'a.onnx', tmp_path / 'depth.onnx'))
+
+
+def test_a_side_that_the_network_does_not_take_is_refused(
+        tmp_path: Path, save_checkpoint: Callable[..., Path], table: Table) -> None:
+    source = save_checkpoint('mine.pth')
+    job = ExportJob(source, tmp_path / 'depth.onnx', OnnxOptions(size_hw=(0, 500)), METRIC)
+    with pytest.raises(CheckpointError, match='a width of 500 is no multiple of 14; take 490 or'):
+        export(job, table=table, report=lambda line: None)
+    assert [path.name for path in tmp_path.iterdir()] == ['mine.pth']
 
 
 def test_weights_that_one_file_cannot_hold_are_refused(

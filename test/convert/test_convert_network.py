@@ -24,8 +24,8 @@ def shapes_of(weights: dict[str, Any]) -> dict[str, tuple[int, ...]]:
 
 
 @pytest.mark.parametrize(('spec', 'parameters_m'), [
-    *zip(ENCODERS, (24.8, 97.5, 335.3, 1300))])
-def test_each_published_encoder_is_found_and_has_its_size(
+    *zip(ENCODERS, (24.8, 97.5, 335.3, 1300, 6.4))])
+def test_each_encoder_of_the_table_is_found_and_has_its_size(
         spec: EncoderSpec, parameters_m: float) -> None:
     with torch.device('meta'):
         weights = DepthAnything(spec, 'v2').state_dict()
@@ -35,7 +35,7 @@ def test_each_published_encoder_is_found_and_has_its_size(
 
 
 def test_vitg_has_the_inner_width_of_swiglu() -> None:
-    assert ENCODERS[-1].hidden_width == 4096
+    assert {spec.name: spec.hidden_width for spec in ENCODERS}['vitg'] == 4096
 
 
 def test_an_encoder_that_is_not_in_the_table_is_named(

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+from depth_anything_ros.convert.distilling.record import DistillationRecord, write_record
 from depth_anything_ros.convert.network.encoders import ENCODERS
+from depth_anything_ros.convert.network.members import NANO
+from depth_anything_ros.convert.reading.digests import sha256_of
 from depth_anything_ros.convert.reading.evidence import Stated
 from depth_anything_ros.convert.reading.variants import Asked, settle_variant, Variant
 from depth_anything_ros.errors import CheckpointError
@@ -27,6 +30,7 @@ def settle(name: str, encoder: str = 'vits', sha256: str = '', asked: Asked | No
     ('depth_anything_v2_metric_vkitti_vitl.pth', 'vitl', ('metric', 'v2', 80, 'CC-BY-NC-4.0')),
     ('depth_anything_vits14.pth', 'vits', ('relative', 'v1', None, 'Apache-2.0')),
     ('depth_anything_vitl14.pth', 'vitl', ('relative', 'v1', None, 'Apache-2.0')),
+    ('depth_anything_vitt.pth', 'vitt', ('relative', 'v2', None, 'unknown')),
     ('depth_anything_v2_vitl_fp16.safetensors', 'vitl', ('relative', 'v2', None, 'CC-BY-NC-4.0')),
     ('Depth-Anything-V2-Metric-Outdoor-Base-hf', 'vitb', ('metric', 'v2', 80, 'CC-BY-NC-4.0')),
     ('depth-anything-large-hf', 'vitl', ('relative', 'v1', None, 'Apache-2.0'))])
@@ -121,3 +125,40 @@ def test_an_encoder_that_the_tensors_contradict_is_refused() -> None:
     assert settle('depth_anything_v2_vits.pth', asked=Asked(encoder='vits')).encoder == 'vits'
     with pytest.raises(CheckpointError, match='are those of vits, not of vitb; leave out --enc'):
         settle('depth_anything_v2_vits.pth', asked=Asked(encoder='vitb'))
+
+
+def distilled(path: Path, student: str) -> None:
+    """Write a checkpoint without tensors, and its record."""
+    path.write_bytes(b'weights')
+    write_record(path, DistillationRecord(student, 'my-teacher', '0' * 64, 'MIT', 90, 10, 0, {},
+                                          0.9, sha256_of([path])))
+
+
+def test_the_record_of_a_distillation_tells_everything(tmp_path: Path) -> None:
+    path = tmp_path / 'mine.pth'
+    distilled(path, 'vitt')
+    found = settle_variant(path, '', SPECS['vitt'], Asked())
+    assert (found.kind, found.model_version, found.licence) == ('relative', 'v2', 'MIT')
+    assert found.source_name == 'mine.pth, distilled from my-teacher'
+    assert 'kind: relative, from the record of the distillation' in found.origins
+
+
+def test_the_record_of_another_file_or_student_is_not_relied_on(tmp_path: Path) -> None:
+    path = tmp_path / 'mine.pth'
+    distilled(path, 'nano')
+    with pytest.raises(CheckpointError, match='neither its name nor its sha256 tells the kind'):
+        settle_variant(path, '', SPECS['vitt'], Asked())
+    distilled(path, 'vitt')
+    path.write_bytes(b'other weights')
+    with pytest.raises(CheckpointError, match='neither its name nor its sha256 tells the kind'):
+        settle_variant(path, '', SPECS['vitt'], Asked())
+
+
+def test_nano_needs_no_options_and_takes_none_that_it_cannot_meet() -> None:
+    found = settle_variant(Path('mine.pth'), '', NANO, Asked(encoder='nano'))
+    assert (found.encoder, found.kind, found.model_version, found.licence) == (
+        'nano', 'relative', 'v2', 'unknown')
+    assert 'kind: relative, from the network' in found.origins
+    for asked in (Asked('metric', max_depth_m=20.0), Asked(model_version='v1')):
+        with pytest.raises(CheckpointError, match='it is nano, which gives inverse depth'):
+            settle_variant(Path('mine.pth'), '', NANO, asked)

@@ -19,6 +19,9 @@ depth_anything_convert export --encoder vits --height 518 --width 518 --batch-si
 Metric = Literal['indoor', 'outdoor']
 _DATASETS = {'indoor': 'hypersim', 'outdoor': 'vkitti'}
 _MAX_DEPTH_M = {'indoor': 20.0, 'outdoor': 80.0}
+_UNPUBLISHED = {'vitg': 'vitg was announced and never published',
+                'vitt': 'vitt is distilled and never published',
+                'nano': 'nano is distilled and never published as a checkpoint'}
 
 
 def command(
@@ -87,7 +90,7 @@ def _published_name(encoder: str | None, metric: Metric | None) -> str:
     if encoder is None:
         raise CheckpointError('export', 'there is neither a source nor --encoder',
                               'give the path of a checkpoint or --encoder vits')
-    if encoder == 'vitg':
-        raise CheckpointError('--encoder vitg', 'vitg was announced and never published',
+    if encoder in _UNPUBLISHED:
+        raise CheckpointError(f'--encoder {encoder}', _UNPUBLISHED[encoder],
                               'give the path of your own checkpoint as well')
     return f'metric-{_DATASETS[metric]}-{encoder}' if metric else encoder

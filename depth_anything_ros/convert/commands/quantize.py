@@ -28,9 +28,10 @@ def command(
             show_default='every fourth of --images, not used for calibration')] = None,
         limit: Annotated[int, typer.Option(
             '--limit', min=4, help='Most images taken, evenly spread.')] = 40,
-        input_size: Annotated[int, typer.Option(
+        input_size: Annotated[int | None, typer.Option(
             '--input-size', min=14, metavar='PX',
-            help="Short side of the network's input while this is measured.")] = 392,
+            help="Short side of the network's input while this is measured.",
+            show_default="the model's own, at most 392")] = None,
         abs_rel_mean: Annotated[float, typer.Option(
             '--abs-rel-mean', min=1e-6, help='Most that it may lose: aligned AbsRel, mean of the '
             'images.')] = 0.012,

@@ -29,7 +29,7 @@ def command(
             '--precision', help="Precision of the execution; auto: the device's own.")] = 'auto',
         sizes: Annotated[str, typer.Option(
             '--sizes', metavar='WxH,...', help='Sizes of the input in pixels, width first.',
-            show_default='518x518,518x392, or the only one')] = '',
+            show_default='two usual ones, such as 518x518,518x392, or the only one')] = '',
         as_json: JsonOption = False) -> None:
     """
     Compare an IR with its source and a device with the CPU.

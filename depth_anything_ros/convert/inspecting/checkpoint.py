@@ -9,9 +9,9 @@ from typing import Any
 from depth_anything_ros.convert.fetching.records import read_record
 from depth_anything_ros.convert.inspecting.inspection import (
     count_weights, Inspection, sizes_and_digest, Tensor, UNTOLD)
-from depth_anything_ros.convert.network.encoders import (
-    EncoderSpec, find_encoder, Shapes, UNKNOWN_LICENCE)
-from depth_anything_ros.convert.reading.evidence import from_name, from_sha256, Stated
+from depth_anything_ros.convert.network.encoders import EncoderSpec, Shapes, UNKNOWN_LICENCE
+from depth_anything_ros.convert.network.members import find_member, Member, NANO
+from depth_anything_ros.convert.reading.evidence import from_record, of_checkpoint, Stated
 from depth_anything_ros.convert.reading.hub_folder import read_config, weight_files
 from depth_anything_ros.errors import CheckpointError, MissingDependencyError
 
@@ -41,42 +41,42 @@ def inspect_checkpoint(path: Path, table: tuple[EncoderSpec, ...]) -> Inspection
         for name, (dtype, shape, size_bytes) in read(file).items():
             shapes[name] = shape
             tensors.append(Tensor(_TYPES.get(dtype, dtype), math.prod(shape), size_bytes))
-    spec = _identify(path, shapes, table)
+    member = _identify(path, shapes, table)
     sizes, digest = sizes_and_digest(files)
     parameters, precision = count_weights(tensors)
     return Inspection(
-        str(path), _format(path, shapes), sizes, digest, parameters, precision, spec.name,
-        **_evidence(path, digest, spec, stated))
+        str(path), _format(path, shapes, member), sizes, digest, parameters, precision,
+        member.name, **_evidence(path, digest, member, stated))
 
 
-def _identify(path: Path, shapes: Shapes, table: tuple[EncoderSpec, ...]) -> EncoderSpec:
+def _identify(path: Path, shapes: Shapes, table: tuple[EncoderSpec, ...]) -> Member:
     official = {}
     for name, shape in shapes.items():
         for hub_name, official_name in _HUB_NAMES:
             name = name.replace(hub_name, official_name)
         official[name] = shape
     try:
-        return find_encoder(official, table)
+        return find_member(official, table)
     except ValueError as error:
         raise CheckpointError(
             path, f'it is not a Depth Anything checkpoint: {error} (it starts with '
             f'{", ".join(list(shapes)[:3])})', 'give another file') from error
 
 
-def _format(path: Path, shapes: Shapes) -> str:
-    layout = 'Hugging Face' if any(name.startswith('backbone.') for name in shapes) else 'official'
+def _format(path: Path, shapes: Shapes, member: Member) -> str:
+    layout = 'Hugging Face' if any(name.startswith('backbone.') for name in shapes) else (
+        'nano' if member == NANO else 'official')
     if path.is_dir():
         return f'folder of a hub repository, {layout} layout'
     kind = 'safetensors' if path.suffix == _SAFETENSORS else 'PyTorch checkpoint'
     return f'{kind}, {layout} layout'
 
 
-def _evidence(path: Path, digest: str, spec: EncoderSpec,
+def _evidence(path: Path, digest: str, member: Member,
               stated: Stated | None) -> dict[str, Any]:
     """Return what is known besides the tensors, in the order in which a conversion takes it."""
-    name = stated.source_name if stated else path.name
-    found = [one for one in (from_sha256(digest), stated, from_name(name, (spec,)))
-             if one and one.encoder in (None, spec.name)]
+    found = [one for one in of_checkpoint(path, digest, member, stated)
+             if one.encoder in (None, member.name)]
     origins = {'encoder': 'the shapes of the tensors'}
     facts: dict[str, Any] = {}
     for fact in ('kind', 'model_version', 'max_depth_m'):
@@ -93,6 +93,9 @@ def _evidence(path: Path, digest: str, spec: EncoderSpec,
         if one.licence != UNKNOWN_LICENCE:
             facts['licence'], origins['licence'] = one.licence, one.origin
             break
+    distilled = from_record(path)
+    if distilled is not None:
+        facts['source_name'] = distilled.source_name
     record = read_record(path)
     if record is not None:
         facts['source_name'] = record.repository

@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import openvino
 
-_QUANTIZED = ('MatMul', 'Convolution', 'ConvolutionBackpropData', 'GroupConvolution',
-              'ScaledDotProductAttention')
+_ATTENTION = 'ScaledDotProductAttention'
+_QUANTIZED = ('MatMul', 'Convolution', 'ConvolutionBackpropData', 'GroupConvolution', _ATTENTION)
 _MOVES = ('Reshape', 'Transpose', 'Squeeze', 'Unsqueeze', 'Split', 'VariadicSplit', 'Gather',
           'Slice')
 _FAKE = 'FakeQuantize'
-_ATTENTION = 'attn'
-# The products of one block in the order in which they are computed.
-_BLOCK = ('attn.qkv', _ATTENTION, 'attn.proj', 'mlp.fc1', 'mlp.fc2')
+# The products of one block in the order in which they are computed, and what they are.
+_BLOCK = ('attn.qkv', 'attn', 'attn.proj', 'mlp.fc1', 'mlp.fc2')
+_CONTEXT = ('qkv', 'attention', 'proj', 'fc1', 'fc2')
+_BLOCK_KINDS = ['MatMul', _ATTENTION, 'MatMul', 'MatMul', 'MatMul']
+# The same for the encoder of nano, whose first block has nothing to expand: there stands the stem.
+_STEM = 'encoder.stem'
+_INVERTED = ('expand', 'depthwise', 'project')
+_INVERTED_KINDS = ['Convolution', 'GroupConvolution', 'Convolution']
 
 
 @dataclass(frozen=True)
@@ -44,21 +49,41 @@ def quantized_layers(model: 'openvino.Model') -> list[Layer]:
                 layers.append(Layer(node.get_friendly_name(), _readable(node), quantizers,
                                     _operations(node)))
                 kinds.append(node.get_type_name())
-    return _name_blocks(layers, kinds)
+    return _name_filters(_name_blocks(layers, kinds), kinds)
+
+
+def is_convolutional(model: 'openvino.Model') -> bool:
+    """Return whether the network filters each channel by itself, as nano does and no ViT."""
+    return any(node.get_type_name() == 'GroupConvolution' for node in model.get_ops())
 
 
 def _name_blocks(layers: list[Layer], kinds: list[str]) -> list[Layer]:
     """Name the products of a transformer, whose names conversion loses, after their places."""
-    places = [index for index, kind in enumerate(kinds)
-              if kind in ('MatMul', 'ScaledDotProductAttention')]
-    expected = ['MatMul' if part != _ATTENTION else 'ScaledDotProductAttention'
-                for part in _BLOCK] * (len(places) // len(_BLOCK))
-    if [kinds[index] for index in places] != expected:
+    places = [index for index, kind in enumerate(kinds) if kind in ('MatMul', _ATTENTION)]
+    if [kinds[index] for index in places] != _BLOCK_KINDS * (len(places) // len(_BLOCK_KINDS)):
         return layers
+    nano = 'GroupConvolution' in kinds
     named = list(layers)
     for number, index in enumerate(places):
         block, part = divmod(number, len(_BLOCK))
-        named[index] = replace(layers[index], name=f'pretrained.blocks.{block}.{_BLOCK[part]}')
+        name = f'head.context.{_CONTEXT[part]}' if nano else (
+            f'pretrained.blocks.{block}.{_BLOCK[part]}')
+        named[index] = replace(layers[index], name=name)
+    return named
+
+
+def _name_filters(layers: list[Layer], kinds: list[str]) -> list[Layer]:
+    """Name the convolutions of nano's encoder, which the folded scale has left without names."""
+    places = [index for index, layer in enumerate(layers)
+              if kinds[index] in _INVERTED_KINDS and layer.name == layer.node]
+    blocks = kinds.count('GroupConvolution')
+    if [kinds[index] for index in places] != _INVERTED_KINDS * blocks:
+        return layers
+    named = list(layers)
+    for number, index in enumerate(places):
+        block, part = divmod(number, len(_INVERTED))
+        name = f'encoder.blocks.{block}.{_INVERTED[part]}' if number else _STEM
+        named[index] = replace(layers[index], name=name)
     return named
 
 
@@ -116,7 +141,7 @@ def _operations(node: 'openvino.Node') -> float:
         return 1.0
     output, second = ([int(side) for side in shape.to_shape()] for shape in shapes)
     kind = node.get_type_name()
-    if kind == 'ScaledDotProductAttention':
+    if kind == _ATTENTION:
         # Queries by keys; the product with the values stays in floating point.
         return float(math.prod(output) * second[-2])
     if kind == 'MatMul':

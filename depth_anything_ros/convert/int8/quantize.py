@@ -15,7 +15,7 @@ from depth_anything_ros.convert.int8.gate import (
 from depth_anything_ros.convert.int8.images import (
     hold_out, inputs_as_they_come, inputs_of_one_size, read_pictures)
 from depth_anything_ros.convert.int8.layers import Layer, quantized_layers, without
-from depth_anything_ros.convert.int8.quantizer import METHOD, quantize_model
+from depth_anything_ros.convert.int8.quantizer import method, quantize_model
 from depth_anything_ros.convert.int8.scope import choose, predicted_error
 from depth_anything_ros.convert.int8.speed import speedup
 from depth_anything_ros.convert.reading.ir_files import check_ir_files, read_ir_info
@@ -35,6 +35,7 @@ _SEARCH_IMAGES = 6
 # Aim below the gate, because a prediction is not a measurement.
 _AIM = 0.95
 _REPORT_EVERY_S = 30.0
+_LARGEST_INPUT = 392
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ class QuantizeJob:
 
     ``images`` and ``gate_images`` are what ``media.open_images`` takes; without the latter every
     fourth of the images is kept for the gate. ``input_size`` is the short side of the network's
-    input while this is measured. ``force`` replaces an output and writes a model that misses the
-    gate.
+    input while this is measured, None the model's own, but at most 392. ``force`` replaces an
+    output and writes a model that misses the gate.
     """
 
     source: Path
@@ -54,7 +55,7 @@ class QuantizeJob:
     topic: str | None = None
     gate_images: str | None = None
     gate: Gate = field(default_factory=Gate)
-    input_size: int = 392
+    input_size: int | None = None
     limit: int = 40
     force: bool = False
 
@@ -95,10 +96,11 @@ def quantize(job: QuantizeJob, *, report: Report = print,
             gate_pictures = read_pictures(job.gate_images, None, job.limit, report)
     report(f'      {len(pictures)} images for calibration, {len(gate_pictures)} for the gate')
     fixed = model.clone()
-    calibration = inputs_of_one_size(pictures, info, job.input_size)
+    input_size = job.input_size or min(info.input_size, _LARGEST_INPUT)
+    calibration = inputs_of_one_size(pictures, info, input_size)
     fixed.reshape(list(calibration[0].shape))
     with steps.step('computing the depth of the gate images in f32'):
-        samples = make_samples(model, inputs_as_they_come(gate_pictures, info, job.input_size))
+        samples = make_samples(model, inputs_as_they_come(gate_pictures, info, input_size))
     search = _Search(fixed, calibration, samples, info, job.gate, quantizer, report)
     search.run(steps)
     trial, candidate = search.best()
@@ -107,7 +109,7 @@ def quantize(job: QuantizeJob, *, report: Report = print,
     candidate.reshape(model.input(0).partial_shape)
     info = replace(
         info, precision='int8', converter_version=__version__,
-        quantization=Quantization(METHOD, trial.kept_float, len(calibration), len(samples),
+        quantization=Quantization(method(model), trial.kept_float, len(calibration), len(samples),
                                   trial.loss.abs_rel_mean, trial.loss.abs_rel_max,
                                   trial.loss.pearson_min))
     with steps.step(f'writing {job.output}'), \

@@ -1,4 +1,4 @@
-"""The one call of NNCF, with the settings that a dense vision transformer needs."""
+"""The one call of NNCF, with the settings that a network of dense depth needs."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import redirect_stdout
@@ -7,7 +7,7 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
-from depth_anything_ros.convert.int8.layers import beside_the_image
+from depth_anything_ros.convert.int8.layers import beside_the_image, is_convolutional
 import numpy as np
 import numpy.typing as npt
 
@@ -17,8 +17,13 @@ if TYPE_CHECKING:
 F32 = npt.NDArray[np.float32]
 
 SMOOTH_QUANT_ALPHA = 0.6
-METHOD = (f'NNCF transformer preset, smooth quant {SMOOTH_QUANT_ALPHA}, ranges from minimum and '
-          'maximum of all images, fast bias correction, resizing in floating point')
+_METHOD = (f'NNCF {{}} preset, smooth quant {SMOOTH_QUANT_ALPHA}, ranges from minimum and '
+           'maximum of all images, fast bias correction, resizing in floating point')
+
+
+def method(model: 'openvino.Model') -> str:
+    """Return the settings that ``quantize_model`` takes for a model, in words."""
+    return _METHOD.format('performance' if is_convolutional(model) else 'transformer')
 
 
 def quantize_model(model: 'openvino.Model', images: Sequence[F32], kept_float: Iterable[str] = (),
@@ -30,7 +35,8 @@ def quantize_model(model: 'openvino.Model', images: Sequence[F32], kept_float: I
     f32 behind FakeQuantize nodes, so that single layers can be switched off.
 
     The encoder's rare, huge activations carry the depth: ranges that clip them (the preset's mean
-    over images, histograms) cost several times the error of minimum and maximum.
+    over images, histograms) cost several times the error of minimum and maximum. A convolutional
+    network has symmetric ranges, which lose hardly more there and are faster.
     """
     # Otherwise NNCF reports its use to its makers.
     os.environ.setdefault('NNCF_CI', '1')
@@ -49,4 +55,5 @@ def quantize_model(model: 'openvino.Model', images: Sequence[F32], kept_float: I
     with redirect_stdout(io.StringIO()):
         return nncf.quantize(
             model, nncf.Dataset(list(images)), subset_size=len(images), ignored_scope=ignored,
-            model_type=nncf.ModelType.TRANSFORMER, advanced_parameters=parameters)
+            model_type=None if is_convolutional(model) else nncf.ModelType.TRANSFORMER,
+            advanced_parameters=parameters)

@@ -1,7 +1,8 @@
 """
 The encoders of the Depth Anything family, one row each.
 
-Source: the papers and the published configurations of Depth Anything V1 and V2.
+Source: the papers and the published configurations of Depth Anything V1 and V2; vitt, which is
+distilled and not published, has the width and heads of DeiT-Ti (Touvron et al., 2021).
 """
 
 from collections.abc import Mapping
@@ -62,6 +63,7 @@ ENCODERS = (
                 'CC-BY-NC-4.0'),
     EncoderSpec('vitg', 1536, 40, 24, 384, (1536, 1536, 1536, 1536), (9, 19, 29, 39),
                 UNKNOWN_LICENCE, 'swiglu'),
+    EncoderSpec('vitt', 192, 12, 3, 32, (24, 48, 96, 192), (2, 5, 8, 11), UNKNOWN_LICENCE),
 )
 
 

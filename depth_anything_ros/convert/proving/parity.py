@@ -3,15 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from depth_anything_ros.convert.network.encoders import MEAN_RGB, STD_RGB
+from depth_anything_ros.convert.network.inputs import NetworkInput, VIT_INPUT
 from depth_anything_ros.convert.proving.runners import Backend, F32, Runner
 from depth_anything_ros.errors import ParityError
 from depth_anything_ros.model_info import Precision
 from depth_anything_ros.vision.selfcheck import card_image
 from depth_anything_ros.vision.transforms import normalize
 import numpy as np
-
-SIZES_HW = ((518, 518), (392, 518), (518, 686))
 
 
 @dataclass(frozen=True)
@@ -82,19 +80,19 @@ class ParityReport:
                                   self.against)
 
 
-def card_input(size_hw: tuple[int, int]) -> F32:
-    """Return the test card as network input [1, 3, H, W]."""
-    return normalize(card_image(size_hw), MEAN_RGB, STD_RGB)
+def card_input(size_hw: tuple[int, int], taken: NetworkInput = VIT_INPUT) -> F32:
+    """Return the test card [1, 3, H, W], normalised for a network that takes ``taken``."""
+    return normalize(card_image(size_hw), taken.mean_rgb, taken.std_rgb)
 
 
 def measure(reference: Runner, candidates: Sequence[Runner], precision: Precision,
-            sizes_hw: Sequence[tuple[int, int]] = SIZES_HW,
+            taken: NetworkInput, sizes_hw: Sequence[tuple[int, int]],
             gates: Gates | None = None) -> ParityReport:
     """Compare each candidate with the reference on the test card at each size."""
     gates = gates or Gates()
     rows = []
     for size_hw in sizes_hw:
-        image = card_input(size_hw)
+        image = card_input(size_hw, taken)
         expected = reference.run(image)
         for candidate in candidates:
             worst, mean = _errors(candidate.run(image), expected)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from depth_anything_ros.convert.network.depth_anything import DepthAnything
+from depth_anything_ros.convert.network.family import Network
 from depth_anything_ros.errors import CheckpointError
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ class Runner:
     run: Callable[[F32], F32]
 
 
-def torch_runner(network: DepthAnything) -> Runner:
+def torch_runner(network: Network) -> Runner:
     """Return PyTorch running a network."""
     def run(image: F32) -> F32:
         with torch.inference_mode():

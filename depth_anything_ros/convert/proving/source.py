@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from depth_anything_ros.convert.network.depth_anything import build_network
-from depth_anything_ros.convert.network.encoders import EncoderSpec, find_encoder
+from depth_anything_ros.convert.network.encoders import EncoderSpec
+from depth_anything_ros.convert.network.family import build_member
+from depth_anything_ros.convert.network.members import find_member
 from depth_anything_ros.convert.proving.parity import Gates
 from depth_anything_ros.convert.proving.runners import ir_runner, onnx_runner, Runner, torch_runner
 from depth_anything_ros.convert.proving.verification import DEVICE_LIMITS, Limits
@@ -46,14 +47,15 @@ def _open(path: Path, info: ModelInfo, table: tuple[EncoderSpec, ...]) -> tuple[
         return ir_runner(path), sha256_of(check_ir_files(path))
     checkpoint = read_checkpoint(path, table)
     try:
-        spec = find_encoder(checkpoint.shapes, table)
-        network = build_network(spec, info.model_version, info.max_depth_m, checkpoint.state_dict)
+        member = find_member(checkpoint.shapes, table)
+        network = build_member(member, info.model_version, info.max_depth_m,
+                               checkpoint.state_dict)
     except ValueError as error:
         raise CheckpointError(path, f'its tensors are not those of a Depth Anything network '
                               f'({error})', 'give the checkpoint that the IR was made from'
                               ) from error
-    if spec.name != info.encoder:
-        raise CheckpointError(path, f'it is {spec.name} and the IR is {info.encoder}',
+    if member.name != info.encoder:
+        raise CheckpointError(path, f'it is {member.name} and the IR is {info.encoder}',
                               'give the checkpoint that the IR was made from')
     return torch_runner(network), checkpoint.sha256
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from depth_anything_ros.convert.network.encoders import ENCODERS, EncoderSpec
+from depth_anything_ros.convert.network.inputs import NetworkInput
 from depth_anything_ros.convert.reading.ir_files import check_ir_files, read_ir_info
 from depth_anything_ros.errors import ModelError
 from depth_anything_ros.model_info import ModelInfo
@@ -17,8 +18,6 @@ import numpy.typing as npt
 
 if TYPE_CHECKING:
     import openvino
-
-SIZES_HW = ((518, 518), (392, 518))
 
 F32 = npt.NDArray[np.float32]
 
@@ -143,7 +142,7 @@ def _sizes(path: Path, info: ModelInfo,
         if height < 1 or width < 1 or height % info.patch_multiple or width % info.patch_multiple:
             raise ModelError(path, f'{width}x{height} is not made of multiples of '
                              f'{info.patch_multiple}', 'take other --sizes')
-    return asked or SIZES_HW
+    return asked or tuple(dict.fromkeys(NetworkInput.of(info).sizes_hw[:2]))
 
 
 def _check_device(core: 'openvino.Core', path: Path, device: str) -> None:

@@ -1,14 +1,18 @@
-"""What names and digests tell of a published model: checkpoints, Hugging Face folders, graphs."""
+"""What names, digests and records tell of a model: checkpoints, Hugging Face folders, graphs."""
 
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 import re
 
+from depth_anything_ros.convert.distilling.record import read_record
 from depth_anything_ros.convert.network.encoders import EncoderSpec, UNKNOWN_LICENCE
+from depth_anything_ros.convert.network.members import Member, NanoSpec
 from depth_anything_ros.model_info import Kind, ModelVersion
 
 _V1 = r'depth_anything_(?P<encoder>vit[sbl])14'
 _V2 = r'depth_anything_v2_(?:metric_(?P<trained>hypersim|vkitti)_)?(?P<encoder>vit[sblg])'
+# Students are distilled, and always relative.
+_STUDENT = r'depth_anything_(?P<encoder>nano|vitt)'
 # The names of Depth-Anything-ONNX, and what people add to say how a file was made.
 _PLACE = r'(?:_(?P<place>indoor|outdoor))?'
 _MADE = r'(?:_(?:dynamic|fp16|fp32|\d+|\d+x\d+))*'
@@ -17,7 +21,7 @@ _HUB_V2 = r'Depth-Anything-V2-(?:Metric-(?P<place>Indoor|Outdoor)-)?(?P<size>Sma
 _NAMES: tuple[tuple[ModelVersion, str], ...] = (
     ('v1', rf'{_V1}\.pth'), ('v1', rf'{_V1}{_MADE}\.(?:safetensors|onnx|xml)'), ('v1', _V1),
     ('v2', rf'{_V2}\.pth'), ('v2', rf'{_V2}{_PLACE}{_MADE}\.(?:safetensors|onnx|xml)'),
-    ('v1', _HUB_V1), ('v2', _HUB_V2))
+    ('v1', _HUB_V1), ('v2', _HUB_V2), ('v2', rf'{_STUDENT}{_MADE}\.(?:pth|onnx|xml)'))
 _MAX_DEPTH_M = {'hypersim': 20.0, 'indoor': 20.0, 'vkitti': 80.0, 'outdoor': 80.0}
 _SIZES = {'small': 'vits', 'base': 'vitb', 'large': 'vitl'}
 _LICENCE_V1 = 'Apache-2.0'
@@ -50,6 +54,32 @@ _BY_SHA256 = {
 def from_sha256(sha256: str) -> Stated | None:
     """Return what is known of the file with this digest."""
     return _BY_SHA256.get(sha256)
+
+
+def from_record(path: Path) -> Stated | None:
+    """Return what was recorded when the checkpoint at ``path`` was distilled."""
+    record = read_record(path)
+    if record is None:
+        return None
+    return Stated('the record of the distillation',
+                  f'{path.name}, distilled from {record.teacher}', record.student, 'relative',
+                  'v2', licence=record.licence)
+
+
+def of_checkpoint(path: Path, sha256: str, member: Member,
+                  stated: Stated | None) -> tuple[Stated, ...]:
+    """
+    Return all evidence on a checkpoint, the strongest first; ``stated`` is that of config.json.
+
+    Some of it may speak of another encoder.
+    """
+    specs = () if isinstance(member, NanoSpec) else (member,)
+    name = stated.source_name if stated else path.name
+    # Whatever its name, nano has but one form.
+    known = Stated('the network', path.name, member.name, 'relative', 'v2')
+    found = (from_sha256(sha256), from_record(path), stated, from_name(name, specs),
+             None if specs else known)
+    return tuple(one for one in found if one)
 
 
 def from_name(path: str, table: tuple[EncoderSpec, ...]) -> Stated | None:

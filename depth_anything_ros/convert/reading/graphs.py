@@ -4,15 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
-from depth_anything_ros.convert.network.encoders import PATCH
+from depth_anything_ros.convert.network.inputs import input_of, NetworkInput
 from depth_anything_ros.convert.reading.digests import sha256_of
-from depth_anything_ros.convert.reading.evidence import Stated
+from depth_anything_ros.convert.reading.evidence import from_name, Stated
 from depth_anything_ros.convert.reading.ir_files import check_ir_files, read_ir_info
 from depth_anything_ros.convert.reading.onnx_files import read_onnx_file
 from depth_anything_ros.convert.sizes import Size
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.model_info import ModelInfo, Precision
-from depth_anything_ros.vision.selfcheck import CARD_SIZE_HW
 
 if TYPE_CHECKING:
     import openvino
@@ -28,8 +27,9 @@ class Graph:
     A network ``image`` f32 [N, 3, H, W] to ``depth`` f32 [N, H, W].
 
     ``size_hw`` is its only size and ``batch`` its only number of images, None and 0 where they
-    are open; ``precision`` is that of the stored weights; ``info`` what it says of itself. For the
-    ``sha256`` see ``digests.sha256_of``. ``changes`` tell what was brought to this form.
+    are open; ``precision`` is that of the stored weights; ``info`` what it says of itself and
+    ``taken`` the image that it takes. For the ``sha256`` see ``digests.sha256_of``. ``changes``
+    tell what was brought to this form.
     """
 
     path: Path
@@ -40,6 +40,7 @@ class Graph:
     batch: int
     precision: Precision
     info: ModelInfo | None
+    taken: NetworkInput
     changes: tuple[str, ...]
 
     @property
@@ -56,8 +57,12 @@ def is_graph(path: Path) -> bool:
     return path.suffix in ('.onnx', '.xml')
 
 
-def read_graph(path: Path) -> Graph:
-    """Read an ONNX file or an IR; CheckpointError names what makes it unusable."""
+def read_graph(path: Path, encoder: str | None = None) -> Graph:
+    """
+    Read an ONNX file or an IR; CheckpointError names what makes it unusable.
+
+    Without metadata ``encoder`` tells which image it takes, else the file name.
+    """
     import openvino
 
     outside = read_onnx_file(path) if path.suffix == '.onnx' else None
@@ -73,12 +78,13 @@ def read_graph(path: Path) -> Graph:
         raise CheckpointError(path, f'it has {len(model.inputs)} inputs and {len(model.outputs)} '
                               'outputs', _WANTED)
     names = f'names: {_name(model.input(0))} -> {_name(model.output(0))}'
-    size_hw, batch = _fixed(path, model.input(0))
-    model, changes = _normalise(path, model, size_hw, batch)
+    taken = NetworkInput.of(info) if info else input_of(encoder or _named(path))
+    size_hw, batch = _fixed(path, model.input(0), taken.multiple)
+    model, changes = _normalise(path, model, size_hw or taken.card_size_hw, batch)
     if names != 'names: image -> depth':
         changes = (f'{names}, now image -> depth', *changes)
     return Graph(path, model, sha256_of(files), sum(file.stat().st_size for file in files),
-                 size_hw, batch, stored_precision(model), info, changes)
+                 size_hw, batch, stored_precision(model), info, taken, changes)
 
 
 def fix_shape(path: Path, model: 'openvino.Model', size_hw: Size | None, batch: int) -> None:
@@ -114,15 +120,20 @@ def stored_precision(model: 'openvino.Model') -> Precision:
     return 'fp16' if sizes['f16'] > sizes['f32'] else 'fp32'
 
 
-def _fixed(path: Path, given: Any) -> tuple[Size | None, int]:
+def _named(path: Path) -> str | None:
+    named = from_name(path.name, ())
+    return named.encoder if named else None
+
+
+def _fixed(path: Path, given: Any, multiple: int) -> tuple[Size | None, int]:
     """Return the fixed size and batch of an input [N, 3, H, W] of floating point numbers."""
     shape, element = given.partial_shape, given.element_type.get_type_name()
     found = f'its input is {element} {shape}'
     if element not in ('f32', 'f16') or shape.rank.is_dynamic or len(shape) != 4:
         raise CheckpointError(path, found, _WANTED)
     batch, channels, *sides = (one.get_length() if one.is_static else 0 for one in shape)
-    if channels not in (0, 3) or any(side % PATCH for side in sides):
-        raise CheckpointError(path, f'{found}, not 3 channels of multiples of {PATCH}', _WANTED)
+    if channels not in (0, 3) or any(side % multiple for side in sides):
+        raise CheckpointError(path, f'{found}, not 3 channels of multiples of {multiple}', _WANTED)
     if not any(sides):
         return None, batch
     if not all(sides):
@@ -131,13 +142,13 @@ def _fixed(path: Path, given: Any) -> tuple[Size | None, int]:
     return (sides[0], sides[1]), batch
 
 
-def _normalise(path: Path, model: 'openvino.Model', size_hw: Size | None,
+def _normalise(path: Path, model: 'openvino.Model', size_hw: Size,
                batch: int) -> tuple['openvino.Model', tuple[str, ...]]:
     """Return the model with its output as [N, H, W] in f32 and the names of this package."""
     changes: list[str] = []
     model = _as_f32(model, changes)
     shape = _output_shape(path, model, size_hw, batch)
-    height, width = size_hw or CARD_SIZE_HW
+    height, width = size_hw
     kept = [one for one in ((batch or 1, height, width), (height, width)) if shape == one]
     if kept == [(height, width)] and batch in (0, 1):
         model = _reshaped(model, add_axis=0)
@@ -169,17 +180,16 @@ def _as_f32(model: 'openvino.Model', changes: list[str]) -> 'openvino.Model':
     return processor.build()
 
 
-def _output_shape(path: Path, model: 'openvino.Model', size_hw: Size | None,
+def _output_shape(path: Path, model: 'openvino.Model', size_hw: Size,
                   batch: int) -> tuple[int, ...]:
     """Return the shape of the output for one image of a size that the network takes."""
-    size = size_hw or CARD_SIZE_HW
     trial = model.clone()
     try:
-        trial.reshape([batch or 1, 3, *size])
+        trial.reshape([batch or 1, 3, *size_hw])
         return tuple(trial.output(0).shape)
     except RuntimeError as error:
         raise CheckpointError(
-            path, f'it does not take {size[1]}x{size[0]} images although its input is '
+            path, f'it does not take {size_hw[1]}x{size_hw[0]} images although its input is '
             f'{model.input(0).partial_shape} ({_sentence(error)})',
             'export it again for one size') from error
 

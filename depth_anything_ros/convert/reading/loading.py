@@ -4,15 +4,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from depth_anything_ros.convert.fetching.records import read_record
-from depth_anything_ros.convert.network.depth_anything import build_network, DepthAnything
-from depth_anything_ros.convert.network.encoders import ENCODERS, EncoderSpec, find_encoder
+from depth_anything_ros.convert.network.encoders import ENCODERS, EncoderSpec
+from depth_anything_ros.convert.network.family import build_member, Network
+from depth_anything_ros.convert.network.members import find_member, Member
 from depth_anything_ros.convert.reading.checkpoints import Checkpoint, read_checkpoint
 from depth_anything_ros.convert.reading.evidence import Stated
 from depth_anything_ros.convert.reading.variants import Asked, settle_variant, Variant
 from depth_anything_ros.errors import CheckpointError
 
 _LAYOUT = 'give a Depth Anything V1 or V2 checkpoint in the official layout or that of the -hf ' \
-    'repositories, not one of another network'
+    'repositories, or a distilled nano, not one of another network'
 
 
 @dataclass(frozen=True)
@@ -21,21 +22,21 @@ class Loaded:
 
     checkpoint: Checkpoint
     variant: Variant
-    network: DepthAnything
+    network: Network
 
 
 def load_network(path: Path, asked: Asked,
                  table: tuple[EncoderSpec, ...] = ENCODERS) -> Loaded:
     """Read a checkpoint of any layout; CheckpointError says why it cannot be used."""
     checkpoint = read_checkpoint(path, table)
-    spec = _identify(checkpoint, table)
-    variant = settle_variant(path, checkpoint.sha256, spec, asked, checkpoint.stated,
+    member = _identify(checkpoint, table)
+    variant = settle_variant(path, checkpoint.sha256, member, asked, checkpoint.stated,
                              _recorded(checkpoint))
     try:
-        network = build_network(spec, variant.model_version, variant.max_depth_m,
-                                checkpoint.state_dict)
+        network = build_member(member, variant.model_version, variant.max_depth_m,
+                               checkpoint.state_dict)
     except ValueError as error:
-        raise CheckpointError(path, f'its tensors are not those of {spec.name} ({error})',
+        raise CheckpointError(path, f'its tensors are not those of {member.name} ({error})',
                               _LAYOUT) from error
     return Loaded(checkpoint, variant, network)
 
@@ -48,9 +49,9 @@ def _recorded(checkpoint: Checkpoint) -> Stated | None:
     return Stated('the record of the download', record.repository, licence=record.licence)
 
 
-def _identify(checkpoint: Checkpoint, table: tuple[EncoderSpec, ...]) -> EncoderSpec:
+def _identify(checkpoint: Checkpoint, table: tuple[EncoderSpec, ...]) -> Member:
     try:
-        return find_encoder(checkpoint.shapes, table)
+        return find_member(checkpoint.shapes, table)
     except ValueError as error:
         keys = ', '.join(list(checkpoint.state_dict)[:3])
         raise CheckpointError(

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from depth_anything_ros.convert.network.encoders import ENCODERS, EncoderSpec, UNKNOWN_LICENCE
-from depth_anything_ros.convert.reading.evidence import from_name, from_sha256, Stated
+from depth_anything_ros.convert.network.members import Member, NanoSpec
+from depth_anything_ros.convert.reading.evidence import (
+    from_name, from_sha256, of_checkpoint, Stated)
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.model_info import Kind, ModelVersion
 
@@ -51,28 +53,33 @@ class Variant:
     origins: tuple[str, ...]
 
 
-def settle_variant(path: Path, sha256: str, spec: EncoderSpec, asked: Asked,
+def settle_variant(path: Path, sha256: str, member: Member, asked: Asked,
                    stated: Stated | None = None, recorded: Stated | None = None) -> Variant:
     """
     Return what a checkpoint is; ``stated`` by config.json, ``recorded`` when it was downloaded.
 
-    Options win over the sha256, that over config.json, that over the name of the file or folder;
-    the record tells the licence where these do not.
+    Options win over the sha256, that over the record of a distillation, that over config.json,
+    that over the name of the file or folder; the record of a download tells the licence where
+    these do not.
     CheckpointError names the option that is missing or makes no sense.
     """
-    if asked.encoder not in (None, spec.name):
-        raise CheckpointError(path, f'its tensors are those of {spec.name}, not of '
+    if asked.encoder not in (None, member.name):
+        raise CheckpointError(path, f'its tensors are those of {member.name}, not of '
                               f'{asked.encoder}', 'leave out --encoder')
-    name = stated.source_name if stated else path.name
-    origins = [f'encoder: {spec.name}, from the shapes of the tensors']
+    if isinstance(member, NanoSpec) and (asked.kind == 'metric' or asked.model_version == 'v1'):
+        raise CheckpointError(path, 'it is nano, which gives inverse depth and has one version',
+                              'leave out --kind, --max-depth and --model-version')
+    origins = [f'encoder: {member.name}, from the shapes of the tensors']
     evidence = []
-    for one in (from_sha256(sha256), stated, from_name(name, (spec,)), recorded):
-        if one and one.encoder not in (None, spec.name):
+    for one in of_checkpoint(path, sha256, member, stated):
+        if one.encoder not in (None, member.name):
             origins.append(f'{one.origin.removeprefix("the ")}: says {one.encoder}, so nothing '
                            'is taken from it')
-        elif one:
+        else:
             evidence.append(one)
-    return _settle(path, spec.name, asked, evidence, origins, _UNTOLD, spec.licence)
+    if recorded:
+        evidence.append(recorded)
+    return _settle(path, member.name, asked, evidence, origins, _UNTOLD, member.licence)
 
 
 def settle_graph(path: Path, sha256: str, stated: Stated | None, asked: Asked,

@@ -1,0 +1,1 @@
+"""Distillation: a large Depth Anything teaches a small one on images without ground truth."""
