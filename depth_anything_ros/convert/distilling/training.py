@@ -1,0 +1,159 @@
+"""The loop: a batch, a loss, a step."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+import copy
+from dataclasses import dataclass
+import math
+from typing import Any
+
+from depth_anything_ros.convert.distilling.alignment import make_alignment
+from depth_anything_ros.convert.distilling.batches import Batch, batches
+from depth_anything_ros.convert.distilling.label_cache import Labelled
+from depth_anything_ros.convert.distilling.losses import anchor_error, mixed_depth_error
+from depth_anything_ros.convert.distilling.recipe import Recipe
+from depth_anything_ros.convert.distilling.schedule import AveragedWeights, learning_rate
+from depth_anything_ros.convert.distilling.students import Student
+from depth_anything_ros.convert.network.depth_anything import DepthAnything
+from depth_anything_ros.convert.network.family import Network
+from depth_anything_ros.errors import SettingsError
+import torch
+from torch import nn, Tensor
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What one step did: its number from 1 on, its loss and the factor of its learning rates."""
+
+    step: int
+    loss: float
+    rate: float
+
+
+class Training:
+    """
+    A student that learns step by step, and everything that is needed to go on later.
+
+    It computes in f32 on the CPU and in bf16 on CUDA. On one CPU the same recipe, images and
+    first weights give the same weights bit for bit, with a stop in between or without.
+    ``averaged`` are the weights to use, ``alignment`` is None where the recipe has none. Not
+    thread-safe.
+    """
+
+    def __init__(self, student: Student, recipe: Recipe, images: Sequence[Labelled],
+                 device: str = 'cpu', teacher: DepthAnything | None = None) -> None:
+        """
+        Prepare to learn; the weights of ``student`` are those that change.
+
+        ``teacher`` is needed for the alignment of tokens only. SettingsError where the recipe
+        asks for what this student cannot do.
+        """
+        _check_crop(recipe.crop_hw, student)
+        self.student, self.recipe, self.images, self.device = student, recipe, images, device
+        self.network = student.network.to(device, memory_format=torch.channels_last).train()
+        for name, value in self.network.named_parameters():
+            value.requires_grad_(not name.startswith(student.frozen))
+        self.averaged = AveragedWeights(self.network, recipe.average)
+        self.step = 0
+        self.alignment = make_alignment(student, teacher, recipe, device)
+        self._optimizer = torch.optim.AdamW(self._groups(), weight_decay=recipe.weight_decay)
+        self._mean = torch.tensor(student.input.mean_rgb, device=device) * 255
+        self._std = torch.tensor(student.input.std_rgb, device=device) * 255
+
+    def run(self) -> Iterator[Progress]:
+        """
+        Learn until the last step of the recipe, one step per value.
+
+        SettingsError where the loss is not finite any more; the weights are then those of the
+        step before. ImageError or CheckpointError where an image or label cannot be read.
+        """
+        recipe = self.recipe
+        source = batches(self.images, recipe.batch, recipe.crop_hw, recipe.augmentation,
+                         recipe.seed, self.step)
+        with closing(source):
+            while self.step < recipe.steps:
+                yield self._learn(next(source))
+
+    def result(self) -> Network:
+        """Return a copy of the network with the averaged weights, on the CPU, ready for use."""
+        network = copy.deepcopy(self.network)
+        network.load_state_dict(self.averaged.values)
+        return network.cpu().eval().requires_grad_(False)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that changes while it runs."""
+        state = {'step': self.step, 'network': self.network.state_dict(),
+                 'averaged': self.averaged.state_dict(),
+                 'optimizer': self._optimizer.state_dict()}
+        if self.alignment is not None:
+            state['bridge'] = self.alignment.bridge.state_dict()
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what ``state_dict`` returned."""
+        self.network.load_state_dict(state['network'])
+        self.averaged.load_state_dict(state['averaged'])
+        self._optimizer.load_state_dict(state['optimizer'])
+        if self.alignment is not None:
+            self.alignment.bridge.load_state_dict(state['bridge'])
+        self.step = state['step']
+
+    def _learn(self, batch: Batch) -> Progress:
+        rate = learning_rate(self.step, self.recipe.steps, self.recipe.warmup)
+        for group in self._optimizer.param_groups:
+            group['lr'] = group['full_rate'] * rate
+        self._optimizer.zero_grad(set_to_none=True)
+        loss = self._loss(batch)
+        loss.backward()
+        learned = [value for group in self._optimizer.param_groups for value in group['params']]
+        norm = nn.utils.clip_grad_norm_(learned, self.recipe.gradient_norm)
+        self._check(loss.item(), norm.item())
+        self._optimizer.step()
+        self.averaged.update(self.network)
+        self.step += 1
+        return Progress(self.step, loss.item(), rate)
+
+    def _check(self, loss: float, gradient_norm: float) -> None:
+        if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
+            raise SettingsError(
+                'head_rate', self.recipe.head_rate,
+                f'lower, and encoder_rate with it: at step {self.step + 1} the loss is {loss:g} '
+                f'and the norm of its gradient {gradient_norm:g}; the weights are those of step '
+                f'{self.step}')
+
+    def _loss(self, batch: Batch) -> Tensor:
+        labels, pasted = batch.labels.to(self.device), batch.pasted.to(self.device)
+        image = self._input(batch.images)
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.device != 'cpu'):
+            predicted, tokens = self.student.predict(image)
+            apart = 0.0 if self.alignment is None else self.alignment.error(tokens, image)
+        predicted = predicted.float()
+        return (mixed_depth_error(predicted, labels, pasted, self.recipe.gradient_weight)
+                + self.recipe.anchor_weight * anchor_error(predicted, labels)
+                + self.recipe.alignment_weight * apart)
+
+    def _input(self, images: Tensor) -> Tensor:
+        rgb = images.to(self.device).flip(-1).float()
+        return ((rgb - self._mean) / self._std).permute(0, 3, 1, 2)
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Return the parameters by learning rate; vectors are not pulled to 0."""
+        named = [(name.startswith(self.student.encoder), value)
+                 for name, value in self.network.named_parameters() if value.requires_grad]
+        if self.alignment is not None:
+            named += [(False, value) for value in self.alignment.bridge.parameters()]
+        groups = []
+        for encoder, rate in ((True, self.recipe.encoder_rate), (False, self.recipe.head_rate)):
+            some = [value for inside, value in named if inside == encoder]
+            groups += [
+                {'params': [one for one in some if one.ndim > 1], 'full_rate': rate},
+                {'params': [one for one in some if one.ndim <= 1], 'full_rate': rate,
+                 'weight_decay': 0.0}]
+        return groups
+
+
+def _check_crop(crop_hw: tuple[int, int], student: Student) -> None:
+    multiple = student.input.multiple
+    if any(side < multiple or side % multiple for side in crop_hw):
+        raise SettingsError('crop', f'{crop_hw[0]}x{crop_hw[1]}',
+                            f'multiples of {multiple} for the student {student.name}')
