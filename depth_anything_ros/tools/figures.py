@@ -15,7 +15,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / 'docs' / 'figures'
-_QUOTE = re.compile(r'\[[^\]]*\](\((?:docs/)?figures/(\w+)\.json "(\w+)"\))')
+_QUOTE = re.compile(r'\[[^\]]*\](\((?:(?:\.\./)?docs/)?figures/(\w+)\.json "(\w+)"\))')
 
 
 def write_figures(name: str, command: str, figures: Mapping[str, float],
@@ -55,9 +55,15 @@ def requote(page: str, folder: Path = FOLDER) -> str:
     return _QUOTE.sub(current, page)
 
 
+def pages() -> list[Path]:
+    """Return the pages that may quote figures."""
+    return [ROOT / 'README.md', *(path for folder in ('docs', 'models')
+                                  for path in sorted((ROOT / folder).glob('*.md')))]
+
+
 def requote_pages() -> None:
-    """Bring the figures in README.md and docs/ up to date."""
-    for page in (ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))):
+    """Bring the figures in README.md, docs/ and the model card up to date."""
+    for page in pages():
         page.write_text(requote(page.read_text(encoding='utf-8')), encoding='utf-8')
 
 

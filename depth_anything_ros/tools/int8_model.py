@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from depth_anything_ros.tools import model_source
+from depth_anything_ros.tools.corpus import CORPUS, training_photographs
 
 if TYPE_CHECKING:
     from depth_anything_ros.convert.int8.quantize import Quantized
 
 IMAGES = model_source.SHARED / 'images'
-CORPUS = model_source.SHARED / 'corpus' / 'images'
 
 
 def make_int8(source: Path, output: Path, calibration: Path, gate: Path) -> 'Quantized':
@@ -28,9 +28,8 @@ def list_images(folder: Path) -> tuple[Path, Path]:
 
 def calibration_images() -> list[Path]:
     """Return every 95th photograph and four frames; none of them is evaluated."""
-    photographs = [file for file in sorted(CORPUS.glob('*.jpg')) if int(file.stem) % 10]
     frames = sorted(model_source.SEQUENCE.glob('rgb_*.jpg'))
-    return [*photographs[3::95], *frames[::52][:4]]
+    return [*training_photographs(CORPUS)[3::95], *frames[::52][:4]]
 
 
 def gate_images() -> list[Path]:

@@ -3,15 +3,14 @@
 import json
 from pathlib import Path
 
-from depth_anything_ros.tools.figures import describe_machine, requote
+from depth_anything_ros.tools.figures import describe_machine, pages, requote
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
 FILES = sorted((ROOT / 'docs' / 'figures').glob('*.json'))
 
 
-@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize('page', pages(), ids=lambda page: page.name)
 def test_a_page_quotes_the_figures_as_they_were_measured(page: Path) -> None:
     text = page.read_text(encoding='utf-8')
     assert requote(text) == text
@@ -33,9 +32,9 @@ def test_a_file_of_figures_names_its_command_and_machine(file: Path) -> None:
 
 def test_a_quote_is_replaced_by_the_figure_of_its_name(tmp_path: Path) -> None:
     (tmp_path / 'x.json').write_text('{"figures": {"a": 0.12345, "b": 2}}')
-    page = 'one [?](docs/figures/x.json "a"), two [9](figures/x.json "b"), [other](y.md)'
+    page = 'one [?](docs/figures/x.json "a"), two [9](../docs/figures/x.json "b"), [other](y.md)'
     assert requote(page, tmp_path) == (
-        'one [0.123](docs/figures/x.json "a"), two [2](figures/x.json "b"), [other](y.md)')
+        'one [0.123](docs/figures/x.json "a"), two [2](../docs/figures/x.json "b"), [other](y.md)')
 
 
 def test_the_machine_is_described_without_its_name() -> None:

@@ -124,15 +124,31 @@ def test_parity_leaves_depth_maps_out_and_writes_what_is_not_finite_as_null(
     found = json.loads((folder / 'found.json').read_text())
     assert [one['name'] for one in found['images']] == ['flat.png', *(
         f'rgb_{number}.png' for number in range(3))]
-    assert found['worst'] == {'abs_rel': None, 'pearson': 0.0}
+    assert found['worst'] == {'abs_rel': None, 'pearson': 0.0, 'rank_correlation': 0.0}
+    assert found['images'][1]['rank_correlation'] > 0.999
     assert found['images'][1]['abs_rel'] < 1e-5
     assert found['reference']['execution_precision'] == 'f32'
-    assert 'reference: tiny.xml' in out and 'Pearson' in out
+    assert all(part in out for part in ('reference: tiny.xml', 'Pearson', 'rank correlation'))
+    assert '| image | AbsRel | Pearson | rank correlation |' in (folder / 'found.md').read_text()
+
+
+def test_parity_takes_a_list_of_images_and_a_size_for_each_model(
+        run: Run, folder: Path, tiny_ir: Path, make_ir: Callable[..., Path]) -> None:
+    coarse = make_ir(patch_multiple=32, input_size=64)
+    (folder / 'split.txt').write_text('rgb_2.png\nrgb_0.png\n\nrgb_2.png\nnone.png\n')
+    code, out, err = run(folder, 'parity', coarse, tiny_ir, 'split.txt', '--input-size', '96',
+                         '--input-size-b', '168', '--json', 'found.json')
+    assert (code, err) == (1, 'error: none.png: it cannot be read (No such file or directory)\n')
+    found = json.loads((folder / 'found.json').read_text())
+    assert [one['name'] for one in found['images']] == ['rgb_0.png', 'rgb_2.png']
+    assert (found['model']['input_size'], found['reference']['input_size']) == (96, 168)
+    assert found['mean']['rank_correlation'] > 0.98
 
 
 def test_bad_input_is_one_line_and_nothing_is_written(
         run: Run, folder: Path, tiny_ir: Path) -> None:
     rgbd = ('rgbd', tiny_ir, '.', '--config', 'data.yaml')
+    (folder / 'empty.txt').touch()
     before = sorted(folder.iterdir())
     for arguments, sentence in [
             (('rgbd', 'none.xml', '.', '--config', 'data.yaml'), 'there is no such file'),
@@ -141,7 +157,8 @@ def test_bad_input_is_one_line_and_nothing_is_written(
             ((*rgbd, '--picture', 'found.jpg'), 'let it end in .png'),
             ((*rgbd, '--device', 'TPU'), 'no device can run the model'),
             (('pairs', tiny_ir, 'data.yaml'), 'it is not JSON'),
-            (('parity', tiny_ir, tiny_ir, 'none'), 'no folder with images')]:
+            (('parity', tiny_ir, tiny_ir, 'none'), 'no folder with images'),
+            (('parity', tiny_ir, tiny_ir, 'empty.txt'), 'no list of them')]:
         code, out, err = run(folder, *arguments)
         assert (code, out) == (1, '')
         assert err.startswith('error: ') and err.count('\n') == 1 and sentence in err

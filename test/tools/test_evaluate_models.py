@@ -10,13 +10,16 @@ from depth_anything_ros.tools.evaluation.files import DatasetError
 from depth_anything_ros.tools.evaluation.gallery import Gallery
 from depth_anything_ros.tools.evaluation.ordinal_pairs import PairedImage, read_pairs
 from depth_anything_ros.tools.evaluation.pairs import evaluate_pairs, PAIRS_HEADINGS
-from depth_anything_ros.tools.evaluation.parity import compare_models, PARITY_HEADINGS
+from depth_anything_ros.tools.evaluation.parity import (
+    compare_maps, compare_models, PARITY_HEADINGS)
 from depth_anything_ros.tools.evaluation.predictions import RunOptions
 from depth_anything_ros.tools.evaluation.rgbd import evaluate_rgbd, RGBD_HEADINGS
 from depth_anything_ros.tools.evaluation.rgbd_folder import (
     open_folder, RgbdConfig, RgbdDataset)
 from depth_anything_ros.vision.midas_protocol import align_relative, DepthRange
+from depth_anything_ros.vision.rank_correlation import rank_correlation
 from depth_anything_ros.vision.scores import score_depth
+from depth_anything_ros.vision.transforms import resize_depth, resize_for_network
 import numpy as np
 import pytest
 from tiny import weighted_sum
@@ -256,6 +259,7 @@ def test_a_model_agrees_with_itself_up_to_scale(
         tmp_path: Path, tiny_ir: Path, make_ir: Callable[..., Path]) -> None:
     found = compare_models(make_ir(gain=3.0), tiny_ir, write_pictures(tmp_path), F32)
     assert found.worst.abs_rel < 1e-5 and found.worst.pearson == pytest.approx(1)
+    assert found.worst.rank_correlation == pytest.approx(1, abs=1e-4)
     assert len(found.images) == 3 and found.reference is not None
 
 
@@ -285,7 +289,8 @@ def test_another_network_is_found_out_and_its_worst_image_named(
     cv2.imwrite(str(files[1]), np.full((*SIZE_HW, 3), 90, np.uint8))
     gallery = Gallery(PARITY_HEADINGS)
     found = compare_models(make_ir(gain=3.0), tiny_ir, files, F32, gallery=gallery)
-    assert (found.worst.abs_rel, found.worst.pearson) == (np.inf, 0.0)
+    assert (found.worst.abs_rel, found.worst.pearson, found.worst.rank_correlation) == (
+        np.inf, 0.0, 0.0)
     assert gallery.kept()[0].name == '1.png'
     assert np.isfinite([found.images[index].scores.abs_rel for index in (0, 2)]).all()
     assert gallery.sheet().shape[2] == 3
@@ -309,11 +314,38 @@ def test_a_model_of_one_size_decides_the_size_of_both(
     assert found.failed == () and found.worst.abs_rel < 1e-5
 
 
-def test_networks_of_two_sizes_cannot_be_compared(
+def test_maps_of_two_sizes_are_compared_at_the_size_of_the_image(
         tmp_path: Path, tiny_ir: Path, make_ir: Callable[..., Path]) -> None:
+    coarse = make_ir(patch_multiple=32, input_size=64)
+    gallery = Gallery(PARITY_HEADINGS)
+    found = compare_models(coarse, tiny_ir, write_pictures(tmp_path, 1), F32, gallery=gallery)
+    image = picture(0)
+    small = weighted_sum(resize_for_network(image, (64, 96)))
+    expected = rank_correlation(resize_depth(small, SIZE_HW), weighted_sum(image))
+    assert 0.98 < expected < 0.9999
+    assert found.mean.rank_correlation == pytest.approx(expected, abs=1e-4)
+    assert found.mean.pearson > 0.98 and found.mean.abs_rel < 0.1
+    assert gallery.sheet().shape[2] == 3
     fixed = make_ir(fixed_size_hw=(56, 56), input_size=56)
-    with pytest.raises(ImageError, match='cannot be compared'):
-        compare_models(fixed, tiny_ir, write_pictures(tmp_path, 1), F32)
+    assert compare_models(fixed, tiny_ir, write_pictures(tmp_path), F32).worst.pearson > 0.98
+
+
+def test_a_reference_of_another_multiple_runs_at_its_own_size_or_the_one_it_is_given(
+        tmp_path: Path, tiny_ir: Path, make_ir: Callable[..., Path]) -> None:
+    files, coarse = write_pictures(tmp_path, 1), make_ir(patch_multiple=32, input_size=64)
+    found = compare_models(coarse, tiny_ir, files, RunOptions(96))
+    assert (found.model.input_size, found.reference.input_size) == (96, 112)
+    for reference in (coarse, tiny_ir):
+        found = compare_models(tiny_ir, reference, files, RunOptions(112), RunOptions(168))
+        assert (found.model.input_size, found.reference.input_size) == (112, 168)
+
+
+def test_a_map_with_a_pixel_that_is_not_finite_agrees_not_at_all() -> None:
+    expected = np.random.default_rng(0).random(SIZE_HW, np.float32)
+    found = expected.copy()
+    found[3, 4] = np.nan
+    scores = compare_maps(found, expected, relative=True)
+    assert (scores.abs_rel, scores.pearson, scores.rank_correlation) == (np.inf, 0.0, 0.0)
 
 
 def test_a_relative_and_a_metric_model_cannot_be_compared(

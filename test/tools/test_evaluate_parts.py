@@ -43,6 +43,18 @@ def test_sizes_that_alternate_are_computed_one_after_the_other(
         assert order_of_work(engine, files) == [0, 1, 2, 3, 4]
 
 
+def test_images_that_are_one_size_to_a_model_and_two_to_the_other_do_not_alternate(
+        tmp_path: Path, tiny_ir: Path, make_ir: Callable[..., Path]) -> None:
+    files = write(tmp_path, [(112, 136), (112, 144), (112, 136), (112, 144)])
+    coarse, fixed = make_ir(patch_multiple=32, input_size=64), make_ir(fixed_size_hw=(56, 56))
+    with closing(open_engine(tiny_ir, RunOptions())) as engine:
+        assert order_of_work(engine, files) == [0, 1, 2, 3]
+        with closing(open_engine(coarse, RunOptions())) as other:
+            assert order_of_work(engine, files, other) == [0, 2, 1, 3]
+            with closing(open_engine(fixed, RunOptions())) as third:
+                assert order_of_work(third, files, other) == [0, 2, 1, 3]
+
+
 def test_every_file_gets_its_own_answer_in_the_order_asked_for(
         tmp_path: Path, make_ir: Callable[..., Path]) -> None:
     files = write(tmp_path, [(112, 112)] * 7)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from depth_anything_ros.errors import ImageError
 from depth_anything_ros.media.depth_files import encode_png
-from depth_anything_ros.media.picture_files import files_below, SUFFIXES
+from depth_anything_ros.media.picture_files import files_below, read_list, SUFFIXES
 from depth_anything_ros.tools.evaluation.gallery import Gallery
 from depth_anything_ros.tools.evaluation.ordinal_pairs import read_pairs
 from depth_anything_ros.tools.evaluation.pairs import evaluate_pairs, PAIRS_HEADINGS
@@ -84,9 +84,13 @@ def parity(model: Annotated[Path, typer.Argument(metavar='MODEL_A.xml',
            reference: Annotated[Path, typer.Argument(metavar='MODEL_B.xml',
                                                      help='The IR that is taken as true.')],
            folder: Annotated[Path, typer.Argument(
-               metavar='IMAGES_FOLDER', help='Images, also in folders below; files whose name '
-               'starts with depth are left out.')],
-           input_size: InputSize = 0, device_a: Device = 'CPU',
+               metavar='IMAGES_FOLDER', help='Images, also in folders below, or a list of them '
+               '(.txt); files of a folder whose name starts with depth are left out.')],
+           input_size: InputSize = 0,
+           input_size_b: Annotated[int, typer.Option(
+               min=0, max=2058, metavar='PX', help="Short side of model B's input, 0: as A's, or "
+               'its own where it takes other sizes.')] = 0,
+           device_a: Device = 'CPU',
            precision_a: ExecutionPrecision = Precision.auto, device_b: Device = 'CPU',
            precision_b: ExecutionPrecision = Precision.f32, json: Json = None,
            markdown: Markdown = None, picture: Picture = None) -> None:
@@ -95,7 +99,7 @@ def parity(model: Annotated[Path, typer.Argument(metavar='MODEL_A.xml',
         return compare_models(
             model, reference, _images(folder),
             RunOptions(input_size, device_a, precision_a.value),
-            RunOptions(input_size, device_b, precision_b.value), progress, gallery)
+            RunOptions(input_size_b, device_b, precision_b.value), progress, gallery)
     _run(work, Gallery(PARITY_HEADINGS), ReportFiles(json, markdown, picture))
 
 
@@ -124,10 +128,14 @@ def _with_bar(work: Callable[[Progress], Evaluation[Any]]) -> Evaluation[Any]:
         return work(lambda done, total: bar.update(task, completed=done, total=total))
 
 
-def _images(folder: Path) -> list[Path]:
-    # RGB-D folders keep depth maps beside the images.
-    files = [file for file in files_below(folder, SUFFIXES) if not file.name.startswith('depth')]
+def _images(source: Path) -> list[Path]:
+    if source.suffix.lower() == '.txt' and source.is_file():
+        files = list(dict.fromkeys(read_list(source)))
+    else:
+        # RGB-D folders keep depth maps beside the images.
+        files = [file for file in files_below(source, SUFFIXES)
+                 if not file.name.startswith('depth')]
     if not files:
-        raise ImageError(f'{folder} is no folder with images; supported are '
+        raise ImageError(f'{source} is no folder with images and no list of them; supported are '
                          f'{", ".join(SUFFIXES)}')
     return files

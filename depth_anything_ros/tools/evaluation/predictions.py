@@ -8,8 +8,10 @@ from queue import SimpleQueue
 
 from depth_anything_ros.errors import DepthAnythingError
 from depth_anything_ros.inference.engine import Engine, EngineOptions
+from depth_anything_ros.inference.model_file import read_model
 from depth_anything_ros.media.picture_files import read_picture
 from depth_anything_ros.media.picture_size import read_size_hw
+from depth_anything_ros.model_info import ModelInfo
 from depth_anything_ros.vision.transforms import network_size
 import numpy as np
 import numpy.typing as npt
@@ -72,6 +74,12 @@ def open_engine(model: Path, options: RunOptions) -> Engine:
                                        input_size=options.input_size))
 
 
+def read_info(model: Path) -> ModelInfo:
+    """Return what an IR says about itself, without compiling it; ModelError if it is none."""
+    import openvino as ov
+    return read_model(ov.Core(), model)[1]
+
+
 def describe(model: Path, engine: Engine) -> ModelFacts:
     """Return the facts of a started model."""
     info = engine.info
@@ -79,13 +87,18 @@ def describe(model: Path, engine: Engine) -> ModelFacts:
                       engine.execution_device, engine.execution_precision, engine.input_size)
 
 
-def order_of_work(engine: Engine, files: Sequence[Path]) -> list[int]:
-    """Return the indices of ``files`` with equal sizes together: each new size compiles anew."""
-    if engine.info.fixed_size_hw is not None:
+def order_of_work(engine: Engine, files: Sequence[Path],
+                  other: Engine | None = None) -> list[int]:
+    """
+    Return the indices of ``files`` with equal sizes together: each new size compiles anew.
+
+    With ``other``, a second model for the same files, its sizes lie together within those.
+    """
+    engines = [one for one in (engine, other) if one and one.info.fixed_size_hw is None]
+    if not engines:
         return list(range(len(files)))
-    sizes = [network_size(size_hw, engine.input_size, engine.info.patch_multiple)
-             if (size_hw := read_size_hw(file)) and min(size_hw) > 0 else (0, 0)
-             for file in files]
+    sizes = [[network_size(size_hw, one.input_size, one.info.patch_multiple) for one in engines]
+             if (size_hw := read_size_hw(file)) and min(size_hw) > 0 else [] for file in files]
     return sorted(range(len(files)), key=lambda index: (sizes[index], index))
 
 

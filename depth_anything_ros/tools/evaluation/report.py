@@ -15,7 +15,8 @@ from rich.table import Table
 _TITLES = {
     'abs_rel': 'AbsRel', 'delta1': 'δ1', 'delta2': 'δ2', 'delta3': 'δ3', 'rmse_m': 'RMSE [m]',
     'rmse_log': 'RMSE log', 'log10': 'log10', 'silog': 'SILog', 'coverage': 'coverage',
-    'pearson': 'Pearson', 'accuracy': 'accuracy', 'pairs': 'pairs'}
+    'pearson': 'Pearson', 'rank_correlation': 'rank correlation', 'accuracy': 'accuracy',
+    'pairs': 'pairs'}
 _SHOWN_IMAGES, _SHOWN_FIGURES, _NAMED = 10, 2, 5
 
 

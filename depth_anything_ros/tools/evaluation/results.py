@@ -12,7 +12,8 @@ from depth_anything_ros.tools.evaluation.predictions import ModelFacts, Progress
 Scores = TypeVar('Scores', bound=Any)
 Seen = TypeVar('Seen')
 
-_LARGER_IS_BETTER = ('accuracy', 'coverage', 'delta1', 'delta2', 'delta3', 'pearson')
+_LARGER_IS_BETTER = ('accuracy', 'coverage', 'delta1', 'delta2', 'delta3', 'pearson',
+                     'rank_correlation')
 
 
 @dataclass(frozen=True)

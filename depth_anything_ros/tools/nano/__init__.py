@@ -1,0 +1,1 @@
+"""What measure_nano measures."""
