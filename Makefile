@@ -18,21 +18,12 @@ LINTED := depth_anything_ros launch setup.py test
 unexport AMENT_PREFIX_PATH COLCON_PREFIX_PATH LD_LIBRARY_PATH PYTHONPATH RMW_IMPLEMENTATION
 unexport ROS_DISTRO _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-# The demo converts a model and makes images only where there are none yet.
-DEMO_NEEDS := $(VENV)/.base
-ifeq ($(wildcard models/*.xml),)
-DEMO_NEEDS += $(VENV)/.convert
-endif
-ifeq ($(wildcard ../shared/images/sequence/*),)
-DEMO_NEEDS += $(VENV)/.demo-images
-endif
-
 .PHONY: help
 help:  ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
 
 .PHONY: demo
-demo: $(DEMO_NEEDS)  ## Run the node on a sequence of images and write what it publishes to demo_output/
+demo: $(VENV)/.base  ## Run the node on a sequence of images and write what it publishes to demo_output/
 	$(VENV)/bin/depth_anything_demo $(ARGS)
 
 .PHONY: test
@@ -71,6 +62,6 @@ $(VENV)/.torch: | $(VENV)/.base
 
 $(VENV)/.convert $(VENV)/.test: $(VENV)/.torch
 $(VENV)/.test: $(VENV)/.convert $(VENV)/.tools
-$(VENV)/.convert $(VENV)/.tools $(VENV)/.test $(VENV)/.lint $(VENV)/.demo-images: $(VENV)/.base
+$(VENV)/.convert $(VENV)/.tools $(VENV)/.test $(VENV)/.lint: $(VENV)/.base
 	$(PIP_INSTALL) --editable '.[$(@:$(VENV)/.%=%)]'
 	touch $@

@@ -25,7 +25,7 @@ setup(
         (f'{SHARE}/config', glob('config/*.yaml') + glob('config/*.rviz')),
         (f'{SHARE}/resource/photos', glob('resource/photos/*')),
         (f'{SHARE}/models', [name for ending in ('md', 'xml', 'bin')
-                              for name in glob(f'models/*.{ending}')]),
+                             for name in glob(f'models/*.{ending}')]),
     ],
     entry_points={'console_scripts': [
         'depth_anything_node = depth_anything_ros.ros.main:main',

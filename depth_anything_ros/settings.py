@@ -26,8 +26,8 @@ class Settings:
     """One valid set of parameters; raises SettingsError where two of them contradict."""
 
     model: str = parameter(
-        '', 'configure', 'Path of the IR (.xml, its .bin beside it) that depth_anything_convert '
-        'made.', shared=True)
+        '', 'configure', 'Path of the IR (.xml, its .bin beside it): depth_anything_nano.xml in '
+        'models/, or one that depth_anything_convert made.', shared=True)
     cameras: tuple[str, ...] = parameter(
         (), 'configure', 'Names of several cameras that share one model, such as [front, rear]: '
         'each has its topics below its name, and any parameter that is read in activate or with '
@@ -61,8 +61,9 @@ class Settings:
         minimum=1, maximum=16384, shared=True)
     input_size: int = parameter(
         0, 'runtime', 'Short side of the network input; the aspect ratio is kept and both sides '
-        "are rounded to multiples of 14. 0 takes the model's own (518). Smaller is faster and "
-        'less detailed: 252 is several times as fast as 518.', unit='px',
+        'are rounded to what the network takes: multiples of 14, of 32 for depth_anything_nano. '
+        "0 takes the model's own: 518, 288 for depth_anything_nano. Smaller is faster and less "
+        'detailed: 252 is several times as fast as 518.', unit='px',
         minimum=0, maximum=2058, shared=True)
     target_rate: float = parameter(
         0.0, 'configure', 'Depth images a second that every camera is to get: the largest input '

@@ -24,7 +24,7 @@ from launch_ros.events.lifecycle import ChangeState
 from lifecycle_msgs.msg import Transition
 
 PACKAGE = 'depth_anything_ros'
-MODEL = 'models/depth_anything_v2_vits.xml'
+MODEL = 'models/depth_anything_nano.xml'
 PARAMETERS = 'config/depth_anything.yaml'
 RVIZ_WITH_POINTS = 'config/depth_anything.rviz'
 RVIZ_IMAGES_ONLY = 'config/depth_anything_images.rviz'

@@ -1,5 +1,5 @@
 """
-The executable ``depth_anything_demo``: the whole product on one machine in half a minute.
+The executable ``depth_anything_demo``: the whole product on one machine in a few seconds.
 
 A player process publishes images at 640x480, the node process turns them into depth over DDS, and
 this process brings the node up, listens, prints figures and saves pictures.
@@ -68,7 +68,13 @@ class Recording:
     def _on_color(self, message: Any) -> None:
         from depth_anything_ros.tools.observer import stamp_ns
         image, now = self.images.get(stamp_ns(message)), time.monotonic()
-        if image is not None and now >= self._next_pair_at and len(self.pairs) < _PICTURES:
+        if image is None:
+            return
+        if self.pairs and image.data == self.pairs[-1][0].data:
+            # A still picture is kept as last seen: the range of its colours has settled.
+            self.pairs[-1] = image, message
+        elif (now >= self._next_pair_at and len(self.pairs) < _PICTURES
+                and all(image.data != shown.data for shown, _ in self.pairs)):
             self.pairs.append((image, message))
             self._next_pair_at = now + self._pair_every_s
 
@@ -85,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     private_domain()
     try:
         options.output.mkdir(parents=True, exist_ok=True)
-        model = options.model or model_source.find_or_make_model(options.models, _say)
+        model = options.model or model_source.shipped_model()
         recording = _record(model, options)
         _print_figures(recording)
         _save_pictures(recording, options.output)
@@ -97,13 +103,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='depth_anything_demo', description=__doc__)
-    parser.add_argument('--model', type=Path, help='an IR (default: the first in --models, else '
-                        'one is made from a checkpoint)')
-    parser.add_argument('--models', type=Path, default=Path('models'), help='default: models')
+    parser.add_argument('--model', type=Path, metavar='NAME.xml',
+                        help='an IR (default: models/depth_anything_nano.xml of the package)')
     parser.add_argument('--images', type=Path, metavar='FOLDER', help='pictures to play')
     parser.add_argument('--output', type=Path, default=Path('demo_output'),
                         help='folder for pictures and logs (default: demo_output)')
-    parser.add_argument('--seconds', type=float, default=20.0, help='default: 20')
+    parser.add_argument('--seconds', type=float, default=10.0, help='default: 10')
     parser.add_argument('--device', default='CPU', help='default: CPU')
     parser.add_argument('--input-size', type=int, default=0, metavar='PX',
                         help='short side of the network input (default: as the model says)')

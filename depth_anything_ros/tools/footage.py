@@ -1,11 +1,12 @@
-"""Pictures to play as a camera: a folder of images, or the ones that PyPI packages ship."""
+"""Pictures to play as a camera: a folder of images, or the photographs of the package."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-from depth_anything_ros.errors import ImageError, MissingDependencyError
+from depth_anything_ros.errors import ImageError
+from depth_anything_ros.tools.model_source import photographs
 from depth_anything_ros.vision.geometry import Intrinsics
 from depth_anything_ros.vision.transforms import crop_to_aspect
 import numpy as np
@@ -14,6 +15,8 @@ import numpy.typing as npt
 U8 = npt.NDArray[np.uint8]
 # Pictures held in memory, so that playing them costs no decoding: 277 MiB at 640x480.
 _KEPT_PICTURES = 300
+# Frames for which a photograph is shown: at 30 Hz long enough to look at its depth.
+_PHOTOGRAPH_FRAMES = 60
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp')
 
 
@@ -30,24 +33,33 @@ class Footage:
 def open_footage(folder: Path | None, size_hw: tuple[int, int],
                  focal_px: float | None) -> Footage:
     """
-    Return the pictures of ``folder`` in the order of their names, or of packages without one.
+    Return the pictures of ``folder`` in the order of their names, a frame each.
 
-    Every picture is cropped to the aspect of ``size_hw`` and resized. The camera's centre is the
-    middle of the picture; ``focal_px`` None stands for a horizontal field of view of 60 degrees.
+    Without a folder these are the photographs of the package, 60 frames each. Every picture is
+    cropped to the aspect of ``size_hw`` and resized. The camera's centre is the middle of the
+    picture; ``focal_px`` None stands for a horizontal field of view of 60 degrees.
     """
-    camera = _camera(size_hw, focal_px)
-    if folder is None:
-        pictures = [fit(picture, size_hw) for picture in _package_pictures()]
-        return Footage('pictures of scikit-image and scikit-learn', len(pictures), camera,
-                       lambda index: pictures[index])
+    frames = 1 if folder else _PHOTOGRAPH_FRAMES
+    folder = folder or photographs()
     files = sorted(file for file in folder.glob('*') if file.suffix.lower() in SUFFIXES
                    and not file.name.startswith('depth'))
     if not files:
         raise ImageError(f'{folder} holds no image; supported are {", ".join(SUFFIXES)}')
-    kept = [fit(_read(file), size_hw) for file in files[:_KEPT_PICTURES]]
-    return Footage(str(folder), len(files), camera,
-                   lambda index: kept[index] if index < len(kept)
-                   else fit(_read(files[index]), size_hw))
+    kept = [fit(read_bgr(file), size_hw) for file in files[:_KEPT_PICTURES]]
+
+    def read(index: int) -> U8:
+        number = index // frames
+        return kept[number] if number < len(kept) else fit(read_bgr(files[number]), size_hw)
+
+    return Footage(str(folder), frames * len(files), _camera(size_hw, focal_px), read)
+
+
+def read_bgr(file: Path) -> U8:
+    """Return a picture file as BGR [H, W, 3]; ImageError if it is none."""
+    picture = cv2.imread(str(file), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise ImageError(f'{file} is not a readable image')
+    return picture  # type: ignore[return-value]
 
 
 def fit(picture: U8, size_hw: tuple[int, int]) -> U8:
@@ -63,24 +75,3 @@ def _camera(size_hw: tuple[int, int], focal_px: float | None) -> Intrinsics:
     height, width = size_hw
     focal = focal_px or width / 2 / np.tan(np.radians(30))
     return Intrinsics(focal, focal, (width - 1) / 2, (height - 1) / 2, size_hw)
-
-
-def _read(file: Path) -> U8:
-    picture = cv2.imread(str(file), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise ImageError(f'{file} is not a readable image')
-    return picture  # type: ignore[return-value]
-
-
-def _package_pictures() -> list[U8]:
-    try:
-        from skimage import data
-        from sklearn.datasets import load_sample_images
-    except ImportError as error:
-        raise MissingDependencyError(
-            'scikit-image and scikit-learn', 'a demo without a folder of images',
-            "pip install 'depth_anything_ros[demo-images]', or name a folder with --images"
-        ) from error
-    motorcycle, _, _ = data.stereo_motorcycle()
-    rgb = [motorcycle, data.coffee(), *load_sample_images().images]
-    return [np.ascontiguousarray(picture[..., ::-1]) for picture in rgb]

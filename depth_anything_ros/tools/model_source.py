@@ -1,9 +1,6 @@
 """Where a demo or a measurement takes its model and its pictures from."""
 
-from collections.abc import Callable
 from pathlib import Path
-
-from depth_anything_ros.errors import MissingDependencyError
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / 'shared'
@@ -11,29 +8,14 @@ SEQUENCE = SHARED / 'images' / 'sequence'
 SEQUENCE_FOCAL_PX = 481.2
 
 
-def find_or_make_model(models: Path, say: Callable[[str], None]) -> Path:
-    """
-    Return an IR: one in ``models``, else converted from a checkpoint.
+def shipped_model() -> Path:
+    """Return the path of the model that the package brings."""
+    return _share() / 'models' / 'depth_anything_nano.xml'
 
-    The checkpoint is one in ``models`` or ../shared/weights, else DA-V2-Small, downloaded into
-    ``models``.
-    """
-    existing = sorted(path for path in models.glob('*.xml') if path.with_suffix('.bin').is_file())
-    if existing:
-        say(f'model: {existing[0]}')
-        return existing[0]
-    try:
-        from depth_anything_ros.convert.conversion import convert, Job
-        from depth_anything_ros.convert.fetching.download import (
-            DEFAULT_REPOSITORY, download_checkpoint)
-    except ImportError as error:
-        raise MissingDependencyError(error.name or 'torch', 'making a model',
-                                     "pip install 'depth_anything_ros[convert]'") from error
-    checkpoint = next(iter(sorted(models.glob('*.pth'))), None) or local_checkpoint()
-    if checkpoint is None:
-        say(f'downloading {DEFAULT_REPOSITORY}')
-        checkpoint = download_checkpoint(DEFAULT_REPOSITORY, models)
-    return convert(Job(checkpoint, models / f'{checkpoint.stem}.xml'), report=say).path
+
+def photographs() -> Path:
+    """Return the folder of the photographs that the package brings."""
+    return _share() / 'resource' / 'photos'
 
 
 def local_checkpoint() -> Path | None:
@@ -45,3 +27,10 @@ def local_checkpoint() -> Path | None:
 def sequence_folder() -> Path | None:
     """Return the folder of the image sequence beside the repository, or None."""
     return SEQUENCE if SEQUENCE.is_dir() else None
+
+
+def _share() -> Path:
+    """Return the checkout, or the share folder of where pip or colcon installed the package."""
+    if (ROOT / 'package.xml').is_file():
+        return ROOT
+    return ROOT.parents[2] / 'share' / 'depth_anything_ros'

@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='depth_anything_player', description=__doc__)
     parser.add_argument('--images', type=Path, metavar='FOLDER',
                         help='pictures to play in the order of their names '
-                             '(default: pictures that scikit-image and scikit-learn ship)')
+                             '(default: the photographs of the package)')
     parser.add_argument('--rate', type=float, default=30.0, metavar='HZ', help='default: 30')
     parser.add_argument('--width', type=int, default=640, metavar='PX', help='default: 640')
     parser.add_argument('--height', type=int, default=480, metavar='PX', help='default: 480')
@@ -63,7 +63,7 @@ def _make_node(footage: Footage, rate_hz: float) -> 'Node':
     node = Node('depth_anything_player')
     images = node.create_publisher(Image, 'image', QoSProfile(depth=1))
     infos = node.create_publisher(CameraInfo, 'camera_info', QoSProfile(depth=1))
-    node.get_logger().info(f'{footage.count} pictures of {footage.name} at {rate_hz:g} Hz')
+    node.get_logger().info(f'{footage.count} frames of {footage.name} at {rate_hz:g} Hz')
     played = 0
 
     def play() -> None:

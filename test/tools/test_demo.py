@@ -1,5 +1,6 @@
 """The demo as people run it, with a tiny model."""
 
+from array import array
 from collections.abc import Callable
 import os
 from pathlib import Path
@@ -8,6 +9,7 @@ import sys
 
 import cv2
 import numpy as np
+import pytest
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -45,6 +47,20 @@ def test_the_demo_prints_figures_and_saves_pictures_and_a_cloud(
     header = (output / 'cloud.ply').read_bytes()[:200].decode(errors='replace')
     assert header.startswith('ply\nformat binary_little_endian')
     assert int(header.split('element vertex ')[1].split()[0]) > 100_000
+
+
+def test_every_photograph_is_kept_once_as_last_seen() -> None:
+    """By then the range of the colours has settled on it."""
+    pytest.importorskip('rclpy', reason='ROS 2 is not installed')
+    from depth_anything_ros.tools.demo import Recording
+    from sensor_msgs.msg import Image
+    recording = Recording(seconds=0.0)
+    for number, level in enumerate((10, 10, 20, 20, 10)):
+        message = Image(data=array('B', [level] * 12))
+        message.header.stamp.nanosec = number
+        recording._on_image(message)
+        recording._on_color(message)
+    assert [color.header.stamp.nanosec for _, color in recording.pairs] == [1, 3]
 
 
 def test_a_demo_that_cannot_work_ends_with_a_sentence(tmp_path: Path) -> None:

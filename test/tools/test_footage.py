@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import cv2
-from depth_anything_ros.errors import ImageError, MissingDependencyError
+from depth_anything_ros.errors import ImageError
 from depth_anything_ros.tools import footage as footage_module
 from depth_anything_ros.tools.footage import fit, open_footage
 import numpy as np
@@ -56,12 +56,13 @@ def test_long_folders_are_not_held_in_memory(
     assert [int(footage.read(index).max()) for index in range(3)] == [0, 1, 2]
 
 
-def test_without_a_folder_the_pictures_of_packages_are_played() -> None:
-    """Or the line that installs them is named."""
-    try:
-        footage = open_footage(None, (480, 640), None)
-    except MissingDependencyError as error:
-        assert 'demo-images' in str(error)
-    else:
-        assert footage.count == 4
-        assert all(footage.read(index).shape == (480, 640, 3) for index in range(4))
+def test_without_a_folder_the_photographs_of_the_package_are_played() -> None:
+    """Each for two seconds at 30 Hz, so that there is time to look at its depth."""
+    footage = open_footage(None, (480, 640), None)
+    names = [file.stem for file in sorted(Path(footage.name).glob('*.jpg'))]
+    assert names == ['camera', 'coffee', 'motorcycle']
+    assert footage.count == 60 * len(names)
+    first, second = footage.read(0), footage.read(60)
+    assert first.shape == (480, 640, 3)
+    assert_array_equal(footage.read(59), first)
+    assert (first != second).mean() > 0.5

@@ -1,49 +1,22 @@
-"""Where the demo takes its model from."""
+"""Where the demo takes its model and its photographs from."""
 
-from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-import shutil
-from threading import Thread
 
-from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.tools import model_source
 import pytest
 
 
-def test_an_ir_that_is_there_is_taken(tmp_path: Path, make_ir: Callable[..., Path]) -> None:
-    """An .xml without its .bin is not."""
-    (tmp_path / 'a.xml').write_text('<net/>')
-    source = make_ir()
-    for suffix in ('.xml', '.bin'):
-        shutil.copy(source.with_suffix(suffix), tmp_path / f'b{suffix}')
-    said: list[str] = []
-    assert model_source.find_or_make_model(tmp_path, said.append) == tmp_path / 'b.xml'
-    assert 'b.xml' in said[0]
+def test_the_shipped_model_is_that_of_the_checkout() -> None:
+    """Which is the one that the launch file starts with."""
+    launch_file = model_source.ROOT / 'launch' / 'depth_anything.launch.py'
+    model = model_source.shipped_model().relative_to(model_source.ROOT)
+    assert f"MODEL = '{model.as_posix()}'" in launch_file.read_text()
 
 
-def test_a_checkpoint_beside_the_models_is_converted_rather_than_downloaded(
-        tmp_path: Path) -> None:
-    """One that is damaged is named, and no hub is asked."""
-    pytest.importorskip('torch', reason='torch is not installed')
-    (tmp_path / 'depth_anything_v2_vits.pth').write_bytes(b'damaged')
-    said: list[str] = []
-    with pytest.raises(CheckpointError, match='depth_anything_v2_vits.pth'):
-        model_source.find_or_make_model(tmp_path, said.append)
-    assert not any('downloading' in line for line in said)
-
-
-def test_without_model_and_checkpoint_the_hub_is_asked(
+def test_an_installed_package_has_them_in_its_share_folder(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hub that has nothing gives the sentence about fetching by hand."""
-    pytest.importorskip('huggingface_hub', reason='huggingface_hub is not installed')
-    pytest.importorskip('torch', reason='torch is not installed')
-    monkeypatch.setattr(model_source, 'SHARED', tmp_path / 'nothing')
-    hub = ThreadingHTTPServer(('127.0.0.1', 0), BaseHTTPRequestHandler)
-    Thread(target=hub.serve_forever, daemon=True).start()
-    monkeypatch.setenv('HF_ENDPOINT', f'http://127.0.0.1:{hub.server_port}')
-    said: list[str] = []
-    with pytest.raises(CheckpointError, match='by hand'):
-        model_source.find_or_make_model(tmp_path, said.append)
-    hub.shutdown()
-    assert any('Depth-Anything-V2-Small' in line for line in said)
+    """As pip and colcon lay them out."""
+    monkeypatch.setattr(model_source, 'ROOT', tmp_path / 'lib' / 'python3.12' / 'site-packages')
+    share = tmp_path / 'share' / 'depth_anything_ros'
+    assert model_source.shipped_model() == share / 'models' / 'depth_anything_nano.xml'
+    assert model_source.photographs() == share / 'resource' / 'photos'

@@ -77,7 +77,7 @@ def measure_node(options: NodeOptions, say: Say) -> Report:
         'rounds': f'{options.rounds}, each phase {options.seconds:g} s after 3 depth images that '
                   'do not count; the bare model runs for half as long before and after each '
                   'phase, while the camera is silent',
-        'images': str(options.images or 'pictures of scikit-image and scikit-learn'),
+        'images': str(options.images or 'the photographs of the package'),
         'memory': f'{options.frames} frames at input size {_MEMORY_INPUT}, all outputs'})
 
 

@@ -44,14 +44,15 @@ def teacher_figures(model: Path, teacher: Path, photographs: Sequence[Path], say
             'rank_corr_images': float(len(ranks))}
 
 
-def rgbd_figures(model: Path, folder: Path, say: Say) -> Figures:
+def rgbd_figures(model: Path, folder: Path, say: Say,
+                 sizes: Sequence[int] = RGBD_SIZES) -> Figures:
     """
-    Return AbsRel and delta1 on measured depth at the model's own input size and at RGBD_SIZES.
+    Return AbsRel and delta1 on measured depth at the model's own input size and at ``sizes``.
 
     DatasetError if ``folder`` holds no pairs, ImageError names a file that fails.
     """
     dataset, figures = open_truth(folder), {}
-    for size in (0, *RGBD_SIZES):
+    for size in (0, *sizes):
         scores = score_on(dataset, Rung('nano', size, model, 'auto'))
         end = f'_{size}' if size else ''
         figures[f'rgbd_absrel{end}'] = scores.abs_rel

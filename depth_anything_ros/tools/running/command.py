@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
+from depth_anything_ros.tools.model_source import shipped_model
 from depth_anything_ros.tools.running.options import ColorMap, OutputFormat, Precision, RunOptions
 import typer
 
@@ -23,7 +24,7 @@ def command(
         'or ROS 2 bag (folder, .mcap or .db3).')],
     model: Annotated[Path | None, typer.Argument(
         metavar='[MODEL.xml]', help='IR that depth_anything_convert made, its .bin beside it.',
-        show_default='models/depth_anything_v2_ENCODER.xml')] = None,
+        show_default='the one that the package brings')] = None,
     topic: Annotated[str | None, typer.Option(
         rich_help_panel=_INPUT, help='Image topic of a bag that has several.')] = None,
     frames: Annotated[int | None, typer.Option(
@@ -52,8 +53,8 @@ def command(
         help="Short side of the network's input; 0 takes the model's.")] = 0,
     encoder: Annotated[str | None, typer.Option(
         rich_help_panel=_RUNTIME,
-        help='vits, vitb, vitl or vitg: chooses the model where none is named (vits), else '
-        'refuses one of another encoder.')] = None,
+        help='vits, vitb, vitl or vitg: where no model is named, takes '
+        'models/depth_anything_v2_ENCODER.xml, else refuses one of another encoder.')] = None,
     device: Annotated[str, typer.Option(
         rich_help_panel=_RUNTIME,
         help='OpenVINO devices in order of preference, separated by commas.')] = 'CPU',
@@ -71,8 +72,12 @@ def command(
     """
     from depth_anything_ros.tools.running.job import run
     raise typer.Exit(run(RunOptions(
-        model=model or Path(f'models/depth_anything_v2_{encoder or "vits"}.xml'),
+        model=model or _default_model(encoder),
         source=source, topic=topic, frames=frames, outdir=outdir, file_format=output_format,
         pred_only=pred_only, color_map='gray' if grayscale else colormap, fov_deg=fov,
         force=force, input_size=input_size, encoder=encoder, device=device, precision=precision,
         requests=requests)))
+
+
+def _default_model(encoder: str | None) -> Path:
+    return shipped_model() if encoder is None else Path(f'models/depth_anything_v2_{encoder}.xml')
