@@ -1,4 +1,4 @@
-"""The model in the box sees depth: in photographs, and beside measured depth where there is any."""
+"""The model in the box sees depth: in photographs, and as measured where that is at hand."""
 
 from contextlib import closing
 from functools import partial
