@@ -140,7 +140,7 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_been(
         def advance(self, note: str) -> None:
             self.steps += 1
             if self.steps == 1:
-                signal.raise_signal(signal.SIGINT)
+                signal.getsignal(signal.SIGINT)(signal.SIGINT, None)
 
     first, pairs = make_training(start, photos, tmp_path / 'parts')
     with pytest.raises(KeyboardInterrupt):

@@ -4,6 +4,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 import signal
 from types import FrameType
+from typing import Any, TypeAlias
+
+Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | None
 
 
 @contextmanager
@@ -32,4 +35,12 @@ def held_signals() -> Iterator[Callable[[], bool]]:
     finally:
         restore()
     if came:
-        signal.raise_signal(came[0])
+        _take_effect(came[0], previous[came[0]])
+
+
+def _take_effect(number: int, handler: Handler) -> None:
+    """Do what the signal would have done; libraries spoil the stack that a new one would need."""
+    if callable(handler):
+        handler(number, None)
+    else:
+        signal.raise_signal(number)
