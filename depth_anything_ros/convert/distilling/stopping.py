@@ -17,8 +17,9 @@ def held_signals() -> Iterator[Callable[[], bool]]:
     A second signal does at once what it did before. Ignored ones stay ignored. Main thread only.
     """
     came: list[int] = []
-    previous = {number: handler for number in (signal.SIGINT, signal.SIGTERM)
-                if (handler := signal.getsignal(number)) != signal.SIG_IGN}
+    previous: dict[int, Handler] = {
+        number: handler for number in (signal.SIGINT, signal.SIGTERM)
+        if (handler := signal.getsignal(number)) != signal.SIG_IGN}
 
     def restore() -> None:
         for number, handler in previous.items():
