@@ -67,6 +67,11 @@ def requote_pages() -> None:
         page.write_text(requote(page.read_text(encoding='utf-8')), encoding='utf-8')
 
 
+def model_mib(model: Path) -> float:
+    """Return MiB of an .xml and its .bin together."""
+    return sum(file.stat().st_size for file in (model, model.with_suffix('.bin'))) / 2**20
+
+
 def describe_machine() -> str:
     """Return processor, cores in use, bf16 support and the versions that matter."""
     import openvino

@@ -18,7 +18,8 @@ from typing import Any
 from depth_anything_ros.errors import DepthAnythingError
 from depth_anything_ros.tools import model_source
 from depth_anything_ros.tools.bare_model import BareModel
-from depth_anything_ros.tools.figures import read_figures, requote_pages, write_figures
+from depth_anything_ros.tools.figures import (
+    model_mib, read_figures, requote_pages, write_figures)
 from depth_anything_ros.tools.int8_model import (
     calibration_images, gate_images, IMAGES, list_images, make_int8, require_data)
 from depth_anything_ros.tools.models_page import row_name, SIZES, write_page
@@ -135,7 +136,7 @@ def _row(model: Path, models: dict[str, Path], precision: str, size: int) -> Fig
     scores = evaluate_rgbd(model, data, options).mean
     agreement = compare_models(model, models['fp32'], gate_images(), options).mean
     name = row_name('vits', precision, size)
-    return {f'{name}_mib': _mebibytes(model), f'{name}_agreement': agreement.abs_rel,
+    return {f'{name}_mib': model_mib(model), f'{name}_agreement': agreement.abs_rel,
             f'{name}_absrel': scores.abs_rel, f'{name}_delta1': scores.delta1,
             f'{name}_speed': _speed(model, _EXECUTED[precision], size, models['fp16'])}
 
@@ -159,7 +160,7 @@ def _random_weights(baseline: Path, folder: Path) -> Figures:
                 gates=Gates(openvino_fp16=1.0))
         for size in SIZES:
             name = row_name(spec.name, 'fp16', size)
-            figures[f'{name}_mib'] = _mebibytes(model)
+            figures[f'{name}_mib'] = model_mib(model)
             figures[f'{name}_speed'] = _speed(model, 'auto', size, baseline)
         model.with_suffix('.bin').unlink()
     figures['transformers_parity_max'] = max(
@@ -194,10 +195,6 @@ def _throughput_ratio(model: Path, folder: Path) -> float:
             ratios.append(rate / statistics.mean((before, bare.rate(_PHASE_S))))
             print(f'round {number}: {rate:.2f} images/s, ratio {ratios[-1]:.3f}', flush=True)
     return statistics.median(ratios)
-
-
-def _mebibytes(model: Path) -> float:
-    return sum(file.stat().st_size for file in (model, model.with_suffix('.bin'))) / 2**20
 
 
 if __name__ == '__main__':

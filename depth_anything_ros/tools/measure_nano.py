@@ -18,7 +18,8 @@ from typing import Any
 from depth_anything_ros.errors import DepthAnythingError
 from depth_anything_ros.tools.corpus import CORPUS, validation_photographs
 from depth_anything_ros.tools.evaluation.predictions import read_info
-from depth_anything_ros.tools.figures import read_content, requote_pages, ROOT, write_figures
+from depth_anything_ros.tools.figures import (
+    model_mib, read_content, requote_pages, ROOT, write_figures)
 from depth_anything_ros.tools.model_source import local_checkpoint, SHARED, shipped_model
 from depth_anything_ros.tools.nano.accuracy import rgbd_figures, teacher_figures
 from depth_anything_ros.tools.nano.fresh_clone import clone_conditions, clone_to_pictures_s
@@ -79,7 +80,7 @@ def judge(figures: Mapping[str, float]) -> dict[str, dict[str, Any]]:
 def size_mib(model: Path) -> float:
     """Return MiB of the .xml and .bin together; ModelError if it is no model of this package."""
     read_info(model)
-    return sum(file.stat().st_size for file in (model, model.with_suffix('.bin'))) / 2**20
+    return model_mib(model)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,8 +7,7 @@ from pathlib import Path
 import shutil
 
 from depth_anything_ros.convert.fetching import hub as hub_client
-from depth_anything_ros.convert.fetching.download import (
-    DEFAULT_REPOSITORY, download_checkpoint, fetch, find_checkpoint)
+from depth_anything_ros.convert.fetching.download import fetch, find_checkpoint
 from depth_anything_ros.convert.fetching.published import published
 from depth_anything_ros.convert.fetching.records import read_record, record_path
 from depth_anything_ros.errors import CheckpointError
@@ -20,6 +19,7 @@ huggingface_hub = pytest.importorskip('huggingface_hub')
 # The hub's client keeps what has come in pieces of 10 MB.
 LARGE = bytes(range(256)) * (25 * 4096)
 SMALL = b'the weights'
+DEFAULT_REPOSITORY = 'depth-anything/Depth-Anything-V2-Small'
 FILE = 'depth_anything_v2_vits.pth'
 SMALL_HF = 'depth-anything/Depth-Anything-V2-Small-hf'
 
@@ -34,6 +34,11 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def models(tmp_path: Path) -> Path:
     """Return a folder that is not there yet."""
     return tmp_path / 'models'
+
+
+def download_checkpoint(name: str, folder: Path) -> Path:
+    """Return the checkpoint of a short name or hub id, fetched into ``folder`` if need be."""
+    return fetch(find_checkpoint(name), folder)
 
 
 def names_in(folder: Path) -> list[str]:

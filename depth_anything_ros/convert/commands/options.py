@@ -1,14 +1,14 @@
 """Options that several subcommands have, declared once."""
 
-import importlib.util
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
-from depth_anything_ros.errors import CheckpointError, MissingDependencyError
+from depth_anything_ros.convert.cli import PROGRAM
+from depth_anything_ros.convert.program import require_packages
+from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.model_info import Kind, ModelVersion
 import typer
 
-PROGRAM = 'depth_anything_convert'
 MODELS = Path('models')
 
 Encoder = Literal['vits', 'vitb', 'vitl', 'vitg', 'vitt', 'nano']
@@ -53,7 +53,4 @@ def size_from(height: int, width: int) -> tuple[int, int] | None:
 
 def require(*packages: str) -> None:
     """Raise MissingDependencyError for the first package that is not installed."""
-    for name in packages:
-        if importlib.util.find_spec(name) is None:
-            raise MissingDependencyError(name, PROGRAM,
-                                         "pip install 'depth_anything_ros[convert]'")
+    require_packages(PROGRAM, *packages)

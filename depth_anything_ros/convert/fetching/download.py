@@ -16,17 +16,10 @@ from depth_anything_ros.convert.fetching.records import DownloadRecord, read_rec
 from depth_anything_ros.convert.reading.digests import sha256_of
 from depth_anything_ros.errors import CheckpointError
 
-DEFAULT_REPOSITORY = 'depth-anything/Depth-Anything-V2-Small'
-
 Report = Callable[[str], None]
 
 _SHA256 = re.compile('[0-9a-f]{64}')
 _GIT_BLOB = re.compile('[0-9a-f]{40}')
-
-
-def download_checkpoint(name: str, directory: Path) -> Path:
-    """Return the checkpoint of a short name or hub id, fetched into ``directory`` if need be."""
-    return fetch(find_checkpoint(name), directory)
 
 
 def find_checkpoint(name: str, offline: bool = False) -> Published:

@@ -7,9 +7,9 @@ from pathlib import Path
 import re
 
 from depth_anything_ros.errors import ModelError
-from depth_anything_ros.inference.model_file import read_model
 from depth_anything_ros.model_info import ModelInfo
-from depth_anything_ros.tools.evaluation.predictions import open_engine, RunOptions
+from depth_anything_ros.tools.evaluation.predictions import (
+    open_engine, read_info, RunOptions)
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def plan_rungs(models: Sequence[Path], precisions: Sequence[str],
     first model is INT8, or another one of another kind or of the same name; DeviceError if one
     does not run.
     """
-    infos = {model: _read_info(model) for model in models}
+    infos = {model: read_info(model) for model in models}
     first, info = next(iter(infos.items()))
     if info.precision == 'int8':
         raise ModelError(first, 'it is INT8, which has no f32 depth to compare with',
@@ -82,11 +82,6 @@ def plan_rungs(models: Sequence[Path], precisions: Sequence[str],
         next((rung for rung in there if rung.precision == 'auto'),
              Rung('auto', own, first, 'auto')),
         info.kind == 'relative')
-
-
-def _read_info(model: Path) -> ModelInfo:
-    import openvino as ov
-    return read_model(ov.Core(), model)[1]
 
 
 def _executed(model: Path, info: ModelInfo, precisions: Sequence[str],
