@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 import cv2
-from depth_anything_ros.ros.memory import keep_freed_memory
+from depth_anything_ros.memory import keep_freed_memory
 from depth_anything_ros.vision.encodings import ColorImage
 from depth_anything_ros.vision.selfcheck import card_image
 from depth_anything_ros.vision.transforms import resize_depth

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 import signal
 
 import cv2
-from depth_anything_ros.ros.memory import keep_freed_memory
+from depth_anything_ros.memory import keep_freed_memory
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node

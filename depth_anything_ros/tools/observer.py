@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from depth_anything_ros.errors import DepthAnythingError
-from depth_anything_ros.ros.memory import keep_freed_memory
+from depth_anything_ros.memory import keep_freed_memory
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 import numpy as np

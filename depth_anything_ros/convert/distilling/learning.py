@@ -14,6 +14,7 @@ from depth_anything_ros.convert.distilling.training import Progress, Training
 from depth_anything_ros.convert.distilling.watching import rank_correlation
 from depth_anything_ros.convert.steps import Report
 from depth_anything_ros.errors import CheckpointError
+from depth_anything_ros.memory import keep_freed_memory, MOST_BYTES
 
 _SAVE_EVERY_S = 300.0
 # A look takes a moment: that many held-out pictures are enough to see where it goes.
@@ -74,6 +75,8 @@ def learn(place: Place, training: Training, held_out: Sequence[Labelled], look_e
     """
     journal = Journal(place.journal, training.step)
     if training.step < training.recipe.steps:
+        # Each step needs the memory of the one before again.
+        keep_freed_memory(MOST_BYTES)
         _train(place, journal, training, held_out, look_every, report, counting)
     found = rank_correlation(training.result(), held_out)
     journal.look(training.step, found)

@@ -5,7 +5,7 @@ import sys
 
 PROGRAM = """
 import resource, sys
-from depth_anything_ros.ros.memory import keep_freed_memory
+from depth_anything_ros.memory import keep_freed_memory
 if sys.argv[1] == 'keep':
     assert keep_freed_memory()
 
@@ -21,7 +21,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 THREADS = """
 import sys, threading
-from depth_anything_ros.ros.memory import keep_freed_memory
+from depth_anything_ros.memory import keep_freed_memory
 if sys.argv[1] == 'keep':
     assert keep_freed_memory()
 
