@@ -47,10 +47,10 @@ def read_content(name: str) -> dict[str, Any]:
     return content
 
 
-def requote(page: str, folder: Path = FOLDER) -> str:
-    """Return the page with every quoted figure as the JSON files in ``folder`` have it."""
+def requote(page: str, folder: Path | None = None) -> str:
+    """Return the page with every quoted figure as the JSON files, of docs/figures, have it."""
     def current(quote: re.Match[str]) -> str:
-        content = json.loads((folder / f'{quote[2]}.json').read_text(encoding='utf-8'))
+        content = json.loads(((folder or FOLDER) / f'{quote[2]}.json').read_text(encoding='utf-8'))
         return f'[{content["figures"][quote[3]]:.3g}]{quote[1]}'
     return _QUOTE.sub(current, page)
 
@@ -62,9 +62,14 @@ def pages() -> list[Path]:
 
 
 def requote_pages() -> None:
-    """Bring the figures in README.md, docs/ and the model card up to date."""
-    for page in pages():
-        page.write_text(requote(page.read_text(encoding='utf-8')), encoding='utf-8')
+    """
+    Bring the figures in README.md, docs/ and the model card up to date.
+
+    KeyError names a figure that nothing has measured yet; no page has changed then.
+    """
+    current = {page: requote(page.read_text(encoding='utf-8')) for page in pages()}
+    for page, text in current.items():
+        page.write_text(text, encoding='utf-8')
 
 
 def model_mib(model: Path) -> float:

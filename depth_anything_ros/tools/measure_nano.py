@@ -65,8 +65,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(f'{name:28} {value:g}')
     for name, target in judge(figures).items():
         _say(f'{name} {target["target"]}: {"met" if target["met"] else "missed"}')
-    _say(f'wrote {path} and the pages that quote it')
-    requote_pages()
+    _say(f'wrote {path}')
+    try:
+        requote_pages()
+    except KeyError as error:
+        print(f'error: a page quotes {error}, which was not measured yet; measure without --only',
+              file=sys.stderr)
+        return 1
+    _say('brought the pages that quote it up to date')
     return 0
 
 

@@ -10,7 +10,7 @@ import cv2
 from depth_anything_ros.errors import DepthAnythingError, ImageError, ModelError
 from depth_anything_ros.tools import measure_nano
 from depth_anything_ros.tools.corpus import training_photographs, validation_photographs
-from depth_anything_ros.tools.figures import FOLDER
+from depth_anything_ros.tools.figures import FOLDER, requote_pages
 from depth_anything_ros.tools.measure_nano import COMMAND, judge, main, TARGETS
 from depth_anything_ros.tools.nano.accuracy import rgbd_figures, teacher_figures
 from depth_anything_ros.tools.nano.fresh_clone import clone_conditions, clone_to_pictures_s
@@ -196,6 +196,22 @@ def test_one_part_is_measured_anew_and_the_others_stay(
     documents.write_text(json.dumps(content))
     assert main([*inputs, '--only', 'rgbd']) == 0
     assert json.loads(documents.read_text()) == content
+
+
+def test_a_page_that_quotes_what_was_not_measured_yet_stays_as_it_is(
+        documents: Path, tmp_path: Path, small: Path, rgbd: Path,
+        monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    texts = {'a.md': '[9](docs/figures/nano.json "rgbd_absrel")',
+             'b.md': '[9](docs/figures/nano.json "speed_own_size")'}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr('depth_anything_ros.tools.figures.pages',
+                        lambda: [tmp_path / name for name in texts])
+    monkeypatch.setattr(measure_nano, 'requote_pages', requote_pages)
+    assert main(['--model', str(small), '--only', 'rgbd', '--rgbd', str(rgbd)]) == 1
+    assert "quotes 'speed_own_size', which was not measured yet" in capsys.readouterr().err
+    assert {name: (tmp_path / name).read_text() for name in texts} == texts
+    assert documents.is_file()
 
 
 def test_a_whole_run_keeps_the_time_of_the_clone_alone(
