@@ -10,7 +10,7 @@ torch = pytest.importorskip('torch')
 
 from depth_anything_ros.convert.distilling.losses import (  # noqa: E402, I100
     alignment_error, anchor_error, depth_error, gradient_error, mixed_depth_error, normalize_map,
-    trimmed_error)
+    order_error, trimmed_error)
 
 Map = list[list[float]]
 SHAPES = [(1, 1), (1, 9), (7, 10), (17, 24), (16, 33)]
@@ -66,6 +66,28 @@ def loop_gradient(ours: Map, theirs: Map, mask: list[list[bool]]) -> float:
     return total
 
 
+def loop_order(ours: Map, theirs: Map, mask: list[list[bool]]) -> float:
+    values = [value for row in theirs for value in row]
+    inside = [kept for row in mask for kept in row]
+    some = sorted(value for value, kept in list(zip(values, inside))[::7] if kept) or [0.0]
+    knots = [some[round(place * (len(some) - 1) / 32)] for place in range(33)]
+    span = max(knots[-1] - knots[0], 1e-4)
+
+    def rank(value: float) -> float:
+        if value < knots[0]:
+            return (value - knots[0]) / span
+        total = max(value - knots[-1], 0) / span
+        for low, high in zip(knots, knots[1:]):
+            if high > low:
+                share = min(max((value - low) / (high - low), 0), 1)
+                total += share * min(1 / 32, 4 / span * (high - low))
+        return total
+
+    apart = [abs(rank(one) - rank(other)) for one, other in zip(
+        inside_of(ours, mask), inside_of(theirs, mask))]
+    return sum(apart) / max(len(apart), 1)
+
+
 def loop_depth(ours: Map, theirs: Map, mask: list[list[bool]]) -> float:
     ours, theirs = loop_normalize(ours, mask), loop_normalize(theirs, mask)
     if not any(map(any, theirs)):
@@ -81,7 +103,8 @@ def test_maps_are_normalised_by_median_and_mean_deviation(shape: tuple[int, int]
 
 
 @pytest.mark.parametrize(('found', 'loop'), [
-    (trimmed_error, loop_trimmed), (gradient_error, loop_gradient), (depth_error, loop_depth)])
+    (trimmed_error, loop_trimmed), (gradient_error, loop_gradient), (order_error, loop_order),
+    (depth_error, loop_depth)])
 @pytest.mark.parametrize('shape', SHAPES)
 def test_each_error_is_that_of_loops_over_pixels(
         found: Callable[..., torch.Tensor], loop: Callable[..., float],
@@ -107,6 +130,29 @@ def test_pixels_far_off_do_not_count_while_they_are_few() -> None:
     assert trimmed_error(broken, target, full).tolist() == [0, 0, 0]
     broken[:, 5, :2] += 100
     assert (trimmed_error(broken, target, full) > 0.1).all()
+
+
+def test_far_pixels_count_in_the_order_like_near_ones() -> None:
+    near, far = torch.linspace(5, 10, 350), torch.linspace(1.0, 1.2, 350)
+    target = torch.cat([near, far]).reshape(1, 20, 35)
+    full = torch.ones_like(target).bool()
+    swapped = target.clone()
+    swapped[:, 10:] = target[:, 10:].flip(1, 2)
+    turned = target.clone()
+    turned[:, :10] = target[:, :10].flip(1, 2)
+    far_error, near_error = (order_error(one, target, full) for one in (swapped, turned))
+    assert trimmed_error(swapped, target, full) < 0.05 * trimmed_error(turned, target, full)
+    assert far_error > 0.15 * near_error
+    assert order_error(target, target, full).item() == 0
+
+
+def test_the_order_counts_with_its_weight_and_a_flat_label_in_no_way() -> None:
+    ours, theirs, full = random_maps((9, 9)), random_maps((9, 9), seed=2), torch.ones(3, 9, 9) > 0
+    plain, both = (depth_error(ours, theirs, full, 2.0, weight) for weight in (0.0, 3.0))
+    order = order_error(normalize_map(ours, full), normalize_map(theirs, full), full)
+    assert torch.allclose(both, plain + 3 * order) and (order > 0.05).all()
+    flat = torch.full_like(theirs, 2)
+    assert depth_error(ours, flat, full, 2.0, 3.0).abs().max() == 0
 
 
 def test_scale_and_shift_of_either_map_change_nothing() -> None:
@@ -165,7 +211,8 @@ def test_gradients_are_those_of_finite_differences() -> None:
     ours, theirs = random_maps(shape).requires_grad_(), random_maps(shape, seed=2)
     pasted = torch.zeros(3, *shape, dtype=torch.bool)
     pasted[:2, 1:3, 2:5] = True
-    assert torch.autograd.gradcheck(lambda maps: mixed_depth_error(maps, theirs, pasted), ours)
+    assert torch.autograd.gradcheck(
+        lambda maps: mixed_depth_error(maps, theirs, pasted, order_weight=1.5), ours)
 
 
 def test_the_anchor_holds_the_scale_that_the_others_leave_open() -> None:

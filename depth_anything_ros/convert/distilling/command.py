@@ -10,7 +10,7 @@ from depth_anything_ros.convert.commands.options import (
 from depth_anything_ros.convert.commands.reporting import open_console, StepReport
 from depth_anything_ros.convert.commands.sources import DownloadOptions, local_source
 from depth_anything_ros.convert.distill import PROGRAM
-from depth_anything_ros.convert.distilling.recipe import MILD, Recipe, STRONG
+from depth_anything_ros.convert.distilling.recipe import MEDIUM, MILD, Recipe, STRONG
 from depth_anything_ros.convert.program import require_packages
 from depth_anything_ros.errors import SettingsError
 from depth_anything_ros.model_info import Precision
@@ -23,7 +23,8 @@ depth_anything_distill vits drive -o models/mine.xml --start models/other.pth --
 depth_anything_distill vits photos -o models/mine.xml --student vitt --device cuda"""
 
 Student = Literal['nano', 'vitt']
-Strength = Literal['mild', 'strong']
+Strength = Literal['mild', 'medium', 'strong']
+_AUGMENTATIONS = {'mild': MILD, 'medium': MEDIUM, 'strong': STRONG}
 Device = Literal['auto', 'cpu', 'cuda']
 _USUAL_CROP_HW = (192, 256)
 
@@ -57,6 +58,9 @@ def command(
         gradient_weight: Annotated[float, typer.Option(
             '--gradient-weight', min=0, help='Weight of the error of the gradients, which makes '
             'edges sharp, beside that of the depth.')] = Recipe.gradient_weight,
+        order_weight: Annotated[float, typer.Option(
+            '--order-weight', min=0, help='Weight of the error of the order, in which far pixels '
+            'count like near ones.')] = Recipe.order_weight,
         augmentation: Annotated[Strength, typer.Option(
             '--augmentation', help='How much pictures are changed; strong, as in the papers, is '
             'for trainings that see each many tens of times.')] = 'mild',
@@ -118,8 +122,8 @@ def command(
     from depth_anything_ros.convert.reading.variants import Asked
     recipe = Recipe(
         steps, batch, _crop(crop, student), encoder_rate=encoder_rate, head_rate=head_rate,
-        warmup=min(Recipe.warmup, steps // 10), gradient_weight=gradient_weight, seed=seed,
-        augmentation=MILD if augmentation == 'mild' else STRONG)
+        warmup=min(Recipe.warmup, steps // 10), gradient_weight=gradient_weight,
+        order_weight=order_weight, seed=seed, augmentation=_AUGMENTATIONS[augmentation])
     console = open_console()
     with StepReport(console) as report:
         path = local_source(teacher, output.parent, DownloadOptions(yes, offline), report)

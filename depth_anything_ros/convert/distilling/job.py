@@ -71,6 +71,7 @@ class DistillJob:
             '--crop': list(recipe.crop_hw), '--seed': recipe.seed,
             '--encoder-rate': recipe.encoder_rate, '--head-rate': recipe.head_rate,
             '--gradient-weight': recipe.gradient_weight,
+            '--order-weight': recipe.order_weight,
             '--augmentation': asdict(recipe.augmentation),
             '--start': self.start and sha256_of([self.start])[:16]}
 

@@ -3,7 +3,7 @@ The losses of Depth Anything on pseudo-labels, each map [N, H, W] with its own s
 
 Source: Ranftl et al., MiDaS (2020), for the trimmed scale-and-shift-invariant loss and the
 gradient matching; Yang et al., Depth Anything V1 and V2 (2024), for their weights, CutMix and the
-feature alignment.
+feature alignment. The order error is this project's own.
 """
 
 import torch
@@ -15,6 +15,11 @@ _SCALES = 4
 _WORST = 10
 _TOLERANCE = 0.85
 _LEAST_DEVIATION = 1e-4
+# The scale of ranks: its straight pieces, which of the pixels it is made from, how much steeper
+# than a straight line it may be.
+_PIECES = 32
+_EVERY = 7
+_STEEPEST = 4.0
 
 
 def normalize_map(depth: Tensor, mask: Tensor) -> Tensor:
@@ -67,21 +72,61 @@ def gradient_error(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     return total
 
 
-def depth_error(predicted: Tensor, target: Tensor, mask: Tensor,
-                gradient_weight: float = 2.0) -> Tensor:
+def order_error(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """
-    Return [N]: trimmed error plus weighted gradient error of maps normalised on ``mask``.
+    Return [N]: how far apart normalised maps are on the scale of the target's ranks.
+
+    The scale rises by 1 from the target's lowest to its highest value, by as much where many
+    pixels lie, up to four times as steeply as a straight line; beyond them it is straight. In
+    inverse depth the far half of a scene lies close together and hardly counts in the other
+    errors; here each of its pixels counts like a near one.
+    """
+    ours, theirs, inside = predicted.flatten(1), target.flatten(1), mask.flatten(1)
+    knots = _knots(theirs, inside)
+    apart = (_rank(ours, knots) - _rank(theirs, knots)).abs().masked_fill(~inside, 0)
+    return apart.sum(1) / inside.sum(1).clamp(min=1)
+
+
+def _knots(values: Tensor, inside: Tensor) -> Tensor:
+    """Return [N, 33], ascending: between two lie equally many of the values [N, P]."""
+    some, kept = values[:, ::_EVERY], inside[:, ::_EVERY]
+    ascending = some.masked_fill(~kept, torch.inf).sort(dim=1).values
+    last = (kept.sum(1, keepdim=True) - 1).clamp(min=0)
+    share = torch.linspace(0, 1, _PIECES + 1, dtype=values.dtype, device=values.device)
+    knots = ascending.gather(1, (share * last).round().long())
+    return knots.masked_fill(~kept.any(1, keepdim=True), 0)
+
+
+def _rank(values: Tensor, knots: Tensor) -> Tensor:
+    """Return values [N, P] on the scale that the knots [N, 33] make."""
+    first, last = knots[:, :1], knots[:, -1:]
+    span = (last - first).clamp(min=_LEAST_DEVIATION)
+    gap = knots.diff(dim=1)
+    slope = torch.minimum(1 / (_PIECES * gap.clamp(min=1e-9)), _STEEPEST / span)
+    height = torch.cat([torch.zeros_like(span), (slope * gap).cumsum(1)], 1)
+    piece = torch.searchsorted(knots, values.detach()).clamp(1, _PIECES) - 1
+    within = height.gather(1, piece) + (values - knots.gather(1, piece)) * slope.gather(1, piece)
+    below, above = (values - first) / span, height[:, -1:] + (values - last) / span
+    return torch.where(values < first, below, torch.where(values > last, above, within))
+
+
+def depth_error(predicted: Tensor, target: Tensor, mask: Tensor, gradient_weight: float = 2.0,
+                order_weight: float = 0.0) -> Tensor:
+    """
+    Return [N]: trimmed error plus weighted gradient and order errors, normalised on ``mask``.
 
     A constant target, as open sky is, has no shape to learn and counts as 0.
     """
     ours, theirs = normalize_map(predicted, mask), normalize_map(target, mask)
     error = (trimmed_error(ours, theirs, mask)
              + gradient_weight * gradient_error(ours, theirs, mask))
+    if order_weight:
+        error = error + order_weight * order_error(ours, theirs, mask)
     return error * theirs.flatten(1).any(1)
 
 
 def mixed_depth_error(predicted: Tensor, target: Tensor, pasted: Tensor,
-                      gradient_weight: float = 2.0) -> Tensor:
+                      gradient_weight: float = 2.0, order_weight: float = 0.0) -> Tensor:
     """
     Return the loss of a batch in which ``pasted`` [N, H, W] marks what CutMix brought in.
 
@@ -89,11 +134,12 @@ def mixed_depth_error(predicted: Tensor, target: Tensor, pasted: Tensor,
     images, so each has its own scale and shift; they count by their share of the map.
     """
     some = pasted.flatten(1).any(1)
-    errors = depth_error(predicted, target, ~pasted, gradient_weight)
+    weights = gradient_weight, order_weight
+    errors = depth_error(predicted, target, ~pasted, *weights)
     share = pasted.flatten(1).float().mean(1)
     total = (errors * (1 - share)).sum()
     if some.any():
-        inner = depth_error(predicted[some], target[some], pasted[some], gradient_weight)
+        inner = depth_error(predicted[some], target[some], pasted[some], *weights)
         total = total + (inner * share[some]).sum()
     return total / len(predicted)
 

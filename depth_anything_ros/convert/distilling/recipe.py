@@ -28,9 +28,12 @@ class Augmentation:
     cutmix_chance: float = 0.5
 
 
-# As the papers do it, for trainings that see each image many tens of times; and less of it, from
-# which a student learns faster as long as it has seen little.
+# As the papers do it; and less of it, from which a student learns faster as long as it has seen
+# little.
 STRONG = Augmentation()
+MEDIUM = Augmentation(
+    tilt_chance=0.2, jitter_chance=0.7, grey_chance=0.05, dark_chance=0.08, blur_chance=0.2,
+    motion_chance=0.08, noise_chance=0.12, cutmix_chance=0.0)
 MILD = Augmentation(
     area=0.4, tilt_chance=0.15, jitter_chance=0.5, grey_chance=0.03, dark_chance=0.05,
     blur_chance=0.15, motion_chance=0.05, noise_chance=0.1, cutmix_chance=0.1)
@@ -47,8 +50,9 @@ class Recipe:
     ``batch`` images per step, each a crop of ``crop_hw`` pixels; the learning rates of the
     pretrained encoder and of everything else rise for ``warmup`` steps and fall to 0 at step
     ``steps``. ``average`` is the decay of the averaged weights. To the trimmed error of a map
-    ``gradient_weight`` times that of its gradients is added, ``anchor_weight`` times that of the
-    map as it is and ``alignment_weight`` times that of the tokens.
+    ``gradient_weight`` times that of its gradients is added, ``order_weight`` times that of its
+    order, ``anchor_weight`` times that of the map as it is and ``alignment_weight`` times that of
+    the tokens.
     """
 
     steps: int
@@ -61,6 +65,7 @@ class Recipe:
     average: float = 0.999
     gradient_norm: float = 5.0
     gradient_weight: float = 2.0
+    order_weight: float = 2.0
     anchor_weight: float = 0.1
     alignment_weight: float = 0.0
     seed: int = 0

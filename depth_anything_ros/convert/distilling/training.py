@@ -56,7 +56,8 @@ class Training:
         self.averaged = AveragedWeights(self.network, recipe.average)
         self.step = 0
         self.alignment = make_alignment(student, teacher, recipe, device)
-        self._optimizer = torch.optim.AdamW(self._groups(), weight_decay=recipe.weight_decay)
+        self._optimizer = torch.optim.AdamW(self._groups(), weight_decay=recipe.weight_decay,
+                                            fused=True)
         self._mean = torch.tensor(student.input.mean_rgb, device=device) * 255
         self._std = torch.tensor(student.input.std_rgb, device=device) * 255
 
@@ -128,7 +129,8 @@ class Training:
             predicted, tokens = self.student.predict(image)
             apart = 0.0 if self.alignment is None else self.alignment.error(tokens, image)
         predicted = predicted.float()
-        return (mixed_depth_error(predicted, labels, pasted, self.recipe.gradient_weight)
+        return (mixed_depth_error(predicted, labels, pasted, self.recipe.gradient_weight,
+                                  self.recipe.order_weight)
                 + self.recipe.anchor_weight * anchor_error(predicted, labels)
                 + self.recipe.alignment_weight * apart)
 
