@@ -1,7 +1,7 @@
 """From a teacher and pictures to a student: what is printed, kept and gone on with."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 import json
 import os
@@ -28,10 +28,11 @@ from depth_anything_ros.convert.distilling.job import (  # noqa: E402
 from depth_anything_ros.convert.distilling.label_cache import Labelled  # noqa: E402
 from depth_anything_ros.convert.distilling.learning import (  # noqa: E402
     learn, Place, take_up)
-from depth_anything_ros.convert.distilling.recipe import Recipe  # noqa: E402
+from depth_anything_ros.convert.distilling.recipe import MEDIUM, Recipe  # noqa: E402
 from depth_anything_ros.convert.distilling.record import read_record  # noqa: E402
 from depth_anything_ros.convert.distilling.students import nano_student  # noqa: E402
 from depth_anything_ros.convert.distilling.training import Training  # noqa: E402
+from depth_anything_ros.convert.distilling.watching import rank_correlation  # noqa: E402
 from depth_anything_ros.errors import CheckpointError  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
@@ -73,7 +74,8 @@ def test_a_student_is_taught_recorded_and_converted_and_its_place_is_kept(
         tiny_ir: Path, photos: Path, start: Path, tmp_path: Path,
         capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / 'models' / 'mine.xml'
-    line = arguments(tiny_ir, photos, output, start, '--licence', 'MIT')
+    line = arguments(tiny_ir, photos, output, start, '--licence', 'MIT', '--augmentation',
+                     'medium', '--order-weight', '0.5')
     assert main(line) == 0
     out, err = capsys.readouterr()
     assert err == ''
@@ -87,7 +89,9 @@ def test_a_student_is_taught_recorded_and_converted_and_its_place_is_kept(
     assert record is not None
     assert (record.student, record.teacher, record.licence, record.images, record.held_out) == (
         'nano', 'tiny.pth', 'MIT', 9, 3)
-    assert -1 <= record.rank_correlation <= 1 and record.recipe['steps'] == 3
+    assert -1 <= record.rank_correlation <= 1
+    assert (record.recipe['steps'], record.recipe['order_weight']) == (3, 0.5)
+    assert record.recipe['augmentation'] == asdict(MEDIUM)
     folder = output.with_suffix('.distill')
     assert cv2.imread(str(folder / 'curves.png')) is not None
     steps = [json.loads(entry)['step'] for entry in (folder / 'journal.jsonl').open()]
@@ -153,6 +157,18 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_been(
                for name, value in second.averaged.values.items())
 
 
+def test_the_pictures_that_it_learned_from_are_told_beside_the_others(
+        photos: Path, start: Path, tmp_path: Path) -> None:
+    training, pairs = make_training(start, photos, tmp_path / 'work')
+    said: list[str] = []
+    found = learn(Place(tmp_path / 'work'), training, pairs[:1], 500, said.append,
+                  partial(count_in_lines, silent))
+    known = rank_correlation(training.result(), pairs[1:])
+    assert known != found == rank_correlation(training.result(), pairs[:1])
+    assert (f'{found:.4f} on held-out pictures, {known:.4f} on pictures that it learned from'
+            in said[-1])
+
+
 def test_a_state_of_other_pictures_is_refused_unless_it_is_given_up(
         photos: Path, start: Path, tmp_path: Path) -> None:
     training, pairs = make_training(start, photos, tmp_path / 'work')
@@ -174,6 +190,7 @@ def test_a_work_folder_goes_on_with_its_own_options_alone(tmp_path: Path) -> Non
     for name, changed in (
             ('--steps 100, not 200', replace(job, recipe=Recipe(200))),
             ('--crop 192, 256, not 64, 64', replace(job, recipe=Recipe(100, crop_hw=(64, 64)))),
+            ('--order-weight 2.0, not 0.5', replace(job, recipe=Recipe(100, order_weight=0.5))),
             ('--flip off, not on', replace(job, flip=True)),
             ('--sizes none, not 518, 700', replace(job, sizes=(518, 700))),
             ('DATA .*photos, not .*other', replace(job, data=('other',)))):

@@ -17,7 +17,7 @@ from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.memory import keep_freed_memory, MOST_BYTES
 
 _SAVE_EVERY_S = 300.0
-# A look takes a moment: that many held-out pictures are enough to see where it goes.
+# A look takes a moment: that many pictures are enough to see where it goes.
 _LOOKED_AT = 100
 # The first steps take longer than the others.
 _WARM, _TIMED = 2, 12
@@ -71,14 +71,20 @@ def learn(place: Place, training: Training, held_out: Sequence[Labelled], look_e
     """
     Train to the last step and return the mean rank correlation on ``held_out``.
 
-    Ctrl-C and SIGTERM take effect after the step under way, when its state is on disk.
+    Beside it that on pictures it learned from is reported: it shows whether more pictures or more
+    steps would help. Ctrl-C and SIGTERM take effect after the step under way, when its state is
+    on disk.
     """
     journal = Journal(place.journal, training.step)
     if training.step < training.recipe.steps:
         # Each step needs the memory of the one before again.
         keep_freed_memory(MOST_BYTES)
         _train(place, journal, training, held_out, look_every, report, counting)
-    found = rank_correlation(training.result(), held_out)
+    network = training.result()
+    found = rank_correlation(network, held_out)
+    known = rank_correlation(network, _some(training.images))
+    report(f'      rank correlation with the teacher: {found:.4f} on held-out pictures, '
+           f'{known:.4f} on pictures that it learned from')
     journal.look(training.step, found)
     draw_curves(place.journal, place.curves)
     return found
@@ -87,7 +93,7 @@ def learn(place: Place, training: Training, held_out: Sequence[Labelled], look_e
 def _train(place: Place, journal: Journal, training: Training, held_out: Sequence[Labelled],
            look_every: int, report: Report, counting: Counting) -> None:
     steps, first = training.recipe.steps, training.step
-    some = held_out[::-(-len(held_out) // _LOOKED_AT)]
+    some = _some(held_out)
     saved = time.monotonic()
     tell = _Estimate(first, steps, report)
     with held_signals() as stopped, counting('steps', steps, first) as advance:
@@ -106,6 +112,10 @@ def _train(place: Place, journal: Journal, training: Training, held_out: Sequenc
                 draw_curves(place.journal, place.curves)
                 report(f'      step {progress.step}: rank correlation {found:.4f}')
             advance(f'loss {progress.loss:.3f}')
+
+
+def _some(images: Sequence[Labelled]) -> Sequence[Labelled]:
+    return images[::-(-len(images) // _LOOKED_AT)]
 
 
 class _Estimate:
