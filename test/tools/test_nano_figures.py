@@ -27,7 +27,8 @@ SPEEDS = {f'{name}{end}' for name in (
     for end in ('', '_low', '_high')}
 RGBD = {f'rgbd_{name}{size}' for name in ('absrel', 'delta1')
         for size in ('', '_224', '_384', '_480')}
-RANKS = {'rank_corr_teacher', 'rank_corr_teacher_p10', 'rank_corr_images'}
+RANKS = {'rank_corr_teacher', 'rank_corr_teacher_p10', 'rank_corr_images', 'rank_corr_learned',
+         'rank_corr_learned_images'}
 
 needs_figures = pytest.mark.skipif(not MEASURED.is_file(), reason='nothing was measured yet')
 needs_make = pytest.mark.skipif(not (shutil.which('git') and shutil.which('make')),
@@ -107,21 +108,25 @@ def test_numbers_that_are_divisible_by_ten_are_held_out(corpus: Path) -> None:
 def test_the_rank_correlation_is_that_of_all_held_out_photographs(
         corpus: Path, small: Path, tiny_ir: Path) -> None:
     said: list[str] = []
-    figures = teacher_figures(small, tiny_ir, validation_photographs(corpus), said.append)
+    figures = teacher_figures(small, tiny_ir, validation_photographs(corpus),
+                              training_photographs(corpus), said.append)
     assert set(figures) == RANKS and figures['rank_corr_images'] == 4
     # Three agree; the flat one has no order at all.
     assert 0.7 < figures['rank_corr_teacher'] < 0.75
     assert figures['rank_corr_teacher_p10'] == pytest.approx(0.3, abs=0.02)
-    assert said == ['compared 4 of 4 photographs']
+    assert figures['rank_corr_learned'] > 0.9 and figures['rank_corr_learned_images'] == 2
+    assert said == ['compared 4 of 4 photographs', 'compared 2 of 2 photographs']
 
 
 def test_a_photograph_that_cannot_be_read_is_named(
         corpus: Path, small: Path, tiny_ir: Path) -> None:
     (corpus / 'images' / '00030.jpg').write_bytes(b'damaged')
     with pytest.raises(ImageError, match='00030.jpg: OpenCV cannot decode'):
-        teacher_figures(small, tiny_ir, validation_photographs(corpus), print)
+        teacher_figures(small, tiny_ir, validation_photographs(corpus), [], print)
     with pytest.raises(ImageError, match='--corpus'):
-        teacher_figures(small, tiny_ir, validation_photographs(corpus / 'none'), print)
+        teacher_figures(small, tiny_ir, validation_photographs(corpus / 'none'), [], print)
+    with pytest.raises(ImageError, match='--corpus'):
+        teacher_figures(small, tiny_ir, training_photographs(corpus), [], print)
 
 
 def test_measured_depth_is_scored_at_several_sizes(rgbd: Path, small: Path) -> None:

@@ -19,16 +19,29 @@ _TEACHER_SIZE, _SAID_EVERY = 518, 25
 Figures = dict[str, float]
 
 
-def teacher_figures(model: Path, teacher: Path, photographs: Sequence[Path], say: Say) -> Figures:
+def teacher_figures(model: Path, teacher: Path, held_out: Sequence[Path],
+                    learned: Sequence[Path], say: Say) -> Figures:
     """
-    Return mean and 10th percentile of the rank correlation with the teacher over photographs.
+    Return mean and 10th percentile of the rank correlation with the teacher over ``held_out``.
 
-    The model runs at its own input size, the teacher at 518, both in the precision that the
-    device prefers. ImageError names a photograph that fails, or says that there are none.
+    Beside them the mean over photographs that the model ``learned`` from: what lies between is
+    what more photographs would give, the rest what a larger model or a longer training would. The
+    model runs at its own input size, the teacher at 518, both in the precision that the device
+    prefers. ImageError names a photograph that fails, or says that there are none.
     """
+    ranks = _ranks(model, teacher, held_out, say)
+    known = _ranks(model, teacher, learned, say)
+    return {'rank_corr_teacher': statistics.fmean(ranks),
+            'rank_corr_teacher_p10': float(np.percentile(ranks, 10)),
+            'rank_corr_images': float(len(ranks)),
+            'rank_corr_learned': statistics.fmean(known),
+            'rank_corr_learned_images': float(len(known))}
+
+
+def _ranks(model: Path, teacher: Path, photographs: Sequence[Path], say: Say) -> list[float]:
     if not photographs:
-        raise ImageError('the corpus holds no images/*.jpg whose number is divisible by ten; name '
-                         'its folder with --corpus')
+        raise ImageError('the corpus lacks images/*.jpg whose number is divisible by ten, or '
+                         'others; name its folder with --corpus')
 
     def progress(done: int, total: int) -> None:
         if done % _SAID_EVERY == 0 or done == total:
@@ -38,10 +51,7 @@ def teacher_figures(model: Path, teacher: Path, photographs: Sequence[Path], say
                            progress)
     if found.failed:
         raise ImageError(f'{found.failed[0].name}: {found.failed[0].reason}')
-    ranks = [one.scores.rank_correlation for one in found.images]
-    return {'rank_corr_teacher': statistics.fmean(ranks),
-            'rank_corr_teacher_p10': float(np.percentile(ranks, 10)),
-            'rank_corr_images': float(len(ranks))}
+    return [one.scores.rank_correlation for one in found.images]
 
 
 def rgbd_figures(model: Path, folder: Path, say: Say,
