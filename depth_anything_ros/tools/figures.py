@@ -48,7 +48,7 @@ def read_content(name: str) -> dict[str, Any]:
 
 
 def requote(page: str, folder: Path | None = None) -> str:
-    """Return the page with every quoted figure as the JSON files, of docs/figures, have it."""
+    """Return the page with every quoted figure as in ``folder``, usually docs/figures."""
     def current(quote: re.Match[str]) -> str:
         content = json.loads(((folder or FOLDER) / f'{quote[2]}.json').read_text(encoding='utf-8'))
         return f'[{content["figures"][quote[3]]:.3g}]{quote[1]}'
