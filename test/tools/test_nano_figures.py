@@ -122,11 +122,14 @@ def test_a_photograph_that_cannot_be_read_is_named(
         corpus: Path, small: Path, tiny_ir: Path) -> None:
     (corpus / 'images' / '00030.jpg').write_bytes(b'damaged')
     with pytest.raises(ImageError, match='00030.jpg: OpenCV cannot decode'):
-        teacher_figures(small, tiny_ir, validation_photographs(corpus), [], print)
+        teacher_figures(small, tiny_ir, validation_photographs(corpus),
+                        training_photographs(corpus), print)
     with pytest.raises(ImageError, match='--corpus'):
-        teacher_figures(small, tiny_ir, validation_photographs(corpus / 'none'), [], print)
+        teacher_figures(small, tiny_ir, [], training_photographs(corpus), print)
+    said: list[str] = []
     with pytest.raises(ImageError, match='--corpus'):
-        teacher_figures(small, tiny_ir, training_photographs(corpus), [], print)
+        teacher_figures(small, tiny_ir, training_photographs(corpus), [], said.append)
+    assert not said, 'known before minutes of comparing'
 
 
 def test_measured_depth_is_scored_at_several_sizes(rgbd: Path, small: Path) -> None:

@@ -8,8 +8,7 @@ import re
 
 from depth_anything_ros.errors import ModelError
 from depth_anything_ros.model_info import ModelInfo
-from depth_anything_ros.tools.evaluation.predictions import (
-    open_engine, read_info, RunOptions)
+from depth_anything_ros.tools.evaluation.predictions import open_engine, read_info, RunOptions
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,9 @@ def teacher_figures(model: Path, teacher: Path, held_out: Sequence[Path],
     model runs at its own input size, the teacher at 518, both in the precision that the device
     prefers. ImageError names a photograph that fails, or says that there are none.
     """
+    if not (held_out and learned):
+        raise ImageError('the corpus lacks images/*.jpg whose number is divisible by ten, or '
+                         'others; name its folder with --corpus')
     ranks = _ranks(model, teacher, held_out, say)
     known = _ranks(model, teacher, learned, say)
     return {'rank_corr_teacher': statistics.fmean(ranks),
@@ -39,10 +42,6 @@ def teacher_figures(model: Path, teacher: Path, held_out: Sequence[Path],
 
 
 def _ranks(model: Path, teacher: Path, photographs: Sequence[Path], say: Say) -> list[float]:
-    if not photographs:
-        raise ImageError('the corpus lacks images/*.jpg whose number is divisible by ten, or '
-                         'others; name its folder with --corpus')
-
     def progress(done: int, total: int) -> None:
         if done % _SAID_EVERY == 0 or done == total:
             say(f'compared {done} of {total} photographs')
