@@ -187,7 +187,12 @@ def test_an_error_of_a_mode_is_one_line_and_nothing_is_written(
 
 
 @pytest.mark.parametrize('mode', SMALLEST)
-def test_a_file_that_is_not_there_is_named_in_one_line(run: Run, mode: str) -> None:
+def test_a_file_that_is_not_there_is_named_in_one_line(
+        run: Run, mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The pictures that the ladder takes by default are there, wherever the tests run.
+    monkeypatch.setattr('depth_anything_ros.tools.model_source.SHARED', tmp_path)
+    (tmp_path / 'images' / 'photos').mkdir(parents=True)
+    (tmp_path / 'images' / 'photos' / '1.png').touch()
     code, out, err = run(mode, *SMALLEST[mode])
     assert (code, out) == (1, '')
     last = err.splitlines()[-1]
