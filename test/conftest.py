@@ -1,6 +1,7 @@
 """Fixtures for every room: a tiny model on disk."""
 
 from collections.abc import Callable
+import os
 from pathlib import Path
 import signal
 
@@ -13,6 +14,12 @@ def _ctrl_c_reaches_programs() -> None:
     """Let programs that tests start hear SIGINT, which a shell's background job ignores."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _stay_on_this_machine() -> None:
+    """Keep nodes of other machines, which may run the same tests, out of the graph."""
+    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 
 
 @pytest.fixture(scope='session')

@@ -105,9 +105,10 @@ class Topics:
 
 
 @pytest.fixture
-def topics() -> Iterator[Topics]:
-    """Return two nodes on a domain of this test."""
+def topics(monkeypatch: pytest.MonkeyPatch) -> Iterator[Topics]:
+    """Return two nodes that see nobody else."""
     pytest.importorskip('rclpy')
+    monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'OFF')
     topics = Topics()
     yield topics
     topics.close()

@@ -1,4 +1,4 @@
-"""A real rclpy context on a domain of its own, and depth nodes in it."""
+"""A real rclpy context that is alone, and depth nodes in it."""
 
 from collections.abc import Callable, Iterator
 import os
@@ -16,8 +16,14 @@ DOMAIN_ID = 64 + os.getpid() % 36
 
 
 @pytest.fixture
-def context() -> Iterator[Context]:
-    """Return an initialised context of its own on the test domain."""
+def context(monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
+    """
+    Return an initialised context whose nodes see each other and nothing else.
+
+    Nodes of another run of these tests have the same names: with them on the domain, services
+    are not found and counts are wrong.
+    """
+    monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'OFF')
     context = Context()
     rclpy.init(context=context, domain_id=DOMAIN_ID)
     yield context

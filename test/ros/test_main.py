@@ -23,7 +23,6 @@ RELIABLE = {'qos_overrides./image.subscription.reliability': 'reliable'}
 def observer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Observer]:
     """Return an observer on a domain that the processes of the test share."""
     monkeypatch.setenv('ROS_DOMAIN_ID', str(64 + (os.getpid() + 18) % 36))
-    monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     observer = Observer('observer', 'depth_anything')
     yield observer
     observer.close()

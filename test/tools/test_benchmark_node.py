@@ -171,7 +171,6 @@ def run(make_ir: Callable[..., Path],
         patch.setattr(node_module, '_MEMORY_WARM_UP', 5)
         patch.setattr(node_module, '_STARTS', 1)
         patch.setenv('ROS_DOMAIN_ID', str(64 + (os.getpid() + 9) % 36))
-        patch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
         report = measure_node(NodeOptions(model, pictures, sizes=(HW,), rates_hz=(10.0,),
                                           rounds=1, seconds=1.0, frames=20), said.append)
     return report, said, children() - before

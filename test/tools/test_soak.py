@@ -18,7 +18,6 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr('depth_anything_ros.tools.model_source.SEQUENCE', tmp_path)
     monkeypatch.setattr('depth_anything_ros.tools.navigation.soak._WARM_UP_CYCLES', 1)
     monkeypatch.setenv('ROS_DOMAIN_ID', str(64 + (os.getpid() + 18) % 36))
-    monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
 
 
 def test_both_cameras_deliver_after_every_round_of_the_lifecycle(
