@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 from depth_anything_ros.errors import ImageError
+from depth_anything_ros.media.picture_files import read_picture
 from depth_anything_ros.tools.model_source import photographs
 from depth_anything_ros.vision.geometry import Intrinsics
 from depth_anything_ros.vision.transforms import crop_to_aspect
@@ -55,11 +56,11 @@ def open_footage(folder: Path | None, size_hw: tuple[int, int],
 
 
 def read_bgr(file: Path) -> U8:
-    """Return a picture file as BGR [H, W, 3]; ImageError if it is none."""
-    picture = cv2.imread(str(file), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise ImageError(f'{file} is not a readable image')
-    return picture  # type: ignore[return-value]
+    """Return a picture file as BGR [H, W, 3]; ImageError names it if it is none."""
+    try:
+        return read_picture(file).pixels
+    except ImageError as error:
+        raise ImageError(f'{file}: {error}') from error
 
 
 def fit(picture: U8, size_hw: tuple[int, int]) -> U8:

@@ -9,7 +9,6 @@ import sys
 import cv2
 from depth_anything_ros.errors import (
     ImageError, MissingDependencyError, ModelError, SettingsError)
-from depth_anything_ros.tools import model_source
 from depth_anything_ros.tools.benchmarking.ladder import LadderOptions, measure_ladder
 from depth_anything_ros.tools.benchmarking.ladder_chart import draw_ladder
 from depth_anything_ros.tools.benchmarking.ladder_results import Step, table_of
@@ -21,6 +20,7 @@ from depth_anything_ros.tools.evaluation.files import DatasetError
 from depth_anything_ros.tools.evaluation.predictions import open_engine, RunOptions
 from depth_anything_ros.tools.evaluation.rgbd import evaluate_rgbd
 from depth_anything_ros.tools.evaluation.rgbd_folder import open_folder, RgbdConfig
+from depth_anything_ros.tools.model_source import photographs
 from depth_anything_ros.vision.agreement import agreement
 from depth_anything_ros.vision.midas_protocol import DepthRange
 from depth_anything_ros.vision.transforms import resize_depth, resize_for_network
@@ -207,11 +207,12 @@ def test_depth_maps_beside_the_pictures_are_no_pictures(rgbd: Path, tiny_ir: Pat
     assert ', 2 pictures' in report.settings['reference']
 
 
-def test_missing_pictures_are_refused(
-        tmp_path: Path, tiny_ir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_source, 'SHARED', tmp_path / 'none')
-    with pytest.raises(FileNotFoundError, match='does not exist; name a folder .* --images'):
-        measure(tiny_ir)
+def test_without_a_folder_it_takes_the_photographs_of_the_package(tiny_ir: Path) -> None:
+    report = measure(tiny_ir, input_sizes=(56,))
+    assert f'{len(list(photographs().glob("*.jpg")))} pictures' in report.settings['reference']
+
+
+def test_missing_pictures_are_refused(tmp_path: Path, tiny_ir: Path) -> None:
     with pytest.raises(ImageError, match='no folder with images'):
         measure(tiny_ir, images=tmp_path)
 

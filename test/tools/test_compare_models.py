@@ -39,7 +39,7 @@ def test_a_row_per_photograph_and_a_column_per_model(
 
 @pytest.mark.parametrize(('model', 'photo', 'named'), [
     ('missing.xml', 'one.png', 'missing.xml: there is no such file'),
-    ('tiny', 'missing.png', 'missing.png is not a readable image')])
+    ('tiny', 'missing.png', 'missing.png: it cannot be read (No such file')])
 def test_what_is_missing_is_named(
         tmp_path: Path, tiny_ir: Path, capsys: pytest.CaptureFixture[str], model: str,
         photo: str, named: str) -> None:

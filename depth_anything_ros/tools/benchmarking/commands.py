@@ -114,8 +114,8 @@ def ladder(models: Annotated[list[Path], typer.Argument(
                help='Execution precision; auto lets the device choose; may be repeated; default: '
                'f32 and auto.')],
            images: Annotated[Path | None, typer.Option(
-               metavar='FOLDER', help='Images to compute; default: the photographs beside the '
-               'repository.', show_default=False)] = None,
+               metavar='FOLDER', help='Images to compute; default: the photographs of the '
+               'package.', show_default=False)] = None,
            rgbd: Annotated[Path | None, typer.Option(
                metavar='FOLDER', show_default=False,
                help='Images with measured depth: rgb_*.png and depth_*.png in millimetres, or as '

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from depth_anything_ros.errors import ImageError, SettingsError
 from depth_anything_ros.media.picture_files import files_below, SUFFIXES
-from depth_anything_ros.tools import model_source
 from depth_anything_ros.tools.benchmarking.ladder_accuracy import (
     lost_to, make_reference, open_truth, score_on)
 from depth_anything_ros.tools.benchmarking.ladder_chart import draw_ladder
@@ -20,6 +19,7 @@ from depth_anything_ros.tools.benchmarking.pareto import pareto
 from depth_anything_ros.tools.benchmarking.results import Report, Say
 from depth_anything_ros.tools.evaluation.rgbd_folder import RgbdDataset
 from depth_anything_ros.tools.figures import describe_machine
+from depth_anything_ros.tools.model_source import photographs
 from depth_anything_ros.vision.scores import DepthScores
 
 
@@ -29,7 +29,7 @@ class LadderOptions:
     What to measure; SettingsError for what cannot be.
 
     ``models`` are IRs, of which the first gives speed 1 and the f32 depth that others lose from.
-    ``images`` is a folder of pictures, by default the photographs beside the repository; ``rgbd``
+    ``images`` is a folder of pictures, by default the photographs of the package; ``rgbd``
     a folder of images with measured depth, see ``ladder_accuracy.open_truth``. ``input_sizes`` are
     in pixels; ``precisions`` auto, f32, bf16 or f16.
     """
@@ -74,11 +74,7 @@ def measure_ladder(options: LadderOptions, say: Say) -> Report:
 
 def _pictures(folder: Path | None) -> list[Path]:
     """Return the pictures of a folder but depth maps; they lie beside images in RGB-D folders."""
-    if folder is None:
-        folder = model_source.SHARED / 'images' / 'photos'
-        if not folder.is_dir():
-            raise FileNotFoundError(f'{folder} does not exist; name a folder of pictures with '
-                                    '--images')
+    folder = folder or photographs()
     files = [file for file in files_below(folder, SUFFIXES) if not file.name.startswith('depth')]
     if not files:
         raise ImageError(f'{folder} is no folder with images; supported are '
