@@ -27,6 +27,7 @@ for needed in ('onnx', 'onnxscript', 'onnxruntime'):
 
 from depth_anything_ros.convert.conversion import (  # noqa: E402, I100
     Conversion, convert, export, ExportJob, Job)
+from depth_anything_ros.convert.distilling.ir_weights import read_nano_ir  # noqa: E402
 from depth_anything_ros.convert.export import OnnxOptions, save_ir  # noqa: E402
 from depth_anything_ros.convert.inspecting.inspection import inspect  # noqa: E402
 from depth_anything_ros.convert.network.family import build_member  # noqa: E402
@@ -71,6 +72,20 @@ def test_nano_becomes_a_proven_ir_that_tells_what_it_takes(
     assert [row.size_hw for row in done.parity.rows[::2]] == [(288, 288), (224, 288), (288, 384)]
     assert 0 < done.parity.worst('OpenVINO') <= 2e-2
     assert 0 < done.parity.worst('ONNX Runtime') <= 1e-3
+
+
+def test_the_weights_come_back_out_of_the_ir(
+        done: Conversion, make_nano: Callable[..., Weights]) -> None:
+    """Rounded to 16 bit, the scales in the weights."""
+    found, expected = read_nano_ir(done.path), make_nano()
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        scale = expected.get(name.replace('.weight', '.scale'))
+        if name.endswith('.scale'):
+            value = torch.ones_like(value)
+        elif name.endswith('.weight') and scale is not None:
+            value = value * scale[:, None, None, None]
+        assert (found[name] - value).abs().max() <= 1e-3 * value.abs().max(), name
 
 
 def test_the_runtime_computes_the_depth_of_the_network(

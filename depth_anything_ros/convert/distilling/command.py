@@ -19,7 +19,7 @@ import typer
 EXAMPLES = """depth_anything_distill vits photos -o models/mine.xml
 depth_anything_distill models/large.xml drive.mcap more_photos -o models/mine.xml --every 15
 depth_anything_distill vitb photos -o models/mine.xml --yes --flip --sizes 518,700
-depth_anything_distill vits drive -o models/mine.xml --start models/other.pth --steps 2000
+depth_anything_distill vits drive -o mine.xml --start models/depth_anything_nano.xml
 depth_anything_distill vits photos -o models/mine.xml --student vitt --device cuda"""
 
 Student = Literal['nano', 'vitt']
@@ -66,7 +66,8 @@ def command(
             'for trainings that see each many tens of times.')] = 'mild',
         seed: Annotated[int, typer.Option('--seed', min=0, help='Of all random choices.')] = 0,
         start: Annotated[Path | None, typer.Option(
-            '--start', metavar='NAME.pth', help='A distilled checkpoint to go on from.',
+            '--start', metavar='NAME.pth|NAME.xml', help='A distilled checkpoint, or the IR of a '
+            'nano student, to go on from.',
             show_default='nano: ImageNet weights, vitt: random ones')] = None,
         every: Annotated[int, typer.Option(
             '--every', min=1, metavar='N', help='Take every Nth frame of videos and bags.')] = 10,

@@ -8,7 +8,7 @@ from typing import Any
 
 from depth_anything_ros.convert.distilling.pictures import Selection
 from depth_anything_ros.convert.distilling.recipe import Recipe
-from depth_anything_ros.convert.reading.digests import sha256_of
+from depth_anything_ros.convert.distilling.teacher import source_sha256
 from depth_anything_ros.convert.reading.variants import Asked
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.media.writing import staged_file
@@ -26,7 +26,8 @@ class DistillJob:
     .xml; the checkpoint goes beside it. ``sizes`` and ``flip`` are those of ``TeacherOptions``.
     Of the pictures every ``hold_out``-th is not learned from; ``look_every`` steps the student is
     compared with the teacher on some of them. ``licence`` None is the teacher's. ``start`` is a
-    checkpoint to go on from. ``force`` replaces an output and what ``work`` holds of another job.
+    checkpoint or an IR of the student to go on from. ``force`` replaces an output and what
+    ``work`` holds of another job.
     """
 
     teacher: Path
@@ -73,7 +74,7 @@ class DistillJob:
             '--gradient-weight': recipe.gradient_weight,
             '--order-weight': recipe.order_weight,
             '--augmentation': asdict(recipe.augmentation),
-            '--start': self.start and sha256_of([self.start])[:16]}
+            '--start': self.start and source_sha256(self.start)[:16]}
 
 
 def same_as_before(folder: Path, options: Mapping[str, Any], force: bool) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from depth_anything_ros.convert.distilling.ir_weights import read_nano_ir
 from depth_anything_ros.convert.network.depth_anything import DepthAnything
 from depth_anything_ros.convert.network.encoders import ENCODERS, EncoderSpec
 from depth_anything_ros.convert.network.family import Network
@@ -120,9 +121,10 @@ def _encoder(name: str) -> EncoderSpec:
 
 
 def _load(student: Student, start: Path) -> None:
-    tensors = read_tensors(start)
+    tensors = read_nano_ir(start) if start.suffix == '.xml' else read_tensors(start)
     problem = difference(student.network.state_dict(), tensors)
     if problem:
         raise CheckpointError(start, f'it does not fit the student {student.name} ({problem})',
-                              'give the .pth that a distillation of this student wrote')
+                              'give the .pth that a distillation of this student wrote, '
+                              'or the IR of a nano one')
     student.network.load_state_dict(tensors)
