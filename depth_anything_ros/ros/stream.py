@@ -125,6 +125,8 @@ class CameraStream:
         """Return the map, its correction, and what makes inverse depth steady for colours."""
         def steady(nearness: F32) -> F32:
             gain, offset = self._stabilizer.update(inverse_depth(depth, self._kind, rule))
+            if self._stabilizer.began_anew:
+                self._memory.range.reset()
             return nearness * np.float32(gain) + np.float32(offset)
 
         if settings.stabilization == 'off':

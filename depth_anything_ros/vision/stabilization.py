@@ -29,10 +29,12 @@ class Stabilizer:
     They are fitted on what stands still, after the shift of the whole view by which the two maps
     fit best. ``leak`` is the share of the map's own scale and shift in the result: it takes the
     estimate back to the model's scale, so that errors do not add up. A map that disagrees with
-    the estimate in most pixels (a cut) or has another size starts anew.
+    the estimate in most pixels (a cut) or has another size starts anew; ``began_anew`` tells
+    whether the last one did.
     """
 
     def __init__(self, leak: float = 0.1) -> None:
+        self.began_anew = False
         self._leak = leak
         self._window = cv2.createHanningWindow(_GRID_WH, cv2.CV_32F)
         self._size_hw: tuple[int, ...] = ()
@@ -49,9 +51,11 @@ class Stabilizer:
         small: F32 = cv2.resize(inverse_depth[::2, ::2], _GRID_WH,  # type: ignore[assignment]
                                 interpolation=cv2.INTER_AREA)
         small[~np.isfinite(small)] = np.nan
+        self.began_anew = False
         if np.isfinite(small).mean() < _FEWEST_VALID:
             return 1.0, 0.0
         fit = self._fit(small) if self._size_hw == inverse_depth.shape else None
+        self.began_anew = fit is None
         scale, shift = fit or (1.0, 0.0)
         scale += self._leak * (1.0 - scale)
         shift -= self._leak * shift

@@ -155,6 +155,28 @@ def test_color_image_shows_far_and_near_in_the_ends_of_the_map(
     assert picture[expected > np.percentile(expected, 99)].min() > 245
 
 
+def test_colours_and_cloud_fit_the_first_frame_after_a_cut(
+        make_robot: Callable[..., Robot]) -> None:
+    """Their range would else follow over many frames."""
+    robot = make_robot(color_map='gray', points_near=1.0, points_far=5.0, points_stride=1)
+    robot.bring_up()
+    colors = robot.listen(Image, '/depth_anything/color/image')
+    clouds = robot.listen(PointCloud2, '/depth_anything/points')
+    robot.show_camera(camera_info(HW[1], HW[0]))
+    turned = np.ascontiguousarray(gradient()[::-1, ::-1] // 4)
+    for picture in (gradient(), gradient(), turned):
+        colors.clear()
+        clouds.clear()
+        robot.show(picture)
+        assert robot.until(lambda: colors and clouds)
+    picture = np.frombuffer(colors[-1].data, np.uint8).reshape(*HW, 3)
+    expected = weighted_sum(turned)
+    assert picture[expected < np.percentile(expected, 1)].max() < 10
+    assert picture[expected > np.percentile(expected, 99)].min() > 245
+    near, far = np.nanpercentile(points_of(clouds[-1])[..., 2], (2, 98))
+    assert (near, far) == pytest.approx((1.0, 5.0), rel=0.1)
+
+
 @pytest.mark.parametrize('encoding', ['rgb8', 'bgra8', 'rgba8', 'mono8'])
 def test_every_raw_encoding_gives_the_depth_of_the_same_picture(
         make_robot: Callable[..., Robot], encoding: str) -> None:

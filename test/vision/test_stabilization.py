@@ -93,9 +93,15 @@ def test_a_pan_over_a_scene_keeps_its_scale() -> None:
 
 def test_a_cut_starts_anew() -> None:
     stabilizer = Stabilizer()
+    told = []
     for _ in range(5):
         stabilizer.update(scene(0))
+        told.append(stabilizer.began_anew)
+    assert told == [True, False, False, False, False]
     assert stabilizer.update(3.0 * scene(9)[::-1] + 1.0) == pytest.approx((1.0, 0.0))
+    assert stabilizer.began_anew
+    stabilizer.update(np.full_like(scene(0), np.nan))
+    assert not stabilizer.began_anew
 
 
 def test_another_size_starts_anew() -> None:
