@@ -75,7 +75,8 @@ def test_a_student_is_taught_recorded_and_converted_and_its_place_is_kept(
         capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / 'models' / 'mine.xml'
     line = arguments(tiny_ir, photos, output, start, '--licence', 'MIT', '--augmentation',
-                     'medium', '--order-weight', '0.5')
+                     'medium', '--order-weight', '0.5', '--weight-decay', '0.1', '--drop-path',
+                     '0.2')
     assert main(line) == 0
     out, err = capsys.readouterr()
     assert err == ''
@@ -91,6 +92,7 @@ def test_a_student_is_taught_recorded_and_converted_and_its_place_is_kept(
         'nano', 'tiny.pth', 'MIT', 9, 3)
     assert -1 <= record.rank_correlation <= 1
     assert (record.recipe['steps'], record.recipe['order_weight']) == (3, 0.5)
+    assert (record.recipe['weight_decay'], record.recipe['drop_path']) == (0.1, 0.2)
     assert record.recipe['augmentation'] == asdict(MEDIUM)
     folder = output.with_suffix('.distill')
     assert cv2.imread(str(folder / 'curves.png')) is not None
@@ -191,6 +193,8 @@ def test_a_work_folder_goes_on_with_its_own_options_alone(tmp_path: Path) -> Non
             ('--steps 100, not 200', replace(job, recipe=Recipe(200))),
             ('--crop 192, 256, not 64, 64', replace(job, recipe=Recipe(100, crop_hw=(64, 64)))),
             ('--order-weight 2.0, not 0.5', replace(job, recipe=Recipe(100, order_weight=0.5))),
+            ('--weight-decay 0.02, not 0.1', replace(job, recipe=Recipe(100, weight_decay=0.1))),
+            ('--drop-path 0.0, not 0.2', replace(job, recipe=Recipe(100, drop_path=0.2))),
             ('--flip off, not on', replace(job, flip=True)),
             ('--sizes none, not 518, 700', replace(job, sizes=(518, 700))),
             ('DATA .*photos, not .*other', replace(job, data=('other',)))):

@@ -96,6 +96,25 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(
     assert not equal(first, learned(1))
 
 
+def test_a_training_with_drop_path_goes_on_bit_for_bit_and_leaves_the_generator_alone(
+        images: list[Labelled], tiny: EncoderSpec) -> None:
+    def training(rate: float) -> Training:
+        torch.manual_seed(1)
+        return Training(vit_student(tiny), replace(SMALL, drop_path=rate), images)
+
+    whole = weights_after(training(0.5), 4)
+    assert not equal(whole, weights_after(training(0.0), 4))
+    first = training(0.5)
+    weights_after(first, 2)
+    second = training(0.5)
+    second.load_state_dict(first.state_dict())
+    torch.manual_seed(5)
+    assert equal(whole, weights_after(second, 2))
+    after = torch.rand(3)
+    torch.manual_seed(5)
+    assert torch.equal(after, torch.rand(3))
+
+
 def test_steps_are_counted_and_the_rates_follow_the_schedule(
         images: list[Labelled], tiny: EncoderSpec) -> None:
     training = Training(vit_student(tiny), replace(SMALL, steps=3), images)

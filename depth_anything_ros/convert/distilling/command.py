@@ -61,6 +61,13 @@ def command(
         order_weight: Annotated[float, typer.Option(
             '--order-weight', min=0, help='Weight of the error of the order, in which far pixels '
             'count like near ones.')] = Recipe.order_weight,
+        weight_decay: Annotated[float, typer.Option(
+            '--weight-decay', min=0, help='How strongly weights are pulled to 0.')
+        ] = Recipe.weight_decay,
+        drop_path: Annotated[float, typer.Option(
+            '--drop-path', min=0, max=0.9, help='Share of pictures for which the deepest branch '
+            'of the encoder is left out: against learning few pictures by heart.')
+        ] = Recipe.drop_path,
         augmentation: Annotated[Strength, typer.Option(
             '--augmentation', help='How much pictures are changed; strong, as in the papers, is '
             'for trainings that see each many tens of times.')] = 'mild',
@@ -123,8 +130,9 @@ def command(
     from depth_anything_ros.convert.reading.variants import Asked
     recipe = Recipe(
         steps, batch, _crop(crop, student), encoder_rate=encoder_rate, head_rate=head_rate,
-        warmup=min(Recipe.warmup, steps // 10), gradient_weight=gradient_weight,
-        order_weight=order_weight, seed=seed, augmentation=_AUGMENTATIONS[augmentation])
+        weight_decay=weight_decay, warmup=min(Recipe.warmup, steps // 10), drop_path=drop_path,
+        gradient_weight=gradient_weight, order_weight=order_weight, seed=seed,
+        augmentation=_AUGMENTATIONS[augmentation])
     console = open_console()
     with StepReport(console) as report:
         path = local_source(teacher, output.parent, DownloadOptions(yes, offline), report)

@@ -73,6 +73,7 @@ class DistillJob:
             '--encoder-rate': recipe.encoder_rate, '--head-rate': recipe.head_rate,
             '--gradient-weight': recipe.gradient_weight,
             '--order-weight': recipe.order_weight,
+            '--weight-decay': recipe.weight_decay, '--drop-path': recipe.drop_path,
             '--augmentation': asdict(recipe.augmentation),
             '--start': self.start and source_sha256(self.start)[:16]}
 

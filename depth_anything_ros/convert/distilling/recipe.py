@@ -49,7 +49,8 @@ class Recipe:
 
     ``batch`` images per step, each a crop of ``crop_hw`` pixels; the learning rates of the
     pretrained encoder and of everything else rise for ``warmup`` steps and fall to 0 at step
-    ``steps``. ``average`` is the decay of the averaged weights. To the trimmed error of a map
+    ``steps``. ``average`` is the decay of the averaged weights, ``drop_path`` the share of images
+    for which the deepest residual branch of the encoder is left out. To the trimmed error of a map
     ``gradient_weight`` times that of its gradients is added, ``order_weight`` times that of its
     order, ``anchor_weight`` times that of the map as it is and ``alignment_weight`` times that of
     the tokens.
@@ -61,6 +62,7 @@ class Recipe:
     encoder_rate: float = 1e-4
     head_rate: float = 5e-4
     weight_decay: float = 0.02
+    drop_path: float = 0.0
     warmup: int = 200
     average: float = 0.999
     gradient_norm: float = 5.0

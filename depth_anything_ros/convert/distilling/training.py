@@ -15,8 +15,10 @@ from depth_anything_ros.convert.distilling.recipe import Recipe
 from depth_anything_ros.convert.distilling.schedule import AveragedWeights, learning_rate
 from depth_anything_ros.convert.distilling.students import Student
 from depth_anything_ros.convert.network.depth_anything import DepthAnything
+from depth_anything_ros.convert.network.drop_path import set_drop_path
 from depth_anything_ros.convert.network.family import Network
 from depth_anything_ros.errors import SettingsError
+import numpy as np
 import torch
 from torch import nn, Tensor
 
@@ -53,6 +55,7 @@ class Training:
         self.network = student.network.to(device, memory_format=torch.channels_last).train()
         for name, value in self.network.named_parameters():
             value.requires_grad_(not name.startswith(student.frozen))
+        set_drop_path(self.network, recipe.drop_path)
         self.averaged = AveragedWeights(self.network, recipe.average)
         self.step = 0
         self.alignment = make_alignment(student, teacher, recipe, device)
@@ -104,7 +107,9 @@ class Training:
         for group in self._optimizer.param_groups:
             group['lr'] = group['full_rate'] * rate
         self._optimizer.zero_grad(set_to_none=True)
-        loss = self._loss(batch)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(_seed(self.recipe.seed, self.step))
+            loss = self._loss(batch)
         loss.backward()
         learned = [value for group in self._optimizer.param_groups for value in group['params']]
         norm = nn.utils.clip_grad_norm_(learned, self.recipe.gradient_norm)
@@ -152,6 +157,11 @@ class Training:
                 {'params': [one for one in some if one.ndim <= 1], 'full_rate': rate,
                  'weight_decay': 0.0}]
         return groups
+
+
+def _seed(seed: int, step: int) -> int:
+    """Return what the random choices of a step depend on, wherever training was taken up."""
+    return int(np.random.default_rng((seed, step, 1)).integers(2 ** 63))
 
 
 def _check_crop(crop_hw: tuple[int, int], student: Student) -> None:

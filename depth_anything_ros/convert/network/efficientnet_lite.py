@@ -8,6 +8,7 @@ reference code in 2020: the stem is not scaled, ReLU6 bounds what has to be quan
 from dataclasses import dataclass
 import math
 
+from depth_anything_ros.convert.network.drop_path import DropPath
 import torch
 from torch import nn, Tensor
 from torch.nn import functional
@@ -74,14 +75,14 @@ class InvertedResidual(nn.Module):
         self.expand = NormalizedConv(inputs, inner, 1) if stage.expansion > 1 else None
         self.depthwise = NormalizedConv(inner, inner, stage.kernel, stride, groups=inner)
         self.project = NormalizedConv(inner, stage.width, 1)
-        self._adds = stride == 1 and inputs == stage.width
+        self.drop = DropPath() if stride == 1 and inputs == stage.width else None
 
     def forward(self, path: Tensor) -> Tensor:
         # In place: a quarter less memory to fill in a step of training.
         inner = path if self.expand is None else functional.relu6(self.expand(path), inplace=True)
         filtered = functional.relu6(self.depthwise(inner), inplace=True)
         result: Tensor = self.project(filtered)
-        return path + result if self._adds else result
+        return result if self.drop is None else path + self.drop(result)
 
 
 class NormalizedConv(nn.Module):

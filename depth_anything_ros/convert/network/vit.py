@@ -5,6 +5,7 @@ Source: Oquab et al., DINOv2 (2023). Attention is written as matmul, softmax, ma
 fuses that, and not what an export of ``scaled_dot_product_attention`` contains.
 """
 
+from depth_anything_ros.convert.network.drop_path import DropPath
 from depth_anything_ros.convert.network.encoders import EncoderSpec, GRID, PATCH
 from depth_anything_ros.convert.network.positions import interpolate_positions
 import torch
@@ -63,14 +64,16 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(spec.width, eps=_EPSILON)
         self.attn = Attention(spec.width, spec.heads)
         self.ls1 = LayerScale(spec.width)
+        self.drop1 = DropPath()
         self.norm2 = nn.LayerNorm(spec.width, eps=_EPSILON)
         feed_forward = Mlp if spec.feed_forward == 'mlp' else SwiGlu
         self.mlp = feed_forward(spec.width, spec.hidden_width)
         self.ls2 = LayerScale(spec.width)
+        self.drop2 = DropPath()
 
     def forward(self, tokens: Tensor) -> Tensor:
-        tokens = tokens + self.ls1(self.attn(self.norm1(tokens)))
-        tokens = tokens + self.ls2(self.mlp(self.norm2(tokens)))
+        tokens = tokens + self.drop1(self.ls1(self.attn(self.norm1(tokens))))
+        tokens = tokens + self.drop2(self.ls2(self.mlp(self.norm2(tokens))))
         return tokens
 
 
