@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 import signal
 import subprocess
+import sys
 import time
 
 from depth_anything_ros.tools.observer import Observer, pixels, stamp_ns
@@ -50,6 +51,43 @@ def test_signals_end_the_process_with_status_0_and_no_traceback(
         assert wait(process) == 0
     assert 'Traceback' not in log.read_text()
     assert 'terminate' not in log.read_text()
+
+
+def run_node(body: str) -> 'subprocess.CompletedProcess[str]':
+    """Run a node whose constructor goes on with ``body`` as the node and the player are run."""
+    code = f"""
+import os, signal, time
+from depth_anything_ros.ros.spinning import run
+from rclpy.node import Node
+
+
+class Slow(Node):
+    def __init__(self):
+        super().__init__('slow')
+        {body}
+
+
+run(Slow)
+"""
+    return subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
+                          timeout=60, check=False)
+
+
+@pytest.mark.parametrize('name', ['SIGINT', 'SIGTERM'])
+def test_a_signal_while_the_node_is_made_ends_the_process_as_cleanly(
+        observer: Observer, name: str) -> None:
+    """What needs the context then raises: here the timer."""
+    ended = run_node(f"""os.kill(os.getpid(), signal.{name})
+        while self.context.ok():
+            time.sleep(0.01)
+        self.create_timer(1.0, print)""")
+    assert (ended.returncode, ended.stderr) == (0, '')
+
+
+def test_a_node_that_cannot_be_made_is_an_error(observer: Observer) -> None:
+    ended = run_node("raise ValueError('no such camera')")
+    assert ended.returncode == 1
+    assert 'ValueError: no such camera' in ended.stderr
 
 
 def test_a_second_sigint_does_not_interrupt_the_release(
