@@ -55,7 +55,7 @@ def measure_ladder(options: LadderOptions, say: Say) -> Report:
     """
     Return speed and accuracy of every rung.
 
-    DepthAnythingError or FileNotFoundError say which model, picture or setting is wrong.
+    DepthAnythingError says which model, picture or setting is wrong.
     """
     files = _pictures(options.images)
     dataset = None if options.rgbd is None else open_truth(options.rgbd)
