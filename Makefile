@@ -11,7 +11,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV ?= .venv
 PIP_INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
-LINTED := depth_anything_ros launch setup.py test
+LINTED := depth_anything_ros launch setup.py test tools
 
 # A sourced ROS installation would mix its libraries with those of the wheels, and the wheels' own
 # variable would keep them from finding theirs.
@@ -40,7 +40,7 @@ check: $(VENV)/.lint  ## Run the linters, the type checker and the check of pack
 	else echo 'xmllint is not installed, package.xml is checked by catkin_pkg alone'; fi
 	$(VENV)/bin/python -c 'import catkin_pkg.package as package; \
 	  found = []; package.parse_package("package.xml", warnings=found); raise SystemExit(found or 0)'
-	$(VENV)/bin/python -m depth_anything_ros.tools.parameter_docs
+	$(VENV)/bin/python -m tools.parameter_docs
 
 .PHONY: clean
 clean:  ## Remove .venv and everything that was built

@@ -1,3 +1,5 @@
 """Monocular depth for ROS 2: Depth Anything on OpenVINO."""
 
-__version__ = '0.1.0'
+from depth_anything_ros.version import __version__
+
+__all__ = ['__version__']

@@ -17,6 +17,8 @@ _ADDED = ('fixed_size_hw', 'quantization')
 Kind = Literal['relative', 'metric']
 ModelVersion = Literal['v1', 'v2']
 Precision = Literal['fp32', 'fp16', 'int8']
+CARD_SIZE_HW = (196, 252)
+GRID_HW = (7, 9)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any
 
 from ament_index_python.packages import get_package_share_path
 from depth_anything_ros.errors import SettingsError
-from depth_anything_ros.ros.installed import require_packages
-from depth_anything_ros.settings import SPECS, Value
+from depth_anything_ros.node.launch_support import require_packages
+from depth_anything_ros.parameters import SPECS, Value
 from launch import LaunchContext, LaunchDescription
 from launch.action import Action
 from launch.actions import DeclareLaunchArgument, EmitEvent, OpaqueFunction, RegisterEventHandler

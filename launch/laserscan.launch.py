@@ -7,7 +7,7 @@ depth_anything.launch.py can be given too.
 """
 
 from ament_index_python.packages import get_package_share_path
-from depth_anything_ros.ros.installed import require_packages
+from depth_anything_ros.node.launch_support import require_packages
 from launch import LaunchContext, LaunchDescription
 from launch.action import Action
 from launch.actions import (

@@ -8,6 +8,8 @@ import signal
 import pytest
 from tiny import write_tiny_ir
 
+pytest_plugins = ['checkpoints']
+
 
 @pytest.fixture(scope='session', autouse=True)
 def _ctrl_c_reaches_programs() -> None:

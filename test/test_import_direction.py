@@ -1,39 +1,60 @@
-"""Each room imports only what the architecture allows it, and imports point down."""
+"""Each room imports only what the architecture allows it, imports point down, no file circles."""
 
-import ast
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 import subprocess
 import sys
 
-import depth_anything_ros
 import pytest
+from tools.structure import (
+    circles, import_graph, imports_of, module_name, modules_below, NAME, PACKAGE, ROOT)
 
-PACKAGE = Path(depth_anything_ros.__file__).parent
-NAME = PACKAGE.name
 GROUND = 'ground floor'
-LONGEST_FILE = 250
-
-MAY_USE_ROOMS = {
+# What each room may import; that of a program imports no other program, but for two: distilling
+# ends in a conversion, and the benchmark says how good a model is beside how fast.
+_BELOW = {GROUND, 'vision', 'media', 'inference', 'cli'}
+ROOMS = {
     GROUND: {GROUND},
-    'vision': {GROUND, 'vision'},
-    'inference': {GROUND, 'vision', 'inference'},
-    'ros': {GROUND, 'vision', 'media', 'inference', 'ros'},
-    'media': {GROUND, 'vision', 'media'},
-    'convert': {GROUND, 'vision', 'media', 'convert'},
-    'tools': {GROUND, 'vision', 'media', 'inference', 'ros', 'convert', 'tools'},
+    'vision': {GROUND},
+    'alignment': {GROUND, 'vision'},
+    'media': {GROUND, 'vision'},
+    'inference': {GROUND, 'vision'},
+    'networks': {GROUND},
+    'cli': {GROUND},
+    'ros': {GROUND, 'vision'},
+    'api': {GROUND, 'vision', 'inference'},
+    'node': {GROUND, 'vision', 'media', 'alignment', 'inference', 'ros'},
+    'run': _BELOW | {'api'},
+    'evaluate': _BELOW | {'api'},
+    'convert': _BELOW | {'networks'},
+    'distill': _BELOW | {'api', 'networks', 'convert'},
+    'benchmark': _BELOW | {'api', 'ros', 'evaluate'},
+    'demo': _BELOW | {'api', 'ros'},
+}
+# What a room must not import of a room that it may import.
+EXCEPT = {
+    'vision': {f'{NAME}.parameters'},
+    'networks': {f'{NAME}.{name}' for name in (
+        'parameters', 'process', 'files', 'resources', 'arrays', 'version')},
 }
 # What must not be in memory after every module of the room was imported.
 NEVER = {
     'vision': {'openvino', 'rclpy', 'torch'},
-    'inference': {'rclpy', 'torch'},
-    'ros': {'torch', 'onnx', f'{NAME}.convert'},
+    'alignment': {'openvino', 'rclpy', 'torch'},
     'media': {'openvino', 'rclpy', 'torch', 'rosbags'},
-    'convert': {'rclpy', 'nncf', f'{NAME}.ros'},
+    'inference': {'rclpy', 'torch'},
+    'ros': {'openvino', 'torch'},
+    'node': {'torch', 'onnx', 'typer', f'{NAME}.convert'},
+    'convert': {'rclpy', 'nncf', f'{NAME}.node', f'{NAME}.ros'},
+    'distill': {'rclpy', 'nncf', f'{NAME}.node', f'{NAME}.ros'},
+    'networks': {'openvino', 'rclpy'},
+    'cli': {'openvino', 'rclpy', 'torch', 'cv2'},
 }
-ONLY = {GROUND: set(), 'vision': {'numpy', 'cv2'}}
-NEEDS = {'vision': ['cv2'], 'media': ['cv2'], 'inference': ['cv2'], 'ros': ['rclpy'],
-         'convert': ['torch', 'typer']}
+ONLY = {GROUND: {'numpy'}, 'vision': {'numpy', 'cv2'}}
+NEEDS = {'vision': ['cv2'], 'alignment': ['cv2'], 'media': ['cv2'], 'inference': ['cv2'],
+         'ros': ['rclpy'], 'node': ['rclpy'], 'networks': ['torch'], 'cli': ['typer'],
+         'convert': ['torch', 'typer'], 'distill': ['torch', 'typer']}
+LONGEST_FILE = 400
 
 LIST_LOADED = """
 import importlib, sys
@@ -44,21 +65,16 @@ print('\\n'.join(set(sys.modules) - before))
 """
 
 
-def room_files(room: str) -> list[Path]:
-    """Return the modules of a room."""
-    return sorted(PACKAGE.glob('*.py') if room == GROUND else (PACKAGE / room).rglob('*.py'))
-
-
-def module_name(path: Path) -> str:
-    """Return the dotted name of a module of the package."""
-    parts = path.relative_to(PACKAGE.parent).with_suffix('').parts
-    return '.'.join(parts[:-1] if parts[-1] == '__init__' else parts)
-
-
 def room_of(module: str) -> str:
     """Return the room that a dotted name of the package stands for."""
     parts = module.split('.')
-    return parts[1] if len(parts) > 1 and parts[1] in MAY_USE_ROOMS else GROUND
+    return parts[1] if len(parts) > 1 and parts[1] in ROOMS else GROUND
+
+
+def room_files(room: str) -> list[Path]:
+    """Return the modules of a room; the package's own ``__init__`` stands above all of them."""
+    return [path for module, path in modules_below(PACKAGE).items()
+            if room_of(module) == room and module != NAME]
 
 
 def loaded_by(room: str) -> set[str]:
@@ -66,29 +82,25 @@ def loaded_by(room: str) -> set[str]:
     for package in NEEDS.get(room, []):
         pytest.importorskip(package)
     names = [module_name(path) for path in room_files(room)]
-    run = subprocess.run([sys.executable, '-c', LIST_LOADED, *names], cwd=PACKAGE.parent,
+    run = subprocess.run([sys.executable, '-c', LIST_LOADED, *names], cwd=ROOT,
                          capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr
     return set(run.stdout.split())
 
 
-def own_imports(path: Path) -> Iterator[str]:
-    """Return every dotted name of the package that a file imports, at the top or in a function."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f'{path.name}:{node.lineno} is a relative import'
-            names = [f'{node.module}.{alias.name}' for alias in node.names]
-        elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        else:
-            continue
-        yield from (name for name in names if name.split('.')[0] == NAME)
+def written(folder: Path, files: Mapping[str, str]) -> dict[str, Path]:
+    """Return modules with the given texts, written below a folder."""
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return modules_below(folder, folder)
 
 
 def test_every_folder_of_the_package_is_a_known_room() -> None:
     folders = {path.parent.relative_to(PACKAGE).parts[0] for path in PACKAGE.rglob('*.py')
                if path.parent != PACKAGE}
-    assert folders == set(MAY_USE_ROOMS) - {GROUND}
+    assert folders == set(ROOMS) - {GROUND, 'api'}
 
 
 @pytest.mark.parametrize('room', NEVER)
@@ -106,11 +118,43 @@ def test_low_rooms_load_only_the_packages_they_are_made_of(room: str) -> None:
     assert {name for name in foreign if not name.startswith('_cython_')} == ONLY[room]
 
 
-@pytest.mark.parametrize('room', MAY_USE_ROOMS)
+@pytest.mark.parametrize('room', ROOMS)
 def test_imports_between_rooms_point_down(room: str) -> None:
     upward = [f'{path.relative_to(PACKAGE)} imports {name}' for path in room_files(room)
-              for name in own_imports(path) if room_of(name) not in MAY_USE_ROOMS[room]]
+              for name in imports_of(path) if name.split('.')[0] == NAME
+              and (room_of(name) not in ROOMS[room] | {room}
+                   or any(name.startswith(banned) for banned in EXCEPT.get(room, ())))]
     assert not upward
+
+
+def test_nothing_installed_knows_the_tools_or_the_data_beside_the_repository() -> None:
+    for path in PACKAGE.rglob('*.py'):
+        assert not {name for name in imports_of(path) if name.split('.')[0] == 'tools'}, path
+        assert '/shared' not in path.read_text() and "/ 'shared" not in path.read_text(), path
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    modules = {**modules_below(PACKAGE), **modules_below(ROOT / 'tools')}
+    assert circles(import_graph(modules)) == []
+
+
+@pytest.mark.parametrize('text', [
+    'def late():\n    from p.a import f\n', 'import p.a\n', 'from p import a\n',
+    'from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from p.a import f\n'])
+def test_a_circle_is_seen_wherever_the_import_stands(tmp_path: Path, text: str) -> None:
+    modules = written(tmp_path, {'p/__init__.py': '', 'p/a.py': 'from p.b import g\n',
+                                 'p/b.py': 'from p.c import h\n', 'p/c.py': text,
+                                 'p/d.py': 'from p.a import f\n'})
+    assert circles(import_graph(modules)) == [['p.a', 'p.b', 'p.c']]
+
+
+@pytest.mark.parametrize('text', [
+    'from importlib import import_module\nimport_module("p." + "a")\n', '__import__("p")\n',
+    'from . import a\n'])
+def test_an_import_that_cannot_be_followed_is_refused(tmp_path: Path, text: str) -> None:
+    modules = written(tmp_path, {'p/__init__.py': text})
+    with pytest.raises(ValueError, match='import'):
+        import_graph(modules)
 
 
 def test_no_module_is_longer_than_a_person_reads_at_once() -> None:

@@ -9,9 +9,9 @@ import time
 from typing import Any
 
 import cv2
-from depth_anything_ros.memory import keep_freed_memory
-from depth_anything_ros.vision.encodings import ColorImage
-from depth_anything_ros.vision.selfcheck import card_image
+from depth_anything_ros.process import keep_freed_memory
+from depth_anything_ros.vision.color_image import ColorImage
+from depth_anything_ros.vision.self_check import card_image
 from depth_anything_ros.vision.transforms import resize_depth
 import numpy as np
 import pytest
@@ -45,8 +45,8 @@ def cpu_s(call: Callable[[], object]) -> float:
 def test_the_engine_takes_little_more_cpu_time_than_the_bare_model(
         make_ir: Callable[..., Path]) -> None:
     """Though it resizes every image and hands over a copy of every map."""
+    from depth_anything_ros.benchmark.bare_model import BareModel
     from depth_anything_ros.inference.engine import Engine, EngineOptions
-    from depth_anything_ros.tools.bare_model import BareModel
     model = make_ir(slow_layers=4)
     bare = BareModel(model, image_hw=SMALL_HW)
     engine = Engine(model, EngineOptions(image_hw=SMALL_HW, requests=2))
@@ -116,8 +116,8 @@ def topics(monkeypatch: pytest.MonkeyPatch) -> Iterator[Topics]:
 
 def test_an_intake_takes_an_image_in_less_time_than_an_executor(topics: Topics) -> None:
     """What both of them take between two messages, by the clock of their own thread."""
-    from depth_anything_ros.ros.incoming import Incoming
-    from depth_anything_ros.ros.intake import Input, Intake
+    from depth_anything_ros.ros.image_subscription import Input, Intake
+    from depth_anything_ros.ros.messages import Incoming
     from robot import image_message, RELIABLE
     from sensor_msgs.msg import Image
     message = image_message(np.zeros((*CAMERA_HW, 3), np.uint8))
@@ -150,7 +150,7 @@ def test_an_intake_takes_an_image_in_less_time_than_an_executor(topics: Topics) 
 def test_an_image_is_written_and_sent_as_bytes_as_fast_as_a_message_of_an_array(
         topics: Topics) -> None:
     """An array of bytes is the fastest that rclpy takes for the pixels of a message."""
-    from depth_anything_ros.ros.encode import color_message
+    from depth_anything_ros.ros.messages import color_message
     from rclpy.qos import QoSProfile
     from sensor_msgs.msg import Image
     from std_msgs.msg import Header

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, TYPE_CHECKING
 import warnings
 
-from depth_anything_ros.convert.network.family import Network
-from depth_anything_ros.convert.reading.onnx_files import metadata_props
+from depth_anything_ros.convert.sources.onnx_files import metadata_props
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.model_info import ModelInfo, SECTION
+from depth_anything_ros.networks.depth_anything import Network
 import torch
 
 if TYPE_CHECKING:

@@ -8,16 +8,15 @@ from pathlib import Path
 import threading
 from typing import TYPE_CHECKING
 
+from depth_anything_ros.arrays import U8
 from depth_anything_ros.errors import (
     DepthAnythingError, DeviceError, ImageError, InferenceError, ModelError)
 from depth_anything_ros.inference.devices import (
-    compile_options, execution_summary, is_available, PerformanceHint)
-from depth_anything_ros.inference.graph import build_graph
-from depth_anything_ros.inference.model_file import first_line, read_model
-from depth_anything_ros.inference.pool import OnDone, RequestPool, U8, wait_for_one
-from depth_anything_ros.inference.proof import proof_file
-from depth_anything_ros.vision import selfcheck
-from depth_anything_ros.vision.encodings import ColorImage, to_bgr
+    compile_options, execution_summary, is_available, PerformanceHint, proof_file)
+from depth_anything_ros.inference.ir import build_graph, first_line, read_model
+from depth_anything_ros.inference.pool import OnDone, RequestPool, wait_for_one
+from depth_anything_ros.vision import self_check
+from depth_anything_ros.vision.color_image import ColorImage, to_bgr
 from depth_anything_ros.vision.transforms import network_size, resize_for_network
 import numpy as np
 
@@ -171,13 +170,13 @@ class Engine:
     def _check(self, device: str) -> None:
         expected = self.info.self_check
         compiled = self._compile(device, build_graph(self._model, self.info, expected.size_hw))
-        card = selfcheck.card_image(expected.size_hw)
+        card = self_check.card_image(expected.size_hw)
         pool = RequestPool(compiled, 1, self._options.timeout_s, device)
         try:
             output = wait_for_one(partial(pool.submit, partial(np.copyto, src=card)))
         finally:
             pool.close()
-        found = selfcheck.deviation(expected, output)
+        found = self_check.deviation(expected, output)
         if not found <= SELF_CHECK_LIMIT:
             raise ModelError(
                 self._path, f'{device} computes something else than f32 on the self-check '

@@ -7,16 +7,14 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from depth_anything_ros.arrays import F32, U8
 from depth_anything_ros.errors import InferenceError, InferenceTimeoutError
-from depth_anything_ros.inference.model_file import first_line
+from depth_anything_ros.inference.ir import first_line
 import numpy as np
-import numpy.typing as npt
 
 if TYPE_CHECKING:
     import openvino as ov
 
-F32 = npt.NDArray[np.float32]
-U8 = npt.NDArray[np.uint8]
 Outcome = F32 | Exception
 OnDone = Callable[[Outcome], None]
 

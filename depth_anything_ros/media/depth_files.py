@@ -1,25 +1,24 @@
 """Files of depth: 16-bit PNG, npy, PFM and PLY; the pictures for people are in ``looks``."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+import json
 from pathlib import Path
 from typing import get_args, Literal
 
 import cv2
+from depth_anything_ros.arrays import F32, U16, U8
 from depth_anything_ros.errors import ImageError
-from depth_anything_ros.media.writing import staged_file
+from depth_anything_ros.files import staged_file, staged_folder
 from depth_anything_ros.model_info import Kind
 from depth_anything_ros.vision.cloud import organised_cloud
+from depth_anything_ros.vision.color_image import ColorImage, to_bgr
 from depth_anything_ros.vision.colorize import RangeTracker
 from depth_anything_ros.vision.depth import (
-    disparity_for_looking, limit_range, metric_from_inverse)
-from depth_anything_ros.vision.encodings import ColorImage, to_bgr
+    disparity_for_looking, limit_range, metric_from_inverse, millimetres)
+from depth_anything_ros.vision.drawing import unpack_colors
 from depth_anything_ros.vision.geometry import Intrinsics, pixel_rays
-from depth_anything_ros.vision.pictures import write_ply
 import numpy as np
-import numpy.typing as npt
-
-F32 = npt.NDArray[np.float32]
-U8 = npt.NDArray[np.uint8]
-U16 = npt.NDArray[np.uint16]
 
 DepthFormat = Literal['png16', 'npy', 'pfm', 'ply']
 FORMATS: tuple[DepthFormat, ...] = get_args(DepthFormat)
@@ -102,3 +101,61 @@ def finite_range(values: F32) -> tuple[float, float]:
         finite = values[np.isfinite(values)]
         low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     return low, high
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """
+    One frame: BGR images [H, W, 3], maps [H, W], a cloud [..., 3 or 4], None where unknown.
+
+    ``model_depth`` is what the model gives, ``depth_m`` metres with NaN where invalid. ``facts``
+    become info.json.
+    """
+
+    image_bgr: U8
+    color_bgr: U8
+    model_depth: F32
+    depth_m: F32 | None
+    cloud: F32 | None
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+def write_snapshot(folder: Path, snapshot: Snapshot) -> list[str]:
+    """
+    Make ``folder``, or replace it, and return the names of the files in it.
+
+    They appear all at once or not at all; OSError where the disk does not allow it.
+    """
+    with staged_folder(folder) as staged:
+        staged.mkdir()
+        (staged / 'image.png').write_bytes(encode_png(snapshot.image_bgr))
+        (staged / 'color.png').write_bytes(encode_png(snapshot.color_bgr))
+        (staged / 'model_depth.pfm').write_bytes(encode_pfm(snapshot.model_depth))
+        if snapshot.depth_m is not None:
+            (staged / 'depth_m.pfm').write_bytes(encode_pfm(snapshot.depth_m))
+            (staged / 'depth_mm.png').write_bytes(encode_png(millimetres(snapshot.depth_m)))
+        if snapshot.cloud is not None:
+            write_ply(staged / 'cloud.ply', snapshot.cloud)
+        (staged / 'info.json').write_text(
+            json.dumps(snapshot.facts, indent=2) + '\n', encoding='utf-8')
+        return sorted(path.name for path in staged.iterdir())
+
+
+def write_ply(path: Path, cloud: F32) -> int:
+    """
+    Write the finite points of ``cloud`` [..., 4] as binary PLY [m] and return their number.
+
+    A cloud [..., 3] has no colours.
+    """
+    finite = cloud[np.isfinite(cloud[..., :3]).all(axis=-1)]
+    colors = ['red', 'green', 'blue'] if cloud.shape[-1] > 3 else []
+    kinds = [('xyz', '<f4', 3), ('rgb', 'u1', 3)]
+    vertices = np.empty(len(finite), kinds if colors else kinds[:1])
+    vertices['xyz'] = finite[:, :3]
+    if colors:
+        vertices['rgb'] = unpack_colors(finite)[:, ::-1]
+    header = ['ply', 'format binary_little_endian 1.0', f'element vertex {len(finite)}',
+              *(f'property float {name}' for name in 'xyz'),
+              *(f'property uchar {name}' for name in colors), 'end_header', '']
+    path.write_bytes('\n'.join(header).encode() + vertices.tobytes())
+    return len(finite)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from depth_anything_ros.vision.encodings import ColorImage
+from depth_anything_ros.vision.color_image import ColorImage
 
 SourceKind = Literal['images', 'video', 'camera', 'bag']
 

@@ -1,1 +1,1 @@
-"""The lifecycle node: wires messages to inference and back."""
+"""rclpy for every program: messages, subscriptions, QoS, spinning; knows no model."""

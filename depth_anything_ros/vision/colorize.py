@@ -1,11 +1,8 @@
 """Depth for people: colours over a slowly tracked range, so that a video does not flicker."""
 
 import cv2
+from depth_anything_ros.arrays import F32, U8
 import numpy as np
-import numpy.typing as npt
-
-F32 = npt.NDArray[np.float32]
-U8 = npt.NDArray[np.uint8]
 
 # ColorBrewer's 11-class Spectral, red to blue, as RGB; matplotlib interpolates the same anchors.
 _SPECTRAL_RGB = ((158, 1, 66), (213, 62, 79), (244, 109, 67), (253, 174, 97), (254, 224, 139),

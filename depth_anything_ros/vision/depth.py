@@ -1,10 +1,10 @@
 """Depth and inverse depth: the conversions between them, invalid values are NaN."""
 
-import numpy as np
-import numpy.typing as npt
+from dataclasses import dataclass
 
-F32 = npt.NDArray[np.float32]
-U16 = npt.NDArray[np.uint16]
+from depth_anything_ros.arrays import F32, U16
+from depth_anything_ros.model_info import Kind
+import numpy as np
 
 
 def metric_from_inverse(inverse_depth: F32, scale: float, shift: float,
@@ -62,3 +62,52 @@ def disparity_for_looking(low: float, high: float, near_m: float,
     """
     scale = (1 / near_m - 1 / far_m) / max(high - low, 1e-6)
     return scale, 1 / far_m - scale * low
+
+
+@dataclass(frozen=True)
+class Correction:
+    """Depth of a metric model becomes factor * z + offset_m; a relative model has (1, 0)."""
+
+    factor: float = 1.0
+    offset_m: float = 0.0
+
+
+def corrected(depth_m: F32, rule: Correction) -> F32:
+    """Return factor * z + offset of depth [m], NaN where that is not positive."""
+    if rule == Correction():
+        return depth_m
+    depth: F32 = depth_m * np.float32(rule.factor)
+    depth += np.float32(rule.offset_m)
+    depth[depth <= 0] = np.nan
+    return depth
+
+
+def inverse_depth(depth: F32, kind: Kind, rule: Correction) -> F32:
+    """Return the d to which an alignment 1/z = scale * d + shift belongs, of a model's map."""
+    return depth if kind == 'relative' else inverse_from_metric(corrected(depth, rule))
+
+
+def metres(depth: F32, kind: Kind, rule: Correction,
+           scale_shift: tuple[float, float] | None) -> F32 | None:
+    """
+    Return depth [m] of a model's map, or None for a relative model without (scale, shift).
+
+    +inf at and beyond infinity, NaN where invalid. A metric model without (scale, shift) is
+    corrected only.
+    """
+    if scale_shift is None:
+        return corrected(depth, rule) if kind == 'metric' else None
+    return metric_from_inverse(inverse_depth(depth, kind, rule), *scale_shift, beyond=np.inf)
+
+
+@dataclass(frozen=True)
+class DepthRange:
+    """The measured depths that count, in metres; ValueError unless 0 < minimum < maximum < inf."""
+
+    minimum_m: float
+    maximum_m: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.minimum_m < self.maximum_m < np.inf:
+            raise ValueError(f'a range from {self.minimum_m:g} to {self.maximum_m:g} m holds no '
+                             'depth; the minimum must be above 0 and below the maximum')

@@ -8,12 +8,9 @@ sensor_msgs/CameraInfo, computed by OpenCV.
 from dataclasses import dataclass, replace
 
 import cv2
+from depth_anything_ros.arrays import F32, F64
 from depth_anything_ros.errors import CameraInfoError
 import numpy as np
-import numpy.typing as npt
-
-F32 = npt.NDArray[np.float32]
-F64 = npt.NDArray[np.float64]
 
 _COEFFICIENTS = {'plumb_bob': (4, 5), 'rational_polynomial': (8,), 'equidistant': (4,)}
 _NEWTON_STEPS, _NEWTON_ERROR = 6, 1e-6

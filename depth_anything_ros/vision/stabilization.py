@@ -6,10 +6,9 @@ map is fitted to the one before. Pixels are never averaged over time, so nothing
 """
 
 import cv2
+from depth_anything_ros.arrays import F32
 import numpy as np
 import numpy.typing as npt
-
-F32 = npt.NDArray[np.float32]
 
 _GRID_WH = (80, 60)
 _STEPS = 3

@@ -12,8 +12,8 @@ import cv2
 from depth_anything_ros.errors import (
     DeviceError, ImageError, InferenceError, InferenceTimeoutError, ModelError)
 from depth_anything_ros.inference.engine import Engine, EngineOptions
-from depth_anything_ros.vision.encodings import ColorImage
-from depth_anything_ros.vision.selfcheck import card_image
+from depth_anything_ros.vision.color_image import ColorImage
+from depth_anything_ros.vision.self_check import card_image
 import numpy as np
 import pytest
 from tiny import weighted_sum
@@ -309,8 +309,8 @@ from pathlib import Path
 import os, sys, threading
 from depth_anything_ros.inference.engine import Engine, EngineOptions
 from depth_anything_ros.inference.pool import wait_for_one
-from depth_anything_ros.vision.encodings import ColorImage
-from depth_anything_ros.vision.selfcheck import card_image
+from depth_anything_ros.vision.color_image import ColorImage
+from depth_anything_ros.vision.self_check import card_image
 
 def cycle(count):
     for _ in range(count):

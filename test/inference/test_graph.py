@@ -3,9 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
-from depth_anything_ros.inference.graph import build_graph
+from depth_anything_ros.inference.ir import build_graph
 from depth_anything_ros.model_info import ModelInfo
-from depth_anything_ros.vision.selfcheck import card_image
+from depth_anything_ros.vision.self_check import card_image
 import numpy as np
 import pytest
 from tiny import MEAN, RGB_WEIGHTS, STD, TINY_INFO, weighted_sum

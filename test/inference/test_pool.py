@@ -7,7 +7,7 @@ import threading
 import time
 
 from depth_anything_ros.errors import InferenceError, InferenceTimeoutError
-from depth_anything_ros.inference.graph import build_graph
+from depth_anything_ros.inference.ir import build_graph
 from depth_anything_ros.inference.pool import RequestPool
 import numpy as np
 import pytest

@@ -7,8 +7,8 @@ from pathlib import Path
 import shutil
 
 from depth_anything_ros.errors import DeviceError
+from depth_anything_ros.inference.devices import proof_file
 from depth_anything_ros.inference.engine import Engine, EngineOptions
-from depth_anything_ros.inference.proof import proof_file
 import pytest
 
 ov = pytest.importorskip('openvino')

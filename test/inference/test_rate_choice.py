@@ -3,7 +3,7 @@
 from collections.abc import Callable
 import time
 
-from depth_anything_ros.inference.rate_choice import choose, ladder, longest_s, seconds_of
+from depth_anything_ros.inference.rate_control import choose, ladder, longest_s, seconds_of
 import pytest
 
 PIXELS = tuple(size * size for size in ladder(518, 14))

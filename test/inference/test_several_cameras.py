@@ -8,8 +8,8 @@ import threading
 import time
 
 from depth_anything_ros.inference.engine import Engine, EngineOptions
-from depth_anything_ros.inference.estimator import Estimator, Frame, Result
-from depth_anything_ros.vision.encodings import ColorImage
+from depth_anything_ros.inference.scheduler import Estimator, Frame, Result
+from depth_anything_ros.vision.color_image import ColorImage
 from fake_engine import FakeEngine
 import numpy as np
 import pytest

@@ -6,7 +6,7 @@ import cv2
 from depth_anything_ros.media.depth_files import (
     cloud_of, DepthFormat, encode_pfm, encode_png, finite_range, FORMATS, sixteen_bits,
     write_depth)
-from depth_anything_ros.vision.encodings import ColorImage
+from depth_anything_ros.vision.color_image import ColorImage
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 import pytest

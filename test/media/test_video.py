@@ -4,8 +4,8 @@ from pathlib import Path
 
 import cv2
 from depth_anything_ros.errors import ImageError
-from depth_anything_ros.media.opening import open_images
-from depth_anything_ros.media.video_file import VideoFile
+from depth_anything_ros.media.open_images import open_images
+from depth_anything_ros.media.video import VideoFile
 import numpy as np
 import pytest
 

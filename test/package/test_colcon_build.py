@@ -58,7 +58,7 @@ def test_the_share_folder_holds_launch_config_models_and_photographs(installed: 
 
 
 def test_the_programs_find_the_installed_model_and_photographs(installed: Path) -> None:
-    code = ('from depth_anything_ros.tools.model_source import photographs, shipped_model; '
+    code = ('from tools.shared_data import photographs, shipped_model; '
             'print(shipped_model().is_file(), len(list(photographs().glob("*.jpg"))))')
     found = _run(installed, [sys.executable, '-c', code]).stdout.split()
     assert found == ['True', str(len(list((ROOT / 'resource' / 'photos').glob('*.jpg'))))]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from depth_anything_ros.errors import SettingsError
-from depth_anything_ros.settings import Settings, SPECS
+from depth_anything_ros.parameters import Settings, SPECS
 import numpy as np
 import pytest
 

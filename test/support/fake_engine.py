@@ -4,7 +4,7 @@ from collections.abc import Callable
 import threading
 from typing import Any
 
-from depth_anything_ros.vision.encodings import ColorImage
+from depth_anything_ros.vision.color_image import ColorImage
 import numpy as np
 from waiting import until
 

@@ -5,9 +5,9 @@ import threading
 import time
 from typing import Any
 
-from depth_anything_ros.ros.incoming import Incoming
-from depth_anything_ros.ros.node import DepthAnythingNode
-from depth_anything_ros.ros.stream import CameraStream
+from depth_anything_ros.node.camera_stream import CameraStream
+from depth_anything_ros.node.node import DepthAnythingNode
+from depth_anything_ros.ros.messages import Incoming
 import numpy as np
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor

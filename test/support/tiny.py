@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from depth_anything_ros.model_info import ModelInfo, SECTION, SelfCheck
-from depth_anything_ros.vision import selfcheck
+from depth_anything_ros.vision import self_check
 import numpy as np
 
 RGB_WEIGHTS = (1.0, 2.0, 4.0)
@@ -57,11 +57,11 @@ def write_tiny_ir(folder: Path, slow_layers: int = 0, gain: float = 1.0,
     """
     import openvino as ov
     model = _network(slow_layers, gain)
-    expected = weighted_sum(selfcheck.card_image()) * np.float32(gain if np.isfinite(gain) else 1)
+    expected = weighted_sum(self_check.card_image()) * np.float32(gain if np.isfinite(gain) else 1)
     if wrong_check:
         expected = expected[::-1].copy()
     if metadata:
-        info = replace(TINY_INFO, self_check=selfcheck.describe(expected), **changes)
+        info = replace(TINY_INFO, self_check=self_check.describe(expected), **changes)
         for key, value in info.to_strings().items():
             model.set_rt_info(value, [SECTION, key])
     path = folder / 'tiny.xml'

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import cv2
-from depth_anything_ros.tools.navigation import alignment_figures
 import numpy as np
+from tools.measure import navigation_alignment
 
 
 def folder_of_rooms(folder: Path) -> Path:
@@ -30,7 +30,7 @@ def test_figures_tell_how_near_few_points_come_to_all(tmp_path: Path) -> None:
         seen.append(image_bgr.shape)
         return image_bgr[..., 2].astype(np.float32)
 
-    figures = alignment_figures.alignment_figures(folder_of_rooms(tmp_path), depth_of)
+    figures = navigation_alignment.alignment_figures(folder_of_rooms(tmp_path), depth_of)
     assert seen == [(48, 64, 3)] * 4
     assert set(figures) == {
         'alignment_excess_absrel', 'alignment_excess_absrel_40', 'alignment_excess_absrel_surface',

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
-from depth_anything_ros.tools.compare_models import main
 import numpy as np
 import pytest
+from tools.measure.compare_models import main
 
 
 def write_ramp(file: Path) -> Path:

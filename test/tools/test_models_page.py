@@ -2,9 +2,9 @@
 
 import json
 
-from depth_anything_ros.tools.figures import FOLDER
-from depth_anything_ros.tools.models_page import PAGE, render, row_name
 import pytest
+from tools.measure.figures import FOLDER
+from tools.measure.models import PAGE, render, row_name
 
 
 @pytest.fixture

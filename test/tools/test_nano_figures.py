@@ -8,16 +8,15 @@ import subprocess
 
 import cv2
 from depth_anything_ros.errors import DepthAnythingError, ImageError, ModelError
-from depth_anything_ros.tools import measure_nano
-from depth_anything_ros.tools.corpus import training_photographs, validation_photographs
-from depth_anything_ros.tools.figures import FOLDER, requote_pages
-from depth_anything_ros.tools.measure_nano import COMMAND, judge, main, TARGETS
-from depth_anything_ros.tools.nano.accuracy import rgbd_figures, teacher_figures
-from depth_anything_ros.tools.nano.fresh_clone import clone_conditions, clone_to_pictures_s
-from depth_anything_ros.tools.nano.speed import speed_figures
 import numpy as np
 import pytest
 from tiny import weighted_sum
+from tools.measure import nano
+from tools.measure.figures import FOLDER, requote_pages
+from tools.measure.nano import COMMAND, judge, main, TARGETS
+from tools.measure.nano_figures import (
+    clone_conditions, clone_to_pictures_s, rgbd_figures, speed_figures, teacher_figures)
+from tools.shared_data import training_photographs, validation_photographs
 
 pytest.importorskip('openvino')
 
@@ -72,8 +71,8 @@ def small(make_ir: Callable[..., Path]) -> Path:
 @pytest.fixture
 def documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the path of nano.json in a folder that stands for docs/figures."""
-    monkeypatch.setattr('depth_anything_ros.tools.figures.FOLDER', tmp_path / 'figures')
-    monkeypatch.setattr(measure_nano, 'requote_pages', lambda: None)
+    monkeypatch.setattr('tools.measure.figures.FOLDER', tmp_path / 'figures')
+    monkeypatch.setattr(nano, 'requote_pages', lambda: None)
     return tmp_path / 'figures' / 'nano.json'
 
 
@@ -213,9 +212,9 @@ def test_a_page_that_quotes_what_was_not_measured_yet_stays_as_it_is(
              'b.md': '[9](docs/figures/nano.json "speed_own_size")'}
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
-    monkeypatch.setattr('depth_anything_ros.tools.figures.pages',
+    monkeypatch.setattr('tools.measure.figures.pages',
                         lambda: [tmp_path / name for name in texts])
-    monkeypatch.setattr(measure_nano, 'requote_pages', requote_pages)
+    monkeypatch.setattr(nano, 'requote_pages', requote_pages)
     assert main(['--model', str(small), '--only', 'rgbd', '--rgbd', str(rgbd)]) == 1
     assert "quotes 'speed_own_size', which was not measured yet" in capsys.readouterr().err
     assert {name: (tmp_path / name).read_text() for name in texts} == texts
@@ -225,7 +224,7 @@ def test_a_page_that_quotes_what_was_not_measured_yet_stays_as_it_is(
 def test_a_whole_run_keeps_the_time_of_the_clone_alone(
         documents: Path, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = iter(range(1, 9))
-    monkeypatch.setattr(measure_nano, '_measure', lambda part, options, teacher: {
+    monkeypatch.setattr(nano, '_measure', lambda part, options, teacher: {
         'clone_to_pictures_s' if part == 'clone' else f'of_{part}': float(next(values))})
     assert main(['--model', str(small), '--clone']) == 0
     content = json.loads(documents.read_text())
@@ -242,8 +241,8 @@ def test_a_whole_run_keeps_the_time_of_the_clone_alone(
 def test_what_is_missing_is_named_in_one_line(
         documents: Path, tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr('depth_anything_ros.tools.model_source.SHARED', tmp_path)
-    monkeypatch.setattr(measure_nano, 'SHARED', tmp_path)
+    monkeypatch.setattr('tools.shared_data.SHARED', tmp_path)
+    monkeypatch.setattr(nano, 'SHARED', tmp_path)
     for arguments, sentence in [
             (['--model', 'none.xml'], 'none.xml: there is no such file'),
             (['--model', str(small)], f'{tmp_path} lacks weights/*.pth'),

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import cv2
-from depth_anything_ros.tools.navigation.cloud_figures import cloud_figures, cloud_pictures
-from depth_anything_ros.tools.navigation.stability_figures import stability_figures
 import numpy as np
+from tools.measure.navigation_cloud import cloud_figures, cloud_pictures
+from tools.measure.navigation_stability import stability_figures
 
 F32 = np.ndarray
 

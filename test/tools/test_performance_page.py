@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-from depth_anything_ros.tools import int8_model, measure_performance, performance_page
-from depth_anything_ros.tools.benchmarking.results import Report, Table
-from depth_anything_ros.tools.figures import FOLDER, ROOT
-from depth_anything_ros.tools.measure_performance import (
-    figure_name, main, MODES, shrink_picture, with_report)
-from depth_anything_ros.tools.performance_page import PAGE, render, TARGETS
+from depth_anything_ros.benchmark.results import Report, Table
 import numpy as np
 import pytest
+from tools.measure import int8_model, performance, performance_page
+from tools.measure.figures import FOLDER, ROOT
+from tools.measure.performance import figure_name, main, shrink_picture, with_report
+from tools.measure.performance_page import MODES, PAGE, render, TARGETS
 
 MEASURED = FOLDER / 'performance.json'
 SHARED = ROOT.parent / 'shared'
@@ -134,12 +133,12 @@ def test_figures_of_ladder_and_limit_say_so_in_their_names(
 def documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the folder that stands for docs/; the models are those of nobody."""
     (tmp_path / 'images').mkdir()
-    monkeypatch.setattr('depth_anything_ros.tools.figures.FOLDER', tmp_path / 'figures')
-    monkeypatch.setattr(measure_performance, 'FOLDER', tmp_path / 'figures')
-    monkeypatch.setattr(measure_performance, '_PICTURES', tmp_path / 'images')
+    monkeypatch.setattr('tools.measure.figures.FOLDER', tmp_path / 'figures')
+    monkeypatch.setattr(performance, 'FOLDER', tmp_path / 'figures')
+    monkeypatch.setattr(performance, '_PICTURES', tmp_path / 'images')
     monkeypatch.setattr(performance_page, 'PAGE', tmp_path / 'performance.md')
-    monkeypatch.setattr(measure_performance, '_make_inputs', lambda folder: None)
-    monkeypatch.setattr(measure_performance, 'requote_pages', lambda: None)
+    monkeypatch.setattr(performance, '_make_inputs', lambda folder: None)
+    monkeypatch.setattr(performance, 'requote_pages', lambda: None)
     return tmp_path
 
 
@@ -148,7 +147,7 @@ def test_all_modes_are_measured_and_one_alone_keeps_the_others(
         capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip('openvino')
     rounds = iter(range(1, 9))
-    monkeypatch.setattr(measure_performance, 'measure', lambda mode, inputs: report(
+    monkeypatch.setattr(performance, 'measure', lambda mode, inputs: report(
         mode, {f'of_{mode}': float(next(rounds))}))
     measured = documents / 'figures' / 'performance.json'
     assert main([]) == 0

@@ -12,11 +12,11 @@ pytest.importorskip('openvino')
 
 from depth_anything_ros.inference.engine import Engine, EngineOptions  # noqa: E402, I100
 from depth_anything_ros.inference.pool import wait_for_one  # noqa: E402
-from depth_anything_ros.tools.figures import FOLDER  # noqa: E402
-from depth_anything_ros.tools.model_source import (  # noqa: E402
-    photographs, SHARED, shipped_model)
-from depth_anything_ros.vision.encodings import ColorImage  # noqa: E402
+from depth_anything_ros.resources import photographs, shipped_model  # noqa: E402
+from depth_anything_ros.vision.color_image import ColorImage  # noqa: E402
 import numpy as np  # noqa: E402
+from tools.measure.figures import FOLDER  # noqa: E402
+from tools.shared_data import SHARED  # noqa: E402
 
 # Boxes (top, bottom, left, right) in shares of a photograph: one on something near, one on
 # something behind it.
@@ -54,7 +54,7 @@ def test_measured_depth_is_met_as_well_as_the_figures_say() -> None:
     folder = SHARED / 'images' / 'rgbd'
     if not folder.is_dir():
         pytest.skip('../shared/images/rgbd is missing')
-    from depth_anything_ros.tools.nano.accuracy import rgbd_figures
+    from tools.measure.nano_figures import rgbd_figures
     told = json.loads(Path(FOLDER / 'nano.json').read_text())['figures']
     found = rgbd_figures(shipped_model(), folder, print, ())
     # Another processor may compute in another precision.

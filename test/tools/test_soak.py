@@ -4,19 +4,19 @@ import os
 from pathlib import Path
 
 import cv2
-from depth_anything_ros.tools.navigation.soak import growth, soak
-from depth_anything_ros.tools.observer import ObserverError
-from depth_anything_ros.tools.processes import ros_parameters
+from depth_anything_ros.cli.processes import ros_parameters
+from depth_anything_ros.ros.observer import ObserverError
 import numpy as np
 import pytest
+from tools.measure.navigation_soak import growth, soak
 
 
 @pytest.fixture(autouse=True)
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stay on a domain of this test, with a picture of its own."""
     cv2.imwrite(str(tmp_path / 'rgb_0.png'), np.full((60, 80, 3), (10, 20, 128), np.uint8))
-    monkeypatch.setattr('depth_anything_ros.tools.model_source.SEQUENCE', tmp_path)
-    monkeypatch.setattr('depth_anything_ros.tools.navigation.soak._WARM_UP_CYCLES', 1)
+    monkeypatch.setattr('tools.shared_data.SEQUENCE', tmp_path)
+    monkeypatch.setattr('tools.measure.navigation_soak._WARM_UP_CYCLES', 1)
     monkeypatch.setenv('ROS_DOMAIN_ID', str(64 + (os.getpid() + 18) % 36))
 
 
@@ -36,7 +36,7 @@ def test_both_cameras_deliver_after_every_round_of_the_lifecycle(
 def test_a_topic_that_stays_silent_is_counted_and_named(
         tiny_ir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing can come in no time."""
-    monkeypatch.setattr('depth_anything_ros.tools.navigation.soak._DELIVERY_S', 0.0)
+    monkeypatch.setattr('tools.measure.navigation_soak._DELIVERY_S', 0.0)
     said: list[str] = []
     figures = soak(tiny_ir, 0.03, said.append)
     assert figures['soak_missed_transitions'] == len(said) - 1 >= 1

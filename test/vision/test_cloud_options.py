@@ -1,7 +1,6 @@
 """Options of a cloud that meet in one frame."""
 
-from depth_anything_ros.vision.cloud import HeightBand
-from depth_anything_ros.vision.cloud_options import cloud_of, CloudOptions
+from depth_anything_ros.vision.cloud import cloud_of, CloudOptions, HeightBand
 from depth_anything_ros.vision.geometry import Intrinsics, pixel_rays
 import numpy as np
 from numpy.testing import assert_allclose

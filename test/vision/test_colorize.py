@@ -1,6 +1,6 @@
 """Colours for people: the tables, the slow range and what NaN looks like."""
 
-from depth_anything_ros.settings import SPECS
+from depth_anything_ros.parameters import SPECS
 from depth_anything_ros.vision.colorize import color_table, colorize, RangeTracker
 import numpy as np
 import pytest

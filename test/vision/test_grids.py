@@ -1,7 +1,6 @@
 """The grids of published maps: where their pixels lie over the image."""
 
-from depth_anything_ros.vision.grids import depth_on_grid, Grid, output_grid
-from depth_anything_ros.vision.transforms import resize_depth
+from depth_anything_ros.vision.transforms import depth_on_grid, Grid, output_grid, resize_depth
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 import pytest

@@ -1,9 +1,9 @@
 """From what a model gives to metres."""
 
-from depth_anything_ros.settings import Settings
+from depth_anything_ros.node.frame_products import correction
+from depth_anything_ros.parameters import Settings
+from depth_anything_ros.vision.depth import corrected, Correction, inverse_depth, metres
 from depth_anything_ros.vision.geometry import Intrinsics
-from depth_anything_ros.vision.metres import (
-    corrected, Correction, correction, inverse_depth, metres)
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 

@@ -1,7 +1,7 @@
 """Scale and shift by least squares, clipping and scaling, against brute force and by hand."""
 
-from depth_anything_ros.vision.midas_protocol import (
-    align_metric, align_relative, DepthRange, fit_scale_shift)
+from depth_anything_ros.vision.accuracy import align_metric, align_relative, fit_scale_shift
+from depth_anything_ros.vision.depth import DepthRange
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 import pytest

@@ -1,6 +1,6 @@
 """Spearman's correlation of two maps, against cases computed by hand, by loops and by scipy."""
 
-from depth_anything_ros.vision.rank_correlation import rank_correlation
+from depth_anything_ros.vision.agreement import rank_correlation
 import numpy as np
 import pytest
 

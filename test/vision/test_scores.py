@@ -2,8 +2,9 @@
 
 from dataclasses import asdict
 
-from depth_anything_ros.vision.midas_protocol import align_metric, DepthRange
-from depth_anything_ros.vision.scores import is_ordered, score_depth, score_relative
+from depth_anything_ros.vision.accuracy import (
+    align_metric, is_ordered, score_depth, score_relative)
+from depth_anything_ros.vision.depth import DepthRange
 import numpy as np
 import pytest
 

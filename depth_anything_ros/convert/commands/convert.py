@@ -4,15 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, TYPE_CHECKING
 
+from depth_anything_ros.cli.progress import open_console, StepReport
 from depth_anything_ros.convert.commands.options import (
     BatchOption, EncoderOption, ForceOption, HeightOption, KindOption, MaxDepthOption, MODELS,
     OfflineOption, require, size_from, VersionOption, WidthOption, YesOption)
-from depth_anything_ros.convert.commands.reporting import open_console, StepReport
-from depth_anything_ros.convert.commands.sources import DownloadOptions, local_source, name_of
-from depth_anything_ros.convert.network.encoders import EncoderSpec
-from depth_anything_ros.convert.staging import check_target, staged
+from depth_anything_ros.convert.hub.resolve import DownloadOptions, local_source, name_of
 from depth_anything_ros.errors import CheckpointError
+from depth_anything_ros.files import check_target, staged
 from depth_anything_ros.model_info import Precision
+from depth_anything_ros.networks.encoders import EncoderSpec
 import typer
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def command(
     size_hw = size_from(height, width)
     require('numpy', 'cv2', 'torch', 'onnx', 'onnxscript', 'onnxruntime', 'openvino')
     from depth_anything_ros.convert.conversion import convert, Job
-    from depth_anything_ros.convert.reading.variants import Asked
+    from depth_anything_ros.convert.sources.identity import Asked
     with StepReport(open_console()) as report:
         path = local_source(source, output.parent if output else MODELS,
                             DownloadOptions(yes, offline), report)
@@ -77,7 +77,7 @@ def _convert_to_int8(job: 'Job', images: str | None, table: tuple[EncoderSpec, .
                      report: StepReport) -> None:
     require('nncf')
     from depth_anything_ros.convert.conversion import convert
-    from depth_anything_ros.convert.int8.quantize import quantize, QuantizeJob
+    from depth_anything_ros.convert.quantize.quantize import quantize, QuantizeJob
     if images is None:
         raise CheckpointError(job.source, 'INT8 needs images to calibrate with',
                               'add --images FOLDER with 40 pictures like those of your camera')

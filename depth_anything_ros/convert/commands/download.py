@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Annotated
 
+from depth_anything_ros.cli.progress import open_console, StepReport
 from depth_anything_ros.convert.commands.options import MODELS, OfflineOption, require, YesOption
-from depth_anything_ros.convert.commands.reporting import open_console, StepReport
-from depth_anything_ros.convert.commands.sources import DownloadOptions, obtain
-from depth_anything_ros.convert.fetching.download import find_checkpoint
-from depth_anything_ros.convert.fetching.published import published
+from depth_anything_ros.convert.hub.catalog import published
+from depth_anything_ros.convert.hub.download import find_checkpoint
+from depth_anything_ros.convert.hub.resolve import DownloadOptions, obtain
 from depth_anything_ros.errors import CheckpointError
 from rich.console import Console
 import typer

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
+from depth_anything_ros.cli.progress import open_console, StepReport
 from depth_anything_ros.convert.commands.options import (
     BatchOption, EncoderOption, ForceOption, HeightOption, KindOption, MaxDepthOption, MODELS,
     OfflineOption, require, VersionOption, WidthOption, YesOption)
-from depth_anything_ros.convert.commands.reporting import open_console, StepReport
-from depth_anything_ros.convert.commands.sources import DownloadOptions, local_source, name_of
+from depth_anything_ros.convert.hub.resolve import DownloadOptions, local_source, name_of
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.model_info import Kind
 import typer
@@ -63,7 +63,7 @@ def command(
     require('numpy', 'cv2', 'torch', 'onnx', 'onnxscript', 'onnxruntime')
     from depth_anything_ros.convert.conversion import export, ExportJob
     from depth_anything_ros.convert.export import OnnxOptions
-    from depth_anything_ros.convert.reading.variants import Asked
+    from depth_anything_ros.convert.sources.identity import Asked
     options = OnnxOptions(batch_size, (height, width) if height or width else None, opset,
                           external_data)
     with StepReport(open_console()) as report:

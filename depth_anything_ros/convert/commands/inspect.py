@@ -6,9 +6,10 @@ from pathlib import Path
 import sys
 from typing import Annotated, Any
 
+from depth_anything_ros.cli.progress import open_console
 from depth_anything_ros.convert.commands.options import JsonOption
-from depth_anything_ros.convert.commands.reporting import open_console
-from depth_anything_ros.convert.inspecting.inspection import inspect, Inspection
+from depth_anything_ros.convert.inspect.inspect import inspect
+from depth_anything_ros.convert.inspect.report import Inspection
 from depth_anything_ros.errors import DepthAnythingError
 from depth_anything_ros.model_info import Quantization, SelfCheck
 from rich.console import Console

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
-from depth_anything_ros.convert.cli import PROGRAM
-from depth_anything_ros.convert.program import require_packages
+from depth_anything_ros.cli.program import require_packages
+from depth_anything_ros.convert import PROGRAM
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.model_info import Kind, ModelVersion
 import typer

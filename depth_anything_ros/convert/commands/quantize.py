@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Annotated
 
+from depth_anything_ros.cli.progress import open_console, StepReport
 from depth_anything_ros.convert.commands.options import MODELS, require
-from depth_anything_ros.convert.commands.reporting import open_console, StepReport
 import typer
 
 EXAMPLES = """depth_anything_convert quantize models/small.xml --images my_photos
@@ -50,8 +50,8 @@ def command(
     and the loss are recorded in the IR.
     """
     require('numpy', 'cv2', 'openvino', 'nncf', 'torch')
-    from depth_anything_ros.convert.int8.gate import Gate
-    from depth_anything_ros.convert.int8.quantize import quantize, QuantizeJob
+    from depth_anything_ros.convert.quantize.gate import Gate
+    from depth_anything_ros.convert.quantize.quantize import quantize, QuantizeJob
     gate = Gate(abs_rel_mean, abs_rel_max, pearson_min)
     target = output or MODELS / f'{source.stem}_int8.xml'
     with StepReport(open_console()) as report:

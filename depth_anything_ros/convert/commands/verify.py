@@ -6,9 +6,9 @@ from pathlib import Path
 import re
 from typing import Annotated, Literal
 
+from depth_anything_ros.cli.progress import open_console
 from depth_anything_ros.convert.commands.options import JsonOption, require
-from depth_anything_ros.convert.commands.reporting import open_console
-from depth_anything_ros.convert.proving.verification import Check, Verification, verify
+from depth_anything_ros.convert.parity.verify import Check, Verification, verify
 from depth_anything_ros.errors import CheckpointError
 from rich.console import Console
 import typer

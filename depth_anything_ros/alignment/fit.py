@@ -1,0 +1,159 @@
+"""
+From reference points to metres: 1/z = scale * d + shift, fitted so that outliers do not matter.
+
+The error that counts is that of the depth relative to the depth, so that residuals are
+|ln((scale * d + shift) * z)| and a point weighs as much near as far. Hypotheses from pairs of
+points are ranked by their truncated mean residual (MSAC, Torr and Zisserman, CVIU 2000); the best
+one is refined by least absolute residuals (IRLS) over the points within three robust standard
+deviations (MAD); least squares would give way to a whole surface that is wrong.
+"""
+
+from dataclasses import dataclass
+
+from depth_anything_ros.arrays import F64
+from depth_anything_ros.errors import AlignmentError
+from depth_anything_ros.parameters import AlignmentSettings
+import numpy as np
+
+_HYPOTHESES, _SCORED, _ROUNDS = 96, 400, 7
+# Residuals (about the share of the depth) at which the score levels off, and within which a point
+# may agree with a fit whatever the spread of the others.
+_SCORE_CAP, _NARROWEST, _WIDEST = 0.15, 0.02, 0.5
+_DEVIATIONS, _MAD_TO_SIGMA = 3.0, 1.4826
+_FLAT = ('the reference points span too little depth to fix a scale and a shift; bring something '
+         'nearer or farther into view, or set alignment.fit to scale')
+
+
+@dataclass(frozen=True)
+class Fit:
+    """
+    One fit of 1/z = ``scale`` * d + ``shift``, in 1/m.
+
+    ``support`` points agree with it, a share ``outliers`` (0 to 1) does not; ``residual`` is the
+    median error of the depth at the points that agree, as a share of the depth, and
+    ``inverse_z`` the 10th and the 90th percentile of their 1/z [1/m], between which it holds.
+    """
+
+    scale: float
+    shift: float
+    support: int
+    outliers: float
+    residual: float
+    inverse_z: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The model's inverse depth d at points, float64 [N], and their measured 1/z [1/m], [N]."""
+
+    values: F64
+    inverse_z: F64
+
+
+def fit_alignment(samples: Samples, with_shift: bool) -> Fit:
+    """
+    Return the fit to ``samples``, always the same for the same samples; the shift is 0 without.
+
+    AlignmentError if there are too few of them, if they span no more depth than their noise, or
+    if the measured depth does not grow where the model's does.
+    """
+    d, inverse_z = samples.values, samples.inverse_z
+    if d.size < (2 if with_shift else 1):
+        raise AlignmentError(
+            f'{d.size} reference points cannot be fitted; check what the reference sees and '
+            'alignment.reference_min and alignment.reference_max')
+    scale, shift = _best_hypothesis(d, inverse_z, with_shift)
+    agree = np.ones(d.size, bool)
+    for _ in range(_ROUNDS):
+        residual = _residuals(scale * d + shift, inverse_z)
+        sigma = _MAD_TO_SIGMA * float(np.median(residual[agree]))
+        agree = residual <= min(max(_DEVIATIONS * sigma, _NARROWEST), _WIDEST)
+        if not agree.any():
+            raise AlignmentError('no two reference points agree on a scale; check the pose of '
+                                 'the reference and its time stamps')
+        weights = agree / (inverse_z ** 2 * np.maximum(residual, max(0.2 * sigma, 1e-6)))
+        scale, shift = _weighted_line(d, inverse_z, weights, with_shift)
+    return _judged(scale, shift, d[agree], inverse_z[agree], d.size, with_shift)
+
+
+def check_fit(fit: Fit, settings: AlignmentSettings) -> None:
+    """Raise AlignmentError with the fact and the fix if ``fit`` is not to be believed."""
+    needed = 1 if settings.source == 'range' else settings.min_support
+    if fit.support < needed:
+        raise AlignmentError(
+            f'{fit.support} reference points agree with the fit, {needed} must; bring more of '
+            'the reference into view or lower alignment.min_support')
+    if fit.outliers > settings.max_outliers:
+        raise AlignmentError(
+            f'{100 * fit.outliers:.0f} % of the reference disagrees with the fit, at most '
+            f'{100 * settings.max_outliers:.0f} % may; check the pose of the reference or raise '
+            'alignment.max_outliers')
+    if fit.residual > settings.max_residual:
+        raise AlignmentError(
+            f'the fit misses the depth by {100 * fit.residual:.0f} %, at most '
+            f'{100 * settings.max_residual:.0f} % are allowed; check the pose of the reference '
+            'or raise alignment.max_residual')
+
+
+def _best_hypothesis(d: F64, inverse_z: F64, with_shift: bool) -> tuple[float, float]:
+    rng = np.random.default_rng(0)
+    with np.errstate(divide='ignore', invalid='ignore'):
+        if with_shift:
+            order, half = np.argsort(d), d.size // 2
+            low = order[rng.integers(0, half, _HYPOTHESES)]
+            high = order[rng.integers(half, d.size, _HYPOTHESES)]
+            scales = (inverse_z[high] - inverse_z[low]) / (d[high] - d[low])
+            shifts = inverse_z[low] - scales * d[low]
+        else:
+            drawn = rng.integers(0, d.size, _HYPOTHESES)
+            scales = inverse_z[drawn] / d[drawn]
+            shifts = np.zeros(_HYPOTHESES)
+    possible = (scales > 0) & np.isfinite(scales)
+    if not possible.any():
+        if np.ptp(d) == 0 and with_shift:
+            raise AlignmentError(_FLAT)
+        raise _contrary()
+    scales, shifts = scales[possible], shifts[possible]
+    scored = rng.permutation(d.size)[:_SCORED]
+    residuals = _residuals(scales[:, None] * d[scored] + shifts[:, None], inverse_z[scored])
+    best = int(np.minimum(residuals, _SCORE_CAP).mean(axis=1).argmin())
+    return float(scales[best]), float(shifts[best])
+
+
+def _residuals(found: F64, inverse_z: F64) -> F64:
+    """Return |ln(found / inverse_z)|, large where ``found`` is not positive."""
+    residuals: F64 = np.abs(np.log(np.maximum(found, 1e-12) / inverse_z))
+    return residuals
+
+
+def _weighted_line(d: F64, inverse_z: F64, weights: F64, with_shift: bool) -> tuple[float, float]:
+    if not with_shift:
+        weighted = weights * d
+        return float(weighted @ inverse_z / (weighted @ d)), 0.0
+    total = weights.sum()
+    middle, level = weights @ d / total, weights @ inverse_z / total
+    centred = d - middle
+    weighted = weights * centred
+    variance = weighted @ centred
+    if not variance > 0:
+        raise AlignmentError(_FLAT)
+    scale = float(weighted @ inverse_z / variance)
+    return scale, float(level - scale * middle)
+
+
+def _judged(scale: float, shift: float, d: F64, inverse_z: F64, count: int,
+            with_shift: bool) -> Fit:
+    """Return the fit to the points that agree, out of ``count``, if it means anything."""
+    found = np.maximum(scale * d + shift, 1e-12)
+    residual = float(np.median(np.abs(inverse_z / found - 1)))
+    far, near = np.percentile(inverse_z, (10, 90))
+    if with_shift:
+        lowest, highest = np.percentile(d, (5, 95))
+        if scale * (highest - lowest) <= 3 * residual * np.median(found):
+            raise AlignmentError(_FLAT)
+    return Fit(scale, shift, d.size, 1 - d.size / count, residual, (float(far), float(near)))
+
+
+def _contrary() -> AlignmentError:
+    return AlignmentError('the reference is farther where the model says nearer; check the pose '
+                          'of the reference and its time stamps')

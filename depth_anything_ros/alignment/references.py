@@ -1,0 +1,114 @@
+"""
+What a reference sensor and the model say of the same places: samples for the alignment.
+
+All functions give inverse depth d beside 1/z, of at most ``most`` places, spread evenly and the
+same ones for the same input; where nothing can be compared, samples of length 0.
+"""
+
+from depth_anything_ros.alignment.fit import Samples
+from depth_anything_ros.arrays import F32, F64
+from depth_anything_ros.vision.depth import DepthRange
+from depth_anything_ros.vision.geometry import Intrinsics, project
+import numpy as np
+import numpy.typing as npt
+
+Places = npt.NDArray[np.intp]
+
+# Points above this number are thinned out before they are projected.
+_MOST_PROJECTED = 20000
+# The coarse z-buffer has cells of this share of the map's longer side, and a point is hidden if it
+# is farther than the nearest one of the cells around it by more than this share.
+_CELL, _HIDDEN_BEHIND = 1 / 48, 0.15
+_NEAREST_PERCENTILE = 95
+
+
+def samples_from_depth(inverse_depth: F32, reference_m: F32, limits: DepthRange,
+                       most: int = 2000) -> Samples:
+    """
+    Compare a map [H, W] with measured depth [h, w] in metres of the same view, dense or sparse.
+
+    The sizes may differ: both cover the same view, and the nearest pixel of the map counts.
+    What is not within ``limits``, 0 and NaN among it, is no measurement.
+    """
+    seen = np.flatnonzero((reference_m >= limits.minimum_m) & (reference_m <= limits.maximum_m))
+    seen = _spread(seen, most)
+    (height, width), (rows_in, columns_in) = inverse_depth.shape, reference_m.shape
+    rows, columns = np.divmod(seen, columns_in)
+    values = inverse_depth[(2 * rows + 1) * height // (2 * rows_in),
+                           (2 * columns + 1) * width // (2 * columns_in)]
+    return _finite(values, reference_m.ravel()[seen])
+
+
+def samples_from_points(inverse_depth: F32, points_xyz: F64, camera: Intrinsics,
+                        limits: DepthRange, most: int = 2000) -> Samples:
+    """
+    Compare a map [H, W] with points [N, 3] in metres in the optical frame of the camera.
+
+    ``camera`` is that of the map's own grid. Points that the camera cannot see because others
+    are in front of them are left out: another sensor sees past edges.
+    """
+    points = points_xyz[::max(1, -(-len(points_xyz) // _MOST_PROJECTED))]
+    depth_m = points[:, 2]
+    points = points[(depth_m >= limits.minimum_m) & (depth_m <= limits.maximum_m)]
+    height, width = inverse_depth.shape
+    pixels = np.rint(project(points, camera))
+    inside = ((pixels >= 0) & (pixels < (width, height))).all(axis=1)
+    columns, rows = pixels[inside].astype(np.intp).T
+    depth_m = points[inside, 2]
+    kept = _spread(np.flatnonzero(_visible(rows, columns, depth_m, (height, width))), most)
+    return _finite(inverse_depth[rows[kept], columns[kept]], depth_m[kept])
+
+
+def samples_from_range(inverse_depth: F32, centre_xyz: F64, radius_m: float,
+                       camera: Intrinsics) -> Samples:
+    """
+    Compare a map [H, W] with one range: a single sample, of the nearest thing in the cone.
+
+    ``centre_xyz`` [3] is the point on the sensor's axis at the measured distance, in the optical
+    frame, ``radius_m`` the radius of the cone there, ``camera`` that of the map's own grid. A
+    sonar or time-of-flight sensor answers to the nearest thing, so that a high percentile of d
+    within the cone stands for it.
+    """
+    column, row = project(centre_xyz[None], camera)[0]
+    if not np.isfinite((column, row, centre_xyz[2])).all():
+        return Samples(np.empty(0), np.empty(0))
+    radius_x, radius_y = (max(radius_m / centre_xyz[2] * focal, 1.0)
+                          for focal in (camera.fx, camera.fy))
+    height, width = inverse_depth.shape
+    top, bottom = np.clip((row - radius_y, row + radius_y + 1), 0, height).astype(int)
+    left, right = np.clip((column - radius_x, column + radius_x + 1), 0, width).astype(int)
+    rows, columns = np.ogrid[top:bottom, left:right]
+    disc = ((rows - row) / radius_y) ** 2 + ((columns - column) / radius_x) ** 2 <= 1
+    values = inverse_depth[top:bottom, left:right][disc]
+    values = values[np.isfinite(values)]
+    if values.size == 0:
+        return Samples(np.empty(0), np.empty(0))
+    nearest = np.percentile(values, _NEAREST_PERCENTILE)
+    return _finite(np.array([nearest]), centre_xyz[2:])
+
+
+def _spread(places: Places, most: int) -> Places:
+    """Return at most ``most`` of ``places``, evenly."""
+    if places.size <= most:
+        return places
+    return places[np.arange(most) * places.size // most]
+
+
+def _visible(rows: Places, columns: Places, depth_m: F64,
+             size_hw: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """Return which points have nothing clearly nearer around them."""
+    cell = max(size_hw) * _CELL
+    across, down = int(size_hw[1] / cell) + 3, int(size_hw[0] / cell) + 3
+    nearest = np.full(across * down, np.inf)
+    cells = (rows / cell + 1).astype(np.intp) * across + (columns / cell + 1).astype(np.intp)
+    np.minimum.at(nearest, cells, depth_m)
+    around = nearest.reshape(down, across)
+    around = np.minimum(around, np.minimum(np.roll(around, 1, 1), np.roll(around, -1, 1)))
+    around = np.minimum(around, np.minimum(np.roll(around, 1, 0), np.roll(around, -1, 0)))
+    visible: npt.NDArray[np.bool_] = depth_m <= around.ravel()[cells] * (1 + _HIDDEN_BEHIND)
+    return visible
+
+
+def _finite(values: F32 | F64, depth_m: F32 | F64) -> Samples:
+    known = np.isfinite(values)
+    return Samples(values[known].astype(np.float64), 1 / depth_m[known].astype(np.float64))

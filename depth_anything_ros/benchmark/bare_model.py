@@ -1,0 +1,36 @@
+"""A compiled model called in a loop: what the node and the programs are measured against."""
+
+from pathlib import Path
+import time
+
+import numpy as np
+
+
+class BareModel:
+    """The same IR, compiled the same way, called in a loop with an input that is ready."""
+
+    def __init__(self, model: Path, input_size: int = 0, precision: str = 'auto',
+                 image_hw: tuple[int, int] = (480, 640)) -> None:
+        from depth_anything_ros.inference.devices import compile_options
+        from depth_anything_ros.inference.ir import build_graph, read_model
+        from depth_anything_ros.vision.transforms import network_size
+        import openvino as ov
+        core = ov.Core()
+        network, info = read_model(core, model)
+        size_hw = info.fixed_size_hw or network_size(
+            image_hw, input_size or info.input_size, info.patch_multiple)
+        compiled = core.compile_model(build_graph(network, info, size_hw), 'CPU',
+                                      compile_options(core, 'CPU', precision, None))
+        self.threads = int(compiled.get_property('INFERENCE_NUM_THREADS'))
+        self.network_hw = size_hw
+        self._request = compiled.create_infer_request()
+        self._input = np.full((1, *size_hw, 3), 127, np.uint8)
+
+    def rate(self, seconds: float) -> float:
+        """Return calls per second."""
+        self._request.infer([self._input], share_inputs=True)
+        started, calls = time.monotonic(), 0
+        while time.monotonic() < started + seconds:
+            self._request.infer([self._input], share_inputs=True)
+            calls += 1
+        return calls / (time.monotonic() - started)

@@ -1,0 +1,1 @@
+"""What every command line program shares: shell, signals, progress, options, reports."""

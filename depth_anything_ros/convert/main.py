@@ -1,0 +1,58 @@
+"""Command line: ``depth_anything_convert SUBCOMMAND``; without one, ``convert`` is meant."""
+
+from collections.abc import Sequence
+import difflib
+from pathlib import Path
+import sys
+from typing import TYPE_CHECKING
+
+from depth_anything_ros.cli.program import examples, guarded, run_program
+from depth_anything_ros.convert import PROGRAM
+from depth_anything_ros.networks.encoders import ENCODERS, EncoderSpec
+
+if TYPE_CHECKING:
+    import typer
+
+_COMMANDS = ('download', 'export', 'convert', 'quantize', 'inspect', 'verify')
+_HELP = 'Depth Anything for OpenVINO: fetch a checkpoint, convert it, prove the result.'
+
+
+def main(argv: Sequence[str] | None = None,
+         table: tuple[EncoderSpec, ...] = ENCODERS) -> int:
+    """Run one subcommand and return the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    return run_program(PROGRAM, lambda: _run(_with_subcommand(arguments), table))
+
+
+def _run(arguments: list[str], table: tuple[EncoderSpec, ...]) -> None:
+    import typer
+    command = typer.main.get_command(_application())
+    command.main(args=arguments, prog_name=PROGRAM.name, obj=table)
+
+
+def _application() -> 'typer.Typer':
+    from depth_anything_ros.convert.commands import (
+        convert, download, export, inspect, quantize, verify)
+    import typer
+    application = typer.Typer(
+        help=_HELP, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+        rich_markup_mode=None, context_settings={'max_content_width': 99})
+    modules = (download, export, convert, quantize, inspect, verify)
+    for name, module in zip(_COMMANDS, modules):
+        application.command(name, epilog=examples(module.EXAMPLES))(
+            guarded(PROGRAM, module.command))
+    return application
+
+
+def _with_subcommand(arguments: list[str]) -> list[str]:
+    """Take a first argument that is no subcommand, nor nearly one, for the source of convert."""
+    if not arguments or arguments[0] in (*_COMMANDS, '--help'):
+        return arguments
+    first = arguments[0]
+    if not Path(first).exists() and difflib.get_close_matches(first, _COMMANDS):
+        return arguments
+    return ['convert', *arguments]
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""Pictures for calibration and for the gate, as network inputs."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from depth_anything_ros.arrays import F32, U8
+from depth_anything_ros.errors import CheckpointError, ImageError
+from depth_anything_ros.media.open_images import open_images
+from depth_anything_ros.media.source import ImageSource
+from depth_anything_ros.model_info import ModelInfo
+from depth_anything_ros.vision.color_image import to_bgr
+from depth_anything_ros.vision.transforms import (
+    crop_to_aspect, network_size, normalize, resize_for_network)
+import numpy as np
+
+Size = tuple[int, int]
+
+FEWEST = 4
+
+
+def read_pictures(name: str, topic: str | None, limit: int,
+                  report: Callable[[str], None]) -> list[U8]:
+    """
+    Return at most ``limit`` BGR pictures [H, W, 3], evenly spread over a source.
+
+    Those that cannot be read are reported. CheckpointError if fewer than four are left.
+    """
+    source = open_images(name, topic)
+    wanted = _spread(source, limit)
+    pictures = []
+    for image in source:
+        if image.index in wanted:
+            try:
+                pictures.append(to_bgr(image.read()))
+            except ImageError as error:
+                report(f'      {image.name} is left out: {error}')
+        if image.index >= max(wanted):
+            break
+    if len(pictures) < FEWEST:
+        raise CheckpointError(Path(name), f'it holds {len(pictures)} usable images',
+                              f'give at least {FEWEST}, better 40 that are as different as what '
+                              'the camera will see')
+    return pictures
+
+
+def _spread(source: ImageSource, limit: int) -> set[int]:
+    if not source.count:
+        raise ImageError(f'{source.name} cannot be read from end to end; images for calibration '
+                         'come from files, videos or bags')
+    count = min(source.count, limit)
+    return {int(index) for index in np.linspace(0, source.count - 1, count).round()}
+
+
+def hold_out(pictures: Sequence[U8]) -> tuple[list[U8], list[U8]]:
+    """Return (three of four pictures for calibration, every fourth one for the gate)."""
+    kept = [picture for index, picture in enumerate(pictures) if index % FEWEST != 1]
+    return kept, list(pictures[1::FEWEST])
+
+
+def inputs_as_they_come(pictures: Sequence[U8], info: ModelInfo, input_size: int) -> list[F32]:
+    """Return network inputs [1, 3, H, W], each of the size that the runtime would take."""
+    return [_input(picture, _size(picture, info, input_size), info) for picture in pictures]
+
+
+def inputs_of_one_size(pictures: Sequence[U8], info: ModelInfo, input_size: int) -> list[F32]:
+    """Return network inputs of the size most pictures have; the others are cropped to it."""
+    sizes = Counter(_size(picture, info, input_size) for picture in pictures)
+    size_hw = sizes.most_common(1)[0][0]
+    return [_input(crop_to_aspect(picture, size_hw), size_hw, info) for picture in pictures]
+
+
+def _size(picture: U8, info: ModelInfo, input_size: int) -> Size:
+    height, width = picture.shape[:2]
+    return info.fixed_size_hw or network_size((height, width), input_size, info.patch_multiple)
+
+
+def _input(picture: U8, size_hw: Size, info: ModelInfo) -> F32:
+    return normalize(resize_for_network(picture, size_hw), info.mean_rgb, info.std_rgb)

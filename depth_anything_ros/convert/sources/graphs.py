@@ -1,0 +1,262 @@
+"""Sizes that a model can be fixed to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TYPE_CHECKING
+
+from depth_anything_ros.convert.sources.identity import from_name, Stated
+from depth_anything_ros.convert.sources.onnx_files import read_onnx_file
+from depth_anything_ros.convert.sources.records import sha256_of
+from depth_anything_ros.errors import CheckpointError
+from depth_anything_ros.inference.ir import check_ir_files, read_ir_info
+from depth_anything_ros.model_info import ModelInfo, Precision
+from depth_anything_ros.networks.inputs import input_of, NetworkInput
+
+if TYPE_CHECKING:
+    import openvino
+
+Size = tuple[int, int]
+_WANTED = 'give a network that maps one image [N,3,H,W], RGB and normalised, to one depth map'
+# Below that, numbers of 8 bit are indices and the like.
+_SMALL_BYTES = 4096
+
+
+def check_sizes(path: Path, size_hw: Size | None, multiple: int) -> None:
+    """Raise CheckpointError unless each side is a multiple of ``multiple`` or 0, which is open."""
+    for name, side in zip(('height', 'width'), size_hw or ()):
+        if side % multiple or side < 0:
+            below = max(side // multiple, 1) * multiple
+            raise CheckpointError(path, f'a {name} of {side} is no multiple of {multiple}',
+                                  f'take {below} or {below + multiple}')
+
+
+def check_batch(path: Path, batch: int) -> None:
+    """Raise CheckpointError unless the batch is a number of images, or 0, which is open."""
+    if batch < 0:
+        raise CheckpointError(path, f'a batch of {batch} images is impossible',
+                              'give a positive number, or 0 to leave it open')
+
+
+def fixed_size(path: Path, size_hw: Size | None) -> Size | None:
+    """
+    Return the size that a model is fixed to, None if both sides are open.
+
+    CheckpointError if only one side is fixed, which an IR cannot say of itself.
+    """
+    if size_hw is None or not any(size_hw):
+        return None
+    if not all(size_hw):
+        raise CheckpointError(path, 'only one of height and width is fixed',
+                              'give --height and --width, or neither')
+    return size_hw
+
+
+def sizes_allowed(sizes_hw: Sequence[Size], size_hw: Size | None) -> tuple[Size, ...]:
+    """Return the sizes to compare at for a model with these fixed sides, each once."""
+    height, width = size_hw or (0, 0)
+    return tuple(dict.fromkeys((height or one[0], width or one[1]) for one in sizes_hw))
+
+
+@dataclass(frozen=True)
+class Graph:
+    """
+    A network ``image`` f32 [N, 3, H, W] to ``depth`` f32 [N, H, W].
+
+    ``size_hw`` is its only size and ``batch`` its only number of images, None and 0 where they
+    are open; ``precision`` is that of the stored weights; ``info`` what it says of itself and
+    ``taken`` the image that it takes. For the ``sha256`` see ``digests.sha256_of``. ``changes``
+    tell what was brought to this form.
+    """
+
+    path: Path
+    model: 'openvino.Model'
+    sha256: str
+    size_bytes: int
+    size_hw: Size | None
+    batch: int
+    precision: Precision
+    info: ModelInfo | None
+    taken: NetworkInput
+    changes: tuple[str, ...]
+
+    @property
+    def stated(self) -> Stated | None:
+        """Return what the metadata says, None where there is none."""
+        if self.info is None:
+            return None
+        return Stated('its metadata', self.info.source_name, self.info.encoder, self.info.kind,
+                      self.info.model_version, self.info.max_depth_m, self.info.licence)
+
+
+def is_graph(path: Path) -> bool:
+    """Return whether the name is one of an ONNX file or an IR."""
+    return path.suffix in ('.onnx', '.xml')
+
+
+def read_graph(path: Path, encoder: str | None = None) -> Graph:
+    """
+    Read an ONNX file or an IR; CheckpointError names what makes it unusable.
+
+    Without metadata ``encoder`` tells which image it takes, else the file name.
+    """
+    import openvino
+
+    outside = read_onnx_file(path) if path.suffix == '.onnx' else None
+    files = outside.files if outside else check_ir_files(path)
+    # Its reader of ONNX files raises several types.
+    try:
+        model = openvino.convert_model(path) if outside else openvino.Core().read_model(path)
+    except Exception as error:
+        raise CheckpointError(path, f'OpenVINO cannot read it ({_sentence(error)})',
+                              'make it again with a usual opset') from error
+    info = outside.info if outside else read_ir_info(model, path)
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise CheckpointError(path, f'it has {len(model.inputs)} inputs and {len(model.outputs)} '
+                              'outputs', _WANTED)
+    names = f'names: {_name(model.input(0))} -> {_name(model.output(0))}'
+    taken = NetworkInput.of(info) if info else input_of(encoder or _named(path))
+    size_hw, batch = _fixed(path, model.input(0), taken.multiple)
+    model, changes = _normalise(path, model, size_hw or taken.card_size_hw, batch)
+    if names != 'names: image -> depth':
+        changes = (f'{names}, now image -> depth', *changes)
+    return Graph(path, model, sha256_of(files), sum(file.stat().st_size for file in files),
+                 size_hw, batch, stored_precision(model), info, taken, changes)
+
+
+def fix_shape(path: Path, model: 'openvino.Model', size_hw: Size | None, batch: int) -> None:
+    """
+    Fix height and width, the number of images, or both; None and 0 leave them as they are.
+
+    CheckpointError if the model of ``path`` is fixed to something else.
+    """
+    from openvino import Dimension, PartialShape
+
+    shape = model.input(0).partial_shape
+    wanted = (batch, 3, *(size_hw or (0, 0)))
+    for name, side, found in zip(('batch', 'channels', 'height', 'width'), wanted, shape):
+        if side and found.is_static and found.get_length() != side:
+            raise CheckpointError(path, f'its {name} is fixed to {found}, {side} is impossible',
+                                  'leave out that option, or convert the checkpoint')
+    model.reshape(PartialShape([Dimension(side) if side else found
+                                for side, found in zip(wanted, shape)]))
+
+
+def stored_precision(model: 'openvino.Model') -> Precision:
+    """Return the precision of most constants: int8 where a large one has 8 bit or less."""
+    sizes = {'f32': 0, 'f16': 0, 'int8': 0}
+    for node in model.get_ops():
+        if node.get_type_name() == 'Constant':
+            name = node.get_element_type().get_type_name()
+            count = node.get_byte_size()
+            if name in ('i8', 'u8', 'i4', 'u4') and count > _SMALL_BYTES:
+                name = 'int8'
+            sizes[name] = sizes.get(name, 0) + count
+    if sizes['int8']:
+        return 'int8'
+    return 'fp16' if sizes['f16'] > sizes['f32'] else 'fp32'
+
+
+def _named(path: Path) -> str | None:
+    named = from_name(path.name, ())
+    return named.encoder if named else None
+
+
+def _fixed(path: Path, given: Any, multiple: int) -> tuple[Size | None, int]:
+    """Return the fixed size and batch of an input [N, 3, H, W] of floating point numbers."""
+    shape, element = given.partial_shape, given.element_type.get_type_name()
+    found = f'its input is {element} {shape}'
+    if element not in ('f32', 'f16') or shape.rank.is_dynamic or len(shape) != 4:
+        raise CheckpointError(path, found, _WANTED)
+    batch, channels, *sides = (one.get_length() if one.is_static else 0 for one in shape)
+    if channels not in (0, 3) or any(side % multiple for side in sides):
+        raise CheckpointError(path, f'{found}, not 3 channels of multiples of {multiple}', _WANTED)
+    if not any(sides):
+        return None, batch
+    if not all(sides):
+        raise CheckpointError(path, f'{found}: one side is fixed and one is open',
+                              'export it with both fixed or both open')
+    return (sides[0], sides[1]), batch
+
+
+def _normalise(path: Path, model: 'openvino.Model', size_hw: Size,
+               batch: int) -> tuple['openvino.Model', tuple[str, ...]]:
+    """Return the model with its output as [N, H, W] in f32 and the names of this package."""
+    changes: list[str] = []
+    model = _as_f32(model, changes)
+    shape = _output_shape(path, model, size_hw, batch)
+    height, width = size_hw
+    kept = [one for one in ((batch or 1, height, width), (height, width)) if shape == one]
+    if kept == [(height, width)] and batch in (0, 1):
+        model = _reshaped(model, add_axis=0)
+        changes.append('output: [H,W], now [N,H,W]')
+    elif not kept:
+        axis = _axis_of_one(path, shape, (batch or 1, height, width))
+        model = _reshaped(model, drop_axis=axis)
+        changes.append(f'output: {len(shape)} axes, now [N,H,W]')
+    parameter = model.get_parameters()[0]
+    parameter.set_friendly_name('image')
+    parameter.output(0).get_tensor().set_names({'image'})
+    model.get_results()[0].set_friendly_name('depth')
+    model.output(0).get_tensor().set_names({'depth'})
+    return model, tuple(changes)
+
+
+def _as_f32(model: 'openvino.Model', changes: list[str]) -> 'openvino.Model':
+    from openvino import Type
+    from openvino.preprocess import PrePostProcessor
+
+    types = [model.input(0).element_type, model.output(0).element_type]
+    if types == [Type.f32, Type.f32]:
+        return model
+    processor = PrePostProcessor(model)
+    processor.input().tensor().set_element_type(Type.f32)
+    processor.output().tensor().set_element_type(Type.f32)
+    names = ' -> '.join(one.get_type_name() for one in types)
+    changes.append(f'types: {names}, now f32 -> f32')
+    return processor.build()
+
+
+def _output_shape(path: Path, model: 'openvino.Model', size_hw: Size,
+                  batch: int) -> tuple[int, ...]:
+    """Return the shape of the output for one image of a size that the network takes."""
+    trial = model.clone()
+    try:
+        trial.reshape([batch or 1, 3, *size_hw])
+        return tuple(trial.output(0).shape)
+    except RuntimeError as error:
+        raise CheckpointError(
+            path, f'it does not take {size_hw[1]}x{size_hw[0]} images although its input is '
+            f'{model.input(0).partial_shape} ({_sentence(error)})',
+            'export it again for one size') from error
+
+
+def _axis_of_one(path: Path, shape: tuple[int, ...], wanted: tuple[int, ...]) -> int:
+    for axis in (1, 3):
+        if len(shape) == 4 and shape[axis] == 1 and shape[:axis] + shape[axis + 1:] == wanted:
+            return axis
+    raise CheckpointError(path, f'its output is {list(shape)} for images [{wanted[0]},3,'
+                          f'{wanted[1]},{wanted[2]}]', _WANTED + ' of the same size')
+
+
+def _reshaped(model: 'openvino.Model', drop_axis: int | None = None,
+              add_axis: int | None = None) -> 'openvino.Model':
+    import numpy as np
+    import openvino
+    from openvino import opset13 as op
+
+    depth = model.output(0).get_node().input_value(0)
+    if add_axis is not None:
+        depth = op.unsqueeze(depth, np.array([add_axis])).output(0)
+    if drop_axis is not None:
+        depth = op.squeeze(depth, np.array([drop_axis])).output(0)
+    return openvino.Model([op.result(depth)], model.get_parameters(), model.get_friendly_name())
+
+
+def _name(port: Any) -> str:
+    return next(iter(sorted(port.get_names())), port.get_node().get_friendly_name())
+
+
+def _sentence(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines or [type(error).__name__])[-1]

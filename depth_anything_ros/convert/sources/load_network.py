@@ -1,0 +1,57 @@
+"""From a checkpoint on disk to a network that is ready to run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from depth_anything_ros.convert.sources.checkpoints import Checkpoint, read_checkpoint
+from depth_anything_ros.convert.sources.identity import Asked, settle_variant, Stated, Variant
+from depth_anything_ros.convert.sources.records import read_record
+from depth_anything_ros.errors import CheckpointError
+from depth_anything_ros.networks.depth_anything import build_member, Network
+from depth_anything_ros.networks.encoders import ENCODERS, EncoderSpec, find_member, Member
+
+_LAYOUT = 'give a Depth Anything V1 or V2 checkpoint in the official layout or that of the -hf ' \
+    'repositories, or a distilled nano, not one of another network'
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A checkpoint, what it is, and its network in f32."""
+
+    checkpoint: Checkpoint
+    variant: Variant
+    network: Network
+
+
+def load_network(path: Path, asked: Asked,
+                 table: tuple[EncoderSpec, ...] = ENCODERS) -> Loaded:
+    """Read a checkpoint of any layout; CheckpointError says why it cannot be used."""
+    checkpoint = read_checkpoint(path, table)
+    member = _identify(checkpoint, table)
+    variant = settle_variant(path, checkpoint.sha256, member, asked, checkpoint.stated,
+                             _recorded(checkpoint))
+    try:
+        network = build_member(member, variant.model_version, variant.max_depth_m,
+                               checkpoint.state_dict)
+    except ValueError as error:
+        raise CheckpointError(path, f'its tensors are not those of {member.name} ({error})',
+                              _LAYOUT) from error
+    return Loaded(checkpoint, variant, network)
+
+
+def _recorded(checkpoint: Checkpoint) -> Stated | None:
+    """Return what was recorded when this very file was downloaded."""
+    record = read_record(checkpoint.path)
+    if record is None or checkpoint.sha256 not in record.files.values():
+        return None
+    return Stated('the record of the download', record.repository, licence=record.licence)
+
+
+def _identify(checkpoint: Checkpoint, table: tuple[EncoderSpec, ...]) -> Member:
+    try:
+        return find_member(checkpoint.shapes, table)
+    except ValueError as error:
+        keys = ', '.join(list(checkpoint.state_dict)[:3])
+        raise CheckpointError(
+            checkpoint.path, f'it is not a Depth Anything checkpoint that can be converted: '
+            f'{error} (it starts with {keys})', _LAYOUT) from error

@@ -1,0 +1,187 @@
+"""
+The executable ``depth_anything_demo``: the whole product on one machine in a few seconds.
+
+A player process publishes images at 640x480, the node process turns them into depth over DDS, and
+this process brings the node up, listens, prints figures and saves pictures.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+import sys
+import time
+from typing import Any
+
+import cv2
+from depth_anything_ros.cli.processes import private_domain, ros_parameters, running
+from depth_anything_ros.errors import DepthAnythingError
+from depth_anything_ros.media.depth_files import write_ply
+from depth_anything_ros.resources import shipped_model
+from depth_anything_ros.vision.drawing import render_cloud, side_by_side
+import numpy as np
+
+_NODE = 'depth_anything'
+_KEPT_IMAGES = 200
+_PICTURES = 4
+_FIGURES = ('device', 'precision', 'network size', 'images received', 'frames delivered',
+            'frames dropped for a newer one', 'frames failed', 'latency p50 [ms]',
+            'latency p95 [ms]')
+
+
+class Recording:
+    """What arrived: images by stamp, times of depth, pairs of pictures, last cloud and health."""
+
+    def __init__(self, seconds: float) -> None:
+        self._pair_every_s = seconds / (_PICTURES + 1)
+        self._next_pair_at = 0.0
+        self.images: dict[int, Any] = {}
+        self.arrivals_s: list[float] = []
+        self.pairs: list[tuple[Any, Any]] = []
+        self.cloud: Any = None
+        self.health: dict[str, str] = {}
+
+    def listen(self, observer: Any) -> None:
+        """Subscribe to the camera and to everything the node publishes."""
+        from diagnostic_msgs.msg import DiagnosticArray
+        from sensor_msgs.msg import Image, PointCloud2
+        observer.listen(Image, '/image', self._on_image)
+        observer.listen(Image, f'/{_NODE}/inverse_depth/image', self._on_depth)
+        observer.listen(Image, f'/{_NODE}/depth/image', self._on_depth)
+        observer.listen(Image, f'/{_NODE}/color/image', self._on_color)
+        observer.listen(PointCloud2, f'/{_NODE}/points', self._on_cloud)
+        observer.listen(DiagnosticArray, '/diagnostics', self._on_health)
+
+    def frames_per_second(self) -> float:
+        """Return the rate of depth messages between the first and the last."""
+        if len(self.arrivals_s) < 2:
+            return 0.0
+        return (len(self.arrivals_s) - 1) / (self.arrivals_s[-1] - self.arrivals_s[0])
+
+    def _on_image(self, message: Any) -> None:
+        from depth_anything_ros.ros.observer import stamp_ns
+        self.images[stamp_ns(message)] = message
+        if len(self.images) > _KEPT_IMAGES:
+            self.images.pop(next(iter(self.images)))
+
+    def _on_depth(self, message: Any) -> None:
+        self.arrivals_s.append(time.monotonic())
+
+    def _on_color(self, message: Any) -> None:
+        from depth_anything_ros.ros.observer import stamp_ns
+        image, now = self.images.get(stamp_ns(message)), time.monotonic()
+        if image is None:
+            return
+        if self.pairs and image.data == self.pairs[-1][0].data:
+            # A still picture is kept as last seen: the range of its colours has settled.
+            self.pairs[-1] = image, message
+        elif (now >= self._next_pair_at and len(self.pairs) < _PICTURES
+                and all(image.data != shown.data for shown, _ in self.pairs)):
+            self.pairs.append((image, message))
+            self._next_pair_at = now + self._pair_every_s
+
+    def _on_cloud(self, message: Any) -> None:
+        self.cloud = message
+
+    def _on_health(self, message: Any) -> None:
+        self.health = {entry.key: entry.value for entry in message.status[0].values}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo and return 0 if depth came out, 1 with a sentence otherwise."""
+    options = _parser().parse_args(arguments)
+    private_domain()
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+        model = options.model or shipped_model()
+        recording = _record(model, options)
+        _print_figures(recording)
+        _save_pictures(recording, options.output)
+    except (DepthAnythingError, OSError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog='depth_anything_demo', description=__doc__)
+    parser.add_argument('--model', type=Path, metavar='NAME.xml',
+                        help='an IR (default: models/depth_anything_nano.xml of the package)')
+    parser.add_argument('--images', type=Path, metavar='FOLDER', help='pictures to play')
+    parser.add_argument('--focal', type=float, metavar='PX',
+                        help='focal length of the camera that took them, at their size')
+    parser.add_argument('--output', type=Path, default=Path('demo_output'),
+                        help='folder for pictures and logs (default: demo_output)')
+    parser.add_argument('--seconds', type=float, default=10.0, help='default: 10')
+    parser.add_argument('--device', default='CPU', help='default: CPU')
+    parser.add_argument('--input-size', type=int, default=0, metavar='PX',
+                        help='short side of the network input (default: as the model says)')
+    return parser
+
+
+def _record(model: Path, options: argparse.Namespace) -> Recording:
+    from depth_anything_ros.ros.observer import Observer, ObserverError
+    recording = Recording(options.seconds)
+    player = ['--images', str(options.images)] if options.images else []
+    player += ['--focal', str(options.focal)] if options.focal else []
+    node = ros_parameters({
+        'model': model, 'device': options.device, 'input_size': options.input_size,
+        'points_stride': 1, 'qos_overrides./image.subscription.reliability': 'reliable'})
+    node_log, player_log = options.output / 'node.log', options.output / 'player.log'
+    with running('depth_anything_ros.node.main', node, node_log) as node_process, \
+            running('depth_anything_ros.demo.player', player, player_log) as player_process:
+        observer = Observer('depth_anything_demo', _NODE)
+        try:
+            recording.listen(observer)
+            _say('configuring the node: load, compile, self-check, warm-up')
+            observer.change_state('configure')
+            observer.change_state('activate')
+            _say(f'active; recording for {options.seconds:g} s')
+            observer.spin_until(
+                lambda: node_process.poll() is not None or player_process.poll() is not None,
+                options.seconds)
+            observer.change_state('deactivate')
+            observer.change_state('cleanup')
+        except ObserverError as error:
+            raise ObserverError(f'{error}, {node_log}: {_last_line(node_log)}') from error
+        finally:
+            observer.close()
+    if not recording.arrivals_s:
+        raise ObserverError(f'no depth arrived; see {node_log} and {player_log}')
+    return recording
+
+
+def _last_line(log: Path) -> str:
+    return (log.read_text(errors='replace').strip().splitlines() or ['it is empty'])[-1]
+
+
+def _print_figures(recording: Recording) -> None:
+    for name in _FIGURES:
+        if name in recording.health:
+            _say(f'  {name:32} {recording.health[name]}')
+    _say(f'  {"depth out, mean [Hz]":32} {recording.frames_per_second():.2f}')
+
+
+def _save_pictures(recording: Recording, folder: Path) -> None:
+    from depth_anything_ros.ros.observer import pixels
+    for number, (image, color) in enumerate(recording.pairs, start=1):
+        _write(folder / f'depth_{number}.png', side_by_side(pixels(image), pixels(color)))
+    if recording.cloud is not None:
+        message = recording.cloud
+        cloud = np.frombuffer(message.data, np.float32).reshape(message.height, message.width, 4)
+        count = write_ply(folder / 'cloud.ply', cloud)
+        _say(f'  wrote {folder / "cloud.ply"} ({count} points)')
+        _write(folder / 'cloud.png', render_cloud(cloud, (720, 960)))
+
+
+def _write(path: Path, picture: Any) -> None:
+    if not cv2.imwrite(str(path), picture):
+        raise OSError(f'{path} could not be written; is the folder writable?')
+    _say(f'  wrote {path}')
+
+
+def _say(sentence: str) -> None:
+    print(sentence, flush=True)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

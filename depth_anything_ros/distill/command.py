@@ -1,0 +1,182 @@
+"""The options of ``depth_anything_distill``."""
+
+from functools import partial
+from pathlib import Path
+import re
+from typing import Annotated, Literal
+
+from depth_anything_ros.cli.program import require_packages
+from depth_anything_ros.cli.progress import open_console, StepReport
+from depth_anything_ros.convert.commands.options import (
+    EncoderOption, KindOption, MaxDepthOption, OfflineOption, VersionOption, YesOption)
+from depth_anything_ros.convert.hub.resolve import DownloadOptions, local_source
+from depth_anything_ros.distill import PROGRAM
+from depth_anything_ros.distill.job import MEDIUM, MILD, Recipe, STRONG
+from depth_anything_ros.errors import SettingsError
+from depth_anything_ros.model_info import Precision
+import typer
+
+EXAMPLES = """depth_anything_distill vits photos -o models/mine.xml
+depth_anything_distill models/large.xml drive.mcap more_photos -o models/mine.xml --every 15
+depth_anything_distill vitb photos -o models/mine.xml --yes --flip --sizes 518,700
+depth_anything_distill vits drive -o mine.xml --start models/depth_anything_nano.xml
+depth_anything_distill vits photos -o models/mine.xml --student vitt --device cuda"""
+
+Student = Literal['nano', 'vitt']
+Strength = Literal['mild', 'medium', 'strong']
+_AUGMENTATIONS = {'mild': MILD, 'medium': MEDIUM, 'strong': STRONG}
+Device = Literal['auto', 'cpu', 'cuda']
+_USUAL_CROP_HW = (192, 256)
+
+
+def command(
+        context: typer.Context,
+        teacher: Annotated[str, typer.Argument(
+            metavar='TEACHER', help='A .pth or .safetensors file, a Hugging Face folder, an .onnx '
+            'or .xml file, or a short name or hub id, which is downloaded.')],
+        data: Annotated[list[str], typer.Argument(
+            metavar='DATA...', help='Folders or lists of photographs or videos, videos, ROS 2 '
+            'bags.')],
+        output: Annotated[Path, typer.Option(
+            '--output', '-o', metavar='NAME.xml', help='Where to write the IR; the checkpoint '
+            'NAME.pth goes beside it.')],
+        student: Annotated[Student, typer.Option(
+            '--student', help='nano: small and convolutional; vitt: a tiny vision transformer '
+            'that wants many more pictures.')] = 'nano',
+        steps: Annotated[int, typer.Option('--steps', min=1, help='Steps to train.')] = 10000,
+        batch: Annotated[int, typer.Option(
+            '--batch', min=1, help='Pictures per step.')] = Recipe.batch,
+        crop: Annotated[str, typer.Option(
+            '--crop', metavar='HxW|PX', help='Part of a picture that a step sees, in pixels.',
+            show_default='192x256, 196x252 for vitt')] = '',
+        encoder_rate: Annotated[float, typer.Option(
+            '--encoder-rate', min=0, help='Highest learning rate of the encoder.')
+        ] = Recipe.encoder_rate,
+        head_rate: Annotated[float, typer.Option(
+            '--head-rate', min=0, help='Highest learning rate of the rest.')
+        ] = Recipe.head_rate,
+        gradient_weight: Annotated[float, typer.Option(
+            '--gradient-weight', min=0, help='Weight of the error of the gradients, which makes '
+            'edges sharp, beside that of the depth.')] = Recipe.gradient_weight,
+        order_weight: Annotated[float, typer.Option(
+            '--order-weight', min=0, help='Weight of the error of the order, in which far pixels '
+            'count like near ones.')] = Recipe.order_weight,
+        weight_decay: Annotated[float, typer.Option(
+            '--weight-decay', min=0, help='How strongly weights are pulled to 0.')
+        ] = Recipe.weight_decay,
+        drop_path: Annotated[float, typer.Option(
+            '--drop-path', min=0, max=0.9, help='Share of pictures for which the deepest branch '
+            'of the encoder is left out: against learning few pictures by heart.')
+        ] = Recipe.drop_path,
+        augmentation: Annotated[Strength, typer.Option(
+            '--augmentation', help='How much pictures are changed; strong, as in the papers, is '
+            'for trainings that see each many tens of times.')] = 'mild',
+        seed: Annotated[int, typer.Option('--seed', min=0, help='Of all random choices.')] = 0,
+        start: Annotated[Path | None, typer.Option(
+            '--start', metavar='NAME.pth|NAME.xml', help='A distilled checkpoint, or the IR of a '
+            'nano student, to go on from.',
+            show_default='nano: ImageNet weights, vitt: random ones')] = None,
+        every: Annotated[int, typer.Option(
+            '--every', min=1, metavar='N', help='Take every Nth frame of videos and bags.')] = 10,
+        topic: Annotated[str | None, typer.Option(
+            '--topic', help='Image topic of bags that have several.')] = None,
+        hold_out: Annotated[int, typer.Option(
+            '--hold-out', min=2, metavar='N', help='Never learn from pictures whose number is '
+            'divisible by N; the result is measured on them.')] = 10,
+        label_size: Annotated[int, typer.Option(
+            '--label-size', min=32, metavar='PX', help='Reduce larger pictures to this short '
+            'side before they are labelled.')] = 384,
+        sizes: Annotated[str, typer.Option(
+            '--sizes', metavar='PX,...', help="Short sides of the teacher's input; the labels of "
+            'several are averaged.', show_default="the teacher's own")] = '',
+        flip: Annotated[bool, typer.Option(
+            '--flip', help='Average each label with that of the mirrored picture.')] = False,
+        look_every: Annotated[int, typer.Option(
+            '--look-every', min=1, metavar='N', help='Compare the student with the teacher on '
+            'held-out pictures every N steps.')] = 500,
+        device: Annotated[Device, typer.Option(
+            '--device', help='Where PyTorch computes; auto: CUDA if there is one.')] = 'auto',
+        work: Annotated[Path | None, typer.Option(
+            '--work', metavar='FOLDER', help='Frames, labels and the state of the training.',
+            show_default='NAME.distill beside the output')] = None,
+        precision: Annotated[Precision, typer.Option(
+            '--precision', help='Precision of the stored weights; int8 is fp16, then quantized '
+            'with pictures that were learned from.')] = 'fp16',
+        licence: Annotated[str | None, typer.Option(
+            '--licence', metavar='TEXT', help='Licence of the student.',
+            show_default="the teacher's")] = None,
+        kind: KindOption = None,
+        max_depth: MaxDepthOption = None,
+        model_version: VersionOption = None,
+        encoder: EncoderOption = None,
+        force: Annotated[bool, typer.Option(
+            '--force', help='Replace an output that exists; begin anew where the work folder is '
+            'that of other options.')] = False,
+        yes: YesOption = False,
+        offline: OfflineOption = False) -> None:
+    """
+    Distil a large Depth Anything into a small one on your own pictures.
+
+    The teacher labels the pictures once, the student learns from the labels, and what comes out
+    is an IR like any other. The student is always relative. The same command goes on where an
+    earlier one was broken off.
+    """
+    require_packages(PROGRAM, 'numpy', 'cv2', 'torch', 'onnx', 'onnxscript', 'onnxruntime',
+                     'openvino', 'matplotlib', *(['nncf'] if precision == 'int8' else []))
+    from depth_anything_ros.cli.progress import count_in_lines, count_on_bar
+    from depth_anything_ros.convert.sources.identity import Asked
+    from depth_anything_ros.distill.dataset import Selection
+    from depth_anything_ros.distill.distill import distill
+    from depth_anything_ros.distill.job import DistillJob
+    recipe = Recipe(
+        steps, batch, _crop(crop, student), encoder_rate=encoder_rate, head_rate=head_rate,
+        weight_decay=weight_decay, warmup=min(Recipe.warmup, steps // 10), drop_path=drop_path,
+        gradient_weight=gradient_weight, order_weight=order_weight, seed=seed,
+        augmentation=_AUGMENTATIONS[augmentation])
+    console = open_console()
+    with StepReport(console) as report:
+        path = local_source(teacher, output.parent, DownloadOptions(yes, offline), report)
+        job = DistillJob(
+            path, tuple(data), output, recipe, student, Selection(every, topic, label_size),
+            _sizes(sizes), flip, hold_out, look_every, _device(device), work, precision, licence,
+            start, Asked(kind, model_version, max_depth, encoder), force)
+        done = distill(
+            job, table=context.obj, report=report,
+            counting=partial(count_on_bar, console) if console.is_terminal
+            else partial(count_in_lines, report))
+    size = output.with_suffix('.bin').stat().st_size / 1e6
+    record = done.record
+    print(f'{done.path} is ready ({size:.1f} MB of weights beside it): rank correlation with the '
+          f'teacher {record.rank_correlation:.4f}, mean of {record.held_out} pictures that it '
+          'did not learn from')
+    print(f'try it: depth_anything_run {done.path} --input {data[0]}')
+
+
+def _crop(text: str, student: str) -> tuple[int, int]:
+    """Return (height, width) that the student takes; SettingsError for another text."""
+    from depth_anything_ros.networks.inputs import input_of
+    multiple = input_of(student).multiple
+    if not text:
+        height, width = (round(side / multiple) * multiple for side in _USUAL_CROP_HW)
+        return height, width
+    match = re.fullmatch(r'(\d+)(?:x(\d+))?', text)
+    sides = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if not all(side and side % multiple == 0 for side in sides):
+        raise SettingsError('--crop', text, f'HEIGHTxWIDTH or one side, multiples of {multiple} '
+                            f'for the student {student}')
+    return sides
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    if not re.fullmatch(r'|[1-9]\d*(,[1-9]\d*)*', text):
+        raise SettingsError('--sizes', text, 'sides in pixels with commas between, such as '
+                            '518,700')
+    return tuple(map(int, filter(None, text.split(','))))
+
+
+def _device(asked: str) -> str:
+    import torch
+    there = torch.cuda.is_available()
+    if asked == 'cuda' and not there:
+        raise SettingsError('--device', asked, 'cpu or auto, because PyTorch sees no CUDA device')
+    return 'cuda' if there and asked != 'cpu' else 'cpu'

@@ -1,0 +1,169 @@
+"""Folders of colour images with measured depth, described by a few lines of YAML."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+import glob
+import math
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from depth_anything_ros.arrays import F32
+from depth_anything_ros.errors import ImageError, MissingDependencyError
+from depth_anything_ros.evaluate.files import DatasetError, read_depth
+from depth_anything_ros.vision.depth import DepthRange, limit_range
+import numpy as np
+
+_REQUIRED = ('color', 'depth', 'depth_scale', 'max_depth')
+_OPTIONAL = ('min_depth', 'crop')
+_MIN_DEPTH_M = 1e-3
+_SEE = 'docs/evaluating.md shows a complete file'
+
+
+@dataclass(frozen=True)
+class RgbdConfig:
+    """
+    Where a folder keeps its images and depth maps, and what the numbers in them mean.
+
+    ``color`` and ``depth`` are paths below the folder with one ``*`` each that stands for the
+    same text. A value over ``depth_scale`` is in metres. ``limits`` are the depths that count.
+    ``crop`` is (top, bottom, left, right): rows top to bottom - 1 and columns left to right - 1
+    count, None for all.
+    """
+
+    color: str
+    depth: str
+    depth_scale: float
+    limits: DepthRange
+    crop: tuple[int, int, int, int] | None = None
+
+
+@dataclass(frozen=True)
+class RgbdPair:
+    """One image and its depth map; ``name`` is the image's path below the folder."""
+
+    name: str
+    color: Path
+    depth: Path
+
+
+@dataclass(frozen=True)
+class RgbdDataset:
+    """The pairs of a folder; ``unmatched`` are the files that lack their other half."""
+
+    config: RgbdConfig
+    pairs: tuple[RgbdPair, ...]
+    unmatched: tuple[str, ...] = ()
+
+
+def read_config(path: Path) -> RgbdConfig:
+    """Read the YAML description of a folder; DatasetError names the key that is wrong."""
+    try:
+        import yaml
+    except ImportError as error:
+        raise MissingDependencyError('pyyaml', 'reading a description of a folder',
+                                     "pip install 'depth_anything_ros[tools]'") from error
+    try:
+        entries = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except OSError as error:
+        raise DatasetError(path, f'it cannot be read ({error.strerror})', _SEE) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = ' '.join(str(error).split())
+        raise DatasetError(path, f'it is not YAML ({reason})', _SEE) from error
+    if not isinstance(entries, dict):
+        raise DatasetError(path, 'it holds no keys', _SEE)
+    try:
+        return _config(entries)
+    except ValueError as error:
+        raise DatasetError(path, str(error), _SEE) from error
+
+
+def open_folder(folder: Path, config: RgbdConfig) -> RgbdDataset:
+    """Find the pairs of a folder, sorted by name; DatasetError if there is none."""
+    if not folder.is_dir():
+        raise DatasetError(folder, 'there is no such folder', 'name the folder of the images')
+    colors, depths = _matches(folder, config.color), _matches(folder, config.depth)
+    common = [key for key in colors if key in depths]
+    if not common:
+        raise DatasetError(
+            folder, f'{len(colors)} files match {config.color}, {len(depths)} match '
+            f'{config.depth}, and no two share the text of the *', 'mend the patterns')
+    unmatched = [file for found, other in ((colors, depths), (depths, colors))
+                 for key, file in found.items() if key not in other]
+    return RgbdDataset(
+        config, tuple(RgbdPair(_name(folder, colors[key]), colors[key], depths[key])
+                      for key in common),
+        tuple(_name(folder, file) for file in unmatched))
+
+
+def read_truth(pair: RgbdPair, config: RgbdConfig, image_hw: tuple[int, int]) -> F32:
+    """
+    Return the measured depth [m] of an image of ``image_hw``, NaN where it does not count.
+
+    ImageError if the file is unreadable, no depth, of another size, or lies beside the crop.
+    """
+    depth_m = read_depth(pair.depth, config.depth_scale)
+    if depth_m.shape != image_hw:
+        raise ImageError(f'{pair.depth} is {depth_m.shape[1]}x{depth_m.shape[0]}, but '
+                         f'{pair.color.name} is {image_hw[1]}x{image_hw[0]}')
+    truth: F32 = np.full_like(depth_m, np.nan)
+    top, bottom, left, right = config.crop or (0, image_hw[0], 0, image_hw[1])
+    if bottom > image_hw[0] or right > image_hw[1]:
+        raise ImageError(f'{pair.color} is {image_hw[1]}x{image_hw[0]}, smaller than the crop')
+    truth[top:bottom, left:right] = depth_m[top:bottom, left:right]
+    return limit_range(truth, config.limits.minimum_m, config.limits.maximum_m)
+
+
+def _config(entries: Mapping[Any, Any]) -> RgbdConfig:
+    missing = [key for key in _REQUIRED if entries.get(key) is None]
+    if missing:
+        raise ValueError(f'these keys are missing: {", ".join(missing)}')
+    unknown = [str(key) for key in entries if key not in _REQUIRED + _OPTIONAL]
+    if unknown:
+        raise ValueError(f'{unknown[0]} is none of the keys '
+                         f'{", ".join(_REQUIRED + _OPTIONAL)}')
+    scale = _number(entries, 'depth_scale')
+    if scale <= 0:
+        raise ValueError(f'depth_scale is {scale:g}; it must be above 0')
+    minimum_m = _MIN_DEPTH_M if entries.get('min_depth') is None else _number(
+        entries, 'min_depth')
+    return RgbdConfig(_pattern(entries, 'color'), _pattern(entries, 'depth'), scale,
+                      DepthRange(minimum_m, _number(entries, 'max_depth')),
+                      _crop(entries.get('crop')))
+
+
+def _pattern(entries: Mapping[Any, Any], key: str) -> str:
+    text = str(entries[key])
+    if text.count('*') != 1:
+        raise ValueError(f'{key} is {text!r}; it must hold exactly one *')
+    if PurePosixPath(text).is_absolute() or '..' in PurePosixPath(text).parts:
+        raise ValueError(f'{key} is {text!r}; it must be a path below the folder')
+    return text
+
+
+def _number(entries: Mapping[Any, Any], key: str) -> float:
+    value = entries[key]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f'{key} is {value!r}; it must be a number')
+    return float(value)
+
+
+def _crop(value: Any) -> tuple[int, int, int, int] | None:
+    if value is None:
+        return None
+    if isinstance(value, list) and len(value) == 4 and all(type(side) is int for side in value):
+        top, bottom, left, right = value
+        if 0 <= top < bottom and 0 <= left < right:
+            return top, bottom, left, right
+    raise ValueError(f'crop is {value!r}; it must be [top, bottom, left, right] in pixels')
+
+
+def _matches(folder: Path, pattern: str) -> dict[str, Path]:
+    """Return the files that match, by the text that the * stands for."""
+    before, after = pattern.split('*')
+    found = sorted(folder.glob(f'{glob.escape(before)}*{glob.escape(after)}'))
+    return {_name(folder, file)[len(before):len(_name(folder, file)) - len(after)]: file
+            for file in found if file.is_file()}
+
+
+def _name(folder: Path, file: Path) -> str:
+    return file.relative_to(folder).as_posix()

@@ -1,0 +1,154 @@
+"""A copy of a ROS 2 bag with depth beside one of its image topics, written with rosbags."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+import sqlite3
+import sys
+from typing import Any
+
+from depth_anything_ros.arrays import F32
+from depth_anything_ros.errors import ImageError
+from depth_anything_ros.media.bag_reader import (
+    bag_connections, bag_messages, Message, message_types, RAW)
+from depth_anything_ros.media.source import Header
+from depth_anything_ros.model_info import Kind
+from depth_anything_ros.vision.depth import limit_range
+import numpy as np
+
+_CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
+# Read by every rosbag2 from Iron on.
+_BAG_VERSION = 8
+_UNKNOWN_HASH = f'RIHS01_{"0" * 64}'
+
+
+def depth_topic(image_topic: str, kind: Kind) -> str:
+    """Return /camera/depth/image, or /camera/inverse_depth/image, for /camera/image_raw."""
+    return f'{_namespace(image_topic)}/{"depth" if kind == "metric" else "inverse_depth"}/image'
+
+
+def check_topics(source: Path, image_topic: str, kind: Kind) -> None:
+    """Raise ImageError where the bag has one of the topics that would be added."""
+    added = depth_topic(image_topic, kind)
+    taken = {entry.topic for entry in bag_connections(source)} & {added, _info_beside(added)}
+    if taken:
+        raise ImageError(f'{source} has {taken.pop()} already; take the bag it was made from')
+
+
+class DepthBag:
+    """
+    Every message of ``source`` as it is, and depth beside the images of one topic.
+
+    The new bag is a folder ``target`` of the same storage. Where the source has a camera_info
+    beside the image, its messages appear beside the depth too, which has the same size. Messages
+    are copied up to the last image that was written; ``close`` copies the rest. One thread of its
+    own writes, because SQLite wants that.
+    """
+
+    def __init__(self, source: Path, target: Path, image_topic: str, kind: Kind) -> None:
+        self._kind = kind
+        self._thread = ThreadPoolExecutor(1, 'depth_bag')
+        self._types = message_types()
+        self._pending: Message | None = None
+        self._messages = bag_messages(source, lambda connection: True)
+        self._copies: dict[tuple[str, str, str], list[Any]] = {}
+        self._target = target
+        self._call(self._open, source, target, image_topic)
+
+    def write(self, depth: F32, timestamp_ns: int, header: Header) -> None:
+        """Add a map [H, W] under the image's header and time of recording."""
+        self._call(self._write, depth, timestamp_ns, header)
+
+    def close(self, copy_rest: bool) -> None:
+        """Finish the bag, with the messages after the last image if ``copy_rest``."""
+        self._call(self._close, copy_rest)
+        self._thread.shutdown()
+
+    def abort(self) -> None:
+        """Close the files of a bag that will not be kept."""
+        self._call(self._writer.abort)
+        self._thread.shutdown()
+
+    def _call(self, function: Callable[..., None], *arguments: object) -> None:
+        try:
+            self._thread.submit(function, *arguments).result()
+        except sqlite3.Error as error:
+            raise OSError(f'{self._target} cannot be written ({error}); free some space or '
+                          'choose another folder') from error
+
+    def _open(self, source: Path, target: Path, image_topic: str) -> None:
+        from rosbags.rosbag2 import StoragePlugin, Writer
+        mcap = source.suffix == '.mcap' or (source.is_dir() and any(source.glob('*.mcap*')))
+        self._writer = Writer(target, version=_BAG_VERSION, storage_plugin=(
+            StoragePlugin.MCAP if mcap else StoragePlugin.SQLITE3))
+        self._writer.open()
+        info_topic = _info_beside(image_topic)
+        connections = bag_connections(source)
+        for connection in connections:
+            if _key(connection) not in self._copies:
+                self._copies[_key(connection)] = [self._copy_connection(connection)]
+        image = next(entry for entry in connections if entry.topic == image_topic)
+        added = depth_topic(image_topic, self._kind)
+        self._depth = self._add_connection(added, RAW, image.ext)
+        for connection in connections:
+            if connection.topic == info_topic and connection.msgtype == _CAMERA_INFO:
+                self._copies[_key(connection)].append(
+                    self._add_connection(_info_beside(added), _CAMERA_INFO, connection.ext))
+
+    def _add_connection(self, topic: str, message_type: str, ext: Any) -> Any:
+        return self._writer.add_connection(topic, message_type, typestore=self._types,
+                                           offered_qos_profiles=ext.offered_qos_profiles)
+
+    def _copy_connection(self, entry: Any) -> Any:
+        if not entry.msgdef.data and entry.msgtype in self._types.fielddefs:
+            return self._add_connection(entry.topic, entry.msgtype, entry.ext)
+        if not entry.msgdef.data:
+            # A bag of Humble knows no definitions; an empty one would be a wrong one.
+            self._writer.added_types.add(entry.msgtype)
+        return self._writer.add_connection(
+            entry.topic, entry.msgtype, msgdef=entry.msgdef.data,
+            rihs01=entry.digest or _UNKNOWN_HASH,
+            serialization_format=entry.ext.serialization_format,
+            offered_qos_profiles=entry.ext.offered_qos_profiles)
+
+    def _write(self, depth: F32, timestamp_ns: int, header: Header) -> None:
+        self._copy_while(lambda message: message[1] <= timestamp_ns)
+        message = self._depth_message(depth, header)
+        self._writer.write(self._depth, timestamp_ns, self._types.serialize_cdr(message, RAW))
+
+    def _close(self, copy_rest: bool) -> None:
+        if copy_rest:
+            self._copy_while(lambda message: True)
+        self._writer.close()
+
+    def _copy_while(self, wanted: Callable[[Message], bool]) -> None:
+        while (message := self._pending or next(self._messages, None)) and wanted(message):
+            self._pending = None
+            connection, timestamp_ns, data = message
+            for copy in self._copies[_key(connection)]:
+                self._writer.write(copy, timestamp_ns, data)
+        self._pending = message
+
+    def _depth_message(self, depth: F32, header: Header) -> Any:
+        if self._kind == 'metric':
+            depth = limit_range(depth, 0.0, 0.0)
+        types = self._types.types
+        stamp = types['builtin_interfaces/msg/Time'](header.stamp_sec, header.stamp_nanosec)
+        return types[RAW](
+            header=types['std_msgs/msg/Header'](stamp, header.frame_id),
+            height=depth.shape[0], width=depth.shape[1], encoding='32FC1',
+            is_bigendian=sys.byteorder == 'big', step=4 * depth.shape[1],
+            data=np.ascontiguousarray(depth).view(np.uint8).reshape(-1))
+
+
+def _namespace(image_topic: str) -> str:
+    parts = image_topic.split('/')
+    return '/'.join(parts[:-2] if parts[-1] == 'compressed' else parts[:-1])
+
+
+def _info_beside(image_topic: str) -> str:
+    return f'{_namespace(image_topic)}/camera_info'
+
+
+def _key(connection: Any) -> tuple[str, str, str]:
+    return connection.topic, connection.msgtype, repr(connection.ext)

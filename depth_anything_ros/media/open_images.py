@@ -1,0 +1,44 @@
+"""From what a user names to the images it stands for."""
+
+from pathlib import Path
+
+from depth_anything_ros.errors import ImageError
+from depth_anything_ros.media import bag_reader, pictures, video
+from depth_anything_ros.media.source import ImageSource
+
+
+def open_images(name: str, topic: str | None = None) -> ImageSource:
+    """
+    Return the images of a file, folder, list (.txt), video, camera (its number) or ROS 2 bag.
+
+    ``topic`` chooses the images of a bag that has several. ImageError says what is missing or
+    cannot be opened; images that cannot be read are found only when they are.
+    """
+    path = Path(name)
+    if bag_reader.is_bag(path):
+        return bag_reader.open_bag(path, topic)
+    if topic is not None:
+        raise ImageError(f'{name} is no bag, so it has no topic {topic}; leave the topic out')
+    if path.is_dir():
+        return pictures.open_folder(path)
+    if not path.exists():
+        if name.isdecimal():
+            return video.open_camera(int(name))
+        raise ImageError(f'there is no file or folder {name}')
+    suffix = path.suffix.lower()
+    if suffix == '.txt':
+        return pictures.open_list(path)
+    return video.open_video(path) if suffix in video.SUFFIXES else pictures.open_picture(path)
+
+
+def list_videos(name: str) -> list[str]:
+    """Return the videos of a folder that holds no pictures or of a list that names only videos."""
+    path = Path(name)
+    if path.is_dir() and not bag_reader.is_bag(path):
+        found = pictures.files_below(path, pictures.SUFFIXES)
+        return [] if found else list(map(str, pictures.files_below(path, video.SUFFIXES)))
+    if path.suffix.lower() == '.txt' and path.is_file():
+        entries = pictures.read_list(path)
+        if all(entry.suffix.lower() in video.SUFFIXES for entry in entries):
+            return list(map(str, dict.fromkeys(entries)))
+    return []

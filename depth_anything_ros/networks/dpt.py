@@ -1,0 +1,114 @@
+"""
+The DPT head of Depth Anything, with the attribute names of the official state dicts.
+
+Source: Ranftl et al., Vision Transformers for Dense Prediction (2021).
+"""
+
+from collections.abc import Sequence
+
+from depth_anything_ros.model_info import Kind
+from depth_anything_ros.networks.encoders import EncoderSpec, PATCH
+from torch import nn, Tensor
+from torch.nn import functional
+
+_OUTPUT_WIDTH = 32
+
+
+class DptHead(nn.Module):
+    """Four token maps [N, rows * columns, D] to one map [N, 1, H, W], not negative."""
+
+    def __init__(self, spec: EncoderSpec, kind: Kind) -> None:
+        super().__init__()
+        first, second, third, fourth = spec.out_channels
+        self.projects = nn.ModuleList(
+            nn.Conv2d(spec.width, channels, kernel_size=1) for channels in spec.out_channels)
+        self.resize_layers = nn.ModuleList([
+            nn.ConvTranspose2d(first, first, kernel_size=4, stride=4),
+            nn.ConvTranspose2d(second, second, kernel_size=2, stride=2),
+            nn.Identity(),
+            nn.Conv2d(fourth, fourth, kernel_size=3, stride=2, padding=1)])
+        self.scratch = Scratch(spec.features, spec.out_channels, kind)
+
+    def forward(self, tokens: Sequence[Tensor], rows: int, columns: int) -> Tensor:
+        count, _, width = tokens[0].shape
+        maps = [
+            resize(project(one.transpose(1, 2).reshape(count, width, rows, columns)))
+            for one, project, resize in zip(tokens, self.projects, self.resize_layers)]
+        depth: Tensor = self.scratch(maps, (PATCH * rows, PATCH * columns))
+        return depth
+
+
+class Scratch(nn.Module):
+    """Four maps of falling resolution, fused from the coarsest to the finest."""
+
+    def __init__(self, features: int, channels: tuple[int, int, int, int], kind: Kind) -> None:
+        super().__init__()
+        self.layer1_rn = _conv3(channels[0], features, bias=False)
+        self.layer2_rn = _conv3(channels[1], features, bias=False)
+        self.layer3_rn = _conv3(channels[2], features, bias=False)
+        self.layer4_rn = _conv3(channels[3], features, bias=False)
+        self.refinenet1 = FeatureFusion(features)
+        self.refinenet2 = FeatureFusion(features)
+        self.refinenet3 = FeatureFusion(features)
+        self.refinenet4 = FeatureFusion(features)
+        self.output_conv1 = _conv3(features, features // 2)
+        self.output_conv2 = nn.Sequential(
+            _conv3(features // 2, _OUTPUT_WIDTH),
+            nn.ReLU(),
+            nn.Conv2d(_OUTPUT_WIDTH, 1, kernel_size=1),
+            nn.ReLU() if kind == 'relative' else nn.Sigmoid())
+
+    def forward(self, maps: Sequence[Tensor], size_hw: tuple[int, int]) -> Tensor:
+        first, second, third, fourth = (
+            self.layer1_rn(maps[0]), self.layer2_rn(maps[1]),
+            self.layer3_rn(maps[2]), self.layer4_rn(maps[3]))
+        path = self.refinenet4(fourth, None, _size(third))
+        path = self.refinenet3(path, third, _size(second))
+        path = self.refinenet2(path, second, _size(first))
+        height, width = _size(first)
+        path = self.refinenet1(path, first, (2 * height, 2 * width))
+        depth: Tensor = self.output_conv2(_resize(self.output_conv1(path), size_hw))
+        return depth
+
+
+class FeatureFusion(nn.Module):
+    """Add a skip map to the path, refine, resize."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.out_conv = nn.Conv2d(features, features, kernel_size=1)
+        # The coarsest level has no skip map; its published state dict has the tensors anyway.
+        self.resConfUnit1 = ResidualConvUnit(features)
+        self.resConfUnit2 = ResidualConvUnit(features)
+
+    def forward(self, path: Tensor, skip: Tensor | None, size_hw: tuple[int, int]) -> Tensor:
+        if skip is not None:
+            path = path + self.resConfUnit1(skip)
+        result: Tensor = self.out_conv(_resize(self.resConfUnit2(path), size_hw))
+        return result
+
+
+class ResidualConvUnit(nn.Module):
+    """Two convolutions around which the input is added."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.conv1 = _conv3(features, features)
+        self.conv2 = _conv3(features, features)
+
+    def forward(self, path: Tensor) -> Tensor:
+        inner = self.conv1(functional.relu(path))
+        result: Tensor = path + self.conv2(functional.relu(inner))
+        return result
+
+
+def _conv3(inputs: int, outputs: int, bias: bool = True) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=bias)
+
+
+def _size(image: Tensor) -> tuple[int, int]:
+    return image.shape[-2], image.shape[-1]
+
+
+def _resize(image: Tensor, size_hw: tuple[int, int]) -> Tensor:
+    return functional.interpolate(image, size=size_hw, mode='bilinear', align_corners=True)

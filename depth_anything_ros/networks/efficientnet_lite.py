@@ -1,0 +1,115 @@
+"""
+The EfficientNet-Lite0 encoder: no squeeze-and-excitation, ReLU6 everywhere.
+
+Source: Tan and Le, EfficientNet (2019), and the Lite variants that were published with its
+reference code in 2020: the stem is not scaled, ReLU6 bounds what has to be quantized.
+"""
+
+from dataclasses import dataclass
+import math
+
+from depth_anything_ros.networks.drop_path import DropPath
+import torch
+from torch import nn, Tensor
+from torch.nn import functional
+
+_STEM = 32
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Some blocks of the same width; the first one has the stride."""
+
+    blocks: int
+    width: int
+    kernel: int
+    stride: int
+    expansion: int
+
+
+LITE0 = (Stage(1, 16, 3, 1, 1), Stage(2, 24, 3, 2, 6), Stage(2, 40, 5, 2, 6),
+         Stage(3, 80, 3, 2, 6), Stage(3, 112, 5, 1, 6), Stage(4, 192, 5, 2, 6),
+         Stage(1, 320, 3, 1, 6))
+
+
+class EfficientNetLite(nn.Module):
+    """
+    Image [N, 3, H, W], H and W multiples of 32, to one map per stride 2, 4, 8, 16 and 32.
+
+    ``widths`` are their channels.
+    """
+
+    def __init__(self, stages: tuple[Stage, ...] = LITE0) -> None:
+        super().__init__()
+        self.stem = NormalizedConv(3, _STEM, 3, stride=2)
+        blocks: list[InvertedResidual] = []
+        last, width = [], _STEM
+        for stage in stages:
+            for index in range(stage.blocks):
+                stride = stage.stride if index == 0 else 1
+                if stride == 2:
+                    last.append(len(blocks) - 1)
+                blocks.append(InvertedResidual(width, stage, stride))
+                width = stage.width
+        self.blocks = nn.ModuleList(blocks)
+        self._read = (*last, len(blocks) - 1)
+        self.widths = tuple(blocks[index].width for index in self._read)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        path: Tensor = functional.relu6(self.stem(image), inplace=True)
+        read = []
+        for index, block in enumerate(self.blocks):
+            path = block(path)
+            if index in self._read:
+                read.append(path)
+        return read
+
+
+class InvertedResidual(nn.Module):
+    """Widen, filter each channel by itself, narrow; around it the input is added if it fits."""
+
+    def __init__(self, inputs: int, stage: Stage, stride: int) -> None:
+        super().__init__()
+        inner = inputs * stage.expansion
+        self.width = stage.width
+        self.expand = NormalizedConv(inputs, inner, 1) if stage.expansion > 1 else None
+        self.depthwise = NormalizedConv(inner, inner, stage.kernel, stride, groups=inner)
+        self.project = NormalizedConv(inner, stage.width, 1)
+        self.drop = DropPath() if stride == 1 and inputs == stage.width else None
+
+    def forward(self, path: Tensor) -> Tensor:
+        # In place: a quarter less memory to fill in a step of training.
+        inner = path if self.expand is None else functional.relu6(self.expand(path), inplace=True)
+        filtered = functional.relu6(self.depthwise(inner), inplace=True)
+        result: Tensor = self.project(filtered)
+        return result if self.drop is None else path + self.drop(result)
+
+
+class NormalizedConv(nn.Module):
+    """
+    A convolution whose batch normalisation is a fixed ``scale`` per output and a bias.
+
+    The statistics of ImageNet stay as they are: small batches of strongly changed images would
+    spoil them, and a scale of the weights costs nothing. Padding is that of the reference code:
+    with stride 2 the side that is larger is right and below.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1,
+                 groups: int = 1) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, inputs // groups, kernel, kernel))
+        self.scale = nn.Parameter(torch.ones(outputs))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        nn.init.normal_(self.weight, std=math.sqrt(2 * groups / (kernel * kernel * outputs)))
+        self._stride, self._groups = stride, groups
+        self._same = (kernel - 1) // 2
+        before = (kernel - stride) // 2
+        self._uneven = (before, kernel - stride - before) * 2
+
+    def forward(self, path: Tensor) -> Tensor:
+        weight = self.weight * self.scale[:, None, None, None]
+        if self._stride == 1:
+            return functional.conv2d(path, weight, self.bias, padding=self._same,
+                                     groups=self._groups)
+        path = functional.pad(path, self._uneven)
+        return functional.conv2d(path, weight, self.bias, self._stride, groups=self._groups)

@@ -1,0 +1,178 @@
+"""
+Position embedding for any size, in plain operators.
+
+Source: the interpolation of DINOv2 as the reference code calls it: the table as it is at 37x37,
+otherwise bicubic (a = -0.75, no antialiasing) with scale_factor = (n + 0.1) / 37 per axis. Cubic
+interpolation is separable, so it is a product with one small matrix per axis; a runtime folds it
+to a constant as soon as the size is known.
+"""
+
+from depth_anything_ros.networks.drop_path import DropPath
+from depth_anything_ros.networks.encoders import EncoderSpec, GRID, PATCH
+import torch
+from torch import nn, Tensor
+from torch.nn import functional
+
+_A = -0.75
+_REACH = 2
+_EPSILON = 1e-6
+
+
+def interpolate_positions(table: Tensor, rows: int, columns: int) -> Tensor:
+    """
+    Return position embeddings [1, 1 + rows * columns, D] from the table [1, 1 + 37 * 37, D].
+
+    The first entry belongs to the class token and stays as it is.
+    """
+    width = table.shape[-1]
+    unchanged = (_tensor(rows) == GRID) & (_tensor(columns) == GRID)
+    vertical = _axis_weights(rows, unchanged)
+    horizontal = _axis_weights(columns, unchanged)
+    grid = table[0, 1:].reshape(GRID, GRID * width)
+    grid = (vertical @ grid).reshape(rows, GRID, width)
+    grid = (horizontal @ grid).reshape(1, rows * columns, width)
+    return torch.cat([table[:, :1], grid], dim=1)
+
+
+def _axis_weights(count: int, unchanged: Tensor) -> Tensor:
+    """Return the weights [count, 37] of the table's entries along one axis."""
+    index = torch.arange(count, dtype=torch.float32)[:, None]
+    # (n + 0.1) / 37 written with integers, which stay exact in a file of 16-bit constants.
+    scaled = (index + 0.5) * (10 * GRID) / (10 * _tensor(count) + 1) - 0.5
+    source = torch.where(unchanged, index, scaled)
+    taps = torch.arange(-_REACH, GRID + _REACH)
+    replicate = (taps.clamp(0, GRID - 1)[:, None] == torch.arange(GRID)[None]).float()
+    return _cubic(source - taps[None]) @ replicate
+
+
+def _cubic(offset: Tensor) -> Tensor:
+    """Return the cubic convolution kernel; exactly 1 at 0 and 0 at every other integer."""
+    x = offset.abs()
+    near = ((_A + 2) * x - (_A + 3)) * x * x + 1
+    far = ((_A * x - 5 * _A) * x + 8 * _A) * x - 4 * _A
+    return torch.where(x <= 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
+
+
+def _tensor(size: int) -> Tensor:
+    """Return a size as a tensor, so that comparing it stays in an exported graph."""
+    return torch.ones(size).sum()
+
+
+class VisionTransformer(nn.Module):
+    """Image [N, 3, H, W] to the normalised patch tokens [N, H/14 * W/14, D] of some blocks."""
+
+    def __init__(self, spec: EncoderSpec, blocks_read: tuple[int, ...]) -> None:
+        super().__init__()
+        self.blocks_read = blocks_read
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, spec.width))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + GRID * GRID, spec.width))
+        # Part of every published state dict; only the encoder's own training used it.
+        self.mask_token = nn.Parameter(torch.zeros(1, spec.width))
+        self.patch_embed = PatchEmbedding(spec.width)
+        self.blocks = nn.ModuleList(Block(spec) for _ in range(spec.depth))
+        self.norm = nn.LayerNorm(spec.width, eps=_EPSILON)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        patches: Tensor = self.patch_embed(image)
+        count, width = patches.shape[:2]
+        rows, columns = image.shape[-2] // PATCH, image.shape[-1] // PATCH
+        tokens = patches.reshape(count, width, rows * columns).transpose(1, 2)
+        tokens = torch.cat([self.cls_token.expand(count, -1, -1), tokens], dim=1)
+        tokens = tokens + interpolate_positions(self.pos_embed, rows, columns)
+        read = []
+        for index, block in enumerate(self.blocks):
+            tokens = block(tokens)
+            if index in self.blocks_read:
+                read.append(self.norm(tokens)[:, 1:])
+        return read
+
+
+class PatchEmbedding(nn.Module):
+    """Image [N, 3, H, W] to one vector per patch [N, D, H/14, W/14]."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, width, kernel_size=PATCH, stride=PATCH)
+
+    def forward(self, image: Tensor) -> Tensor:
+        patches: Tensor = self.proj(image)
+        return patches
+
+
+class Block(nn.Module):
+    """One transformer block on tokens [N, T, D]."""
+
+    def __init__(self, spec: EncoderSpec) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(spec.width, eps=_EPSILON)
+        self.attn = Attention(spec.width, spec.heads)
+        self.ls1 = LayerScale(spec.width)
+        self.drop1 = DropPath()
+        self.norm2 = nn.LayerNorm(spec.width, eps=_EPSILON)
+        feed_forward = Mlp if spec.feed_forward == 'mlp' else SwiGlu
+        self.mlp = feed_forward(spec.width, spec.hidden_width)
+        self.ls2 = LayerScale(spec.width)
+        self.drop2 = DropPath()
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        tokens = tokens + self.drop1(self.ls1(self.attn(self.norm1(tokens))))
+        tokens = tokens + self.drop2(self.ls2(self.mlp(self.norm2(tokens))))
+        return tokens
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention on tokens [N, T, D]."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.scale = (width // heads) ** -0.5
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        count, length, width = tokens.shape
+        qkv: Tensor = self.qkv(tokens)
+        qkv = qkv.reshape(count, length, 3, self.heads, width // self.heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        weights = torch.softmax((query * self.scale) @ key.transpose(-2, -1), dim=-1)
+        mixed: Tensor = self.proj((weights @ value).transpose(1, 2).reshape(count, length, width))
+        return mixed
+
+
+class LayerScale(nn.Module):
+    """One learned factor per channel."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(width))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return tokens * self.gamma
+
+
+class Mlp(nn.Module):
+    """Feed-forward part of vits, vitb and vitl."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        result: Tensor = self.fc2(functional.gelu(self.fc1(tokens)))
+        return result
+
+
+class SwiGlu(nn.Module):
+    """Feed-forward part of vitg (Shazeer, GLU variants improve transformer, 2020)."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.w12 = nn.Linear(width, 2 * hidden)
+        self.w3 = nn.Linear(hidden, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        gate, value = self.w12(tokens).chunk(2, dim=-1)
+        result: Tensor = self.w3(functional.silu(gate) * value)
+        return result

@@ -1,0 +1,121 @@
+"""What a camera_info says about the image it belongs to."""
+
+from copy import copy
+from dataclasses import dataclass
+
+from depth_anything_ros.errors import CameraInfoError
+from depth_anything_ros.vision.geometry import Distortion, Intrinsics
+from depth_anything_ros.vision.transforms import Grid
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Header
+
+
+@dataclass(frozen=True)
+class CameraView:
+    """
+    What is known of the camera of one image.
+
+    ``info`` is None unless it has the image's size, ``camera`` None where ``problem`` says why.
+    """
+
+    info: CameraInfo | None
+    camera: Intrinsics | None
+    problem: str = ''
+
+
+def camera_view(info: CameraInfo | None, image_hw: tuple[int, int], geometry: str,
+                image_topic: str) -> CameraView:
+    """Return what ``info`` tells about an image, by the parameter ``image_geometry``."""
+    if info is None:
+        return CameraView(None, None, 'no camera_info of the size of the image has arrived; '
+                          'check the topic camera_info')
+    try:
+        check_size(info, image_hw)
+    except CameraInfoError as error:
+        return CameraView(None, None, str(error))
+    try:
+        return CameraView(info, intrinsics(info, image_hw, is_raw(info, geometry, image_topic)))
+    except CameraInfoError as error:
+        return CameraView(info, None, str(error))
+
+
+def check_size(info: CameraInfo, image_hw: tuple[int, int]) -> None:
+    """Raise CameraInfoError unless ``info`` describes images of ``image_hw``."""
+    described_hw = _described_size(info)
+    if described_hw != image_hw:
+        raise CameraInfoError(
+            f'camera_info describes {described_hw[1]}x{described_hw[0]} images, but the image is '
+            f'{image_hw[1]}x{image_hw[0]}; calibrate for this size or remap camera_info')
+
+
+def info_message(header: Header, info: CameraInfo, image_hw: tuple[int, int],
+                 grid: Grid) -> CameraInfo:
+    """
+    Return ``info`` for a map on ``grid`` over the image, under the image's header.
+
+    Consumers pair the two by stamp. On another grid K and P are scaled, with region of interest
+    and binning folded in; the distortion D does not depend on the size and stays.
+    """
+    message = copy(info)
+    message.header = header
+    if grid == Grid(image_hw):
+        return message
+    message.k, message.p = _on_grid(info.k, 3, info, grid), _on_grid(info.p, 4, info, grid)
+    message.height, message.width = grid.size_hw
+    message.binning_x = message.binning_y = 0
+    message.roi = type(info.roi)()
+    return message
+
+
+def intrinsics(info: CameraInfo, image_hw: tuple[int, int], raw: bool) -> Intrinsics:
+    """
+    Return the camera of the image, with region of interest and binning applied.
+
+    Of a rectified image P holds where it is filled in, as depth_image_proc and RViz take it, and
+    K otherwise. Of a ``raw`` one K and the distortion hold. CameraInfoError for another size, a
+    camera that is not calibrated or a distortion model that is unknown.
+    """
+    check_size(info, image_hw)
+    binning_x, binning_y = _binning(info)
+    if raw or info.p[0] == 0:
+        fx, fy, cx, cy = info.k[0], info.k[4], info.k[2], info.k[5]
+    else:
+        fx, fy, cx, cy = info.p[0], info.p[5], info.p[2], info.p[6]
+    distortion = Distortion(info.distortion_model, tuple(info.d)) if raw and any(info.d) else None
+    return Intrinsics(fx / binning_x, fy / binning_y, (cx - info.roi.x_offset) / binning_x,
+                      (cy - info.roi.y_offset) / binning_y, image_hw, distortion)
+
+
+def is_raw(info: CameraInfo, geometry: str, image_topic: str) -> bool:
+    """
+    Return whether the image is distorted, by the parameter ``image_geometry``.
+
+    auto goes by D and by the topic: image_proc publishes image_rect and image_rect_color beside
+    a camera_info that keeps D.
+    """
+    if geometry != 'auto':
+        return geometry == 'raw'
+    return any(info.d) and 'rect' not in image_topic.rpartition('/')[2]
+
+
+def _binning(info: CameraInfo) -> tuple[int, int]:
+    return max(1, info.binning_x), max(1, info.binning_y)
+
+
+def _described_size(info: CameraInfo) -> tuple[int, int]:
+    binning_x, binning_y = _binning(info)
+    return ((info.roi.height or info.height) // binning_y,
+            (info.roi.width or info.width) // binning_x)
+
+
+def _on_grid(matrix: list[float], columns: int, info: CameraInfo, grid: Grid) -> list[float]:
+    """Return K or P, row by row, for the pixels of the grid."""
+    values = [float(value) for value in matrix]
+    corner, binning = (info.roi.x_offset, info.roi.y_offset), _binning(info)
+    for row, (scale, offset) in enumerate(zip(grid.scale_xy, grid.offset_xy)):
+        first, centre = row * columns, row * columns + 2
+        values[centre] = (values[centre] - corner[row]) / binning[row] * scale + offset
+        for index in range(first, first + columns):
+            if index != centre:
+                values[index] *= scale / binning[row]
+    return values

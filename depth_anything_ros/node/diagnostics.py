@@ -1,0 +1,115 @@
+"""The node's health on /diagnostics: device, rates, drops, latency, age, last error."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+import math
+import time
+
+from depth_anything_ros.alignment.tracker import Alignment
+from depth_anything_ros.inference.frame_stats import FlowStats
+from depth_anything_ros.node.aligner import alignment_values
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+_SILENCE_S = 3.0
+
+
+@dataclass(frozen=True)
+class Health:
+    """
+    What the node knows of itself at one moment.
+
+    ``state`` is the lifecycle state; ``facts`` are fixed while configured (device, precision,
+    model, sizes); ``received`` counts image messages, ``unwanted`` those that arrived while no
+    output had a subscriber; ``image_topic`` is resolved, ``publishers`` counts its publishers;
+    ``alignment`` is None where nothing is aligned.
+    """
+
+    state: str
+    facts: dict[str, str]
+    stats: FlowStats | None
+    received: int
+    unwanted: int
+    image_topic: str
+    publishers: int
+    alignment: Alignment | None = None
+
+
+class DiagnosticsReporter:
+    """Turns Health into messages; keeps the previous one, because rates are differences."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._last: tuple[float, int, int] = (time.monotonic(), 0, 0)
+        self._received_at = self._last[0]
+        self._failed = 0
+
+    def status(self, health: Health) -> DiagnosticStatus:
+        """Return one status: OK, WARN (no images, failures) or ERROR (nothing works)."""
+        rates = self._rates(health)
+        level, message = self._verdict(health)
+        values = {'lifecycle state': health.state, **health.facts,
+                  'image topic': health.image_topic, **rates, **_flow_values(health),
+                  **{f'alignment {key}': value
+                     for key, value in alignment_values(health.alignment).items()}}
+        return DiagnosticStatus(
+            level=level, name=f'{self._name}: depth', message=message,
+            hardware_id=health.facts.get('device', ''),
+            values=[KeyValue(key=key, value=value) for key, value in values.items()])
+
+    def _rates(self, health: Health) -> dict[str, str]:
+        now = time.monotonic()
+        delivered = health.stats.delivered if health.stats else 0
+        then, received_before, delivered_before = self._last
+        period = max(now - then, 1e-6)
+        self._last = (now, health.received, delivered)
+        if health.received > received_before or health.state != 'active':
+            self._received_at = now
+        return {'images in [Hz]': f'{max(0, health.received - received_before) / period:.2f}',
+                'depth out [Hz]': f'{max(0, delivered - delivered_before) / period:.2f}'}
+
+    def _verdict(self, health: Health) -> tuple[bytes, str]:
+        failed = health.stats.failed if health.stats else 0
+        new_failures, self._failed = failed - self._failed, failed
+        if health.state != 'active':
+            return DiagnosticStatus.OK, health.state
+        silence_s = time.monotonic() - self._received_at
+        if silence_s > _SILENCE_S:
+            why = ('nobody publishes there' if not health.publishers else
+                   f'{health.publishers} publisher(s) there: compare QoS and camera')
+            return DiagnosticStatus.WARN, (f'no image on {health.image_topic} for '
+                                           f'{silence_s:.0f} s, {why}')
+        if new_failures > 0 and health.stats is not None:
+            level = (DiagnosticStatus.ERROR if health.stats.delivered == 0
+                     else DiagnosticStatus.WARN)
+            return level, f'{new_failures} frame(s) failed: {health.stats.last_error}'
+        if health.alignment is not None and not health.alignment.usable:
+            return DiagnosticStatus.WARN, f'no metric depth: {health.alignment.reason}'
+        return DiagnosticStatus.OK, 'running'
+
+
+def _flow_values(health: Health) -> dict[str, str]:
+    stats = health.stats
+    if stats is None:
+        return {}
+    return {
+        'images received': str(health.received),
+        'images while nobody subscribed': str(health.unwanted),
+        'frames delivered': str(stats.delivered),
+        'frames dropped for a newer one': str(stats.dropped),
+        'frames older than their predecessor': str(stats.late),
+        'frames failed': str(stats.failed),
+        'latency p50 [ms]': _number(stats.latency_p50_ms),
+        'latency p95 [ms]': _number(stats.latency_p95_ms),
+        'age of the last depth [s]': _number(stats.last_result_age_s),
+        'last error': stats.last_error}
+
+
+def _number(value: float) -> str:
+    return 'none yet' if math.isnan(value) else f'{value:.1f}'
+
+
+def as_array(statuses: Sequence[DiagnosticStatus], stamp: object) -> DiagnosticArray:
+    """Return the message for /diagnostics, stamped with builtin_interfaces/Time ``stamp``."""
+    message = DiagnosticArray(status=list(statuses))
+    message.header.stamp = stamp
+    return message

@@ -1,0 +1,101 @@
+"""The published topics of one camera: each is computed only while somebody subscribes to it."""
+
+from collections.abc import Callable
+from functools import partial
+
+from depth_anything_ros.alignment.tracker import Alignment
+from depth_anything_ros.model_info import Kind
+from depth_anything_ros.node.aligner import alignment_values
+from depth_anything_ros.node.camera_info import CameraView, info_message
+from depth_anything_ros.node.frame_products import Products
+from depth_anything_ros.ros import qos
+from depth_anything_ros.ros.messages import cloud_message, color_message, depth_message
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+import numpy as np
+import numpy.typing as npt
+from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from std_msgs.msg import Header
+
+_TOPICS: dict[str, type] = {
+    'inverse_depth/image': Image, 'inverse_depth/camera_info': CameraInfo,
+    'depth/image': Image, 'depth/camera_info': CameraInfo,
+    'points': PointCloud2, 'color/image': Image, 'alignment': DiagnosticArray}
+
+
+class Outputs:
+    """
+    The lifecycle publishers of one camera and what goes out through them.
+
+    ``publish`` belongs to one thread; ``anyone_listens`` may be called from any. ``warn`` gets
+    the sentences about subscribers and clouds that cannot be served.
+    """
+
+    def __init__(self, node: LifecycleNode, prefix: str, kind: Kind,
+                 warn: Callable[[str], None]) -> None:
+        self._node = node
+        self._warn = warn
+        self._publishers: dict[str, LifecyclePublisher] = {}
+        try:
+            for topic, message in _TOPICS.items():
+                if kind == 'relative' or 'inverse' not in topic:
+                    name = f'~/{prefix}{topic}'
+                    self._publishers[topic] = node.create_lifecycle_publisher(
+                        message, name, qos.output(), qos_overriding_options=qos.overridable(),
+                        event_callbacks=qos.publisher_events(node.resolve_topic_name(name), warn))
+        except BaseException:
+            self.close()
+            raise
+
+    def anyone_listens(self) -> bool:
+        """Return whether any topic has a subscriber."""
+        return self._listens(*self._publishers)
+
+    def close(self) -> None:
+        """Destroy the publishers; idempotent."""
+        while self._publishers:
+            self._node.destroy_lifecycle_publisher(self._publishers.popitem()[1])
+
+    def publish(self, header: Header, products: Products, view: CameraView,
+                depth_encoding: str) -> None:
+        """Publish everything that is listened to under ``header``; ``view`` is of the image."""
+        described = None if view.info is None else partial(
+            info_message, header, view.info, products.image.size_hw, products.grid)
+        if self._listens('inverse_depth/image', 'inverse_depth/camera_info'):
+            self._publish_map('inverse_depth', header, products.model_depth, described)
+        if self._listens('depth/image', 'depth/camera_info') and products.depth_m is not None:
+            self._publish_map('depth', header, products.depth_m, described, depth_encoding)
+        if self._listens('color/image'):
+            self._publishers['color/image'].publish(color_message(header, products.color))
+        if self._listens('points'):
+            self._publish_points(header, products, view)
+
+    def publish_alignment(self, header: Header, alignment: Alignment | None, name: str) -> None:
+        """Say how the depth was aligned; nothing without an alignment."""
+        if alignment is None or not self._listens('alignment'):
+            return
+        level = DiagnosticStatus.OK if alignment.usable else DiagnosticStatus.WARN
+        status = DiagnosticStatus(
+            level=level, name=name, message=alignment.reason or alignment.state,
+            values=[KeyValue(key=key, value=value)
+                    for key, value in alignment_values(alignment).items()])
+        self._publishers['alignment'].publish(DiagnosticArray(header=header, status=[status]))
+
+    def _listens(self, *topics: str) -> bool:
+        return any(topic in self._publishers and self._publishers[topic].get_subscription_count()
+                   for topic in topics)
+
+    def _publish_map(self, name: str, header: Header, values: npt.NDArray[np.float32],
+                     described: Callable[[], CameraInfo] | None, encoding: str = '32FC1') -> None:
+        if described is not None and self._listens(f'{name}/camera_info'):
+            self._publishers[f'{name}/camera_info'].publish(described())
+        if self._listens(f'{name}/image'):
+            self._publishers[f'{name}/image'].publish(depth_message(header, values, encoding))
+
+    def _publish_points(self, header: Header, products: Products, view: CameraView) -> None:
+        if view.camera is None:
+            self._warn(f'no point cloud: {view.problem}')
+            return
+        cloud = products.cloud(view.camera)
+        if cloud is not None:
+            self._publishers['points'].publish(cloud_message(header, cloud))

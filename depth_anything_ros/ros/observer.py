@@ -1,0 +1,82 @@
+"""A node that drives the depth node's lifecycle and listens to what it publishes."""
+
+from collections.abc import Callable
+import time
+from typing import Any
+
+from depth_anything_ros.errors import DepthAnythingError
+from depth_anything_ros.process import keep_freed_memory
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+import numpy as np
+import numpy.typing as npt
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+from rclpy.utilities import try_shutdown
+from sensor_msgs.msg import Image
+
+RELIABLE = QoSProfile(depth=5, reliability=QoSReliabilityPolicy.RELIABLE)
+_TRANSITIONS = {
+    'configure': Transition.TRANSITION_CONFIGURE, 'activate': Transition.TRANSITION_ACTIVATE,
+    'deactivate': Transition.TRANSITION_DEACTIVATE, 'cleanup': Transition.TRANSITION_CLEANUP}
+
+
+class ObserverError(DepthAnythingError):
+    """The node that is observed does not do what was asked."""
+
+
+class Observer:
+    """One node in this process, spun by hand: nothing happens between two calls of ``spin``."""
+
+    def __init__(self, node_name: str, target: str) -> None:
+        keep_freed_memory()
+        rclpy.init()
+        self.node = Node(node_name)
+        self._target = target
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
+        self._lifecycle = self.node.create_client(ChangeState, f'/{target}/change_state')
+
+    def change_state(self, transition: str, timeout_s: float = 300.0) -> None:
+        """Request configure, activate, deactivate or cleanup; ObserverError if it fails."""
+        if not self.spin_until(self._lifecycle.service_is_ready, 30.0):
+            raise ObserverError(f'/{self._target} did not come up; see its log')
+        request = ChangeState.Request(transition=Transition(id=_TRANSITIONS[transition]))
+        future = self._lifecycle.call_async(request)
+        if not self.spin_until(future.done, timeout_s) or not future.result().success:
+            raise ObserverError(f'/{self._target} could not {transition}; see its log')
+
+    def listen(self, kind: type, topic: str, callback: Callable[[Any], None],
+               raw: bool = False) -> None:
+        """Subscribe reliably; ``raw`` hands over bytes, which is cheaper if only counted."""
+        self.node.create_subscription(kind, topic, callback, RELIABLE, raw=raw)
+
+    def spin_until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
+        """Handle messages until ``condition`` holds or the time is over; return which."""
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            if time.monotonic() > deadline:
+                return False
+            self._executor.spin_once(timeout_sec=0.05)
+        return True
+
+    def close(self) -> None:
+        """Destroy the node and shut rclpy down."""
+        self._executor.shutdown()
+        self.node.destroy_node()
+        try_shutdown()
+
+
+def stamp_ns(message: Any) -> int:
+    """Return the header's stamp in nanoseconds."""
+    stamp = message.header.stamp
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+def pixels(message: Image) -> npt.NDArray[Any]:
+    """Return the array of a 32FC1 [H, W] or bgr8 [H, W, 3] image without padding."""
+    if message.encoding == '32FC1':
+        return np.frombuffer(message.data, np.float32).reshape(message.height, message.width)
+    return np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)

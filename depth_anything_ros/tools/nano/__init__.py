@@ -1,1 +1,0 @@
-"""What measure_nano measures."""

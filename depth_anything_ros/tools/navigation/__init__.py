@@ -1,1 +1,0 @@
-"""How much alignment, stabilization and filters help, in numbers."""

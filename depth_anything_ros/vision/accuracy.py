@@ -1,0 +1,152 @@
+"""
+From what a network gives to metres that can be compared with a measured depth map.
+
+Protocol of MiDaS for relative depth (Ranftl et al., TPAMI 2022): least squares in disparity over
+valid pixels, clip at the farthest depth, invert. A measured depth is valid where it is finite,
+positive and within the range that counts.
+"""
+
+from dataclasses import dataclass
+
+from depth_anything_ros.arrays import F32, F64
+from depth_anything_ros.vision.depth import DepthRange, limit_range
+import numpy as np
+import numpy.typing as npt
+
+
+def fit_scale_shift(inverse_depth: F32, depth_m: F32) -> tuple[float, float]:
+    """
+    Return (scale, shift) of 1/z = scale * d + shift by least squares over valid pixels.
+
+    A pixel is valid where ``depth_m`` is finite and positive and ``inverse_depth`` is finite.
+    ValueError if fewer than two valid pixels differ in d.
+    """
+    d, depth = _common(inverse_depth, limit_range(depth_m, 0.0, 0.0))
+    if d.size < 2 or np.ptp(d) == 0:
+        raise ValueError(f'{d.size} valid pixels do not fix a scale and a shift')
+    return _least_squares(d, 1 / depth)
+
+
+def align_relative(inverse_depth: F32, depth_m: F32, limits: DepthRange) -> F32:
+    """
+    Return depth [m] of a relative map, fitted to ``depth_m`` and clipped at the maximum.
+
+    A flat map becomes the depth that fits best. NaN where ``inverse_depth`` is not finite, and
+    everywhere if no pixel is valid in both maps.
+    """
+    d, depth = _common(inverse_depth, limit_range(depth_m, limits.minimum_m, limits.maximum_m))
+    if d.size == 0:
+        return np.full_like(inverse_depth, np.nan)
+    scale, shift = _least_squares(d, 1 / depth)
+    disparity = np.where(np.isfinite(inverse_depth), inverse_depth, np.nan) * scale + shift
+    return (1 / np.maximum(disparity, 1 / limits.maximum_m)).astype(np.float32)
+
+
+def align_metric(predicted_m: F32, depth_m: F32, limits: DepthRange,
+                 median_scaling: bool = False) -> F32:
+    """
+    Return ``predicted_m`` [m] clipped to the range, NaN where it is not finite.
+
+    With ``median_scaling`` it is first multiplied by the ratio of the medians over valid pixels,
+    if there is one.
+    """
+    predicted: F32 = np.where(np.isfinite(predicted_m), predicted_m, np.float32(np.nan))
+    if median_scaling:
+        found, depth = _common(predicted, limit_range(depth_m, limits.minimum_m,
+                                                      limits.maximum_m))
+        if found.size and np.median(found) > 0:
+            predicted = predicted * np.float32(np.median(depth) / np.median(found))
+    return np.clip(predicted, np.float32(limits.minimum_m), np.float32(limits.maximum_m))
+
+
+def _common(values: F32, depth_m: F32) -> tuple[F64, F64]:
+    """Return both maps where both are finite; ``depth_m`` holds NaN where it is invalid."""
+    valid = np.isfinite(values) & np.isfinite(depth_m)
+    return values[valid].astype(np.float64), depth_m[valid].astype(np.float64)
+
+
+def _least_squares(d: F64, disparity: F64) -> tuple[float, float]:
+    centred = d - d.mean()
+    variance = float(centred @ centred)
+    scale = float(centred @ disparity) / variance if np.ptp(d) else 0.0
+    return scale, float(disparity.mean() - scale * d.mean())
+
+
+@dataclass(frozen=True)
+class DepthScores:
+    """
+    Scores over the n pixels where z is valid, with e = ln z' - ln z.
+
+    ``abs_rel`` is mean |z' - z| / z; ``delta1``, ``delta2`` and ``delta3`` the shares with
+    max(z'/z, z/z') below 1.25, 1.25^2 and 1.25^3; ``rmse_m`` is sqrt(mean (z' - z)^2) in metres;
+    ``rmse_log`` sqrt(mean e^2); ``log10`` mean |e| / ln 10; ``silog``
+    100 sqrt(mean(e^2) - mean(e)^2); ``coverage`` the share with a prediction at all.
+    """
+
+    abs_rel: float
+    delta1: float
+    delta2: float
+    delta3: float
+    rmse_m: float
+    rmse_log: float
+    log10: float
+    silog: float
+    coverage: float
+
+
+def score_depth(predicted_m: F32, depth_m: F32, limits: DepthRange) -> DepthScores:
+    """
+    Compare two maps [H, W] in metres over the pixels where ``depth_m`` is within ``limits``.
+
+    A pixel whose prediction is not finite or not positive does not vanish: it misses every delta
+    and enters the means with the largest error that the range allows at its depth. ValueError if
+    the sizes differ or no pixel is valid.
+    """
+    if predicted_m.shape != depth_m.shape:
+        raise ValueError(f'maps of {predicted_m.shape} and {depth_m.shape} cannot be compared')
+    valid = np.isfinite(limit_range(depth_m, limits.minimum_m, limits.maximum_m))
+    predicted, truth = predicted_m[valid].astype(np.float64), depth_m[valid].astype(np.float64)
+    if truth.size == 0:
+        raise ValueError(f'no measured depth lies between {limits.minimum_m:g} and '
+                         f'{limits.maximum_m:g} m')
+    missing = ~(np.isfinite(predicted) & (predicted > 0))
+    predicted[missing] = 1.0
+    ratio = np.maximum(predicted / truth, truth / predicted)
+    ratio[missing] = np.inf
+    error, log_error = predicted - truth, np.log(predicted / truth)
+    error[missing], log_error[missing] = _largest_errors(truth[missing], limits)
+    return DepthScores(
+        abs_rel=float(np.mean(np.abs(error) / truth)),
+        delta1=float(np.mean(ratio < 1.25)),
+        delta2=float(np.mean(ratio < 1.25 ** 2)),
+        delta3=float(np.mean(ratio < 1.25 ** 3)),
+        rmse_m=float(np.sqrt(np.mean(error ** 2))),
+        rmse_log=float(np.sqrt(np.mean(log_error ** 2))),
+        log10=float(np.mean(np.abs(log_error)) / np.log(10)),
+        silog=float(100 * np.std(log_error)),
+        coverage=float(1 - np.mean(missing)))
+
+
+def score_relative(inverse_depth: F32, depth_m: F32, limits: DepthRange) -> DepthScores:
+    """Align ``inverse_depth`` to ``depth_m`` by the protocol of MiDaS and compare."""
+    return score_depth(align_relative(inverse_depth, depth_m, limits), depth_m, limits)
+
+
+def is_ordered(depth: F32, nearer_rc: tuple[int, int], farther_rc: tuple[int, int],
+               relative: bool) -> bool:
+    """
+    Return whether ``depth`` [H, W] puts the pixel (row, column) ``nearer_rc`` in front.
+
+    With ``relative`` larger is nearer. A tie and a value that is not finite are wrong.
+    """
+    near, far = float(depth[nearer_rc]), float(depth[farther_rc])
+    if not (np.isfinite(near) and np.isfinite(far)):
+        return False
+    return near > far if relative else near < far
+
+
+def _largest_errors(truth: F64, limits: DepthRange) -> tuple[F64, F64]:
+    """Return the errors in metres and in ln of the end of the range that is worse for each."""
+    low, high = limits.minimum_m, limits.maximum_m
+    error: npt.NDArray[np.float64] = np.maximum(truth - low, high - truth)
+    return error, np.maximum(np.log(truth / low), np.log(high / truth))

@@ -1,0 +1,102 @@
+"""Every file that is not a usable checkpoint is refused with its fact and the fix."""
+
+from collections.abc import Callable
+import hashlib
+import os
+from pathlib import Path
+import pickle
+from typing import Any
+
+from depth_anything_ros.errors import CheckpointError
+from depth_anything_ros.networks.encoders import EncoderSpec
+import pytest
+
+torch = pytest.importorskip('torch')
+
+from depth_anything_ros.convert.sources.checkpoints import read_checkpoint  # noqa: E402, I100
+
+Weights = Callable[..., dict[str, Any]]
+
+
+class Attack:
+    """Creates the file ``marker`` when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.marker),)
+
+
+def test_reads_tensors_and_the_sha256_of_the_file(
+        save_checkpoint: Callable[..., Path], make_weights: Weights, tiny: EncoderSpec) -> None:
+    path = save_checkpoint('any.pth')
+    checkpoint = read_checkpoint(path)
+    assert checkpoint.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    expected = make_weights(tiny)
+    assert checkpoint.state_dict.keys() == expected.keys()
+    assert all(torch.equal(checkpoint.state_dict[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize('wrap', [
+    lambda weights: {'model': weights, 'optimizer': {'param_groups': [1]}, 'epoch': 3},
+    lambda weights: {'state_dict': weights},
+    lambda weights: {f'module.{name}': value for name, value in weights.items()}])
+def test_unwraps_what_training_scripts_save(
+        tmp_path: Path, tiny: EncoderSpec, make_weights: Weights, wrap: Any) -> None:
+    weights = make_weights(tiny)
+    torch.save(wrap(weights), tmp_path / 'any.pth')
+    assert read_checkpoint(tmp_path / 'any.pth').state_dict.keys() == weights.keys()
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / 'none.pth'
+    with pytest.raises(CheckpointError, match=f'{path}: there is no such file; give'):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize(('content', 'message'), [
+    (b'', 'the file is empty; download it again'),
+    (b'not a checkpoint', 'damaged or no PyTorch checkpoint'),
+    (b'<!DOCTYPE html><html>404</html>', 'damaged or no PyTorch checkpoint'),
+    (b'PK\x03\x04 torn off', 'damaged or no PyTorch checkpoint'),
+    (bytes(range(256)), 'damaged or no PyTorch checkpoint')])
+def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / 'any.pth'
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=message):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize('share', [0.1, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize('zipped', [True, False])
+def test_a_truncated_checkpoint_is_refused(
+        tmp_path: Path, tiny: EncoderSpec, make_weights: Weights, share: float,
+        zipped: bool) -> None:
+    path = tmp_path / 'any.pth'
+    torch.save(make_weights(tiny), path, _use_new_zipfile_serialization=zipped)
+    content = path.read_bytes()
+    path.write_bytes(content[:int(share * len(content))])
+    with pytest.raises(CheckpointError, match='damaged .* download it again'):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize('save', [
+    lambda attack, path: torch.save({'weights': attack}, path),
+    lambda attack, path: torch.save({'weights': attack}, path,
+                                    _use_new_zipfile_serialization=False),
+    lambda attack, path: path.write_bytes(pickle.dumps(attack, protocol=2))])
+def test_code_in_a_checkpoint_is_refused_and_never_run(tmp_path: Path, save: Any) -> None:
+    path, marker = tmp_path / 'any.pth', tmp_path / 'executed'
+    save(Attack(marker), path)
+    with pytest.raises(CheckpointError, match=r'holds code \(.*mkdir\), which is never run'):
+        read_checkpoint(path)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize('content', [
+    [torch.zeros(1)], {}, {'epoch': 3}, {1: torch.zeros(1)}, torch.zeros(3)])
+def test_tensors_without_a_state_dict_are_refused(tmp_path: Path, content: Any) -> None:
+    torch.save(content, tmp_path / 'any.pth')
+    with pytest.raises(CheckpointError, match='holds no state dict'):
+        read_checkpoint(tmp_path / 'any.pth')

@@ -1,0 +1,194 @@
+"""From a checkpoint to an IR that any runtime can use and that proves itself."""
+
+from collections.abc import Callable
+import functools
+from pathlib import Path
+from typing import Any
+
+from depth_anything_ros.errors import CheckpointError, ParityError
+from depth_anything_ros.model_info import ModelInfo, SECTION
+from depth_anything_ros.networks.encoders import EncoderSpec, MEAN_RGB, STD_RGB
+from depth_anything_ros.vision.self_check import card_image, deviation
+from depth_anything_ros.vision.transforms import normalize
+import numpy as np
+import pytest
+
+torch = pytest.importorskip('torch')
+openvino = pytest.importorskip('openvino')
+for needed in ('onnx', 'onnxscript', 'onnxruntime'):
+    pytest.importorskip(needed)
+
+from depth_anything_ros.convert.conversion import Conversion, convert, Job  # noqa: E402, I100
+from depth_anything_ros.convert.parity.measure import Gates, ParityReport, ParityRow  # noqa: E402
+from depth_anything_ros.convert.sources.identity import Asked  # noqa: E402
+from depth_anything_ros.networks.depth_anything import build_network  # noqa: E402
+
+# The second one has 37 patches on one axis only: there the position embedding is interpolated.
+SIZES_HW = ((70, 98), (518, 42), (518, 518))
+KINDS = {
+    'relative_v2': ('tiny', Asked('relative', 'v2')),
+    'relative_v1': ('tiny', Asked('relative', 'v1')),
+    'metric': ('tiny', Asked('metric', 'v2', 20.0)),
+    'swiglu': ('tiny_glu', Asked('relative', 'v2')),
+}
+Converted = Callable[..., tuple[Conversion, list[str]]]
+
+
+@pytest.fixture(scope='module')
+def converted(tmp_path_factory: pytest.TempPathFactory, table: tuple[EncoderSpec, ...],
+              make_weights: Callable[..., Any]) -> Converted:
+    """Return a function that converts random weights, each kind once."""
+    @functools.cache
+    def make(kind: str, precision: Any) -> tuple[Conversion, list[str]]:
+        name, asked = KINDS[kind]
+        folder = tmp_path_factory.mktemp('ir')
+        spec = next(spec for spec in table if spec.name == name)
+        torch.save(make_weights(spec), folder / 'mine.pth')
+        lines: list[str] = []
+        job = Job(folder / 'mine.pth', folder / 'out' / 'depth.xml', precision, asked)
+        sizes_hw = SIZES_HW if kind == 'relative_v2' else SIZES_HW[:1]
+        return convert(job, table=table, sizes_hw=sizes_hw, report=lines.append), lines
+
+    return make
+
+
+def compiled_ir(path: Path, size_hw: tuple[int, int], **options: Any) -> Any:
+    core = openvino.Core()
+    model = core.read_model(path)
+    model.reshape([1, 3, *size_hw])
+    return core.compile_model(model, 'CPU', {'INFERENCE_PRECISION_HINT': 'f32', **options})
+
+
+def read_info(path: Path) -> ModelInfo:
+    model = openvino.Core().read_model(path)
+    entries = model.get_rt_info([SECTION]).value
+    return ModelInfo.from_strings({
+        name: model.get_rt_info([SECTION, name]).astype(str) for name in entries})
+
+
+@pytest.mark.parametrize(('kind', 'precision'), [
+    ('relative_v2', 'fp16'), ('relative_v1', 'fp16'), ('metric', 'fp32'), ('swiglu', 'fp16')])
+def test_each_kind_becomes_a_proven_ir_that_describes_itself(
+        converted: Converted, table: tuple[EncoderSpec, ...], make_weights: Callable[..., Any],
+        kind: str, precision: str) -> None:
+    done, lines = converted(kind, precision)
+    assert sorted(path.name for path in done.path.parent.iterdir()) == ['depth.bin', 'depth.xml']
+    info = read_info(done.path)
+    assert info == done.info
+    name, asked = KINDS[kind]
+    assert (info.encoder, info.kind, info.model_version, info.max_depth_m, info.precision) == (
+        name, asked.kind, asked.model_version, asked.max_depth_m, precision)
+
+    image = normalize(card_image(), MEAN_RGB, STD_RGB)
+    depth = compiled_ir(done.path, image.shape[2:])(image)['depth'][0]
+    assert deviation(info.self_check, depth) < (1e-4 if precision == 'fp32' else 1e-2)
+    spec = next(spec for spec in table if spec.name == name)
+    network = build_network(spec, info.model_version, info.max_depth_m, make_weights(spec))
+    expected = network(torch.from_numpy(image))[0].numpy()
+    gate = 1e-3 if precision == 'fp32' else 2e-2
+    assert np.abs(depth - expected).max() < gate * expected.std()
+
+    assert 0 < done.parity.worst('OpenVINO') <= gate
+    assert 0 < done.parity.worst('ONNX Runtime') <= 1e-3
+    assert done.parity.table() in lines
+
+
+def test_parity_is_measured_at_every_size_with_both_runtimes(converted: Converted) -> None:
+    done, _ = converted('relative_v2', 'fp16')
+    assert [(row.backend, row.size_hw) for row in done.parity.rows] == [
+        (backend, size_hw) for size_hw in SIZES_HW for backend in ('ONNX Runtime', 'OpenVINO')]
+
+
+@pytest.mark.parametrize(('kind', 'precision', 'bytes_per_weight'), [
+    ('relative_v2', 'fp16', 2), ('metric', 'fp32', 4)])
+def test_weights_are_stored_in_the_precision_asked_for(
+        converted: Converted, tiny: EncoderSpec, make_weights: Callable[..., Any], kind: str,
+        precision: str, bytes_per_weight: int) -> None:
+    stored = converted(kind, precision)[0].path.with_suffix('.bin').stat().st_size
+    weights = sum(value.numel() for value in make_weights(tiny).values())
+    assert stored == pytest.approx(bytes_per_weight * weights, rel=0.1)
+
+
+def test_attention_is_fused(converted: Converted, tiny: EncoderSpec) -> None:
+    runtime = compiled_ir(converted('relative_v2', 'fp16')[0].path, (252, 336)).get_runtime_model()
+    infos = [node.get_rt_info() for node in runtime.get_ops()]
+    types = [info['layerType'].astype(str) for info in infos]
+    fused = [info['originalLayersNames'].astype(str).lower() for info, kind in zip(infos, types)
+             if kind in ('Subgraph', 'ScaledDotProductAttention')]
+    assert sum('softmax' in names or 'scaled' in names for names in fused) == tiny.depth
+    for left_over in ('IsNaN', 'Softmax', 'Where', 'Select', 'Range', 'ShapeOf'):
+        assert left_over not in types
+
+
+def test_positions_cost_nothing_once_the_size_is_known(
+        converted: Converted, tiny: EncoderSpec) -> None:
+    image = normalize(card_image((252, 336)), MEAN_RGB, STD_RGB)
+    request = compiled_ir(converted('relative_v2', 'fp16')[0].path, (252, 336),
+                          PERF_COUNT=True).create_infer_request()
+    request.infer({'image': image})
+    executed = [entry.node_type for entry in request.profiling_info]
+    assert executed.count('FullyConnected') == 4 * tiny.depth
+    assert executed.count('Concat') == 1
+
+
+def test_height_width_and_batch_stay_open(converted: Converted) -> None:
+    path = converted('relative_v2', 'fp16')[0].path
+    model = openvino.Core().read_model(path)
+    assert model.input('image').partial_shape == openvino.PartialShape([-1, 3, -1, -1])
+    image = normalize(card_image((70, 98)), MEAN_RGB, STD_RGB)
+    dynamic = openvino.Core().compile_model(model, 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
+    both = dynamic(np.concatenate([image, image[..., ::-1]]))['depth']
+    assert both.shape == (2, 70, 98)
+    np.testing.assert_allclose(both[:1], compiled_ir(path, (70, 98))(image)['depth'], atol=1e-3)
+
+
+def test_failed_parity_leaves_nothing_behind(
+        tmp_path: Path, save_checkpoint: Callable[..., Path],
+        table: tuple[EncoderSpec, ...]) -> None:
+    checkpoint = save_checkpoint('mine.pth')
+    lines: list[str] = []
+    with pytest.raises(ParityError, match='OpenVINO at 98x70 differs .* no file was written'):
+        convert(Job(checkpoint, tmp_path / 'models' / 'depth.xml',
+                    asked=Asked('relative', 'v2')), table=table, sizes_hw=SIZES_HW[:1],
+                gates=Gates(openvino_fp16=1e-12), report=lines.append)
+    assert [path.name for path in tmp_path.iterdir()] == ['mine.pth']
+    assert 'FAILED' in '\n'.join(lines)
+
+
+@pytest.mark.parametrize('error', [float('inf'), float('nan'), 2e-3])
+def test_an_error_above_the_gate_or_no_number_never_passes(error: float) -> None:
+    good = ParityRow('ONNX Runtime', (14, 14), 1e-5, 1e-6, 1e-3)
+    bad = ParityRow('OpenVINO', (14, 28), error, error, 1e-3)
+    ParityReport('fp32', (good,)).require()
+    with pytest.raises(ParityError, match='OpenVINO at 28x14'):
+        ParityReport('fp32', (good, bad)).require()
+
+
+def spoil(change: str, weights: dict[str, Any]) -> dict[str, Any]:
+    if change == 'another network':
+        return {'conv1.weight': torch.zeros(8, 3, 7, 7), 'fc.bias': torch.zeros(10)}
+    if change == 'missing':
+        del weights['depth_head.scratch.output_conv1.bias']
+    if change == 'wrong shape':
+        weights['depth_head.projects.0.weight'] = torch.zeros(9, 48, 1, 1)
+    if change == 'flat':
+        weights['depth_head.scratch.output_conv2.2.weight'] *= 0
+    if change == 'overflow':
+        weights['depth_head.scratch.output_conv2.2.weight'] *= 3e38
+    return weights
+
+
+@pytest.mark.parametrize(('change', 'message'), [
+    ('another network', 'not a Depth Anything .*starts with conv1.weight, fc.bias.*official'),
+    ('missing', 'not those of tiny .missing: depth_head.scratch.output_conv1.bias'),
+    ('wrong shape', r'depth_head.projects.0.weight is \[9, 48, 1, 1\] instead of \[8, 48'),
+    ('flat', 'the same depth everywhere'),
+    ('overflow', 'its depth is no finite number')])
+def test_unusable_weights_are_refused_before_anything_is_written(
+        tmp_path: Path, tiny: EncoderSpec, table: tuple[EncoderSpec, ...],
+        make_weights: Callable[..., dict[str, Any]], change: str, message: str) -> None:
+    torch.save(spoil(change, make_weights(tiny)), tmp_path / 'mine.pth')
+    with pytest.raises(CheckpointError, match=message):
+        convert(Job(tmp_path / 'mine.pth', tmp_path / 'depth.xml', asked=Asked('relative', 'v2')),
+                table=table)
+    assert [path.name for path in tmp_path.iterdir()] == ['mine.pth']

@@ -1,0 +1,158 @@
+"""ONNX files that other programs can use and that tell ours everything."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from depth_anything_ros.errors import CheckpointError, ParityError
+from depth_anything_ros.networks.encoders import EncoderSpec
+import pytest
+
+torch = pytest.importorskip('torch')
+openvino = pytest.importorskip('openvino')
+for needed in ('onnx', 'onnxscript', 'onnxruntime'):
+    pytest.importorskip(needed)
+
+from depth_anything_ros.convert.conversion import (  # noqa: E402, I100
+    Conversion, convert, export, ExportJob, Job)
+from depth_anything_ros.convert.export import export_onnx, OnnxOptions  # noqa: E402
+from depth_anything_ros.convert.parity.measure import card_input, Gates  # noqa: E402
+from depth_anything_ros.convert.parity.runners import ir_runner  # noqa: E402
+from depth_anything_ros.convert.sources.identity import Asked  # noqa: E402
+from depth_anything_ros.convert.sources.onnx_files import read_onnx_file  # noqa: E402
+from depth_anything_ros.networks.depth_anything import build_network  # noqa: E402
+import onnx  # noqa: E402
+
+SIZES_HW = ((70, 98), (56, 518))
+METRIC = Asked('metric', 'v1', 20.0)
+Table = tuple[EncoderSpec, ...]
+
+
+@pytest.fixture(scope='module')
+def exported(tmp_path_factory: pytest.TempPathFactory, table: Table, tiny: EncoderSpec,
+             make_weights: Callable[..., Any]) -> Conversion:
+    """Return an ONNX file that is open in every size, with its weights apart."""
+    folder = tmp_path_factory.mktemp('onnx')
+    torch.save(make_weights(tiny), folder / 'mine.pth')
+    return export(ExportJob(folder / 'mine.pth', folder / 'out' / 'depth.onnx', asked=METRIC),
+                  table=table, sizes_hw=SIZES_HW, report=lambda line: None)
+
+
+@pytest.fixture(scope='module')
+def single(tmp_path_factory: pytest.TempPathFactory, table: Table, tiny: EncoderSpec,
+           make_weights: Callable[..., Any]) -> Conversion:
+    """Return an ONNX file of one size, batch and file, of an older opset."""
+    folder = tmp_path_factory.mktemp('onnx')
+    torch.save(make_weights(tiny), folder / 'mine.pth')
+    (folder / 'depth.onnx.data').write_text('of an older file')
+    options = OnnxOptions(1, (70, 98), 18, external_data=False)
+    return export(ExportJob(folder / 'mine.pth', folder / 'depth.onnx', options, METRIC, True),
+                  table=table, report=lambda line: None)
+
+
+def port(value: Any) -> tuple[str, list[Any]]:
+    return value.name, [one.dim_value or one.dim_param for one in value.type.tensor_type.shape.dim]
+
+
+def test_an_open_file_takes_every_size_and_batch(exported: Conversion) -> None:
+    assert sorted(path.name for path in exported.path.parent.iterdir()) == [
+        'depth.onnx', 'depth.onnx.data']
+    graph = onnx.load(exported.path).graph
+    (name, (batch, *rest)), (depth, sides) = port(graph.input[0]), port(graph.output[0])
+    assert (name, depth) == ('image', 'depth')
+    assert [type(side) for side in (batch, *rest)] == [str, int, str, str]
+    assert len(sides) == 3 and sides[0] == batch
+    assert [(row.backend, row.size_hw) for row in exported.parity.rows] == [
+        ('ONNX Runtime', size_hw) for size_hw in SIZES_HW]
+    assert exported.parity.worst('ONNX Runtime') <= 1e-3
+
+
+def test_a_file_of_one_size_is_one_file(single: Conversion) -> None:
+    assert sorted(path.name for path in single.path.parent.iterdir()) == ['depth.onnx', 'mine.pth']
+    graph = onnx.load(single.path).graph
+    assert port(graph.input[0]) == ('image', [1, 3, 70, 98])
+    assert port(graph.output[0]) == ('depth', [1, 70, 98])
+    assert [row.size_hw for row in single.parity.rows] == [(70, 98)]
+
+
+def test_the_file_tells_what_the_network_is(exported: Conversion, single: Conversion) -> None:
+    for done, fixed, opset in ((exported, None, None), (single, (70, 98), 18)):
+        outside = read_onnx_file(done.path)
+        assert outside.info == done.info
+        assert outside.opset == opset or opset is None
+        assert (done.info.encoder, done.info.kind, done.info.model_version) == (
+            'tiny', 'metric', 'v1')
+        assert (done.info.max_depth_m, done.info.fixed_size_hw) == (20.0, fixed)
+        assert done.info.source_name == 'mine.pth' and len(done.info.source_sha256) == 64
+
+
+@pytest.mark.parametrize('size_hw', [None, (98, 70)])
+def test_our_own_file_becomes_an_ir_without_options(
+        tmp_path: Path, exported: Conversion, size_hw: tuple[int, int] | None) -> None:
+    done = convert(Job(exported.path, tmp_path / 'depth.xml', size_hw=size_hw),
+                   sizes_hw=SIZES_HW[:1], report=lambda line: None)
+    same = ('encoder', 'kind', 'model_version', 'max_depth_m', 'source_sha256', 'licence')
+    assert all(getattr(done.info, name) == getattr(exported.info, name) for name in same)
+    assert (done.info.precision, done.info.fixed_size_hw) == ('fp16', size_hw)
+    assert done.info.self_check.size_hw == (size_hw or exported.info.self_check.size_hw)
+    assert [row.size_hw for row in done.parity.rows] == [size_hw or SIZES_HW[0]]
+
+
+def test_what_ovc_makes_of_our_file_becomes_an_ir_again(
+        tmp_path: Path, single: Conversion) -> None:
+    openvino.save_model(openvino.convert_model(single.path), tmp_path / 'plain.xml')
+    done = convert(Job(tmp_path / 'plain.xml', tmp_path / 'depth.xml', asked=METRIC),
+                   report=lambda line: None)
+    assert (done.info.precision, done.info.fixed_size_hw) == ('fp16', (70, 98))
+    assert done.parity.worst('OpenVINO') < 1e-5
+
+
+def test_an_ir_of_a_fixed_batch_goes_back_to_single_images(
+        tmp_path: Path, exported: Conversion) -> None:
+    done = convert(Job(exported.path, tmp_path / 'depth.xml', 'fp32', size_hw=(70, 98), batch=2),
+                   report=lambda line: None)
+    model = openvino.Core().read_model(done.path)
+    assert list(model.input(0).shape) == [2, 3, 70, 98]
+    model.reshape([1, 3, 70, 98])
+    compiled = openvino.Core().compile_model(model, 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
+    image = card_input((70, 98))
+    expected = ir_runner(done.path).run(image)
+    assert abs(compiled([image])[0][0] - expected).max() < 1e-4 * expected.std()
+
+
+def test_an_export_outside_the_gate_leaves_nothing_behind(
+        tmp_path: Path, save_checkpoint: Callable[..., Path], table: Table) -> None:
+    source = save_checkpoint('mine.pth')
+    options = OnnxOptions(1, (14, 28))
+    with pytest.raises(ParityError, match='ONNX Runtime at 28x14'):
+        export(ExportJob(source, tmp_path / 'out' / 'depth.onnx', options, METRIC), table=table,
+               gates=Gates(onnx=-1.0), report=lambda line: None)
+    assert [path.name for path in tmp_path.iterdir()] == ['mine.pth']
+
+
+def test_impossible_exports_are_refused_before_anything_is_read(tmp_path: Path) -> None:
+    source = tmp_path / 'none.pth'
+    for target, options, message in (
+            ('depth.xml', OnnxOptions(), 'the name of an ONNX file ends in .onnx; write -o'),
+            ('depth.onnx', OnnxOptions(batch=-2), 'a batch of -2')):
+        with pytest.raises(CheckpointError, match=message):
+            export(ExportJob(source, tmp_path / target, options))
+    with pytest.raises(CheckpointError, match='it is no checkpoint; give a .pth'):
+        export(ExportJob(tmp_path / 'a.onnx', tmp_path / 'depth.onnx'))
+
+
+def test_a_side_that_the_network_does_not_take_is_refused(
+        tmp_path: Path, save_checkpoint: Callable[..., Path], table: Table) -> None:
+    source = save_checkpoint('mine.pth')
+    job = ExportJob(source, tmp_path / 'depth.onnx', OnnxOptions(size_hw=(0, 500)), METRIC)
+    with pytest.raises(CheckpointError, match='a width of 500 is no multiple of 14; take 490 or'):
+        export(job, table=table, report=lambda line: None)
+    assert [path.name for path in tmp_path.iterdir()] == ['mine.pth']
+
+
+def test_weights_that_one_file_cannot_hold_are_refused(
+        tmp_path: Path, tiny: EncoderSpec, make_weights: Callable[..., Any]) -> None:
+    network = build_network(tiny, 'v2', None, make_weights(tiny))
+    network.pretrained.mask_token = torch.nn.Parameter(torch.zeros(1, device='meta').expand(2**30))
+    with pytest.raises(CheckpointError, match='weights take 4.3 GB and one ONNX file holds 2 GB'):
+        export_onnx(network, tmp_path / 'a.onnx', OnnxOptions(external_data=False))

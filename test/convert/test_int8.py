@@ -1,0 +1,264 @@
+"""INT8: what is measured, which layers stay in floating point, and a model that meets a gate."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+from depth_anything_ros.convert.quantize.gate import Gate, Loss
+from depth_anything_ros.convert.quantize.layers import choose, Layer, predicted_error
+from depth_anything_ros.errors import CheckpointError, ImageError, QualityError
+from depth_anything_ros.model_info import SECTION
+from depth_anything_ros.networks.encoders import EncoderSpec
+from depth_anything_ros.vision.agreement import Agreement
+from depth_anything_ros.vision.self_check import card_image
+import numpy as np
+import pytest
+
+SIZE_HW = (98, 126)
+# Above what bf16 costs this network of random weights, below what all layers in INT8 cost.
+GATE = Gate(0.02, 0.03, 0.985)
+
+
+def layer(name: str, operations: float = 1.0) -> Layer:
+    return Layer(name, name, frozenset({f'{name}/fq'}), operations)
+
+
+def test_the_loss_is_the_mean_and_the_worst_over_images() -> None:
+    loss = Loss.of([Agreement(0.01, 0.999), Agreement(0.03, 0.99)])
+    assert loss == Loss(pytest.approx(0.02), 0.03, 0.99)
+
+
+@pytest.mark.parametrize(('loss', 'excess'), [
+    (Loss(0.012, 0.01, 1.0), 1.0), (Loss(0.006, 0.06, 1.0), 2.0), (Loss(0.006, 0.01, 0.98), 2.0),
+    (Loss(float('inf'), float('inf'), 0.0), float('inf'))],
+    ids=['mean', 'worst', 'pearson', 'no depth'])
+def test_the_gate_says_by_how_much_the_error_is_too_large(loss: Loss, excess: float) -> None:
+    assert Gate(0.012, 0.03, 0.995).excess(loss) == pytest.approx(excess)
+
+
+@pytest.mark.parametrize('limits', [(0.0, 0.03, 0.9), (0.01, -1.0, 0.9), (0.01, 0.03, 1.0)])
+def test_a_gate_that_no_model_can_meet_is_refused(limits: tuple[float, float, float]) -> None:
+    with pytest.raises(ValueError, match='must be positive'):
+        Gate(*limits)
+
+
+def test_errors_of_layers_add_up_as_squares() -> None:
+    errors = {'a': 3.0, 'b': 4.0, 'c': 12.0}
+    assert predicted_error(errors, frozenset()) == pytest.approx(13.0)
+    assert predicted_error(errors, frozenset({'c'})) == pytest.approx(5.0)
+
+
+def test_the_layer_with_the_most_error_for_its_time_goes_first_and_no_more_than_needed() -> None:
+    layers = [layer('big', 100.0), layer('small'), layer('harmless')]
+    errors = {'big': 4.0, 'small': 3.0, 'harmless': 0.1}
+    assert choose(layers, errors, frozenset(), allowed=4.5) == {'small'}
+    assert choose(layers, errors, frozenset(), allowed=1.0) == {'small', 'big'}
+
+
+def test_at_least_one_layer_is_added_so_that_the_search_ends() -> None:
+    layers = [layer('a'), layer('b')]
+    kept = frozenset({'a'})
+    assert choose(layers, {'a': 1.0, 'b': 1.0}, kept, allowed=9.0) == {'a', 'b'}
+    assert choose(layers, {'a': 1.0, 'b': 1.0}, frozenset({'a', 'b'}), 0.0) == {'a', 'b'}
+
+
+def scene(seed: int, size_hw: tuple[int, int] = SIZE_HW) -> np.ndarray:
+    """Return the test card under random light, moved and mirrored."""
+    rng = np.random.default_rng(seed)
+    card = card_image((size_hw[0] + 20, size_hw[1] + 20))
+    top, left = rng.integers(0, 20, 2)
+    crop = card[top:top + size_hw[0], left:left + size_hw[1]]
+    crop = crop[:, ::-1] if rng.random() < 0.5 else crop
+    return np.clip(crop * rng.uniform(0.5, 1.3, 3) + rng.normal(0, 6, crop.shape),
+                   0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope='module')
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of eight small pictures, one of another shape, and a broken one."""
+    folder = tmp_path_factory.mktemp('pictures')
+    for seed in range(8):
+        size_hw = SIZE_HW if seed else (SIZE_HW[0], SIZE_HW[1] + 28)
+        cv2.imwrite(str(folder / f'{seed}.png'), scene(seed, size_hw))
+    (folder / '9.png').write_bytes(b'no picture')
+    return folder
+
+
+@pytest.fixture(scope='module')
+def model(tmp_path_factory: pytest.TempPathFactory, tiny: EncoderSpec,
+          make_weights: Callable[..., dict[str, Any]]) -> Path:
+    """Return the IR of a narrow network with random weights."""
+    for package in ('onnx', 'onnxscript', 'onnxruntime', 'openvino', 'nncf'):
+        pytest.importorskip(package)
+    torch = pytest.importorskip('torch')
+    from depth_anything_ros.convert.conversion import convert, Job
+    folder = tmp_path_factory.mktemp('model')
+    torch.save(make_weights(tiny), folder / 'depth_anything_v2_vits.pth')
+    from depth_anything_ros.convert.sources.identity import Asked
+    return convert(Job(folder / 'depth_anything_v2_vits.pth', folder / 'model.xml', 'fp32',
+                       Asked('relative', 'v2')), table=(tiny,), sizes_hw=(SIZE_HW,),
+                   report=lambda line: None).path
+
+
+def make_job(model: Path, pictures: Path, output: Path, **changes: Any) -> Any:
+    """Return a job for the small pictures."""
+    from depth_anything_ros.convert.quantize.quantize import QuantizeJob
+    return replace(QuantizeJob(model, output, str(pictures), input_size=SIZE_HW[0]), **changes)
+
+
+@pytest.fixture(scope='module')
+def done(model: Path, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return what came of a gate that the network meets only with layers in floating point."""
+    from depth_anything_ros.convert.quantize.quantize import quantize
+    lines: list[str] = []
+    output = tmp_path_factory.mktemp('int8') / 'int8.xml'
+    result = quantize(make_job(model, pictures, output, gate=GATE),
+                      report=lines.append)
+    return result, lines
+
+
+def test_layers_stay_in_floating_point_until_the_gate_is_met(done: Any) -> None:
+    result, lines = done
+    first, last = result.trials[0], result.trials[-1]
+    assert first.kept_float == () and GATE.excess(first.loss) > 1
+    assert 0 < len(last.kept_float) < 55 and GATE.excess(last.loss) <= 1
+    assert any('9.png is left out' in line for line in lines)
+    assert any('6 images for calibration, 2 for the gate' in line for line in lines)
+
+
+def test_the_file_records_the_layers_and_the_loss(done: Any) -> None:
+    from depth_anything_ros.inference.ir import read_model
+    import openvino
+    result, _ = done
+    model, info = read_model(openvino.Core(), result.path)
+    assert info == result.info and info.precision == 'int8'
+    assert info.quantization is not None
+    assert info.quantization.kept_float == result.trials[-1].kept_float
+    assert {name.split('.')[0] for name in info.quantization.kept_float} <= {
+        'pretrained', 'depth_head'}
+    assert (info.quantization.calibration_images, info.quantization.images) == (6, 2)
+    stored = {node.get_element_type().get_type_name() for node in model.get_ops()
+              if node.get_type_name() == 'Constant' and len(node.shape) > 1}
+    assert 'i8' in stored
+
+
+def test_the_file_runs_at_any_size_and_keeps_the_depth(done: Any, model: Path) -> None:
+    from depth_anything_ros.inference.engine import Engine, EngineOptions
+    from depth_anything_ros.inference.pool import wait_for_one
+    from depth_anything_ros.vision.agreement import agreement
+    from depth_anything_ros.vision.color_image import ColorImage
+    result, _ = done
+    options = EngineOptions(precision='f32', image_hw=SIZE_HW, input_size=SIZE_HW[0])
+    engines = [Engine(path, options) for path in (result.path, model)]
+    for size_hw in (SIZE_HW, (140, 98)):
+        image = ColorImage(scene(99, size_hw), 'bgr')
+        found, expected = (wait_for_one(partial(engine.submit, image)) for engine in engines)
+        assert agreement(found, expected, relative=True).abs_rel < 0.02
+    for engine in engines:
+        engine.close()
+
+
+def test_a_gate_that_cannot_be_met_leaves_no_file_unless_forced(
+        model: Path, pictures: Path, tmp_path: Path) -> None:
+    from depth_anything_ros.convert.quantize import quantize as module
+    from depth_anything_ros.convert.quantize.layers import quantize_model
+    import openvino
+    output = tmp_path / 'int8.xml'
+    job = make_job(model, pictures, output, gate=Gate(1e-9, 1e-9, 0.995))
+    kinds = ('MatMul', 'Convolution', 'ScaledDotProductAttention')
+    nodes = [node.get_friendly_name() for node in openvino.Core().read_model(model).get_ops()
+             if node.get_type_name() in kinds][:-2]
+
+    def stubborn(fixed: Any, images: Any, kept_float: Any = (), compress: bool = True) -> Any:
+        """Quantize the same two layers whatever is asked."""
+        return quantize_model(fixed, images[:2], nodes, compress)
+
+    with pytest.raises(QualityError, match=r'loses AbsRel .* allowed are AbsRel 1e-09'):
+        module.quantize(job, report=lambda line: None, quantizer=stubborn)
+    assert list(tmp_path.iterdir()) == []
+    forced = module.quantize(replace(job, force=True), report=lambda line: None,
+                             quantizer=stubborn)
+    assert output.is_file() and forced.info.quantization is not None
+    assert forced.info.quantization.abs_rel_mean > 1e-9
+
+
+def test_what_cannot_be_quantized_is_refused_with_a_sentence(
+        done: Any, model: Path, pictures: Path, tmp_path: Path) -> None:
+    from depth_anything_ros.convert.quantize.quantize import quantize
+    import openvino
+    plain = openvino.Core().read_model(model)
+    del plain.rt_info[SECTION]
+    openvino.save_model(plain, tmp_path / 'plain.xml')
+    few = tmp_path / 'few'
+    few.mkdir()
+    cv2.imwrite(str(few / 'one.png'), scene(1))
+    before = sorted(tmp_path.iterdir())
+    target = tmp_path / 'out.xml'
+    for job, message in (
+            (make_job(done[0].path, pictures, target), 'it is in INT8 already'),
+            (make_job(tmp_path / 'plain.xml', pictures, target), 'no depth_anything metadata'),
+            (make_job(tmp_path / 'none.xml', pictures, target), 'there is no such file'),
+            (make_job(model, few, target), 'holds 1 usable images'),
+            (make_job(model, tmp_path / 'nowhere', target), 'there is no file or folder'),
+            (make_job(model, pictures, tmp_path / 'plain.xml'), 'the file exists already')):
+        with pytest.raises((CheckpointError, ImageError), match=message):
+            quantize(job, report=lambda line: None)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_the_ranges_of_the_encoder_hold_every_activation(model: Path) -> None:
+    from depth_anything_ros.convert.quantize.images import inputs_of_one_size
+    from depth_anything_ros.convert.quantize.layers import quantize_model
+    import openvino
+    from tiny import TINY_INFO
+    core = openvino.Core()
+    fixed = core.read_model(model)
+    images = inputs_of_one_size([scene(1), scene(2)], TINY_INFO, SIZE_HW[0])
+    fixed.reshape(list(images[0].shape))
+    quantized = quantize_model(fixed, images, compress=False)
+    image = next(node for node in quantized.get_ops() if node.get_type_name() == 'FakeQuantize'
+                 and node.input_value(0).get_node().get_type_name() == 'Parameter')
+    low, high = (node.get_node().data.item() for node in (image.input_value(1),
+                                                          image.input_value(2)))
+    assert low <= min(one.min() for one in images) * 0.98
+    assert high >= max(one.max() for one in images) * 0.98
+
+
+def test_the_command_line_quantizes_and_says_what_it_lost(
+        model: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from depth_anything_ros.convert.main import main
+    output = tmp_path / 'int8.xml'
+    arguments = ['quantize', str(model), '--images', str(pictures), '-o', str(output),
+                 '--input-size', str(SIZE_HW[0]), '--abs-rel-mean', '1', '--abs-rel-max', '1',
+                 '--pearson-min', '0.1']
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert f'{output} is ready: AbsRel 0.0' in out and '0 layers in floating point' in out
+    assert 'Statistics' not in out
+    assert main(arguments) == 1
+    assert 'the file exists already; add --force' in capsys.readouterr().err
+    assert main([*arguments, '--force', '--pearson-min', '1']) == 2
+    assert '--pearson-min' in capsys.readouterr().err
+
+
+def test_a_checkpoint_becomes_int8_in_one_step(
+        model: Path, pictures: Path, tiny: EncoderSpec, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from depth_anything_ros.convert.inspect.inspect import inspect
+    from depth_anything_ros.convert.main import main
+    from depth_anything_ros.convert.quantize import quantize as module
+    lax = partial(module.QuantizeJob, gate=Gate(1.0, 1.0, 0.1))
+    monkeypatch.setattr(module, 'QuantizeJob', lax)
+    output = tmp_path / 'out' / 'int8.xml'
+    arguments = ['convert', str(model.with_name('depth_anything_v2_vits.pth')), '-o', str(output),
+                 '--precision', 'int8', '--height', '98', '--width', '126', '--kind', 'relative',
+                 '--model-version', 'v2']
+    assert main(arguments, (tiny,)) == 1
+    assert 'INT8 needs images to calibrate with; add --images' in capsys.readouterr().err
+    assert main([*arguments, '--images', str(pictures)], (tiny,)) == 0
+    assert sorted(path.name for path in output.parent.iterdir()) == ['int8.bin', 'int8.xml']
+    facts = str(inspect(output, (tiny,)))
+    assert 'int8' in facts and 'smooth quant' in facts

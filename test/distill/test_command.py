@@ -1,0 +1,295 @@
+"""From a teacher and pictures to a student: what is printed, kept and gone on with."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+import json
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import cv2
+from depth_anything_ros.distill.main import main
+import numpy as np
+import pytest
+
+torch = pytest.importorskip('torch')
+for package in ('typer', 'openvino', 'onnx', 'onnxscript', 'onnxruntime', 'matplotlib'):
+    pytest.importorskip(package)
+
+from depth_anything_ros.cli.progress import count_in_lines  # noqa: E402, I100
+from depth_anything_ros.convert.sources.records import read_distillation_record  # noqa: E402
+from depth_anything_ros.distill.job import (  # noqa: E402
+    DistillJob, MEDIUM, Recipe, remember, same_as_before)
+from depth_anything_ros.distill.labels import Labelled  # noqa: E402
+from depth_anything_ros.distill.students import nano_student  # noqa: E402
+from depth_anything_ros.distill.train_loop import (  # noqa: E402
+    learn, Place, rank_correlation, take_up)
+from depth_anything_ros.distill.trainer import Training  # noqa: E402
+from depth_anything_ros.errors import CheckpointError  # noqa: E402
+
+ROOT = Path(__file__).parents[2]
+RECIPE = Recipe(4, 2, (32, 64), warmup=1)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Return a folder of twelve small pictures, three of which are held out by four."""
+    folder = tmp_path / 'photos'
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        coarse = rng.integers(0, 255, (6, 8, 3), np.uint8)
+        cv2.imwrite(str(folder / f'{number}.png'), cv2.resize(coarse, (64, 48)))
+    return folder
+
+
+@pytest.fixture(scope='session')
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a student with random weights, because those of ImageNet need not be installed."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp('start') / 'start.pth'
+    torch.save(nano_student().network.state_dict(), path)
+    return path
+
+
+def arguments(teacher: Path, photos: Path, output: Path, start: Path, *more: str) -> list[str]:
+    return [str(teacher), str(photos), '-o', str(output), '--start', str(start), '--batch', '2',
+            '--crop', '32x64', '--steps', '3', '--hold-out', '4', '--look-every', '2',
+            '--device', 'cpu', *more]
+
+
+def is_one_error(err: str, message: str) -> bool:
+    return err.startswith('error: ') and err.count('\n') == 1 and message in err
+
+
+def test_a_student_is_taught_recorded_and_converted_and_its_place_is_kept(
+        tiny_ir: Path, photos: Path, start: Path, tmp_path: Path,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / 'models' / 'mine.xml'
+    line = arguments(tiny_ir, photos, output, start, '--licence', 'MIT', '--augmentation',
+                     'medium', '--order-weight', '0.5', '--weight-decay', '0.1', '--drop-path',
+                     '0.2')
+    assert main(line) == 0
+    out, err = capsys.readouterr()
+    assert err == ''
+    for text in ('pictures: 9 to learn from, 3 held out', 'student: nano, 3 steps of 2 crops of '
+                 '64x32', 'step 2: rank correlation', f'{output} is ready',
+                 f'try it: depth_anything_run {output} --input {photos}'):
+        assert text in out
+    assert sorted(path.name for path in output.parent.iterdir()) == [
+        'mine.bin', 'mine.distill', 'mine.pth', 'mine.pth.distilled.json', 'mine.xml']
+    record = read_distillation_record(output.with_suffix('.pth'))
+    assert record is not None
+    assert (record.student, record.teacher, record.licence, record.images, record.held_out) == (
+        'nano', 'tiny.pth', 'MIT', 9, 3)
+    assert -1 <= record.rank_correlation <= 1
+    assert (record.recipe['steps'], record.recipe['order_weight']) == (3, 0.5)
+    assert (record.recipe['weight_decay'], record.recipe['drop_path']) == (0.1, 0.2)
+    assert record.recipe['augmentation'] == asdict(MEDIUM)
+    folder = output.with_suffix('.distill')
+    assert cv2.imread(str(folder / 'curves.png')) is not None
+    steps = [json.loads(entry)['step'] for entry in (folder / 'journal.jsonl').open()]
+    assert steps[-2:] == [2, 3]
+    from depth_anything_ros.convert.inspect.inspect import inspect
+    facts = str(inspect(output))
+    assert 'nano' in facts and 'MIT' in facts
+    assert main(line) == 1
+    assert is_one_error(capsys.readouterr().err, 'the file exists already; add --force')
+
+
+def make_training(start: Path, photos: Path, folder: Path) -> tuple[Training, list[Labelled]]:
+    """Return a training on the pictures, whose labels are their brightness, and all of them."""
+    folder.mkdir(exist_ok=True)
+    pairs = []
+    for path in sorted(photos.iterdir()):
+        pairs.append(Labelled(path, folder / f'{path.stem}.npy'))
+        np.save(pairs[-1].label, cv2.imread(str(path)).mean(2).astype(np.float16))
+    student = nano_student()
+    student.network.load_state_dict(torch.load(start, weights_only=True))
+    return Training(student, RECIPE, pairs[1:]), pairs
+
+
+def silent(line: str) -> None:
+    pass
+
+
+def run(training: Training, pairs: list[Labelled], folder: Path, counting: Any = None) -> float:
+    take_up(Place(folder), training, False)
+    return learn(Place(folder), training, pairs[:1], 500, silent,
+                 counting or partial(count_in_lines, silent))
+
+
+def test_an_interrupted_training_goes_on_as_if_nothing_had_been(
+        photos: Path, start: Path, tmp_path: Path) -> None:
+    whole, pairs = make_training(start, photos, tmp_path / 'whole')
+    found = run(whole, pairs, tmp_path / 'whole')
+
+    class Interrupting:
+
+        def __init__(self, *args: object) -> None:
+            self.steps = 0
+
+        def __enter__(self) -> Callable[[str], None]:
+            return self.advance
+
+        def __exit__(self, *args: object) -> None:
+            pass
+
+        def advance(self, note: str) -> None:
+            self.steps += 1
+            if self.steps == 1:
+                signal.getsignal(signal.SIGINT)(signal.SIGINT, None)
+
+    first, pairs = make_training(start, photos, tmp_path / 'parts')
+    with pytest.raises(KeyboardInterrupt):
+        run(first, pairs, tmp_path / 'parts', Interrupting)
+    assert first.step == 2
+    second, pairs = make_training(start, photos, tmp_path / 'parts')
+    assert run(second, pairs, tmp_path / 'parts') == found
+    expected = whole.averaged.values
+    assert all(torch.equal(value, expected[name])
+               for name, value in second.averaged.values.items())
+
+
+def test_the_pictures_that_it_learned_from_are_told_beside_the_others(
+        photos: Path, start: Path, tmp_path: Path) -> None:
+    training, pairs = make_training(start, photos, tmp_path / 'work')
+    said: list[str] = []
+    found = learn(Place(tmp_path / 'work'), training, pairs[:1], 500, said.append,
+                  partial(count_in_lines, silent))
+    known = rank_correlation(training.result(), pairs[1:])
+    assert known != found == rank_correlation(training.result(), pairs[:1])
+    assert (f'{found:.4f} on held-out pictures, {known:.4f} on pictures that it learned from'
+            in said[-1])
+
+
+def test_a_state_of_other_pictures_is_refused_unless_it_is_given_up(
+        photos: Path, start: Path, tmp_path: Path) -> None:
+    training, pairs = make_training(start, photos, tmp_path / 'work')
+    run(training, pairs, tmp_path / 'work')
+    other, _ = make_training(start, photos, tmp_path / 'work')
+    other.images = other.images[1:]
+    with pytest.raises(CheckpointError, match='number of images'):
+        take_up(Place(tmp_path / 'work'), other, False)
+    take_up(Place(tmp_path / 'work'), other, True)
+    assert other.step == 0 and not Place(tmp_path / 'work').state.exists()
+
+
+def test_a_work_folder_goes_on_with_its_own_options_alone(tmp_path: Path) -> None:
+    job = DistillJob(Path('teacher.pth'), ('photos',), tmp_path / 'mine.xml', Recipe(100))
+    options = job.options('a' * 64)
+    assert not same_as_before(tmp_path, options, False)
+    remember(tmp_path, options)
+    assert same_as_before(tmp_path, options, False)
+    for name, changed in (
+            ('--steps 100, not 200', replace(job, recipe=Recipe(200))),
+            ('--crop 192, 256, not 64, 64', replace(job, recipe=Recipe(100, crop_hw=(64, 64)))),
+            ('--order-weight 2.0, not 0.5', replace(job, recipe=Recipe(100, order_weight=0.5))),
+            ('--weight-decay 0.02, not 0.1', replace(job, recipe=Recipe(100, weight_decay=0.1))),
+            ('--drop-path 0.0, not 0.2', replace(job, recipe=Recipe(100, drop_path=0.2))),
+            ('--flip off, not on', replace(job, flip=True)),
+            ('--sizes none, not 518, 700', replace(job, sizes=(518, 700))),
+            ('DATA .*photos, not .*other', replace(job, data=('other',)))):
+        with pytest.raises(CheckpointError, match=f'it was begun with {name}; .*begin anew'):
+            same_as_before(tmp_path, changed.options('a' * 64), False)
+        assert not same_as_before(tmp_path, changed.options('a' * 64), True)
+    with pytest.raises(CheckpointError, match='begun with TEACHER aaaa.*, not bbbb'):
+        same_as_before(tmp_path, job.options('b' * 64), False)
+
+
+@pytest.mark.parametrize(('more', 'message'), [
+    (['--hold-out', '2000'], 'pictures to learn from and 1 held out'),
+    (['--hold-out', '2'], '6 pictures to learn from and 6 held out are too few'),
+    (['--crop', '33x64'], 'multiples of 32 for the student nano'),
+    (['--crop', 'large'], 'HEIGHTxWIDTH or one side'),
+    (['--sizes', '518;700'], 'sides in pixels with commas between'),
+    (['--topic', '/image'], 'is no bag'),
+    (['--start', 'none.pth'], 'none.pth: there is no such file'),
+    (['-o', 'mine.pth'], 'the name of an IR ends in .xml')])
+def test_what_cannot_be_meant_is_one_line_and_leaves_no_model(
+        more: list[str], message: str, tiny_ir: Path, photos: Path, start: Path, tmp_path: Path,
+        capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    if more[0] == '--hold-out' and more[1] == '2000':
+        for number in range(1, 8):
+            (photos / f'{number}.png').unlink()
+    output = tmp_path / 'models' / 'mine.xml'
+    assert main(arguments(tiny_ir, photos, output, start, *more)) == 1
+    assert is_one_error(capsys.readouterr().err, message)
+    assert not output.exists()
+
+
+def test_a_checkpoint_of_that_name_is_not_replaced_unasked(
+        tiny_ir: Path, photos: Path, start: Path, tmp_path: Path,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / 'mine.pth').write_bytes(b'precious')
+    assert main(arguments(tiny_ir, photos, tmp_path / 'mine.xml', start)) == 1
+    assert is_one_error(capsys.readouterr().err, 'the checkpoint goes there; add --force')
+    assert (tmp_path / 'mine.pth').read_bytes() == b'precious'
+
+
+@pytest.mark.parametrize(('line', 'message'), [
+    (['teacher.pth'], 'Missing argument'), (['teacher.pth', 'photos'], 'Missing option'),
+    (['a.pth', 'photos', '-o', 'b.xml', '--student', 'huge'], "'huge' is not one of"),
+    (['a.pth', 'photos', '-o', 'b.xml', '--hold-out', '1'], "'--hold-out'")])
+def test_wrong_usage_ends_with_status_2(
+        line: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(line) == 2
+    err = capsys.readouterr().err
+    assert message in err and 'Usage: depth_anything_distill' in err
+
+
+def begin(line: Sequence[str], code: str = 'pass') -> 'subprocess.Popen[str]':
+    """Start the program."""
+    code = f'import sys; {code}; from depth_anything_ros.distill.main import main; ' \
+        'sys.exit(main(sys.argv[1:]))'
+    return subprocess.Popen(
+        [sys.executable, '-c', code, *line], text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, env={**os.environ, 'PYTHONPATH': str(ROOT), 'COLUMNS': '99'})
+
+
+def test_help_names_the_options_without_loading_torch_or_openvino() -> None:
+    program = begin(['--help'], 'import atexit; atexit.register('
+                    "lambda: print({'torch', 'openvino', 'cv2'} & set(sys.modules)))")
+    out, err = program.communicate(timeout=240)
+    assert (program.returncode, err) == (0, '')
+    for option in ('--student', '--steps', '--batch', '--crop', '--seed', '--device', '--work',
+                   '--hold-out', '--label-size', '--flip', '--sizes', '--every', '--topic',
+                   '--precision', '--licence', '--start', '--force', '--yes', '--look-every'):
+        assert option in out
+    assert 'Examples:' in out and out.rstrip().endswith('set()')
+
+
+@pytest.mark.parametrize('package', ['torch', 'matplotlib', 'typer'])
+def test_a_missing_package_is_answered_with_the_line_that_installs_it(package: str) -> None:
+    program = begin(['a.pth', 'photos', '-o', 'b.xml'], f'sys.modules[{package!r}] = None')
+    _, err = program.communicate(timeout=240)
+    assert program.returncode == 1
+    assert is_one_error(err, f'depth_anything_distill needs {package}')
+    assert "pip install 'depth_anything_ros[distill]'" in err
+
+
+def test_a_run_that_was_stopped_goes_on_when_it_is_started_again(
+        tiny_ir: Path, photos: Path, start: Path, tmp_path: Path) -> None:
+    output = tmp_path / 'mine.xml'
+    line = arguments(tiny_ir, photos, output, start, '--steps', '100000')
+    folder = output.with_suffix('.distill')
+    journal = folder / 'journal.jsonl'
+    for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+        before = journal.read_text() if journal.exists() else ''
+        program = begin(line)
+        while program.poll() is None and not (
+                journal.exists() and len(journal.read_text()) > len(before)):
+            time.sleep(0.05)
+        program.send_signal(number)
+        out, err = program.communicate(timeout=240)
+        assert program.returncode == status, err
+        assert 'Traceback' not in err and 'is ready' not in out
+        assert (folder / 'state.pth').is_file() and not output.exists()
+    assert 'going on after step' in out
+    assert is_one_error(err, 'interrupted; run the same command again to go on')

@@ -1,0 +1,105 @@
+"""The journal of a training goes on where it was taken up, and its picture shows it."""
+
+from pathlib import Path
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip('torch')
+
+from depth_anything_ros.distill.curves import (  # noqa: E402, I100
+    draw_curves, Journal, read_journal)
+from depth_anything_ros.distill.trainer import Progress  # noqa: E402
+from depth_anything_ros.errors import CheckpointError, MissingDependencyError  # noqa: E402
+
+
+def learn(journal: Journal, first: int, last: int) -> None:
+    """Put steps into a journal whose loss is 10 / step."""
+    for step in range(first, last + 1):
+        journal.add(Progress(step, 10 / step, 0.5))
+
+
+def test_a_line_has_the_mean_of_the_steps_since_the_one_before(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / 'journal.jsonl')
+    learn(journal, 1, 45)
+    journal.look(45, 0.75)
+    first, second, look = read_journal(tmp_path / 'journal.jsonl')
+    assert (first['step'], first['rate'], second['step']) == (20, 0.5, 40)
+    assert first['loss'] == pytest.approx(np.mean([10 / step for step in range(1, 21)]))
+    assert second['loss'] == pytest.approx(np.mean([10 / step for step in range(21, 41)]))
+    assert look == {'step': 45, 'rank_correlation': 0.75}
+
+
+def test_what_came_after_the_step_taken_up_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / 'journal.jsonl'
+    journal = Journal(path)
+    learn(journal, 1, 100)
+    journal.look(100, 0.5)
+    taken_up = Journal(path, 60)
+    learn(taken_up, 61, 80)
+    assert [entry['step'] for entry in read_journal(path)] == [20, 40, 60, 80]
+
+
+def test_time_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    path = tmp_path / 'journal.jsonl'
+    path.write_text('{"step": 20, "loss": 1.0, "rate": 1.0, "seconds": 1000.0}\n')
+    learn(Journal(path, 20), 21, 40)
+    assert 1000 <= read_journal(path)[-1]['seconds'] < 1010
+
+
+def test_a_new_journal_forgets_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / 'journal.jsonl'
+    learn(Journal(path), 1, 20)
+    Journal(path)
+    assert read_journal(path) == []
+
+
+def test_half_a_line_is_left_out_and_written_over(tmp_path: Path) -> None:
+    path = tmp_path / 'journal.jsonl'
+    path.write_text('{"step": 20, "loss": 1.0, "rate": 1, "seconds": 1}\n{"step": 40, "lo')
+    assert [entry['step'] for entry in read_journal(path)] == [20]
+    Journal(path, 100).look(60, 0.5)
+    assert [entry['step'] for entry in read_journal(path)] == [20, 60]
+
+
+def test_the_picture_shows_loss_and_rank_correlation(tmp_path: Path) -> None:
+    pytest.importorskip('matplotlib')
+    path, picture = tmp_path / 'journal.jsonl', tmp_path / 'curves.png'
+    journal = Journal(path)
+    learn(journal, 1, 200)
+    draw_curves(path, picture)
+    before = cv2.imread(str(picture))
+    for step in (100, 150, 200):
+        journal.look(step, step / 250)
+    draw_curves(path, picture)
+    after = cv2.imread(str(picture))
+    half = after.shape[0] // 2
+    # matplotlib's C0 is blue and C1 orange.
+    assert count_like(after[:half], (180, 119, 31)) > 300
+    assert count_like(after[half:], (14, 127, 255)) > 300 > count_like(before, (14, 127, 255))
+
+
+def count_like(picture: np.ndarray, colour_bgr: tuple[int, int, int]) -> int:
+    return int((np.abs(picture.astype(int) - colour_bgr).max(-1) < 30).sum())
+
+
+def test_looks_alone_and_no_line_at_all(tmp_path: Path) -> None:
+    pytest.importorskip('matplotlib')
+    path = tmp_path / 'journal.jsonl'
+    journal = Journal(path)
+    with pytest.raises(CheckpointError, match=r'journal\.jsonl: there is nothing'):
+        draw_curves(path, tmp_path / 'curves.png')
+    journal.look(5, 0.5)
+    draw_curves(path, tmp_path / 'curves.png')
+    assert cv2.imread(str(tmp_path / 'curves.png')) is not None
+
+
+def test_without_matplotlib_the_line_that_installs_it_is_named(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / 'journal.jsonl'
+    learn(Journal(path), 1, 20)
+    monkeypatch.setitem(sys.modules, 'matplotlib.backends.backend_agg', None)
+    with pytest.raises(MissingDependencyError, match=r'matplotlib.*depth_anything_ros\[distill\]'):
+        draw_curves(path, tmp_path / 'curves.png')

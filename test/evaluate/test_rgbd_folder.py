@@ -1,0 +1,192 @@
+"""Folders with measured depth: what the description may say and what the files may hold."""
+
+from collections.abc import Callable
+from pathlib import Path
+import sys
+
+import cv2
+from depth_anything_ros.errors import ImageError, MissingDependencyError
+from depth_anything_ros.evaluate.files import DatasetError, read_depth
+from depth_anything_ros.evaluate.rgbd_folder import (
+    open_folder, read_config, read_truth, RgbdConfig, RgbdPair)
+from depth_anything_ros.vision.depth import DepthRange
+import numpy as np
+from numpy.testing import assert_allclose, assert_array_equal
+import pytest
+
+GOOD = {'color': 'rgb_*.png', 'depth': 'depth_*.png', 'depth_scale': '1000', 'max_depth': '10'}
+CONFIG = RgbdConfig('rgb_*.png', 'depth_*.png', 1000.0, DepthRange(0.001, 10.0))
+
+
+def write_config(folder: Path, **changes: str | None) -> Path:
+    """Write the good description with ``changes``, None leaves a key out."""
+    pytest.importorskip('yaml')
+    lines = [f'{key}: {value}' for key, value in {**GOOD, **changes}.items() if value is not None]
+    path = folder / 'dataset.yaml'
+    path.write_text('\n'.join(lines))
+    return path
+
+
+def save(path: Path, values: np.ndarray) -> Path:
+    """Write ``values`` as a picture or as .npy."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == '.npy':
+        np.save(path, values)
+    else:
+        path.write_bytes(cv2.imencode(path.suffix, values)[1].tobytes())
+    return path
+
+
+def test_a_description_says_patterns_units_range_and_crop(tmp_path: Path) -> None:
+    assert read_config(write_config(tmp_path)) == CONFIG
+    full = write_config(tmp_path, min_depth='0.1', crop='[45, 471, 41, 601]',
+                        depth_scale='256.0', max_depth='80')
+    assert read_config(full) == RgbdConfig(
+        'rgb_*.png', 'depth_*.png', 256.0, DepthRange(0.1, 80.0), (45, 471, 41, 601))
+
+
+def test_the_description_in_the_documentation_can_be_read(tmp_path: Path) -> None:
+    pytest.importorskip('yaml')
+    page = (Path(__file__).parents[2] / 'docs' / 'evaluating.md').read_text()
+    (tmp_path / 'dataset.yaml').write_text(page.partition('```yaml')[2].partition('```')[0])
+    assert read_config(tmp_path / 'dataset.yaml') == RgbdConfig(
+        'rgb_*.png', 'depth_*.png', 1000.0, DepthRange(0.1, 10.0), (45, 471, 41, 601))
+
+
+@pytest.mark.parametrize(('changes', 'sentence'), [
+    ({'color': None, 'max_depth': None}, 'these keys are missing: color, max_depth'),
+    ({'scale': '1'}, 'scale is none of the keys color, depth, depth_scale, max_depth, min_depth'),
+    ({'color': 'rgb.png'}, "color is 'rgb.png'; it must hold exactly one *"),
+    ({'depth': '"*/depth_*.png"'}, 'exactly one'),
+    ({'depth': '/data/*.png'}, 'below the folder'),
+    ({'depth': '../*.png'}, 'below the folder'),
+    ({'depth_scale': '0'}, 'depth_scale is 0; it must be above 0'),
+    ({'depth_scale': 'mm'}, "depth_scale is 'mm'; it must be a number"),
+    ({'max_depth': '.inf'}, 'max_depth is inf; it must be a number'),
+    ({'min_depth': '11'}, 'holds no depth'),
+    ({'min_depth': '0'}, 'holds no depth'),
+    ({'crop': '[0, 10, 5]'}, 'crop is'),
+    ({'crop': '[10, 0, 0, 5]'}, 'crop is'),
+    ({'color': '[a'}, 'not YAML'),
+    ({'color': '!!python/object/apply:os.getpid []'}, 'not YAML')])
+def test_what_is_wrong_with_a_description_is_said(
+        tmp_path: Path, changes: dict[str, str | None], sentence: str) -> None:
+    with pytest.raises(DatasetError) as caught:
+        read_config(write_config(tmp_path, **changes))
+    assert sentence in str(caught.value) and 'dataset.yaml' in str(caught.value)
+    assert '\n' not in str(caught.value)
+
+
+def test_a_description_that_is_missing_or_empty_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip('yaml')
+    with pytest.raises(DatasetError, match='cannot be read'):
+        read_config(tmp_path / 'none.yaml')
+    (tmp_path / 'empty.yaml').write_text('')
+    with pytest.raises(DatasetError, match='holds no keys'):
+        read_config(tmp_path / 'empty.yaml')
+
+
+def test_without_yaml_the_line_that_installs_it_is_named(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, 'yaml', None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'depth_anything_ros\[tools\]'"):
+        read_config(tmp_path / 'any.yaml')
+
+
+def test_files_are_paired_by_the_text_of_the_star(tmp_path: Path) -> None:
+    for name in ('rgb_2.png', 'rgb_10.png', 'rgb_3.png', 'depth_10.png', 'depth_2.png',
+                 'depth_7.png', 'other.txt'):
+        (tmp_path / name).touch()
+    dataset = open_folder(tmp_path, CONFIG)
+    assert [(pair.name, pair.depth.name) for pair in dataset.pairs] == [
+        ('rgb_10.png', 'depth_10.png'), ('rgb_2.png', 'depth_2.png')]
+    assert dataset.unmatched == ('rgb_3.png', 'depth_7.png')
+
+
+def test_the_star_may_be_a_folder_and_brackets_are_only_brackets(tmp_path: Path) -> None:
+    for scene in ('a[1]', 'b'):
+        save(tmp_path / 'set[x]' / scene / 'rgb.png', np.zeros((2, 2, 3), np.uint8))
+        save(tmp_path / 'set[x]' / scene / 'depth.npy', np.zeros((2, 2)))
+    dataset = open_folder(tmp_path, RgbdConfig('set[x]/*/rgb.png', 'set[x]/*/depth.npy', 1.0,
+                                               DepthRange(0.1, 10.0)))
+    assert [pair.name for pair in dataset.pairs] == ['set[x]/a[1]/rgb.png', 'set[x]/b/rgb.png']
+    assert dataset.unmatched == ()
+
+
+def test_a_folder_without_pairs_says_how_much_each_pattern_found(tmp_path: Path) -> None:
+    (tmp_path / 'rgb_1.png').touch()
+    with pytest.raises(DatasetError, match=r'1 files match rgb_\*.png, 0 match depth_\*.png'):
+        open_folder(tmp_path, CONFIG)
+    with pytest.raises(DatasetError, match='no such folder'):
+        open_folder(tmp_path / 'none', CONFIG)
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.npy', '.pfm'])
+def test_depth_files_of_every_kind_become_metres(tmp_path: Path, suffix: str) -> None:
+    stored = np.array([[0, 1500], [65535, 3]])
+    file_type = np.uint16 if suffix == '.png' else np.float32
+    path = save(tmp_path / f'tiefe-ü{suffix}', stored.astype(file_type))
+    depth_m = read_depth(path, 1000.0)
+    assert depth_m.dtype == np.float32
+    assert_allclose(depth_m, [[0, 1.5], [65.535, 0.003]], rtol=1e-6)
+
+
+def test_a_pfm_is_read_from_the_bottom_up_in_either_byte_order(tmp_path: Path) -> None:
+    values = np.arange(6, dtype=np.float32).reshape(2, 3) + 1
+    for scale, byte_order in (('-1.0', '<f4'), ('1.0', '>f4')):
+        path = tmp_path / 'depth.pfm'
+        rows = values[::-1].astype(byte_order).tobytes()
+        path.write_bytes(f'Pf\n3 2\n{scale}\n'.encode() + rows)
+        assert_array_equal(read_depth(path, 1.0), values)
+
+
+@pytest.mark.parametrize(('name', 'values', 'sentence'), [
+    ('a.png', np.zeros((4, 4), np.uint8), 'holds uint8 values'),
+    ('a.png', np.zeros((4, 4, 3), np.uint16), 'not one depth per pixel'),
+    ('a.npy', np.zeros((4, 4), bool), 'holds bool values'),
+    ('a.npy', np.zeros((1, 4, 4), np.float32), 'not one depth per pixel'),
+    ('a.npy', np.array([{}]), 'not a readable .npy file')], ids=str)
+def test_what_is_no_depth_is_refused(
+        tmp_path: Path, name: str, values: np.ndarray, sentence: str) -> None:
+    with pytest.raises(ImageError, match=sentence):
+        read_depth(save(tmp_path / name, values), 1000.0)
+
+
+@pytest.mark.parametrize('name', ['a.png', 'a.npy', 'a.pfm'])
+def test_damaged_and_missing_depth_files_are_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ImageError, match=name):
+        read_depth(tmp_path / name, 1.0)
+    for content in (b'', b'damaged'):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ImageError, match=name):
+            read_depth(tmp_path / name, 1.0)
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> Callable[[np.ndarray], RgbdPair]:
+    """Return a function that stores a map in millimetres and returns its pair."""
+    def store(values: np.ndarray) -> RgbdPair:
+        return RgbdPair('rgb_1.png', tmp_path / 'rgb_1.png',
+                        save(tmp_path / 'depth_1.png', values.astype(np.uint16)))
+    return store
+
+
+def test_the_truth_holds_only_what_counts(measured: Callable[[np.ndarray], RgbdPair]) -> None:
+    pair = measured(np.array([[0, 50, 2000, 12000]]))
+    config = RgbdConfig('*', '*', 1000.0, DepthRange(0.1, 10.0))
+    assert_array_equal(read_truth(pair, config, (1, 4)), np.float32([[np.nan] * 2 + [2, np.nan]]))
+
+
+def test_outside_of_the_crop_nothing_counts(measured: Callable[[np.ndarray], RgbdPair]) -> None:
+    pair = measured(np.full((4, 6), 1000))
+    config = RgbdConfig('*', '*', 1000.0, DepthRange(0.1, 10.0), (1, 3, 2, 6))
+    assert_array_equal(np.argwhere(np.isfinite(read_truth(pair, config, (4, 6)))),
+                       [[row, column] for row in (1, 2) for column in (2, 3, 4, 5)])
+    too_large = RgbdConfig('*', '*', 1000.0, DepthRange(0.1, 10.0), (0, 5, 0, 6))
+    with pytest.raises(ImageError, match='6x4, smaller than the crop'):
+        read_truth(pair, too_large, (4, 6))
+
+
+def test_two_sizes_are_refused_with_both(measured: Callable[[np.ndarray], RgbdPair]) -> None:
+    with pytest.raises(ImageError, match='depth_1.png is 6x4, but rgb_1.png is 12x8'):
+        read_truth(measured(np.ones((4, 6))), CONFIG, (8, 12))

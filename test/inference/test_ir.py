@@ -1,0 +1,161 @@
+"""Whatever is wrong with an IR is said in a sentence that names the file and the fix."""
+
+from collections.abc import Callable, Iterator
+import json
+from pathlib import Path
+import shutil
+
+from depth_anything_ros.errors import ModelError
+from depth_anything_ros.inference.ir import check_files, first_line, read_model
+from depth_anything_ros.model_info import SECTION
+import numpy as np
+import pytest
+from tiny import TINY_INFO
+
+ov = pytest.importorskip('openvino')
+
+MAKE_ONE = 'depth_anything_convert'
+COPY_AGAIN = 'copy both files again'
+
+
+@pytest.fixture
+def ir(tiny_ir: Path, tmp_path: Path) -> Iterator[Path]:
+    """Return a copy of the tiny IR that a test may damage."""
+    for path in (tiny_ir, tiny_ir.with_suffix('.bin')):
+        shutil.copy(path, tmp_path)
+    yield tmp_path / tiny_ir.name
+
+
+def refusal(path: Path, culprit: Path, fix: str) -> str:
+    """Return the message with which a model is refused; it names the culprit and the fix."""
+    with pytest.raises(ModelError) as error:
+        read_model(ov.Core(), path)
+    message = str(error.value)
+    assert error.value.path == culprit and message.startswith(f'{culprit}: ')
+    assert fix in message.split(';')[-1] and '\n' not in message
+    return message
+
+
+def rewrite(path: Path, **entries: object) -> Path:
+    """Give an IR other metadata; None removes the entry."""
+    model = ov.Core().read_model(str(path))
+    again = ov.Model(model.get_results(), model.get_parameters(), 'tiny')
+    texts = {**TINY_INFO.to_strings(), **{name: json.dumps(value)
+                                          for name, value in entries.items()}}
+    for name, text in texts.items():
+        if entries.get(name, text) is not None:
+            again.set_rt_info(text, [SECTION, name])
+    copy = path.with_name('again.xml')
+    ov.save_model(again, str(copy), compress_to_fp16=False)
+    return copy
+
+
+def test_a_good_ir_is_read_with_its_metadata(ir: Path) -> None:
+    model, info = read_model(ov.Core(), ir)
+    assert len(model.inputs) == 1
+    assert info.encoder == 'vits' and info.self_check.size_hw == (196, 252)
+
+
+def test_a_missing_xml_is_named(tmp_path: Path) -> None:
+    path = tmp_path / 'vitb.xml'
+    assert 'there is no such file' in refusal(path, path, MAKE_ONE)
+
+
+def test_a_folder_instead_of_a_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / 'folder.xml'
+    path.mkdir()
+    assert 'there is no such file' in refusal(path, path, MAKE_ONE)
+
+
+def test_a_missing_bin_is_named(ir: Path) -> None:
+    weights = ir.with_suffix('.bin')
+    weights.unlink()
+    assert 'there is no such file' in refusal(ir, weights, MAKE_ONE)
+
+
+@pytest.mark.parametrize('name', ['tiny.onnx', 'tiny.bin', 'tiny', 'tiny.pth'])
+def test_a_file_that_is_no_xml_is_refused_by_its_name(ir: Path, name: str) -> None:
+    path = ir.with_name(name)
+    assert 'not an .xml file' in refusal(path, path, MAKE_ONE)
+
+
+@pytest.mark.parametrize('share', [0.0, 0.1, 0.5, 0.99])
+def test_a_truncated_xml_is_named(ir: Path, share: float) -> None:
+    text = ir.read_bytes()
+    ir.write_bytes(text[:int(share * len(text))])
+    assert 'truncated or not XML' in refusal(ir, ir, COPY_AGAIN)
+
+
+@pytest.mark.parametrize('kept', [0, 1, -1])
+def test_a_truncated_bin_is_named_with_the_bytes_it_lacks(ir: Path, kept: int) -> None:
+    weights = ir.with_suffix('.bin')
+    data = weights.read_bytes()
+    weights.write_bytes(data[:kept])
+    assert f'truncated: {len(data[:kept])} bytes of {len(data)}' in refusal(
+        ir, weights, COPY_AGAIN)
+
+
+@pytest.mark.parametrize('content', [
+    b'\x89PNG\r\n\x1a\n', b'version https://git-lfs', b'\x00' * 9])
+def test_a_file_that_is_not_xml_inside_is_named(ir: Path, content: bytes) -> None:
+    ir.write_bytes(content)
+    assert 'truncated or not XML' in refusal(ir, ir, COPY_AGAIN)
+
+
+def test_xml_of_something_else_is_named_by_its_root(ir: Path) -> None:
+    ir.write_text('<package><name>x</name></package>')
+    assert 'root is <package>' in refusal(ir, ir, MAKE_ONE)
+
+
+def test_a_net_that_openvino_cannot_read_is_named(ir: Path) -> None:
+    ir.write_text(ir.read_text().replace('type="ReduceSum"', 'type="ReduceNothing"'))
+    assert 'OpenVINO cannot read it' in refusal(ir, ir, COPY_AGAIN)
+
+
+def test_an_ir_without_metadata_is_refused(make_ir: Callable[..., Path]) -> None:
+    path = make_ir(metadata=False)
+    assert 'no depth_anything metadata' in refusal(path, path, MAKE_ONE)
+
+
+@pytest.mark.parametrize(('name', 'value', 'message'), [
+    ('format_version', 2, 'format_version is 2, this release reads 1'),
+    ('mean_rgb', [0.5], 'mean_rgb'),
+    ('input_size', 'large', 'input_size'),
+    ('self_check', {}, 'self_check'),
+    ('encoder', None, 'encoder is missing')])
+def test_metadata_that_cannot_be_used_is_named_by_its_entry(
+        ir: Path, name: str, value: object, message: str) -> None:
+    path = rewrite(ir, **{name: value})
+    assert message in refusal(path, path, MAKE_ONE)
+
+
+def test_metadata_that_is_no_section_is_refused(ir: Path) -> None:
+    model = ov.Core().read_model(str(ir))
+    model.set_rt_info('hello', [SECTION])
+    path = ir.with_name('again.xml')
+    ov.save_model(model, str(path))
+    assert 'depth_anything metadata' in refusal(path, path, MAKE_ONE)
+
+
+def test_a_network_with_two_outputs_is_refused(ir: Path) -> None:
+    from openvino import opset13 as op
+    model = ov.Core().read_model(str(ir))
+    depth = model.output(0).get_node().input_value(0)
+    second = op.result(op.add(depth, np.float32(1)).output(0))
+    two = ov.Model([*model.get_results(), second], model.get_parameters(), 'two')
+    for name, text in TINY_INFO.to_strings().items():
+        two.set_rt_info(text, [SECTION, name])
+    path = ir.with_name('two.xml')
+    ov.save_model(two, str(path))
+    assert '1 inputs and 2 outputs' in refusal(path, path, MAKE_ONE)
+
+
+def test_checking_the_files_of_a_good_ir_says_nothing(ir: Path) -> None:
+    check_files(ir)
+
+
+@pytest.mark.parametrize(('text', 'line'), [
+    ('Exception from src/core.cpp:12:\nCheck x failed at y:\nno libOpenCL\n', 'no libOpenCL'),
+    ('one line', 'one line'), ('Check this', 'Check this'), ('', 'RuntimeError')])
+def test_the_telling_line_of_an_openvino_error_is_found(text: str, line: str) -> None:
+    assert first_line(RuntimeError(text)) == line

@@ -1,0 +1,377 @@
+"""An engine that holds a rate: what it takes, what it says, and how it steps."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+import threading
+import time
+from typing import Any
+
+from depth_anything_ros.errors import DeviceError, InferenceError, InferenceTimeoutError
+from depth_anything_ros.inference.engine import Engine, EngineOptions
+from depth_anything_ros.inference.rate_control import Step
+from depth_anything_ros.inference.rate_engine import PacedEngine
+from depth_anything_ros.inference.scheduler import Estimator, Frame
+from depth_anything_ros.inference.switchable_engine import SwitchableEngine
+from depth_anything_ros.vision.color_image import ColorImage
+from depth_anything_ros.vision.self_check import card_image
+import numpy as np
+import pytest
+from waiting import Outcomes, until, within
+
+pytest.importorskip('openvino')
+
+IMAGE_HW = (120, 160)
+IMAGE = ColorImage(card_image(IMAGE_HW), 'bgr')
+TALL = ColorImage(card_image((160, 120)), 'bgr')
+OPTIONS = EngineOptions(precision='f32', image_hw=IMAGE_HW, self_check=False, rate_hz=10.0)
+# The rungs are 112, 98, 84, 70, 56 and 42.
+NETWORK_HW = {70: (70, 98), 56: (56, 70)}
+
+
+class Opened:
+    """Opens engines whose times are those of a table, and keeps what they say."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.warned: list[str] = []
+        self.said: list[str] = []
+        self.engines: list[PacedEngine] = []
+
+    def __call__(self, seconds: tuple[float, ...] = (), **changes: Any) -> PacedEngine:
+        """Return an engine; ``seconds`` are what is measured, in order; more is a failure."""
+        times = iter(seconds)
+
+        def measure(run: Callable[[], object]) -> float:
+            run()
+            return next(times)
+
+        known = changes.pop('known', None)
+        self.engines.append(PacedEngine(self.path, replace(OPTIONS, **changes),
+                                        self.warned.append, self.said.append, known, measure))
+        assert next(times, None) is None, 'more should have been measured'
+        return self.engines[-1]
+
+
+@pytest.fixture
+def opened(tiny_ir: Path) -> Iterator[Opened]:
+    """Return what opens engines; all are closed afterwards."""
+    opened = Opened(tiny_ir)
+    yield opened
+    for engine in opened.engines:
+        within(20, engine.close)
+
+
+def compute(engine: PacedEngine, image: ColorImage = IMAGE) -> Any:
+    """Return the outcome of one image."""
+    outcomes = Outcomes()
+    engine.submit(image, outcomes)
+    return outcomes.first(1)[0]
+
+
+def settle(engine: PacedEngine) -> None:
+    """Wait until the neighbouring sizes are prepared."""
+    assert until(lambda: engine._preparing is None)
+
+
+def force(engine: PacedEngine, monkeypatch: pytest.MonkeyPatch, rung: int) -> None:
+    """Let the next image that is judged lead to a step, which the policy believes in."""
+    settle(engine)
+    policy, observe = engine._policy, engine._policy.observe
+
+    def step(now_s: float, seconds: float) -> Step:
+        monkeypatch.setattr(policy, 'observe', observe)
+        policy._rung = rung
+        return Step(rung, 8.0, 12.0)
+
+    monkeypatch.setattr(policy, 'observe', step)
+
+
+def compiled_sizes(engine: PacedEngine) -> list[int]:
+    """Return the input sizes that are compiled now."""
+    return sorted((each.input_size for each in engine._rungs._engines.values()), reverse=True)
+
+
+def request_threads() -> set[threading.Thread]:
+    """Return the threads of the infer requests that exist now."""
+    return {thread for thread in threading.enumerate()
+            if thread.name.startswith('infer_request')}
+
+
+def test_the_largest_size_is_taken_if_it_holds_the_rate(opened: Opened) -> None:
+    engine = opened((0.05, 0.01))
+    assert engine.input_size == 112 and compute(engine).shape == (112, 154)
+    assert opened.said[-1] == ('input_size 112: 20.0 images/s measured for 10 with a tenth to '
+                               'spare; it is the largest allowed')
+    assert [line.rsplit(' ', 1)[1] for line in opened.said[:-1]] == ['112', '42']
+    assert opened.warned == []
+
+
+def test_a_smaller_size_is_measured_before_it_is_taken_and_the_next_larger_one_is_named(
+        opened: Opened) -> None:
+    engine = opened((0.2, 0.02, 0.08))
+    assert engine.input_size == 70
+    assert (engine.device, engine.execution_device, engine.execution_precision) == (
+        'CPU', 'CPU', 'f32')
+    assert opened.said[-1].startswith('input_size 70: 12.5 images/s measured for 10 with a '
+                                      'tenth to spare; 84 would give ')
+    depth = compute(engine)
+    assert depth.shape == engine.network_hw == NETWORK_HW[70]
+
+
+def test_if_the_smallest_is_too_slow_it_is_taken_with_a_warning_that_says_what_helps(
+        opened: Opened) -> None:
+    engine = opened((2.0, 0.2))
+    assert engine.input_size == 42
+    [warning] = opened.warned
+    assert 'input_size 42: 5.0 images/s' in warning and 'smallest size is too slow' in warning
+    assert 'INT8' in warning and 'smaller encoder' in warning
+
+
+def test_input_size_is_the_largest_that_may_be_taken(opened: Opened) -> None:
+    assert opened((0.05, 0.01), input_size=84).input_size == 84
+
+
+def test_an_input_size_with_none_below_it_is_measured_and_taken(opened: Opened) -> None:
+    engine = opened((0.01,), input_size=14)
+    for _ in range(3):
+        assert compute(engine).shape == engine.network_hw == (14, 14)
+    assert 'largest allowed' in opened.said[-1] and opened.warned == []
+
+
+def test_known_times_are_reckoned_with_instead_of_measuring(opened: Opened) -> None:
+    known = opened((0.2, 0.02, 0.08)).measured
+    engine = opened((), input_size=84, known=known)
+    assert engine.input_size == 70 and engine.measured == known
+    assert 'reckoned' in opened.said[-1]
+
+
+def test_a_model_of_one_size_runs_as_it_is_and_the_warning_says_so(
+        opened: Opened, make_ir: Callable[..., Path]) -> None:
+    opened.path = make_ir(fixed_size_hw=(56, 84))
+    engine = opened()
+    assert 'target_rate has no effect: the model takes 84x56 only' in opened.warned[0]
+    for _ in range(5):
+        assert compute(engine).shape == (56, 84)
+    assert len(request_threads()) == engine.capacity
+
+
+def test_the_neighbours_are_compiled_with_the_first_image_and_no_more_than_they(
+        opened: Opened) -> None:
+    engine = opened((0.2, 0.02, 0.08))
+    assert compiled_sizes(engine) == [70]
+    compute(engine)
+    settle(engine)
+    assert compiled_sizes(engine) == [84, 70, 56]
+    assert len(request_threads()) == 3 * engine.capacity
+
+
+def test_a_step_is_said_once_and_compiles_only_the_next_neighbour(
+        opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = opened((0.2, 0.02, 0.08))
+    compute(engine)
+    force(engine, monkeypatch, 4)
+    compute(engine)
+    assert engine.input_size == 56
+    assert opened.said[-1] == ('input_size 70 -> 56: 8.0 images/s possible, 10 wanted, '
+                               '12.0 expected')
+    count = len(opened.said)
+    assert compute(engine).shape == NETWORK_HW[56]
+    settle(engine)
+    assert compiled_sizes(engine) == [70, 56, 42] and len(opened.said) == count
+
+
+def test_a_new_image_size_is_prepared_on_the_neighbours_too(
+        opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = opened((0.2, 0.02, 0.08), sizes_kept=2)
+    for image in (IMAGE, TALL, IMAGE, TALL):
+        compute(engine, image)
+    settle(engine)
+    threads = request_threads()
+    assert len(threads) == 6 * engine.capacity
+    force(engine, monkeypatch, 4)
+    compute(engine)
+    assert compute(engine, TALL).shape == (70, 56) and compute(engine).shape == (56, 70)
+    settle(engine)
+    assert len(request_threads()) == 6 * engine.capacity
+
+
+def test_without_a_size_to_spare_only_the_image_size_in_use_is_kept(opened: Opened) -> None:
+    engine = opened((0.2, 0.02, 0.08))
+    for image in (IMAGE, TALL):
+        compute(engine, image)
+        settle(engine)
+    assert len(request_threads()) == 3 * engine.capacity
+    assert all(engine._rungs.is_ready(rung, (160, 120)) for rung in (2, 3, 4))
+
+
+class Slow:
+    """Makes one engine answer late, as another process on its cores would."""
+
+    def __init__(self, engine: Engine, delay_s: float) -> None:
+        submit = engine.submit
+
+        def late(image: ColorImage, on_done: Callable[[Any], None]) -> None:
+            submit(image, lambda outcome: (time.sleep(delay_s), on_done(outcome)))
+
+        engine.submit = late  # type: ignore[method-assign, assignment]
+
+
+def test_an_engine_that_becomes_slow_steps_down_and_loses_no_frame(opened: Opened) -> None:
+    engine, results = opened((0.08, 0.02), requests=1), []
+    estimator = Estimator(engine, lambda result: results.append((time.monotonic(), result)))
+    try:
+        number = 0
+
+        def flow() -> bool:
+            nonlocal number
+            number += 1
+            estimator.offer(Frame(number, lambda: IMAGE, number))
+            time.sleep(0.02)
+            return False
+
+        assert not until(flow, 0.5) and engine.input_size == 112
+        settle(engine)
+        Slow(engine._engine, 0.15)
+        until(lambda: flow() or engine.input_size < 112, 10)
+        until(flow, 0.5)
+        assert engine.input_size == 98
+        assert estimator.drain(5)
+    finally:
+        estimator.close()
+    stats = estimator.stats()
+    assert stats.failed == 0 and stats.delivered + stats.dropped == number
+    shapes = [result.outcome.shape for _, result in results]
+    assert set(shapes) == {(112, 154), (98, 126)} and shapes == sorted(shapes, reverse=True)
+    assert np.diff([at_s for at_s, _ in results]).max() < 1.0, 'a pause of a compilation'
+
+
+def test_an_image_of_the_size_before_the_step_is_not_judged(
+        opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, seen, waiting = opened((0.2, 0.02, 0.08)), [], []
+    compute(engine)
+    force(engine, monkeypatch, 4)
+    with monkeypatch.context() as patch:
+        patch.setattr(engine._engine, 'submit', lambda image, done: waiting.append(done))
+        engine.submit(IMAGE, Outcomes())
+    compute(engine)
+    settle(engine)
+    monkeypatch.setattr(engine._policy, 'observe', lambda now_s, seconds: seen.append(seconds))
+    waiting[0](np.zeros((70, 98), np.float32))
+    assert engine.input_size == 56 and seen == []
+    compute(engine)
+    assert len(seen) == 1
+
+
+def test_images_that_time_out_lead_down_as_well(
+        opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fails at once tells nothing of the time an image takes."""
+    engine, seen = opened((0.2, 0.02, 0.08)), []
+    compute(engine)
+    settle(engine)
+    monkeypatch.setattr(engine._policy, 'observe', lambda now_s, seconds: seen.append(seconds))
+    for outcome in (InferenceError('refused'), InferenceTimeoutError('CPU', 0.1)):
+        monkeypatch.setattr(engine._engine, 'submit',
+                            lambda image, done, outcome=outcome: done(outcome))
+        assert compute(engine) is outcome
+    assert len(seen) == 1
+
+
+def test_while_sizes_are_prepared_nothing_is_judged_and_then_it_begins_anew(
+        opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, gate, seen = opened((0.2, 0.02, 0.08)), threading.Event(), []
+    compute(engine)
+    settle(engine)
+    policy, prepare, observe = engine._policy, engine._rungs.prepare, engine._policy.observe
+    monkeypatch.setattr(engine._rungs, 'prepare',
+                        lambda *what: (gate.wait(20), prepare(*what)))
+    monkeypatch.setattr(policy, 'observe', lambda now_s, seconds: seen.append(seconds))
+    for now_s in (0.0, 0.6, 1.2, 1.8, 2.4):
+        assert observe(now_s, 0.6) is None
+    for _ in range(3):
+        compute(engine, TALL)
+    assert seen == []
+    gate.set()
+    settle(engine)
+    assert observe(3.4, 0.6) is None, 'too slow for two seconds, but half of them do not count'
+    compute(engine, TALL)
+    assert len(seen) == 1
+
+
+def test_what_waits_for_an_earlier_image_is_not_counted_twice(
+        opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, seen = opened((0.2, 0.02, 0.08)), []
+    compute(engine)
+    settle(engine)
+    monkeypatch.setattr(engine._policy, 'observe', lambda now_s, seconds: seen.append(seconds))
+    waiting: list[Callable[[Any], None]] = []
+    monkeypatch.setattr(engine._engine, 'submit', lambda image, done: waiting.append(done))
+    for _ in range(3):
+        engine.submit(IMAGE, lambda outcome: None)
+    for done in waiting:
+        time.sleep(0.05)
+        done(np.zeros((2, 2), np.float32))
+    assert seen == pytest.approx([0.05] * 3, abs=0.03)
+
+
+def test_a_neighbour_that_cannot_be_compiled_leaves_the_present_size_at_work(
+        opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = opened((0.2, 0.02, 0.08))
+
+    def fail(rung: int, image_hw: tuple[int, int]) -> None:
+        raise InferenceError('CPU cannot compile it')
+
+    monkeypatch.setattr(engine._rungs, 'prepare', fail)
+    compute(engine)
+    assert until(lambda: bool(opened.warned))
+    assert opened.warned == ['input_size stays 70 whatever the load: CPU cannot compile it']
+    for _ in range(5):
+        assert compute(engine).shape == NETWORK_HW[70]
+    assert len(opened.warned) == 1
+
+
+def test_what_cannot_start_raises_as_the_engine_does_and_leaves_nothing(
+        opened: Opened, make_ir: Callable[..., Path]) -> None:
+    before = request_threads()
+    with pytest.raises(DeviceError, match='GPU.7'):
+        opened((0.1,), devices=('GPU.7',))
+    with pytest.raises(StopIteration):
+        opened((0.2,))
+    opened.path = make_ir(wrong_check=True)
+    with pytest.raises(DeviceError, match='computes something else'):
+        opened((0.1,), self_check=True)
+    assert request_threads() == before
+
+
+def test_a_device_that_is_passed_over_is_tried_and_logged_once(opened: Opened) -> None:
+    engine = opened((0.2, 0.02, 0.08), devices=('GPU.7', 'CPU'))
+    compute(engine)
+    settle(engine)
+    assert [line.split(' cannot run')[0] for line in opened.warned] == ['GPU.7']
+
+
+def test_close_waits_for_the_size_that_compiles_and_is_final(opened: Opened) -> None:
+    before = set(threading.enumerate())
+    engine = opened((0.2, 0.02, 0.08))
+    compute(engine)
+    engine.close()
+    within(20, engine.close)
+    assert set(threading.enumerate()) <= before
+    with pytest.raises(InferenceError, match='engine is closed'):
+        engine.submit(IMAGE, Outcomes())
+    assert set(threading.enumerate()) <= before
+
+
+def test_another_input_size_at_run_time_is_chosen_from_what_was_measured(tiny_ir: Path) -> None:
+    """Measuring while the old engine works would find everything slow."""
+    said: list[str] = []
+    engine = SwitchableEngine(tiny_ir, replace(OPTIONS, rate_hz=0.5), say=said.append)
+    try:
+        assert engine.input_size == 112
+        measured, done = len(said), Outcomes()
+        engine.switch(replace(OPTIONS, rate_hz=0.5, input_size=56), (IMAGE_HW,), done)
+        assert done.first(1) == [None]
+        assert engine.input_size == 56 and engine.network_hw == (56, 70)
+        assert len(said) == measured + 1 and 'input_size 56' in said[-1]
+    finally:
+        engine.close()

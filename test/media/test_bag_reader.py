@@ -1,0 +1,129 @@
+"""Images out of ROS 2 bags, without ROS."""
+
+from pathlib import Path
+import sys
+
+from bags import (
+    camera_info, COMPRESSED, compressed_image, INFO, RAW, raw_image, store, TEXT, text, write_bag)
+from depth_anything_ros.errors import ImageError, MissingDependencyError
+from depth_anything_ros.media.open_images import open_images
+from depth_anything_ros.vision.color_image import to_bgr
+import numpy as np
+from numpy.testing import assert_array_equal
+import pytest
+
+pytest.importorskip('rosbags.rosbag2')
+
+
+def picture(level: int) -> np.ndarray:
+    return np.random.default_rng(level).integers(0, 255, (30, 40, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize('mcap', [False, True])
+def test_a_bag_gives_its_images_with_header_and_time(tmp_path: Path, mcap: bool) -> None:
+    bag = write_bag(tmp_path / 'drive', [
+        ('/chatter', TEXT, 5, text('hello')),
+        *(('/camera/image_raw', RAW, 1000 * number, raw_image(number, picture(number)))
+          for number in (1, 2, 3)),
+        ('/camera/camera_info', INFO, 6, camera_info(0))], mcap)
+    (file,) = bag.glob('drive.*')
+    for name in (bag, file):
+        source = open_images(str(name))
+        assert (source.kind, source.count, source.size_hw) == ('bag', 3, (30, 40))
+        assert source.topic == '/camera/image_raw'
+        items = list(source)
+        assert [item.timestamp_ns for item in items] == [1000, 2000, 3000]
+        for number, item in enumerate(items, start=1):
+            assert item.header is not None and item.header.frame_id == 'camera_optical_frame'
+            assert (item.header.stamp_sec, item.header.stamp_nanosec) == (100 + number, 7)
+            assert_array_equal(item.read().pixels, picture(number))
+
+
+@pytest.mark.parametrize(('encoding', 'channels'), [
+    ('bgr8', 3), ('rgb8', 3), ('bgra8', 4), ('rgba8', 4), ('mono8', 1)])
+def test_raw_images_keep_their_order_and_lose_their_padding(
+        tmp_path: Path, encoding: str, channels: int) -> None:
+    bgr = picture(1)
+    pixels = {'bgr8': bgr, 'rgb8': bgr[..., ::-1], 'mono8': bgr[..., 0],
+              'bgra8': np.dstack([bgr, bgr[..., :1]]),
+              'rgba8': np.dstack([bgr[..., ::-1], bgr[..., :1]])}[encoding]
+    bag = write_bag(tmp_path / 'bag', [('/image', RAW, 1, raw_image(0, pixels, encoding, 5))])
+    (item,) = open_images(str(bag))
+    expected = np.repeat(bgr[..., :1], 3, axis=2) if channels == 1 else bgr
+    assert_array_equal(to_bgr(item.read()), expected)
+
+
+def test_compressed_images_are_decoded(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / 'bag', [
+        ('/camera/image/compressed', COMPRESSED, 1, compressed_image(0, picture(1)))])
+    source = open_images(str(bag))
+    assert source.size_hw == (30, 40)
+    assert_array_equal(next(iter(source)).read().pixels, picture(1))
+
+
+def test_of_several_image_topics_one_must_be_chosen(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / 'bag', [
+        ('/left/image', RAW, 1, raw_image(0, picture(1))),
+        ('/right/image', RAW, 2, raw_image(0, picture(2)))])
+    with pytest.raises(ImageError, match='choose one: /left/image, /right/image'):
+        open_images(str(bag))
+    with pytest.raises(ImageError, match='no images on /top; it has them on /left/image, /right'):
+        open_images(str(bag), '/top')
+    (item,) = open_images(str(bag), '/right/image')
+    assert_array_equal(item.read().pixels, picture(2))
+
+
+def test_a_bag_without_images_or_of_foreign_ones_is_refused(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / 'text', [('/chatter', TEXT, 5, text('hello'))])
+    with pytest.raises(ImageError, match='text holds no image; supported are sensor_msgs'):
+        open_images(str(bag))
+    depth = np.zeros((30, 40), np.uint16)
+    bag = write_bag(tmp_path / 'depth', [('/depth', RAW, 5, raw_image(0, depth, '16UC1'))])
+    with pytest.raises(ImageError, match="'16UC1' on /depth cannot be read; supported are bgr8"):
+        open_images(str(bag))
+
+
+def test_one_bad_message_does_not_stop_the_others(tmp_path: Path) -> None:
+    broken = raw_image(2, picture(2))
+    broken.data = broken.data[:100]
+    bag = write_bag(tmp_path / 'bag', [
+        ('/image', RAW, 1, raw_image(1, picture(1))), ('/image', RAW, 2_500_000_000, broken),
+        ('/image', RAW, 3_000_000_000, raw_image(3, picture(3)))])
+    first, second, third = open_images(str(bag))
+    assert_array_equal(first.read().pixels, picture(1))
+    assert second.name == '/image at 2.500 s'
+    with pytest.raises(ImageError, match='data has 100 bytes'):
+        second.read()
+    assert_array_equal(third.read().pixels, picture(3))
+
+
+def test_a_message_that_is_no_image_message_is_damaged(tmp_path: Path) -> None:
+    from rosbags.rosbag2 import Writer
+    with Writer(tmp_path / 'bag', version=8) as writer:
+        connection = writer.add_connection('/image', RAW, typestore=store())
+        writer.write(connection, 1, b'\0\1\0\0' + b'\xff' * 9)
+    (item,) = open_images(str(tmp_path / 'bag'))
+    assert item.header is None
+    with pytest.raises(ImageError, match='the message is damaged'):
+        item.read()
+
+
+def test_without_rosbags_the_line_that_installs_it_is_named(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, 'rosbags.rosbag2', None)
+    (tmp_path / 'bag.mcap').write_bytes(b'')
+    with pytest.raises(MissingDependencyError, match='reading a bag needs rosbags, .*tools'):
+        open_images(str(tmp_path / 'bag.mcap'))
+
+
+@pytest.mark.parametrize('mcap', [False, True])
+def test_a_damaged_bag_is_one_clear_error(tmp_path: Path, mcap: bool) -> None:
+    bag = write_bag(tmp_path / 'bag', [
+        ('/image', RAW, number, raw_image(0, picture(1))) for number in range(20)], mcap)
+    (file,) = bag.glob('bag.*')
+    file.write_bytes(file.read_bytes()[:5000])
+    with pytest.raises(ImageError, match='cannot be read as a bag .*is it complete'):
+        list(open_images(str(bag)))
+    (bag / 'metadata.yaml').write_text('nothing: [')
+    with pytest.raises(ImageError, match='cannot be read as a bag'):
+        open_images(str(bag))

@@ -1,0 +1,167 @@
+"""Pictures of files, folders and lists, and their sizes from the header."""
+
+import os
+from pathlib import Path
+
+import cv2
+from depth_anything_ros.errors import ImageError
+from depth_anything_ros.media.open_images import list_videos, open_images
+from depth_anything_ros.media.pictures import read_size_hw, SUFFIXES
+import numpy as np
+from numpy.testing import assert_array_equal
+import pytest
+
+
+def picture(level: int = 0, size_hw: tuple[int, int] = (20, 30)) -> np.ndarray:
+    """Return BGR noise, brighter with ``level``."""
+    rng = np.random.default_rng(level)
+    return rng.integers(level, level + 50, (*size_hw, 3), dtype=np.uint8)
+
+
+def save(path: Path, pixels: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(cv2.imencode(path.suffix.lower(), pixels)[1].tobytes())
+    return path
+
+
+def with_orientation(jpeg: bytes, orientation: int, order: str = 'big') -> bytes:
+    """Return a JPEG with an Exif segment that says how the camera was held."""
+    mark = {'big': b'MM\0*', 'little': b'II*\0'}[order]
+    entries = ((0x0100, 640), (0x0112, orientation))
+
+    def number(value: int, size: int) -> bytes:
+        return value.to_bytes(size, order)  # type: ignore[arg-type]
+
+    tiff = mark + number(8, 4) + number(len(entries), 2) + b''.join(
+        number(tag, 2) + number(3, 2) + number(1, 4) + number(value, 2) + b'\0\0'
+        for tag, value in entries) + b'\0\0\0\0'
+    payload = b'Exif\0\0' + tiff
+    return jpeg[:2] + b'\xff\xe1' + (len(payload) + 2).to_bytes(2, 'big') + payload + jpeg[2:]
+
+
+def test_a_folder_is_read_deep_and_sorted_and_hidden_files_are_left_out(tmp_path: Path) -> None:
+    for name in ('b.PNG', 'a/z.jpg', 'a/c.Bmp', '.hidden.png', '.git/x.png'):
+        save(tmp_path / name, picture())
+    (tmp_path / 'notes.md').write_text('no picture')
+    (tmp_path / 'folder.png').mkdir()
+    source = open_images(str(tmp_path))
+    assert [item.name for item in source] == ['a/c.Bmp', 'a/z.jpg', 'b.PNG']
+    assert [item.index for item in source] == [0, 1, 2]
+    assert (source.kind, source.count, source.frames_per_second) == ('images', 3, None)
+
+
+@pytest.mark.parametrize('suffix', SUFFIXES)
+def test_every_suffix_that_is_listed_can_be_read(tmp_path: Path, suffix: str) -> None:
+    save(tmp_path / f'picture{suffix}', picture(100))
+    (item,) = open_images(str(tmp_path))
+    assert item.read().size_hw == (20, 30)
+    assert abs(float(item.read().pixels.mean()) - float(picture(100).mean())) < 3
+
+
+@pytest.mark.parametrize('pixels', [
+    picture()[..., 0], np.dstack([picture(), picture()[..., :1]]),
+    (picture().astype(np.uint16) << 8) + 3], ids=['gray', 'alpha', '16 bit'])
+def test_any_png_is_read_as_the_reference_reads_it(tmp_path: Path, pixels: np.ndarray) -> None:
+    path = save(tmp_path / 'picture.png', pixels)
+    (item,) = open_images(str(path))
+    assert item.read().order == 'bgr'
+    assert_array_equal(item.read().pixels, cv2.imread(str(path)))
+
+
+def test_names_need_not_be_ascii(tmp_path: Path) -> None:
+    save(tmp_path / 'Größe 深度' / 'Übung.png', picture(3))
+    (item,) = open_images(str(tmp_path))
+    assert item.name == 'Größe 深度/Übung.png'
+    assert_array_equal(item.read().pixels, picture(3))
+
+
+def test_a_list_is_relative_to_here_or_to_itself(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, lists = tmp_path / 'here', tmp_path / 'lists'
+    save(here / 'one.png', picture(1))
+    save(lists / 'one.png', picture(2))
+    save(lists / 'two.png', picture(3))
+    absolute = save(tmp_path / 'three.png', picture(4))
+    monkeypatch.chdir(here)
+    (lists / 'all.txt').write_text(f'one.png\n\n two.png \r\n{absolute}\none.png\nmissing.png\n')
+    source = open_images(str(lists / 'all.txt'))
+    *readable, missing = source
+    assert source.count == 4
+    assert [int(item.read().pixels.min()) for item in readable] == [1, 3, 4]
+    with pytest.raises(ImageError, match='No such file'):
+        missing.read()
+
+
+def test_an_image_that_cannot_be_read_says_why_and_leaves_the_others(tmp_path: Path) -> None:
+    save(tmp_path / 'b.png', picture())
+    (tmp_path / 'a.jpg').write_bytes(b'not a jpeg')
+    (tmp_path / 'c.png').write_bytes(b'')
+    broken, good, empty = open_images(str(tmp_path))
+    assert good.read().size_hw == (20, 30)
+    with pytest.raises(ImageError, match='cannot decode these 10 bytes'):
+        broken.read()
+    with pytest.raises(ImageError, match='cannot decode these 0 bytes'):
+        empty.read()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason='root may read anything')
+def test_a_file_without_permission_is_an_image_error(tmp_path: Path) -> None:
+    save(tmp_path / 'secret.png', picture()).chmod(0)
+    (item,) = open_images(str(tmp_path))
+    with pytest.raises(ImageError, match='Permission denied'):
+        item.read()
+
+
+def test_what_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match='there is no file or folder .*missing.png'):
+        open_images(str(tmp_path / 'missing.png'))
+    with pytest.raises(ImageError, match='holds no image; supported are .jpg'):
+        open_images(str(tmp_path))
+    (tmp_path / 'list.txt').write_text('\n\n')
+    with pytest.raises(ImageError, match='list.txt is empty'):
+        open_images(str(tmp_path / 'list.txt'))
+    with pytest.raises(ImageError, match='is no bag, so it has no topic /image'):
+        open_images(str(tmp_path), topic='/image')
+
+
+def test_a_folder_or_list_of_videos_stands_for_the_videos(tmp_path: Path) -> None:
+    (tmp_path / 'b').mkdir()
+    for name in ('b/one.mp4', 'a.AVI'):
+        (tmp_path / name).write_bytes(b'')
+    videos = [str(tmp_path / 'a.AVI'), str(tmp_path / 'b/one.mp4')]
+    assert list_videos(str(tmp_path)) == videos
+    (tmp_path / 'list.txt').write_text('a.AVI\nb/one.mp4\n')
+    assert list_videos(str(tmp_path / 'list.txt')) == videos
+    assert list_videos(str(tmp_path / 'a.AVI')) == []
+    save(tmp_path / 'picture.png', picture())
+    assert list_videos(str(tmp_path)) == []
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.jpg', '.bmp'])
+def test_the_size_stands_in_the_header(tmp_path: Path, suffix: str) -> None:
+    path = save(tmp_path / f'picture{suffix}', picture(0, (21, 34)))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:700])
+    assert read_size_hw(path) == (21, 34)
+
+
+@pytest.mark.parametrize('order', ['big', 'little'])
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_the_size_of_a_photo_is_that_of_the_picture_turned_upright(
+        tmp_path: Path, orientation: int, order: str) -> None:
+    path = tmp_path / 'photo.jpg'
+    jpeg = cv2.imencode('.jpg', picture(0, (16, 48)))[1].tobytes()
+    path.write_bytes(with_orientation(jpeg, orientation, order))
+    (item,) = open_images(str(path))
+    assert read_size_hw(path) == item.read().size_hw == (
+        (16, 48) if orientation < 5 else (48, 16))
+
+
+@pytest.mark.parametrize('content', [
+    b'', b'\xff\xd8', b'\x89PNG\r\n\x1a\n', b'BM', b'II*\0',
+    b'\xff\xd8\xff\xe1\0\x10Exif\0\0MM\0*', b'\xff\xd8\xff\xe1\0\x02\xff\xe1\0\0',
+    b'\xff\xd8\xff\xe1\0\0', b'\xff\xd8\xff\xda\0\x02data'])
+def test_a_header_that_says_no_size_is_no_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / 'picture').write_bytes(content)
+    assert read_size_hw(tmp_path / 'picture') is None
+    assert read_size_hw(tmp_path / 'missing') is None

@@ -1,0 +1,113 @@
+"""What a camera_info says about its image."""
+
+from depth_anything_ros.errors import CameraInfoError
+from depth_anything_ros.node.camera_info import info_message, intrinsics, is_raw
+from depth_anything_ros.vision.geometry import Distortion
+from depth_anything_ros.vision.transforms import Grid, output_grid
+import numpy as np
+from numpy.testing import assert_allclose
+import pytest
+from robot import camera_info
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Header
+
+
+def test_the_projection_matrix_is_used_where_it_is_filled_in() -> None:
+    """As depth_image_proc and RViz do."""
+    info = camera_info(160, 120)
+    info.p[0], info.p[2] = 200.0, 70.0
+    camera = intrinsics(info, (120, 160), raw=False)
+    assert (camera.fx, camera.cx, camera.fy, camera.cy) == (200.0, 70.0, 100.0, 59.5)
+
+
+def test_the_camera_matrix_is_used_without_a_projection_matrix() -> None:
+    """Drivers of uncalibrated stereo leave P empty."""
+    info = camera_info(160, 120)
+    info.p = [0.0] * 12
+    assert intrinsics(info, (120, 160), raw=False).fx == 100.0
+
+
+def test_binning_and_region_of_interest_are_applied() -> None:
+    """Half of a 100x80 window at (20, 10) of the sensor is a 50x40 image."""
+    info = camera_info(160, 120)
+    info.binning_x = info.binning_y = 2
+    info.roi.x_offset, info.roi.y_offset, info.roi.width, info.roi.height = 20, 10, 100, 80
+    camera = intrinsics(info, (40, 50), raw=False)
+    assert (camera.fx, camera.cx, camera.cy) == (50.0, (79.5 - 20) / 2, (59.5 - 10) / 2)
+
+
+@pytest.mark.parametrize('info, fact', [
+    (CameraInfo(), '0x0'), (CameraInfo(width=160, height=120), 'not calibrated'),
+    (camera_info(160, 120, focal=float('nan')), 'not calibrated'),
+    (camera_info(640, 480), '640x480')])
+def test_an_unusable_camera_info_is_named(info: CameraInfo, fact: str) -> None:
+    """Empty, uncalibrated, not a number, of another size."""
+    with pytest.raises(CameraInfoError, match=fact):
+        intrinsics(info, (120, 160), raw=False)
+
+
+def test_the_original_message_keeps_its_header() -> None:
+    """The cached camera_info is shared by all frames."""
+    info, header = camera_info(160, 120), Header(frame_id='image_frame')
+    assert info_message(header, info, (120, 160), Grid((120, 160))).header == header
+    assert info.header.frame_id == 'camera_optical'
+
+
+@pytest.mark.parametrize('size, network_hw', [('divisor', (112, 154)), ('native', (112, 154))])
+def test_a_scaled_camera_sees_a_point_where_the_scaled_map_has_it(
+        size: str, network_hw: tuple[int, int]) -> None:
+    """K and P project a point onto the pixel that the grid's mapping says."""
+    info = camera_info(160, 120)
+    info.p[2], info.p[3] = 70.0, -12.0
+    grid = output_grid(size, 2, (120, 160), network_hw)
+    scaled = info_message(Header(), info, (120, 160), grid)
+    assert (scaled.height, scaled.width) == grid.size_hw
+    point = np.array([0.3, -0.2, 2.0, 1.0])
+    for matrix, of in ((scaled.p, info.p), (np.insert(scaled.k, [3, 6, 9], 0.0),
+                                            np.insert(info.k, [3, 6, 9], 0.0))):
+        u, v, w = np.reshape(of, (3, 4)) @ point
+        su, sv, sw = np.reshape(matrix, (3, 4)) @ point
+        expected = np.array([u / w, v / w]) * grid.scale_xy + grid.offset_xy
+        assert_allclose([su / sw, sv / sw], expected, atol=1e-9)
+
+
+def test_a_scaled_camera_folds_binning_and_region_of_interest_in() -> None:
+    """The scaled camera_info alone describes the scaled map."""
+    info = camera_info(160, 120)
+    info.binning_x = info.binning_y = 2
+    info.roi.x_offset, info.roi.y_offset, info.roi.width, info.roi.height = 20, 10, 100, 80
+    grid = output_grid('divisor', 2, (40, 50), (112, 154))
+    scaled = info_message(Header(), info, (40, 50), grid)
+    direct = intrinsics(info, (40, 50), raw=False).on_grid(
+        grid.size_hw, grid.scale_xy, grid.offset_xy)
+    assert intrinsics(scaled, grid.size_hw, raw=False) == direct
+
+
+def test_a_raw_image_is_seen_through_k_and_the_distortion() -> None:
+    """A rectified one through P, although camera_info holds D in both cases."""
+    info = camera_info(160, 120)
+    info.d, info.p[0] = [-0.3, 0.1, 0.0, 0.0, 0.0], 90.0
+    raw, rectified = (intrinsics(info, (120, 160), raw=raw) for raw in (True, False))
+    assert (raw.fx, rectified.fx) == (100.0, 90.0)
+    assert raw.distortion == Distortion('plumb_bob', (-0.3, 0.1, 0.0, 0.0, 0.0))
+    assert rectified.distortion is None
+
+
+@pytest.mark.parametrize('geometry, topic, bent, expected', [
+    ('auto', '/camera/image_raw', True, True), ('auto', '/camera/image_raw', False, False),
+    ('auto', '/camera/image_rect_color', True, False), ('auto', '/rect/image', True, True),
+    ('raw', '/camera/image_rect', True, True), ('rectified', '/camera/image_raw', True, False)])
+def test_raw_is_what_the_parameter_says_or_what_d_and_the_topic_tell(
+        geometry: str, topic: str, bent: bool, expected: bool) -> None:
+    """image_proc keeps D in the camera_info of rectified images."""
+    info = camera_info(160, 120)
+    info.d = [-0.3 * bent, 0.0, 0.0, 0.0, 0.0]
+    assert is_raw(info, geometry, topic) is expected
+
+
+def test_an_unknown_distortion_model_of_a_raw_image_is_named() -> None:
+    """Its rays cannot be told."""
+    info = camera_info(160, 120)
+    info.d, info.distortion_model = [0.1], 'omnidirectional'
+    with pytest.raises(CameraInfoError, match='omnidirectional'):
+        intrinsics(info, (120, 160), raw=True)

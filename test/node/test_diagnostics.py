@@ -1,0 +1,96 @@
+"""What /diagnostics says, and when it worries."""
+
+from collections.abc import Callable
+import time
+
+from depth_anything_ros.inference.frame_stats import FlowStats
+from depth_anything_ros.node.diagnostics import DiagnosticsReporter, Health
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+import numpy as np
+import pytest
+from robot import Robot
+from sensor_msgs.msg import Image
+
+NAN = float('nan')
+
+
+def health(state: str = 'active', publishers: int = 1, received: int = 0,
+           **stats: object) -> Health:
+    """Return the health of a node with the given flow."""
+    flow = {'offered': 0, 'delivered': 0, 'failed': 0, 'dropped': 0, 'late': 0,
+            'latency_p50_ms': NAN, 'latency_p95_ms': NAN, 'last_result_age_s': NAN,
+            'last_error': '', **stats}
+    return Health(state, {'device': 'CPU', 'precision': 'bf16'}, FlowStats(**flow), received, 0,
+                  '/camera/image', publishers)
+
+
+def values(status: DiagnosticStatus) -> dict[str, str]:
+    """Return the key-value pairs."""
+    return {entry.key: entry.value for entry in status.values}
+
+
+def test_an_active_node_reports_device_rates_drops_and_latency(
+        make_robot: Callable[..., Robot]) -> None:
+    """Over the topic, as rqt_robot_monitor would see it."""
+    robot = make_robot()
+    robot.bring_up()
+    depths = robot.listen(Image, '/depth_anything/inverse_depth/image')
+    messages = robot.listen(DiagnosticArray, '/diagnostics')
+    for number in range(1, 4):
+        robot.show(np.full((120, 160, 3), 90, np.uint8))
+        assert robot.until(lambda number=number: len(depths) == number)
+    messages.clear()
+    assert robot.until(lambda: messages)
+    status = messages[0].status[0]
+    found = values(status)
+    assert status.level == DiagnosticStatus.OK
+    assert status.name == 'depth_anything: depth'
+    assert status.hardware_id == 'CPU'
+    assert (found['device'], found['precision']) == ('CPU', 'f32')
+    assert found['network size'] == '154x112'
+    assert (found['images received'], found['frames delivered']) == ('3', '3')
+    assert 0 < float(found['latency p50 [ms]']) <= float(found['latency p95 [ms]'])
+    assert messages[0].header.stamp.sec > 0
+
+
+def test_rates_are_differences_over_the_period() -> None:
+    """Ten images and five results within a tenth of a second are about 100 and 50 Hz."""
+    reporter = DiagnosticsReporter('depth')
+    reporter.status(health(received=100, delivered=50))
+    time.sleep(0.1)
+    found = values(reporter.status(health(received=110, delivered=55)))
+    assert float(found['images in [Hz]']) == pytest.approx(100, rel=0.2)
+    assert float(found['depth out [Hz]']) == pytest.approx(50, rel=0.2)
+
+
+@pytest.mark.parametrize('publishers, fact', [(0, 'nobody publishes there'), (2, '2 publisher')])
+def test_silence_is_a_warning_that_names_the_topic(
+        monkeypatch: pytest.MonkeyPatch, publishers: int, fact: str) -> None:
+    """After three seconds without an image."""
+    reporter = DiagnosticsReporter('depth')
+    assert reporter.status(health(publishers=publishers)).level == DiagnosticStatus.OK
+    later = time.monotonic() + 4
+    monkeypatch.setattr(time, 'monotonic', lambda: later)
+    status = reporter.status(health(publishers=publishers))
+    assert status.level == DiagnosticStatus.WARN
+    assert '/camera/image' in status.message
+    assert fact in status.message
+
+
+def test_silence_while_inactive_is_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is expected then."""
+    reporter = DiagnosticsReporter('depth')
+    later = time.monotonic() + 4
+    monkeypatch.setattr(time, 'monotonic', lambda: later)
+    assert reporter.status(health('inactive')).level == DiagnosticStatus.OK
+
+
+def test_new_failures_are_a_warning_once_and_an_error_while_nothing_works() -> None:
+    """The last error is quoted."""
+    reporter = DiagnosticsReporter('depth')
+    nothing = reporter.status(health(failed=2, last_error='step is 0', received=2))
+    assert (nothing.level, 'step is 0' in nothing.message) == (DiagnosticStatus.ERROR, True)
+    some = reporter.status(health(failed=3, delivered=9, received=12))
+    assert some.level == DiagnosticStatus.WARN
+    calm = reporter.status(health(failed=3, delivered=10, received=13))
+    assert calm.level == DiagnosticStatus.OK

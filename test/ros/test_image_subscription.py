@@ -1,0 +1,264 @@
+"""A camera's messages past the executor, over real DDS."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+import threading
+import time
+from typing import Any
+
+from depth_anything_ros.ros import qos
+from depth_anything_ros.ros.image_subscription import Input, Intake
+from depth_anything_ros.ros.messages import Incoming
+import numpy as np
+import pytest
+import rclpy
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.publisher import Publisher
+from robot import camera_info, image_message, RELIABLE
+from sensor_msgs.msg import CameraInfo, Image
+from waiting import until, within
+
+PICTURE = np.arange(48 * 64 * 3, dtype=np.uint8).reshape(48, 64, 3)
+# Far below the second after which the thread would look by itself whether it is to end.
+SOON_S = 0.5
+
+
+class Camera:
+    """The publishers of a camera, on a node that no executor spins, and what an intake took."""
+
+    def __init__(self, context: Context, listener: Node) -> None:
+        self.node = Node('camera', context=context)
+        self.listener = listener
+        self.images = self.node.create_publisher(Image, 'image', RELIABLE)
+        self.infos = self.node.create_publisher(CameraInfo, 'camera_info', RELIABLE)
+        self.taken: list[Incoming] = []
+        self.told: list[str] = []
+        self._intakes: list[Intake] = []
+
+    @property
+    def publishers(self) -> tuple[Publisher, Publisher]:
+        """Return those of images and of camera_info."""
+        return self.images, self.infos
+
+    def intake(self, callback: Callable[[Incoming], None] | None = None) -> Intake:
+        """Return an intake of both topics that both publishers know of."""
+        take = callback or self.taken.append
+        made = Intake(self.listener, (Input(Image, 'image', take, RELIABLE),
+                                      Input(CameraInfo, 'camera_info', take, RELIABLE)),
+                      self.told.append)
+        self._intakes.append(made)
+        self.await_subscriptions(1)
+        return made
+
+    def await_subscriptions(self, count: int) -> None:
+        """Wait until each topic has so many."""
+        assert until(lambda: all(publisher.get_subscription_count() == count
+                                 for publisher in self.publishers))
+
+    def close(self) -> None:
+        """Close what was opened."""
+        for intake in self._intakes:
+            intake.close()
+        self.node.destroy_node()
+
+
+@pytest.fixture
+def listener(context: Context) -> Iterator[Node]:
+    """Return a node for the subscriptions."""
+    node = Node('listener', context=context)
+    yield node
+    node.destroy_node()
+
+
+@pytest.fixture
+def camera(context: Context, listener: Node) -> Iterator[Camera]:
+    """Return a camera that ``listener`` can hear."""
+    camera = Camera(context, listener)
+    yield camera
+    camera.close()
+
+
+def intake_threads() -> list[threading.Thread]:
+    """Return the threads of the intakes that are open."""
+    return [thread for thread in threading.enumerate() if thread.name == 'intake']
+
+
+def test_messages_arrive_byte_for_byte_and_in_order(camera: Camera) -> None:
+    camera.intake()
+    infos = [camera_info(64, 48, 50.0 + number) for number in range(5)]
+    images = [image_message(PICTURE + number, stamp_ns=number) for number in range(5)]
+    for info, image in zip(infos, images):
+        camera.infos.publish(info)
+        camera.images.publish(image)
+    assert until(lambda: len(camera.taken) == 10)
+    found = [incoming.message for incoming in camera.taken]
+    assert [message for message in found if isinstance(message, CameraInfo)] == infos
+    assert [message for message in found if isinstance(message, Image)] == images
+    assert camera.told == []
+
+
+def test_nobody_has_to_spin_the_node_and_callbacks_share_one_thread(camera: Camera) -> None:
+    threads: list[threading.Thread] = []
+    camera.intake(lambda incoming: threads.append(threading.current_thread()))
+    for number in range(1, 4):
+        camera.images.publish(image_message(PICTURE))
+        camera.infos.publish(camera_info(64, 48))
+        assert until(lambda number=number: len(threads) == 2 * number)
+    assert {thread.name for thread in threads} == {'intake'} and len(set(threads)) == 1
+
+
+class Sleeper:
+    """A thread in ``executor.spin_once``, and how often it was woken."""
+
+    def __init__(self, executor: SingleThreadedExecutor) -> None:
+        self._executor = executor
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread.start()
+
+    def _spin(self) -> None:
+        while not self._closing.is_set():
+            self._executor.spin_once(timeout_sec=60)
+
+    def wakings(self) -> int:
+        """Return how often the thread has gone to sleep so far."""
+        status = Path(f'/proc/self/task/{self._thread.native_id}/status').read_text()
+        return int(status.split('\nvoluntary_ctxt_switches:')[1].split()[0])
+
+    def settle(self) -> int:
+        """Wait until it sleeps undisturbed and return ``wakings``."""
+        def quiet() -> bool:
+            before = self.wakings()
+            time.sleep(0.1)
+            return self.wakings() == before
+        assert until(quiet)
+        return self.wakings()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._closing.set()
+        self._executor.shutdown()
+        self._thread.join(5)
+
+
+@pytest.mark.skipif(not Path('/proc/self/task').exists(), reason='needs Linux')
+def test_an_executor_that_spins_the_node_sleeps_on_while_images_flow(
+        context: Context, camera: Camera) -> None:
+    """Of a subscription that is its own it hears every message."""
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(camera.listener)
+    camera.intake()
+    sleeper = Sleeper(executor)
+    try:
+        before = sleeper.settle()
+        for number in range(1, 31):
+            camera.images.publish(image_message(PICTURE))
+            assert until(lambda number=number: len(camera.taken) == number)
+        assert sleeper.wakings() - before <= 2
+        own: list[Any] = []
+        camera.listener.create_subscription(Image, 'image', own.append, RELIABLE)
+        assert until(lambda: camera.images.get_subscription_count() == 2)
+        before = sleeper.settle()
+        for number in range(1, 31):
+            camera.images.publish(image_message(PICTURE))
+            assert until(lambda number=number: len(own) == number)
+        assert sleeper.wakings() - before >= 30
+    finally:
+        sleeper.close()
+
+
+def test_a_callback_that_raises_is_told_and_the_next_message_is_taken(camera: Camera) -> None:
+    """Also when it is that of another topic."""
+    def take(incoming: Incoming) -> None:
+        if incoming.stamp_ns == 13:
+            raise ValueError('bad luck')
+        camera.taken.append(incoming)
+
+    camera.intake(take)
+    for _ in range(2):
+        camera.images.publish(image_message(PICTURE, stamp_ns=13))
+    assert until(lambda: len(camera.told) == 2)
+    camera.infos.publish(camera_info(64, 48))
+    camera.images.publish(image_message(PICTURE, stamp_ns=14))
+    assert until(lambda: len(camera.taken) == 2)
+    assert camera.told == ["a message was lost: ValueError('bad luck')"] * 2
+
+
+def test_close_ends_the_thread_soon_unsubscribes_and_can_be_repeated(camera: Camera) -> None:
+    intake = camera.intake()
+    time.sleep(0.05)
+    for _ in range(3):
+        started = time.monotonic()
+        intake.close()
+        assert time.monotonic() - started < SOON_S
+        assert intake_threads() == []
+    camera.await_subscriptions(0)
+    assert list(camera.listener.subscriptions) == []
+
+
+def test_close_waits_for_the_callback_and_none_runs_afterwards(camera: Camera) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+
+    def take(incoming: Incoming) -> None:
+        entered.set()
+        go_on.wait(5)
+        camera.taken.append(incoming)
+
+    intake = camera.intake(take)
+    for _ in range(5):
+        camera.images.publish(image_message(PICTURE))
+    assert entered.wait(5)
+    threading.Timer(0.1, go_on.set).start()
+    within(5, intake.close)
+    assert len(camera.taken) == 1
+    time.sleep(0.05)
+    assert len(camera.taken) == 1
+
+
+def test_close_works_after_ros_was_shut_down(context: Context, camera: Camera) -> None:
+    intake = camera.intake()
+    rclpy.shutdown(context=context)
+    for _ in range(2):
+        started = time.monotonic()
+        within(5, intake.close)
+        assert time.monotonic() - started < SOON_S
+    assert intake_threads() == [] and camera.told == []
+
+
+def test_the_thread_ends_with_ros_though_nobody_closes(context: Context, camera: Camera) -> None:
+    camera.intake()
+    rclpy.shutdown(context=context)
+    assert until(lambda: intake_threads() == [], 5)
+    assert camera.told == []
+
+
+def test_opening_and_closing_many_times_leaves_nothing(camera: Camera) -> None:
+    entities = (list(camera.listener.waitables), list(camera.listener.guards))
+    for cycle in range(1, 26):
+        intake = camera.intake()
+        camera.images.publish(image_message(PICTURE))
+        assert until(lambda cycle=cycle: len(camera.taken) == cycle)
+        intake.close()
+        camera.await_subscriptions(0)
+    assert intake_threads() == [] and list(camera.listener.subscriptions) == []
+    assert (list(camera.listener.waitables), list(camera.listener.guards)) == entities
+
+
+def test_a_subscription_that_fails_takes_the_others_with_it(context: Context) -> None:
+    """Here for a QoS override that does not exist."""
+    listener = Node('listener', context=context, parameter_overrides=[
+        Parameter('qos_overrides./camera_info.subscription.reliability', value='sometimes')])
+    camera = Camera(context, listener)
+    try:
+        with pytest.raises(Exception, match='sometimes|reliability'):
+            Intake(listener, (Input(Image, 'image', camera.taken.append, qos.image_input()),
+                              Input(CameraInfo, 'camera_info', camera.taken.append,
+                                    qos.camera_info_input())), camera.told.append)
+        assert list(listener.subscriptions) == [] and intake_threads() == []
+        camera.await_subscriptions(0)
+    finally:
+        camera.close()
+        listener.destroy_node()

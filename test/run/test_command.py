@@ -1,0 +1,394 @@
+"""The program as people and scripts call it, with a tiny model."""
+
+from collections.abc import Callable
+import os
+from pathlib import Path
+import resource
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+from bags import camera_info, INFO, RAW, raw_image, read_bag, store, write_bag
+import cv2
+from depth_anything_ros.media.video import VideoFile
+from depth_anything_ros.run.main import main
+from depth_anything_ros.vision.color_image import ColorImage
+from depth_anything_ros.vision.drawing import draw, make_look
+import numpy as np
+from numpy.testing import assert_array_equal
+import pytest
+from tiny import weighted_sum
+
+pytest.importorskip('typer')
+pytest.importorskip('rich')
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+# The network's own size, so that depth can be computed by hand.
+SIZE_HW = (112, 140)
+
+
+def picture(seed: int, size_hw: tuple[int, int] = SIZE_HW) -> np.ndarray:
+    """Return a smooth random BGR image."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    return cv2.resize(coarse, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_CUBIC)
+
+
+def save(path: Path, pixels: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), pixels)
+    return path
+
+
+def contents(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob('*')
+                  if path.is_file())
+
+
+def write_video(path: Path, count: int) -> Path:
+    video = VideoFile(path, 20)
+    for number in range(count):
+        video.write(picture(number % 5))
+    video.close()
+    return path
+
+
+def drive(folder: Path, count: int) -> Path:
+    entries = [('/camera/camera_info', INFO, 1, camera_info(0))]
+    entries += [('/camera/image_raw', RAW, 100 * number, raw_image(number, picture(number % 5)))
+                for number in range(1, count + 1)]
+    return write_bag(folder, entries)
+
+
+@pytest.fixture(autouse=True)
+def in_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let relative paths lead into the test's folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_folder_becomes_pictures_as_the_reference_draws_them(
+        tmp_path: Path, tiny_ir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed, name in enumerate(('a.png', 'deep/b.PNG', 'deep/er/c.bmp')):
+        save(tmp_path / 'photos' / name, picture(seed))
+    assert main([str(tiny_ir), '--img-path', 'photos', '--precision', 'f32',
+                 '--outdir', 'vis']) == 0
+    assert contents(tmp_path / 'vis') == ['a.png', 'b.png', 'c.png']
+    found = cv2.imread('vis/b.png')
+    depth = weighted_sum(picture(1))
+    expected = draw(make_look('relative', 'spectral_r', False), ColorImage(picture(1), 'bgr'),
+                    depth, float(depth.min()), float(depth.max()))
+    assert_array_equal(found[:, :190], expected[:, :190])
+    assert np.abs(found.astype(int) - expected).mean() < 0.1
+    out, err = capsys.readouterr()
+    assert out.startswith('3 images in ') and out.endswith('/s), written to vis\n')
+    assert err == ''
+
+
+@pytest.mark.parametrize(('options', 'color_map', 'pred_only'), [
+    (['--pred-only'], 'spectral_r', True), (['--pred-only', '--grayscale'], 'gray', True),
+    (['--colormap', 'magma'], 'magma', False)])
+def test_the_look_can_be_chosen(tmp_path: Path, tiny_ir: Path, options: list[str],
+                                color_map: str, pred_only: bool) -> None:
+    save(tmp_path / 'a.png', picture(0))
+    assert main([str(tiny_ir), '--input', 'a.png', '--precision', 'f32', *options]) == 0
+    depth = weighted_sum(picture(0))
+    expected = draw(make_look('relative', color_map, pred_only), ColorImage(picture(0), 'bgr'),
+                    depth, float(depth.min()), float(depth.max()))
+    found = cv2.imread('vis_depth/a.png')
+    assert found.shape == expected.shape
+    assert np.abs(found.astype(int) - expected).mean() < 0.1
+
+
+@pytest.mark.parametrize('kind', ['relative', 'metric'])
+@pytest.mark.parametrize('name', ['npy', 'png16', 'pfm', 'ply'])
+def test_other_formats_hold_the_values(tmp_path: Path, make_ir: Callable[..., Path], name: str,
+                                       kind: str) -> None:
+    model = make_ir(kind=kind, max_depth_m=20.0 if kind == 'metric' else None)
+    save(tmp_path / 'a.png', picture(0))
+    assert main([str(model), '--input', 'a.png', '--precision', 'f32', '--format', name]) == 0
+    suffix = 'png' if name == 'png16' else name
+    assert contents(tmp_path / 'vis_depth') == [f'a.{suffix}']
+    depth = weighted_sum(picture(0))
+    if name == 'ply':
+        assert b'element vertex' in Path('vis_depth/a.ply').read_bytes()[:100]
+    elif name == 'npy':
+        np.testing.assert_allclose(np.load('vis_depth/a.npy'), depth, atol=1e-4)
+    else:
+        found = cv2.imread(f'vis_depth/a.{suffix}', cv2.IMREAD_UNCHANGED)
+        stretched = (depth - depth.min()) / (depth.max() - depth.min()) * 65535
+        expected = {'pfm': depth, 'png16': depth * 1000 if kind == 'metric' else stretched}[name]
+        assert np.abs(found - expected).max() < 0.002 * expected.max()
+
+
+def test_the_field_of_view_widens_the_cloud(tmp_path: Path, make_ir: Callable[..., Path]) -> None:
+    model = make_ir(kind='metric', max_depth_m=20.0)
+    save(tmp_path / 'a.png', picture(0))
+    widths = []
+    for degrees in ('60', '90'):
+        assert main([str(model), '--input', 'a.png', '--format', 'ply', '--fov', degrees]) == 0
+        vertices = Path('vis_depth/a.ply').read_bytes().partition(b'end_header\n')[2]
+        xyz = np.frombuffer(vertices, [('xyz', '<f4', 3), ('rgb', 'u1', 3)])['xyz']
+        widths.append(np.abs(xyz[:, 0] / xyz[:, 2]).max())
+    assert widths[1] / widths[0] == pytest.approx(np.sqrt(3), rel=1e-3)
+
+
+def test_a_larger_input_size_changes_the_result(tmp_path: Path, tiny_ir: Path) -> None:
+    save(tmp_path / 'a.png', np.random.default_rng(0).integers(
+        0, 256, (112, 140, 3), np.uint8))
+    depths = []
+    for size in ('0', '112', '56'):
+        assert main([str(tiny_ir), '--input', 'a.png', '--format', 'npy', '--precision', 'f32',
+                     '--input-size', size]) == 0
+        depths.append(np.load('vis_depth/a.npy'))
+    assert_array_equal(depths[0], depths[1])
+    assert depths[2].std() < 0.9 * depths[0].std()
+
+
+def test_images_of_many_sizes_are_all_done_and_each_size_is_compiled_once(
+        tmp_path: Path, tiny_ir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from depth_anything_ros.inference.engine import Engine
+    compiled: list[tuple[int, int]] = []
+    compile_pool = Engine._compile_pool
+
+    def count(self: Engine, network_hw: tuple[int, int]) -> Any:
+        compiled.append(network_hw)
+        return compile_pool(self, network_hw)
+
+    monkeypatch.setattr(Engine, '_compile_pool', count)
+    for number in range(9):
+        size_hw = (SIZE_HW, (140, 112), (112, 196))[number % 3]
+        save(tmp_path / 'photos' / f'{number}.png', picture(number, size_hw))
+    assert main([str(tiny_ir), '--input', 'photos', '--pred-only']) == 0
+    assert compiled == [(112, 140), (140, 112), (112, 196)]
+    for number in range(9):
+        size_hw = (SIZE_HW, (140, 112), (112, 196))[number % 3]
+        assert cv2.imread(f'vis_depth/{number}.png').shape[:2] == size_hw
+
+
+def test_images_that_cannot_be_read_are_named_and_the_rest_is_done(
+        tmp_path: Path, tiny_ir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save(tmp_path / 'photos' / 'good.png', picture(0))
+    (tmp_path / 'photos' / 'bad').mkdir()
+    (tmp_path / 'photos' / 'bad' / 'broken.jpg').write_bytes(b'no jpeg')
+    assert main([str(tiny_ir), '--input', 'photos']) == 1
+    assert contents(tmp_path / 'vis_depth') == ['good.png']
+    out, err = capsys.readouterr()
+    assert err.startswith('error: bad/broken.jpg: OpenCV cannot decode these 7 bytes')
+    assert out.startswith('1 images in') and '1 failed, written to vis_depth' in out
+
+
+def test_existing_files_are_replaced_but_never_the_input(
+        tmp_path: Path, tiny_ir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save(tmp_path / 'a.png', picture(0))
+    save(tmp_path / 'vis_depth' / 'a.png', picture(1, (10, 10)))
+    assert main([str(tiny_ir), '--input', 'a.png']) == 0
+    assert cv2.imread('vis_depth/a.png').shape == (112, 330, 3)
+    capsys.readouterr()
+    assert main([str(tiny_ir), '--input', 'a.png', '--outdir', '.']) == 1
+    assert 'would replace its input' in capsys.readouterr().err
+    assert_array_equal(cv2.imread('a.png'), picture(0))
+
+
+def test_results_of_an_earlier_run_below_the_input_are_no_input(
+        tmp_path: Path, tiny_ir: Path) -> None:
+    save(tmp_path / 'a.png', picture(0))
+    for _ in range(2):
+        assert main([str(tiny_ir), '--input', '.', '--outdir', 'out/vis']) == 0
+    assert contents(tmp_path) == ['a.png', 'out/vis/a.png']
+
+
+def test_a_list_of_paths_is_an_input(tmp_path: Path, tiny_ir: Path) -> None:
+    for name in ('one', 'two', 'three'):
+        save(tmp_path / f'{name}.png', picture(0))
+    (tmp_path / 'some.txt').write_text('one.png\nthree.png\n')
+    assert main([str(tiny_ir), '--img-path', 'some.txt']) == 0
+    assert contents(tmp_path / 'vis_depth') == ['one.png', 'three.png']
+
+
+def test_a_video_becomes_a_video_with_one_steady_range(tmp_path: Path, tiny_ir: Path) -> None:
+    video = VideoFile(tmp_path / 'clip.avi', 20)
+    for number in range(12):
+        frame = picture(0)
+        if number % 2:
+            frame[:20, :20] = 255 * (number % 4 // 2)
+        video.write(frame)
+    video.close()
+    assert main([str(tiny_ir), '--video-path', 'clip.avi', '--grayscale']) == 0
+    assert contents(tmp_path / 'vis_depth') == ['clip.mp4']
+    capture = cv2.VideoCapture('vis_depth/clip.mp4')
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(20)
+    frames = [capture.read()[1] for _ in range(12)]
+    assert not capture.read()[0]
+    assert frames[0].shape == (112, 330, 3)
+    # What does not move keeps its gray although the extremes of the frame come and go.
+    still = np.array([frame[60:, 195:].mean() for frame in frames])
+    assert np.ptp(still) < 6
+
+
+def test_a_folder_of_videos_is_done_one_by_one_and_a_broken_one_is_named(
+        tmp_path: Path, tiny_ir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / 'clips' / 'b').mkdir(parents=True)
+    write_video(tmp_path / 'clips' / 'a.mp4', 3)
+    write_video(tmp_path / 'clips' / 'b' / 'a.mp4', 2)
+    (tmp_path / 'clips' / 'broken.mp4').write_bytes(b'nothing')
+    assert main([str(tiny_ir), '--input', 'clips']) == 1
+    assert contents(tmp_path / 'vis_depth') == ['clips_a.mp4', 'clips_b_a.mp4']
+    out, err = capsys.readouterr()
+    assert err.count('error:') == 1 and 'broken.mp4 is no video' in err
+    assert '0 images' in out and 'nothing written' in out
+
+
+def test_frames_of_a_video_can_be_files_and_be_limited(tmp_path: Path, tiny_ir: Path) -> None:
+    write_video(tmp_path / 'clip {0}.mp4', 6)
+    assert main([str(tiny_ir), '--input', 'clip {0}.mp4', '--format', 'npy',
+                 '--frames', '2']) == 0
+    assert contents(tmp_path / 'vis_depth') == ['clip {0}_000001.npy', 'clip {0}_000002.npy']
+
+
+def test_a_bag_becomes_a_bag_with_depth(tmp_path: Path, tiny_ir: Path,
+                                        capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip('rosbags.rosbag2')
+    source = drive(tmp_path / 'drive', 5)
+    command = [str(tiny_ir), '--input', 'drive', '--precision', 'f32']
+    assert main(command) == 0
+    assert '/camera/inverse_depth/image in vis_depth/drive_depth' in capsys.readouterr().out
+    assert os.listdir('vis_depth') == ['drive_depth']
+    after = read_bag(tmp_path / 'vis_depth' / 'drive_depth')
+    assert [entry for entry in after if 'inverse' not in entry[0]] == read_bag(source)
+    depths = [store().deserialize_cdr(entry[3], RAW) for entry in after
+              if entry[0] == '/camera/inverse_depth/image']
+    for number, message in enumerate(depths, start=1):
+        found = message.data.view(np.float32).reshape(SIZE_HW)
+        np.testing.assert_allclose(found, weighted_sum(picture(number % 5)), atol=1e-4)
+    assert main(command) == 1
+    assert 'drive_depth exists already; add --force' in capsys.readouterr().err
+    assert main([*command, '--force', '--frames', '2']) == 0
+    assert len(read_bag(tmp_path / 'vis_depth' / 'drive_depth')) == 2 * (1 + 2)
+
+
+def test_images_of_a_bag_can_be_files(tmp_path: Path, tiny_ir: Path) -> None:
+    pytest.importorskip('rosbags.rosbag2')
+    drive(tmp_path / 'drive', 2)
+    assert main([str(tiny_ir), '--input', 'drive', '--topic', '/camera/image_raw',
+                 '--format', 'pfm']) == 0
+    assert contents(tmp_path / 'vis_depth') == ['drive_000001.pfm', 'drive_000002.pfm']
+
+
+def test_a_script_of_the_reference_finds_the_model_by_its_encoder(
+        tmp_path: Path, tiny_ir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save(tmp_path / 'a.png', picture(1))
+    Path('models').mkdir()
+    for suffix in ('.xml', '.bin'):
+        shutil.copy(tiny_ir.with_suffix(suffix), f'models/depth_anything_v2_vits{suffix}')
+    assert main(['--encoder', 'vits', '--img-path', 'a.png', '--outdir', 'out']) == 0
+    assert main(['--img-path', 'a.png', '--outdir', 'out', '--pred-only']) == 0
+    assert contents(tmp_path / 'out') == ['a.png']
+    assert main(['--encoder', 'vitb', '--img-path', 'a.png', '--outdir', 'out']) == 1
+    assert 'depth_anything_v2_vitb.xml: there is no such file' in capsys.readouterr().err
+
+
+def test_the_encoder_of_a_script_must_be_that_of_the_model(
+        tmp_path: Path, tiny_ir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save(tmp_path / 'a.png', picture(0))
+    assert main([str(tiny_ir), '--img-path', 'a.png', '--encoder', 'vits']) == 0
+    assert main([str(tiny_ir), '--img-path', 'a.png', '--encoder', 'vitl']) == 1
+    assert 'its encoder is vits, not vitl' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    (['missing.xml', '--input', 'a.png'], 'missing.xml: there is no such file'),
+    (['MODEL', '--input', 'nothing'], 'there is no file or folder nothing'),
+    (['MODEL', '--input', 'a.png', '--device', 'TPU'], 'parameter device is'),
+    (['MODEL', '--input', 'a.png', '--topic', '/image'], 'is no bag'),
+    (['MODEL', '--input', 'same'], 'same.jpg and same.png would both be written as same'),
+    (['MODEL', '--input', 'a.png', '--outdir', 'a.png/out'], 'cannot be written')])
+def test_what_cannot_work_is_one_line_and_status_1(
+        tmp_path: Path, tiny_ir: Path, capsys: pytest.CaptureFixture[str], arguments: list[str],
+        message: str) -> None:
+    for name in ('a.png', 'same/same.jpg', 'same/same.png'):
+        save(tmp_path / name, picture(0))
+    assert main([str(tiny_ir) if part == 'MODEL' else part for part in arguments]) == 1
+    out, err = capsys.readouterr()
+    assert err.startswith('error: ') and message in err and err.count('\n') == 1
+    assert out == ''
+
+
+@pytest.mark.parametrize('kind', ['folder', 'video', 'sqlite', 'mcap'])
+def test_a_disk_that_takes_no_more_is_one_line_and_leaves_nothing_half_written(
+        tmp_path: Path, tiny_ir: Path, capsys: pytest.CaptureFixture[str], kind: str) -> None:
+    noise = [np.random.default_rng(seed).integers(0, 256, (112, 140, 3), np.uint8)
+             for seed in range(40)]
+    if kind == 'folder':
+        for number, pixels in enumerate(noise):
+            save(tmp_path / 'input' / f'{number}.png', pixels)
+    elif kind == 'video':
+        (tmp_path / 'input').mkdir()
+        video = VideoFile(tmp_path / 'input' / 'clip.avi', 20)
+        for pixels in noise:
+            video.write(pixels)
+        video.close()
+    else:
+        pytest.importorskip('rosbags.rosbag2')
+        write_bag(tmp_path / 'input', [
+            ('/image', RAW, number, raw_image(number, pixels))
+            for number, pixels in enumerate(noise)], kind == 'mcap')
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (25_000, hard))
+    try:
+        status = main([str(tiny_ir), '--input', 'input'])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    err = capsys.readouterr().err
+    assert status == 1
+    assert err.startswith('error: ') and err.count('\n') == 1
+    assert 'free some space or choose another folder' in err
+    assert contents(tmp_path / 'vis_depth') == []
+
+
+def test_a_camera_is_recorded(tmp_path: Path, tiny_ir: Path,
+                              monkeypatch: pytest.MonkeyPatch) -> None:
+    write_video(tmp_path / 'clip.mp4', 10)
+    real = cv2.VideoCapture
+    monkeypatch.setattr(cv2, 'VideoCapture',
+                        lambda place: real('clip.mp4' if place == 3 else place))
+    assert main([str(tiny_ir), '--input', '3', '--frames', '4']) == 0
+    assert real('vis_depth/camera_3.mp4').get(cv2.CAP_PROP_FRAME_COUNT) == 4
+
+
+@pytest.mark.parametrize('arguments', [
+    [], ['model.xml'], ['model.xml', '--input', 'a.png', '--format', 'exr'],
+    ['model.xml', '--input', 'a.png', '--requests', '9'],
+    ['model.xml', '--input', 'a.png', '--wrong']])
+def test_wrong_usage_is_status_2(
+        arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    assert 'Usage: depth_anything_run' in capsys.readouterr().err
+
+
+def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(['--help']) == 0
+    out = capsys.readouterr().out
+    for name in ('--input', '--topic', '--outdir', '--pred-only', '--grayscale', '--colormap',
+                 '--format', '--input-size', '--device', '--precision', '--requests', '--force'):
+        assert name in out
+
+
+def test_a_missing_package_is_named_with_the_line_that_installs_it(tmp_path: Path) -> None:
+    (tmp_path / 'typer.py').write_text('raise ModuleNotFoundError("no", name="typer")')
+    run = subprocess.run(
+        [sys.executable, '-m', 'depth_anything_ros.run.main', '--help'],
+        env={**os.environ, 'PYTHONPATH': f'{tmp_path}{os.pathsep}{REPOSITORY}'},
+        capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 1
+    assert run.stderr == ('error: depth_anything_run needs typer, which is not installed: '
+                          "pip install 'depth_anything_ros[tools]'\n")
+
+
+def test_the_manual_names_every_option() -> None:
+    from depth_anything_ros.run.command import make_app
+    import typer
+    manual = (REPOSITORY / 'docs' / 'running.md').read_text()
+    options = [name for parameter in typer.main.get_command(make_app()).params
+               for name in parameter.opts if name.startswith('--')]
+    assert len(options) > 15
+    assert [name for name in options if f'`{name}' not in manual] == []

@@ -1,0 +1,32 @@
+"""Names of outputs: the reference's, and never one for two."""
+
+from pathlib import Path
+
+from depth_anything_ros.errors import ImageError
+from depth_anything_ros.run.tasks import check_inputs_stay, unique_stems
+import pytest
+
+
+def test_a_name_is_the_stem_of_the_input() -> None:
+    assert unique_stems(['a/one.jpg', 'b/two.tar.png', 'three']) == ['one', 'two.tar', 'three']
+
+
+def test_inputs_of_one_stem_get_their_folders_in_front() -> None:
+    assert unique_stems(['a/x.jpg', 'b/c/x.jpg', 'y.jpg', '/data/x.png', '../z/x.png']) == [
+        'a_x', 'b_c_x', 'y', 'data_x', 'z_x']
+
+
+@pytest.mark.parametrize(('names', 'shared'), [
+    (['a/x.jpg', 'a/x.png'], 'a_x'), (['a/x.jpg', 'b/x.jpg', 'a_x.jpg'], 'a_x')])
+def test_two_inputs_that_still_share_a_name_are_both_named(
+        names: list[str], shared: str) -> None:
+    with pytest.raises(ImageError) as error:
+        unique_stems(names)
+    assert f'{names[0]} and {names[-1]} would both be written as {shared}' in str(error.value)
+
+
+def test_an_output_never_replaces_its_input(tmp_path: Path) -> None:
+    photo = tmp_path / 'photo.png'
+    check_inputs_stay([photo], [tmp_path / 'out' / 'photo.png'])
+    with pytest.raises(ImageError, match='would replace its input .*photo.png'):
+        check_inputs_stay([photo], [tmp_path / 'out' / '..' / 'photo.png'])

@@ -1,0 +1,116 @@
+"""Narrow stand-ins for the encoders, with random weights, that convert in seconds."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from depth_anything_ros.networks.encoders import EncoderSpec
+from loopback_hub import HubServer, running_hub
+import pytest
+
+TINY = EncoderSpec('tiny', 48, 5, 3, 16, (8, 12, 16, 24), (0, 1, 2, 4), 'Apache-2.0')
+TINY_GLU = EncoderSpec('tiny_glu', 48, 4, 3, 16, (8, 12, 16, 24), (0, 1, 2, 3), 'unknown',
+                       'swiglu')
+REFIT = Path(__file__).parents[3] / 'shared' / 'weights' / 'depth_anything_v2_vits_refit.pth'
+
+
+def random_weights(spec: EncoderSpec, seed: int = 0) -> dict[str, Any]:
+    """Return a state dict whose output is neither flat nor cut off by the last ReLU."""
+    from depth_anything_ros.networks.depth_anything import DepthAnything
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    weights = {}
+    for name, value in DepthAnything(spec, 'v2').state_dict().items():
+        noise = torch.randn(value.shape, generator=generator)
+        if name.endswith(('bias', 'cls_token', 'mask_token')):
+            weights[name] = 0.1 * noise
+        elif 'gamma' in name:
+            weights[name] = 0.3 * (1 + 0.2 * noise)
+        elif 'norm' in name:
+            weights[name] = 1 + 0.2 * noise
+        elif name.endswith('pos_embed'):
+            weights[name] = 0.5 * noise
+        else:
+            weights[name] = noise / value[0].numel() ** 0.5
+    last = 'depth_head.scratch.output_conv2.2'
+    weights[f'{last}.weight'] = weights[f'{last}.weight'].abs()
+    weights[f'{last}.bias'] = torch.full((1,), 0.1)
+    return weights
+
+
+def random_nano(seed: int = 0) -> dict[str, Any]:
+    """Return a state dict of nano whose output is neither flat nor cut off by the last ReLU."""
+    from depth_anything_ros.networks.nano import NanoDepth
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    weights = {}
+    for name, value in NanoDepth().state_dict().items():
+        noise = torch.randn(value.shape, generator=generator)
+        if value.ndim > 1:
+            weights[name] = noise / value[0].numel() ** 0.5
+        elif name.endswith(('scale', 'norm1.weight', 'norm2.weight')):
+            weights[name] = 1 + 0.2 * noise
+        else:
+            weights[name] = 0.02 * noise
+    weights['head.output.bias'] = torch.full((1,), 5.0)
+    return weights
+
+
+@pytest.fixture(scope='session')
+def make_nano() -> Callable[..., dict[str, Any]]:
+    """Return a function that makes random weights of nano."""
+    return random_nano
+
+
+@pytest.fixture(scope='session')
+def tiny() -> EncoderSpec:
+    """Return a narrow encoder."""
+    return TINY
+
+
+@pytest.fixture(scope='session')
+def table() -> tuple[EncoderSpec, ...]:
+    """Return the table that the stand-ins are found in."""
+    return TINY, TINY_GLU
+
+
+@pytest.fixture(scope='session')
+def make_weights() -> Callable[..., dict[str, Any]]:
+    """Return a function that makes random weights."""
+    return random_weights
+
+
+@pytest.fixture
+def save_checkpoint(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes random weights to a file of that name."""
+    def save(name: str, spec: EncoderSpec = TINY) -> Path:
+        import torch
+
+        path = tmp_path / name
+        torch.save(random_weights(spec), path)
+        return path
+
+    return save
+
+
+@pytest.fixture(scope='session')
+def refit_checkpoint() -> Path:
+    """Return a real checkpoint, which is no part of the repository."""
+    if not REFIT.is_file():
+        pytest.skip(f'{REFIT} is not there')
+    return REFIT
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
+    """Start a hub without files, point HF_ENDPOINT at it and empty the client's cache."""
+    constants = pytest.importorskip('huggingface_hub.constants')
+    with running_hub() as server:
+        monkeypatch.setenv('HF_ENDPOINT', f'{server.address}/')
+        monkeypatch.delenv('HF_HUB_OFFLINE', raising=False)
+        monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path / 'cache'))
+        for name in ('http_proxy', 'HTTP_PROXY', 'all_proxy', 'ALL_PROXY'):
+            monkeypatch.delenv(name, raising=False)
+        yield server

@@ -1,0 +1,69 @@
+"""Pictures for people."""
+
+from pathlib import Path
+
+from depth_anything_ros.media.depth_files import write_ply
+from depth_anything_ros.vision.cloud import organised_cloud
+from depth_anything_ros.vision.drawing import render_cloud, side_by_side, unpack_colors
+from depth_anything_ros.vision.geometry import Intrinsics, pixel_rays
+import numpy as np
+from numpy.testing import assert_allclose, assert_array_equal
+
+
+def wall(depth_m: float = 2.0) -> np.ndarray:
+    """Return the cloud of a wall whose left half is blue and right half red, one point NaN."""
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[:, :30, 0] = image[:, 30:, 2] = 255
+    depth = np.full((40, 60), depth_m, np.float32)
+    depth[0, 0] = np.nan
+    return organised_cloud(depth, image, pixel_rays(Intrinsics(50, 50, 29.5, 19.5, (40, 60)), 1))
+
+
+def test_pictures_stand_side_by_side_with_the_gap_of_the_reference() -> None:
+    """50 white pixels."""
+    pair = side_by_side(np.zeros((4, 6, 3), np.uint8), np.full((4, 8, 3), 9, np.uint8))
+    assert pair.shape == (4, 64, 3)
+    assert_array_equal(pair[:, 6:56], 255)
+
+
+def test_colors_come_back_out_of_the_cloud() -> None:
+    """What organised_cloud packs, unpack_colors unpacks."""
+    colors = unpack_colors(wall())
+    assert_array_equal(colors[:, :30], np.broadcast_to([255, 0, 0], (40, 30, 3)))
+    assert_array_equal(colors[:, 30:], np.broadcast_to([0, 0, 255], (40, 30, 3)))
+
+
+def test_ply_holds_every_finite_point_with_its_colour(tmp_path: Path) -> None:
+    """Read back by its header."""
+    cloud = wall()
+    assert write_ply(tmp_path / 'wall.ply', cloud) == 40 * 60 - 1
+    header, _, body = (tmp_path / 'wall.ply').read_bytes().partition(b'end_header\n')
+    assert b'element vertex 2399' in header
+    points = np.frombuffer(body, [('xyz', '<f4', 3), ('rgb', 'u1', 3)])
+    assert_allclose(points['xyz'], cloud.reshape(-1, 4)[1:, :3])
+    assert_array_equal(points['rgb'][0], [0, 0, 255])
+    assert_array_equal(points['rgb'][-1], [255, 0, 0])
+
+
+def test_a_wall_is_drawn_with_blue_to_the_left_of_red() -> None:
+    """The optical frame's x points to the right."""
+    picture = render_cloud(wall(), (120, 160), yaw_deg=0.0, pitch_deg=0.0)
+    blue = np.nonzero((picture == (255, 0, 0)).all(axis=-1))[1]
+    red = np.nonzero((picture == (0, 0, 255)).all(axis=-1))[1]
+    assert len(blue) > 100
+    assert len(red) > 100
+    assert np.median(blue) < np.median(red)
+
+
+def test_near_points_hide_far_ones() -> None:
+    """Whatever the order of the points."""
+    near, far = wall(2.0).reshape(-1, 4)[1:], wall(2.2).reshape(-1, 4)[1:].copy()
+    far[:, 3] = np.array([0x0000FF00], np.uint32).view(np.float32)[0]
+    for cloud in (np.concatenate([near, far]), np.concatenate([far, near])):
+        picture = render_cloud(cloud, (60, 80), yaw_deg=0.0, pitch_deg=0.0)
+        assert not (picture[30, 40] == (0, 255, 0)).all()
+
+
+def test_an_empty_cloud_gives_an_empty_picture() -> None:
+    """No point, no crash."""
+    assert render_cloud(np.full((4, 4, 4), np.nan, np.float32), (10, 20)).std() == 0

@@ -1,0 +1,1 @@
+"""What maintainers run: measurements, peers, generated pages. Never installed."""

@@ -1,0 +1,1 @@
+"""How close the network comes to the limit of the processor."""

@@ -1,0 +1,1 @@
+"""The figures that README and docs quote."""

@@ -1,0 +1,151 @@
+"""
+Measure the small model that the package comes with, and write docs/figures/nano.json.
+
+``python -m tools.measure.nano``, beside a folder ../shared with weights/ (the
+teacher's checkpoint), corpus/ and images/rgbd. Takes about ten minutes on two quiet cores;
+``--clone`` adds the time from a fresh clone to pictures, which is kept otherwise; ``--only PART``
+measures one part anew and keeps the figures of the others.
+"""
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+import sys
+import tempfile
+from typing import Any
+
+from depth_anything_ros.errors import DepthAnythingError
+from depth_anything_ros.evaluate.predictions import read_info
+from depth_anything_ros.resources import shipped_model
+from tools.measure.figures import model_mib, read_content, requote_pages, ROOT, write_figures
+from tools.measure.nano_figures import (
+    clone_conditions, clone_to_pictures_s, rgbd_figures, speed_figures, teacher_figures)
+from tools.measure.performance_page import Target
+from tools.shared_data import (
+    CORPUS, local_checkpoint, SHARED, training_photographs, validation_photographs)
+
+COMMAND = 'python -m tools.measure.nano'
+PARTS = ('teacher', 'rgbd', 'speed', 'clone')
+TARGETS = (
+    Target('rank_corr_teacher', 'mean rank correlation with the teacher, held-out photographs',
+           '≥', 0.88),
+    Target('rgbd_absrel', 'AbsRel on measured depth', '≤', 0.15),
+    Target('rgbd_delta1', 'delta1 on measured depth', '≥', 0.80),
+    Target('speed_vs_vits_bf16', 'speed over that of ViT-S in bf16 at one network size', '≥', 6.0),
+    Target('size_mib', 'MiB of both files', '≤', 8.0),
+    Target('clone_to_pictures_s', 'seconds from git clone to pictures', '<', 180.0),
+)
+_NAME, _CLONE = 'nano', 'clone_to_pictures_s'
+# As many of those that it learned from as there are others.
+_LEARNED_EVERY = 9
+
+Figures = dict[str, float]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print and write after each part; 1 with a sentence where something is missing."""
+    options = _parser().parse_args(arguments)
+    parts = options.only or PARTS[:-1]
+    if options.clone and 'clone' not in parts:
+        parts = [*parts, 'clone']
+    figures, conditions = _kept(everything=bool(options.only))
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            figures |= _rounded({'size_mib': size_mib(options.model)})
+            teacher = cache(lambda: _open_teacher(options.teacher, Path(folder)))
+            for part in parts:
+                figures |= _rounded(_measure(part, options, teacher))
+                conditions = clone_conditions() if part == 'clone' else conditions
+                path = write_figures(_NAME, COMMAND, figures, {
+                    'clone': conditions, 'targets': judge(figures)})
+    except (DepthAnythingError, OSError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    for name, value in figures.items():
+        _say(f'{name:28} {value:g}')
+    for name, target in judge(figures).items():
+        _say(f'{name} {target["target"]}: {"met" if target["met"] else "missed"}')
+    _say(f'wrote {path}')
+    try:
+        requote_pages()
+    except KeyError as error:
+        print(f'error: a page quotes {error}, which was not measured yet; measure without --only',
+              file=sys.stderr)
+        return 1
+    _say('brought the pages that quote it up to date')
+    return 0
+
+
+def judge(figures: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+    """Return for each figure that has a target the target and whether it is met."""
+    return {one.figure: {'target': f'{one.sense} {one.limit:g}',
+                         'met': one.is_met(figures[one.figure])}
+            for one in TARGETS if one.figure in figures}
+
+
+def size_mib(model: Path) -> float:
+    """Return MiB of the .xml and .bin together; ModelError if it is no model of this package."""
+    read_info(model)
+    return model_mib(model)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
+    parser.add_argument('--model', type=Path, metavar='NANO.xml', default=shipped_model(),
+                        help='default: models/depth_anything_nano.xml')
+    parser.add_argument('--corpus', type=Path, metavar='FOLDER', default=CORPUS,
+                        help='photographs in images/, numbered; default: ../shared/corpus')
+    parser.add_argument('--rgbd', type=Path, metavar='FOLDER', default=SHARED / 'images' / 'rgbd',
+                        help='images with measured depth; default: ../shared/images/rgbd')
+    parser.add_argument('--teacher', type=Path, metavar='FILE',
+                        help='ViT-S as IR or checkpoint; default: ../shared/weights/*.pth')
+    parser.add_argument('--clone', action='store_true',
+                        help='also run make demo in a fresh clone, which takes minutes')
+    parser.add_argument('--only', choices=PARTS, action='append', help='default: all but clone')
+    return parser
+
+
+def _kept(everything: bool) -> tuple[Figures, Mapping[str, str]]:
+    """Return figures measured before, all or that of the clone, and the clone's conditions."""
+    try:
+        content = read_content(_NAME)
+    except FileNotFoundError:
+        return {}, {}
+    figures = content['figures']
+    return ({name: value for name, value in figures.items() if everything or name == _CLONE},
+            content['reports']['clone'])
+
+
+def _open_teacher(given: Path | None, folder: Path) -> Path:
+    """Return the teacher as IR, converted into ``folder`` where it is none."""
+    if given is not None and given.suffix == '.xml':
+        return given
+    checkpoint = given or local_checkpoint()
+    if checkpoint is None:
+        raise FileNotFoundError(f'{SHARED} lacks weights/*.pth; name a teacher with --teacher')
+    from depth_anything_ros.convert.conversion import convert, Job
+    return convert(Job(checkpoint, folder / 'teacher.xml', 'fp16'), report=_say).path
+
+
+def _measure(part: str, options: argparse.Namespace, teacher: Callable[[], Path]) -> Figures:
+    if part == 'teacher':
+        return teacher_figures(options.model, teacher(), validation_photographs(options.corpus),
+                               training_photographs(options.corpus)[::_LEARNED_EVERY], _say)
+    if part == 'rgbd':
+        return rgbd_figures(options.model, options.rgbd, _say)
+    if part == 'speed':
+        return speed_figures(options.model, teacher(), _say)
+    return {_CLONE: clone_to_pictures_s(ROOT, _say)}
+
+
+def _rounded(figures: Mapping[str, float]) -> Figures:
+    return {name: float(f'{value:.4g}') for name, value in figures.items()}
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

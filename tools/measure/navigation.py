@@ -1,0 +1,125 @@
+"""
+Measure what SLAM and navigation see, and write docs/figures/navigation.json and two pictures.
+
+``python -m tools.measure.navigation``, beside a folder ../shared with weights/
+(a checkpoint), images/sequence and images/rgbd. Takes about 20 minutes on two quiet cores, ten of
+them a run of two cameras over DDS; ``--only PART`` measures one part anew and keeps the figures of
+the others.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+import multiprocessing
+from pathlib import Path
+import sys
+import tempfile
+from typing import Any
+
+from depth_anything_ros.arrays import F32
+from depth_anything_ros.cli.processes import private_domain
+from depth_anything_ros.errors import DepthAnythingError
+from depth_anything_ros.evaluate.files import read_depth
+from depth_anything_ros.media.pictures import read_picture
+from depth_anything_ros.vision.color_image import to_bgr
+import numpy as np
+from tools import shared_data
+from tools.measure.figures import read_figures, requote_pages, ROOT, write_figures
+
+COMMAND = 'python -m tools.measure.navigation'
+PARTS = ('alignment', 'stability', 'clouds', 'cameras', 'soak')
+_IMAGES = shared_data.SHARED / 'images'
+
+Figures = dict[str, float]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print and write; 1 with a sentence where something is missing."""
+    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
+    parser.add_argument('--only', choices=PARTS, action='append', help='default: all')
+    parser.add_argument('--minutes', type=float, default=10.0, help='length of the soak')
+    options = parser.parse_args(arguments)
+    private_domain()
+    try:
+        figures = read_figures('navigation') if options.only else {}
+        with tempfile.TemporaryDirectory() as folder:
+            figures |= _measure(Path(folder), options.only or PARTS, options.minutes)
+    except (DepthAnythingError, OSError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    rounded = {name: float(f'{value:.4g}') for name, value in figures.items()}
+    for name, value in rounded.items():
+        print(f'{name:32} {value:g}')
+    print(f'wrote {write_figures("navigation", COMMAND, rounded)} and the pages that quote it')
+    requote_pages()
+    return 0
+
+
+def _measure(folder: Path, parts: Sequence[str], minutes: float) -> Figures:
+    checkpoint = shared_data.local_checkpoint()
+    if checkpoint is None or not _IMAGES.is_dir():
+        raise FileNotFoundError(f'{shared_data.SHARED} lacks weights/*.pth or images')
+    from depth_anything_ros.convert.conversion import convert, Job
+    model = convert(Job(checkpoint, folder / 'fp16.xml', 'fp16')).path
+    figures: Figures = {}
+    if {'alignment', 'stability', 'clouds'} & set(parts):
+        figures |= _vision_figures(model, parts)
+    if 'cameras' in parts:
+        figures |= _cameras_figures(model)
+    if 'soak' in parts:
+        from tools.measure.navigation_soak import soak
+        figures |= soak(model, minutes, print)
+    return figures
+
+
+def _cameras_figures(model: Path) -> Figures:
+    """Return them from a process of its own: PyTorch, which converted the model, takes part."""
+    from tools.measure.navigation_cameras import cameras_figures
+    with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as process:
+        return process.submit(cameras_figures, model).result()
+
+
+def _vision_figures(model: Path, parts: Sequence[str]) -> Figures:
+    """Return what needs depth maps of real pictures, each computed once."""
+    from tools.measure.navigation_alignment import alignment_figures
+    from tools.measure.navigation_cloud import cloud_figures, cloud_pictures
+    from tools.measure.navigation_stability import stability_figures
+    depth_of = _depth_of(model)
+    figures: Figures = {}
+    if 'alignment' in parts:
+        figures |= alignment_figures(_IMAGES, depth_of)
+    if 'stability' in parts:
+        print('depth of every frame of the sequence', flush=True)
+        images, truths = _sequence(every=1)
+        figures |= stability_figures(map(depth_of, images), truths)
+    if 'clouds' in parts:
+        images, truths = _sequence(every=10)
+        figures |= cloud_figures(map(depth_of, images), truths)
+        cloud_pictures(ROOT / 'docs' / 'images', shared_data.SEQUENCE, depth_of)
+    return figures
+
+
+def _depth_of(model: Path) -> Callable[[Any], F32]:
+    """Return a function that gives the network's map of a BGR image."""
+    from functools import partial
+
+    from depth_anything_ros.inference.engine import Engine, EngineOptions
+    from depth_anything_ros.inference.pool import wait_for_one
+    from depth_anything_ros.vision.color_image import ColorImage
+    engine = Engine(model, EngineOptions())
+    return lambda image: wait_for_one(partial(engine.submit, ColorImage(image, 'bgr')))
+
+
+def _sequence(every: int) -> tuple[list[Any], list[F32]]:
+    """Return images and true depths [m] of every n-th frame, NaN where invalid."""
+    images, truths = [], []
+    for file in sorted(shared_data.SEQUENCE.glob('rgb_*.jpg'))[::every]:
+        depth_file = file.with_name(file.name.replace('rgb_', 'depth_')).with_suffix('.png')
+        depth_m = read_depth(depth_file, 1000.0)
+        images.append(to_bgr(read_picture(file)))
+        truths.append(np.where(depth_m > 0, depth_m, np.float32(np.nan)))
+    return images, truths
+
+
+if __name__ == '__main__':
+    sys.exit(main())

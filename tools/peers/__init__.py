@@ -1,0 +1,1 @@
+"""The engine beside what else runs the same network."""
