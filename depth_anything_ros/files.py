@@ -13,7 +13,7 @@ _KINDS = {'.xml': 'an IR', '.onnx': 'an ONNX file'}
 
 
 @contextmanager
-def staged_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path) -> Iterator[Path]:
     """
     Yield a hidden name beside ``path``; the file written there, if any, becomes ``path``.
 
@@ -22,7 +22,7 @@ def staged_file(path: Path) -> Iterator[Path]:
     """
     staged = path.with_name(f'.{path.stem}-{os.getpid()}{path.suffix}')
     try:
-        with said_clearly(path):
+        with readable_os_errors(path):
             yield staged
             if staged.exists():
                 os.replace(staged, path)
@@ -31,16 +31,16 @@ def staged_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def staged_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path) -> Iterator[Path]:
     """
     Yield a free name in a hidden folder beside ``path``; the folder made there becomes ``path``.
 
-    An older ``path`` is removed then and not before. OSError as for ``staged_file``.
+    An older ``path`` is removed then and not before. OSError as for ``atomic_file``.
     """
-    with said_clearly(path):
+    with readable_os_errors(path):
         hidden = Path(tempfile.mkdtemp(prefix=f'.{path.name}-', dir=path.parent))
     try:
-        with said_clearly(path):
+        with readable_os_errors(path):
             yield hidden / path.name
             if path.exists():
                 os.replace(path, hidden / 'older')
@@ -51,14 +51,14 @@ def staged_folder(path: Path) -> Iterator[Path]:
 
 def make_folder(folder: Path) -> None:
     """Create ``folder`` where it is missing and prove that files can be written into it."""
-    with said_clearly(folder):
+    with readable_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
 
 
 @contextmanager
-def said_clearly(path: Path) -> Iterator[None]:
+def readable_os_errors(path: Path) -> Iterator[None]:
     """Turn an OSError of the system into one whose text is a sentence about ``path``."""
     try:
         yield

@@ -35,7 +35,7 @@ def keep_freed_memory(most_bytes: int = USUAL_BYTES) -> bool:
 
 
 @contextmanager
-def giving_way() -> Iterator[None]:
+def lower_priority() -> Iterator[None]:
     """
     Run the block on this thread ten steps nicer, where Linux allows to undo that.
 

@@ -4,14 +4,14 @@ import errno
 import os
 from pathlib import Path
 
-from depth_anything_ros.files import make_folder, staged_file, staged_folder
+from depth_anything_ros.files import make_folder, atomic_file, atomic_folder
 import pytest
 
 
 def test_a_file_replaces_an_older_one_only_when_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / 'depth.png'
     path.write_text('old')
-    with staged_file(path) as staged:
+    with atomic_file(path) as staged:
         staged.write_text('new')
         assert path.read_text() == 'old'
         assert staged.suffix == '.png' and staged.name.startswith('.')
@@ -22,10 +22,10 @@ def test_a_file_replaces_an_older_one_only_when_it_is_complete(tmp_path: Path) -
 @pytest.mark.parametrize('error', [RuntimeError, KeyboardInterrupt])
 def test_whatever_goes_wrong_leaves_nothing_behind(
         tmp_path: Path, error: type[BaseException]) -> None:
-    with pytest.raises(error), staged_file(tmp_path / 'depth.png') as staged:
+    with pytest.raises(error), atomic_file(tmp_path / 'depth.png') as staged:
         staged.write_text('half')
         raise error
-    with pytest.raises(error), staged_folder(tmp_path / 'bag') as staged:
+    with pytest.raises(error), atomic_folder(tmp_path / 'bag') as staged:
         staged.mkdir()
         (staged / 'half').write_text('half')
         raise error
@@ -33,7 +33,7 @@ def test_whatever_goes_wrong_leaves_nothing_behind(
 
 
 def test_a_block_that_writes_nothing_makes_no_file(tmp_path: Path) -> None:
-    with staged_file(tmp_path / 'video.mp4'):
+    with atomic_file(tmp_path / 'video.mp4'):
         pass
     assert not list(tmp_path.iterdir())
 
@@ -41,7 +41,7 @@ def test_a_block_that_writes_nothing_makes_no_file(tmp_path: Path) -> None:
 def test_a_folder_replaces_an_older_one_only_when_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / 'bag'
     for content in ('old', 'new'):
-        with staged_folder(path) as staged:
+        with atomic_folder(path) as staged:
             assert staged.name == 'bag' and not staged.exists()
             staged.mkdir()
             (staged / content).write_text(content)
@@ -51,7 +51,7 @@ def test_a_folder_replaces_an_older_one_only_when_it_is_complete(tmp_path: Path)
 
 def test_new_files_have_the_usual_permissions(tmp_path: Path) -> None:
     (tmp_path / 'usual').write_text('')
-    with staged_file(tmp_path / 'depth.npy') as staged:
+    with atomic_file(tmp_path / 'depth.npy') as staged:
         staged.write_text('')
     modes = {path.stat().st_mode for path in tmp_path.iterdir()}
     assert len(modes) == 1
@@ -60,7 +60,7 @@ def test_new_files_have_the_usual_permissions(tmp_path: Path) -> None:
 def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r'depth.png cannot be written \(No space left on device\); '
                        'free some space or choose another folder'), \
-            staged_file(tmp_path / 'depth.png'):
+            atomic_file(tmp_path / 'depth.png'):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert not list(tmp_path.iterdir())
 

@@ -116,14 +116,14 @@ def topics(monkeypatch: pytest.MonkeyPatch) -> Iterator[Topics]:
 
 def test_an_intake_takes_an_image_in_less_time_than_an_executor(topics: Topics) -> None:
     """What both of them take between two messages, by the clock of their own thread."""
-    from depth_anything_ros.ros.image_subscription import Input, Intake
-    from depth_anything_ros.ros.messages import Incoming
+    from depth_anything_ros.ros.image_subscription import Input, ImageSubscription
+    from depth_anything_ros.ros.messages import SerializedMessage
     from robot import image_message, RELIABLE
     from sensor_msgs.msg import Image
     message = image_message(np.zeros((*CAMERA_HW, 3), np.uint8))
     ticks: list[float] = []
 
-    def tick(incoming: Incoming) -> None:
+    def tick(incoming: SerializedMessage) -> None:
         ticks.append(time.thread_time())
 
     def per_message_s(publisher: Any) -> float:
@@ -136,8 +136,8 @@ def test_an_intake_takes_an_image_in_less_time_than_an_executor(topics: Topics) 
     past, through = (topics.camera.create_publisher(Image, topic, RELIABLE)
                      for topic in ('past', 'through'))
     topics.listener.create_subscription(
-        Image, 'through', lambda data: tick(Incoming(Image, data)), RELIABLE, raw=True)
-    intake = Intake(topics.listener, (Input(Image, 'past', tick, RELIABLE),), print)
+        Image, 'through', lambda data: tick(SerializedMessage(Image, data)), RELIABLE, raw=True)
+    intake = ImageSubscription(topics.listener, (Input(Image, 'past', tick, RELIABLE),), print)
     topics.spin()
     try:
         assert until(lambda: past.get_subscription_count() == 1

@@ -25,7 +25,7 @@ def parity(encoder: str, version: ModelVersion = 'v2', max_depth_m: float | None
     """
     from depth_anything_ros.convert.parity.measure import card_input
     from depth_anything_ros.convert.parity.runners import torch_runner
-    from depth_anything_ros.convert.sources.identity import Asked
+    from depth_anything_ros.convert.sources.identity import Overrides
     from depth_anything_ros.convert.sources.load_network import load_network
     import numpy as np
     import torch
@@ -38,7 +38,7 @@ def parity(encoder: str, version: ModelVersion = 'v2', max_depth_m: float | None
         with torch.inference_mode():
             expected = other(pixel_values=torch.from_numpy(image)).predicted_depth[0].numpy()
         del other
-        loaded = load_network(Path(name), Asked(), table)
+        loaded = load_network(Path(name), Overrides(), table)
         found = torch_runner(loaded.network).run(image)
     return float(np.abs(found - expected).max() / expected.std())
 
@@ -100,14 +100,14 @@ def load_transformers_model(checkpoint: Path, info: ModelInfo,
     CheckpointError if the checkpoint cannot be read or its tensors have no place there,
     MissingDependencyError without transformers.
     """
-    from depth_anything_ros.convert.sources.identity import Asked
+    from depth_anything_ros.convert.sources.identity import Overrides
     from depth_anything_ros.convert.sources.load_network import load_network
     from tools.transformers_parity import random_model
 
     loaded = load_network(
-        checkpoint, Asked(info.kind, info.model_version, info.max_depth_m), table)
-    spec = next(spec for spec in table if spec.name == loaded.variant.encoder)
-    model = random_model(spec, loaded.variant.model_version, loaded.variant.max_depth_m)
+        checkpoint, Overrides(info.kind, info.model_version, info.max_depth_m), table)
+    spec = next(spec for spec in table if spec.name == loaded.identity.encoder)
+    model = random_model(spec, loaded.identity.model_version, loaded.identity.max_depth_m)
     official = loaded.network.state_dict()
     try:
         model.load_state_dict(to_hub_layout(official, model.state_dict()), strict=True)

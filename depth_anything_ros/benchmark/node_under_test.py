@@ -174,17 +174,17 @@ class NodeUnderTest:
     @contextmanager
     def _listening(self, outputs: Sequence[str]) -> Iterator[list[tuple[float, float]]]:
         """Subscribe; the list fills with (arrival on the monotonic clock, age) of the depth."""
-        from depth_anything_ros.ros.image_subscription import Input, Intake
-        from depth_anything_ros.ros.messages import Incoming
+        from depth_anything_ros.ros.image_subscription import Input, ImageSubscription
+        from depth_anything_ros.ros.messages import SerializedMessage
         from depth_anything_ros.ros.observer import RELIABLE
         from sensor_msgs.msg import CameraInfo, Image, PointCloud2
         arrivals: list[tuple[float, float]] = []
 
-        def arrived(incoming: Incoming) -> None:
+        def arrived(incoming: SerializedMessage) -> None:
             arrivals.append((time.monotonic(), (time.time_ns() - incoming.stamp_ns) / 1e9))
 
         kinds = {'camera_info': CameraInfo, 'points': PointCloud2}
-        intake = Intake(self._observer.node, [
+        intake = ImageSubscription(self._observer.node, [
             Input(kinds.get(topic.rpartition('/')[2], Image), f'/{_NODE}/{topic}',
                   arrived if topic == outputs[0] else _ignore, RELIABLE) for topic in outputs],
             print)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
-from depth_anything_ros.files import staged_file
+from depth_anything_ros.files import atomic_file
 import typer
 
 Json: TypeAlias = Annotated[Path | None, typer.Option(
@@ -37,10 +37,10 @@ def write_report(files: ReportFiles, json: str, markdown: str,
     """Write what is asked for; ``draw`` writes the picture to the path that it is given."""
     for file, text in ((files.json, json), (files.markdown, markdown)):
         if file is not None:
-            with staged_file(file) as staged:
+            with atomic_file(file) as staged:
                 staged.write_text(text, encoding='utf-8')
     if files.picture is not None:
-        with staged_file(files.picture) as staged:
+        with atomic_file(files.picture) as staged:
             draw(staged)
 
 

@@ -11,7 +11,7 @@ from depth_anything_ros.convert.parity.runners import ir_runner, onnx_runner, Ru
 from depth_anything_ros.convert.sources.graphs import (
     check_batch, check_sizes, fix_shape, fixed_size, Graph, is_graph, read_graph, Size,
     sizes_allowed)
-from depth_anything_ros.convert.sources.identity import Asked, settle_graph, Variant
+from depth_anything_ros.convert.sources.identity import Overrides, resolve_graph_identity, ModelIdentity
 from depth_anything_ros.convert.sources.load_network import load_network
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.files import check_target, publish, staged
@@ -40,7 +40,7 @@ class Job:
     source: Path
     output: Path
     precision: Precision | None = None
-    asked: Asked = field(default_factory=Asked)
+    overrides: Overrides = field(default_factory=Overrides)
     overwrite: bool = False
     size_hw: Size | None = None
     batch: int = 0
@@ -53,7 +53,7 @@ class ExportJob:
     source: Path
     output: Path
     options: OnnxOptions = field(default_factory=OnnxOptions)
-    asked: Asked = field(default_factory=Asked)
+    overrides: Overrides = field(default_factory=Overrides)
     overwrite: bool = False
 
 
@@ -89,15 +89,15 @@ def _convert_checkpoint(job: Job, table: tuple[EncoderSpec, ...], sizes_hw: Sequ
     steps = Steps(report, 6)
     precision = job.precision or 'fp16'
     with steps.step(f'reading {job.source}'):
-        loaded = load_network(job.source, job.asked, table)
-    taken = loaded.network.input
-    check_sizes(job.source, job.size_hw, taken.multiple)
-    sizes_hw = sizes_allowed(sizes_hw or taken.sizes_hw, job.size_hw)
-    steps.tell(loaded.variant.origins)
+        loaded = load_network(job.source, job.overrides, table)
+    input_spec = loaded.network.input
+    check_sizes(job.source, job.size_hw, input_spec.multiple)
+    sizes_hw = sizes_allowed(sizes_hw or input_spec.sizes_hw, job.size_hw)
+    steps.tell(loaded.identity.origins)
     reference = torch_runner(loaded.network)
     with steps.step('running the test card through PyTorch in f32'):
-        check = self_check(job.source, reference, taken, job.size_hw)
-        info = describe_model(loaded.variant, loaded.checkpoint.sha256, precision, check, taken,
+        check = self_check(job.source, reference, input_spec, job.size_hw)
+        info = describe_model(loaded.identity, loaded.checkpoint.sha256, precision, check, input_spec,
                               job.size_hw)
     with staged(job.output, int(_SPACE_FACTOR * loaded.checkpoint.size_bytes)) as folder:
         onnx_path, xml_path = folder / 'model.onnx', folder / 'model.xml'
@@ -109,7 +109,7 @@ def _convert_checkpoint(job: Job, table: tuple[EncoderSpec, ...], sizes_hw: Sequ
             save_ir(model, xml_path, info)
         with steps.step(f'comparing the files with PyTorch at {_count(sizes_hw)}'):
             parity = measure(reference, (onnx_runner(onnx_path), ir_runner(xml_path)), precision,
-                             taken, sizes_hw, gates)
+                             input_spec, sizes_hw, gates)
         report(parity.table())
         parity.require()
         with steps.step(f'moving it to {job.output}'):
@@ -121,17 +121,17 @@ def _convert_graph(job: Job, table: tuple[EncoderSpec, ...], sizes_hw: Sequence[
                    gates: Gates, report: Report) -> Conversion:
     steps = Steps(report, 5)
     with steps.step(f'reading {job.source}'):
-        graph = read_graph(job.source, job.asked.encoder)
-        check_sizes(job.source, job.size_hw, graph.taken.multiple)
+        graph = read_graph(job.source, job.overrides.encoder)
+        check_sizes(job.source, job.size_hw, graph.input_spec.multiple)
         precision = wanted_precision(graph, job.precision)
-        variant = settle_graph(job.source, graph.sha256, graph.stated, job.asked, table)
+        identity = resolve_graph_identity(job.source, graph.sha256, graph.evidence, job.overrides, table)
         size_hw = graph.size_hw or job.size_hw
         fix_shape(job.source, graph.model, job.size_hw, job.batch)
-    steps.tell((*variant.origins, *graph.changes, f'weights: stored as {graph.precision}'))
+    steps.tell((*identity.origins, *graph.changes, f'weights: stored as {graph.precision}'))
     from_ir = job.source.suffix == '.xml'
     reference = (ir_runner if from_ir else onnx_runner)(job.source)
     with steps.step(f'running the test card through {reference.backend} in f32'):
-        info = describe_graph(graph, variant, precision, size_hw, reference)
+        info = describe_graph(graph, identity, precision, size_hw, reference)
     with staged(job.output, int(_GRAPH_SPACE_FACTOR * graph.size_bytes)) as folder:
         xml_path = folder / 'model.xml'
         with steps.step(f'writing an OpenVINO IR with {precision} weights'):
@@ -139,9 +139,9 @@ def _convert_graph(job: Job, table: tuple[EncoderSpec, ...], sizes_hw: Sequence[
         if from_ir and precision == graph.precision:
             # Nothing was rounded on the way.
             gates = replace(gates, openvino_fp16=gates.openvino_fp32)
-        sizes_hw = sizes_allowed(sizes_hw or graph.taken.sizes_hw, size_hw)
+        sizes_hw = sizes_allowed(sizes_hw or graph.input_spec.sizes_hw, size_hw)
         with steps.step(f'comparing it with {reference.backend} at {_count(sizes_hw)}'):
-            parity = measure(reference, (ir_runner(xml_path),), precision, graph.taken, sizes_hw,
+            parity = measure(reference, (ir_runner(xml_path),), precision, graph.input_spec, sizes_hw,
                              gates)
         report(parity.table())
         parity.require()
@@ -165,16 +165,16 @@ def export(job: ExportJob, *, table: tuple[EncoderSpec, ...] = ENCODERS,
         raise CheckpointError(job.source, 'it is no checkpoint', 'give a .pth or .safetensors '
                               'file or a folder with the files of a -hf repository')
     with steps.step(f'reading {job.source}'):
-        loaded = load_network(job.source, job.asked, table)
-    taken = loaded.network.input
-    check_sizes(job.source, options.size_hw, taken.multiple)
-    sizes_hw = sizes_allowed(sizes_hw or taken.sizes_hw, options.size_hw)
-    steps.tell(loaded.variant.origins)
+        loaded = load_network(job.source, job.overrides, table)
+    input_spec = loaded.network.input
+    check_sizes(job.source, options.size_hw, input_spec.multiple)
+    sizes_hw = sizes_allowed(sizes_hw or input_spec.sizes_hw, options.size_hw)
+    steps.tell(loaded.identity.origins)
     reference = torch_runner(loaded.network)
     size_hw = options.size_hw if options.size_hw and all(options.size_hw) else None
     with steps.step('running the test card through PyTorch in f32'):
-        check = self_check(job.source, reference, taken, size_hw)
-        info = describe_model(loaded.variant, loaded.checkpoint.sha256, 'fp32', check, taken,
+        check = self_check(job.source, reference, input_spec, size_hw)
+        info = describe_model(loaded.identity, loaded.checkpoint.sha256, 'fp32', check, input_spec,
                               size_hw)
     with staged(job.output, int(_GRAPH_SPACE_FACTOR * loaded.checkpoint.size_bytes)) as folder:
         # The file names the one with its weights, so it has its last name from the beginning.
@@ -182,7 +182,7 @@ def export(job: ExportJob, *, table: tuple[EncoderSpec, ...] = ENCODERS,
         with steps.step('PyTorch to ONNX'):
             export_onnx(loaded.network, onnx_path, options, info)
         with steps.step(f'comparing the file with PyTorch at {_count(sizes_hw)}'):
-            parity = measure(reference, (onnx_runner(onnx_path),), 'fp32', taken, sizes_hw,
+            parity = measure(reference, (onnx_runner(onnx_path),), 'fp32', input_spec, sizes_hw,
                              gates)
         report(parity.table())
         parity.require()
@@ -195,15 +195,15 @@ def _count(sizes_hw: Sequence[Size]) -> str:
     return f'{len(sizes_hw)} sizes' if len(sizes_hw) > 1 else '1 size'
 
 
-def self_check(path: Path, reference: Runner, taken: NetworkInput,
+def self_check(path: Path, reference: Runner, input_spec: NetworkInput,
                size_hw: Size | None = None) -> SelfCheck:
     """
     Return what the reference answers to the test card, of ``size_hw`` where only that can be.
 
-    ``taken`` is the image that the network takes. CheckpointError if the answer is no finite
+    ``input_spec`` is the image that the network takes. CheckpointError if the answer is no finite
     number or the same everywhere.
     """
-    output = reference.run(card_input(size_hw or taken.card_size_hw, taken))
+    output = reference.run(card_input(size_hw or input_spec.card_size_hw, input_spec))
     try:
         check = describe(output)
     except ValueError as error:
@@ -215,18 +215,18 @@ def self_check(path: Path, reference: Runner, taken: NetworkInput,
     return check
 
 
-def describe_model(variant: Variant, sha256: str, precision: Precision, check: SelfCheck,
-                   taken: NetworkInput, fixed_size_hw: Size | None) -> ModelInfo:
+def describe_model(identity: ModelIdentity, sha256: str, precision: Precision, check: SelfCheck,
+                   input_spec: NetworkInput, fixed_size_hw: Size | None) -> ModelInfo:
     """Return the metadata of a model that is made from the source with this sha256."""
     return ModelInfo(
-        encoder=variant.encoder, kind=variant.kind, model_version=variant.model_version,
-        max_depth_m=variant.max_depth_m, patch_multiple=taken.multiple, mean_rgb=taken.mean_rgb,
-        std_rgb=taken.std_rgb, input_size=taken.size, source_name=variant.source_name,
-        source_sha256=sha256, licence=variant.licence, precision=precision,
+        encoder=identity.encoder, kind=identity.kind, model_version=identity.model_version,
+        max_depth_m=identity.max_depth_m, patch_multiple=input_spec.multiple, mean_rgb=input_spec.mean_rgb,
+        std_rgb=input_spec.std_rgb, input_size=input_spec.size, source_name=identity.source_name,
+        source_sha256=sha256, licence=identity.licence, precision=precision,
         converter_version=__version__, self_check=check, fixed_size_hw=fixed_size_hw)
 
 
-def describe_graph(graph: Graph, variant: Variant, precision: Precision,
+def describe_graph(graph: Graph, identity: ModelIdentity, precision: Precision,
                    fixed_size_hw: Size | None, reference: Runner) -> ModelInfo:
     """
     Return the metadata of an IR that is made from a graph.
@@ -235,10 +235,10 @@ def describe_graph(graph: Graph, variant: Variant, precision: Precision,
     """
     told = graph.info
     if told is None or fixed_size_hw not in (None, told.self_check.size_hw):
-        check = self_check(graph.path, reference, graph.taken, fixed_size_hw)
+        check = self_check(graph.path, reference, graph.input_spec, fixed_size_hw)
     else:
         check = told.self_check
-    made = describe_model(variant, graph.sha256, precision, check, graph.taken, fixed_size_hw)
+    made = describe_model(identity, graph.sha256, precision, check, graph.input_spec, fixed_size_hw)
     if told is None:
         return made
     return replace(told, encoder=made.encoder, kind=made.kind, model_version=made.model_version,
@@ -246,16 +246,16 @@ def describe_graph(graph: Graph, variant: Variant, precision: Precision,
                    fixed_size_hw=fixed_size_hw)
 
 
-def wanted_precision(graph: Graph, asked: Precision | None) -> Precision:
+def wanted_precision(graph: Graph, overrides: Precision | None) -> Precision:
     """
     Return the precision to store a graph's weights in: fp16 unless asked, but an IR keeps its own.
 
     CheckpointError if that would need what rounding took away.
     """
     if graph.precision == 'fp32':
-        return asked or ('fp32' if graph.path.suffix == '.xml' else 'fp16')
-    if asked not in (None, graph.precision):
+        return overrides or ('fp32' if graph.path.suffix == '.xml' else 'fp16')
+    if overrides not in (None, graph.precision):
         raise CheckpointError(
-            graph.path, f'its weights are {graph.precision} and cannot become {asked}',
+            graph.path, f'its weights are {graph.precision} and cannot become {overrides}',
             'leave out --precision, or convert the checkpoint that it was made from')
     return graph.precision

@@ -124,7 +124,7 @@ def command(
     require_packages(PROGRAM, 'numpy', 'cv2', 'torch', 'onnx', 'onnxscript', 'onnxruntime',
                      'openvino', 'matplotlib', *(['nncf'] if precision == 'int8' else []))
     from depth_anything_ros.cli.progress import count_in_lines, count_on_bar
-    from depth_anything_ros.convert.sources.identity import Asked
+    from depth_anything_ros.convert.sources.identity import Overrides
     from depth_anything_ros.distill.dataset import Selection
     from depth_anything_ros.distill.distill import distill
     from depth_anything_ros.distill.job import DistillJob
@@ -139,7 +139,7 @@ def command(
         job = DistillJob(
             path, tuple(data), output, recipe, student, Selection(every, topic, label_size),
             _sizes(sizes), flip, hold_out, look_every, _device(device), work, precision, licence,
-            start, Asked(kind, model_version, max_depth, encoder), force)
+            start, Overrides(kind, model_version, max_depth, encoder), force)
         done = distill(
             job, table=context.obj, report=report,
             counting=partial(count_on_bar, console) if console.is_terminal
@@ -174,9 +174,9 @@ def _sizes(text: str) -> tuple[int, ...]:
     return tuple(map(int, filter(None, text.split(','))))
 
 
-def _device(asked: str) -> str:
+def _device(overrides: str) -> str:
     import torch
     there = torch.cuda.is_available()
-    if asked == 'cuda' and not there:
-        raise SettingsError('--device', asked, 'cpu or auto, because PyTorch sees no CUDA device')
-    return 'cuda' if there and asked != 'cpu' else 'cpu'
+    if overrides == 'cuda' and not there:
+        raise SettingsError('--device', overrides, 'cpu or auto, because PyTorch sees no CUDA device')
+    return 'cuda' if there and overrides != 'cpu' else 'cpu'

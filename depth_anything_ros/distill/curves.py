@@ -8,7 +8,7 @@ from typing import Any
 
 from depth_anything_ros.distill.trainer import Progress
 from depth_anything_ros.errors import CheckpointError, MissingDependencyError
-from depth_anything_ros.files import staged_file
+from depth_anything_ros.files import atomic_file
 
 _EVERY = 20
 # The smoothed loss follows the mean over about this share of a training.
@@ -31,7 +31,7 @@ class Journal:
         """Go on after step ``taken_up``: what the file says of later steps did not last."""
         self._path = path
         kept = [entry for entry in read_journal(path) if entry['step'] <= taken_up]
-        with staged_file(path) as staged:
+        with atomic_file(path) as staged:
             staged.write_text(''.join(map(_line, kept)))
         before = max((entry['seconds'] for entry in kept if 'seconds' in entry), default=0.0)
         self._start = time.monotonic() - before
@@ -89,7 +89,7 @@ def draw_curves(journal: Path, picture: Path) -> None:
     _draw_looks(lower, [(entry['step'], entry['rank_correlation']) for entry in entries
                         if 'rank_correlation' in entry])
     lower.set_xlabel('step')
-    with staged_file(picture) as staged:
+    with atomic_file(picture) as staged:
         figure.savefig(staged)
 
 

@@ -10,7 +10,7 @@ import cv2
 from depth_anything_ros.arrays import U8
 from depth_anything_ros.cli.progress import Counting, Report
 from depth_anything_ros.errors import ImageError
-from depth_anything_ros.files import staged_file
+from depth_anything_ros.files import atomic_file
 from depth_anything_ros.media.bag_reader import is_bag
 from depth_anything_ros.media.open_images import list_videos, open_images
 from depth_anything_ros.media.pictures import read_size_hw
@@ -48,7 +48,7 @@ class Picture:
     number: int
 
 
-def gather(data: Sequence[str], folder: Path, how: Selection, report: Report,
+def collect(data: Sequence[str], folder: Path, how: Selection, report: Report,
            counting: Counting) -> list[Picture]:
     """
     Return the pictures of all data; frames and what was too large are kept in ``folder``.
@@ -125,7 +125,7 @@ def _kept(image: SourceImage, origin: Path, path: Path, short_side: int) -> Path
         return path
     pixels = to_bgr(image.read())
     path.parent.mkdir(parents=True, exist_ok=True)
-    with staged_file(path) as staged:
+    with atomic_file(path) as staged:
         if not cv2.imwrite(str(staged), _reduced(pixels, short_side), _JPEG):
             raise OSError(f'{path} cannot be written; is the disk full?')
     return path

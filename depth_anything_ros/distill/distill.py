@@ -12,15 +12,15 @@ from depth_anything_ros.convert.sources.graphs import is_graph
 from depth_anything_ros.convert.sources.load_network import load_network
 from depth_anything_ros.convert.sources.records import (
     DistillationRecord, read_distillation_record, sha256_of, write_distillation_record)
-from depth_anything_ros.distill.dataset import gather, hold_out, Picture
+from depth_anything_ros.distill.dataset import collect, hold_out, Picture
 from depth_anything_ros.distill.job import DistillJob, remember, same_as_before
 from depth_anything_ros.distill.labels import label_folder, LabelFacts, Labelled, make_labels
 from depth_anything_ros.distill.students import make_student, Student
 from depth_anything_ros.distill.teacher import open_teacher, source_sha256, Teacher, TeacherOptions
-from depth_anything_ros.distill.train_loop import learn, Place, take_up
+from depth_anything_ros.distill.train_loop import learn, RunFolder, resume
 from depth_anything_ros.distill.trainer import Training
 from depth_anything_ros.errors import CheckpointError, ImageError
-from depth_anything_ros.files import check_target, make_folder, staged, staged_file
+from depth_anything_ros.files import check_target, make_folder, staged, atomic_file
 from depth_anything_ros.networks.depth_anything import DepthAnything, Network
 from depth_anything_ros.networks.encoders import ENCODERS, EncoderSpec
 import torch
@@ -53,18 +53,18 @@ def distill(job: DistillJob, *, table: tuple[EncoderSpec, ...] = ENCODERS,
     goes_on = same_as_before(job.folder, options, job.force)
     _check_checkpoint(job, goes_on)
     make_folder(job.folder)
-    pictures = gather(job.data, job.folder / f'pictures-{job.selection.short_side}',
+    pictures = collect(job.data, job.folder / f'pictures-{job.selection.short_side}',
                       job.selection, report, counting)
     _split(pictures, job.hold_out)
-    teacher = open_teacher(job.teacher, job.asked, TeacherOptions(
+    teacher = open_teacher(job.teacher, job.overrides, TeacherOptions(
         job.folder, job.device, job.sizes, job.flip), table=table, report=report)
     learned, held_out = _label(job, teacher, pictures, report, counting)
-    place = Place(job.folder)
+    place = RunFolder(job.folder)
     if not goes_on:
         place.clear()
         remember(job.folder, options)
     training = _training(job, student, learned, table, report)
-    take_up(place, training, job.force)
+    resume(place, training, job.force)
     _announce(training, report)
     found = learn(place, training, held_out, job.look_every, report, counting)
     record = save_checkpoint(job.checkpoint, training.result(), DistillationRecord(
@@ -100,7 +100,7 @@ def _label(job: DistillJob, teacher: Teacher, pictures: list[Picture], report: R
     if job.licence is None and '-NC' in teacher.licence.upper():
         report(f'the student is under {teacher.licence} too, which forbids commercial use')
     folder = label_folder(job.folder, LabelFacts(
-        teacher.sha256, job.asked, teacher.sizes, teacher.flip, job.selection.short_side))
+        teacher.sha256, job.overrides, teacher.sizes, teacher.flip, job.selection.short_side))
     labels = make_labels(pictures, teacher, folder, report, counting)
     learned, held_out = _split(list(labels), job.hold_out)
     report(f'pictures: {len(learned)} to learn from, {len(held_out)} held out')
@@ -111,7 +111,7 @@ def _training(job: DistillJob, student: Student, images: list[Labelled],
               table: tuple[EncoderSpec, ...], report: Report) -> Training:
     """Return the training, with the teacher's tokens where student and teacher have some."""
     if student.token_width and not is_graph(job.teacher):
-        network = load_network(job.teacher, job.asked, table).network
+        network = load_network(job.teacher, job.overrides, table).network
         if isinstance(network, DepthAnything):
             recipe = replace(job.recipe, alignment_weight=_ALIGNMENT_WEIGHT)
             return Training(student, recipe, images, job.device, network)
@@ -135,7 +135,7 @@ def save_checkpoint(path: Path, network: Network, record: DistillationRecord
     weights = {name: value.detach().cpu().contiguous()
                for name, value in network.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with staged_file(path) as file:
+    with atomic_file(path) as file:
         torch.save(weights, file)
     record = replace(record, sha256=sha256_of([path]))
     write_distillation_record(path, record)
@@ -155,7 +155,7 @@ def convert_student(job: DistillJob, pictures: Sequence[Path], table: tuple[Enco
         convert(whole, table=table, report=report)
         return
     names = job.folder / 'calibration.txt'
-    with staged_file(names) as file:
+    with atomic_file(names) as file:
         file.write_text(''.join(f'{path.resolve()}\n' for path in pictures), encoding='utf-8')
     with staged(job.output, 0) as folder:
         floating = folder / f'{job.output.stem}.xml'

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from depth_anything_ros.convert.sources.identity import Asked
+from depth_anything_ros.convert.sources.identity import Overrides
 from depth_anything_ros.distill.dataset import Selection
 from depth_anything_ros.distill.teacher import source_sha256
 from depth_anything_ros.errors import CheckpointError
-from depth_anything_ros.files import staged_file
+from depth_anything_ros.files import atomic_file
 from depth_anything_ros.model_info import Precision
 
 _FILE = 'options.json'
@@ -115,7 +115,7 @@ class DistillJob:
     precision: Precision = 'fp16'
     licence: str | None = None
     start: Path | None = None
-    asked: Asked = field(default_factory=Asked)
+    overrides: Overrides = field(default_factory=Overrides)
     force: bool = False
 
     @property
@@ -130,11 +130,11 @@ class DistillJob:
 
     def options(self, teacher_sha256: str) -> dict[str, Any]:
         """Return by their names the options that make another student when they differ."""
-        recipe, how, asked = self.recipe, self.selection, self.asked
+        recipe, how, overrides = self.recipe, self.selection, self.overrides
         return {
             'TEACHER': teacher_sha256[:16],
-            '--kind': asked.kind, '--max-depth': asked.max_depth_m,
-            '--model-version': asked.model_version,
+            '--kind': overrides.kind, '--max-depth': overrides.max_depth_m,
+            '--model-version': overrides.model_version,
             'DATA': sorted(str(Path(name).resolve()) for name in self.data),
             '--every': how.every, '--topic': how.topic, '--label-size': how.short_side,
             '--sizes': list(self.sizes), '--flip': self.flip, '--hold-out': self.hold_out,
@@ -169,7 +169,7 @@ def same_as_before(folder: Path, options: Mapping[str, Any], force: bool) -> boo
 
 def remember(folder: Path, options: Mapping[str, Any]) -> None:
     """Write down the options that ``folder`` was begun with."""
-    with staged_file(folder / _FILE) as staged:
+    with atomic_file(folder / _FILE) as staged:
         staged.write_text(json.dumps(options, indent=2) + '\n', encoding='utf-8')
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from depth_anything_ros.arrays import F16, F32, U8
 from depth_anything_ros.cli.progress import Counting, Report
-from depth_anything_ros.convert.sources.identity import Asked
+from depth_anything_ros.convert.sources.identity import Overrides
 from depth_anything_ros.distill.dataset import Picture
 from depth_anything_ros.distill.teacher import Teacher
 from depth_anything_ros.errors import CheckpointError, ImageError
-from depth_anything_ros.files import staged_file
+from depth_anything_ros.files import atomic_file
 from depth_anything_ros.media.pictures import read_picture, read_size_hw
 import numpy as np
 
@@ -56,7 +56,7 @@ class LabelFacts:
     """What all labels of a folder have in common: other facts make other labels."""
 
     teacher_sha256: str
-    asked: Asked
+    overrides: Overrides
     sizes: tuple[int, ...]
     flip: bool
     short_side: int
@@ -67,7 +67,7 @@ def label_folder(work: Path, facts: LabelFacts) -> Path:
     text = json.dumps(asdict(facts), indent=2) + '\n'
     folder = work / f'labels-{hashlib.sha256(text.encode()).hexdigest()[:8]}'
     folder.mkdir(parents=True, exist_ok=True)
-    with staged_file(folder / 'labels.json') as staged:
+    with atomic_file(folder / 'labels.json') as staged:
         staged.write_text(text, encoding='utf-8')
     return folder
 
@@ -108,7 +108,7 @@ def _make(pair: Labelled, teacher: Teacher) -> None:
     if not np.isfinite(label).all():
         raise ImageError('the teacher answers with values that are no finite numbers')
     pair.label.parent.mkdir(parents=True, exist_ok=True)
-    with staged_file(pair.label) as staged:
+    with atomic_file(pair.label) as staged:
         np.save(staged, as_float16(label))
 
 

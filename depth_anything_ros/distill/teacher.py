@@ -12,7 +12,7 @@ from depth_anything_ros.cli.progress import Report
 from depth_anything_ros.convert.conversion import convert, Job
 from depth_anything_ros.convert.sources.graphs import is_graph
 from depth_anything_ros.convert.sources.hf_folder import weight_files
-from depth_anything_ros.convert.sources.identity import Asked
+from depth_anything_ros.convert.sources.identity import Overrides
 from depth_anything_ros.convert.sources.load_network import load_network
 from depth_anything_ros.convert.sources.onnx_files import read_onnx_file
 from depth_anything_ros.convert.sources.records import sha256_of
@@ -140,7 +140,7 @@ class Teacher:
         return resize_depth(depth, image_hw)
 
 
-def open_teacher(source: Path, asked: Asked, options: TeacherOptions, *,
+def open_teacher(source: Path, overrides: Overrides, options: TeacherOptions, *,
                  table: tuple[EncoderSpec, ...] = ENCODERS, report: Report = print) -> Teacher:
     """
     Return a checkpoint (.pth, .safetensors, -hf folder), an ONNX file or an IR as a teacher.
@@ -148,11 +148,11 @@ def open_teacher(source: Path, asked: Asked, options: TeacherOptions, *,
     CheckpointError, ParityError or OSError say why it cannot be one.
     """
     if options.device == 'cpu' or is_graph(source):
-        return _with_openvino(source, asked, options, table, report)
-    loaded = load_network(source, asked, table)
-    variant, given = loaded.variant, loaded.network.input
+        return _with_openvino(source, overrides, options, table, report)
+    loaded = load_network(source, overrides, table)
+    identity, given = loaded.identity, loaded.network.input
     return Teacher(
-        variant.source_name, loaded.checkpoint.sha256, variant.licence, variant.kind,
+        identity.source_name, loaded.checkpoint.sha256, identity.licence, identity.kind,
         given.multiple, None, options.sizes or (given.size,), options.flip,
         with_torch(loaded.network, options.device))
 
@@ -171,12 +171,12 @@ def source_sha256(source: Path) -> str:
     return sha256_of([source])
 
 
-def _with_openvino(source: Path, asked: Asked, options: TeacherOptions,
+def _with_openvino(source: Path, overrides: Overrides, options: TeacherOptions,
                    table: tuple[EncoderSpec, ...], report: Report) -> Teacher:
     sha256 = source_sha256(source)
     xml_path, info = source, _read_ir(source) if source.suffix == '.xml' else None
     if info is None:
-        xml_path = _converted(source, sha256, asked, options.folder, table, report)
+        xml_path = _converted(source, sha256, overrides, options.folder, table, report)
         info = _read_ir(xml_path)
     if info is None:
         raise CheckpointError(xml_path, 'it has lost its metadata', 'remove it')
@@ -202,11 +202,11 @@ def _read_ir(xml_path: Path) -> ModelInfo | None:
     return read_ir_info(model, xml_path)
 
 
-def _converted(source: Path, sha256: str, asked: Asked, folder: Path,
+def _converted(source: Path, sha256: str, overrides: Overrides, folder: Path,
                table: tuple[EncoderSpec, ...], report: Report) -> Path:
     """Return the IR of a source, made once for each answer to what the source is."""
-    digest = hashlib.sha256(f'{sha256}{asked}'.encode()).hexdigest()[:8]
+    digest = hashlib.sha256(f'{sha256}{overrides}'.encode()).hexdigest()[:8]
     target = folder / f'teacher-{digest}.xml'
     if not target.is_file():
-        convert(Job(source, target, asked=asked, overwrite=True), table=table, report=report)
+        convert(Job(source, target, overrides=overrides, overwrite=True), table=table, report=report)
     return target

@@ -16,7 +16,7 @@ from depth_anything_ros.distill.curves import draw_curves, Journal
 from depth_anything_ros.distill.labels import Labelled
 from depth_anything_ros.distill.trainer import Progress, Training
 from depth_anything_ros.errors import CheckpointError
-from depth_anything_ros.files import staged_file
+from depth_anything_ros.files import atomic_file
 from depth_anything_ros.networks.depth_anything import Network
 from depth_anything_ros.process import keep_freed_memory, MOST_BYTES
 from depth_anything_ros.vision.agreement import rank_correlation as correlate
@@ -46,9 +46,9 @@ def rank_correlation(network: Network, images: Sequence[Labelled],
 
 def _one(network: Network, image: Labelled, input_size: int) -> float:
     picture, label = image.read()
-    taken = network.input
-    size_hw = network_size(label.shape, input_size, taken.multiple)
-    tensor = normalize(resize_for_network(picture, size_hw), taken.mean_rgb, taken.std_rgb)
+    input_spec = network.input
+    size_hw = network_size(label.shape, input_size, input_spec.multiple)
+    tensor = normalize(resize_for_network(picture, size_hw), input_spec.mean_rgb, input_spec.std_rgb)
     with torch.inference_mode():
         depth = network(torch.from_numpy(tensor))[0].numpy()
     return correlate(depth[::2, ::2], resize_depth(label, size_hw)[::2, ::2])
@@ -57,7 +57,7 @@ def _one(network: Network, image: Labelled, input_size: int) -> float:
 def save_state(path: Path, training: Training) -> None:
     """Write what ``load_state`` takes; a CheckpointError leaves ``path`` as it was."""
     try:
-        with staged_file(path) as staged, staged.open('wb') as file:
+        with atomic_file(path) as staged, staged.open('wb') as file:
             torch.save({_FACTS: _facts(training), **training.state_dict()}, file)
     except (OSError, RuntimeError) as error:
         raise CheckpointError(path, f'the state of the training cannot be written ({error})',
@@ -110,7 +110,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Place:
+class RunFolder:
     """The files of a training in its folder."""
 
     folder: Path
@@ -136,7 +136,7 @@ class Place:
             file.unlink(missing_ok=True)
 
 
-def take_up(place: Place, training: Training, force: bool) -> None:
+def resume(place: RunFolder, training: Training, force: bool) -> None:
     """
     Let a training go on where it stopped, if it did.
 
@@ -152,7 +152,7 @@ def take_up(place: Place, training: Training, force: bool) -> None:
         place.clear()
 
 
-def learn(place: Place, training: Training, held_out: Sequence[Labelled], look_every: int,
+def learn(place: RunFolder, training: Training, held_out: Sequence[Labelled], look_every: int,
           report: Report, counting: Counting) -> float:
     """
     Train to the last step and return the mean rank correlation on ``held_out``.
@@ -176,7 +176,7 @@ def learn(place: Place, training: Training, held_out: Sequence[Labelled], look_e
     return found
 
 
-def _train(place: Place, journal: Journal, training: Training, held_out: Sequence[Labelled],
+def _train(place: RunFolder, journal: Journal, training: Training, held_out: Sequence[Labelled],
            look_every: int, report: Report, counting: Counting) -> None:
     steps, first = training.recipe.steps, training.step
     some = _some(held_out)

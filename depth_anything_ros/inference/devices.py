@@ -41,7 +41,7 @@ def execution_summary(compiled: 'ov.CompiledModel') -> tuple[str, str]:
     return device, name
 
 
-def proof_file(core: 'ov.Core', xml_path: Path, device: str, precision: str,
+def self_check_marker(core: 'ov.Core', xml_path: Path, device: str, precision: str,
                cache_dir: Path | None) -> Path | None:
     """
     Return the file that stands for a passed self-check, or None where it has to run each time.

@@ -12,7 +12,7 @@ from depth_anything_ros.arrays import U8
 from depth_anything_ros.errors import (
     DepthAnythingError, DeviceError, ImageError, InferenceError, ModelError)
 from depth_anything_ros.inference.devices import (
-    compile_options, execution_summary, is_available, PerformanceHint, proof_file)
+    compile_options, execution_summary, is_available, PerformanceHint, self_check_marker)
 from depth_anything_ros.inference.ir import build_graph, first_line, read_model
 from depth_anything_ros.inference.pool import OnDone, RequestPool, wait_for_one
 from depth_anything_ros.vision import self_check
@@ -157,7 +157,7 @@ class Engine:
     def _start_on(self, device: str) -> None:
         if not is_available(self._core, device):
             raise InferenceError('OpenVINO sees no such device; is its driver installed?')
-        proof = proof_file(self._core, self._path, device, self._options.precision,
+        proof = self_check_marker(self._core, self._path, device, self._options.precision,
                            self._options.cache_dir)
         if self._options.self_check and not (proof and proof.exists()):
             self._check(device)

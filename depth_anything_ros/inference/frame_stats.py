@@ -11,7 +11,7 @@ _LATENCIES_KEPT = 256
 
 
 @dataclass(frozen=True)
-class FlowStats:
+class FrameStats:
     """
     Counts since the start and times of the last 256 results of each source.
 
@@ -31,7 +31,7 @@ class FlowStats:
 
 
 @dataclass
-class Tally:
+class FrameCounters:
     """The counts of one source while they grow; the caller guards them."""
 
     offered: int = 0
@@ -55,15 +55,15 @@ class Tally:
             self.last_failure_at, self.last_error = self.last_result_at, str(error)
 
 
-def summary(tallies: Sequence[Tally]) -> FlowStats:
+def summary(tallies: Sequence[FrameCounters]) -> FrameStats:
     """Return the counts and times of all ``tallies``; times are NaN before the first result."""
     latencies = [value for tally in tallies for value in tally.latencies_ms] or [float('nan')]
     p50, p95 = (float(value) for value in np.percentile(latencies, (50, 95)))
     last_at = max((tally.last_result_at for tally in tallies), default=float('-inf'))
     age_s = time.monotonic() - last_at if np.isfinite(last_at) else float('nan')
-    failed_last = max(tallies, key=lambda tally: tally.last_failure_at, default=Tally())
+    failed_last = max(tallies, key=lambda tally: tally.last_failure_at, default=FrameCounters())
     offered, delivered, failed, dropped, late = (
         sum(getattr(tally, name) for tally in tallies)
         for name in ('offered', 'delivered', 'failed', 'dropped', 'late'))
-    return FlowStats(offered, delivered, failed, dropped, late, p50, p95, age_s,
+    return FrameStats(offered, delivered, failed, dropped, late, p50, p95, age_s,
                      failed_last.last_error)

@@ -108,7 +108,7 @@ class Step:
     expected_hz: float
 
 
-class RatePolicy:
+class RateControl:
     """
     Judges the time of each image on the present rung; rungs count from the largest input size.
 

@@ -12,8 +12,8 @@ from depth_anything_ros.inference.engine import Engine, EngineOptions, Size
 from depth_anything_ros.inference.ir import first_line, read_model
 from depth_anything_ros.inference.pool import OnDone, Outcome
 from depth_anything_ros.inference.rate_control import (
-    Choice, choose, ladder, longest_s, RatePolicy, seconds_of, Step)
-from depth_anything_ros.process import giving_way
+    Choice, choose, ladder, longest_s, RateControl, seconds_of, Step)
+from depth_anything_ros.process import lower_priority
 from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.transforms import network_size
 import numpy as np
@@ -22,7 +22,7 @@ _HELP = ('take an INT8 model (`depth_anything_convert quantize`), a smaller enco
          'cameras or a lower target_rate')
 
 
-class Rungs:
+class InputSizeEngines:
     """
     The engines that exist of a ladder of input sizes; rung 0 is the largest.
 
@@ -78,7 +78,7 @@ class Rungs:
         self._engines[rung] = engine
 
 
-class PacedEngine:
+class RateControlledEngine:
     """
     What Engine does, at the largest input size that gives ``options.rate_hz`` images a second.
 
@@ -101,7 +101,7 @@ class PacedEngine:
         self._closed = False
         self._image_sizes: tuple[Size, ...] = ()
         self._last_done = float('-inf')
-        self._rungs = Rungs(path, options, log)
+        self._rungs = InputSizeEngines(path, options, log)
         self.info = self._rungs.info
         self._adapts = len(self._rungs.sizes) > 1
         try:
@@ -111,7 +111,7 @@ class PacedEngine:
             self._rungs.keep(())
             raise
         self.measured = choice.measured
-        self._policy = RatePolicy(options.rate_hz, choice.seconds, choice.rung)
+        self._policy = RateControl(options.rate_hz, choice.seconds, choice.rung)
 
     @property
     def input_size(self) -> int:
@@ -238,7 +238,7 @@ class PacedEngine:
         try:
             self._rungs.keep(self._near())
             while (missing := self._missing()) is not None:
-                with giving_way():
+                with lower_priority():
                     self._rungs.prepare(*missing)
         except Exception as error:  # noqa: B902 - whatever it is, the present size goes on
             self._adapts = False

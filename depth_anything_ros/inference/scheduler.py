@@ -8,7 +8,7 @@ import threading
 import time
 from typing import Any, Protocol
 
-from depth_anything_ros.inference.frame_stats import FlowStats, summary, Tally
+from depth_anything_ros.inference.frame_stats import FrameStats, summary, FrameCounters
 from depth_anything_ros.vision.color_image import ColorImage
 import numpy as np
 import numpy.typing as npt
@@ -71,14 +71,14 @@ class _Source:
     waiting: _Job | None = None
     last_stamp_ns: int | None = None
     last_turn: int = 0
-    tally: Tally = field(default_factory=Tally)
+    tally: FrameCounters = field(default_factory=FrameCounters)
 
     def drop_waiting(self) -> None:
         self.tally.dropped += self.waiting is not None
         self.waiting = None
 
 
-class Estimator:
+class FrameScheduler:
     """
     Newest frame of each source wins, results leave in order, nothing queues up.
 
@@ -159,7 +159,7 @@ class Estimator:
             if thread is not threading.current_thread():
                 thread.join(max(_LAST_MOMENT_S, deadline - time.monotonic()))
 
-    def stats(self, source: str | None = None) -> FlowStats:
+    def stats(self, source: str | None = None) -> FrameStats:
         """Return what one source or all together came to; of an unknown one, nothing yet."""
         with self._state:
             return summary([found.tally for name, found in self._sources.items()

@@ -9,12 +9,12 @@ from depth_anything_ros.errors import DepthAnythingError, InferenceError
 from depth_anything_ros.inference.engine import Engine, EngineOptions, Size
 from depth_anything_ros.inference.ir import first_line
 from depth_anything_ros.inference.pool import OnDone
-from depth_anything_ros.inference.rate_engine import PacedEngine
+from depth_anything_ros.inference.rate_engine import RateControlledEngine
 from depth_anything_ros.model_info import ModelInfo
-from depth_anything_ros.process import giving_way
+from depth_anything_ros.process import lower_priority
 from depth_anything_ros.vision.color_image import ColorImage
 
-AnyEngine = Engine | PacedEngine
+AnyEngine = Engine | RateControlledEngine
 Failure = DepthAnythingError | RuntimeError
 
 
@@ -129,7 +129,7 @@ class SwitchableEngine:
 
     def _switch(self) -> None:
         while (wanted := self._next()) is not None:
-            with giving_way():
+            with lower_priority():
                 engine, failure = self._make(wanted)
             with self._state:
                 overtaken = self._closed or self._wanted is not None
@@ -151,8 +151,8 @@ class SwitchableEngine:
         """Return an engine; times that the one before measured are not measured under load."""
         if not options.rate_hz:
             return Engine(self._path, options, self._log)
-        known = before.measured if isinstance(before, PacedEngine) else None
-        return PacedEngine(self._path, options, self._log, self._say, known)
+        known = before.measured if isinstance(before, RateControlledEngine) else None
+        return RateControlledEngine(self._path, options, self._log, self._say, known)
 
     def _make(self, wanted: _Switch) -> tuple[AnyEngine | None, Failure | None]:
         """Return a warm engine, or why there is none; neither if the current one is as wanted."""

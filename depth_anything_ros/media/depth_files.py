@@ -9,7 +9,7 @@ from typing import get_args, Literal
 import cv2
 from depth_anything_ros.arrays import F32, U16, U8
 from depth_anything_ros.errors import ImageError
-from depth_anything_ros.files import staged_file, staged_folder
+from depth_anything_ros.files import atomic_file, atomic_folder
 from depth_anything_ros.model_info import Kind
 from depth_anything_ros.vision.cloud import organised_cloud
 from depth_anything_ros.vision.color_image import ColorImage, to_bgr
@@ -34,7 +34,7 @@ def write_depth(path: Path, file_format: DepthFormat, depth: F32, kind: Kind, im
     npy and pfm hold float32 as the network gives it: inverse depth or metres. png16 and ply: see
     ``sixteen_bits`` and ``cloud_of``.
     """
-    with staged_file(path) as staged:
+    with atomic_file(path) as staged:
         if file_format == 'png16':
             staged.write_bytes(encode_png(sixteen_bits(depth, kind)))
         elif file_format == 'npy':
@@ -126,7 +126,7 @@ def write_snapshot(folder: Path, snapshot: Snapshot) -> list[str]:
 
     They appear all at once or not at all; OSError where the disk does not allow it.
     """
-    with staged_folder(folder) as staged:
+    with atomic_folder(folder) as staged:
         staged.mkdir()
         (staged / 'image.png').write_bytes(encode_png(snapshot.image_bgr))
         (staged / 'color.png').write_bytes(encode_png(snapshot.color_bgr))

@@ -48,7 +48,7 @@ def build_network(spec: EncoderSpec, version: ModelVersion, max_depth_m: float |
 Network: TypeAlias = DepthAnything | NanoDepth
 
 
-def build_member(member: Member, version: ModelVersion, max_depth_m: float | None,
+def build_any_network(member: Member, version: ModelVersion, max_depth_m: float | None,
                  state_dict: Mapping[str, Tensor]) -> Network:
     """
     Return the network of a member with these weights in f32, ready for inference.

@@ -98,6 +98,6 @@ NANO = NanoSpec()
 Member: TypeAlias = EncoderSpec | NanoSpec
 
 
-def find_member(shapes: Shapes, table: tuple[EncoderSpec, ...] = ENCODERS) -> Member:
+def identify_network(shapes: Shapes, table: tuple[EncoderSpec, ...] = ENCODERS) -> Member:
     """Return the member that a state dict belongs to; ValueError as ``find_encoder``."""
     return NANO if _NANO_KEY in shapes else find_encoder(shapes, table)

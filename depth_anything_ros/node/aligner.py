@@ -10,7 +10,7 @@ from depth_anything_ros.arrays import F32
 from depth_anything_ros.errors import AlignmentError, DepthAnythingError
 from depth_anything_ros.model_info import Kind
 from depth_anything_ros.node.camera_info import CameraView
-from depth_anything_ros.node.reference import KINDS, over_map, Reference, stamp_s
+from depth_anything_ros.node.reference import KINDS, intrinsics_on_map, Reference, stamp_s
 from depth_anything_ros.parameters import Settings
 from depth_anything_ros.vision.geometry import RayCache
 from rclpy.node import Node
@@ -96,7 +96,7 @@ class Aligner:
         source = settings.alignment.source
         with_shift = fits_shift(settings.alignment.fit, self._kind, source)
         if source == 'ground':
-            return fit_ground(inverse_depth, over_map(view, inverse_depth),
+            return fit_ground(inverse_depth, intrinsics_on_map(view, inverse_depth),
                               settings.camera_height, settings.camera_pitch, with_shift,
                               self._rays.of)
         if self._reference is None:

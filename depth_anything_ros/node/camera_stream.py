@@ -9,13 +9,13 @@ from depth_anything_ros.inference.scheduler import Frame, Result
 from depth_anything_ros.model_info import Kind
 from depth_anything_ros.node.aligner import Aligner
 from depth_anything_ros.node.camera_info import camera_view
-from depth_anything_ros.node.frame_products import correction, Memory, Products
+from depth_anything_ros.node.frame_products import correction, OutputState, FrameOutputs
 from depth_anything_ros.node.outputs import Outputs
-from depth_anything_ros.node.snapshots import SnapshotTray
+from depth_anything_ros.node.snapshots import SnapshotRequests
 from depth_anything_ros.parameters import Settings
 from depth_anything_ros.ros import qos
-from depth_anything_ros.ros.image_subscription import Input, Intake
-from depth_anything_ros.ros.messages import decode_compressed, decode_image, Incoming
+from depth_anything_ros.ros.image_subscription import Input, ImageSubscription
+from depth_anything_ros.ros.messages import decode_compressed, decode_image, SerializedMessage
 from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.depth import Correction, inverse_depth, inverse_from_metric
 from depth_anything_ros.vision.stabilization import Stabilizer
@@ -41,7 +41,7 @@ class CameraStream:
         self.received = self.unwanted = 0
         self.image_hw: tuple[int, int] | None = None
         self.image_topic = node.resolve_topic_name(f'{prefix}image')
-        self.snapshots = SnapshotTray()
+        self.snapshots = SnapshotRequests()
         self._node = node
         self._prefix = prefix
         self._kind = kind
@@ -50,8 +50,8 @@ class CameraStream:
         self.aligner = Aligner(node, prefix, kind, lambda: self.settings, self._warn)
         self._info: CameraInfo | None = None
         self._info_text = b''
-        self._intake: Intake | None = None
-        self._memory = Memory()
+        self._intake: ImageSubscription | None = None
+        self._memory = OutputState()
         self._stabilizer = Stabilizer()
         self._outputs = Outputs(node, prefix, kind, self._warn)
 
@@ -68,7 +68,7 @@ class CameraStream:
             if self.settings.image_transport == 'compressed'
             else (Image, decode_image, f'{self._prefix}image'))
         self.image_topic = self._node.resolve_topic_name(topic)
-        self._intake = Intake(self._node, (
+        self._intake = ImageSubscription(self._node, (
             Input(kind, topic, partial(self._on_image, decode), qos.image_input()),
             Input(CameraInfo, f'{self._prefix}camera_info', self._on_camera_info,
                   qos.camera_info_input())), self._warn)
@@ -108,7 +108,7 @@ class CameraStream:
                 header, inverse_depth(depth, self._kind, rule), view)
         grid = output_grid(settings.output_size, settings.output_divisor, image.size_hw,
                            (depth.shape[0], depth.shape[1]))
-        products = Products(image, depth, self._kind, grid, rule,
+        products = FrameOutputs(image, depth, self._kind, grid, rule,
                             _scale_shift(self._kind, alignment, settings), steady, settings,
                             self._memory)
         self.image_hw = image.size_hw
@@ -133,12 +133,12 @@ class CameraStream:
         return ((d, rule, unchanged) if self._kind == 'relative'
                 else (inverse_from_metric(d), Correction(), unchanged))
 
-    def _on_camera_info(self, incoming: Incoming) -> None:
+    def _on_camera_info(self, incoming: SerializedMessage) -> None:
         # Most cameras say the same thirty times a second.
         if incoming.apart_from_stamp != self._info_text:
             self._info, self._info_text = incoming.message, incoming.apart_from_stamp
 
-    def _on_image(self, decode: Callable[[Incoming], ColorImage], incoming: Incoming) -> None:
+    def _on_image(self, decode: Callable[[SerializedMessage], ColorImage], incoming: SerializedMessage) -> None:
         self.received += 1
         if not self.is_wanted:
             self.unwanted += 1

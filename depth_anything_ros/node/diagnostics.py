@@ -6,7 +6,7 @@ import math
 import time
 
 from depth_anything_ros.alignment.tracker import Alignment
-from depth_anything_ros.inference.frame_stats import FlowStats
+from depth_anything_ros.inference.frame_stats import FrameStats
 from depth_anything_ros.node.aligner import alignment_values
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
@@ -26,7 +26,7 @@ class Health:
 
     state: str
     facts: dict[str, str]
-    stats: FlowStats | None
+    stats: FrameStats | None
     received: int
     unwanted: int
     image_topic: str

@@ -17,7 +17,7 @@ from depth_anything_ros.vision.geometry import Intrinsics, RayCache
 from depth_anything_ros.vision.transforms import depth_on_grid, Grid
 
 
-class Memory:
+class OutputState:
     """What one camera's products keep from frame to frame; belongs to one thread."""
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Memory:
         return self._table[1]
 
 
-class Products:
+class FrameOutputs:
     """
     Maps on the grid of the outputs, clouds and colours of one frame.
 
@@ -42,7 +42,7 @@ class Products:
 
     def __init__(self, image: ColorImage, depth: F32, kind: Kind, grid: Grid, rule: Correction,
                  scale_shift: tuple[float, float] | None, steady: Callable[[F32], F32],
-                 settings: Settings, memory: Memory) -> None:
+                 settings: Settings, memory: OutputState) -> None:
         self.image = image
         self.grid = grid
         self._depth = depth

@@ -12,7 +12,7 @@ NodeT = TypeVar('NodeT', bound=LifecycleNode)
 Transition = Callable[[NodeT, LifecycleState], TransitionCallbackReturn]
 
 
-def reported(transition: Callable[[NodeT, LifecycleState], None]) -> Transition[NodeT]:
+def transition_callback(transition: Callable[[NodeT, LifecycleState], None]) -> Transition[NodeT]:
     """
     Turn a method that may raise into an ``on_*`` callback.
 

@@ -6,14 +6,14 @@ from typing import Any
 
 from depth_anything_ros.errors import SettingsError
 from depth_anything_ros.inference.engine import EngineOptions
-from depth_anything_ros.inference.scheduler import Estimator, Frame, Result
+from depth_anything_ros.inference.scheduler import FrameScheduler, Frame, Result
 from depth_anything_ros.inference.switchable_engine import SwitchableEngine
 from depth_anything_ros.node.camera_stream import CameraStream
 from depth_anything_ros.node.diagnostics import as_array, DiagnosticsReporter, Health
-from depth_anything_ros.node.lifecycle import refuse_impossible_requests, reported
+from depth_anything_ros.node.lifecycle import refuse_impossible_requests, transition_callback
 from depth_anything_ros.node.ros_parameters import NodeParameters
 from depth_anything_ros.node.services import offer_services
-from depth_anything_ros.node.throttle import Reminder
+from depth_anything_ros.node.throttle import ThrottledLogger
 from depth_anything_ros.parameters import Settings
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
@@ -40,10 +40,10 @@ class DepthAnythingNode(LifecycleNode):
         self._node_parameters = NodeParameters(self)
         self._settings = Settings()
         self._engine: SwitchableEngine | None = None
-        self._estimator: Estimator | None = None
+        self._estimator: FrameScheduler | None = None
         # Replaced, never changed: other threads go through it.
         self._streams: Mapping[str, CameraStream] = {}
-        self._warn = Reminder(lambda sentence: self.get_logger().warning(sentence))
+        self._warn = ThrottledLogger(lambda sentence: self.get_logger().warning(sentence))
         self._reporters: dict[str, DiagnosticsReporter] = {}
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         offer_services(self, lambda: self._streams)
@@ -54,7 +54,7 @@ class DepthAnythingNode(LifecycleNode):
         self.create_timer(float(period_s), self._publish_diagnostics,
                           clock=Clock(clock_type=ClockType.STEADY_TIME))
 
-    @reported
+    @transition_callback
     def on_configure(self, state: LifecycleState) -> None:
         """Load and compile the model, prove the device, create the publishers."""
         try:
@@ -64,7 +64,7 @@ class DepthAnythingNode(LifecycleNode):
                                       self._engine_options(), self.get_logger().warning,
                                       self.get_logger().info)
             self._engine = engine
-            self._estimator = Estimator(engine, self._on_result)
+            self._estimator = FrameScheduler(engine, self._on_result)
             for name in self._settings.cameras or ('',):
                 stream = CameraStream(self, name, engine.info.kind,
                                       self._node_parameters.settings(name), self._offer,
@@ -75,7 +75,7 @@ class DepthAnythingNode(LifecycleNode):
             raise
         self._say_what_runs(engine)
 
-    @reported
+    @transition_callback
     def on_activate(self, state: LifecycleState) -> None:
         """Enable the publishers, then subscribe."""
         assert self._estimator is not None
@@ -89,7 +89,7 @@ class DepthAnythingNode(LifecycleNode):
             raise
         self._estimator.resume()
 
-    @reported
+    @transition_callback
     def on_deactivate(self, state: LifecycleState) -> None:
         """Unsubscribe, let what is in flight leave, disable the publishers."""
         self._unsubscribe()
@@ -97,12 +97,12 @@ class DepthAnythingNode(LifecycleNode):
             self.get_logger().warning('frames in flight did not finish in time and are lost')
         super().on_deactivate(state)
 
-    @reported
+    @transition_callback
     def on_cleanup(self, state: LifecycleState) -> None:
         """Release everything that configure acquired."""
         self._release()
 
-    @reported
+    @transition_callback
     def on_shutdown(self, state: LifecycleState) -> None:
         """Release everything, from any state."""
         self._release()
@@ -208,7 +208,7 @@ class DepthAnythingNode(LifecycleNode):
             f'network {engine.network_hw[1]}x{engine.network_hw[0]}')
 
     def _publish_diagnostics(self) -> None:
-        engine, estimator, state = self._engine, self._estimator, self._state_label()
+        engine, scheduler, state = self._engine, self._estimator, self._state_label()
         facts = {} if engine is None else {
             'device': engine.execution_device, 'precision': engine.execution_precision,
             'model': f'{engine.info.encoder} {engine.info.kind} {engine.info.source_name}',
@@ -216,7 +216,7 @@ class DepthAnythingNode(LifecycleNode):
             'input size': str(engine.input_size),
             'target rate [Hz]': f'{self._settings.target_rate:g}'}
         health = {name: Health(
-            state, facts, estimator.stats(name) if estimator else None, stream.received,
+            state, facts, scheduler.stats(name) if scheduler else None, stream.received,
             stream.unwanted, stream.image_topic, self.count_publishers(stream.image_topic),
             stream.aligner.latest()) for name, stream in self._streams.items()}
         if not health:

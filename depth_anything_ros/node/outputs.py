@@ -7,7 +7,7 @@ from depth_anything_ros.alignment.tracker import Alignment
 from depth_anything_ros.model_info import Kind
 from depth_anything_ros.node.aligner import alignment_values
 from depth_anything_ros.node.camera_info import CameraView, info_message
-from depth_anything_ros.node.frame_products import Products
+from depth_anything_ros.node.frame_products import FrameOutputs
 from depth_anything_ros.ros import qos
 from depth_anything_ros.ros.messages import cloud_message, color_message, depth_message
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -56,7 +56,7 @@ class Outputs:
         while self._publishers:
             self._node.destroy_lifecycle_publisher(self._publishers.popitem()[1])
 
-    def publish(self, header: Header, products: Products, view: CameraView,
+    def publish(self, header: Header, products: FrameOutputs, view: CameraView,
                 depth_encoding: str) -> None:
         """Publish everything that is listened to under ``header``; ``view`` is of the image."""
         described = None if view.info is None else partial(
@@ -92,7 +92,7 @@ class Outputs:
         if self._listens(f'{name}/image'):
             self._publishers[f'{name}/image'].publish(depth_message(header, values, encoding))
 
-    def _publish_points(self, header: Header, products: Products, view: CameraView) -> None:
+    def _publish_points(self, header: Header, products: FrameOutputs, view: CameraView) -> None:
         if view.camera is None:
             self._warn(f'no point cloud: {view.problem}')
             return

@@ -188,7 +188,7 @@ class Reference:
                    view: CameraView) -> Samples:
         pose = self._pose(message, header)
         points = points_xyz(message) @ pose[:3, :3].T + pose[:3, 3]
-        return samples_from_points(inverse_depth, points, over_map(view, inverse_depth),
+        return samples_from_points(inverse_depth, points, intrinsics_on_map(view, inverse_depth),
                                    self._limits())
 
     def _of_range(self, message: Range, header: Header, inverse_depth: F32,
@@ -203,14 +203,14 @@ class Reference:
         # REP 117 and sensor_msgs/Range: the sensor looks along x of its frame.
         centre = pose[:3, :3] @ np.array([distance_m, 0.0, 0.0]) + pose[:3, 3]
         radius_m = distance_m * float(np.tan(message.field_of_view / 2))
-        return samples_from_range(inverse_depth, centre, radius_m, over_map(view, inverse_depth))
+        return samples_from_range(inverse_depth, centre, radius_m, intrinsics_on_map(view, inverse_depth))
 
     def _pose(self, message: Any, header: Header) -> npt.NDArray[np.float64]:
         assert self._frames is not None
         return self._frames.pose(header.frame_id, message.header.frame_id, message.header.stamp)
 
 
-def over_map(view: CameraView, inverse_depth: F32) -> Intrinsics:
+def intrinsics_on_map(view: CameraView, inverse_depth: F32) -> Intrinsics:
     """Return the camera with the pixels of the network's map; AlignmentError if there is none."""
     if view.camera is None:
         raise AlignmentError(view.problem)

@@ -8,12 +8,12 @@ from typing import Any
 from depth_anything_ros.alignment.tracker import Alignment
 from depth_anything_ros.node.aligner import alignment_values
 from depth_anything_ros.node.camera_info import CameraView
-from depth_anything_ros.node.frame_products import Products
+from depth_anything_ros.node.frame_products import FrameOutputs
 from depth_anything_ros.vision.geometry import Intrinsics
 from std_msgs.msg import Header
 
 
-class SnapshotTray:
+class SnapshotRequests:
     """Requests for the next frame of one camera; every method may be called from any thread."""
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class SnapshotTray:
         with self._lock:
             self._requests = [wanted for wanted in self._requests if wanted[1] is not files]
 
-    def offer(self, header: Header, products: Products, view: CameraView,
+    def offer(self, header: Header, products: FrameOutputs, view: CameraView,
               alignment: Alignment | None) -> None:
         """Write the frame for everybody who waits; a full disk is told to them alone."""
         with self._lock:
@@ -49,7 +49,7 @@ class SnapshotTray:
                 files.set_exception(error)
 
 
-def _write(folder: Path, header: Header, products: Products, camera: Intrinsics | None,
+def _write(folder: Path, header: Header, products: FrameOutputs, camera: Intrinsics | None,
            alignment: Alignment | None) -> list[str]:
     from depth_anything_ros.media.depth_files import Snapshot, write_snapshot
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ def _write(folder: Path, header: Header, products: Products, camera: Intrinsics 
         _facts(header, products, camera, alignment)))
 
 
-def _facts(header: Header, products: Products, camera: Intrinsics | None,
+def _facts(header: Header, products: FrameOutputs, camera: Intrinsics | None,
            alignment: Alignment | None) -> dict[str, Any]:
     facts: dict[str, Any] = {
         'stamp': f'{header.stamp.sec}.{header.stamp.nanosec:09d}', 'frame_id': header.frame_id,

@@ -6,7 +6,7 @@ import time
 _KEPT = 64
 
 
-class Reminder:
+class ThrottledLogger:
     """
     Pass a sentence on at once, and again only after ``period_s``.
 

@@ -8,7 +8,7 @@ import threading
 from typing import Any
 
 from depth_anything_ros.ros import qos
-from depth_anything_ros.ros.messages import Incoming
+from depth_anything_ros.ros.messages import SerializedMessage
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.guard_condition import GuardCondition
 from rclpy.impl.implementation_singleton import rclpy_implementation
@@ -26,11 +26,11 @@ class Input:
 
     kind: type
     topic: str
-    callback: Callable[[Incoming], None]
+    callback: Callable[[SerializedMessage], None]
     profile: QoSProfile
 
 
-class Intake:
+class ImageSubscription:
     """
     The subscriptions of one camera and the thread that hands over what they receive.
 
@@ -116,7 +116,7 @@ class Intake:
 
 
 def _hand_over(one: Input, data: bytes) -> None:
-    one.callback(Incoming(one.kind, data))
+    one.callback(SerializedMessage(one.kind, data))
 
 
 class _NotExecuted(MutuallyExclusiveCallbackGroup):

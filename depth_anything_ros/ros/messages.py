@@ -29,7 +29,7 @@ _BIG_ENDIAN = sys.byteorder == 'big'
 _POINT_FIELDS = ('x', 'y', 'z', 'rgb')
 
 
-class Incoming:
+class SerializedMessage:
     """
     A serialised message that begins with a header.
 
@@ -85,7 +85,7 @@ def _aligned(offset: int) -> int:
     return (offset + 3) // 4 * 4
 
 
-def decode_image(incoming: Incoming) -> ColorImage:
+def decode_image(incoming: SerializedMessage) -> ColorImage:
     """
     Return the picture of a raw image message; 8-bit ones share the message's memory.
 
@@ -101,7 +101,7 @@ def decode_image(incoming: Incoming) -> ColorImage:
     return _through_cv_bridge(message, FOREIGN_PIXEL_BYTES[message.encoding])
 
 
-def decode_compressed(incoming: Incoming) -> ColorImage:
+def decode_compressed(incoming: SerializedMessage) -> ColorImage:
     """Return the picture of a JPEG, PNG or other compressed image that OpenCV reads."""
     message = incoming.message
     data = np.frombuffer(message.data, np.uint8)

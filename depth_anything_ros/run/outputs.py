@@ -8,7 +8,7 @@ from pathlib import Path
 
 from depth_anything_ros.arrays import F32
 from depth_anything_ros.errors import ImageError
-from depth_anything_ros.files import staged_file, staged_folder
+from depth_anything_ros.files import atomic_file, atomic_folder
 from depth_anything_ros.media.bag_writer import check_topics, depth_topic, DepthBag
 from depth_anything_ros.media.depth_files import encode_png, finite_range, write_depth
 from depth_anything_ros.media.source import SourceImage
@@ -60,7 +60,7 @@ def _files(task: Task, options: RunOptions, kind: Kind) -> Output:
         path = task.file_of(item)
         if file_format == 'png8':
             picture = encode_png(draw(look, image, depth, *finite_range(depth)))
-            with staged_file(path) as staged:
+            with atomic_file(path) as staged:
                 staged.write_bytes(picture)
         else:
             write_depth(path, file_format, depth, kind, image, options.fov_deg)
@@ -72,7 +72,7 @@ def _files(task: Task, options: RunOptions, kind: Kind) -> Output:
 def _video(task: Task, target: Path, options: RunOptions, kind: Kind) -> Iterator[Output]:
     look = make_look(kind, options.color_map, options.pred_only)
     tracker = RangeTracker()
-    with staged_file(target) as staged:
+    with atomic_file(target) as staged:
         video = VideoFile(staged, task.source.frames_per_second or _DEFAULT_RATE)
 
         def write(item: SourceImage, image: ColorImage, depth: F32) -> None:
@@ -90,7 +90,7 @@ def _bag(task: Task, target: Path, kind: Kind, complete: Callable[[], bool]) -> 
     assert topic is not None
     source = Path(task.source.name)
     check_topics(source, topic, kind)
-    with staged_folder(target) as staged:
+    with atomic_folder(target) as staged:
         bag = DepthBag(source, staged, topic, kind)
 
         def write(item: SourceImage, image: ColorImage, depth: F32) -> None:

@@ -64,24 +64,24 @@ def _rotation(yaw_deg: float, pitch_deg: float) -> npt.NDArray[np.float64]:
 
 
 @dataclass(frozen=True)
-class Look:
+class DepthStyle:
     """Colours [256, 1, 3] from the smallest to the largest value, and whether depth is alone."""
 
     table: U8
     pred_only: bool
 
 
-def make_look(kind: Kind, color_map: str, pred_only: bool) -> Look:
+def make_look(kind: Kind, color_map: str, pred_only: bool) -> DepthStyle:
     """
     Return the look of a model's depth: near gets the same colour whatever its unit is.
 
     Only gray is not turned over for metres, as in the reference: brighter is the larger value.
     """
     table = color_table(color_map)
-    return Look(table[::-1] if kind == 'metric' and color_map != 'gray' else table, pred_only)
+    return DepthStyle(table[::-1] if kind == 'metric' and color_map != 'gray' else table, pred_only)
 
 
-def draw(look: Look, image: ColorImage, depth: F32, low: float, high: float) -> U8:
+def draw(look: DepthStyle, image: ColorImage, depth: F32, low: float, high: float) -> U8:
     """Return the BGR picture of a map [H, W] of the image's size, its limits as given."""
     colors = colorize(depth, low, high, np.ascontiguousarray(look.table))
     return colors if look.pred_only else side_by_side(to_bgr(image), colors)

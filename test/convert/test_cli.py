@@ -123,7 +123,7 @@ def test_a_licence_that_forbids_commercial_use_must_be_accepted(
     code, out, err = finish(start(['download', 'vitl', '-o', tmp_path / 'a']))
     assert code == 1 and is_one_error(err, 'forbids commercial use of these weights; add --yes')
     assert out == f'{LARGE[0]}: licence CC-BY-NC-4.0, which forbids commercial use\n'
-    assert not hub.asked and not (tmp_path / 'a').exists()
+    assert not hub.overrides and not (tmp_path / 'a').exists()
     code, out, err = finish(start(['download', 'vitl', '-o', tmp_path / 'a', '--yes']))
     assert (code, err) == (0, '')
     assert out.endswith(f'{tmp_path / "a" / LARGE_FILE} is ready\n')
@@ -177,7 +177,7 @@ def test_an_interrupted_download_has_no_name_and_is_continued(
     code, _, err = finish(start(['download', 'vitl', '-o', models, '--yes']))
     assert (code, err) == (0, '')
     assert (models / LARGE_FILE).read_bytes() == content
-    assert hub.asked[-1][2].startswith('bytes=10485760')
+    assert hub.overrides[-1][2].startswith('bytes=10485760')
 
 
 def test_offline_uses_what_lies_there_and_never_the_network(
@@ -185,7 +185,7 @@ def test_offline_uses_what_lies_there_and_never_the_network(
     (tmp_path / LARGE_FILE).write_bytes(b'weights')
     code, out, err = finish(start(['download', 'vitl', '-o', tmp_path, '--offline']))
     assert (code, err) == (0, '') and 'the hub was not asked' in out
-    assert not hub.asked
+    assert not hub.overrides
 
 
 def test_inspect_shows_the_other_files_when_one_is_foreign(

@@ -20,16 +20,16 @@ for needed in ('onnx', 'onnxscript', 'onnxruntime'):
 
 from depth_anything_ros.convert.conversion import Conversion, convert, Job  # noqa: E402, I100
 from depth_anything_ros.convert.parity.measure import Gates, ParityReport, ParityRow  # noqa: E402
-from depth_anything_ros.convert.sources.identity import Asked  # noqa: E402
+from depth_anything_ros.convert.sources.identity import Overrides  # noqa: E402
 from depth_anything_ros.networks.depth_anything import build_network  # noqa: E402
 
 # The second one has 37 patches on one axis only: there the position embedding is interpolated.
 SIZES_HW = ((70, 98), (518, 42), (518, 518))
 KINDS = {
-    'relative_v2': ('tiny', Asked('relative', 'v2')),
-    'relative_v1': ('tiny', Asked('relative', 'v1')),
-    'metric': ('tiny', Asked('metric', 'v2', 20.0)),
-    'swiglu': ('tiny_glu', Asked('relative', 'v2')),
+    'relative_v2': ('tiny', Overrides('relative', 'v2')),
+    'relative_v1': ('tiny', Overrides('relative', 'v1')),
+    'metric': ('tiny', Overrides('metric', 'v2', 20.0)),
+    'swiglu': ('tiny_glu', Overrides('relative', 'v2')),
 }
 Converted = Callable[..., tuple[Conversion, list[str]]]
 
@@ -40,12 +40,12 @@ def converted(tmp_path_factory: pytest.TempPathFactory, table: tuple[EncoderSpec
     """Return a function that converts random weights, each kind once."""
     @functools.cache
     def make(kind: str, precision: Any) -> tuple[Conversion, list[str]]:
-        name, asked = KINDS[kind]
+        name, overrides = KINDS[kind]
         folder = tmp_path_factory.mktemp('ir')
         spec = next(spec for spec in table if spec.name == name)
         torch.save(make_weights(spec), folder / 'mine.pth')
         lines: list[str] = []
-        job = Job(folder / 'mine.pth', folder / 'out' / 'depth.xml', precision, asked)
+        job = Job(folder / 'mine.pth', folder / 'out' / 'depth.xml', precision, overrides)
         sizes_hw = SIZES_HW if kind == 'relative_v2' else SIZES_HW[:1]
         return convert(job, table=table, sizes_hw=sizes_hw, report=lines.append), lines
 
@@ -75,9 +75,9 @@ def test_each_kind_becomes_a_proven_ir_that_describes_itself(
     assert sorted(path.name for path in done.path.parent.iterdir()) == ['depth.bin', 'depth.xml']
     info = read_info(done.path)
     assert info == done.info
-    name, asked = KINDS[kind]
+    name, overrides = KINDS[kind]
     assert (info.encoder, info.kind, info.model_version, info.max_depth_m, info.precision) == (
-        name, asked.kind, asked.model_version, asked.max_depth_m, precision)
+        name, overrides.kind, overrides.model_version, overrides.max_depth_m, precision)
 
     image = normalize(card_image(), MEAN_RGB, STD_RGB)
     depth = compiled_ir(done.path, image.shape[2:])(image)['depth'][0]
@@ -149,7 +149,7 @@ def test_failed_parity_leaves_nothing_behind(
     lines: list[str] = []
     with pytest.raises(ParityError, match='OpenVINO at 98x70 differs .* no file was written'):
         convert(Job(checkpoint, tmp_path / 'models' / 'depth.xml',
-                    asked=Asked('relative', 'v2')), table=table, sizes_hw=SIZES_HW[:1],
+                    overrides=Overrides('relative', 'v2')), table=table, sizes_hw=SIZES_HW[:1],
                 gates=Gates(openvino_fp16=1e-12), report=lines.append)
     assert [path.name for path in tmp_path.iterdir()] == ['mine.pth']
     assert 'FAILED' in '\n'.join(lines)
@@ -189,6 +189,6 @@ def test_unusable_weights_are_refused_before_anything_is_written(
         make_weights: Callable[..., dict[str, Any]], change: str, message: str) -> None:
     torch.save(spoil(change, make_weights(tiny)), tmp_path / 'mine.pth')
     with pytest.raises(CheckpointError, match=message):
-        convert(Job(tmp_path / 'mine.pth', tmp_path / 'depth.xml', asked=Asked('relative', 'v2')),
+        convert(Job(tmp_path / 'mine.pth', tmp_path / 'depth.xml', overrides=Overrides('relative', 'v2')),
                 table=table)
     assert [path.name for path in tmp_path.iterdir()] == ['mine.pth']

@@ -46,7 +46,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 def commands(hub: HubServer, name: str) -> list[str]:
-    return [command for command, asked, _ in hub.asked if asked == name]
+    return [command for command, overrides, _ in hub.overrides if overrides == name]
 
 
 @pytest.mark.parametrize(('name', 'repository', 'saved_as', 'licence'), [
@@ -152,7 +152,7 @@ def test_a_download_that_breaks_off_is_continued(hub: HubServer, models: Path) -
     hub.files[DEFAULT_REPOSITORY, FILE] = LARGE
     hub.torn = 1
     assert download_checkpoint('vits', models).read_bytes() == LARGE
-    first, second = [asked for command, _, asked in hub.asked if command == 'GET']
+    first, second = [overrides for command, _, overrides in hub.overrides if command == 'GET']
     assert first is None and second is not None and second.startswith('bytes=10')
 
 
@@ -165,9 +165,9 @@ def test_a_download_that_never_ends_leaves_no_checkpoint_and_goes_on_the_next_ti
         download_checkpoint('vits', models)
     assert names_in(models) == [f'.{FILE}.partial']
     hub.torn = 0
-    hub.asked.clear()
+    hub.overrides.clear()
     download_checkpoint('vits', models)
-    assert [asked is not None for command, _, asked in hub.asked if command == 'GET'] == [True]
+    assert [overrides is not None for command, _, overrides in hub.overrides if command == 'GET'] == [True]
     assert names_in(models) == [FILE, f'{FILE}.download.json']
 
 
@@ -274,7 +274,7 @@ def cached(hub: HubServer, tmp_path: Path) -> Path:
                              (SMALL_HF, 'model.safetensors')):
         hub.files[repository, name] = SMALL
         huggingface_hub.hf_hub_download(repository, name, endpoint=hub.address, token=False)
-    hub.asked.clear()
+    hub.overrides.clear()
     return tmp_path / 'cache'
 
 
@@ -290,7 +290,7 @@ def test_offline_the_cache_of_the_hub_is_used_and_the_network_is_not(
     said: list[str] = []
     path = fetch(find_checkpoint(name), models, offline=way == 'option', report=said.append)
     assert (models / found).read_bytes() == SMALL
-    assert "from the hub's cache" in said[0] and not hub.asked
+    assert "from the hub's cache" in said[0] and not hub.overrides
     record = read_record(path)
     assert record is not None and record.revision == COMMIT
 
@@ -323,7 +323,7 @@ def test_offline_and_nowhere_is_said(hub: HubServer, models: Path) -> None:
         fetch(find_checkpoint('vits'), models, offline=True)
     with pytest.raises(CheckpointError, match='unknown without the network; take one of'):
         find_checkpoint('somebody/something', offline=True)
-    assert not hub.asked and not models.exists()
+    assert not hub.overrides and not models.exists()
 
 
 @pytest.mark.parametrize('spoil', [

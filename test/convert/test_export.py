@@ -18,13 +18,13 @@ from depth_anything_ros.convert.conversion import (  # noqa: E402, I100
 from depth_anything_ros.convert.export import export_onnx, OnnxOptions  # noqa: E402
 from depth_anything_ros.convert.parity.measure import card_input, Gates  # noqa: E402
 from depth_anything_ros.convert.parity.runners import ir_runner  # noqa: E402
-from depth_anything_ros.convert.sources.identity import Asked  # noqa: E402
+from depth_anything_ros.convert.sources.identity import Overrides  # noqa: E402
 from depth_anything_ros.convert.sources.onnx_files import read_onnx_file  # noqa: E402
 from depth_anything_ros.networks.depth_anything import build_network  # noqa: E402
 import onnx  # noqa: E402
 
 SIZES_HW = ((70, 98), (56, 518))
-METRIC = Asked('metric', 'v1', 20.0)
+METRIC = Overrides('metric', 'v1', 20.0)
 Table = tuple[EncoderSpec, ...]
 
 
@@ -34,7 +34,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, table: Table, tiny: Encod
     """Return an ONNX file that is open in every size, with its weights apart."""
     folder = tmp_path_factory.mktemp('onnx')
     torch.save(make_weights(tiny), folder / 'mine.pth')
-    return export(ExportJob(folder / 'mine.pth', folder / 'out' / 'depth.onnx', asked=METRIC),
+    return export(ExportJob(folder / 'mine.pth', folder / 'out' / 'depth.onnx', overrides=METRIC),
                   table=table, sizes_hw=SIZES_HW, report=lambda line: None)
 
 
@@ -101,7 +101,7 @@ def test_our_own_file_becomes_an_ir_without_options(
 def test_what_ovc_makes_of_our_file_becomes_an_ir_again(
         tmp_path: Path, single: Conversion) -> None:
     openvino.save_model(openvino.convert_model(single.path), tmp_path / 'plain.xml')
-    done = convert(Job(tmp_path / 'plain.xml', tmp_path / 'depth.xml', asked=METRIC),
+    done = convert(Job(tmp_path / 'plain.xml', tmp_path / 'depth.xml', overrides=METRIC),
                    report=lambda line: None)
     assert (done.info.precision, done.info.fixed_size_hw) == ('fp16', (70, 98))
     assert done.parity.worst('OpenVINO') < 1e-5

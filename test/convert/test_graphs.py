@@ -20,19 +20,19 @@ pytest.importorskip('onnxruntime')
 from depth_anything_ros.convert.conversion import Conversion, convert, Job  # noqa: E402, I100
 from depth_anything_ros.convert.parity.measure import card_input, Gates  # noqa: E402
 from depth_anything_ros.convert.parity.runners import ir_runner  # noqa: E402
-from depth_anything_ros.convert.sources.identity import Asked  # noqa: E402
+from depth_anything_ros.convert.sources.identity import Overrides  # noqa: E402
 from depth_anything_ros.inference.engine import Engine, EngineOptions  # noqa: E402
 from depth_anything_ros.inference.ir import read_ir_info  # noqa: E402
 
 KERNEL = (1.0, 2.0, 4.0)
 SIZES_HW = ((70, 98), (56, 42))
-ASKED = Asked('relative', 'v2')
+ASKED = Overrides('relative', 'v2')
 OPEN = ('N', 3, 'H', 'W')
 # What is done to the output [N,1,H,W] of a convolution.
 FORMS = {'[N,H,W]': [1], '[N,1,H,W]': [], '[H,W]': [0, 1]}
 
 
-def write_onnx(path: Path, *, given: str = 'image', taken: str = 'depth',
+def write_onnx(path: Path, *, given: str = 'image', input_spec: str = 'depth',
                shape: tuple[Any, ...] = OPEN, form: str = '[N,H,W]', element: str = 'FLOAT',
                channels: int = 3, stride: int = 1, inputs: int = 1, outputs: int = 1,
                external: bool = False) -> Path:
@@ -43,10 +43,10 @@ def write_onnx(path: Path, *, given: str = 'image', taken: str = 'depth',
     nodes = [helper.make_node('Conv', [given, 'kernel'], ['summed'], strides=[stride, stride])]
     if FORMS[form]:
         stored.append(onnx.numpy_helper.from_array(np.array(FORMS[form]), 'axes'))
-        nodes.append(helper.make_node('Squeeze', ['summed', 'axes'], [taken]))
+        nodes.append(helper.make_node('Squeeze', ['summed', 'axes'], [input_spec]))
     else:
-        nodes.append(helper.make_node('Identity', ['summed'], [taken]))
-    names = [given, 'second'][:inputs], [taken, 'summed'][:outputs]
+        nodes.append(helper.make_node('Identity', ['summed'], [input_spec]))
+    names = [given, 'second'][:inputs], [input_spec, 'summed'][:outputs]
     graph = helper.make_graph(
         nodes, 'little', [helper.make_tensor_value_info(one, kind, shape) for one in names[0]],
         [helper.make_tensor_value_info(one, kind, None) for one in names[1]], stored)
@@ -93,7 +93,7 @@ def expected(size_hw: tuple[int, int]) -> np.ndarray:
 @pytest.mark.parametrize('given', ['pixel_values', 'l_x_'])
 def test_other_names_and_shapes_of_the_output_become_those_of_this_package(
         tmp_path: Path, form: str, given: str) -> None:
-    done = converted(write_onnx(tmp_path / 'a.onnx', given=given, taken='select_36', form=form))
+    done = converted(write_onnx(tmp_path / 'a.onnx', given=given, input_spec='select_36', form=form))
     model = openvino.Core().read_model(done.path)
     assert model.input('image').partial_shape[1:] == openvino.PartialShape([3, -1, -1])
     assert model.output('depth').partial_shape.rank.get_length() == 3
@@ -144,7 +144,7 @@ def test_half_precision_stays_and_takes_images_in_f32(tmp_path: Path) -> None:
     ('depth_anything_vitb14.onnx', ('vitb', 'relative', 'v1', None, 'Apache-2.0'))])
 def test_usual_names_tell_what_the_network_is(
         tmp_path: Path, name: str, facts: tuple[Any, ...]) -> None:
-    info = converted(write_onnx(tmp_path / name), asked=Asked()).info
+    info = converted(write_onnx(tmp_path / name), overrides=Overrides()).info
     assert (info.encoder, info.kind, info.model_version, info.max_depth_m, info.licence) == facts
     assert info.source_name == name
 
@@ -153,12 +153,12 @@ def test_what_a_graph_cannot_tell_is_asked_for_and_only_the_encoder_may_stay_unk
         tmp_path: Path) -> None:
     source = write_onnx(tmp_path / 'model.onnx')
     with pytest.raises(CheckpointError, match='metadata nor its name tells the kind.*add --kind'):
-        converted(source, asked=Asked())
+        converted(source, overrides=Overrides())
     with pytest.raises(CheckpointError, match='tells the model version.*add --model-version'):
-        converted(source, asked=Asked('relative'))
-    info = converted(source, asked=Asked('metric', 'v2', 10.0)).info
+        converted(source, overrides=Overrides('relative'))
+    info = converted(source, overrides=Overrides('metric', 'v2', 10.0)).info
     assert (info.encoder, info.kind, info.max_depth_m) == ('unknown', 'metric', 10.0)
-    done = converted(source, asked=replace(ASKED, encoder='vits'), overwrite=True)
+    done = converted(source, overrides=replace(ASKED, encoder='vits'), overwrite=True)
     assert done.info.encoder == 'vits'
 
 
@@ -245,8 +245,8 @@ def test_metadata_stays_but_for_what_is_asked(
     assert before is not None
     done = convert(Job(source, tmp_path / 'same.xml'), sizes_hw=SIZES_HW, report=lambda line: None)
     assert done.info == before
-    asked = Asked('metric', None, 5.0, 'vitb')
-    done = convert(Job(source, tmp_path / 'metric.xml', asked=asked), sizes_hw=SIZES_HW,
+    overrides = Overrides('metric', None, 5.0, 'vitb')
+    done = convert(Job(source, tmp_path / 'metric.xml', overrides=overrides), sizes_hw=SIZES_HW,
                    report=lambda line: None)
     assert done.info == replace(before, kind='metric', max_depth_m=5.0, encoder='vitb')
     assert written_info(done) == done.info
@@ -257,11 +257,11 @@ def test_an_ir_is_replaced_by_itself_only_with_force(
     source = ovc(write_onnx(tmp_path / 'a.onnx'), tmp_path / 'depth.xml', compress=False)
     before = source.read_bytes()
     with pytest.raises(CheckpointError, match='depth.xml: the file exists already; add --force'):
-        convert(Job(source, source, asked=ASKED))
+        convert(Job(source, source, overrides=ASKED))
     with pytest.raises(CheckpointError, match='tells the kind'):
         convert(Job(source, source, overwrite=True), report=lambda line: None)
     assert source.read_bytes() == before
-    done = convert(Job(source, source, asked=ASKED, overwrite=True), sizes_hw=SIZES_HW,
+    done = convert(Job(source, source, overrides=ASKED, overwrite=True), sizes_hw=SIZES_HW,
                    report=lambda line: None)
     assert written_info(done) == done.info
     np.testing.assert_allclose(ir_runner(source).run(card_input((70, 98))), expected((70, 98)),
@@ -310,6 +310,6 @@ def test_sizes_that_cannot_be_fixed_are_refused(
 def test_an_ir_that_differs_from_its_source_is_not_written(tmp_path: Path) -> None:
     source = write_onnx(tmp_path / 'a.onnx')
     with pytest.raises(ParityError, match='differs from ONNX Runtime by .* no file was written'):
-        convert(Job(source, tmp_path / 'out' / 'depth.xml', asked=ASKED), sizes_hw=SIZES_HW,
+        convert(Job(source, tmp_path / 'out' / 'depth.xml', overrides=ASKED), sizes_hw=SIZES_HW,
                 gates=Gates(openvino_fp16=-1.0), report=lambda line: None)
     assert [path.name for path in tmp_path.iterdir()] == ['a.onnx']

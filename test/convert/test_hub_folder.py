@@ -16,7 +16,7 @@ pytest.importorskip('transformers')
 safetensors = pytest.importorskip('safetensors.torch')
 
 from depth_anything_ros.convert.sources.checkpoints import read_checkpoint  # noqa: E402, I100
-from depth_anything_ros.convert.sources.identity import Asked, Variant  # noqa: E402
+from depth_anything_ros.convert.sources.identity import Overrides, ModelIdentity  # noqa: E402
 from depth_anything_ros.convert.sources.load_network import load_network  # noqa: E402
 from tools.transformers_parity import random_model  # noqa: E402
 
@@ -57,8 +57,8 @@ def change_weights(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     safetensors.save_file(weights, path)
 
 
-def variant_of(folder: Path, table: Table, asked: Asked | None = None) -> Variant:
-    return load_network(folder, asked or Asked(), table).variant
+def variant_of(folder: Path, table: Table, overrides: Overrides | None = None) -> ModelIdentity:
+    return load_network(folder, overrides or Overrides(), table).identity
 
 
 def test_one_file_shards_and_a_pickle_give_the_same_official_weights(
@@ -88,10 +88,10 @@ def test_the_sha256_is_that_of_the_weights_and_for_shards_of_their_digests(
 
 
 def test_config_json_tells_kind_version_and_range(folder: Path, table: Table) -> None:
-    variant = variant_of(folder, table)
-    assert (variant.encoder, variant.kind, variant.model_version) == ('tiny', 'relative', 'v2')
-    assert 'model version: v2, from config.json' in variant.origins
-    assert variant.source_name == 'mine'
+    identity = variant_of(folder, table)
+    assert (identity.encoder, identity.kind, identity.model_version) == ('tiny', 'relative', 'v2')
+    assert 'model version: v2, from config.json' in identity.origins
+    assert identity.source_name == 'mine'
 
     def metric_v1(config: dict[str, Any]) -> None:
         config.update(depth_estimation_type='metric', max_depth=80)
@@ -99,10 +99,10 @@ def test_config_json_tells_kind_version_and_range(folder: Path, table: Table) ->
         config['backbone_config'].update(out_features=['stage2', 'stage3', 'stage4', 'stage5'])
 
     change_json(folder / 'config.json', metric_v1)
-    variant = variant_of(folder, table)
-    assert (variant.kind, variant.model_version, variant.max_depth_m) == ('metric', 'v1', 80)
-    variant = variant_of(folder, table, Asked('relative'))
-    assert 'kind: relative, as asked, although config.json says metric' in variant.origins
+    identity = variant_of(folder, table)
+    assert (identity.kind, identity.model_version, identity.max_depth_m) == ('metric', 'v1', 80)
+    identity = variant_of(folder, table, Overrides('relative'))
+    assert 'kind: relative, as asked, although config.json says metric' in identity.origins
 
 
 def test_what_config_json_leaves_out_is_asked_for(folder: Path, table: Table) -> None:
@@ -110,7 +110,7 @@ def test_what_config_json_leaves_out_is_asked_for(folder: Path, table: Table) ->
         out_indices=None, out_features=None))
     with pytest.raises(CheckpointError, match='model version.*add --model-version'):
         variant_of(folder, table)
-    assert variant_of(folder, table, Asked(None, 'v1')).model_version == 'v1'
+    assert variant_of(folder, table, Overrides(None, 'v1')).model_version == 'v1'
 
 
 def test_a_config_of_the_official_code_tells_neither_kind_nor_version(
@@ -135,11 +135,11 @@ def test_a_safetensors_file_alone_is_read_in_either_layout(
         key: value.to(torch.bfloat16) for key, value in official.items()}
     safetensors.save_file(weights, path, metadata={'format': 'pt', 'made_by': 'me'})
     checkpoint = read_checkpoint(path, table)
-    assert (checkpoint.layout, checkpoint.stated) == (layout, None)
+    assert (checkpoint.layout, checkpoint.evidence) == (layout, None)
     assert checkpoint.state_dict.keys() == official.keys()
     with pytest.raises(CheckpointError, match='tells the kind'):
-        load_network(path, Asked(), table)
-    assert load_network(path, Asked('relative', 'v2'), table).variant.encoder == 'tiny'
+        load_network(path, Overrides(), table)
+    assert load_network(path, Overrides('relative', 'v2'), table).identity.encoder == 'tiny'
 
 
 @pytest.mark.parametrize(('parts', 'expected'), [
@@ -206,7 +206,7 @@ def test_tensors_that_are_left_over_or_missing_are_named(
         message: str) -> None:
     change_weights(folder / WEIGHTS, change)
     with pytest.raises(CheckpointError, match=message):
-        load_network(folder, Asked(), table)
+        load_network(folder, Overrides(), table)
 
 
 def test_shards_that_are_missing_or_differ_from_the_index_are_named(

@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from depth_anything_ros.convert.inspect.inspect import inspect
-from depth_anything_ros.convert.inspect.report import UNTOLD
+from depth_anything_ros.convert.inspect.report import UNKNOWN
 from depth_anything_ros.convert.sources.records import DownloadRecord, write_record
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.model_info import Quantization
@@ -58,8 +58,8 @@ def test_a_checkpoint_without_a_telling_name_keeps_its_secret(
     found = inspect(path, table)
     assert (found.what, found.encoder, found.kind, found.model_version) == (
         'PyTorch checkpoint, official layout', 'tiny', None, None)
-    assert found.origins == {'encoder': 'the shapes of the tensors', 'kind': UNTOLD,
-                             'model_version': UNTOLD}
+    assert found.origins == {'encoder': 'the shapes of the tensors', 'kind': UNKNOWN,
+                             'model_version': UNKNOWN}
     assert found.parameters == sum(value.numel() for value in make_weights(tiny).values())
     assert found.precision == {'f32': 1.0}
     assert (found.files, found.sha256) == ({'mine.pth': path.stat().st_size}, sha256(path))

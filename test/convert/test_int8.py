@@ -97,9 +97,9 @@ def model(tmp_path_factory: pytest.TempPathFactory, tiny: EncoderSpec,
     from depth_anything_ros.convert.conversion import convert, Job
     folder = tmp_path_factory.mktemp('model')
     torch.save(make_weights(tiny), folder / 'depth_anything_v2_vits.pth')
-    from depth_anything_ros.convert.sources.identity import Asked
+    from depth_anything_ros.convert.sources.identity import Overrides
     return convert(Job(folder / 'depth_anything_v2_vits.pth', folder / 'model.xml', 'fp32',
-                       Asked('relative', 'v2')), table=(tiny,), sizes_hw=(SIZE_HW,),
+                       Overrides('relative', 'v2')), table=(tiny,), sizes_hw=(SIZE_HW,),
                    report=lambda line: None).path
 
 

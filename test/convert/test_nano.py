@@ -30,10 +30,10 @@ from depth_anything_ros.convert.conversion import (  # noqa: E402, I100
 from depth_anything_ros.convert.export import OnnxOptions, save_ir  # noqa: E402
 from depth_anything_ros.convert.inspect.inspect import inspect  # noqa: E402
 from depth_anything_ros.convert.parity.verify import verify  # noqa: E402
-from depth_anything_ros.convert.sources.identity import Asked  # noqa: E402
+from depth_anything_ros.convert.sources.identity import Overrides  # noqa: E402
 from depth_anything_ros.distill.ir_weights import read_nano_ir  # noqa: E402
 from depth_anything_ros.inference.ir import read_ir_info  # noqa: E402
-from depth_anything_ros.networks.depth_anything import build_member  # noqa: E402
+from depth_anything_ros.networks.depth_anything import build_any_network  # noqa: E402
 
 Weights = dict[str, Any]
 SIZE_HW = (64, 96)
@@ -97,7 +97,7 @@ def test_the_runtime_computes_the_depth_of_the_network(
                                              input_size=SIZE_HW[0]))
     found = wait_for_one(partial(engine.submit, ColorImage(card, 'bgr')))
     engine.close()
-    network = build_member(NANO, 'v2', None, make_nano())
+    network = build_any_network(NANO, 'v2', None, make_nano())
     image = normalize(card, NANO_INPUT.mean_rgb, NANO_INPUT.std_rgb)
     expected = network(torch.from_numpy(image))[0].numpy()
     assert found.shape == SIZE_HW
@@ -142,8 +142,8 @@ def test_a_file_without_metadata_is_known_by_its_name(checkpoint: Path, tmp_path
     assert (told.info.encoder, told.info.kind, told.info.patch_multiple) == (
         'nano', 'relative', 32)
     assert told.info.mean_rgb == NANO_INPUT.mean_rgb
-    asked = Asked('relative', 'v2', encoder='nano')
-    assert convert(Job(tmp_path / 'mine.onnx', tmp_path / 'asked.xml', asked=asked),
+    overrides = Overrides('relative', 'v2', encoder='nano')
+    assert convert(Job(tmp_path / 'mine.onnx', tmp_path / 'asked.xml', overrides=overrides),
                    report=lambda line: None).info.patch_multiple == 32
     with pytest.raises(CheckpointError, match='not 3 channels of multiples of 14'):
         convert(Job(tmp_path / 'mine.onnx', tmp_path / 'no.xml'), report=lambda line: None)

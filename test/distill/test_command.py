@@ -28,7 +28,7 @@ from depth_anything_ros.distill.job import (  # noqa: E402
 from depth_anything_ros.distill.labels import Labelled  # noqa: E402
 from depth_anything_ros.distill.students import nano_student  # noqa: E402
 from depth_anything_ros.distill.train_loop import (  # noqa: E402
-    learn, Place, rank_correlation, take_up)
+    learn, RunFolder, rank_correlation, resume)
 from depth_anything_ros.distill.trainer import Training  # noqa: E402
 from depth_anything_ros.errors import CheckpointError  # noqa: E402
 
@@ -119,8 +119,8 @@ def silent(line: str) -> None:
 
 
 def run(training: Training, pairs: list[Labelled], folder: Path, counting: Any = None) -> float:
-    take_up(Place(folder), training, False)
-    return learn(Place(folder), training, pairs[:1], 500, silent,
+    resume(RunFolder(folder), training, False)
+    return learn(RunFolder(folder), training, pairs[:1], 500, silent,
                  counting or partial(count_in_lines, silent))
 
 
@@ -160,7 +160,7 @@ def test_the_pictures_that_it_learned_from_are_told_beside_the_others(
         photos: Path, start: Path, tmp_path: Path) -> None:
     training, pairs = make_training(start, photos, tmp_path / 'work')
     said: list[str] = []
-    found = learn(Place(tmp_path / 'work'), training, pairs[:1], 500, said.append,
+    found = learn(RunFolder(tmp_path / 'work'), training, pairs[:1], 500, said.append,
                   partial(count_in_lines, silent))
     known = rank_correlation(training.result(), pairs[1:])
     assert known != found == rank_correlation(training.result(), pairs[:1])
@@ -175,9 +175,9 @@ def test_a_state_of_other_pictures_is_refused_unless_it_is_given_up(
     other, _ = make_training(start, photos, tmp_path / 'work')
     other.images = other.images[1:]
     with pytest.raises(CheckpointError, match='number of images'):
-        take_up(Place(tmp_path / 'work'), other, False)
-    take_up(Place(tmp_path / 'work'), other, True)
-    assert other.step == 0 and not Place(tmp_path / 'work').state.exists()
+        resume(RunFolder(tmp_path / 'work'), other, False)
+    resume(RunFolder(tmp_path / 'work'), other, True)
+    assert other.step == 0 and not RunFolder(tmp_path / 'work').state.exists()
 
 
 def test_a_work_folder_goes_on_with_its_own_options_alone(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 import cv2
-from depth_anything_ros.convert.sources.identity import Asked
+from depth_anything_ros.convert.sources.identity import Overrides
 from depth_anything_ros.errors import CheckpointError, ImageError
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
@@ -25,19 +25,19 @@ from depth_anything_ros.distill.labels import (  # noqa: E402
     as_float16, label_folder, LabelFacts, Labelled, make_labels)
 from depth_anything_ros.distill.teacher import Teacher  # noqa: E402
 
-FACTS = LabelFacts('0' * 64, Asked(), (518,), False, 384)
+FACTS = LabelFacts('0' * 64, Overrides(), (518,), False, 384)
 
 
 class Redness:
     """A network whose depth is the red of the picture; it counts what it was asked."""
 
     def __init__(self, breaks_at: int = 0) -> None:
-        self.asked = 0
+        self.overrides = 0
         self._breaks_at = breaks_at
 
     def __call__(self, picture: np.ndarray) -> np.ndarray:
-        self.asked += 1
-        if self.asked == self._breaks_at:
+        self.overrides += 1
+        if self.overrides == self._breaks_at:
             raise KeyboardInterrupt
         return picture[..., 2].astype(np.float32) / 64
 
@@ -83,7 +83,7 @@ def test_labels_that_are_there_are_not_made_again(
     pairs = label(pictures[:2], first, tmp_path / 'labels')
     second = Redness()
     assert label(pictures, second, tmp_path / 'labels').items() >= pairs.items()
-    assert (first.asked, second.asked) == (2, 2)
+    assert (first.overrides, second.overrides) == (2, 2)
 
 
 def test_a_label_older_than_its_picture_is_made_again(
@@ -92,7 +92,7 @@ def test_a_label_older_than_its_picture_is_made_again(
     os.utime(pairs[pictures[1]].label, ns=(1, 1))
     again = Redness()
     label(pictures, again, tmp_path / 'labels')
-    assert again.asked == 1
+    assert again.overrides == 1
 
 
 def test_an_interrupt_loses_no_label_and_leaves_nothing_half_written(
@@ -103,7 +103,7 @@ def test_an_interrupt_loses_no_label_and_leaves_nothing_half_written(
     assert sorted(path.name for path in files) == ['1.npy', '2.npy']
     rest = Redness()
     assert len(label(pictures, rest, tmp_path / 'labels')) == 4
-    assert rest.asked == 2
+    assert rest.overrides == 2
 
 
 def test_pictures_that_cannot_be_read_or_labelled_are_reported_and_left_out(
@@ -133,7 +133,7 @@ def test_numbers_too_large_for_16_bits_are_scaled_and_keep_their_order() -> None
 def test_another_teacher_or_another_way_has_another_folder(tmp_path: Path) -> None:
     others = [FACTS, replace(FACTS, teacher_sha256='1' * 64), replace(FACTS, flip=True),
               replace(FACTS, sizes=(518, 700)), replace(FACTS, short_side=288),
-              replace(FACTS, asked=Asked('metric'))]
+              replace(FACTS, overrides=Overrides('metric'))]
     folders = {label_folder(tmp_path, facts) for facts in others}
     assert len(folders) == len(others)
     folder = label_folder(tmp_path, FACTS)

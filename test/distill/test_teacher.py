@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from depth_anything_ros.convert.sources.identity import Asked
+from depth_anything_ros.convert.sources.identity import Overrides
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.networks.encoders import EncoderSpec
 from depth_anything_ros.vision.self_check import card_image
@@ -36,7 +36,7 @@ def make_teacher(compute: Callable[[np.ndarray], np.ndarray], **changes: Any) ->
 
 def test_an_ir_labels_a_picture_with_inverse_depth_of_its_size(
         tiny_ir: Path, tmp_path: Path) -> None:
-    teacher = open_teacher(tiny_ir, Asked(), TeacherOptions(tmp_path))
+    teacher = open_teacher(tiny_ir, Overrides(), TeacherOptions(tmp_path))
     label = teacher.label(FLAT)
     assert (label.shape, label.dtype) == ((48, 64), np.float32)
     assert_allclose(label, weighted_sum(FLAT), rtol=0.03)
@@ -47,7 +47,7 @@ def test_an_ir_labels_a_picture_with_inverse_depth_of_its_size(
 
 def test_the_label_of_a_metric_teacher_is_one_over_its_depth(
         make_ir: Callable[..., Path], tmp_path: Path) -> None:
-    teacher = open_teacher(make_ir(kind='metric', max_depth_m=20.0), Asked(),
+    teacher = open_teacher(make_ir(kind='metric', max_depth_m=20.0), Overrides(),
                            TeacherOptions(tmp_path))
     assert_allclose(teacher.label(FLAT), 1 / weighted_sum(FLAT), rtol=0.03)
     assert np.isfinite(teacher.label(np.zeros_like(FLAT))).all()
@@ -77,10 +77,10 @@ def test_the_maps_of_several_input_sizes_are_averaged() -> None:
 def test_a_model_of_one_size_is_given_pictures_of_that_size(
         make_ir: Callable[..., Path], tmp_path: Path) -> None:
     fixed = make_ir(fixed_size_hw=(70, 98))
-    label = open_teacher(fixed, Asked(), TeacherOptions(tmp_path)).label(FLAT)
+    label = open_teacher(fixed, Overrides(), TeacherOptions(tmp_path)).label(FLAT)
     assert_allclose(label, weighted_sum(FLAT), rtol=0.03)
     with pytest.raises(CheckpointError, match='it takes 98x70 only; leave out --sizes'):
-        open_teacher(fixed, Asked(), TeacherOptions(tmp_path, sizes=(98,)))
+        open_teacher(fixed, Overrides(), TeacherOptions(tmp_path, sizes=(98,)))
 
 
 def test_a_checkpoint_becomes_an_ir_once_and_answers_as_in_pytorch(
@@ -88,21 +88,21 @@ def test_a_checkpoint_becomes_an_ir_once_and_answers_as_in_pytorch(
     for name in ('onnx', 'onnxscript', 'onnxruntime'):
         pytest.importorskip(name)
     from depth_anything_ros.convert.sources.load_network import load_network
-    checkpoint, asked = save_checkpoint('mine.pth'), Asked('relative', 'v2')
+    checkpoint, overrides = save_checkpoint('mine.pth'), Overrides('relative', 'v2')
     options = TeacherOptions(tmp_path / 'work', sizes=(70,))
     lines: list[str] = []
-    teacher = open_teacher(checkpoint, asked, options, table=(tiny,), report=lines.append)
+    teacher = open_teacher(checkpoint, overrides, options, table=(tiny,), report=lines.append)
     (made,) = (tmp_path / 'work').glob('*.xml')
     before = made.stat().st_mtime_ns
-    again = open_teacher(checkpoint, asked, options, table=(tiny,), report=lines.append)
+    again = open_teacher(checkpoint, overrides, options, table=(tiny,), report=lines.append)
     assert made.stat().st_mtime_ns == before
     assert len([line for line in lines if 'PyTorch to ONNX' in line]) == 1
-    network = load_network(checkpoint, asked, (tiny,)).network
+    network = load_network(checkpoint, overrides, (tiny,)).network
     in_torch = replace(again, compute=teacher.with_torch(network, 'cpu'))
     card = card_image((70, 98))
     expected = in_torch.label(card)
     assert abs(teacher.label(card) - expected).max() < 0.1 * expected.std()
-    other = open_teacher(checkpoint, Asked('metric', 'v2', 20.0), options, table=(tiny,),
+    other = open_teacher(checkpoint, Overrides('metric', 'v2', 20.0), options, table=(tiny,),
                          report=silent)
     assert (other.kind, other.sha256) == ('metric', teacher.sha256)
 
@@ -111,8 +111,8 @@ def test_an_ir_without_metadata_is_a_teacher_when_options_say_what_it_is(tmp_pat
     bare = write_tiny_ir(tmp_path, metadata=False)
     options = TeacherOptions(tmp_path / 'work', sizes=(98,))
     with pytest.raises(CheckpointError, match='add --kind relative or'):
-        open_teacher(bare, Asked(), options, report=silent)
-    teacher = open_teacher(bare, Asked('relative', 'v2'), options, report=silent)
+        open_teacher(bare, Overrides(), options, report=silent)
+    teacher = open_teacher(bare, Overrides('relative', 'v2'), options, report=silent)
     assert_allclose(teacher.label(FLAT), weighted_sum(FLAT), rtol=0.03)
 
 
@@ -126,7 +126,7 @@ def test_the_sizes_used_last_stay_compiled(
         return compile_it(path, size)
 
     monkeypatch.setattr(teacher, '_compile', count)
-    compute = open_teacher(tiny_ir, Asked(), TeacherOptions(tmp_path)).compute
+    compute = open_teacher(tiny_ir, Overrides(), TeacherOptions(tmp_path)).compute
     for side in (14, 28, 42, 56, 14, 70, 14, 28):
         compute(np.zeros((14, side, 3), np.uint8))
     assert [width for _, width in compiled] == [14, 28, 42, 56, 70, 28]
@@ -135,4 +135,4 @@ def test_the_sizes_used_last_stay_compiled(
 def test_a_teacher_that_is_not_there_is_named(tmp_path: Path) -> None:
     for name in ('none.pth', 'none.xml', 'none.onnx'):
         with pytest.raises(CheckpointError, match=f'{name}: there is no such file'):
-            open_teacher(tmp_path / name, Asked(), TeacherOptions(tmp_path))
+            open_teacher(tmp_path / name, Overrides(), TeacherOptions(tmp_path))

@@ -147,9 +147,9 @@ def test_tokens_come_nearer_to_those_of_the_teacher(
     recipe = Recipe(steps=40, batch=4, crop_hw=(28, 28), encoder_rate=2e-3, head_rate=5e-3,
                     alignment_weight=5.0, augmentation=NO_AUGMENTATION)
     training = Training(student, recipe, images, teacher=teacher)
-    taken = student.input
+    input_spec = student.input
     picture = torch.from_numpy(normalize(
-        cv2.resize(images[0].read()[0], (28, 28)), taken.mean_rgb, taken.std_rgb))
+        cv2.resize(images[0].read()[0], (28, 28)), input_spec.mean_rgb, input_spec.std_rgb))
 
     def error() -> float:
         with torch.no_grad():

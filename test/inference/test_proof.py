@@ -7,7 +7,7 @@ from pathlib import Path
 import shutil
 
 from depth_anything_ros.errors import DeviceError
-from depth_anything_ros.inference.devices import proof_file
+from depth_anything_ros.inference.devices import self_check_marker
 from depth_anything_ros.inference.engine import Engine, EngineOptions
 import pytest
 
@@ -150,5 +150,5 @@ def test_a_cache_that_was_emptied_is_filled_again(
 @pytest.mark.parametrize('device', ['GPU', 'GPU.1', 'NPU'])
 def test_devices_with_drivers_are_never_remembered(
         model: Path, tmp_path: Path, device: str) -> None:
-    assert proof_file(ov.Core(), model, device, 'f32', tmp_path) is None
-    assert proof_file(ov.Core(), model, 'CPU', 'f32', tmp_path) is not None
+    assert self_check_marker(ov.Core(), model, device, 'f32', tmp_path) is None
+    assert self_check_marker(ov.Core(), model, 'CPU', 'f32', tmp_path) is not None

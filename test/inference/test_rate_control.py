@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from depth_anything_ros.inference.rate_control import RatePolicy, Step
+from depth_anything_ros.inference.rate_control import RateControl, Step
 import pytest
 
 RATE_HZ = 10.0
@@ -15,7 +15,7 @@ SECONDS = (1 / 4, 1 / 7, 1 / 12, 1 / 20)
 class Simulation:
     """A camera, an engine whose times a load stretches, and the steps that were taken."""
 
-    policy: RatePolicy
+    policy: RateControl
     camera_hz: float = RATE_HZ
     now_s: float = 0.0
     steps: list[tuple[float, Step]] = field(default_factory=list)
@@ -35,7 +35,7 @@ class Simulation:
 
 def simulation(rung: int = 2, **changes: object) -> Simulation:
     """Return one that starts on ``rung``."""
-    return Simulation(RatePolicy(RATE_HZ, SECONDS, rung), **changes)
+    return Simulation(RateControl(RATE_HZ, SECONDS, rung), **changes)
 
 
 def steady(factor: float) -> Callable[[float], float]:
@@ -89,7 +89,7 @@ def test_one_hiccup_is_no_load() -> None:
 
 
 def test_one_hiccup_is_no_load_where_images_are_rare_either() -> None:
-    policy = RatePolicy(1.0, [10 * value for value in SECONDS], 2)
+    policy = RateControl(1.0, [10 * value for value in SECONDS], 2)
     taken = [policy.observe(float(now_s), 10.0 if now_s == 20 else 0.83) for now_s in range(60)]
     assert not any(taken)
 
@@ -137,7 +137,7 @@ def test_images_before_a_restart_do_not_count() -> None:
 def test_cameras_of_different_cost_are_judged_by_their_mean() -> None:
     """Images of 60 and 120 ms in turn are 11.1 a second, of 80 and 140 ms 9.1."""
     for short, long, steps in ((0.06, 0.12, 0), (0.08, 0.14, 1)):
-        policy, now_s, taken = RatePolicy(RATE_HZ, SECONDS, 2), 0.0, []
+        policy, now_s, taken = RateControl(RATE_HZ, SECONDS, 2), 0.0, []
         for number in range(100):
             seconds = long if number % 2 else short
             now_s += seconds

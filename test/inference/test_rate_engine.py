@@ -10,8 +10,8 @@ from typing import Any
 from depth_anything_ros.errors import DeviceError, InferenceError, InferenceTimeoutError
 from depth_anything_ros.inference.engine import Engine, EngineOptions
 from depth_anything_ros.inference.rate_control import Step
-from depth_anything_ros.inference.rate_engine import PacedEngine
-from depth_anything_ros.inference.scheduler import Estimator, Frame
+from depth_anything_ros.inference.rate_engine import RateControlledEngine
+from depth_anything_ros.inference.scheduler import FrameScheduler, Frame
 from depth_anything_ros.inference.switchable_engine import SwitchableEngine
 from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.self_check import card_image
@@ -36,9 +36,9 @@ class Opened:
         self.path = path
         self.warned: list[str] = []
         self.said: list[str] = []
-        self.engines: list[PacedEngine] = []
+        self.engines: list[RateControlledEngine] = []
 
-    def __call__(self, seconds: tuple[float, ...] = (), **changes: Any) -> PacedEngine:
+    def __call__(self, seconds: tuple[float, ...] = (), **changes: Any) -> RateControlledEngine:
         """Return an engine; ``seconds`` are what is measured, in order; more is a failure."""
         times = iter(seconds)
 
@@ -47,7 +47,7 @@ class Opened:
             return next(times)
 
         known = changes.pop('known', None)
-        self.engines.append(PacedEngine(self.path, replace(OPTIONS, **changes),
+        self.engines.append(RateControlledEngine(self.path, replace(OPTIONS, **changes),
                                         self.warned.append, self.said.append, known, measure))
         assert next(times, None) is None, 'more should have been measured'
         return self.engines[-1]
@@ -62,19 +62,19 @@ def opened(tiny_ir: Path) -> Iterator[Opened]:
         within(20, engine.close)
 
 
-def compute(engine: PacedEngine, image: ColorImage = IMAGE) -> Any:
+def compute(engine: RateControlledEngine, image: ColorImage = IMAGE) -> Any:
     """Return the outcome of one image."""
     outcomes = Outcomes()
     engine.submit(image, outcomes)
     return outcomes.first(1)[0]
 
 
-def settle(engine: PacedEngine) -> None:
+def settle(engine: RateControlledEngine) -> None:
     """Wait until the neighbouring sizes are prepared."""
     assert until(lambda: engine._preparing is None)
 
 
-def force(engine: PacedEngine, monkeypatch: pytest.MonkeyPatch, rung: int) -> None:
+def force(engine: RateControlledEngine, monkeypatch: pytest.MonkeyPatch, rung: int) -> None:
     """Let the next image that is judged lead to a step, which the policy believes in."""
     settle(engine)
     policy, observe = engine._policy, engine._policy.observe
@@ -87,7 +87,7 @@ def force(engine: PacedEngine, monkeypatch: pytest.MonkeyPatch, rung: int) -> No
     monkeypatch.setattr(policy, 'observe', step)
 
 
-def compiled_sizes(engine: PacedEngine) -> list[int]:
+def compiled_sizes(engine: RateControlledEngine) -> list[int]:
     """Return the input sizes that are compiled now."""
     return sorted((each.input_size for each in engine._rungs._engines.values()), reverse=True)
 
@@ -219,14 +219,14 @@ class Slow:
 
 def test_an_engine_that_becomes_slow_steps_down_and_loses_no_frame(opened: Opened) -> None:
     engine, results = opened((0.08, 0.02), requests=1), []
-    estimator = Estimator(engine, lambda result: results.append((time.monotonic(), result)))
+    scheduler = FrameScheduler(engine, lambda result: results.append((time.monotonic(), result)))
     try:
         number = 0
 
         def flow() -> bool:
             nonlocal number
             number += 1
-            estimator.offer(Frame(number, lambda: IMAGE, number))
+            scheduler.offer(Frame(number, lambda: IMAGE, number))
             time.sleep(0.02)
             return False
 
@@ -236,10 +236,10 @@ def test_an_engine_that_becomes_slow_steps_down_and_loses_no_frame(opened: Opene
         until(lambda: flow() or engine.input_size < 112, 10)
         until(flow, 0.5)
         assert engine.input_size == 98
-        assert estimator.drain(5)
+        assert scheduler.drain(5)
     finally:
-        estimator.close()
-    stats = estimator.stats()
+        scheduler.close()
+    stats = scheduler.stats()
     assert stats.failed == 0 and stats.delivered + stats.dropped == number
     shapes = [result.outcome.shape for _, result in results]
     assert set(shapes) == {(112, 154), (98, 126)} and shapes == sorted(shapes, reverse=True)

@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from depth_anything_ros.inference.engine import Engine, EngineOptions
-from depth_anything_ros.inference.scheduler import CLOCK_RESTART_NS, Estimator, Frame, Result
+from depth_anything_ros.inference.scheduler import CLOCK_RESTART_NS, FrameScheduler, Frame, Result
 from depth_anything_ros.vision.color_image import ColorImage
 from fake_engine import depth_of, FakeEngine
 import numpy as np
@@ -46,7 +46,7 @@ class Receiver:
         return [result.frame.context for result in self.results]
 
 
-Flow = tuple[Estimator, FakeEngine, Receiver]
+Flow = tuple[FrameScheduler, FakeEngine, Receiver]
 
 
 @pytest.fixture
@@ -56,14 +56,14 @@ def make_flow() -> Iterator[Callable[..., Flow]]:
 
     def make(**options: Any) -> Flow:
         engine, receiver = FakeEngine(**options), Receiver()
-        flows.append((Estimator(engine, receiver), engine, receiver))
+        flows.append((FrameScheduler(engine, receiver), engine, receiver))
         return flows[-1]
 
     yield make
-    for estimator, engine, receiver in flows:
+    for scheduler, engine, receiver in flows:
         engine.gate.set()
         receiver.gate.set()
-        estimator.close(0.01)
+        scheduler.close(0.01)
 
 
 def frame(number: int, stamp_ns: int | None = None) -> Frame:
@@ -80,24 +80,24 @@ def unreadable(number: int) -> Frame:
     return Frame(S + number * PERIOD_NS, read, context=number)
 
 
-def on_their_way(estimator: Estimator) -> int:
+def on_their_way(scheduler: FrameScheduler) -> int:
     """Return how many frames were offered and are not accounted for."""
-    stats = estimator.stats()
+    stats = scheduler.stats()
     return stats.offered - stats.delivered - stats.failed - stats.dropped - stats.late
 
 
-def counts(estimator: Estimator) -> dict[str, int]:
+def counts(scheduler: FrameScheduler) -> dict[str, int]:
     """Return the counts that are not zero."""
-    stats = estimator.stats()
+    stats = scheduler.stats()
     return {name: value for name in ('offered', 'delivered', 'failed', 'dropped', 'late')
             if (value := getattr(stats, name))}
 
 
 def test_a_frame_comes_back_with_its_image_its_depth_and_its_context(
         make_flow: Callable[..., Flow]) -> None:
-    estimator, engine, receiver = make_flow()
+    scheduler, engine, receiver = make_flow()
     offered = frame(7)
-    assert estimator.offer(offered)
+    assert scheduler.offer(offered)
     engine.answer(0)
     assert until(lambda: len(receiver.results) == 1)
     result = receiver.results[0]
@@ -107,21 +107,21 @@ def test_a_frame_comes_back_with_its_image_its_depth_and_its_context(
 
 def test_the_newest_frame_wins_and_the_others_count_as_dropped(
         make_flow: Callable[..., Flow]) -> None:
-    estimator, engine, receiver = make_flow()
-    estimator.offer(frame(1))
+    scheduler, engine, receiver = make_flow()
+    scheduler.offer(frame(1))
     assert until(lambda: len(engine.submitted) == 1)
     for number in (2, 3, 4):
-        assert estimator.offer(frame(number))
+        assert scheduler.offer(frame(number))
     engine.answer(0)
     engine.answer(1)
-    assert until(lambda: on_their_way(estimator) == 0)
+    assert until(lambda: on_their_way(scheduler) == 0)
     assert receiver.names == [1, 4]
-    assert counts(estimator) == {'offered': 4, 'delivered': 2, 'dropped': 2}
+    assert counts(scheduler) == {'offered': 4, 'delivered': 2, 'dropped': 2}
 
 
 def test_a_frame_that_is_dropped_is_never_read(make_flow: Callable[..., Flow]) -> None:
-    estimator, engine, _ = make_flow()
-    estimator.offer(frame(1))
+    scheduler, engine, _ = make_flow()
+    scheduler.offer(frame(1))
     assert until(lambda: len(engine.submitted) == 1)
     reads: list[str] = []
 
@@ -129,18 +129,18 @@ def test_a_frame_that_is_dropped_is_never_read(make_flow: Callable[..., Flow]) -
         reads.append('dropped')
         return ColorImage(np.zeros((2, 3, 3), np.uint8), 'bgr')
 
-    estimator.offer(Frame(S + 2 * PERIOD_NS, read))
-    estimator.offer(frame(3))
+    scheduler.offer(Frame(S + 2 * PERIOD_NS, read))
+    scheduler.offer(frame(3))
     engine.answer(0)
     engine.answer(1)
-    assert until(lambda: on_their_way(estimator) == 0)
+    assert until(lambda: on_their_way(scheduler) == 0)
     assert reads == []
 
 
 def test_results_leave_in_the_order_of_submission(make_flow: Callable[..., Flow]) -> None:
-    estimator, engine, receiver = make_flow(capacity=3)
+    scheduler, engine, receiver = make_flow(capacity=3)
     for number in range(3):
-        estimator.offer(frame(number))
+        scheduler.offer(frame(number))
         assert until(lambda: len(engine.submitted) == number + 1)  # noqa: B023
     engine.answer(2)
     engine.answer(1)
@@ -153,64 +153,64 @@ def test_results_leave_in_the_order_of_submission(make_flow: Callable[..., Flow]
 
 def test_no_more_frames_are_in_flight_than_the_engine_has_room_for(
         make_flow: Callable[..., Flow]) -> None:
-    estimator, engine, _ = make_flow(capacity=2)
+    scheduler, engine, _ = make_flow(capacity=2)
     for number in range(5):
-        estimator.offer(frame(number))
+        scheduler.offer(frame(number))
         until(lambda: len(engine.submitted) > number, 0.03)  # noqa: B023
     assert len(engine.submitted) == 2
 
 
 def test_a_frame_older_than_its_predecessor_counts_as_late(
         make_flow: Callable[..., Flow]) -> None:
-    estimator, engine, receiver = make_flow(automatic=True)
-    assert estimator.offer(frame(1, 5 * S))
-    assert not estimator.offer(frame(2, 5 * S - 1))
-    assert not estimator.offer(frame(3, 5 * S - CLOCK_RESTART_NS + 1))
-    assert estimator.offer(frame(4, 5 * S + 1))
-    assert estimator.drain(5)
+    scheduler, engine, receiver = make_flow(automatic=True)
+    assert scheduler.offer(frame(1, 5 * S))
+    assert not scheduler.offer(frame(2, 5 * S - 1))
+    assert not scheduler.offer(frame(3, 5 * S - CLOCK_RESTART_NS + 1))
+    assert scheduler.offer(frame(4, 5 * S + 1))
+    assert scheduler.drain(5)
     assert 2 not in receiver.names and 3 not in receiver.names
-    assert estimator.stats().late == 2
-    assert on_their_way(estimator) == 0
+    assert scheduler.stats().late == 2
+    assert on_their_way(scheduler) == 0
 
 
 def test_a_clock_that_starts_again_is_followed(make_flow: Callable[..., Flow]) -> None:
-    estimator, engine, receiver = make_flow(automatic=True)
+    scheduler, engine, receiver = make_flow(automatic=True)
     for number, stamp_ns in enumerate((100 * S, 99 * S, 2 * S, 2 * S + PERIOD_NS, 0)):
-        assert estimator.offer(frame(number, stamp_ns))
+        assert scheduler.offer(frame(number, stamp_ns))
         assert until(lambda: len(receiver.results) == number + 1)  # noqa: B023
-    assert counts(estimator) == {'offered': 5, 'delivered': 5}
+    assert counts(scheduler) == {'offered': 5, 'delivered': 5}
 
 
 def test_an_unreadable_frame_is_a_failed_result_and_the_next_one_works(
         make_flow: Callable[..., Flow]) -> None:
-    estimator, engine, receiver = make_flow(automatic=True)
-    estimator.offer(unreadable(1))
+    scheduler, engine, receiver = make_flow(automatic=True)
+    scheduler.offer(unreadable(1))
     assert until(lambda: len(receiver.results) == 1)
     assert receiver.results[0].image is None
     assert str(receiver.results[0].outcome) == 'frame 1 is broken'
-    estimator.offer(frame(2))
-    assert until(lambda: on_their_way(estimator) == 0)
-    assert counts(estimator) == {'offered': 2, 'delivered': 1, 'failed': 1}
-    assert estimator.stats().last_error == 'frame 1 is broken'
+    scheduler.offer(frame(2))
+    assert until(lambda: on_their_way(scheduler) == 0)
+    assert counts(scheduler) == {'offered': 2, 'delivered': 1, 'failed': 1}
+    assert scheduler.stats().last_error == 'frame 1 is broken'
 
 
 def test_a_submission_that_the_engine_refuses_is_a_failed_result(
         make_flow: Callable[..., Flow]) -> None:
-    estimator, engine, receiver = make_flow(automatic=True)
+    scheduler, engine, receiver = make_flow(automatic=True)
     engine.refuse = RuntimeError('no memory')
-    estimator.offer(frame(1))
+    scheduler.offer(frame(1))
     assert until(lambda: len(receiver.results) == 1)
     assert receiver.results[0].image is not None
     assert receiver.results[0].outcome is engine.refuse
     engine.refuse = None
-    estimator.offer(frame(2))
-    assert until(lambda: counts(estimator) == {'offered': 2, 'delivered': 1, 'failed': 1})
+    scheduler.offer(frame(2))
+    assert until(lambda: counts(scheduler) == {'offered': 2, 'delivered': 1, 'failed': 1})
 
 
 def test_an_error_of_the_engine_arrives_in_its_turn(make_flow: Callable[..., Flow]) -> None:
-    estimator, engine, receiver = make_flow(capacity=2)
+    scheduler, engine, receiver = make_flow(capacity=2)
     for number in range(2):
-        estimator.offer(frame(number))
+        scheduler.offer(frame(number))
         assert until(lambda: len(engine.submitted) == number + 1)  # noqa: B023
     engine.answer(1)
     engine.answer(0, RuntimeError('lost'))
@@ -220,15 +220,15 @@ def test_an_error_of_the_engine_arrives_in_its_turn(make_flow: Callable[..., Flo
 
 
 def test_a_receiver_that_raises_does_not_stop_the_flow(make_flow: Callable[..., Flow]) -> None:
-    estimator, engine, receiver = make_flow(automatic=True)
+    scheduler, engine, receiver = make_flow(automatic=True)
     receiver.fault = KeyError('frame_id')
-    estimator.offer(frame(1))
-    assert until(lambda: on_their_way(estimator) == 0)
-    estimator.offer(frame(2))
-    assert until(lambda: on_their_way(estimator) == 0)
+    scheduler.offer(frame(1))
+    assert until(lambda: on_their_way(scheduler) == 0)
+    scheduler.offer(frame(2))
+    assert until(lambda: on_their_way(scheduler) == 0)
     assert receiver.names == [1, 2]
-    assert counts(estimator) == {'offered': 2, 'delivered': 1, 'failed': 1}
-    assert 'frame_id' in estimator.stats().last_error
+    assert counts(scheduler) == {'offered': 2, 'delivered': 1, 'failed': 1}
+    assert 'frame_id' in scheduler.stats().last_error
 
 
 def test_results_are_received_one_at_a_time_on_one_thread() -> None:
@@ -241,105 +241,105 @@ def test_results_are_received_one_at_a_time_on_one_thread() -> None:
         time.sleep(0.002)
         inside[0] -= 1
 
-    estimator = Estimator(FakeEngine(capacity=4, automatic=True), on_result)
+    scheduler = FrameScheduler(FakeEngine(capacity=4, automatic=True), on_result)
     for number in range(60):
-        estimator.offer(frame(number))
+        scheduler.offer(frame(number))
         time.sleep(0.0005)
-    assert estimator.drain(5)
-    estimator.close()
+    assert scheduler.drain(5)
+    scheduler.close()
     assert threads == {'deliver'} and most == [1]
 
 
 def test_drain_drops_the_waiting_frame_and_waits_for_those_in_flight(
         make_flow: Callable[..., Flow]) -> None:
-    estimator, engine, receiver = make_flow()
-    estimator.offer(frame(1))
+    scheduler, engine, receiver = make_flow()
+    scheduler.offer(frame(1))
     assert until(lambda: len(engine.submitted) == 1)
-    estimator.offer(frame(2))
-    assert not estimator.drain(0.05)
-    assert not estimator.offer(frame(3))
+    scheduler.offer(frame(2))
+    assert not scheduler.drain(0.05)
+    assert not scheduler.offer(frame(3))
     threading.Timer(0.05, engine.answer, [0]).start()
-    assert estimator.drain(5)
+    assert scheduler.drain(5)
     assert receiver.names == [1]
-    assert counts(estimator) == {'offered': 2, 'delivered': 1, 'dropped': 1}
+    assert counts(scheduler) == {'offered': 2, 'delivered': 1, 'dropped': 1}
 
 
 def test_drain_waits_until_the_receiver_is_done(make_flow: Callable[..., Flow]) -> None:
-    estimator, engine, receiver = make_flow(automatic=True)
+    scheduler, engine, receiver = make_flow(automatic=True)
     receiver.gate.clear()
-    estimator.offer(frame(1))
+    scheduler.offer(frame(1))
     assert receiver.entered.wait(5)
-    assert not estimator.drain(0.05)
+    assert not scheduler.drain(0.05)
     receiver.gate.set()
-    assert estimator.drain(5)
+    assert scheduler.drain(5)
     assert receiver.names == [1]
 
 
 def test_after_resume_frames_flow_again_whatever_their_stamp(
         make_flow: Callable[..., Flow]) -> None:
-    estimator, engine, receiver = make_flow(automatic=True)
-    estimator.offer(frame(1, 9 * S))
+    scheduler, engine, receiver = make_flow(automatic=True)
+    scheduler.offer(frame(1, 9 * S))
     assert until(lambda: receiver.names == [1])
-    assert estimator.drain(5)
-    assert not estimator.offer(frame(2, 10 * S))
-    estimator.resume()
-    assert estimator.offer(frame(3, 9 * S - 5))
+    assert scheduler.drain(5)
+    assert not scheduler.offer(frame(2, 10 * S))
+    scheduler.resume()
+    assert scheduler.offer(frame(3, 9 * S - 5))
     assert until(lambda: receiver.names == [1, 3])
-    assert counts(estimator) == {'offered': 2, 'delivered': 2}
+    assert counts(scheduler) == {'offered': 2, 'delivered': 2}
 
 
 def test_close_is_idempotent_and_final(make_flow: Callable[..., Flow]) -> None:
     before = set(threading.enumerate())
-    estimator, engine, receiver = make_flow(automatic=True)
-    estimator.offer(frame(1))
+    scheduler, engine, receiver = make_flow(automatic=True)
+    scheduler.offer(frame(1))
     for _ in range(3):
-        estimator.close(5)
+        scheduler.close(5)
     assert set(threading.enumerate()) <= before
-    estimator.resume()
-    assert not estimator.offer(frame(2))
-    assert on_their_way(estimator) == 0
+    scheduler.resume()
+    assert not scheduler.offer(frame(2))
+    assert on_their_way(scheduler) == 0
 
 
 @pytest.mark.parametrize('stuck', ['in flight', 'in submit', 'in the receiver'])
 def test_close_takes_no_longer_than_its_timeout_whatever_is_stuck(
         make_flow: Callable[..., Flow], stuck: str) -> None:
-    estimator, engine, receiver = make_flow(automatic=stuck == 'in the receiver')
+    scheduler, engine, receiver = make_flow(automatic=stuck == 'in the receiver')
     if stuck == 'in submit':
         engine.gate.clear()
     if stuck == 'in the receiver':
         receiver.gate.clear()
-    estimator.offer(frame(1))
+    scheduler.offer(frame(1))
     assert (receiver if stuck == 'in the receiver' else engine).entered.wait(5)
     for _ in range(2):
         started = time.monotonic()
-        estimator.close(0.4)
+        scheduler.close(0.4)
         assert 0.3 < time.monotonic() - started < 0.75
 
 
 def test_a_slow_receiver_does_not_pile_up_results(make_flow: Callable[..., Flow]) -> None:
-    estimator, engine, receiver = make_flow(capacity=2, automatic=True)
+    scheduler, engine, receiver = make_flow(capacity=2, automatic=True)
     receiver.gate.clear()
     for number in range(50):
-        estimator.offer(frame(number))
+        scheduler.offer(frame(number))
         time.sleep(0.001)
     time.sleep(0.05)
     assert len(engine.submitted) <= engine.capacity + 2
     receiver.gate.set()
-    assert until(lambda: on_their_way(estimator) == 0)
+    assert until(lambda: on_their_way(scheduler) == 0)
     assert receiver.names[-1] == 49
     assert receiver.names == sorted(receiver.names)
 
 
 @pytest.mark.parametrize('stuck', ['submit', 'receiver'])
 def test_offer_never_blocks(make_flow: Callable[..., Flow], stuck: str) -> None:
-    estimator, engine, receiver = make_flow(automatic=True)
+    scheduler, engine, receiver = make_flow(automatic=True)
     (engine if stuck == 'submit' else receiver).gate.clear()
-    estimator.offer(frame(0))
+    scheduler.offer(frame(0))
     assert (engine if stuck == 'submit' else receiver).entered.wait(5)
     worst_s = 0.0
     for number in range(1, 200):
         started = time.monotonic()
-        assert estimator.offer(frame(number))
+        assert scheduler.offer(frame(number))
         worst_s = max(worst_s, time.monotonic() - started)
     assert worst_s < 0.5
 
@@ -361,23 +361,23 @@ def test_every_offered_frame_is_counted_exactly_once() -> None:
                 engine.answer(index, RuntimeError('odd') if index % 7 == 3 else None)
             time.sleep(0.0003)
 
-    estimator = Estimator(engine, receiver)
+    scheduler = FrameScheduler(engine, receiver)
     helper = threading.Thread(target=answer_out_of_order, daemon=True)
     helper.start()
     for number in range(400):
         if number % 11 == 5:
-            estimator.offer(unreadable(number))
+            scheduler.offer(unreadable(number))
         elif number % 13 == 5:
-            estimator.offer(frame(number, S + (number - 3) * PERIOD_NS))
+            scheduler.offer(frame(number, S + (number - 3) * PERIOD_NS))
         else:
-            estimator.offer(frame(number))
+            scheduler.offer(frame(number))
         time.sleep(float(pauses.uniform(0, 0.0008)))
-    assert estimator.drain(10)
+    assert scheduler.drain(10)
     answered.set()
     helper.join(5)
-    estimator.close()
-    stats = estimator.stats()
-    assert stats.offered == 400 and on_their_way(estimator) == 0
+    scheduler.close()
+    stats = scheduler.stats()
+    assert stats.offered == 400 and on_their_way(scheduler) == 0
     assert min(stats.delivered, stats.failed, stats.late) > 0
     assert len(receiver.results) == stats.delivered + stats.failed
     assert receiver.names == sorted(receiver.names)
@@ -399,14 +399,14 @@ class PromptEngine:
 def test_threads_that_offer_while_another_drains_and_resumes_lose_nothing() -> None:
     """Nobody is left asleep: after each resume results come, and each drain ends."""
     engine, receiver, end = PromptEngine(), Receiver(), threading.Event()
-    estimator = Estimator(engine, receiver)
+    scheduler = FrameScheduler(engine, receiver)
     taken = dict.fromkeys(('front', 'rear', 'left', 'right'), 0)
 
     def offer(source: str) -> None:
         number = 0
         while not end.is_set():
             number += 1
-            taken[source] += estimator.offer(replace(frame(number), source=source))
+            taken[source] += scheduler.offer(replace(frame(number), source=source))
             time.sleep(0.0002)
 
     threads = [threading.Thread(target=offer, args=(source,), daemon=True) for source in taken]
@@ -416,35 +416,35 @@ def test_threads_that_offer_while_another_drains_and_resumes_lose_nothing() -> N
         before = len(receiver.results)
         assert until(lambda before=before: len(receiver.results) > before + 3)
         started = time.monotonic()
-        assert estimator.drain(5) and time.monotonic() - started < 2
-        assert on_their_way(estimator) == 0
-        estimator.resume()
+        assert scheduler.drain(5) and time.monotonic() - started < 2
+        assert on_their_way(scheduler) == 0
+        scheduler.resume()
     end.set()
     for thread in threads:
         thread.join(5)
-    assert until(lambda: on_their_way(estimator) == 0)
-    estimator.close()
+    assert until(lambda: on_their_way(scheduler) == 0)
+    scheduler.close()
     engine.threads.shutdown()
-    stats = {source: estimator.stats(source) for source in taken}
+    stats = {source: scheduler.stats(source) for source in taken}
     assert {source: each.offered for source, each in stats.items()} == taken
     assert all(each.delivered > 0 and each.failed == each.late == 0 for each in stats.values())
-    assert on_their_way(estimator) == 0
-    assert len(receiver.results) == estimator.stats().delivered
+    assert on_their_way(scheduler) == 0
+    assert len(receiver.results) == scheduler.stats().delivered
 
 
 def test_latency_runs_from_the_offer_to_the_end_of_delivery(
         make_flow: Callable[..., Flow]) -> None:
-    estimator, engine, receiver = make_flow()
-    before = estimator.stats()
+    scheduler, engine, receiver = make_flow()
+    before = scheduler.stats()
     assert math.isnan(before.latency_p50_ms) and math.isnan(before.last_result_age_s)
     receiver.gate.clear()
-    estimator.offer(frame(1))
+    scheduler.offer(frame(1))
     time.sleep(0.03)
     engine.answer(0)
     time.sleep(0.03)
     receiver.gate.set()
-    assert until(lambda: on_their_way(estimator) == 0)
-    stats = estimator.stats()
+    assert until(lambda: on_their_way(scheduler) == 0)
+    stats = scheduler.stats()
     assert 60 <= stats.latency_p50_ms <= stats.latency_p95_ms < 5000
     assert 0 <= stats.last_result_age_s < 5
 
@@ -452,18 +452,18 @@ def test_latency_runs_from_the_offer_to_the_end_of_delivery(
 def test_a_real_engine_delivers_the_depth_of_each_frame_in_order(tiny_ir: Path) -> None:
     engine = Engine(tiny_ir, EngineOptions(precision='f32', image_hw=(60, 80), requests=2))
     receiver = Receiver()
-    estimator = Estimator(engine, receiver)
+    scheduler = FrameScheduler(engine, receiver)
     try:
         for number in range(40):
             pixels = np.full((60, 80, 3), number, np.uint8)
             read = ColorImage(pixels, 'bgr')
-            estimator.offer(Frame(S + number, lambda read=read: read, number))
+            scheduler.offer(Frame(S + number, lambda read=read: read, number))
             time.sleep(0.001)
-        assert until(lambda: on_their_way(estimator) == 0)
+        assert until(lambda: on_their_way(scheduler) == 0)
     finally:
-        estimator.close()
+        scheduler.close()
         engine.close()
     assert receiver.names[-1] == 39 and receiver.names == sorted(receiver.names)
-    assert on_their_way(estimator) == 0 and estimator.stats().failed == 0
+    assert on_their_way(scheduler) == 0 and scheduler.stats().failed == 0
     for result in receiver.results:
         np.testing.assert_allclose(result.outcome, 7 * result.frame.context / 255, atol=1e-4)

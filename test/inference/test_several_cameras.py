@@ -8,7 +8,7 @@ import threading
 import time
 
 from depth_anything_ros.inference.engine import Engine, EngineOptions
-from depth_anything_ros.inference.scheduler import Estimator, Frame, Result
+from depth_anything_ros.inference.scheduler import FrameScheduler, Frame, Result
 from depth_anything_ros.vision.color_image import ColorImage
 from fake_engine import FakeEngine
 import numpy as np
@@ -16,22 +16,22 @@ import pytest
 from waiting import until
 
 S = 10 ** 9
-Flow = tuple[Estimator, FakeEngine, list[Result]]
+Flow = tuple[FrameScheduler, FakeEngine, list[Result]]
 
 
 @pytest.fixture
 def make_flow() -> Iterator[Callable[..., Flow]]:
     """Return a function that joins an estimator, a fake engine and a list of results."""
-    estimators: list[Estimator] = []
+    estimators: list[FrameScheduler] = []
 
     def make(capacity: int = 1) -> Flow:
         engine, results = FakeEngine(capacity), []
-        estimators.append(Estimator(engine, results.append))
+        estimators.append(FrameScheduler(engine, results.append))
         return estimators[-1], engine, results
 
     yield make
-    for estimator in estimators:
-        estimator.close(0.01)
+    for scheduler in estimators:
+        scheduler.close(0.01)
 
 
 def frame(source: str, number: int) -> Frame:
@@ -51,15 +51,15 @@ def run_turns(flow: Flow, turns: int, offers: Callable[[int], dict[str, int]]) -
 
     While each is computed, every camera in ``offers(turn)`` offers that many new frames.
     """
-    estimator, engine, results = flow
+    scheduler, engine, results = flow
     number = 0
-    estimator.offer(frame('first', 0))
+    scheduler.offer(frame('first', 0))
     for turn in range(turns):
         assert until(lambda: len(engine.submitted) > turn)  # noqa: B023
         for source, count in offers(turn).items():
             for _ in range(count):
                 number += 1
-                assert estimator.offer(frame(source, number))
+                assert scheduler.offer(frame(source, number))
         engine.answer(turn)
         assert until(lambda: len(results) > turn)  # noqa: B023
     return [source for source, _ in names(results)][1:]
@@ -81,10 +81,10 @@ def test_what_a_slow_camera_leaves_goes_to_the_others_and_it_loses_nothing(
     flow = make_flow()
     served = run_turns(flow, 61, lambda turn: {
         'a': 3, 'b': 3, **({} if turn % 6 else {'slow': 1})})
-    estimator = flow[0]
+    scheduler = flow[0]
     assert Counter(served) == {'a': 25, 'b': 25, 'slow': 10}
-    assert estimator.stats('slow').dropped == 0
-    assert estimator.stats('a').dropped > 100
+    assert scheduler.stats('slow').dropped == 0
+    assert scheduler.stats('a').dropped > 100
 
 
 def test_a_camera_that_comes_later_is_served_next(make_flow: Callable[..., Flow]) -> None:
@@ -102,24 +102,24 @@ def test_a_camera_that_was_silent_gets_one_turn_not_those_it_missed(
 
 
 def test_the_newest_frame_of_each_camera_wins(make_flow: Callable[..., Flow]) -> None:
-    estimator, engine, results = make_flow()
-    estimator.offer(frame('front', 0))
+    scheduler, engine, results = make_flow()
+    scheduler.offer(frame('front', 0))
     assert until(lambda: len(engine.submitted) == 1)
     for number in (1, 2, 3):
-        estimator.offer(frame('rear', number))
-        estimator.offer(frame('front', number))
+        scheduler.offer(frame('rear', number))
+        scheduler.offer(frame('front', number))
     for index in range(3):
         engine.answer(index)
     assert until(lambda: len(results) == 3)
     assert names(results) == [('front', 0), ('rear', 3), ('front', 3)]
-    assert (estimator.stats('front').dropped, estimator.stats('rear').dropped) == (2, 2)
+    assert (scheduler.stats('front').dropped, scheduler.stats('rear').dropped) == (2, 2)
 
 
 def test_results_leave_in_the_order_of_submission_across_cameras(
         make_flow: Callable[..., Flow]) -> None:
-    estimator, engine, results = make_flow(capacity=3)
+    scheduler, engine, results = make_flow(capacity=3)
     for index, source in enumerate(('a', 'b', 'c')):
-        estimator.offer(frame(source, 1))
+        scheduler.offer(frame(source, 1))
         assert until(lambda: len(engine.submitted) == index + 1)  # noqa: B023
     for index in (2, 1, 0):
         engine.answer(index)
@@ -129,9 +129,9 @@ def test_results_leave_in_the_order_of_submission_across_cameras(
 
 def test_all_cameras_together_have_the_room_of_the_engine(
         make_flow: Callable[..., Flow]) -> None:
-    estimator, engine, _ = make_flow(capacity=2)
+    scheduler, engine, _ = make_flow(capacity=2)
     for source in 'abcd':
-        estimator.offer(frame(source, 1))
+        scheduler.offer(frame(source, 1))
     assert until(lambda: len(engine.submitted) == 2)
     time.sleep(0.03)
     assert len(engine.submitted) == 2
@@ -140,25 +140,25 @@ def test_all_cameras_together_have_the_room_of_the_engine(
 
 
 def test_a_frame_is_late_only_among_those_of_its_camera(make_flow: Callable[..., Flow]) -> None:
-    estimator, _, _ = make_flow()
-    assert estimator.offer(frame('front', 5 * S))
-    assert estimator.offer(frame('rear', 5 * S - 9))
-    assert not estimator.offer(frame('front', 5 * S - 1))
-    assert estimator.offer(frame('rear', 5 * S - 8))
-    assert (estimator.stats('front').late, estimator.stats('rear').late) == (1, 0)
+    scheduler, _, _ = make_flow()
+    assert scheduler.offer(frame('front', 5 * S))
+    assert scheduler.offer(frame('rear', 5 * S - 9))
+    assert not scheduler.offer(frame('front', 5 * S - 1))
+    assert scheduler.offer(frame('rear', 5 * S - 8))
+    assert (scheduler.stats('front').late, scheduler.stats('rear').late) == (1, 0)
 
 
 def test_each_camera_is_counted_for_itself_and_all_are_the_sum(
         make_flow: Callable[..., Flow]) -> None:
-    estimator, engine, results = make_flow()
-    estimator.offer(frame('front', 1))
-    estimator.offer(frame('rear', 1))
+    scheduler, engine, results = make_flow()
+    scheduler.offer(frame('front', 1))
+    scheduler.offer(frame('rear', 1))
     time.sleep(0.03)
     engine.answer(0)
     engine.answer(1, RuntimeError('rear is lost'))
     assert until(lambda: len(results) == 2)
-    assert until(lambda: estimator.stats().failed == 1)
-    front, rear, both = (estimator.stats(source) for source in ('front', 'rear', None))
+    assert until(lambda: scheduler.stats().failed == 1)
+    front, rear, both = (scheduler.stats(source) for source in ('front', 'rear', None))
     assert (front.offered, front.delivered, front.failed) == (1, 1, 0)
     assert (rear.offered, rear.delivered, rear.failed) == (1, 0, 1)
     assert (both.offered, both.delivered, both.failed) == (2, 1, 1)
@@ -169,25 +169,25 @@ def test_each_camera_is_counted_for_itself_and_all_are_the_sum(
 
 
 def test_a_camera_that_sent_nothing_has_come_to_nothing(make_flow: Callable[..., Flow]) -> None:
-    estimator, _, _ = make_flow()
-    estimator.offer(frame('front', 1))
-    stats = estimator.stats('rear')
+    scheduler, _, _ = make_flow()
+    scheduler.offer(frame('front', 1))
+    stats = scheduler.stats('rear')
     assert (stats.offered, stats.delivered, stats.last_error) == (0, 0, '')
     assert math.isnan(stats.latency_p95_ms) and math.isnan(stats.last_result_age_s)
 
 
 def test_drain_drops_what_waits_of_every_camera_and_resume_takes_any_stamp(
         make_flow: Callable[..., Flow]) -> None:
-    estimator, engine, results = make_flow()
+    scheduler, engine, results = make_flow()
     for source in 'abc':
-        estimator.offer(frame(source, S // 2))
+        scheduler.offer(frame(source, S // 2))
     assert until(lambda: len(engine.submitted) == 1)
-    assert not estimator.drain(0.02)
-    assert [estimator.stats(source).dropped for source in 'abc'] == [0, 1, 1]
+    assert not scheduler.drain(0.02)
+    assert [scheduler.stats(source).dropped for source in 'abc'] == [0, 1, 1]
     engine.answer(0)
-    assert estimator.drain(5)
-    estimator.resume()
-    assert all(estimator.offer(frame(source, 1)) for source in 'abc')
+    assert scheduler.drain(5)
+    scheduler.resume()
+    assert all(scheduler.offer(frame(source, 1)) for source in 'abc')
 
 
 def test_a_real_engine_serves_two_cameras_of_different_shape_without_compiling_again(
@@ -195,18 +195,18 @@ def test_a_real_engine_serves_two_cameras_of_different_shape_without_compiling_a
     engine = Engine(tiny_ir, EngineOptions(precision='f32', image_hw=(60, 80), sizes_kept=2))
     engine.warm_up((80, 60))
     threads, results = set(threading.enumerate()), []
-    estimator = Estimator(engine, results.append)
+    scheduler = FrameScheduler(engine, results.append)
     shapes = {'wide': (60, 80), 'tall': (80, 60)}
     try:
         for number in range(60):
             for value, (source, image_hw) in enumerate(shapes.items()):
                 image = ColorImage(np.full((*image_hw, 3), number + 100 * value, np.uint8), 'bgr')
-                estimator.offer(Frame(number, lambda image=image: image, number, source))
+                scheduler.offer(Frame(number, lambda image=image: image, number, source))
             time.sleep(0.002)
-        assert estimator.drain(10)
+        assert scheduler.drain(10)
         assert threads <= set(threading.enumerate())
     finally:
-        estimator.close()
+        scheduler.close()
         engine.close()
     shares = Counter(result.frame.source for result in results)
     assert min(shares.values()) >= 5 and abs(shares['wide'] - shares['tall']) <= 2

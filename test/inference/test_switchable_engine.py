@@ -12,7 +12,7 @@ from typing import Any
 
 from depth_anything_ros.errors import DeviceError, ImageError, InferenceError, ModelError
 from depth_anything_ros.inference.engine import EngineOptions
-from depth_anything_ros.inference.scheduler import Estimator, Frame, Result
+from depth_anything_ros.inference.scheduler import FrameScheduler, Frame, Result
 from depth_anything_ros.inference.switchable_engine import SwitchableEngine
 from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.self_check import card_image
@@ -89,14 +89,14 @@ class Camera:
         self.results: list[Result] = []
         self.offered = 0
         self._stop = threading.Event()
-        self.estimator = Estimator(engine, self.results.append)
+        self.scheduler = FrameScheduler(engine, self.results.append)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         while not self._stop.wait(0.0005):
             pixels = np.full((*IMAGE_HW, 3), self.offered % 256, np.uint8)
-            self.estimator.offer(Frame(self.offered, partial_image(pixels), self.offered))
+            self.scheduler.offer(Frame(self.offered, partial_image(pixels), self.offered))
             self.offered += 1
 
     def stop(self) -> None:
@@ -104,12 +104,12 @@ class Camera:
         self._stop.set()
         self._thread.join()
         assert until(lambda: self.on_their_way == 0)
-        self.estimator.close(5)
+        self.scheduler.close(5)
 
     @property
     def on_their_way(self) -> int:
         """Return how many frames are not accounted for."""
-        stats = self.estimator.stats()
+        stats = self.scheduler.stats()
         return stats.offered - stats.delivered - stats.failed - stats.dropped - stats.late
 
 
@@ -151,7 +151,7 @@ def test_under_load_no_result_is_lost_none_fails_and_the_order_stays(
         assert isinstance(camera.results[-1].outcome, np.ndarray)
         shapes.append(camera.results[-1].outcome.shape)
     camera.stop()
-    stats = camera.estimator.stats()
+    stats = camera.scheduler.stats()
     assert (stats.failed, stats.late) == (0, 0) and stats.delivered == len(camera.results)
     assert stats.offered == camera.offered
     numbers = [result.frame.context for result in camera.results]

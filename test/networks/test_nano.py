@@ -11,10 +11,10 @@ import pytest
 torch = pytest.importorskip('torch')
 
 from depth_anything_ros.distill.students import load_imagenet  # noqa: E402, I100
-from depth_anything_ros.networks.depth_anything import build_member  # noqa: E402
+from depth_anything_ros.networks.depth_anything import build_any_network  # noqa: E402
 from depth_anything_ros.networks.efficientnet_lite import (  # noqa: E402
     EfficientNetLite, LITE0, Stage)
-from depth_anything_ros.networks.encoders import find_member, NANO  # noqa: E402
+from depth_anything_ros.networks.encoders import identify_network, NANO  # noqa: E402
 from depth_anything_ros.networks.inputs import NANO_INPUT, VIT_INPUT  # noqa: E402
 from depth_anything_ros.networks.nano import Context, NanoDepth  # noqa: E402
 from torch import nn, Tensor  # noqa: E402
@@ -187,7 +187,7 @@ def test_the_context_is_a_transformer_block_over_all_places() -> None:
 
 def test_the_depth_has_the_size_of_each_image_of_a_batch(
         make_nano: Callable[..., Weights]) -> None:
-    network = build_member(NANO, 'v2', None, make_nano())
+    network = build_any_network(NANO, 'v2', None, make_nano())
     image = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     depth = network(image)
     assert depth.shape == (2, 64, 96) and depth.dtype == torch.float32
@@ -198,7 +198,7 @@ def test_the_depth_has_the_size_of_each_image_of_a_batch(
 def test_the_depth_is_never_negative_but_in_training(make_nano: Callable[..., Weights]) -> None:
     weights = make_nano()
     weights['head.output.bias'] = torch.zeros(1)
-    network = build_member(NANO, 'v2', None, weights)
+    network = build_any_network(NANO, 'v2', None, weights)
     assert isinstance(network, NanoDepth)
     image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     depth, free = network(image), network.unbounded(image)
@@ -208,10 +208,10 @@ def test_the_depth_is_never_negative_but_in_training(make_nano: Callable[..., We
 
 def test_nano_is_found_by_its_names_and_loads_strictly(make_nano: Callable[..., Weights]) -> None:
     weights = make_nano()
-    assert find_member({name: tuple(value.shape) for name, value in weights.items()}) is NANO
+    assert identify_network({name: tuple(value.shape) for name, value in weights.items()}) is NANO
     del weights['head.context.qkv.bias']
     with pytest.raises(ValueError, match='missing: head.context.qkv.bias'):
-        build_member(NANO, 'v2', None, weights)
+        build_any_network(NANO, 'v2', None, weights)
 
 
 def test_each_network_names_sizes_that_it_takes() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 import time
 
-from depth_anything_ros.inference.frame_stats import FlowStats
+from depth_anything_ros.inference.frame_stats import FrameStats
 from depth_anything_ros.node.diagnostics import DiagnosticsReporter, Health
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 import numpy as np
@@ -20,7 +20,7 @@ def health(state: str = 'active', publishers: int = 1, received: int = 0,
     flow = {'offered': 0, 'delivered': 0, 'failed': 0, 'dropped': 0, 'late': 0,
             'latency_p50_ms': NAN, 'latency_p95_ms': NAN, 'last_result_age_s': NAN,
             'last_error': '', **stats}
-    return Health(state, {'device': 'CPU', 'precision': 'bf16'}, FlowStats(**flow), received, 0,
+    return Health(state, {'device': 'CPU', 'precision': 'bf16'}, FrameStats(**flow), received, 0,
                   '/camera/image', publishers)
 
 

@@ -7,8 +7,8 @@ import time
 from typing import Any
 
 from depth_anything_ros.ros import qos
-from depth_anything_ros.ros.image_subscription import Input, Intake
-from depth_anything_ros.ros.messages import Incoming
+from depth_anything_ros.ros.image_subscription import Input, ImageSubscription
+from depth_anything_ros.ros.messages import SerializedMessage
 import numpy as np
 import pytest
 import rclpy
@@ -34,19 +34,19 @@ class Camera:
         self.listener = listener
         self.images = self.node.create_publisher(Image, 'image', RELIABLE)
         self.infos = self.node.create_publisher(CameraInfo, 'camera_info', RELIABLE)
-        self.taken: list[Incoming] = []
+        self.taken: list[SerializedMessage] = []
         self.told: list[str] = []
-        self._intakes: list[Intake] = []
+        self._intakes: list[ImageSubscription] = []
 
     @property
     def publishers(self) -> tuple[Publisher, Publisher]:
         """Return those of images and of camera_info."""
         return self.images, self.infos
 
-    def intake(self, callback: Callable[[Incoming], None] | None = None) -> Intake:
+    def intake(self, callback: Callable[[SerializedMessage], None] | None = None) -> ImageSubscription:
         """Return an intake of both topics that both publishers know of."""
         take = callback or self.taken.append
-        made = Intake(self.listener, (Input(Image, 'image', take, RELIABLE),
+        made = ImageSubscription(self.listener, (Input(Image, 'image', take, RELIABLE),
                                       Input(CameraInfo, 'camera_info', take, RELIABLE)),
                       self.told.append)
         self._intakes.append(made)
@@ -172,7 +172,7 @@ def test_an_executor_that_spins_the_node_sleeps_on_while_images_flow(
 
 def test_a_callback_that_raises_is_told_and_the_next_message_is_taken(camera: Camera) -> None:
     """Also when it is that of another topic."""
-    def take(incoming: Incoming) -> None:
+    def take(incoming: SerializedMessage) -> None:
         if incoming.stamp_ns == 13:
             raise ValueError('bad luck')
         camera.taken.append(incoming)
@@ -202,7 +202,7 @@ def test_close_ends_the_thread_soon_unsubscribes_and_can_be_repeated(camera: Cam
 def test_close_waits_for_the_callback_and_none_runs_afterwards(camera: Camera) -> None:
     entered, go_on = threading.Event(), threading.Event()
 
-    def take(incoming: Incoming) -> None:
+    def take(incoming: SerializedMessage) -> None:
         entered.set()
         go_on.wait(5)
         camera.taken.append(incoming)
@@ -254,7 +254,7 @@ def test_a_subscription_that_fails_takes_the_others_with_it(context: Context) ->
     camera = Camera(context, listener)
     try:
         with pytest.raises(Exception, match='sometimes|reliability'):
-            Intake(listener, (Input(Image, 'image', camera.taken.append, qos.image_input()),
+            ImageSubscription(listener, (Input(Image, 'image', camera.taken.append, qos.image_input()),
                               Input(CameraInfo, 'camera_info', camera.taken.append,
                                     qos.camera_info_input())), camera.told.append)
         assert list(listener.subscriptions) == [] and intake_threads() == []

@@ -2,7 +2,7 @@
 
 import struct
 
-from depth_anything_ros.ros.messages import cloud_message, color_message, depth_message, Incoming
+from depth_anything_ros.ros.messages import cloud_message, color_message, depth_message, SerializedMessage
 import numpy as np
 from numpy.testing import assert_array_equal
 import pytest
@@ -37,7 +37,7 @@ def test_big_endian_messages_are_read() -> None:
     data = (bytes((0, 0, 0, 0)) + struct.pack('>iI', 7, 9) + text
             + struct.pack('>II', 1, 2) + struct.pack('>I6s', 6, b'mono8\0') + b'\1' + bytes(1)
             + struct.pack('>II', 2, 2) + b'\3\4')
-    incoming = Incoming(Image, data)
+    incoming = SerializedMessage(Image, data)
     image, pixels = incoming.image
     assert incoming.stamp_ns == 7_000_000_009
     assert (image.header.frame_id, image.height, image.width, image.encoding, image.step) == (
@@ -50,7 +50,7 @@ def test_what_is_no_message_raises() -> None:
     data = serialize_message(image_message(PIXELS))
     for length in (4, 11, 20, 40):
         with pytest.raises(Exception):  # noqa: B017 - struct's or rclpy's, both are caught
-            assert Incoming(Image, data[:length]).image
+            assert SerializedMessage(Image, data[:length]).image
 
 
 def test_other_messages_are_told_apart_by_all_but_their_stamps() -> None:

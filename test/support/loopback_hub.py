@@ -55,11 +55,11 @@ class Hub(BaseHTTPRequestHandler):
         content = self.server.files.get((repository, name))
         known = content is not None
         if known:
-            self.server.asked.append((self.command, name, self.headers.get('Range')))
+            self.server.overrides.append((self.command, name, self.headers.get('Range')))
         whole = content or b''
         first = 0
-        if asked := self.headers.get('Range'):
-            first = int(asked.removeprefix('bytes=').split('-')[0])
+        if overrides := self.headers.get('Range'):
+            first = int(overrides.removeprefix('bytes=').split('-')[0])
         part = whole[first:]
         self.send_response((206 if first else 200) if known else 404)
         self.send_header('Content-Length', str(self.server.stated_size or len(part)))
@@ -86,14 +86,14 @@ class HubServer(ThreadingHTTPServer):
     """
     The server.
 
-    ``files`` maps (repository, file) to the content, ``asked`` collects command, file and range.
+    ``files`` maps (repository, file) to the content, ``overrides`` collects command, file and range.
     ``etag`` and ``stated_size`` are lies that it tells of every file.
     """
 
     def __init__(self) -> None:
         super().__init__(('127.0.0.1', 0), Hub)
         self.files: dict[tuple[str, str], bytes] = {}
-        self.asked: list[tuple[str, str, str | None]] = []
+        self.overrides: list[tuple[str, str, str | None]] = []
         self.tags: list[str] = []
         self.torn = 0
         self.go_on = threading.Event()

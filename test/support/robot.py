@@ -7,7 +7,7 @@ from typing import Any
 
 from depth_anything_ros.node.camera_stream import CameraStream
 from depth_anything_ros.node.node import DepthAnythingNode
-from depth_anything_ros.ros.messages import Incoming
+from depth_anything_ros.ros.messages import SerializedMessage
 import numpy as np
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
@@ -36,9 +36,9 @@ def image_message(pixels: np.ndarray, encoding: str = 'bgr8', stamp_ns: int = 0,
     return message
 
 
-def as_received(message: Any) -> Incoming:
+def as_received(message: Any) -> SerializedMessage:
     """Return a message as the node gets it."""
-    return Incoming(type(message), serialize_message(message))
+    return SerializedMessage(type(message), serialize_message(message))
 
 
 def camera_info(width: int, height: int, focal: float = 100.0) -> CameraInfo:

@@ -97,7 +97,7 @@ def test_the_model_of_transformers_gets_every_weight(checkpoint: Path) -> None:
     from depth_anything_ros.convert.parity.measure import card_input
     from depth_anything_ros.convert.parity.runners import torch_runner
     from depth_anything_ros.convert.sources.hf_folder import to_official
-    from depth_anything_ros.convert.sources.identity import Asked
+    from depth_anything_ros.convert.sources.identity import Overrides
     from depth_anything_ros.convert.sources.load_network import load_network
     from tools.transformers_parity import load_transformers_model
     import torch
@@ -108,8 +108,8 @@ def test_the_model_of_transformers_gets_every_weight(checkpoint: Path) -> None:
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], value) for name, value in expected.items())
     # Only here neither of the two interpolates the position embedding.
-    image, asked = card_input((518, 518)), Asked('relative', 'v2')
-    ours = torch_runner(load_network(checkpoint, asked, TABLE).network).run(image)
+    image, overrides = card_input((518, 518)), Overrides('relative', 'v2')
+    ours = torch_runner(load_network(checkpoint, overrides, TABLE).network).run(image)
     with torch.inference_mode():
         theirs = model(pixel_values=torch.from_numpy(image)).predicted_depth[0].numpy()
     assert np.abs(ours - theirs).max() < 1e-4 * ours.std()

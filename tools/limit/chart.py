@@ -43,10 +43,10 @@ def draw_roofline(groups: Sequence[GroupCost], whole: GroupCost, roof: Roof, pre
         axes.scatter(*place, area, f'C{number}', alpha=0.65, edgecolors='black', linewidths=0.6,
                      zorder=3)
     figure.draw_without_rendering()
-    taken = [text.get_window_extent() for text in axes.texts]
-    taken += [_box(axes, place, area) for place, area in zip(places, areas, strict=True)]
+    input_spec = [text.get_window_extent() for text in axes.texts]
+    input_spec += [_box(axes, place, area) for place, area in zip(places, areas, strict=True)]
     for group, place, area in zip(groups, places, areas, strict=True):
-        taken.append(_write(axes, f'{group.name}, {100 * group.share:.1f} %', place, area, taken))
+        input_spec.append(_write(axes, f'{group.name}, {100 * group.share:.1f} %', place, area, input_spec))
     figure.savefig(path, format='png')
 
 
@@ -105,7 +105,7 @@ def _box(axes: Any, place: Place, area: float) -> Any:
     return Bbox.from_extents(x - radius, y - radius, x + radius, y + radius)
 
 
-def _write(axes: Any, text: str, place: Place, area: float, taken: Sequence[Any]) -> Any:
+def _write(axes: Any, text: str, place: Place, area: float, input_spec: Sequence[Any]) -> Any:
     """Write near the circle where nothing else is; return the box of the text."""
     from matplotlib.text import Text
     radius = math.sqrt(area / math.pi)
@@ -121,12 +121,12 @@ def _write(axes: Any, text: str, place: Place, area: float, taken: Sequence[Any]
             label.update_positions(renderer)
             # That of an annotation would contain its leader.
             box = Text.get_window_extent(label).padded(_AIR_PX)
-            if _fits(box, inside, taken):
+            if _fits(box, inside, input_spec):
                 return box
     return box
 
 
-def _fits(box: Any, inside: Any, taken: Sequence[Any]) -> bool:
+def _fits(box: Any, inside: Any, input_spec: Sequence[Any]) -> bool:
     return (inside.fully_containsx(box.x0) and inside.fully_containsx(box.x1)
             and inside.fully_containsy(box.y0) and inside.fully_containsy(box.y1)
-            and not any(box.overlaps(other) for other in taken))
+            and not any(box.overlaps(other) for other in input_spec))

@@ -195,7 +195,7 @@ def _random_weights(baseline: Path, folder: Path) -> Figures:
     """Return size and speed of the larger encoders, and the parity of all with transformers."""
     from depth_anything_ros.convert.conversion import convert, Job
     from depth_anything_ros.convert.parity.measure import Gates
-    from depth_anything_ros.convert.sources.identity import Asked
+    from depth_anything_ros.convert.sources.identity import Overrides
     from depth_anything_ros.networks.encoders import ENCODERS
     from tools.transformers_parity import parity, random_model
 
@@ -206,7 +206,7 @@ def _random_weights(baseline: Path, folder: Path) -> Figures:
             continue
         source, model = folder / f'{spec.name}-hf', folder / f'{spec.name}.xml'
         random_model(spec).save_pretrained(source)
-        convert(Job(source, model, 'fp16', Asked('relative', 'v2')), sizes_hw=((252, 336),),
+        convert(Job(source, model, 'fp16', Overrides('relative', 'v2')), sizes_hw=((252, 336),),
                 gates=Gates(openvino_fp16=1.0))
         for size in SIZES:
             name = row_name(spec.name, 'fp16', size)

@@ -13,7 +13,7 @@ import time
 
 from depth_anything_ros.errors import InferenceError
 from depth_anything_ros.inference.engine import EngineOptions, Size
-from depth_anything_ros.inference.scheduler import Estimator, Frame, Result
+from depth_anything_ros.inference.scheduler import FrameScheduler, Frame, Result
 from depth_anything_ros.inference.switchable_engine import SwitchableEngine
 from depth_anything_ros.vision.color_image import ColorImage
 import numpy as np
@@ -36,7 +36,7 @@ class _Saturated:
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self.results: list[tuple[float, str, Size]] = []
-        self._estimator = Estimator(engine, self._on_result)
+        self._estimator = FrameScheduler(engine, self._on_result)
         self._thread = threading.Thread(target=self._offer, name='cameras', daemon=True)
         self._thread.start()
 

@@ -58,13 +58,13 @@ def command(
     size_hw = size_from(height, width)
     require('numpy', 'cv2', 'torch', 'onnx', 'onnxscript', 'onnxruntime', 'openvino')
     from depth_anything_ros.convert.conversion import convert, Job
-    from depth_anything_ros.convert.sources.identity import Asked
+    from depth_anything_ros.convert.sources.identity import Overrides
     with StepReport(open_console()) as report:
         path = local_source(source, output.parent if output else MODELS,
                             DownloadOptions(yes, offline), report)
         target = output or MODELS / f'{name_of(path)}.xml'
         job = Job(path, target, precision,
-                  Asked(kind, model_version, max_depth, encoder), force, size_hw, batch_size)
+                  Overrides(kind, model_version, max_depth, encoder), force, size_hw, batch_size)
         if precision == 'int8':
             _convert_to_int8(job, images, context.obj, report)
         else:

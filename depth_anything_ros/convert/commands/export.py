@@ -63,14 +63,14 @@ def command(
     require('numpy', 'cv2', 'torch', 'onnx', 'onnxscript', 'onnxruntime')
     from depth_anything_ros.convert.conversion import export, ExportJob
     from depth_anything_ros.convert.export import OnnxOptions
-    from depth_anything_ros.convert.sources.identity import Asked
+    from depth_anything_ros.convert.sources.identity import Overrides
     options = OnnxOptions(batch_size, (height, width) if height or width else None, opset,
                           external_data)
     with StepReport(open_console()) as report:
         path = local_source(name, output.parent if output else MODELS,
                             DownloadOptions(yes, offline), report)
         job = ExportJob(path, output or MODELS / f'{name_of(path)}.onnx', options,
-                        Asked(kind, model_version, max_depth, encoder), force)
+                        Overrides(kind, model_version, max_depth, encoder), force)
         export(job, table=context.obj, report=report)
     print(f'{job.output} is ready')
 

@@ -104,8 +104,8 @@ def describe_repository(repository: str) -> Published:
         raise CheckpointError(
             url, f'it holds no checkpoint that is known by its name ({", ".join(names[:5])})',
             'fetch the file by hand and give its path')
-    stated = [tag.removeprefix('license:') for tag in info.tags or [] if 'license:' in tag]
-    licence = _LICENCES.get(stated[0], stated[0]) if stated else UNKNOWN_LICENCE
+    evidence = [tag.removeprefix('license:') for tag in info.tags or [] if 'license:' in tag]
+    licence = _LICENCES.get(evidence[0], evidence[0]) if evidence else UNKNOWN_LICENCE
     saved_as = files[0] if len(files) == 1 else repository.split('/')[1]
     return Published(repository, repository, files, saved_as, licence)
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from depth_anything_ros.convert.inspect.report import (
-    count_weights, Inspection, sizes_and_digest, Tensor, UNTOLD)
+    count_weights, Inspection, sizes_and_digest, Tensor, UNKNOWN)
 from depth_anything_ros.convert.sources.hf_folder import read_config, weight_files
-from depth_anything_ros.convert.sources.identity import from_record, of_checkpoint, Stated
+from depth_anything_ros.convert.sources.identity import from_record, of_checkpoint, Evidence
 from depth_anything_ros.convert.sources.records import read_record
 from depth_anything_ros.errors import CheckpointError, MissingDependencyError
 from depth_anything_ros.networks.encoders import (
-    EncoderSpec, find_member, Member, NANO, Shapes, UNKNOWN_LICENCE)
+    EncoderSpec, identify_network, Member, NANO, Shapes, UNKNOWN_LICENCE)
 
 _SAFETENSORS = '.safetensors'
 _TYPES = {'F64': 'f64', 'F32': 'f32', 'F16': 'f16', 'BF16': 'bf16', 'I8': 'i8', 'U8': 'u8',
@@ -30,9 +30,9 @@ def inspect_checkpoint(path: Path, table: tuple[EncoderSpec, ...]) -> Inspection
 
     CheckpointError if it is damaged or something else.
     """
-    stated, files = None, [path]
+    evidence, files = None, [path]
     if path.is_dir():
-        stated = read_config(path, table)
+        evidence = read_config(path, table)
         files, _ = weight_files(path)
     shapes: dict[str, tuple[int, ...]] = {}
     tensors = []
@@ -46,7 +46,7 @@ def inspect_checkpoint(path: Path, table: tuple[EncoderSpec, ...]) -> Inspection
     parameters, precision = count_weights(tensors)
     return Inspection(
         str(path), _format(path, shapes, member), sizes, digest, parameters, precision,
-        member.name, **_evidence(path, digest, member, stated))
+        member.name, **_evidence(path, digest, member, evidence))
 
 
 def _identify(path: Path, shapes: Shapes, table: tuple[EncoderSpec, ...]) -> Member:
@@ -56,7 +56,7 @@ def _identify(path: Path, shapes: Shapes, table: tuple[EncoderSpec, ...]) -> Mem
             name = name.replace(hub_name, official_name)
         official[name] = shape
     try:
-        return find_member(official, table)
+        return identify_network(official, table)
     except ValueError as error:
         raise CheckpointError(
             path, f'it is not a Depth Anything checkpoint: {error} (it starts with '
@@ -73,9 +73,9 @@ def _format(path: Path, shapes: Shapes, member: Member) -> str:
 
 
 def _evidence(path: Path, digest: str, member: Member,
-              stated: Stated | None) -> dict[str, Any]:
+              evidence: Evidence | None) -> dict[str, Any]:
     """Return what is known besides the tensors, in the order in which a conversion takes it."""
-    found = [one for one in of_checkpoint(path, digest, member, stated)
+    found = [one for one in of_checkpoint(path, digest, member, evidence)
              if one.encoder in (None, member.name)]
     origins = {'encoder': 'the shapes of the tensors'}
     facts: dict[str, Any] = {}
@@ -87,7 +87,7 @@ def _evidence(path: Path, digest: str, member: Member,
         else:
             facts[fact] = None
             if fact != 'max_depth_m' or facts['kind'] == 'metric':
-                origins[fact] = UNTOLD
+                origins[fact] = UNKNOWN
     facts['licence'] = UNKNOWN_LICENCE
     for one in found:
         if one.licence != UNKNOWN_LICENCE:

@@ -5,7 +5,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from depth_anything_ros.convert.inspect.report import (
-    count_weights, Inspection, sizes_and_digest, Tensor, told_by_metadata, told_by_name)
+    count_weights, Inspection, sizes_and_digest, Tensor, from_metadata, from_file_name)
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.inference.ir import check_ir_files
 from depth_anything_ros.model_info import ModelInfo, SECTION
@@ -27,8 +27,8 @@ def inspect_ir(path: Path, table: tuple[EncoderSpec, ...]) -> Inspection:
                       input_name=name, input_shape=shape)
     info = _info(root, path)
     if info is None:
-        return told_by_name(bare, path.name, table)
-    return told_by_metadata(bare, info, 'the metadata of the IR')
+        return from_file_name(bare, path.name, table)
+    return from_metadata(bare, info, 'the metadata of the IR')
 
 
 def _constants(root: ElementTree.Element) -> list[Tensor]:

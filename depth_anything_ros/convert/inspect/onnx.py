@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from depth_anything_ros.convert.inspect.report import (
-    count_weights, Inspection, sizes_and_digest, Tensor, told_by_metadata, told_by_name)
+    count_weights, Inspection, sizes_and_digest, Tensor, from_metadata, from_file_name)
 from depth_anything_ros.convert.sources.onnx_files import read_onnx_file
 from depth_anything_ros.networks.encoders import EncoderSpec
 
@@ -28,8 +28,8 @@ def inspect_onnx(path: Path, table: tuple[EncoderSpec, ...]) -> Inspection:
     bare = Inspection(str(path), f'ONNX, opset {outside.opset}', sizes, digest, parameters,
                       precision, input_name=name, input_shape=shape)
     if outside.info is not None:
-        return told_by_metadata(bare, outside.info, 'the metadata of the ONNX file')
-    return told_by_name(bare, path.name, table)
+        return from_metadata(bare, outside.info, 'the metadata of the ONNX file')
+    return from_file_name(bare, path.name, table)
 
 
 def _tensor(tensor: Any) -> Tensor:

@@ -9,7 +9,7 @@ from depth_anything_ros.convert.sources.records import sha256_of
 from depth_anything_ros.model_info import Kind, ModelInfo, ModelVersion, Quantization, SelfCheck
 from depth_anything_ros.networks.encoders import EncoderSpec, UNKNOWN_LICENCE
 
-UNTOLD = 'unknown, cannot be seen in the tensors'
+UNKNOWN = 'unknown, cannot be seen in the tensors'
 # Types that hold weights; the others hold shapes and indices.
 _WEIGHT_TYPES = ('f64', 'f32', 'f16', 'bf16', 'i8', 'u8', 'i4', 'u4')
 _FACTS = ('encoder', 'kind', 'model_version', 'licence')
@@ -73,7 +73,7 @@ def count_weights(tensors: Iterable[Tensor]) -> tuple[int, dict[str, float]]:
             {dtype: size / total for dtype, size in largest_first})
 
 
-def told_by_metadata(bare: Inspection, info: ModelInfo, origin: str) -> Inspection:
+def from_metadata(bare: Inspection, info: ModelInfo, origin: str) -> Inspection:
     """Return the inspection with what a graph's own metadata says."""
     return replace(
         bare, encoder=info.encoder, kind=info.kind, model_version=info.model_version,
@@ -83,7 +83,7 @@ def told_by_metadata(bare: Inspection, info: ModelInfo, origin: str) -> Inspecti
         self_check=info.self_check, quantization=info.quantization)
 
 
-def told_by_name(bare: Inspection, name: str, table: tuple[EncoderSpec, ...]) -> Inspection:
+def from_file_name(bare: Inspection, name: str, table: tuple[EncoderSpec, ...]) -> Inspection:
     """Return the inspection with what an official file name says, if it is one."""
     named = from_name(name, table)
     if named is None:

@@ -81,19 +81,19 @@ class ParityReport:
                                   self.against)
 
 
-def card_input(size_hw: tuple[int, int], taken: NetworkInput = VIT_INPUT) -> F32:
-    """Return the test card [1, 3, H, W], normalised for a network that takes ``taken``."""
-    return normalize(card_image(size_hw), taken.mean_rgb, taken.std_rgb)
+def card_input(size_hw: tuple[int, int], input_spec: NetworkInput = VIT_INPUT) -> F32:
+    """Return the test card [1, 3, H, W], normalised for a network that takes ``input_spec``."""
+    return normalize(card_image(size_hw), input_spec.mean_rgb, input_spec.std_rgb)
 
 
 def measure(reference: Runner, candidates: Sequence[Runner], precision: Precision,
-            taken: NetworkInput, sizes_hw: Sequence[tuple[int, int]],
+            input_spec: NetworkInput, sizes_hw: Sequence[tuple[int, int]],
             gates: Gates | None = None) -> ParityReport:
     """Compare each candidate with the reference on the test card at each size."""
     gates = gates or Gates()
     rows = []
     for size_hw in sizes_hw:
-        image = card_input(size_hw, taken)
+        image = card_input(size_hw, input_spec)
         expected = reference.run(image)
         for candidate in candidates:
             worst, mean = _errors(candidate.run(image), expected)

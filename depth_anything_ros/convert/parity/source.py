@@ -12,8 +12,8 @@ from depth_anything_ros.convert.sources.records import sha256_of
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.inference.ir import check_ir_files
 from depth_anything_ros.model_info import ModelInfo
-from depth_anything_ros.networks.depth_anything import build_member
-from depth_anything_ros.networks.encoders import EncoderSpec, find_member
+from depth_anything_ros.networks.depth_anything import build_any_network
+from depth_anything_ros.networks.encoders import EncoderSpec, identify_network
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ def _open(path: Path, info: ModelInfo, table: tuple[EncoderSpec, ...]) -> tuple[
         return ir_runner(path), sha256_of(check_ir_files(path))
     checkpoint = read_checkpoint(path, table)
     try:
-        member = find_member(checkpoint.shapes, table)
-        network = build_member(member, info.model_version, info.max_depth_m,
+        member = identify_network(checkpoint.shapes, table)
+        network = build_any_network(member, info.model_version, info.max_depth_m,
                                checkpoint.state_dict)
     except ValueError as error:
         raise CheckpointError(path, f'its tensors are not those of a Depth Anything network '

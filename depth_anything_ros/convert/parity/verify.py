@@ -112,17 +112,17 @@ def verify(path: Path, *, source: Path | None = None, device: str = 'CPU',
 
 
 def _sizes(path: Path, info: ModelInfo,
-           asked: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
+           overrides: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
     fixed = info.fixed_size_hw
     if fixed is not None:
-        if any(size_hw != fixed for size_hw in asked):
+        if any(size_hw != fixed for size_hw in overrides):
             raise ModelError(path, f'it takes {fixed[1]}x{fixed[0]} only', 'leave out --sizes')
         return (fixed,)
-    for height, width in asked:
+    for height, width in overrides:
         if height < 1 or width < 1 or height % info.patch_multiple or width % info.patch_multiple:
             raise ModelError(path, f'{width}x{height} is not made of multiples of '
                              f'{info.patch_multiple}', 'take other --sizes')
-    return asked or tuple(dict.fromkeys(NetworkInput.of(info).sizes_hw[:2]))
+    return overrides or tuple(dict.fromkeys(NetworkInput.of(info).sizes_hw[:2]))
 
 
 def _check_device(core: 'openvino.Core', path: Path, device: str) -> None:

@@ -10,7 +10,7 @@ import warnings
 
 from depth_anything_ros.convert.sources.hf_folder import (
     check_shards, is_hub_layout, read_config, to_official, weight_files)
-from depth_anything_ros.convert.sources.identity import Stated
+from depth_anything_ros.convert.sources.identity import Evidence
 from depth_anything_ros.convert.sources.records import sha256_of
 from depth_anything_ros.errors import CheckpointError, MissingDependencyError
 from depth_anything_ros.networks.encoders import ENCODERS, EncoderSpec, Shapes
@@ -95,7 +95,7 @@ class Checkpoint:
     """
     A state dict under official names (or others: that is checked later) and where it is from.
 
-    ``layout`` is that of the file, ``stated`` what the config.json beside the weights says, None
+    ``layout`` is that of the file, ``evidence`` what the config.json beside the weights says, None
     where there is none. For the ``sha256`` of several files see ``digests.sha256_of``.
     """
 
@@ -103,7 +103,7 @@ class Checkpoint:
     sha256: str
     state_dict: dict[str, Tensor]
     layout: Layout = 'official'
-    stated: Stated | None = None
+    evidence: Evidence | None = None
 
     @property
     def shapes(self) -> Shapes:
@@ -123,10 +123,10 @@ def read_checkpoint(path: Path, table: tuple[EncoderSpec, ...] = ENCODERS) -> Ch
     ``table`` says which encoders a config.json may describe. CheckpointError says why a file or
     folder cannot be used.
     """
-    stated, files = None, [path]
+    evidence, files = None, [path]
     places: dict[str, str] = {}
     if path.is_dir():
-        stated = read_config(path, table)
+        evidence = read_config(path, table)
         files, places = weight_files(path)
     shards = {file.name: read_tensors(file) for file in files}
     if places:
@@ -140,4 +140,4 @@ def read_checkpoint(path: Path, table: tuple[EncoderSpec, ...] = ENCODERS) -> Ch
             raise CheckpointError(
                 path, f'its tensors are not those of a Depth Anything -hf repository ({error})',
                 'download it again or give another one') from error
-    return Checkpoint(path, sha256_of(files), state_dict, layout, stated)
+    return Checkpoint(path, sha256_of(files), state_dict, layout, evidence)

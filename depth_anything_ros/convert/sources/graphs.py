@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
-from depth_anything_ros.convert.sources.identity import from_name, Stated
+from depth_anything_ros.convert.sources.identity import from_name, Evidence
 from depth_anything_ros.convert.sources.onnx_files import read_onnx_file
 from depth_anything_ros.convert.sources.records import sha256_of
 from depth_anything_ros.errors import CheckpointError
@@ -65,7 +65,7 @@ class Graph:
 
     ``size_hw`` is its only size and ``batch`` its only number of images, None and 0 where they
     are open; ``precision`` is that of the stored weights; ``info`` what it says of itself and
-    ``taken`` the image that it takes. For the ``sha256`` see ``digests.sha256_of``. ``changes``
+    ``input_spec`` the image that it takes. For the ``sha256`` see ``digests.sha256_of``. ``changes``
     tell what was brought to this form.
     """
 
@@ -77,15 +77,15 @@ class Graph:
     batch: int
     precision: Precision
     info: ModelInfo | None
-    taken: NetworkInput
+    input_spec: NetworkInput
     changes: tuple[str, ...]
 
     @property
-    def stated(self) -> Stated | None:
+    def evidence(self) -> Evidence | None:
         """Return what the metadata says, None where there is none."""
         if self.info is None:
             return None
-        return Stated('its metadata', self.info.source_name, self.info.encoder, self.info.kind,
+        return Evidence('its metadata', self.info.source_name, self.info.encoder, self.info.kind,
                       self.info.model_version, self.info.max_depth_m, self.info.licence)
 
 
@@ -115,13 +115,13 @@ def read_graph(path: Path, encoder: str | None = None) -> Graph:
         raise CheckpointError(path, f'it has {len(model.inputs)} inputs and {len(model.outputs)} '
                               'outputs', _WANTED)
     names = f'names: {_name(model.input(0))} -> {_name(model.output(0))}'
-    taken = NetworkInput.of(info) if info else input_of(encoder or _named(path))
-    size_hw, batch = _fixed(path, model.input(0), taken.multiple)
-    model, changes = _normalise(path, model, size_hw or taken.card_size_hw, batch)
+    input_spec = NetworkInput.of(info) if info else input_of(encoder or _named(path))
+    size_hw, batch = _fixed(path, model.input(0), input_spec.multiple)
+    model, changes = _normalise(path, model, size_hw or input_spec.card_size_hw, batch)
     if names != 'names: image -> depth':
         changes = (f'{names}, now image -> depth', *changes)
     return Graph(path, model, sha256_of(files), sum(file.stat().st_size for file in files),
-                 size_hw, batch, stored_precision(model), info, taken, changes)
+                 size_hw, batch, stored_precision(model), info, input_spec, changes)
 
 
 def fix_shape(path: Path, model: 'openvino.Model', size_hw: Size | None, batch: int) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import re
 from typing import Any
 
-from depth_anything_ros.convert.sources.identity import Stated
+from depth_anything_ros.convert.sources.identity import Evidence
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.model_info import ModelVersion
 from depth_anything_ros.networks.encoders import EncoderSpec, PATCH
@@ -119,7 +119,7 @@ def _some(names: list[str], count: int = 3) -> str:
     return ', '.join(names[:count]) + more
 
 
-def read_config(folder: Path, table: tuple[EncoderSpec, ...]) -> Stated:
+def read_config(folder: Path, table: tuple[EncoderSpec, ...]) -> Evidence:
     """
     Return what config.json says of the model.
 
@@ -133,7 +133,7 @@ def read_config(folder: Path, table: tuple[EncoderSpec, ...]) -> Stated:
     source_name = _source_name(folder)
     # The official code saves its own arguments instead, which tell neither kind nor version.
     if 'model_type' not in config and 'encoder' in config:
-        return Stated(CONFIG, source_name, str(config['encoder']))
+        return Evidence(CONFIG, source_name, str(config['encoder']))
     if config.get('model_type') != _MODEL_TYPE:
         raise CheckpointError(path, f'it describes a model of type {config.get("model_type")}',
                               f'give a folder with a model of type {_MODEL_TYPE}')
@@ -145,7 +145,7 @@ def read_config(folder: Path, table: tuple[EncoderSpec, ...]) -> Stated:
         raise CheckpointError(path, f'it has a value of another kind ({error})',
                               _AGAIN) from error
     spec = _find_spec(path, backbone, table)
-    return Stated(CONFIG, source_name, spec.name, 'metric' if metric else 'relative',
+    return Evidence(CONFIG, source_name, spec.name, 'metric' if metric else 'relative',
                   _version(path, backbone, spec), max_depth_m or None)
 
 

@@ -31,14 +31,14 @@ _SIZES = {'small': 'vits', 'base': 'vitb', 'large': 'vitl'}
 _LICENCE_V1 = 'Apache-2.0'
 UNKNOWN_ENCODER = 'unknown'
 
-_UNTOLD = 'neither its name nor its sha256 tells the {}, and the tensors cannot'
+_UNKNOWN = 'neither its name nor its sha256 tells the {}, and the tensors cannot'
 _UNTOLD_BY_GRAPH = 'neither its metadata nor its name tells the {}, and the graph cannot'
 
 T = TypeVar('T')
 
 
 @dataclass(frozen=True)
-class Stated:
+class Evidence:
     """
     What one piece of evidence says of a model; None where it says nothing.
 
@@ -55,44 +55,44 @@ class Stated:
 
 
 _BY_SHA256 = {
-    '1e9260954ef8fd73180a3a0bd710e1aad0502aa2958ac258902b2260ca0f4304': Stated(
+    '1e9260954ef8fd73180a3a0bd710e1aad0502aa2958ac258902b2260ca0f4304': Evidence(
         'the sha256', 'DA-V2-Small with one refit layer', 'vits', 'relative', 'v2',
         licence='Apache-2.0'),
 }
 
 
-def from_sha256(sha256: str) -> Stated | None:
+def from_sha256(sha256: str) -> Evidence | None:
     """Return what is known of the file with this digest."""
     return _BY_SHA256.get(sha256)
 
 
-def from_record(path: Path) -> Stated | None:
+def from_record(path: Path) -> Evidence | None:
     """Return what was recorded when the checkpoint at ``path`` was distilled."""
     record = read_distillation_record(path)
     if record is None:
         return None
-    return Stated('the record of the distillation',
+    return Evidence('the record of the distillation',
                   f'{path.name}, distilled from {record.teacher}', record.student, 'relative',
                   'v2', licence=record.licence)
 
 
 def of_checkpoint(path: Path, sha256: str, member: Member,
-                  stated: Stated | None) -> tuple[Stated, ...]:
+                  evidence: Evidence | None) -> tuple[Evidence, ...]:
     """
-    Return all evidence on a checkpoint, the strongest first; ``stated`` is that of config.json.
+    Return all evidence on a checkpoint, the strongest first; ``evidence`` is that of config.json.
 
     Some of it may speak of another encoder.
     """
     specs = () if isinstance(member, NanoSpec) else (member,)
-    name = stated.source_name if stated else path.name
+    name = evidence.source_name if evidence else path.name
     # Whatever its name, nano has but one form.
-    known = Stated('the network', path.name, member.name, 'relative', 'v2')
-    found = (from_sha256(sha256), from_record(path), stated, from_name(name, specs),
+    known = Evidence('the network', path.name, member.name, 'relative', 'v2')
+    found = (from_sha256(sha256), from_record(path), evidence, from_name(name, specs),
              None if specs else known)
     return tuple(one for one in found if one)
 
 
-def from_name(path: str, table: tuple[EncoderSpec, ...]) -> Stated | None:
+def from_name(path: str, table: tuple[EncoderSpec, ...]) -> Evidence | None:
     """
     Return what an official name tells: of a .pth, .safetensors, .onnx or .xml, or a hub folder.
 
@@ -105,7 +105,7 @@ def from_name(path: str, table: tuple[EncoderSpec, ...]) -> Stated | None:
             encoder = groups.get('encoder') or _SIZES[groups['size'].lower()]
             place = groups.get('trained') or groups.get('place')
             max_depth_m = _MAX_DEPTH_M[place.lower()] if place else None
-            return Stated('the file name', path, encoder,
+            return Evidence('the file name', path, encoder,
                           'relative' if max_depth_m is None else 'metric', version, max_depth_m,
                           _licence(encoder, version, table))
     return None
@@ -118,7 +118,7 @@ def _licence(encoder: str, version: ModelVersion, table: tuple[EncoderSpec, ...]
 
 
 @dataclass(frozen=True)
-class Asked:
+class Overrides:
     """What the options say; None where they say nothing."""
 
     kind: Kind | None = None
@@ -128,7 +128,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Variant:
+class ModelIdentity:
     """
     What was settled, and in ``origins`` one line for people per fact with where it is from.
 
@@ -144,25 +144,26 @@ class Variant:
     origins: tuple[str, ...]
 
 
-def settle_variant(path: Path, sha256: str, member: Member, asked: Asked,
-                   stated: Stated | None = None, recorded: Stated | None = None) -> Variant:
+def resolve_identity(path: Path, sha256: str, member: Member, overrides: Overrides,
+                     config: Evidence | None = None,
+                     recorded: Evidence | None = None) -> ModelIdentity:
     """
-    Return what a checkpoint is; ``stated`` by config.json, ``recorded`` when it was downloaded.
+    Return what a checkpoint is; ``config`` by config.json, ``recorded`` when it was downloaded.
 
     Options win over the sha256, that over the record of a distillation, that over config.json,
     that over the name of the file or folder; the record of a download tells the licence where
     these do not.
     CheckpointError names the option that is missing or makes no sense.
     """
-    if asked.encoder not in (None, member.name):
+    if overrides.encoder not in (None, member.name):
         raise CheckpointError(path, f'its tensors are those of {member.name}, not of '
-                              f'{asked.encoder}', 'leave out --encoder')
-    if isinstance(member, NanoSpec) and (asked.kind == 'metric' or asked.model_version == 'v1'):
+                              f'{overrides.encoder}', 'leave out --encoder')
+    if isinstance(member, NanoSpec) and (overrides.kind == 'metric' or overrides.model_version == 'v1'):
         raise CheckpointError(path, 'it is nano, which gives inverse depth and has one version',
                               'leave out --kind, --max-depth and --model-version')
     origins = [f'encoder: {member.name}, from the shapes of the tensors']
     evidence = []
-    for one in of_checkpoint(path, sha256, member, stated):
+    for one in of_checkpoint(path, sha256, member, config):
         if one.encoder not in (None, member.name):
             origins.append(f'{one.origin.removeprefix("the ")}: says {one.encoder}, so nothing '
                            'is taken from it')
@@ -170,55 +171,56 @@ def settle_variant(path: Path, sha256: str, member: Member, asked: Asked,
             evidence.append(one)
     if recorded:
         evidence.append(recorded)
-    return _settle(path, member.name, asked, evidence, origins, _UNTOLD, member.licence)
+    return _settle(path, member.name, overrides, evidence, origins, _UNKNOWN, member.licence)
 
 
-def settle_graph(path: Path, sha256: str, stated: Stated | None, asked: Asked,
-                 table: tuple[EncoderSpec, ...] = ENCODERS) -> Variant:
+def resolve_graph_identity(path: Path, sha256: str, metadata: Evidence | None,
+                           overrides: Overrides, table: tuple[EncoderSpec, ...] = ENCODERS
+                           ) -> ModelIdentity:
     """
-    Return what an ONNX file or an IR is; ``stated`` is what its own metadata says.
+    Return what an ONNX file or an IR is; ``metadata`` is what its own metadata says.
 
     Options win over the metadata, that over the file name. The encoder and the version are baked
-    into a graph; the encoder may stay unknown. CheckpointError as ``settle_variant``.
+    into a graph; the encoder may stay unknown. CheckpointError as ``resolve_identity``.
     """
     named = from_name(path.name, table)
-    evidence = [one for one in (from_sha256(sha256), stated, named) if one]
-    encoder, line = _first('encoder', asked.encoder,
+    evidence = [one for one in (from_sha256(sha256), metadata, named) if one]
+    encoder, line = _first('encoder', overrides.encoder,
                            [(one.encoder, one.origin) for one in evidence])
     origins = [line or 'encoder: unknown; it changes nothing for the runtime']
-    return _settle(path, encoder or UNKNOWN_ENCODER, asked, evidence, origins, _UNTOLD_BY_GRAPH,
+    return _settle(path, encoder or UNKNOWN_ENCODER, overrides, evidence, origins, _UNTOLD_BY_GRAPH,
                    UNKNOWN_LICENCE)
 
 
-def _settle(path: Path, encoder: str, asked: Asked, evidence: Sequence[Stated],
-            origins: list[str], untold: str, published_licence: str) -> Variant:
+def _settle(path: Path, encoder: str, overrides: Overrides, evidence: Sequence[Evidence],
+            origins: list[str], untold: str, published_licence: str) -> ModelIdentity:
     kind: Kind = _require(
-        path, 'kind', asked.kind, [(one.kind, one.origin) for one in evidence], untold,
+        path, 'kind', overrides.kind, [(one.kind, one.origin) for one in evidence], untold,
         '--kind relative or --kind metric --max-depth METRES', origins)
     version: ModelVersion = _require(
-        path, 'model version', asked.model_version,
+        path, 'model version', overrides.model_version,
         [(one.model_version, one.origin) for one in evidence], untold,
         '--model-version v1 or --model-version v2', origins)
     max_depth_m = None
-    _check_max_depth(path, kind, asked.max_depth_m)
+    _check_max_depth(path, kind, overrides.max_depth_m)
     if kind == 'metric':
         max_depth_m = _require(
-            path, 'max depth in metres', asked.max_depth_m,
+            path, 'max depth in metres', overrides.max_depth_m,
             [(one.max_depth_m, one.origin) for one in evidence], untold,
             '--max-depth METRES, which is 20 for Hypersim and 80 for VKITTI', origins)
     licence = next((one.licence for one in evidence if one.licence != UNKNOWN_LICENCE),
                    UNKNOWN_LICENCE)
     origins.append(_licence_line(licence, encoder, published_licence))
     source_name = evidence[0].source_name if evidence else path.name
-    return Variant(encoder, kind, version, max_depth_m, licence, source_name, tuple(origins))
+    return ModelIdentity(encoder, kind, version, max_depth_m, licence, source_name, tuple(origins))
 
 
-def _first(what: str, asked: T | None, told: Sequence[tuple[T | None, str]]
+def _first(what: str, overrides: T | None, told: Sequence[tuple[T | None, str]]
            ) -> tuple[T | None, str]:
     """Return the first value that is known and a line that says so, empty where none is."""
     known = [(value, f'from {origin}', origin) for value, origin in told if value is not None]
-    if asked is not None:
-        known.insert(0, (asked, 'as asked', ''))
+    if overrides is not None:
+        known.insert(0, (overrides, 'as asked', ''))
     if not known:
         return None, ''
     value, reason, _ = known[0]
@@ -227,10 +229,10 @@ def _first(what: str, asked: T | None, told: Sequence[tuple[T | None, str]]
     return value, f'{what}: {value}, {reason}{against}'
 
 
-def _require(path: Path, what: str, asked: T | None, told: Sequence[tuple[T | None, str]],
+def _require(path: Path, what: str, overrides: T | None, told: Sequence[tuple[T | None, str]],
              untold: str, options: str, origins: list[str]) -> T:
     """Return the value to use and add a line that says so to ``origins``."""
-    value, line = _first(what, asked, told)
+    value, line = _first(what, overrides, told)
     if value is None:
         raise CheckpointError(path, untold.format(what), f'add {options}')
     origins.append(line)

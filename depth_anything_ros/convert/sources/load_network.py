@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from depth_anything_ros.convert.sources.checkpoints import Checkpoint, read_checkpoint
-from depth_anything_ros.convert.sources.identity import Asked, settle_variant, Stated, Variant
+from depth_anything_ros.convert.sources.identity import Overrides, resolve_identity, Evidence, ModelIdentity
 from depth_anything_ros.convert.sources.records import read_record
 from depth_anything_ros.errors import CheckpointError
-from depth_anything_ros.networks.depth_anything import build_member, Network
-from depth_anything_ros.networks.encoders import ENCODERS, EncoderSpec, find_member, Member
+from depth_anything_ros.networks.depth_anything import build_any_network, Network
+from depth_anything_ros.networks.encoders import ENCODERS, EncoderSpec, identify_network, Member
 
 _LAYOUT = 'give a Depth Anything V1 or V2 checkpoint in the official layout or that of the -hf ' \
     'repositories, or a distilled nano, not one of another network'
@@ -19,37 +19,37 @@ class Loaded:
     """A checkpoint, what it is, and its network in f32."""
 
     checkpoint: Checkpoint
-    variant: Variant
+    identity: ModelIdentity
     network: Network
 
 
-def load_network(path: Path, asked: Asked,
+def load_network(path: Path, overrides: Overrides,
                  table: tuple[EncoderSpec, ...] = ENCODERS) -> Loaded:
     """Read a checkpoint of any layout; CheckpointError says why it cannot be used."""
     checkpoint = read_checkpoint(path, table)
     member = _identify(checkpoint, table)
-    variant = settle_variant(path, checkpoint.sha256, member, asked, checkpoint.stated,
+    identity = resolve_identity(path, checkpoint.sha256, member, overrides, checkpoint.evidence,
                              _recorded(checkpoint))
     try:
-        network = build_member(member, variant.model_version, variant.max_depth_m,
+        network = build_any_network(member, identity.model_version, identity.max_depth_m,
                                checkpoint.state_dict)
     except ValueError as error:
         raise CheckpointError(path, f'its tensors are not those of {member.name} ({error})',
                               _LAYOUT) from error
-    return Loaded(checkpoint, variant, network)
+    return Loaded(checkpoint, identity, network)
 
 
-def _recorded(checkpoint: Checkpoint) -> Stated | None:
+def _recorded(checkpoint: Checkpoint) -> Evidence | None:
     """Return what was recorded when this very file was downloaded."""
     record = read_record(checkpoint.path)
     if record is None or checkpoint.sha256 not in record.files.values():
         return None
-    return Stated('the record of the download', record.repository, licence=record.licence)
+    return Evidence('the record of the download', record.repository, licence=record.licence)
 
 
 def _identify(checkpoint: Checkpoint, table: tuple[EncoderSpec, ...]) -> Member:
     try:
-        return find_member(checkpoint.shapes, table)
+        return identify_network(checkpoint.shapes, table)
     except ValueError as error:
         keys = ', '.join(list(checkpoint.state_dict)[:3])
         raise CheckpointError(
