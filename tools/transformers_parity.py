@@ -13,11 +13,12 @@ from typing import Any
 
 from depth_anything_ros.errors import CheckpointError, MissingDependencyError
 from depth_anything_ros.model_info import ModelInfo, ModelVersion
-from depth_anything_ros.networks.encoders import ENCODERS, EncoderSpec, INPUT_SIZE, PATCH
+from depth_anything_ros.networks.models import (
+    EncoderSpec, find_encoder, INPUT_SIZE, MODELS, ModelSpec, PATCH)
 
 
 def parity(encoder: str, version: ModelVersion = 'v2', max_depth_m: float | None = None,
-           table: tuple[EncoderSpec, ...] = ENCODERS, shard_size: str = '50GB') -> float:
+           table: tuple[ModelSpec, ...] = MODELS, shard_size: str = '50GB') -> float:
     """
     Return the largest difference at 518x518 in units of the output's standard deviation.
 
@@ -30,7 +31,7 @@ def parity(encoder: str, version: ModelVersion = 'v2', max_depth_m: float | None
     import numpy as np
     import torch
 
-    spec = next(spec for spec in table if spec.name == encoder)
+    spec = find_encoder(encoder, table)
     image = card_input((INPUT_SIZE, INPUT_SIZE))
     with tempfile.TemporaryDirectory() as name:
         other = random_model(spec, version, max_depth_m)
@@ -92,7 +93,7 @@ def _randomise(model: Any) -> None:
 
 
 def load_transformers_model(checkpoint: Path, info: ModelInfo,
-                            table: tuple[EncoderSpec, ...] = ENCODERS) -> Any:
+                            table: tuple[ModelSpec, ...] = MODELS) -> Any:
     """
     Return ``DepthAnythingForDepthEstimation`` in f32 with the very weights of a checkpoint.
 
@@ -106,7 +107,7 @@ def load_transformers_model(checkpoint: Path, info: ModelInfo,
 
     loaded = load_network(
         checkpoint, Overrides(info.kind, info.model_version, info.max_depth_m), table)
-    spec = next(spec for spec in table if spec.name == loaded.identity.encoder)
+    spec = find_encoder(loaded.identity.encoder, table)
     model = random_model(spec, loaded.identity.model_version, loaded.identity.max_depth_m)
     official = loaded.network.state_dict()
     try:

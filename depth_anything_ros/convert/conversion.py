@@ -11,15 +11,15 @@ from depth_anything_ros.convert.parity.runners import ir_runner, onnx_runner, Ru
 from depth_anything_ros.convert.sources.graphs import (
     check_batch, check_sizes, fix_shape, fixed_size, Graph, is_graph, read_graph, Size,
     sizes_allowed)
-from depth_anything_ros.convert.sources.identity import Overrides, resolve_graph_identity, ModelIdentity
+from depth_anything_ros.convert.sources.identity import (
+    ModelIdentity, Overrides, resolve_graph_identity)
 from depth_anything_ros.convert.sources.load_network import load_network
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.files import check_target, publish, staged
 from depth_anything_ros.model_info import ModelInfo, Precision, SelfCheck
-from depth_anything_ros.networks.encoders import ENCODERS, EncoderSpec
-from depth_anything_ros.networks.inputs import NetworkInput
+from depth_anything_ros.networks.models import InputSpec, MODELS, ModelSpec
 from depth_anything_ros.version import __version__
-from depth_anything_ros.vision.self_check import describe
+from depth_anything_ros.vision.self_check import make_self_check
 
 # An ONNX file in f32 and an IR that is at most as large, and some air.
 _SPACE_FACTOR = 2.2
@@ -66,7 +66,7 @@ class Conversion:
     parity: ParityReport
 
 
-def convert(job: Job, *, table: tuple[EncoderSpec, ...] = ENCODERS,
+def convert(job: Job, *, table: tuple[ModelSpec, ...] = MODELS,
             sizes_hw: Sequence[Size] = (), gates: Gates | None = None,
             report: Report = print) -> Conversion:
     """
@@ -82,7 +82,7 @@ def convert(job: Job, *, table: tuple[EncoderSpec, ...] = ENCODERS,
     return convert_it(job, table, sizes_hw, gates or Gates(), report)
 
 
-def _convert_checkpoint(job: Job, table: tuple[EncoderSpec, ...], sizes_hw: Sequence[Size],
+def _convert_checkpoint(job: Job, table: tuple[ModelSpec, ...], sizes_hw: Sequence[Size],
                         gates: Gates, report: Report) -> Conversion:
     import openvino
 
@@ -90,7 +90,7 @@ def _convert_checkpoint(job: Job, table: tuple[EncoderSpec, ...], sizes_hw: Sequ
     precision = job.precision or 'fp16'
     with steps.step(f'reading {job.source}'):
         loaded = load_network(job.source, job.overrides, table)
-    input_spec = loaded.network.input
+    input_spec = loaded.network.input_spec
     check_sizes(job.source, job.size_hw, input_spec.multiple)
     sizes_hw = sizes_allowed(sizes_hw or input_spec.sizes_hw, job.size_hw)
     steps.tell(loaded.identity.origins)
@@ -117,7 +117,7 @@ def _convert_checkpoint(job: Job, table: tuple[EncoderSpec, ...], sizes_hw: Sequ
     return Conversion(job.output, info, parity)
 
 
-def _convert_graph(job: Job, table: tuple[EncoderSpec, ...], sizes_hw: Sequence[Size],
+def _convert_graph(job: Job, table: tuple[ModelSpec, ...], sizes_hw: Sequence[Size],
                    gates: Gates, report: Report) -> Conversion:
     steps = Steps(report, 5)
     with steps.step(f'reading {job.source}'):
@@ -150,7 +150,7 @@ def _convert_graph(job: Job, table: tuple[EncoderSpec, ...], sizes_hw: Sequence[
     return Conversion(job.output, info, parity)
 
 
-def export(job: ExportJob, *, table: tuple[EncoderSpec, ...] = ENCODERS,
+def export(job: ExportJob, *, table: tuple[ModelSpec, ...] = MODELS,
            sizes_hw: Sequence[Size] = (), gates: Gates | None = None,
            report: Report = print) -> Conversion:
     """
@@ -166,7 +166,7 @@ def export(job: ExportJob, *, table: tuple[EncoderSpec, ...] = ENCODERS,
                               'file or a folder with the files of a -hf repository')
     with steps.step(f'reading {job.source}'):
         loaded = load_network(job.source, job.overrides, table)
-    input_spec = loaded.network.input
+    input_spec = loaded.network.input_spec
     check_sizes(job.source, options.size_hw, input_spec.multiple)
     sizes_hw = sizes_allowed(sizes_hw or input_spec.sizes_hw, options.size_hw)
     steps.tell(loaded.identity.origins)
@@ -195,7 +195,7 @@ def _count(sizes_hw: Sequence[Size]) -> str:
     return f'{len(sizes_hw)} sizes' if len(sizes_hw) > 1 else '1 size'
 
 
-def self_check(path: Path, reference: Runner, input_spec: NetworkInput,
+def self_check(path: Path, reference: Runner, input_spec: InputSpec,
                size_hw: Size | None = None) -> SelfCheck:
     """
     Return what the reference answers to the test card, of ``size_hw`` where only that can be.
@@ -205,7 +205,7 @@ def self_check(path: Path, reference: Runner, input_spec: NetworkInput,
     """
     output = reference.run(card_input(size_hw or input_spec.card_size_hw, input_spec))
     try:
-        check = describe(output)
+        check = make_self_check(output)
     except ValueError as error:
         raise CheckpointError(path, f'its depth is no finite number ({error})',
                               'download or train it again') from error
@@ -216,7 +216,7 @@ def self_check(path: Path, reference: Runner, input_spec: NetworkInput,
 
 
 def describe_model(identity: ModelIdentity, sha256: str, precision: Precision, check: SelfCheck,
-                   input_spec: NetworkInput, fixed_size_hw: Size | None) -> ModelInfo:
+                   input_spec: InputSpec, fixed_size_hw: Size | None) -> ModelInfo:
     """Return the metadata of a model that is made from the source with this sha256."""
     return ModelInfo(
         encoder=identity.encoder, kind=identity.kind, model_version=identity.model_version,

@@ -51,7 +51,7 @@ def export_onnx(network: Network, onnx_path: Path, options: OnnxOptions | None =
     options = options or OnnxOptions()
     if not options.external_data:
         _check_one_file(network, onnx_path)
-    example, open_axes = _example(options, network.input.multiple)
+    example, open_axes = _example(options, network.input_spec.multiple)
     try:
         with _quiet():
             program = torch.onnx.export(

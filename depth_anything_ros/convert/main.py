@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from depth_anything_ros.cli.program import examples, guarded, run_program
 from depth_anything_ros.convert import PROGRAM
-from depth_anything_ros.networks.encoders import ENCODERS, EncoderSpec
+from depth_anything_ros.networks.models import MODELS, ModelSpec
 
 if TYPE_CHECKING:
     import typer
@@ -18,13 +18,13 @@ _HELP = 'Depth Anything for OpenVINO: fetch a checkpoint, convert it, prove the 
 
 
 def main(argv: Sequence[str] | None = None,
-         table: tuple[EncoderSpec, ...] = ENCODERS) -> int:
+         table: tuple[ModelSpec, ...] = MODELS) -> int:
     """Run one subcommand and return the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     return run_program(PROGRAM, lambda: _run(_with_subcommand(arguments), table))
 
 
-def _run(arguments: list[str], table: tuple[EncoderSpec, ...]) -> None:
+def _run(arguments: list[str], table: tuple[ModelSpec, ...]) -> None:
     import typer
     command = typer.main.get_command(_application())
     command.main(args=arguments, prog_name=PROGRAM.name, obj=table)

@@ -154,8 +154,8 @@ def command(
 
 def _crop(text: str, student: str) -> tuple[int, int]:
     """Return (height, width) that the student takes; SettingsError for another text."""
-    from depth_anything_ros.networks.inputs import input_of
-    multiple = input_of(student).multiple
+    from depth_anything_ros.networks.models import input_spec_of
+    multiple = input_spec_of(student).multiple
     if not text:
         height, width = (round(side / multiple) * multiple for side in _USUAL_CROP_HW)
         return height, width

@@ -14,7 +14,7 @@ from depth_anything_ros.files import atomic_file
 from depth_anything_ros.media.bag_reader import is_bag
 from depth_anything_ros.media.open_images import list_videos, open_images
 from depth_anything_ros.media.pictures import read_size_hw
-from depth_anything_ros.media.source import ImageSource, SourceImage
+from depth_anything_ros.media.source import ImageItem, ImageSource
 from depth_anything_ros.vision.color_image import to_bgr
 
 _JPEG = (cv2.IMWRITE_JPEG_QUALITY, 95)
@@ -88,7 +88,7 @@ def _open(data: Sequence[str], topic: str | None) -> list[ImageSource]:
     return sources
 
 
-def _take(source: ImageSource, image: SourceImage, folder: Path, how: Selection,
+def _take(source: ImageSource, image: ImageItem, folder: Path, how: Selection,
           report: Report) -> Picture | None:
     """Return the picture of an image, None where it is not wanted or cannot be read."""
     try:
@@ -101,7 +101,7 @@ def _take(source: ImageSource, image: SourceImage, folder: Path, how: Selection,
     return None
 
 
-def _photograph(source: ImageSource, image: SourceImage, path: Path, folder: Path,
+def _photograph(source: ImageSource, image: ImageItem, path: Path, folder: Path,
                 short_side: int) -> Picture:
     name = f'{Path(source.name).stem}/{path.stem}-{_digest(path)}'
     digits = re.search(r'\d+$', path.stem)
@@ -112,14 +112,14 @@ def _photograph(source: ImageSource, image: SourceImage, path: Path, folder: Pat
     return Picture(name, _kept(image, path, folder / f'{name}.jpg', short_side), number)
 
 
-def _frame(source: ImageSource, image: SourceImage, folder: Path, how: Selection) -> Picture:
+def _frame(source: ImageSource, image: ImageItem, folder: Path, how: Selection) -> Picture:
     origin = Path(source.name)
     name = f'{origin.stem}-{_digest(origin, source.topic or "")}/{image.index:06}'
     path = _kept(image, origin, folder / f'{name}.jpg', how.short_side)
     return Picture(name, path, image.index // how.every)
 
 
-def _kept(image: SourceImage, origin: Path, path: Path, short_side: int) -> Path:
+def _kept(image: ImageItem, origin: Path, path: Path, short_side: int) -> Path:
     """Return ``path`` with the image in it, reduced; it is written unless it is newer."""
     if path.is_file() and path.stat().st_mtime_ns >= _changed_ns(origin):
         return path

@@ -17,12 +17,12 @@ from depth_anything_ros.distill.job import DistillJob, remember, same_as_before
 from depth_anything_ros.distill.labels import label_folder, LabelFacts, Labelled, make_labels
 from depth_anything_ros.distill.students import make_student, Student
 from depth_anything_ros.distill.teacher import open_teacher, source_sha256, Teacher, TeacherOptions
-from depth_anything_ros.distill.train_loop import learn, RunFolder, resume
+from depth_anything_ros.distill.train_loop import learn, resume, RunFolder
 from depth_anything_ros.distill.trainer import Training
 from depth_anything_ros.errors import CheckpointError, ImageError
-from depth_anything_ros.files import check_target, make_folder, staged, atomic_file
+from depth_anything_ros.files import atomic_file, check_target, make_folder, staged
 from depth_anything_ros.networks.depth_anything import DepthAnything, Network
-from depth_anything_ros.networks.encoders import ENCODERS, EncoderSpec
+from depth_anything_ros.networks.models import MODELS, ModelSpec
 import torch
 
 FEWEST = 8
@@ -39,7 +39,7 @@ class Distilled:
     record: DistillationRecord
 
 
-def distill(job: DistillJob, *, table: tuple[EncoderSpec, ...] = ENCODERS,
+def distill(job: DistillJob, *, table: tuple[ModelSpec, ...] = MODELS,
             report: Report = print, counting: Counting | None = None) -> Distilled:
     """
     Teach a student and write its checkpoint and its IR; what was done before is not done again.
@@ -108,7 +108,7 @@ def _label(job: DistillJob, teacher: Teacher, pictures: list[Picture], report: R
 
 
 def _training(job: DistillJob, student: Student, images: list[Labelled],
-              table: tuple[EncoderSpec, ...], report: Report) -> Training:
+              table: tuple[ModelSpec, ...], report: Report) -> Training:
     """Return the training, with the teacher's tokens where student and teacher have some."""
     if student.token_width and not is_graph(job.teacher):
         network = load_network(job.teacher, job.overrides, table).network
@@ -142,7 +142,7 @@ def save_checkpoint(path: Path, network: Network, record: DistillationRecord
     return record
 
 
-def convert_student(job: DistillJob, pictures: Sequence[Path], table: tuple[EncoderSpec, ...],
+def convert_student(job: DistillJob, pictures: Sequence[Path], table: tuple[ModelSpec, ...],
                     report: Report) -> None:
     """
     Write the IR of a checkpoint that ``save_checkpoint`` wrote.

@@ -17,7 +17,7 @@ from depth_anything_ros.convert.parity.runners import ir_runner, torch_runner
 from depth_anything_ros.convert.sources.graphs import read_graph
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.networks.efficientnet_lite import NormalizedConv
-from depth_anything_ros.networks.encoders import NANO
+from depth_anything_ros.networks.models import NANO
 from depth_anything_ros.networks.nano import NanoDepth
 import numpy as np
 import torch
@@ -55,7 +55,7 @@ def read_nano_ir(path: Path) -> dict[str, Tensor]:
         _fill(network, graph.model)
     except ValueError as error:
         raise _unusable(path, str(error)) from error
-    row, = measure(torch_runner(network), [ir_runner(path)], 'fp32', network.input,
+    row, = measure(torch_runner(network), [ir_runner(path)], 'fp32', network.input_spec,
                    [_PROVED_AT_HW]).rows
     if not row.passed:
         raise _unusable(path, 'the weights found in it compute something else')

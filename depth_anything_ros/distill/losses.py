@@ -93,7 +93,7 @@ def _knots(values: Tensor, inside: Tensor) -> Tensor:
     ascending = some.masked_fill(~kept, torch.inf).sort(dim=1).values
     last = (kept.sum(1, keepdim=True) - 1).clamp(min=0)
     share = torch.linspace(0, 1, _PIECES + 1, dtype=values.dtype, device=values.device)
-    knots = ascending.collect(1, (share * last).round().long())
+    knots = ascending.gather(1, (share * last).round().long())
     return knots.masked_fill(~kept.any(1, keepdim=True), 0)
 
 
@@ -105,7 +105,7 @@ def _rank(values: Tensor, knots: Tensor) -> Tensor:
     slope = torch.minimum(1 / (_PIECES * gap.clamp(min=1e-9)), _STEEPEST / span)
     height = torch.cat([torch.zeros_like(span), (slope * gap).cumsum(1)], 1)
     piece = torch.searchsorted(knots, values.detach()).clamp(1, _PIECES) - 1
-    within = height.collect(1, piece) + (values - knots.collect(1, piece)) * slope.collect(1, piece)
+    within = height.gather(1, piece) + (values - knots.gather(1, piece)) * slope.gather(1, piece)
     below, above = (values - first) / span, height[:, -1:] + (values - last) / span
     return torch.where(values < first, below, torch.where(values > last, above, within))
 

@@ -5,17 +5,17 @@ import sys
 
 from depth_anything_ros.cli.program import examples, guarded, run_program
 from depth_anything_ros.distill import PROGRAM
-from depth_anything_ros.networks.encoders import ENCODERS, EncoderSpec
+from depth_anything_ros.networks.models import MODELS, ModelSpec
 
 
 def main(argv: Sequence[str] | None = None,
-         table: tuple[EncoderSpec, ...] = ENCODERS) -> int:
+         table: tuple[ModelSpec, ...] = MODELS) -> int:
     """Run the program and return the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     return run_program(PROGRAM, lambda: _run(arguments, table))
 
 
-def _run(arguments: list[str], table: tuple[EncoderSpec, ...]) -> None:
+def _run(arguments: list[str], table: tuple[ModelSpec, ...]) -> None:
     from depth_anything_ros.distill.command import command, EXAMPLES
     import typer
     application = typer.Typer(

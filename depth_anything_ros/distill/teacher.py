@@ -20,7 +20,7 @@ from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.inference.ir import check_ir_files, read_ir_info
 from depth_anything_ros.model_info import Kind, ModelInfo
 from depth_anything_ros.networks.depth_anything import Network
-from depth_anything_ros.networks.encoders import ENCODERS, EncoderSpec
+from depth_anything_ros.networks.models import MODELS, ModelSpec
 from depth_anything_ros.vision.transforms import (
     network_size, normalize, resize_depth, resize_for_network)
 import numpy as np
@@ -73,7 +73,7 @@ def _compile(xml_path: Path, size: tuple[int, ...]) -> 'openvino.CompiledModel':
 
 def with_torch(network: Network, device: str) -> Compute:
     """Return a network in PyTorch on ``device``, in bf16 where that is a GPU."""
-    given = network.input
+    given = network.input_spec
     network = network.to(device)
 
     def compute(picture: U8) -> F32:
@@ -141,7 +141,7 @@ class Teacher:
 
 
 def open_teacher(source: Path, overrides: Overrides, options: TeacherOptions, *,
-                 table: tuple[EncoderSpec, ...] = ENCODERS, report: Report = print) -> Teacher:
+                 table: tuple[ModelSpec, ...] = MODELS, report: Report = print) -> Teacher:
     """
     Return a checkpoint (.pth, .safetensors, -hf folder), an ONNX file or an IR as a teacher.
 
@@ -150,7 +150,7 @@ def open_teacher(source: Path, overrides: Overrides, options: TeacherOptions, *,
     if options.device == 'cpu' or is_graph(source):
         return _with_openvino(source, overrides, options, table, report)
     loaded = load_network(source, overrides, table)
-    identity, given = loaded.identity, loaded.network.input
+    identity, given = loaded.identity, loaded.network.input_spec
     return Teacher(
         identity.source_name, loaded.checkpoint.sha256, identity.licence, identity.kind,
         given.multiple, None, options.sizes or (given.size,), options.flip,
@@ -172,7 +172,7 @@ def source_sha256(source: Path) -> str:
 
 
 def _with_openvino(source: Path, overrides: Overrides, options: TeacherOptions,
-                   table: tuple[EncoderSpec, ...], report: Report) -> Teacher:
+                   table: tuple[ModelSpec, ...], report: Report) -> Teacher:
     sha256 = source_sha256(source)
     xml_path, info = source, _read_ir(source) if source.suffix == '.xml' else None
     if info is None:
@@ -203,7 +203,7 @@ def _read_ir(xml_path: Path) -> ModelInfo | None:
 
 
 def _converted(source: Path, sha256: str, overrides: Overrides, folder: Path,
-               table: tuple[EncoderSpec, ...], report: Report) -> Path:
+               table: tuple[ModelSpec, ...], report: Report) -> Path:
     """Return the IR of a source, made once for each answer to what the source is."""
     digest = hashlib.sha256(f'{sha256}{overrides}'.encode()).hexdigest()[:8]
     target = folder / f'teacher-{digest}.xml'

@@ -41,12 +41,12 @@ def rank_correlation(network: Network, images: Sequence[Labelled],
     The network is ready for inference, ``input_size`` its short side, usually its own. Compared
     is every second pixel of its size in both directions.
     """
-    return fmean(_one(network, image, input_size or network.input.size) for image in images)
+    return fmean(_one(network, image, input_size or network.input_spec.size) for image in images)
 
 
 def _one(network: Network, image: Labelled, input_size: int) -> float:
     picture, label = image.read()
-    input_spec = network.input
+    input_spec = network.input_spec
     size_hw = network_size(label.shape, input_size, input_spec.multiple)
     tensor = normalize(resize_for_network(picture, size_hw), input_spec.mean_rgb, input_spec.std_rgb)
     with torch.inference_mode():

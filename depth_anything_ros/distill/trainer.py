@@ -103,7 +103,7 @@ def make_alignment(student: Student, teacher: DepthAnything | None, recipe: Reci
         problem = f'the student {student.name} has no tokens'
     elif teacher is None:
         problem = 'there is no teacher as a PyTorch network'
-    elif teacher.input != student.input:
+    elif teacher.input_spec != student.input_spec:
         problem = f'the student {student.name} does not take the images that its teacher takes'
     if problem or teacher is None:
         raise SettingsError('alignment_weight', recipe.alignment_weight, f'0: {problem}')
@@ -148,8 +148,8 @@ class Training:
         self.alignment = make_alignment(student, teacher, recipe, device)
         self._optimizer = torch.optim.AdamW(self._groups(), weight_decay=recipe.weight_decay,
                                             fused=True)
-        self._mean = torch.tensor(student.input.mean_rgb, device=device) * 255
-        self._std = torch.tensor(student.input.std_rgb, device=device) * 255
+        self._mean = torch.tensor(student.input_spec.mean_rgb, device=device) * 255
+        self._std = torch.tensor(student.input_spec.std_rgb, device=device) * 255
 
     def run(self) -> Iterator[Progress]:
         """
@@ -252,7 +252,7 @@ def _seed(seed: int, step: int) -> int:
 
 
 def _check_crop(crop_hw: tuple[int, int], student: Student) -> None:
-    multiple = student.input.multiple
+    multiple = student.input_spec.multiple
     if any(side < multiple or side % multiple for side in crop_hw):
         raise SettingsError('crop', f'{crop_hw[0]}x{crop_hw[1]}',
                             f'multiples of {multiple} for the student {student.name}')

@@ -1,1 +1,1 @@
-"""Depth Anything as one PyTorch module."""
+"""The networks of Depth Anything in PyTorch, and the table of the models."""

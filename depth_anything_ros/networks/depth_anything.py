@@ -1,16 +1,22 @@
-"""Depth Anything as one PyTorch module that exports cleanly at any size."""
+"""
+Depth Anything with a vision transformer, and how a state dict becomes any of our networks.
+
+The networks export cleanly to ONNX at any size that they take.
+"""
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import overload, TypeAlias
 
 from depth_anything_ros.model_info import Kind, ModelVersion
 from depth_anything_ros.networks.dpt import DptHead
-from depth_anything_ros.networks.encoders import EncoderSpec, Member, NanoSpec, PATCH
-from depth_anything_ros.networks.inputs import VIT_INPUT
+from depth_anything_ros.networks.models import (
+    EncoderSpec, ModelSpec, NanoSpec, PATCH, VIT_INPUT)
 from depth_anything_ros.networks.nano import NanoDepth
 from depth_anything_ros.networks.vit import VisionTransformer
-from depth_anything_ros.networks.weights import build
+import torch
 from torch import nn, Tensor
+
+_TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
 class DepthAnything(nn.Module):
@@ -21,7 +27,7 @@ class DepthAnything(nn.Module):
     with it the result is depth in metres.
     """
 
-    input = VIT_INPUT  # noqa: A003 - the word for it
+    input_spec = VIT_INPUT
 
     def __init__(self, spec: EncoderSpec, version: ModelVersion,
                  max_depth_m: float | None = None) -> None:
@@ -39,23 +45,55 @@ class DepthAnything(nn.Module):
         return depth.squeeze(1)
 
 
-def build_network(spec: EncoderSpec, version: ModelVersion, max_depth_m: float | None,
-                  state_dict: Mapping[str, Tensor]) -> DepthAnything:
-    """Return the network with these weights; ValueError as ``weights.build``."""
-    return build(lambda: DepthAnything(spec, version, max_depth_m), state_dict)
-
-
 Network: TypeAlias = DepthAnything | NanoDepth
 
 
-def build_any_network(member: Member, version: ModelVersion, max_depth_m: float | None,
-                 state_dict: Mapping[str, Tensor]) -> Network:
-    """
-    Return the network of a member with these weights in f32, ready for inference.
+@overload
+def build_network(spec: EncoderSpec, version: ModelVersion, max_depth_m: float | None,
+                  state_dict: Mapping[str, Tensor]) -> DepthAnything: ...
 
-    Version and range are those of an encoder; nano has but one form. ValueError as
-    ``weights.build``.
+
+@overload
+def build_network(spec: ModelSpec, version: ModelVersion, max_depth_m: float | None,
+                  state_dict: Mapping[str, Tensor]) -> Network: ...
+
+
+def build_network(spec: ModelSpec, version: ModelVersion, max_depth_m: float | None,
+                  state_dict: Mapping[str, Tensor]) -> Network:
     """
-    if isinstance(member, NanoSpec):
-        return build(NanoDepth, state_dict)
-    return build_network(member, version, max_depth_m, state_dict)
+    Return the network of a model with these weights in f32, ready for inference.
+
+    ``version`` and ``max_depth_m`` matter for vision transformers; nano has one form. ValueError
+    names tensors that are missing, unexpected, of the wrong shape or type, or not finite.
+    """
+    with torch.device('meta'):
+        network = (NanoDepth() if isinstance(spec, NanoSpec)
+                   else DepthAnything(spec, version, max_depth_m))
+    problem = state_dict_problem(network.state_dict(), state_dict)
+    if problem:
+        raise ValueError(problem)
+    network.load_state_dict(dict(state_dict), strict=True, assign=True)
+    network.float().eval().requires_grad_(False)
+    return network
+
+
+def state_dict_problem(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
+    """Return why the tensors of ``found`` cannot replace those of ``expected``, '' if they can."""
+    missing = [key for key in expected if key not in found]
+    unexpected = [key for key in found if key not in expected]
+    reshaped = [
+        f'{key} is {list(found[key].shape)} instead of {list(value.shape)}'
+        for key, value in expected.items() if key in found and found[key].shape != value.shape]
+    mistyped = [f'{key} is {value.dtype}' for key, value in found.items()
+                if value.dtype not in _TYPES]
+    broken = [key for key, value in found.items()
+              if value.dtype in _TYPES and not torch.isfinite(value).all()]
+    parts = [f'{word} {_first(names)}' for word, names in (
+        ('missing:', missing), ('unexpected:', unexpected), ('wrong shape:', reshaped),
+        ('wrong type:', mistyped), ('not finite:', broken)) if names]
+    return '; '.join(parts)
+
+
+def _first(names: list[str], count: int = 3) -> str:
+    more = f' and {len(names) - count} more' if len(names) > count else ''
+    return ', '.join(names[:count]) + more

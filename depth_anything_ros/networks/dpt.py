@@ -7,7 +7,7 @@ Source: Ranftl et al., Vision Transformers for Dense Prediction (2021).
 from collections.abc import Sequence
 
 from depth_anything_ros.model_info import Kind
-from depth_anything_ros.networks.encoders import EncoderSpec, PATCH
+from depth_anything_ros.networks.models import EncoderSpec, PATCH
 from torch import nn, Tensor
 from torch.nn import functional
 

@@ -1,8 +1,8 @@
 """
-Branches that are left out at random while a network learns.
+Stochastic depth: residual branches are skipped at random during training.
 
-Source: Huang et al., Deep networks with stochastic depth (2016); the deeper a branch lies, the
-more often it is left out.
+Source: Huang et al., Deep networks with stochastic depth (2016); deeper branches are skipped more
+often.
 """
 
 import torch
@@ -11,9 +11,9 @@ from torch import nn, Tensor
 
 class DropPath(nn.Module):
     """
-    Around a branch [N, ...] that is added to its input: 0 for ``rate`` of the images in training.
+    A residual branch [N, ...] before it is added: 0 for a share ``rate`` of the training images.
 
-    The others are scaled so that the mean stays. Outside training the branch is as it was.
+    The other images are scaled so that the mean stays the same. Outside training nothing changes.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class DropPath(nn.Module):
 
 
 def set_drop_path(network: nn.Module, rate: float) -> None:
-    """Let the rates of the branches rise to ``rate`` in the last one, 0 <= rate < 1."""
+    """Set the rates of all branches, rising to ``rate`` in the last one, 0 <= rate < 1."""
     branches = [part for part in network.modules() if isinstance(part, DropPath)]
     for number, branch in enumerate(branches, start=1):
         branch.rate = rate * number / len(branches)

@@ -2,7 +2,7 @@
 The EfficientNet-Lite0 encoder: no squeeze-and-excitation, ReLU6 everywhere.
 
 Source: Tan and Le, EfficientNet (2019), and the Lite variants that were published with its
-reference code in 2020: the stem is not scaled, ReLU6 bounds what has to be quantized.
+reference code in 2020: the stem is not scaled, ReLU6 bounds the values to quantize.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _STEM = 32
 
 @dataclass(frozen=True)
 class Stage:
-    """Some blocks of the same width; the first one has the stride."""
+    """Blocks of the same width; the first one applies the stride."""
 
     blocks: int
     width: int
@@ -36,37 +36,38 @@ class EfficientNetLite(nn.Module):
     """
     Image [N, 3, H, W], H and W multiples of 32, to one map per stride 2, 4, 8, 16 and 32.
 
-    ``widths`` are their channels.
+    ``widths`` are the channels of these maps.
     """
 
     def __init__(self, stages: tuple[Stage, ...] = LITE0) -> None:
         super().__init__()
         self.stem = NormalizedConv(3, _STEM, 3, stride=2)
         blocks: list[InvertedResidual] = []
-        last, width = [], _STEM
+        # The map of a stride is the output of the last block before the next stride.
+        last_of_stride, width = [], _STEM
         for stage in stages:
             for index in range(stage.blocks):
                 stride = stage.stride if index == 0 else 1
                 if stride == 2:
-                    last.append(len(blocks) - 1)
+                    last_of_stride.append(len(blocks) - 1)
                 blocks.append(InvertedResidual(width, stage, stride))
                 width = stage.width
         self.blocks = nn.ModuleList(blocks)
-        self._read = (*last, len(blocks) - 1)
-        self.widths = tuple(blocks[index].width for index in self._read)
+        self._outputs = (*last_of_stride, len(blocks) - 1)
+        self.widths = tuple(blocks[index].width for index in self._outputs)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         path: Tensor = functional.relu6(self.stem(image), inplace=True)
-        read = []
+        maps = []
         for index, block in enumerate(self.blocks):
             path = block(path)
-            if index in self._read:
-                read.append(path)
-        return read
+            if index in self._outputs:
+                maps.append(path)
+        return maps
 
 
 class InvertedResidual(nn.Module):
-    """Widen, filter each channel by itself, narrow; around it the input is added if it fits."""
+    """Widen, filter each channel alone, narrow; the input is added where the shapes agree."""
 
     def __init__(self, inputs: int, stage: Stage, stride: int) -> None:
         super().__init__()
@@ -78,7 +79,7 @@ class InvertedResidual(nn.Module):
         self.drop = DropPath() if stride == 1 and inputs == stage.width else None
 
     def forward(self, path: Tensor) -> Tensor:
-        # In place: a quarter less memory to fill in a step of training.
+        # In place: a training step fills a quarter less memory.
         inner = path if self.expand is None else functional.relu6(self.expand(path), inplace=True)
         filtered = functional.relu6(self.depthwise(inner), inplace=True)
         result: Tensor = self.project(filtered)
@@ -87,11 +88,11 @@ class InvertedResidual(nn.Module):
 
 class NormalizedConv(nn.Module):
     """
-    A convolution whose batch normalisation is a fixed ``scale`` per output and a bias.
+    A convolution with batch normalisation folded into a ``scale`` per output and a bias.
 
-    The statistics of ImageNet stay as they are: small batches of strongly changed images would
-    spoil them, and a scale of the weights costs nothing. Padding is that of the reference code:
-    with stride 2 the side that is larger is right and below.
+    The statistics of ImageNet are not updated: small batches of strongly augmented images would
+    spoil them, and scaling the weights costs nothing. Padding follows the reference code: with
+    stride 2, right and bottom get the larger part.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1,

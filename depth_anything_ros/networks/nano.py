@@ -3,14 +3,14 @@ Depth Anything nano: an EfficientNet-Lite0 encoder and a light DPT head, one PyT
 
 Source: the fusion of Ranftl et al., Vision Transformers for Dense Prediction (2021), from the
 coarsest map to the finest, with fewer channels the finer it gets. One transformer block between
-encoder and head sees the whole image at 1/32 of its size.
+encoder and head relates all parts of the image, at 1/32 of its size.
 """
 
 from collections.abc import Sequence
 
 from depth_anything_ros.networks.dpt import ResidualConvUnit
 from depth_anything_ros.networks.efficientnet_lite import EfficientNetLite
-from depth_anything_ros.networks.inputs import NANO_INPUT
+from depth_anything_ros.networks.models import NANO_INPUT
 import torch
 from torch import nn, Tensor
 from torch.nn import functional
@@ -28,7 +28,7 @@ class NanoDepth(nn.Module):
     Up to scale and shift, larger is nearer, not negative.
     """
 
-    input = NANO_INPUT  # noqa: A003 - the word for it
+    input_spec = NANO_INPUT
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class NanoDepth(nn.Module):
         return functional.relu(self.unbounded(image))
 
     def unbounded(self, image: Tensor) -> Tensor:
-        """Return the depth [N, H, W] before negative values become 0, as training needs it."""
+        """Return the depth [N, H, W] before negative values become 0, for training."""
         depth: Tensor = self.head(self.encoder(image))
         return depth.squeeze(1)
 
@@ -70,7 +70,7 @@ class NanoHead(nn.Module):
 
 
 class Context(nn.Module):
-    """A map [N, C, H, W] to one [N, D, H, W] in which each place has looked at all others."""
+    """Self-attention: a map [N, C, H, W] to one [N, D, H, W] where each place uses all others."""
 
     def __init__(self, inputs: int, width: int, heads: int) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ class Context(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Refine the path, make it twice as large, add the finer map."""
+    """Refine the path, double its resolution, add the finer map."""
 
     def __init__(self, features: int, finer: int) -> None:
         super().__init__()

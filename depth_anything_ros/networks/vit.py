@@ -1,61 +1,19 @@
 """
-Position embedding for any size, in plain operators.
+The vision transformer of Depth Anything (DINOv2) for images of any size, in plain operators.
 
-Source: the interpolation of DINOv2 as the reference code calls it: the table as it is at 37x37,
-otherwise bicubic (a = -0.75, no antialiasing) with scale_factor = (n + 0.1) / 37 per axis. Cubic
-interpolation is separable, so it is a product with one small matrix per axis; a runtime folds it
-to a constant as soon as the size is known.
+Attribute names are those of the official state dicts. Source: Oquab et al., DINOv2 (2023), and
+the reference code of Depth Anything.
 """
 
 from depth_anything_ros.networks.drop_path import DropPath
-from depth_anything_ros.networks.encoders import EncoderSpec, GRID, PATCH
+from depth_anything_ros.networks.models import EncoderSpec, GRID, PATCH
 import torch
 from torch import nn, Tensor
 from torch.nn import functional
 
-_A = -0.75
-_REACH = 2
+_CUBIC_A = -0.75
+_CUBIC_REACH = 2
 _EPSILON = 1e-6
-
-
-def interpolate_positions(table: Tensor, rows: int, columns: int) -> Tensor:
-    """
-    Return position embeddings [1, 1 + rows * columns, D] from the table [1, 1 + 37 * 37, D].
-
-    The first entry belongs to the class token and stays as it is.
-    """
-    width = table.shape[-1]
-    unchanged = (_tensor(rows) == GRID) & (_tensor(columns) == GRID)
-    vertical = _axis_weights(rows, unchanged)
-    horizontal = _axis_weights(columns, unchanged)
-    grid = table[0, 1:].reshape(GRID, GRID * width)
-    grid = (vertical @ grid).reshape(rows, GRID, width)
-    grid = (horizontal @ grid).reshape(1, rows * columns, width)
-    return torch.cat([table[:, :1], grid], dim=1)
-
-
-def _axis_weights(count: int, unchanged: Tensor) -> Tensor:
-    """Return the weights [count, 37] of the table's entries along one axis."""
-    index = torch.arange(count, dtype=torch.float32)[:, None]
-    # (n + 0.1) / 37 written with integers, which stay exact in a file of 16-bit constants.
-    scaled = (index + 0.5) * (10 * GRID) / (10 * _tensor(count) + 1) - 0.5
-    source = torch.where(unchanged, index, scaled)
-    taps = torch.arange(-_REACH, GRID + _REACH)
-    replicate = (taps.clamp(0, GRID - 1)[:, None] == torch.arange(GRID)[None]).float()
-    return _cubic(source - taps[None]) @ replicate
-
-
-def _cubic(offset: Tensor) -> Tensor:
-    """Return the cubic convolution kernel; exactly 1 at 0 and 0 at every other integer."""
-    x = offset.abs()
-    near = ((_A + 2) * x - (_A + 3)) * x * x + 1
-    far = ((_A * x - 5 * _A) * x + 8 * _A) * x - 4 * _A
-    return torch.where(x <= 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
-
-
-def _tensor(size: int) -> Tensor:
-    """Return a size as a tensor, so that comparing it stays in an exported graph."""
-    return torch.ones(size).sum()
 
 
 class VisionTransformer(nn.Module):
@@ -66,7 +24,7 @@ class VisionTransformer(nn.Module):
         self.blocks_read = blocks_read
         self.cls_token = nn.Parameter(torch.zeros(1, 1, spec.width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + GRID * GRID, spec.width))
-        # Part of every published state dict; only the encoder's own training used it.
+        # Every published state dict has it, but only the pretraining of the encoder used it.
         self.mask_token = nn.Parameter(torch.zeros(1, spec.width))
         self.patch_embed = PatchEmbedding(spec.width)
         self.blocks = nn.ModuleList(Block(spec) for _ in range(spec.depth))
@@ -79,12 +37,12 @@ class VisionTransformer(nn.Module):
         tokens = patches.reshape(count, width, rows * columns).transpose(1, 2)
         tokens = torch.cat([self.cls_token.expand(count, -1, -1), tokens], dim=1)
         tokens = tokens + interpolate_positions(self.pos_embed, rows, columns)
-        read = []
+        outputs = []
         for index, block in enumerate(self.blocks):
             tokens = block(tokens)
             if index in self.blocks_read:
-                read.append(self.norm(tokens)[:, 1:])
-        return read
+                outputs.append(self.norm(tokens)[:, 1:])
+        return outputs
 
 
 class PatchEmbedding(nn.Module):
@@ -176,3 +134,47 @@ class SwiGlu(nn.Module):
         gate, value = self.w12(tokens).chunk(2, dim=-1)
         result: Tensor = self.w3(functional.silu(gate) * value)
         return result
+
+
+def interpolate_positions(table: Tensor, rows: int, columns: int) -> Tensor:
+    """
+    Return position embeddings [1, 1 + rows * columns, D] from the table [1, 1 + 37 * 37, D].
+
+    The first entry belongs to the class token and is not changed. Source: DINOv2's interpolation
+    as the reference code calls it: the table itself at 37x37, else bicubic (a = -0.75, no
+    antialiasing) with scale_factor = (n + 0.1) / 37 per axis. Cubic interpolation is separable, so
+    this is a product with one small matrix per axis, which a runtime folds to a constant once the
+    size is known.
+    """
+    width = table.shape[-1]
+    unchanged = (_tensor(rows) == GRID) & (_tensor(columns) == GRID)
+    vertical = _axis_weights(rows, unchanged)
+    horizontal = _axis_weights(columns, unchanged)
+    grid = table[0, 1:].reshape(GRID, GRID * width)
+    grid = (vertical @ grid).reshape(rows, GRID, width)
+    grid = (horizontal @ grid).reshape(1, rows * columns, width)
+    return torch.cat([table[:, :1], grid], dim=1)
+
+
+def _axis_weights(count: int, unchanged: Tensor) -> Tensor:
+    """Return the weights [count, 37] of the table's entries along one axis."""
+    index = torch.arange(count, dtype=torch.float32)[:, None]
+    # (n + 0.1) / 37 in integers, which stay exact as 16-bit constants of a file.
+    scaled = (index + 0.5) * (10 * GRID) / (10 * _tensor(count) + 1) - 0.5
+    source = torch.where(unchanged, index, scaled)
+    taps = torch.arange(-_CUBIC_REACH, GRID + _CUBIC_REACH)
+    replicate = (taps.clamp(0, GRID - 1)[:, None] == torch.arange(GRID)[None]).float()
+    return _cubic(source - taps[None]) @ replicate
+
+
+def _cubic(offset: Tensor) -> Tensor:
+    """Return the cubic convolution kernel: exactly 1 at 0 and 0 at every other integer."""
+    x = offset.abs()
+    near = ((_CUBIC_A + 2) * x - (_CUBIC_A + 3)) * x * x + 1
+    far = ((_CUBIC_A * x - 5 * _CUBIC_A) * x + 8 * _CUBIC_A) * x - 4 * _CUBIC_A
+    return torch.where(x <= 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
+
+
+def _tensor(size: int) -> Tensor:
+    """Return a size as a tensor, so that an exported graph keeps comparisons with it."""
+    return torch.ones(size).sum()

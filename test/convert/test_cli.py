@@ -11,7 +11,7 @@ import sys
 import time
 from typing import Any
 
-from depth_anything_ros.networks.encoders import EncoderSpec
+from depth_anything_ros.networks.models import EncoderSpec
 from loopback_hub import HubServer
 import pytest
 
@@ -40,7 +40,7 @@ def finish(process: 'subprocess.Popen[str]') -> tuple[int, str, str]:
 def with_table(*specs: EncoderSpec) -> str:
     """Return the program for an encoder table of one's own."""
     return ('from depth_anything_ros.convert.main import main; '
-            'from depth_anything_ros.networks.encoders import EncoderSpec; '
+            'from depth_anything_ros.networks.models import EncoderSpec; '
             f'sys.exit(main(sys.argv[1:], {specs!r}))')
 
 

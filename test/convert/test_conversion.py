@@ -7,8 +7,8 @@ from typing import Any
 
 from depth_anything_ros.errors import CheckpointError, ParityError
 from depth_anything_ros.model_info import ModelInfo, SECTION
-from depth_anything_ros.networks.encoders import EncoderSpec, MEAN_RGB, STD_RGB
-from depth_anything_ros.vision.self_check import card_image, deviation
+from depth_anything_ros.networks.models import EncoderSpec, MEAN_RGB, STD_RGB
+from depth_anything_ros.vision.self_check import deviation, self_check_image
 from depth_anything_ros.vision.transforms import normalize
 import numpy as np
 import pytest
@@ -79,7 +79,7 @@ def test_each_kind_becomes_a_proven_ir_that_describes_itself(
     assert (info.encoder, info.kind, info.model_version, info.max_depth_m, info.precision) == (
         name, overrides.kind, overrides.model_version, overrides.max_depth_m, precision)
 
-    image = normalize(card_image(), MEAN_RGB, STD_RGB)
+    image = normalize(self_check_image(), MEAN_RGB, STD_RGB)
     depth = compiled_ir(done.path, image.shape[2:])(image)['depth'][0]
     assert deviation(info.self_check, depth) < (1e-4 if precision == 'fp32' else 1e-2)
     spec = next(spec for spec in table if spec.name == name)
@@ -122,7 +122,7 @@ def test_attention_is_fused(converted: Converted, tiny: EncoderSpec) -> None:
 
 def test_positions_cost_nothing_once_the_size_is_known(
         converted: Converted, tiny: EncoderSpec) -> None:
-    image = normalize(card_image((252, 336)), MEAN_RGB, STD_RGB)
+    image = normalize(self_check_image((252, 336)), MEAN_RGB, STD_RGB)
     request = compiled_ir(converted('relative_v2', 'fp16')[0].path, (252, 336),
                           PERF_COUNT=True).create_infer_request()
     request.infer({'image': image})
@@ -135,7 +135,7 @@ def test_height_width_and_batch_stay_open(converted: Converted) -> None:
     path = converted('relative_v2', 'fp16')[0].path
     model = openvino.Core().read_model(path)
     assert model.input('image').partial_shape == openvino.PartialShape([-1, 3, -1, -1])
-    image = normalize(card_image((70, 98)), MEAN_RGB, STD_RGB)
+    image = normalize(self_check_image((70, 98)), MEAN_RGB, STD_RGB)
     dynamic = openvino.Core().compile_model(model, 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
     both = dynamic(np.concatenate([image, image[..., ::-1]]))['depth']
     assert both.shape == (2, 70, 98)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from depth_anything_ros.networks.encoders import ENCODERS, EncoderSpec
+from depth_anything_ros.networks.models import EncoderSpec, MODELS
 import pytest
 
 torch = pytest.importorskip('torch')
@@ -14,7 +14,7 @@ for needed in ('onnx', 'onnxscript', 'onnxruntime', 'openvino'):
 
 from depth_anything_ros.convert.conversion import convert, Job  # noqa: E402, I100
 
-VITS, VITB, VITL, VITG = ENCODERS[:4]
+VITS, VITB, VITL, VITG = MODELS[:4]
 SMALL = {'width': 48, 'heads': 3, 'features': 16}
 # vits has its real size; the others their real depth, blocks and feed-forward.
 TABLE = (VITS, replace(VITB, **SMALL, out_channels=(8, 12, 16, 24)),

@@ -8,7 +8,7 @@ import shutil
 from typing import Any
 
 from depth_anything_ros.errors import CheckpointError
-from depth_anything_ros.networks.encoders import EncoderSpec
+from depth_anything_ros.networks.models import EncoderSpec
 import pytest
 
 torch = pytest.importorskip('torch')

@@ -2,15 +2,16 @@
 
 from pathlib import Path
 
-from depth_anything_ros.convert.sources.identity import Overrides, resolve_identity, Evidence, ModelIdentity
+from depth_anything_ros.convert.sources.identity import (
+    Evidence, ModelIdentity, Overrides, resolve_identity)
 from depth_anything_ros.convert.sources.records import (
     DistillationRecord, sha256_of, write_distillation_record)
 from depth_anything_ros.errors import CheckpointError
-from depth_anything_ros.networks.encoders import ENCODERS, NANO
+from depth_anything_ros.networks.models import MODELS, NANO
 import pytest
 
 REFIT_SHA256 = '1e9260954ef8fd73180a3a0bd710e1aad0502aa2958ac258902b2260ca0f4304'
-SPECS = {spec.name: spec for spec in ENCODERS}
+SPECS = {spec.name: spec for spec in MODELS}
 
 
 def settle(name: str, encoder: str = 'vits', sha256: str = '', overrides: Overrides | None = None,

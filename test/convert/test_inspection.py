@@ -15,7 +15,7 @@ from depth_anything_ros.convert.inspect.report import UNKNOWN
 from depth_anything_ros.convert.sources.records import DownloadRecord, write_record
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.model_info import Quantization
-from depth_anything_ros.networks.encoders import EncoderSpec
+from depth_anything_ros.networks.models import EncoderSpec
 import numpy as np
 import pytest
 from tiny import TINY_INFO
@@ -261,7 +261,7 @@ def test_only_pickles_need_torch(hub_folder: Path, make_ir: Callable[..., Path],
     (tmp_path / 'any.pth').write_text('')
     code = ("import sys; sys.modules['torch'] = None\n"
             'from depth_anything_ros.convert.main import main\n'
-            'from depth_anything_ros.networks.encoders import EncoderSpec\n'
+            'from depth_anything_ros.networks.models import EncoderSpec\n'
             "tiny = EncoderSpec('tiny', 48, 5, 3, 16, (8, 12, 16, 24), (0, 1, 2, 4), 'MIT')\n"
             'sys.exit(main(sys.argv[1:], (tiny,)))')
     pytest.importorskip('typer')

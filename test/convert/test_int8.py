@@ -11,9 +11,9 @@ from depth_anything_ros.convert.quantize.gate import Gate, Loss
 from depth_anything_ros.convert.quantize.layers import choose, Layer, predicted_error
 from depth_anything_ros.errors import CheckpointError, ImageError, QualityError
 from depth_anything_ros.model_info import SECTION
-from depth_anything_ros.networks.encoders import EncoderSpec
+from depth_anything_ros.networks.models import EncoderSpec
 from depth_anything_ros.vision.agreement import Agreement
-from depth_anything_ros.vision.self_check import card_image
+from depth_anything_ros.vision.self_check import self_check_image
 import numpy as np
 import pytest
 
@@ -68,7 +68,7 @@ def test_at_least_one_layer_is_added_so_that_the_search_ends() -> None:
 def scene(seed: int, size_hw: tuple[int, int] = SIZE_HW) -> np.ndarray:
     """Return the test card under random light, moved and mirrored."""
     rng = np.random.default_rng(seed)
-    card = card_image((size_hw[0] + 20, size_hw[1] + 20))
+    card = self_check_image((size_hw[0] + 20, size_hw[1] + 20))
     top, left = rng.integers(0, 20, 2)
     crop = card[top:top + size_hw[0], left:left + size_hw[1]]
     crop = crop[:, ::-1] if rng.random() < 0.5 else crop

@@ -12,10 +12,9 @@ from depth_anything_ros.convert.sources.records import (
     distillation_record_path, DistillationRecord, read_distillation_record, sha256_of,
     write_distillation_record)
 from depth_anything_ros.errors import CheckpointError
-from depth_anything_ros.networks.encoders import NANO
-from depth_anything_ros.networks.inputs import NANO_INPUT
+from depth_anything_ros.networks.models import NANO, NANO_INPUT
 from depth_anything_ros.vision.color_image import ColorImage
-from depth_anything_ros.vision.self_check import card_image
+from depth_anything_ros.vision.self_check import self_check_image
 from depth_anything_ros.vision.transforms import normalize
 import numpy as np
 import pytest
@@ -33,7 +32,7 @@ from depth_anything_ros.convert.parity.verify import verify  # noqa: E402
 from depth_anything_ros.convert.sources.identity import Overrides  # noqa: E402
 from depth_anything_ros.distill.ir_weights import read_nano_ir  # noqa: E402
 from depth_anything_ros.inference.ir import read_ir_info  # noqa: E402
-from depth_anything_ros.networks.depth_anything import build_any_network  # noqa: E402
+from depth_anything_ros.networks.depth_anything import build_network  # noqa: E402
 
 Weights = dict[str, Any]
 SIZE_HW = (64, 96)
@@ -92,12 +91,12 @@ def test_the_runtime_computes_the_depth_of_the_network(
         done: Conversion, make_nano: Callable[..., Weights]) -> None:
     from depth_anything_ros.inference.engine import Engine, EngineOptions
     from depth_anything_ros.inference.pool import wait_for_one
-    card = card_image(SIZE_HW)
+    card = self_check_image(SIZE_HW)
     engine = Engine(done.path, EngineOptions(precision='f32', image_hw=SIZE_HW,
                                              input_size=SIZE_HW[0]))
     found = wait_for_one(partial(engine.submit, ColorImage(card, 'bgr')))
     engine.close()
-    network = build_any_network(NANO, 'v2', None, make_nano())
+    network = build_network(NANO, 'v2', None, make_nano())
     image = normalize(card, NANO_INPUT.mean_rgb, NANO_INPUT.std_rgb)
     expected = network(torch.from_numpy(image))[0].numpy()
     assert found.shape == SIZE_HW
@@ -204,7 +203,7 @@ def test_nano_becomes_int8_at_its_own_size_and_its_layers_have_names(
     pictures.mkdir()
     for number in range(4):
         cv2.imwrite(str(pictures / f'{number}.png'),
-                    np.roll(card_image(SIZE_HW), 9 * number, 1) // (1 + number % 2))
+                    np.roll(self_check_image(SIZE_HW), 9 * number, 1) // (1 + number % 2))
     names, shapes = [], []
 
     def watched(model: Any, images: Any, *options: Any, **more: Any) -> Any:

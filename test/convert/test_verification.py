@@ -8,8 +8,8 @@ from typing import Any
 from depth_anything_ros.convert.sources.records import sha256_of
 from depth_anything_ros.errors import CheckpointError, ModelError
 from depth_anything_ros.model_info import SECTION
-from depth_anything_ros.networks.encoders import EncoderSpec, MEAN_RGB, STD_RGB
-from depth_anything_ros.vision.self_check import card_image, describe
+from depth_anything_ros.networks.models import EncoderSpec, MEAN_RGB, STD_RGB
+from depth_anything_ros.vision.self_check import make_self_check, self_check_image
 from depth_anything_ros.vision.transforms import normalize
 import numpy as np
 import pytest
@@ -141,10 +141,10 @@ def network_ir(tmp_path_factory: pytest.TempPathFactory, tiny: EncoderSpec,
     checkpoint = folder / 'mine.pth'
     torch.save(make_weights(tiny), checkpoint)
     network = build_network(tiny, 'v2', None, make_weights(tiny))
-    image = torch.from_numpy(normalize(card_image(SIZE_HW), MEAN_RGB, STD_RGB))
+    image = torch.from_numpy(normalize(self_check_image(SIZE_HW), MEAN_RGB, STD_RGB))
     model = openvino.convert_model(torch.export.export(network, (image,)))
     info = replace(TINY_INFO, encoder='tiny', source_sha256=sha256_of([checkpoint]),
-                   fixed_size_hw=SIZE_HW, self_check=describe(network(image)[0].numpy()))
+                   fixed_size_hw=SIZE_HW, self_check=make_self_check(network(image)[0].numpy()))
     for key, text in info.to_strings().items():
         model.set_rt_info(text, [SECTION, key])
     openvino.save_model(model, folder / 'mine.xml', compress_to_fp16=False)

@@ -35,7 +35,7 @@ def write_changed(folder: Path, change: Change) -> Path:
 def test_a_student_goes_on_from_the_model_in_the_box() -> None:
     """It computes what OpenVINO computes, at a size where nothing was proved."""
     student = make_student('nano', shipped_model())
-    image = card_input(HW, student.input)
+    image = card_input(HW, student.input_spec)
     compiled = openvino.Core().compile_model(str(shipped_model()), 'CPU',
                                              {'INFERENCE_PRECISION_HINT': 'f32'})
     expected = compiled([image])[0]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import cv2
 from depth_anything_ros.errors import CheckpointError
-from depth_anything_ros.networks.encoders import EncoderSpec
+from depth_anything_ros.networks.models import EncoderSpec
 import numpy as np
 import pytest
 

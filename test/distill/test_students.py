@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from depth_anything_ros.errors import CheckpointError, SettingsError
-from depth_anything_ros.networks.encoders import EncoderSpec
 import pytest
 
 torch = pytest.importorskip('torch')
@@ -12,7 +11,7 @@ from depth_anything_ros.distill.students import (  # noqa: E402, I100
     load_imagenet, make_student, nano_student, vit_student)
 from depth_anything_ros.networks.depth_anything import build_network  # noqa: E402
 from depth_anything_ros.networks.efficientnet_lite import EfficientNetLite  # noqa: E402
-from depth_anything_ros.networks.inputs import NANO_INPUT, VIT_INPUT  # noqa: E402
+from depth_anything_ros.networks.models import EncoderSpec, NANO_INPUT, VIT_INPUT  # noqa: E402
 
 
 def test_an_unknown_student_is_told_which_there_are() -> None:
@@ -27,7 +26,7 @@ def test_nano_begins_with_what_imagenet_taught() -> None:
     load_imagenet(encoder)
     assert all(torch.equal(value, student.network.state_dict()[f'encoder.{name}'])
                for name, value in encoder.state_dict().items())
-    assert student.input == NANO_INPUT
+    assert student.input_spec == NANO_INPUT
 
 
 def test_encoder_and_frozen_name_parameters_of_nano() -> None:
@@ -52,7 +51,7 @@ def test_first_weights_depend_on_the_seed_alone_and_leave_the_generator_alone() 
 def test_vitt_is_a_depth_anything_with_the_random_weights_of_dinov2() -> None:
     student = make_student('vitt')
     weights = student.network.state_dict()
-    assert (student.input, student.token_width) == (VIT_INPUT, 192)
+    assert (student.input_spec, student.token_width) == (VIT_INPUT, 192)
     assert weights['pretrained.blocks.11.attn.qkv.weight'].std() == pytest.approx(0.02, rel=0.05)
     assert weights['pretrained.pos_embed'].std() == pytest.approx(0.02, rel=0.05)
     assert weights['pretrained.blocks.0.mlp.fc1.bias'].abs().max() == 0

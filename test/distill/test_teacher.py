@@ -7,8 +7,8 @@ from typing import Any
 
 from depth_anything_ros.convert.sources.identity import Overrides
 from depth_anything_ros.errors import CheckpointError
-from depth_anything_ros.networks.encoders import EncoderSpec
-from depth_anything_ros.vision.self_check import card_image
+from depth_anything_ros.networks.models import EncoderSpec
+from depth_anything_ros.vision.self_check import self_check_image
 import numpy as np
 from numpy.testing import assert_allclose
 import pytest
@@ -99,7 +99,7 @@ def test_a_checkpoint_becomes_an_ir_once_and_answers_as_in_pytorch(
     assert len([line for line in lines if 'PyTorch to ONNX' in line]) == 1
     network = load_network(checkpoint, overrides, (tiny,)).network
     in_torch = replace(again, compute=teacher.with_torch(network, 'cpu'))
-    card = card_image((70, 98))
+    card = self_check_image((70, 98))
     expected = in_torch.label(card)
     assert abs(teacher.label(card) - expected).max() < 0.1 * expected.std()
     other = open_teacher(checkpoint, Overrides('metric', 'v2', 20.0), options, table=(tiny,),

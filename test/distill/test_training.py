@@ -8,7 +8,6 @@ from typing import Any
 
 import cv2
 from depth_anything_ros.errors import SettingsError
-from depth_anything_ros.networks.encoders import EncoderSpec
 from depth_anything_ros.vision.transforms import normalize
 import numpy as np
 import pytest
@@ -23,7 +22,7 @@ from depth_anything_ros.distill.trainer import (  # noqa: E402
     AveragedWeights, learning_rate, Training)
 from depth_anything_ros.networks.depth_anything import build_network  # noqa: E402
 from depth_anything_ros.networks.efficientnet_lite import NormalizedConv  # noqa: E402
-from depth_anything_ros.networks.inputs import NetworkInput  # noqa: E402
+from depth_anything_ros.networks.models import EncoderSpec, InputSpec  # noqa: E402
 
 SMALL = Recipe(steps=4, batch=2, crop_hw=(28, 42), warmup=1)
 
@@ -147,7 +146,7 @@ def test_tokens_come_nearer_to_those_of_the_teacher(
     recipe = Recipe(steps=40, batch=4, crop_hw=(28, 28), encoder_rate=2e-3, head_rate=5e-3,
                     alignment_weight=5.0, augmentation=NO_AUGMENTATION)
     training = Training(student, recipe, images, teacher=teacher)
-    input_spec = student.input
+    input_spec = student.input_spec
     picture = torch.from_numpy(normalize(
         cv2.resize(images[0].read()[0], (28, 28)), input_spec.mean_rgb, input_spec.std_rgb))
 
@@ -208,7 +207,7 @@ def test_averaged_weights_forget_slowly_once_there_are_many() -> None:
 class Green(torch.nn.Module):
     """A network whose depth is the green of the image, times a factor."""
 
-    input = NetworkInput(8, 32, (0.5,) * 3, (0.25,) * 3)  # noqa: A003 - as on every network
+    input_spec = InputSpec(8, 32, (0.5,) * 3, (0.25,) * 3)
 
     def __init__(self, factor: float) -> None:
         super().__init__()

@@ -4,9 +4,9 @@ from collections.abc import Callable
 import dataclasses
 from typing import Any
 
-from depth_anything_ros.networks.encoders import (
-    ENCODERS, EncoderSpec, find_encoder, MEAN_RGB, STD_RGB)
-from depth_anything_ros.vision.self_check import card_image
+from depth_anything_ros.networks.models import (
+    EncoderSpec, find_encoder, identify_network, MEAN_RGB, MODELS, STD_RGB)
+from depth_anything_ros.vision.self_check import self_check_image
 from depth_anything_ros.vision.transforms import normalize
 import pytest
 
@@ -16,7 +16,7 @@ from depth_anything_ros.networks.depth_anything import (  # noqa: E402, I100
     build_network, DepthAnything)
 
 Weights = Callable[..., dict[str, Any]]
-CARD = torch.from_numpy(normalize(card_image((70, 98)), MEAN_RGB, STD_RGB))
+CARD = torch.from_numpy(normalize(self_check_image((70, 98)), MEAN_RGB, STD_RGB))
 
 
 def shapes_of(weights: dict[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -24,24 +24,24 @@ def shapes_of(weights: dict[str, Any]) -> dict[str, tuple[int, ...]]:
 
 
 @pytest.mark.parametrize(('spec', 'parameters_m'), [
-    *zip(ENCODERS, (24.8, 97.5, 335.3, 1300, 6.4))])
+    *zip(MODELS[:5], (24.8, 97.5, 335.3, 1300, 6.4))])
 def test_each_encoder_of_the_table_is_found_and_has_its_size(
         spec: EncoderSpec, parameters_m: float) -> None:
     with torch.device('meta'):
         weights = DepthAnything(spec, 'v2').state_dict()
-    assert find_encoder(shapes_of(weights)) is spec
+    assert identify_network(shapes_of(weights)) is spec
     assert sum(value.numel() for value in weights.values()) / 1e6 == pytest.approx(
         parameters_m, rel=0.04)
 
 
 def test_vitg_has_the_inner_width_of_swiglu() -> None:
-    assert {spec.name: spec.hidden_width for spec in ENCODERS}['vitg'] == 4096
+    assert find_encoder('vitg').hidden_width == 4096
 
 
 def test_an_encoder_that_is_not_in_the_table_is_named(
         tiny: EncoderSpec, make_weights: Weights) -> None:
     with pytest.raises(ValueError, match='48 wide and 5 blocks deep.*vits 384x12'):
-        find_encoder(shapes_of(make_weights(tiny)))
+        identify_network(shapes_of(make_weights(tiny)))
 
 
 def test_output_has_the_size_of_the_input_for_every_image_of_a_batch(

@@ -5,7 +5,7 @@ import pytest
 torch = pytest.importorskip('torch')
 
 from depth_anything_ros.networks.drop_path import DropPath, set_drop_path  # noqa: E402, I100
-from depth_anything_ros.networks.encoders import EncoderSpec  # noqa: E402
+from depth_anything_ros.networks.models import EncoderSpec  # noqa: E402
 from depth_anything_ros.networks.nano import NanoDepth  # noqa: E402
 from depth_anything_ros.networks.vit import Block  # noqa: E402
 

@@ -11,11 +11,11 @@ import pytest
 torch = pytest.importorskip('torch')
 
 from depth_anything_ros.distill.students import load_imagenet  # noqa: E402, I100
-from depth_anything_ros.networks.depth_anything import build_any_network  # noqa: E402
+from depth_anything_ros.networks.depth_anything import build_network  # noqa: E402
 from depth_anything_ros.networks.efficientnet_lite import (  # noqa: E402
     EfficientNetLite, LITE0, Stage)
-from depth_anything_ros.networks.encoders import identify_network, NANO  # noqa: E402
-from depth_anything_ros.networks.inputs import NANO_INPUT, VIT_INPUT  # noqa: E402
+from depth_anything_ros.networks.models import (  # noqa: E402
+    identify_network, NANO, NANO_INPUT, VIT_INPUT)
 from depth_anything_ros.networks.nano import Context, NanoDepth  # noqa: E402
 from torch import nn, Tensor  # noqa: E402
 from torch.nn import functional  # noqa: E402
@@ -187,7 +187,7 @@ def test_the_context_is_a_transformer_block_over_all_places() -> None:
 
 def test_the_depth_has_the_size_of_each_image_of_a_batch(
         make_nano: Callable[..., Weights]) -> None:
-    network = build_any_network(NANO, 'v2', None, make_nano())
+    network = build_network(NANO, 'v2', None, make_nano())
     image = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     depth = network(image)
     assert depth.shape == (2, 64, 96) and depth.dtype == torch.float32
@@ -198,7 +198,7 @@ def test_the_depth_has_the_size_of_each_image_of_a_batch(
 def test_the_depth_is_never_negative_but_in_training(make_nano: Callable[..., Weights]) -> None:
     weights = make_nano()
     weights['head.output.bias'] = torch.zeros(1)
-    network = build_any_network(NANO, 'v2', None, weights)
+    network = build_network(NANO, 'v2', None, weights)
     assert isinstance(network, NanoDepth)
     image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     depth, free = network(image), network.unbounded(image)
@@ -211,12 +211,12 @@ def test_nano_is_found_by_its_names_and_loads_strictly(make_nano: Callable[..., 
     assert identify_network({name: tuple(value.shape) for name, value in weights.items()}) is NANO
     del weights['head.context.qkv.bias']
     with pytest.raises(ValueError, match='missing: head.context.qkv.bias'):
-        build_any_network(NANO, 'v2', None, weights)
+        build_network(NANO, 'v2', None, weights)
 
 
 def test_each_network_names_sizes_that_it_takes() -> None:
     assert VIT_INPUT.sizes_hw == ((518, 518), (392, 518), (518, 686))
     assert VIT_INPUT.card_size_hw == (196, 252)
-    assert NanoDepth.input == NANO_INPUT
+    assert NanoDepth.input_spec == NANO_INPUT
     assert NANO_INPUT.sizes_hw == ((288, 288), (224, 288), (288, 384))
     assert NANO_INPUT.card_size_hw == (192, 256)

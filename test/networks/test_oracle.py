@@ -8,7 +8,7 @@ proves the reading of such folders too.
 from dataclasses import replace
 from typing import Any
 
-from depth_anything_ros.networks.encoders import ENCODERS, EncoderSpec
+from depth_anything_ros.networks.models import EncoderSpec, MODELS
 import pytest
 
 pytest.importorskip('torch')
@@ -18,12 +18,12 @@ pytest.importorskip('safetensors')
 from tools.transformers_parity import parity  # noqa: E402
 
 LIMIT = 1e-4
-VITS, VITB, VITL, VITG = ENCODERS[:4]
+VITS, VITB, VITL, VITG = MODELS[:4]
 # Depth, blocks read, feed-forward and layout of the head are real; no two may look the same.
 NARROW = tuple(
     replace(spec, width=width, heads=3, features=16,
             out_channels=(24, 24, 24, 24) if spec is VITG else (8, 12, 16, 24))
-    for spec, width in zip(ENCODERS, (48, 60, 48, 48)))
+    for spec, width in zip(MODELS, (48, 60, 48, 48)))
 # All of its sizes but the number of blocks, which would take a minute.
 SHORT_VITL = replace(VITL, depth=5, blocks_v2=(0, 1, 3, 4))
 MEMBERS = [('v1', None), ('v2', None), ('v2', 20)]

@@ -122,7 +122,7 @@ def network_ir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch = pytest.importorskip('torch')
     from depth_anything_ros.convert.export import save_ir
     from depth_anything_ros.networks.depth_anything import build_network, DepthAnything
-    from depth_anything_ros.networks.encoders import EncoderSpec
+    from depth_anything_ros.networks.models import EncoderSpec
     spec = EncoderSpec('tiny', WIDTH, DEPTH, HEADS, FEATURES, (8, 12, 16, 24), (0, 1, 2, 4), '')
     generator = torch.Generator().manual_seed(0)
     weights = {name: torch.rand(value.shape, generator=generator) / value[0].numel() ** 0.5

@@ -12,7 +12,7 @@ import cv2
 from depth_anything_ros.benchmark.report import as_dict
 from depth_anything_ros.errors import (
     CheckpointError, ImageError, InferenceError, ModelError, SettingsError)
-from depth_anything_ros.networks.encoders import EncoderSpec
+from depth_anything_ros.networks.models import EncoderSpec
 import numpy as np
 import pytest
 from tiny import TINY_INFO, weighted_sum

@@ -196,11 +196,11 @@ def _random_weights(baseline: Path, folder: Path) -> Figures:
     from depth_anything_ros.convert.conversion import convert, Job
     from depth_anything_ros.convert.parity.measure import Gates
     from depth_anything_ros.convert.sources.identity import Overrides
-    from depth_anything_ros.networks.encoders import ENCODERS
+    from depth_anything_ros.networks.models import find_encoder
     from tools.transformers_parity import parity, random_model
 
     figures: Figures = {}
-    for spec in ENCODERS[:3]:
+    for spec in map(find_encoder, ('vits', 'vitb', 'vitl')):
         figures[f'{spec.name}_transformers_parity'] = parity(spec.name)
         if spec.name == 'vits':
             continue

@@ -13,7 +13,7 @@ from typing import Any
 from depth_anything_ros.arrays import F32, U8
 from depth_anything_ros.errors import MissingDependencyError, ModelError
 from depth_anything_ros.model_info import ModelInfo
-from depth_anything_ros.networks.encoders import ENCODERS, EncoderSpec, MEAN_RGB, STD_RGB
+from depth_anything_ros.networks.models import MEAN_RGB, MODELS, ModelSpec, STD_RGB
 from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.transforms import normalize, resize_for_network
 from tools.transformers_parity import load_transformers_model
@@ -30,7 +30,7 @@ _TIMEOUT_S = 300.0
 
 
 def make_files(checkpoint: Path, info: ModelInfo, folder: Path, network_hw: tuple[int, int],
-               last: str, table: tuple[EncoderSpec, ...] = ENCODERS) -> None:
+               last: str, table: tuple[ModelSpec, ...] = MODELS) -> None:
     """
     Write FILES into ``folder``, up to ``last``; ``info`` says what the checkpoint is.
 

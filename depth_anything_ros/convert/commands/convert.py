@@ -12,7 +12,7 @@ from depth_anything_ros.convert.hub.resolve import DownloadOptions, local_source
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.files import check_target, staged
 from depth_anything_ros.model_info import Precision
-from depth_anything_ros.networks.encoders import EncoderSpec
+from depth_anything_ros.networks.models import ModelSpec
 import typer
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def command(
     print(f'{target} is ready ({size:.0f} MB of weights beside it)')
 
 
-def _convert_to_int8(job: 'Job', images: str | None, table: tuple[EncoderSpec, ...],
+def _convert_to_int8(job: 'Job', images: str | None, table: tuple[ModelSpec, ...],
                      report: StepReport) -> None:
     require('nncf')
     from depth_anything_ros.convert.conversion import convert

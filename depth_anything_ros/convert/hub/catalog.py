@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import difflib
 import re
 
-from depth_anything_ros.networks.encoders import ENCODERS, UNKNOWN_LICENCE
+from depth_anything_ros.networks.models import MODELS, UNKNOWN_LICENCE
 
 NON_COMMERCIAL = 'CC-BY-NC-4.0'
 
@@ -72,7 +72,7 @@ def nearest_names(name: str) -> list[str]:
 
 
 def _rows() -> Iterator[Published]:
-    licences = {spec.name: spec.licence for spec in ENCODERS}
+    licences = {spec.name: spec.licence for spec in MODELS}
     for encoder, size in _SIZES.items():
         licence = licences[encoder]
         stem = 'Depth-Anything-V2'

@@ -16,7 +16,7 @@ import sys
 
 from depth_anything_ros.convert.hub.catalog import nearest_names, Published
 from depth_anything_ros.errors import CheckpointError, MissingDependencyError
-from depth_anything_ros.networks.encoders import UNKNOWN_LICENCE
+from depth_anything_ros.networks.models import UNKNOWN_LICENCE
 
 _HUB = 'https://huggingface.co'
 _TRUE = ('1', 'ON', 'YES', 'TRUE')

@@ -9,11 +9,11 @@ from typing import Any
 from depth_anything_ros.convert.inspect.report import (
     count_weights, Inspection, sizes_and_digest, Tensor, UNKNOWN)
 from depth_anything_ros.convert.sources.hf_folder import read_config, weight_files
-from depth_anything_ros.convert.sources.identity import from_record, of_checkpoint, Evidence
+from depth_anything_ros.convert.sources.identity import Evidence, from_record, of_checkpoint
 from depth_anything_ros.convert.sources.records import read_record
 from depth_anything_ros.errors import CheckpointError, MissingDependencyError
-from depth_anything_ros.networks.encoders import (
-    EncoderSpec, identify_network, Member, NANO, Shapes, UNKNOWN_LICENCE)
+from depth_anything_ros.networks.models import (
+    identify_network, ModelSpec, NANO, Shapes, UNKNOWN_LICENCE)
 
 _SAFETENSORS = '.safetensors'
 _TYPES = {'F64': 'f64', 'F32': 'f32', 'F16': 'f16', 'BF16': 'bf16', 'I8': 'i8', 'U8': 'u8',
@@ -24,7 +24,7 @@ _HUB_NAMES = (('backbone.embeddings.position_embeddings', 'pretrained.pos_embed'
               ('backbone.encoder.layer.', 'pretrained.blocks.'))
 
 
-def inspect_checkpoint(path: Path, table: tuple[EncoderSpec, ...]) -> Inspection:
+def inspect_checkpoint(path: Path, table: tuple[ModelSpec, ...]) -> Inspection:
     """
     Return what a .pth or .safetensors file or a Hugging Face folder is.
 
@@ -49,7 +49,7 @@ def inspect_checkpoint(path: Path, table: tuple[EncoderSpec, ...]) -> Inspection
         member.name, **_evidence(path, digest, member, evidence))
 
 
-def _identify(path: Path, shapes: Shapes, table: tuple[EncoderSpec, ...]) -> Member:
+def _identify(path: Path, shapes: Shapes, table: tuple[ModelSpec, ...]) -> ModelSpec:
     official = {}
     for name, shape in shapes.items():
         for hub_name, official_name in _HUB_NAMES:
@@ -63,7 +63,7 @@ def _identify(path: Path, shapes: Shapes, table: tuple[EncoderSpec, ...]) -> Mem
             f'{", ".join(list(shapes)[:3])})', 'give another file') from error
 
 
-def _format(path: Path, shapes: Shapes, member: Member) -> str:
+def _format(path: Path, shapes: Shapes, member: ModelSpec) -> str:
     layout = 'Hugging Face' if any(name.startswith('backbone.') for name in shapes) else (
         'nano' if member == NANO else 'official')
     if path.is_dir():
@@ -72,7 +72,7 @@ def _format(path: Path, shapes: Shapes, member: Member) -> str:
     return f'{kind}, {layout} layout'
 
 
-def _evidence(path: Path, digest: str, member: Member,
+def _evidence(path: Path, digest: str, member: ModelSpec,
               evidence: Evidence | None) -> dict[str, Any]:
     """Return what is known besides the tensors, in the order in which a conversion takes it."""
     found = [one for one in of_checkpoint(path, digest, member, evidence)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from depth_anything_ros.convert.inspect.report import Inspection
 from depth_anything_ros.errors import CheckpointError
-from depth_anything_ros.networks.encoders import ENCODERS, EncoderSpec
+from depth_anything_ros.networks.models import MODELS, ModelSpec
 
 
-def inspect(path: Path, table: tuple[EncoderSpec, ...] = ENCODERS) -> Inspection:
+def inspect(path: Path, table: tuple[ModelSpec, ...] = MODELS) -> Inspection:
     """
     Return what lies at ``path``; nothing in it is executed.
 

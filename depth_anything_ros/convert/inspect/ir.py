@@ -5,14 +5,14 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from depth_anything_ros.convert.inspect.report import (
-    count_weights, Inspection, sizes_and_digest, Tensor, from_metadata, from_file_name)
+    count_weights, from_file_name, from_metadata, Inspection, sizes_and_digest, Tensor)
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.inference.ir import check_ir_files
 from depth_anything_ros.model_info import ModelInfo, SECTION
-from depth_anything_ros.networks.encoders import EncoderSpec
+from depth_anything_ros.networks.models import ModelSpec
 
 
-def inspect_ir(path: Path, table: tuple[EncoderSpec, ...]) -> Inspection:
+def inspect_ir(path: Path, table: tuple[ModelSpec, ...]) -> Inspection:
     """
     Return what an IR is, from its metadata, else from an official file name.
 

@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from depth_anything_ros.convert.inspect.report import (
-    count_weights, Inspection, sizes_and_digest, Tensor, from_metadata, from_file_name)
+    count_weights, from_file_name, from_metadata, Inspection, sizes_and_digest, Tensor)
 from depth_anything_ros.convert.sources.onnx_files import read_onnx_file
-from depth_anything_ros.networks.encoders import EncoderSpec
+from depth_anything_ros.networks.models import ModelSpec
 
 _TYPES = {'FLOAT': 'f32', 'FLOAT16': 'f16', 'BFLOAT16': 'bf16', 'DOUBLE': 'f64', 'INT8': 'i8',
           'UINT8': 'u8', 'INT4': 'i4', 'UINT4': 'u4'}
 
 
-def inspect_onnx(path: Path, table: tuple[EncoderSpec, ...]) -> Inspection:
+def inspect_onnx(path: Path, table: tuple[ModelSpec, ...]) -> Inspection:
     """
     Return what an ONNX file is, from its metadata, else from an official file name.
 

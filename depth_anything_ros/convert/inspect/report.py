@@ -7,7 +7,7 @@ from pathlib import Path
 from depth_anything_ros.convert.sources.identity import from_name
 from depth_anything_ros.convert.sources.records import sha256_of
 from depth_anything_ros.model_info import Kind, ModelInfo, ModelVersion, Quantization, SelfCheck
-from depth_anything_ros.networks.encoders import EncoderSpec, UNKNOWN_LICENCE
+from depth_anything_ros.networks.models import ModelSpec, UNKNOWN_LICENCE
 
 UNKNOWN = 'unknown, cannot be seen in the tensors'
 # Types that hold weights; the others hold shapes and indices.
@@ -83,7 +83,7 @@ def from_metadata(bare: Inspection, info: ModelInfo, origin: str) -> Inspection:
         self_check=info.self_check, quantization=info.quantization)
 
 
-def from_file_name(bare: Inspection, name: str, table: tuple[EncoderSpec, ...]) -> Inspection:
+def from_file_name(bare: Inspection, name: str, table: tuple[ModelSpec, ...]) -> Inspection:
     """Return the inspection with what an official file name says, if it is one."""
     named = from_name(name, table)
     if named is None:

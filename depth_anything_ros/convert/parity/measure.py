@@ -7,8 +7,8 @@ from depth_anything_ros.arrays import F32
 from depth_anything_ros.convert.parity.runners import Backend, Runner
 from depth_anything_ros.errors import ParityError
 from depth_anything_ros.model_info import Precision
-from depth_anything_ros.networks.inputs import NetworkInput, VIT_INPUT
-from depth_anything_ros.vision.self_check import card_image
+from depth_anything_ros.networks.models import InputSpec, VIT_INPUT
+from depth_anything_ros.vision.self_check import self_check_image
 from depth_anything_ros.vision.transforms import normalize
 import numpy as np
 
@@ -81,13 +81,13 @@ class ParityReport:
                                   self.against)
 
 
-def card_input(size_hw: tuple[int, int], input_spec: NetworkInput = VIT_INPUT) -> F32:
+def card_input(size_hw: tuple[int, int], input_spec: InputSpec = VIT_INPUT) -> F32:
     """Return the test card [1, 3, H, W], normalised for a network that takes ``input_spec``."""
-    return normalize(card_image(size_hw), input_spec.mean_rgb, input_spec.std_rgb)
+    return normalize(self_check_image(size_hw), input_spec.mean_rgb, input_spec.std_rgb)
 
 
 def measure(reference: Runner, candidates: Sequence[Runner], precision: Precision,
-            input_spec: NetworkInput, sizes_hw: Sequence[tuple[int, int]],
+            input_spec: InputSpec, sizes_hw: Sequence[tuple[int, int]],
             gates: Gates | None = None) -> ParityReport:
     """Compare each candidate with the reference on the test card at each size."""
     gates = gates or Gates()

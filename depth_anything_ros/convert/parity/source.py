@@ -12,8 +12,8 @@ from depth_anything_ros.convert.sources.records import sha256_of
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.inference.ir import check_ir_files
 from depth_anything_ros.model_info import ModelInfo
-from depth_anything_ros.networks.depth_anything import build_any_network
-from depth_anything_ros.networks.encoders import EncoderSpec, identify_network
+from depth_anything_ros.networks.depth_anything import build_network
+from depth_anything_ros.networks.models import identify_network, ModelSpec
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Source:
     notes: tuple[str, ...]
 
 
-def open_source(path: Path, info: ModelInfo, table: tuple[EncoderSpec, ...]) -> Source:
+def open_source(path: Path, info: ModelInfo, table: tuple[ModelSpec, ...]) -> Source:
     """
     Return the source at ``path`` as the reference for an IR that says ``info``.
 
@@ -39,7 +39,7 @@ def open_source(path: Path, info: ModelInfo, table: tuple[EncoderSpec, ...]) -> 
     return Source(runner, _limits(info), tuple(notes))
 
 
-def _open(path: Path, info: ModelInfo, table: tuple[EncoderSpec, ...]) -> tuple[Runner, str]:
+def _open(path: Path, info: ModelInfo, table: tuple[ModelSpec, ...]) -> tuple[Runner, str]:
     if path.suffix == '.onnx':
         return onnx_runner(path), sha256_of(read_onnx_file(path).files)
     if path.suffix == '.xml':
@@ -47,7 +47,7 @@ def _open(path: Path, info: ModelInfo, table: tuple[EncoderSpec, ...]) -> tuple[
     checkpoint = read_checkpoint(path, table)
     try:
         member = identify_network(checkpoint.shapes, table)
-        network = build_any_network(member, info.model_version, info.max_depth_m,
+        network = build_network(member, info.model_version, info.max_depth_m,
                                checkpoint.state_dict)
     except ValueError as error:
         raise CheckpointError(path, f'its tensors are not those of a Depth Anything network '

@@ -10,10 +10,9 @@ from depth_anything_ros.convert.parity.limits import DEVICE_LIMITS, Limits
 from depth_anything_ros.errors import ModelError
 from depth_anything_ros.inference.ir import check_ir_files, read_ir_info
 from depth_anything_ros.model_info import ModelInfo
-from depth_anything_ros.networks.encoders import ENCODERS, EncoderSpec
-from depth_anything_ros.networks.inputs import NetworkInput
+from depth_anything_ros.networks.models import InputSpec, MODELS, ModelSpec
 from depth_anything_ros.vision.agreement import agreement
-from depth_anything_ros.vision.self_check import card_image, deviation
+from depth_anything_ros.vision.self_check import deviation, self_check_image
 from depth_anything_ros.vision.transforms import normalize
 import numpy as np
 
@@ -67,7 +66,7 @@ class Verification:
 
 def verify(path: Path, *, source: Path | None = None, device: str = 'CPU',
            precision: str = 'auto', sizes_hw: Sequence[tuple[int, int]] = (),
-           table: tuple[EncoderSpec, ...] = ENCODERS) -> Verification:
+           table: tuple[ModelSpec, ...] = MODELS) -> Verification:
     """
     Compare an IR in f32 on the CPU with its source, the device with that, and the self-check.
 
@@ -93,7 +92,7 @@ def verify(path: Path, *, source: Path | None = None, device: str = 'CPU',
         reference = open_source(source, info, table)
     checks, runs_as = [], ''
     for size_hw in _sizes(path, info, sizes_hw):
-        image = normalize(card_image(size_hw), info.mean_rgb, info.std_rgb)
+        image = normalize(self_check_image(size_hw), info.mean_rgb, info.std_rgb)
         on_host, _ = _run(core, model, path, 'CPU', 'f32', image)
         if reference is not None:
             checks.append(_compare(f'CPU f32 against {reference.runner.backend}', on_host,
@@ -102,7 +101,7 @@ def verify(path: Path, *, source: Path | None = None, device: str = 'CPU',
         checks.append(_compare(f'{device} {runs_as} against CPU f32', on_device, on_host, info,
                                DEVICE_LIMITS))
     expected = info.self_check
-    card = normalize(card_image(expected.size_hw), info.mean_rgb, info.std_rgb)
+    card = normalize(self_check_image(expected.size_hw), info.mean_rgb, info.std_rgb)
     answer, _ = _run(core, model, path, device, precision, card)
     checks.append(Check(f'{device} {runs_as} against the self-check', expected.size_hw,
                         Limits(mean_error=DEVICE_LIMITS.mean_error),
@@ -122,7 +121,7 @@ def _sizes(path: Path, info: ModelInfo,
         if height < 1 or width < 1 or height % info.patch_multiple or width % info.patch_multiple:
             raise ModelError(path, f'{width}x{height} is not made of multiples of '
                              f'{info.patch_multiple}', 'take other --sizes')
-    return overrides or tuple(dict.fromkeys(NetworkInput.of(info).sizes_hw[:2]))
+    return overrides or tuple(dict.fromkeys(InputSpec.from_info(info).sizes_hw[:2]))
 
 
 def _check_device(core: 'openvino.Core', path: Path, device: str) -> None:

@@ -13,7 +13,7 @@ from depth_anything_ros.convert.sources.hf_folder import (
 from depth_anything_ros.convert.sources.identity import Evidence
 from depth_anything_ros.convert.sources.records import sha256_of
 from depth_anything_ros.errors import CheckpointError, MissingDependencyError
-from depth_anything_ros.networks.encoders import ENCODERS, EncoderSpec, Shapes
+from depth_anything_ros.networks.models import MODELS, ModelSpec, Shapes
 import torch
 from torch import Tensor
 
@@ -116,7 +116,7 @@ class Checkpoint:
         return 4 * sum(math.prod(shape) for shape in self.shapes.values())
 
 
-def read_checkpoint(path: Path, table: tuple[EncoderSpec, ...] = ENCODERS) -> Checkpoint:
+def read_checkpoint(path: Path, table: tuple[ModelSpec, ...] = MODELS) -> Checkpoint:
     """
     Read a .pth or .safetensors file or a folder with the files of a hub repository.
 

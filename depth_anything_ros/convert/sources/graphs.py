@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
-from depth_anything_ros.convert.sources.identity import from_name, Evidence
+from depth_anything_ros.convert.sources.identity import Evidence, from_name
 from depth_anything_ros.convert.sources.onnx_files import read_onnx_file
 from depth_anything_ros.convert.sources.records import sha256_of
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.inference.ir import check_ir_files, read_ir_info
 from depth_anything_ros.model_info import ModelInfo, Precision
-from depth_anything_ros.networks.inputs import input_of, NetworkInput
+from depth_anything_ros.networks.models import input_spec_of, InputSpec
 
 if TYPE_CHECKING:
     import openvino
@@ -77,7 +77,7 @@ class Graph:
     batch: int
     precision: Precision
     info: ModelInfo | None
-    input_spec: NetworkInput
+    input_spec: InputSpec
     changes: tuple[str, ...]
 
     @property
@@ -115,7 +115,7 @@ def read_graph(path: Path, encoder: str | None = None) -> Graph:
         raise CheckpointError(path, f'it has {len(model.inputs)} inputs and {len(model.outputs)} '
                               'outputs', _WANTED)
     names = f'names: {_name(model.input(0))} -> {_name(model.output(0))}'
-    input_spec = NetworkInput.of(info) if info else input_of(encoder or _named(path))
+    input_spec = InputSpec.from_info(info) if info else input_spec_of(encoder or _named(path))
     size_hw, batch = _fixed(path, model.input(0), input_spec.multiple)
     model, changes = _normalise(path, model, size_hw or input_spec.card_size_hw, batch)
     if names != 'names: image -> depth':

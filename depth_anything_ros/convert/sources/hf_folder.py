@@ -14,7 +14,8 @@ from typing import Any
 from depth_anything_ros.convert.sources.identity import Evidence
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.model_info import ModelVersion
-from depth_anything_ros.networks.encoders import EncoderSpec, PATCH
+from depth_anything_ros.networks.models import (
+    EncoderSpec, identify_encoder, ModelSpec, PATCH)
 import torch
 from torch import Tensor
 
@@ -119,7 +120,7 @@ def _some(names: list[str], count: int = 3) -> str:
     return ', '.join(names[:count]) + more
 
 
-def read_config(folder: Path, table: tuple[EncoderSpec, ...]) -> Evidence:
+def read_config(folder: Path, table: tuple[ModelSpec, ...]) -> Evidence:
     """
     Return what config.json says of the model.
 
@@ -191,15 +192,12 @@ def _shards(index: Path, places: Mapping[str, Any]) -> list[Path]:
 
 
 def _find_spec(path: Path, backbone: Mapping[str, Any],
-               table: tuple[EncoderSpec, ...]) -> EncoderSpec:
+               table: tuple[ModelSpec, ...]) -> EncoderSpec:
     width, depth = backbone['hidden_size'], backbone['num_hidden_layers']
-    for spec in table:
-        if (spec.width, spec.depth) == (width, depth):
-            break
-    else:
-        known = ', '.join(f'{spec.name} {spec.width}x{spec.depth}' for spec in table)
-        raise CheckpointError(path, f'its encoder is {width} wide and {depth} blocks deep, known '
-                              f'are {known}', 'give a model with one of these')
+    try:
+        spec = identify_encoder(width, depth, table)
+    except ValueError as error:
+        raise CheckpointError(path, str(error), 'give a model with one of these') from error
     # The tensors do not show these, and another value gives wrong depth without an error.
     expected = {'num_attention_heads': spec.heads, 'patch_size': PATCH, 'hidden_act': 'gelu',
                 'apply_layernorm': True}

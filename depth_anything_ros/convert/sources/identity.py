@@ -10,8 +10,7 @@ from typing import TypeVar
 from depth_anything_ros.convert.sources.records import read_distillation_record
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.model_info import Kind, ModelVersion
-from depth_anything_ros.networks.encoders import (
-    ENCODERS, EncoderSpec, Member, NanoSpec, UNKNOWN_LICENCE)
+from depth_anything_ros.networks.models import MODELS, ModelSpec, NanoSpec, UNKNOWN_LICENCE
 
 _V1 = r'depth_anything_(?P<encoder>vit[sbl])14'
 _V2 = r'depth_anything_v2_(?:metric_(?P<trained>hypersim|vkitti)_)?(?P<encoder>vit[sblg])'
@@ -76,7 +75,7 @@ def from_record(path: Path) -> Evidence | None:
                   'v2', licence=record.licence)
 
 
-def of_checkpoint(path: Path, sha256: str, member: Member,
+def of_checkpoint(path: Path, sha256: str, member: ModelSpec,
                   evidence: Evidence | None) -> tuple[Evidence, ...]:
     """
     Return all evidence on a checkpoint, the strongest first; ``evidence`` is that of config.json.
@@ -92,7 +91,7 @@ def of_checkpoint(path: Path, sha256: str, member: Member,
     return tuple(one for one in found if one)
 
 
-def from_name(path: str, table: tuple[EncoderSpec, ...]) -> Evidence | None:
+def from_name(path: str, table: tuple[ModelSpec, ...]) -> Evidence | None:
     """
     Return what an official name tells: of a .pth, .safetensors, .onnx or .xml, or a hub folder.
 
@@ -111,7 +110,7 @@ def from_name(path: str, table: tuple[EncoderSpec, ...]) -> Evidence | None:
     return None
 
 
-def _licence(encoder: str, version: ModelVersion, table: tuple[EncoderSpec, ...]) -> str:
+def _licence(encoder: str, version: ModelVersion, table: tuple[ModelSpec, ...]) -> str:
     if version == 'v1':
         return _LICENCE_V1
     return next((spec.licence for spec in table if spec.name == encoder), UNKNOWN_LICENCE)
@@ -144,7 +143,7 @@ class ModelIdentity:
     origins: tuple[str, ...]
 
 
-def resolve_identity(path: Path, sha256: str, member: Member, overrides: Overrides,
+def resolve_identity(path: Path, sha256: str, member: ModelSpec, overrides: Overrides,
                      config: Evidence | None = None,
                      recorded: Evidence | None = None) -> ModelIdentity:
     """
@@ -175,7 +174,7 @@ def resolve_identity(path: Path, sha256: str, member: Member, overrides: Overrid
 
 
 def resolve_graph_identity(path: Path, sha256: str, metadata: Evidence | None,
-                           overrides: Overrides, table: tuple[EncoderSpec, ...] = ENCODERS
+                           overrides: Overrides, table: tuple[ModelSpec, ...] = MODELS
                            ) -> ModelIdentity:
     """
     Return what an ONNX file or an IR is; ``metadata`` is what its own metadata says.

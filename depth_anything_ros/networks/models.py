@@ -1,0 +1,161 @@
+"""
+The models that this package knows, one row each, and which of them a state dict belongs to.
+
+Source: the papers and the published configurations of Depth Anything V1 and V2. Two are not
+published but distilled: vitt has the width and heads of DeiT-Ti (Touvron et al., 2021), nano is
+the convolutional network of ``networks.nano``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from depth_anything_ros.model_info import SELF_CHECK_SIZE_HW, ModelInfo, ModelVersion
+
+PATCH = 14
+GRID = 37
+INPUT_SIZE = PATCH * GRID
+MEAN_RGB = (0.485, 0.456, 0.406)
+STD_RGB = (0.229, 0.224, 0.225)
+UNKNOWN_LICENCE = 'unknown'
+_BLOCKS_READ = 4
+_NANO_KEY = 'encoder.stem.weight'
+
+FeedForward = Literal['mlp', 'swiglu']
+Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
+Size: TypeAlias = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """
+    The image that a network takes: RGB in 0..1, minus ``mean_rgb``, divided by ``std_rgb``.
+
+    Height and width are multiples of ``multiple`` pixels; ``size`` is the usual short side.
+    """
+
+    multiple: int
+    size: int
+    mean_rgb: tuple[float, float, float]
+    std_rgb: tuple[float, float, float]
+
+    @classmethod
+    def from_info(cls, info: ModelInfo) -> 'InputSpec':
+        """Return the input that the metadata of a model describes."""
+        return cls(info.patch_multiple, info.input_size, info.mean_rgb, info.std_rgb)
+
+    @property
+    def card_size_hw(self) -> Size:
+        """Return the size of the test card, rounded to multiples that the network takes."""
+        height, width = SELF_CHECK_SIZE_HW
+        return self._nearest(height), self._nearest(width)
+
+    @property
+    def sizes_hw(self) -> tuple[Size, Size, Size]:
+        """Return three sizes to compare models at: square, wide, and that of a 4:3 image."""
+        side = self._nearest(self.size)
+        return (side, side), (self._nearest(3 * side / 4), side), (
+            side, self._nearest(4 * side / 3))
+
+    def _nearest(self, side: float) -> int:
+        return max(round(side / self.multiple), 1) * self.multiple
+
+
+VIT_INPUT = InputSpec(PATCH, INPUT_SIZE, MEAN_RGB, STD_RGB)
+NANO_INPUT = InputSpec(32, 288, (127 / 255,) * 3, (128 / 255,) * 3)
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """
+    A model with a vision transformer as encoder and a DPT head: its sizes.
+
+    ``width`` and ``depth`` are channels and number of blocks of the encoder, ``features`` and
+    ``out_channels`` the channels of the head. ``blocks_v2`` are the transformer blocks (from 0)
+    that the V2 head reads; ``licence`` is that of the published V2 weights.
+    """
+
+    name: str
+    width: int
+    depth: int
+    heads: int
+    features: int
+    out_channels: tuple[int, int, int, int]
+    blocks_v2: tuple[int, int, int, int]
+    licence: str
+    feed_forward: FeedForward = 'mlp'
+
+    @property
+    def hidden_width(self) -> int:
+        """Return the width inside the feed-forward part: 4x; for SwiGLU 2/3 of it, to 8."""
+        if self.feed_forward == 'mlp':
+            return 4 * self.width
+        return (8 * self.width // 3 + 7) // 8 * 8
+
+    def blocks_read(self, version: ModelVersion) -> tuple[int, ...]:
+        """Return the blocks (from 0) that the head reads; the V1 head reads the last four."""
+        if version == 'v1':
+            return tuple(range(self.depth - _BLOCKS_READ, self.depth))
+        return self.blocks_v2
+
+
+@dataclass(frozen=True)
+class NanoSpec:
+    """The small convolutional model, which exists in one size only."""
+
+    name: str = 'nano'
+    licence: str = UNKNOWN_LICENCE
+
+
+ModelSpec: TypeAlias = EncoderSpec | NanoSpec
+NANO = NanoSpec()
+MODELS: tuple[ModelSpec, ...] = (
+    EncoderSpec('vits', 384, 12, 6, 64, (48, 96, 192, 384), (2, 5, 8, 11), 'Apache-2.0'),
+    EncoderSpec('vitb', 768, 12, 12, 128, (96, 192, 384, 768), (2, 5, 8, 11), 'CC-BY-NC-4.0'),
+    EncoderSpec('vitl', 1024, 24, 16, 256, (256, 512, 1024, 1024), (4, 11, 17, 23),
+                'CC-BY-NC-4.0'),
+    EncoderSpec('vitg', 1536, 40, 24, 384, (1536, 1536, 1536, 1536), (9, 19, 29, 39),
+                UNKNOWN_LICENCE, 'swiglu'),
+    EncoderSpec('vitt', 192, 12, 3, 32, (24, 48, 96, 192), (2, 5, 8, 11), UNKNOWN_LICENCE),
+    NANO,
+)
+
+
+def input_spec_of(name: str | None) -> InputSpec:
+    """Return the input of the model of this name; unknown names count as vision transformers."""
+    return NANO_INPUT if name == NANO.name else VIT_INPUT
+
+
+def find_encoder(name: str, table: tuple[ModelSpec, ...] = MODELS) -> EncoderSpec:
+    """Return the vision transformer of this name; ValueError if ``table`` has none."""
+    for spec in table:
+        if isinstance(spec, EncoderSpec) and spec.name == name:
+            return spec
+    raise ValueError(f'no vision transformer is called {name}')
+
+
+def identify_encoder(width: int, depth: int,
+                     table: tuple[ModelSpec, ...] = MODELS) -> EncoderSpec:
+    """Return the vision transformer with these sizes; ValueError lists those of ``table``."""
+    encoders = [spec for spec in table if isinstance(spec, EncoderSpec)]
+    for spec in encoders:
+        if (spec.width, spec.depth) == (width, depth):
+            return spec
+    known = ', '.join(f'{spec.name} {spec.width}x{spec.depth}' for spec in encoders)
+    raise ValueError(f'its encoder is {width} wide and {depth} blocks deep, known are {known}')
+
+
+def identify_network(shapes: Shapes, table: tuple[ModelSpec, ...] = MODELS) -> ModelSpec:
+    """
+    Return the model that a state dict with these tensor shapes belongs to.
+
+    ``table`` lists the vision transformers to choose from. ValueError names the tensor that is
+    missing or the sizes that no model has.
+    """
+    if _NANO_KEY in shapes:
+        return NANO
+    positions = shapes.get('pretrained.pos_embed', ())
+    if not positions:
+        raise ValueError('it has no tensor pretrained.pos_embed')
+    depth = len({key.split('.')[2] for key in shapes if key.startswith('pretrained.blocks.')})
+    return identify_encoder(positions[-1], depth, table)
