@@ -16,9 +16,11 @@ _ADDED = ('fixed_size_hw', 'quantization')
 
 Kind = Literal['relative', 'metric']
 ModelVersion = Literal['v1', 'v2']
+# Of the stored weights, and of the execution; with auto the device chooses.
 Precision = Literal['fp32', 'fp16', 'int8']
-CARD_SIZE_HW = (196, 252)
-GRID_HW = (7, 9)
+ExecutionPrecision = Literal['auto', 'f32', 'bf16', 'f16']
+SELF_CHECK_SIZE_HW = (196, 252)
+SELF_CHECK_GRID_HW = (7, 9)
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field, fields
 import math
 from operator import attrgetter
 import re
-from typing import Any, Literal
+from typing import Any, get_args, Literal
 
 from depth_anything_ros.errors import SettingsError
+from depth_anything_ros.model_info import ExecutionPrecision
 
 Value = bool | int | float | str | tuple[str, ...] | tuple[float, ...]
 When = Literal['start', 'configure', 'activate', 'runtime']
@@ -159,7 +160,7 @@ class Settings:
         shared=True)
     precision: str = parameter(
         'auto', 'runtime', 'Execution precision. auto lets the device choose (bf16 on CPUs that '
-        'have it, f16 on GPU and NPU).', choices=('auto', 'f32', 'bf16', 'f16'), shared=True)
+        'have it, f16 on GPU and NPU).', choices=get_args(ExecutionPrecision), shared=True)
     requests: int = parameter(
         0, 'configure', 'Infer requests in flight. 0 takes what the device recommends for low '
         'latency.', minimum=0, maximum=8, shared=True)

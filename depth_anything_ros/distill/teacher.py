@@ -17,7 +17,7 @@ from depth_anything_ros.convert.sources.load_network import load_network
 from depth_anything_ros.convert.sources.onnx_files import read_onnx_file
 from depth_anything_ros.convert.sources.records import sha256_of
 from depth_anything_ros.errors import CheckpointError
-from depth_anything_ros.inference.ir import check_ir_files, read_ir_info
+from depth_anything_ros.inference.ir import check_ir_files, read_ir
 from depth_anything_ros.model_info import Kind, ModelInfo
 from depth_anything_ros.networks.depth_anything import Network
 from depth_anything_ros.networks.models import MODELS, ModelSpec
@@ -193,13 +193,7 @@ def _read_ir(xml_path: Path) -> ModelInfo | None:
     """Return what an IR says about itself, None where it says nothing."""
     import openvino
 
-    check_ir_files(xml_path)
-    try:
-        model = openvino.Core().read_model(xml_path)
-    except RuntimeError as error:
-        raise CheckpointError(xml_path, f'OpenVINO cannot read it ({error})',
-                              'copy both files again or make the IR again') from error
-    return read_ir_info(model, xml_path)
+    return read_ir(openvino.Core(), xml_path)[1]
 
 
 def _converted(source: Path, sha256: str, overrides: Overrides, folder: Path,

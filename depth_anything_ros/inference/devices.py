@@ -1,4 +1,4 @@
-"""OpenVINO devices: which there are and how one is told what we want of it."""
+"""OpenVINO devices: which ones exist, their compile options, and the check of their results."""
 
 import hashlib
 from pathlib import Path
@@ -9,9 +9,13 @@ if TYPE_CHECKING:
 
 PerformanceHint = Literal['LATENCY', 'THROUGHPUT']
 
+# A device is refused where its mean deviation from the f32 result is above this, in standard
+# deviations of that result.
+SELF_CHECK_LIMIT = 0.1
+
 
 def is_available(core: 'ov.Core', device: str) -> bool:
-    """Return whether OpenVINO sees ``device``; GPU stands for the first of several."""
+    """Return whether OpenVINO sees ``device``; GPU stands for the first of several GPUs."""
     return any(found == device or found.startswith(f'{device}.')
                for found in core.available_devices)
 
@@ -42,13 +46,13 @@ def execution_summary(compiled: 'ov.CompiledModel') -> tuple[str, str]:
 
 
 def self_check_marker(core: 'ov.Core', xml_path: Path, device: str, precision: str,
-               cache_dir: Path | None) -> Path | None:
+                      cache_dir: Path | None) -> Path | None:
     """
-    Return the file that stands for a passed self-check, or None where it has to run each time.
+    Return the file that marks a passed self-check, or None where the check runs at every start.
 
-    Its name holds what the outcome depends on: the files of the model, OpenVINO, the processor and
-    the precision. Other devices depend on drivers too, which change unseen, and are checked at
-    every start.
+    Its name depends on everything that can change the result: the files of the model, the release
+    of OpenVINO, the processor and the precision. Devices other than the CPU also depend on their
+    drivers, whose updates cannot be seen, so they are checked at every start.
     """
     if cache_dir is None or device != 'CPU':
         return None

@@ -1,8 +1,8 @@
-"""One model on one device: images in, depth maps out, compiled for each size that comes."""
+"""One model on one device: 8-bit images in, depth maps out, compiled for each image size."""
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 import threading
@@ -12,9 +12,11 @@ from depth_anything_ros.arrays import U8
 from depth_anything_ros.errors import (
     DepthAnythingError, DeviceError, ImageError, InferenceError, ModelError)
 from depth_anything_ros.inference.devices import (
-    compile_options, execution_summary, is_available, PerformanceHint, self_check_marker)
-from depth_anything_ros.inference.ir import build_graph, first_line, read_model
-from depth_anything_ros.inference.pool import OnDone, RequestPool, wait_for_one
+    compile_options, execution_summary, is_available, PerformanceHint, SELF_CHECK_LIMIT,
+    self_check_marker)
+from depth_anything_ros.inference.ir import build_graph, error_reason, read_model
+from depth_anything_ros.inference.pool import (
+    ENGINE_CLOSED, OnDone, RequestPool, wait_for_one)
 from depth_anything_ros.vision import self_check
 from depth_anything_ros.vision.color_image import ColorImage, to_bgr
 from depth_anything_ros.vision.transforms import network_size, resize_for_network
@@ -25,9 +27,7 @@ if TYPE_CHECKING:
 
 Size = tuple[int, int]
 
-# Mean deviation from the f32 result, in standard deviations, above which a device is refused.
-SELF_CHECK_LIMIT = 0.1
-# More would take memory by the gigabyte: 4:3 at the largest input_size.
+# The network size of a 4:3 image at the largest input_size; larger ones need gigabytes of memory.
 MAX_NETWORK_PIXELS = 2058 * 2744
 
 
@@ -36,12 +36,19 @@ class EngineOptions:
     """
     How to run a model.
 
-    ``devices`` in order of preference; ``precision`` auto, f32, bf16 or f16; ``requests`` 0 lets
-    the device choose; ``input_size`` 0 takes the model's; ``image_hw`` is the first image size to
-    compile for; ``cache_dir`` must exist. ``hint`` LATENCY gives all cores to one image, which a
-    camera wants; THROUGHPUT shares them out among several, which files want. Of the network sizes
-    that images led to, the last ``sizes_kept`` stay compiled, at the price of their memory.
-    ``rate_hz`` above 0 asks for a PacedEngine, whose largest input size is ``input_size``.
+    - ``devices``: OpenVINO devices in order of preference; the first that works is used.
+    - ``precision``: of the computation: auto, f32, bf16 or f16.
+    - ``requests``: infer requests in flight; 0 uses the number that the device recommends.
+    - ``timeout_s``: seconds after which an infer request is given up.
+    - ``input_size``: short side of the network's input [px]; 0 uses the model's default.
+    - ``image_hw``: image size (height, width) to compile for at the start.
+    - ``cache_dir``: an existing folder for compiled models, or None.
+    - ``self_check``: compare the device with the f32 result that the IR stores.
+    - ``hint``: OpenVINO's performance hint. LATENCY computes one image on all cores, which suits
+      a camera; THROUGHPUT computes several images at once, which suits files.
+    - ``sizes_kept``: how many network sizes stay compiled; each of them costs memory.
+    - ``rate_hz``: images/s to reach with a RateControlledEngine, whose largest input size is
+      ``input_size``; 0 for a fixed input size.
     """
 
     devices: tuple[str, ...] = ('CPU',)
@@ -57,13 +64,32 @@ class EngineOptions:
     rate_hz: float = 0.0
 
 
+@dataclass(frozen=True)
+class EngineState:
+    """
+    What an engine runs now; a change of the engine gives a new state.
+
+    ``device`` is the entry of ``EngineOptions.devices`` in use. ``execution_device`` and
+    ``execution_precision`` are what OpenVINO reports, for example 'CPU' and 'bf16'.
+    ``input_size`` is the short side in pixels that images are resized for, and ``network_hw`` the
+    network's input size (height, width) for the latest image.
+    """
+
+    device: str
+    execution_device: str
+    execution_precision: str
+    input_size: int
+    network_hw: Size
+
+
 class Engine:
     """
     Depth from 8-bit images by asynchronous infer requests.
 
-    The constructor reads the IR, takes the first device of the list that compiles it, passes the
-    self-check and answers a warm-up; ModelError or DeviceError say why that failed. ``submit`` and
-    ``warm_up`` belong to one thread at a time; ``close`` may be called from any, and again.
+    The constructor reads the IR, compiles it on the first device of the list that works, runs the
+    self-check and one warm-up; ModelError or DeviceError say why that failed. ``info`` is the
+    model's metadata. ``submit`` and ``warm_up`` must be called from one thread at a time;
+    ``close`` may be called from any thread, also again.
     """
 
     def __init__(self, path: Path, options: EngineOptions,
@@ -77,32 +103,28 @@ class Engine:
         self._failed: dict[Size, str] = {}
         self._lock = threading.Lock()
         self._closed = False
-        self.network_hw: Size = (0, 0)
-        self.execution_device = self.execution_precision = 'none'
-        self.device = self._start_on_first_working_device(log)
+        self._state = EngineState('none', 'none', 'none',
+                                  options.input_size or self.info.input_size, (0, 0))
+        self._start_on_first_working_device(log)
 
     @property
-    def input_size(self) -> int:
-        """Return the short side of the network's input that images are resized for."""
-        return self._options.input_size or self.info.input_size
-
-    @property
-    def _spare_requests(self) -> int:
-        """Return one where images queue up anyway, so that the next one is ready."""
-        return int(self._options.hint == 'THROUGHPUT')
+    def state(self) -> EngineState:
+        """Return what runs now."""
+        return self._state
 
     @property
     def capacity(self) -> int:
         """Return how many images may be in flight, all sizes together."""
-        pool = self._pools.get(self.network_hw)
+        pool = self._pools.get(self._state.network_hw)
         return pool.capacity if pool else 1
 
     def submit(self, image: ColorImage, on_done: OnDone) -> None:
         """
-        Start inference; ``on_done`` gets a depth map [H, W] of the network's size or an exception.
+        Start inference; ``on_done`` gets a float32 map [H, W] of the network's size or an error.
 
-        Blocks for as long as no request is idle, and while a new size compiles. InferenceError if
-        the size cannot be compiled or the engine is closed.
+        Blocks while no request is idle and while a new size compiles. ImageError if the image
+        needs too large a network, InferenceError if the size cannot be compiled or the engine is
+        closed.
         """
         network_hw = self._network_hw_of(image.size_hw)
         if network_hw[0] * network_hw[1] > MAX_NETWORK_PIXELS:
@@ -121,25 +143,25 @@ class Engine:
         pool.submit(fill, on_done)
 
     def warm_up(self, image_hw: Size) -> None:
-        """Compile for images of this size and compute one; raises what went wrong."""
+        """Compile for images of this size and compute one; raises the errors of ``submit``."""
         black = ColorImage(np.zeros((*image_hw, 3), np.uint8), 'bgr')
         wait_for_one(partial(self.submit, black))
 
     def is_compiled_for(self, image_hw: Size) -> bool:
-        """Return whether an image of this size is computed without compiling anything."""
+        """Return whether an image of this size needs no compilation."""
         return self._network_hw_of(image_hw) in self._pools
 
     def close(self) -> None:
-        """Finish what is in flight, release the requests and the compiled models."""
+        """Wait for the images in flight, release all requests and compiled models; idempotent."""
         with self._lock:
             self._closed = True
             self._drop_oldest_pools(0)
 
     def _network_hw_of(self, image_hw: Size) -> Size:
         return self.info.fixed_size_hw or network_size(
-            image_hw, self.input_size, self.info.patch_multiple)
+            image_hw, self._state.input_size, self.info.patch_multiple)
 
-    def _start_on_first_working_device(self, log: Callable[[str], None]) -> str:
+    def _start_on_first_working_device(self, log: Callable[[str], None]) -> None:
         tried: list[tuple[str, str]] = []
         for device in self._options.devices:
             try:
@@ -147,30 +169,30 @@ class Engine:
             except (DepthAnythingError, RuntimeError) as error:
                 self._drop_oldest_pools(0)
                 self._failed.clear()
-                reason = first_line(error)
+                reason = error_reason(error)
                 tried.append((device, reason))
                 log(f'{device} cannot run the model: {reason}')
             else:
-                return device
+                return
         raise DeviceError(tried, self._core.available_devices)
 
     def _start_on(self, device: str) -> None:
         if not is_available(self._core, device):
             raise InferenceError('OpenVINO sees no such device; is its driver installed?')
-        proof = self_check_marker(self._core, self._path, device, self._options.precision,
-                           self._options.cache_dir)
-        if self._options.self_check and not (proof and proof.exists()):
+        marker = self_check_marker(self._core, self._path, device, self._options.precision,
+                                   self._options.cache_dir)
+        if self._options.self_check and not (marker and marker.exists()):
             self._check(device)
-            if proof:
+            if marker:
                 with suppress(OSError):
-                    proof.touch()
-        self.device = device
+                    marker.touch()
+        self._state = replace(self._state, device=device)
         self.warm_up(self._options.image_hw)
 
     def _check(self, device: str) -> None:
         expected = self.info.self_check
         compiled = self._compile(device, build_graph(self._model, self.info, expected.size_hw))
-        card = self_check.card_image(expected.size_hw)
+        card = self_check.self_check_image(expected.size_hw)
         pool = RequestPool(compiled, 1, self._options.timeout_s, device)
         try:
             output = wait_for_one(partial(pool.submit, partial(np.copyto, src=card)))
@@ -181,38 +203,43 @@ class Engine:
             raise ModelError(
                 self._path, f'{device} computes something else than f32 on the self-check '
                 f'(deviation {found:.3f}, allowed {SELF_CHECK_LIMIT})',
-                'take another device or precision f32')
+                'use another device or precision f32')
 
     def _pool_for(self, network_hw: Size) -> RequestPool:
-        """Return the requests for this network size, compiled if it is none of those kept."""
+        """Return the requests for this network size; compile it where it is not kept."""
         with self._lock:
             if self._closed:
-                raise InferenceError('the engine is closed; configure the node again')
+                raise InferenceError(ENGINE_CLOSED)
             if network_hw in self._failed:
                 raise InferenceError(self._failed[network_hw])
             if network_hw not in self._pools:
                 self._drop_oldest_pools(max(0, self._options.sizes_kept - 1))
                 self._pools[network_hw] = self._compile_pool(network_hw)
             pool = self._pools[network_hw] = self._pools.pop(network_hw)
-            self.network_hw = network_hw
+            if network_hw != self._state.network_hw:
+                self._state = replace(self._state, network_hw=network_hw)
             return pool
 
     def _compile_pool(self, network_hw: Size) -> RequestPool:
+        device = self._state.device
         try:
-            compiled = self._compile(self.device,
-                                     build_graph(self._model, self.info, network_hw))
+            compiled = self._compile(device, build_graph(self._model, self.info, network_hw))
         except RuntimeError as error:
-            message = (f'{self.device} cannot compile {network_hw[1]}x{network_hw[0]}: '
-                       f'{first_line(error)}; lower input_size or take another device')
+            message = (f'{device} cannot compile {network_hw[1]}x{network_hw[0]}: '
+                       f'{error_reason(error)}; lower input_size or use another device')
             self._failed[network_hw] = message
             raise InferenceError(message) from error
+        # For throughput one request more, which holds the next image ready.
         count = self._options.requests or int(
-            compiled.get_property('OPTIMAL_NUMBER_OF_INFER_REQUESTS')) + self._spare_requests
-        self.execution_device, self.execution_precision = execution_summary(compiled)
-        return RequestPool(compiled, max(1, count), self._options.timeout_s, self.device)
+            compiled.get_property('OPTIMAL_NUMBER_OF_INFER_REQUESTS')) + int(
+                self._options.hint == 'THROUGHPUT')
+        execution_device, execution_precision = execution_summary(compiled)
+        self._state = replace(self._state, execution_device=execution_device,
+                              execution_precision=execution_precision)
+        return RequestPool(compiled, max(1, count), self._options.timeout_s, device)
 
     def _drop_oldest_pools(self, kept: int) -> None:
-        """Close pools, the one used longest ago first, until so many are left."""
+        """Close the pools used longest ago until ``kept`` of them are left."""
         while len(self._pools) > kept:
             self._pools.pop(next(iter(self._pools))).close()
 

@@ -1,35 +1,37 @@
-"""Reading an IR: the files are checked first, because OpenVINO's own messages say little."""
+"""
+Reads an OpenVINO IR (.xml and .bin) and builds the graph that a device compiles.
 
+The files are checked first, because OpenVINO says little about damaged ones and maps a .bin that
+is too short.
+"""
+
+from collections.abc import Mapping
 from pathlib import Path
 import re
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from depth_anything_ros.errors import CheckpointError, ModelError
+from depth_anything_ros.errors import ModelError
 from depth_anything_ros.model_info import ModelInfo, SECTION
 
 if TYPE_CHECKING:
-    import openvino
     import openvino as ov
 
 _MAKE_ONE = 'make an IR with `depth_anything_convert CHECKPOINT.pth -o NAME.xml`'
-_COPY_AGAIN = 'copy both files again or convert the checkpoint again'
-_AGAIN = 'copy both files again or make the IR again'
+_COPY_AGAIN = 'copy both files again or make the IR again with `depth_anything_convert`'
 
 
 def read_model(core: 'ov.Core', path: Path) -> tuple['ov.Model', ModelInfo]:
     """
-    Return the network and its metadata.
+    Return the network and the metadata of an IR that this package made.
 
-    ModelError names what is wrong with the .xml, the .bin, the metadata or the input and output.
+    ModelError as ``read_ir``, and if the metadata are missing or the network does not map one
+    image [N, 3, H, W] to one depth map.
     """
-    check_files(path)
-    try:
-        model = core.read_model(str(path))
-    except RuntimeError as error:
-        raise ModelError(path, f'OpenVINO cannot read it ({first_line(error)})',
-                         _COPY_AGAIN) from error
-    info = _read_info(model, path)
+    model, info = read_ir(core, path)
+    if info is None:
+        raise ModelError(path, 'it has no depth_anything metadata',
+                         f'add it with `depth_anything_convert {path} -o NAME.xml`')
     inputs, outputs = model.inputs, model.outputs
     if len(inputs) != 1 or len(outputs) != 1 or str(inputs[0].partial_shape).count(',') != 3:
         raise ModelError(path, f'it has {len(inputs)} inputs and {len(outputs)} outputs instead '
@@ -37,54 +39,64 @@ def read_model(core: 'ov.Core', path: Path) -> tuple['ov.Model', ModelInfo]:
     return model, info
 
 
-def check_files(path: Path) -> None:
-    """Raise ModelError unless ``path`` is an IR and its .bin holds every constant it names."""
-    if path.suffix != '.xml':
-        raise ModelError(path, 'it is not an .xml file', _MAKE_ONE)
-    weights = path.with_suffix('.bin')
-    for file in (path, weights):
-        if not file.is_file():
-            raise ModelError(file, 'there is no such file', _MAKE_ONE)
-    needed = _weights_bytes(path)
-    found = weights.stat().st_size
-    if found < needed:
-        raise ModelError(weights, f'it is truncated: {found} bytes of {needed}', _COPY_AGAIN)
+def read_ir(core: 'ov.Core', path: Path) -> tuple['ov.Model', ModelInfo | None]:
+    """
+    Return the network and the metadata of any IR; None where it has no metadata.
 
-
-def first_line(error: BaseException) -> str:
-    """Return the sentence of an OpenVINO error that says something."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    telling = [line for line in lines if line and not re.match(r'(Exception from|Check )', line)]
-    return (telling or lines or [type(error).__name__])[0]
-
-
-def _weights_bytes(path: Path) -> int:
-    """Return the end of the last constant that the .xml places in the .bin."""
-    needed, root = 0, ''
+    ModelError names the fault of the .xml, the .bin or the metadata.
+    """
+    check_ir_files(path)
     try:
-        for _, element in ElementTree.iterparse(path, events=('start',)):
-            root = root or element.tag
-            if element.tag == 'data' and 'offset' in element.attrib:
-                end = int(element.attrib['offset']) + int(element.attrib.get('size', 0))
-                needed = max(needed, end)
-    except OSError as error:
-        raise ModelError(path, f'it cannot be read ({error.strerror})', _COPY_AGAIN) from error
-    except (ElementTree.ParseError, ValueError, UnicodeDecodeError) as error:
-        raise ModelError(path, f'it is truncated or not XML ({error})', _COPY_AGAIN) from error
-    if root != 'net':
-        raise ModelError(path, f'it is XML but no OpenVINO IR (its root is <{root}>)', _MAKE_ONE)
-    return needed
-
-
-def _read_info(model: 'ov.Model', path: Path) -> ModelInfo:
+        model = core.read_model(path)
+    except RuntimeError as error:
+        raise ModelError(path, f'OpenVINO cannot read it ({error_reason(error)})',
+                         _COPY_AGAIN) from error
     if not model.has_rt_info([SECTION]):
-        raise ModelError(path, 'it has no depth_anything metadata', _MAKE_ONE)
+        return model, None
     section = model.get_rt_info([SECTION]).value
+    if not isinstance(section, dict):
+        raise _unusable(path, f'{SECTION} is a single value')
+    return model, parse_info({name: str(entry) for name, entry in section.items()}, path)
+
+
+def check_ir_files(xml_path: Path) -> tuple[Path, Path]:
+    """
+    Return the .xml and the .bin of an IR.
+
+    ModelError if one of them is missing, if the .xml is not an IR, or if the .bin is too short
+    for the constants that the .xml places in it.
+    """
+    if xml_path.suffix != '.xml':
+        raise ModelError(xml_path, 'it is not an .xml file', _MAKE_ONE)
+    bin_path = xml_path.with_suffix('.bin')
+    for file in (xml_path, bin_path):
+        if not file.is_file():
+            raise ModelError(file, 'there is no such file', 'an IR is an .xml and the .bin of the '
+                             f'same name beside it; {_MAKE_ONE}')
+    needed = _constants_end(xml_path)
+    found = bin_path.stat().st_size
+    if found < needed:
+        raise ModelError(bin_path, f'it is truncated: {found} bytes of {needed}', _COPY_AGAIN)
+    return xml_path, bin_path
+
+
+def parse_info(entries: Mapping[str, str], path: Path) -> ModelInfo:
+    """Return the metadata in the rt_info entries of an IR; ModelError if they are unusable."""
     try:
-        return ModelInfo.from_strings({key: str(entry) for key, entry in section.items()})
-    except (ValueError, AttributeError) as error:
-        raise ModelError(path, f'its depth_anything metadata is unusable: {error}',
-                         _MAKE_ONE) from error
+        return ModelInfo.from_strings(entries)
+    except ValueError as error:
+        raise _unusable(path, str(error)) from error
+
+
+def error_reason(error: BaseException) -> str:
+    """
+    Return the line of an OpenVINO error that names the reason.
+
+    OpenVINO writes the places in its source first, then the node, and the reason last.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    reasons = [line for line in lines if not re.match(r'(Exception from|Check) ', line)]
+    return (reasons or lines or [type(error).__name__])[-1]
 
 
 def build_graph(model: 'ov.Model', info: ModelInfo, network_hw: tuple[int, int]) -> 'ov.Model':
@@ -110,44 +122,24 @@ def build_graph(model: 'ov.Model', info: ModelInfo, network_hw: tuple[int, int])
     return processor.build()
 
 
-def check_ir_files(xml_path: Path) -> tuple[Path, Path]:
-    """
-    Return the .xml and the .bin of an IR.
-
-    CheckpointError if one is missing, if the .xml is none of an IR or if the .bin is too short for
-    the constants; OpenVINO would map it all the same.
-    """
-    weights = xml_path.with_suffix('.bin')
-    for file in (xml_path, weights):
-        if not file.is_file():
-            raise CheckpointError(file, 'there is no such file', 'give an .xml whose .bin is '
-                                  'beside it')
-    needed, root = 0, ''
+def _constants_end(xml_path: Path) -> int:
+    """Return the offset in the .bin, in bytes, at which the last constant of the .xml ends."""
+    end, root = 0, ''
     try:
         for _, element in ElementTree.iterparse(xml_path, events=('start',)):
             root = root or element.tag
             if element.tag == 'data' and 'offset' in element.attrib:
-                end = int(element.attrib['offset']) + int(element.attrib.get('size', 0))
-                needed = max(needed, end)
+                end = max(end, int(element.attrib['offset']) + int(element.attrib.get('size', 0)))
+    except OSError as error:
+        raise ModelError(xml_path, f'it cannot be read ({error.strerror})', _COPY_AGAIN) from error
     except (ElementTree.ParseError, ValueError) as error:
-        raise CheckpointError(xml_path, f'it is truncated or not XML ({error})',
-                              _AGAIN) from error
+        raise ModelError(xml_path, f'it is truncated or not XML ({error})', _COPY_AGAIN) from error
     if root != 'net':
-        raise CheckpointError(xml_path, f'it is XML but no OpenVINO IR (its root is <{root}>)',
-                              'give the .xml of an IR')
-    found = weights.stat().st_size
-    if found < needed:
-        raise CheckpointError(weights, f'it is truncated: {found} bytes of {needed}', _AGAIN)
-    return xml_path, weights
+        raise ModelError(xml_path, f'it is XML but not an OpenVINO IR (its root is <{root}>)',
+                         _MAKE_ONE)
+    return end
 
 
-def read_ir_info(model: 'openvino.Model', path: Path) -> ModelInfo | None:
-    """Return the metadata of an IR, None if it has none; CheckpointError if it is unusable."""
-    if not model.has_rt_info([SECTION]):
-        return None
-    section = model.get_rt_info([SECTION]).value
-    try:
-        return ModelInfo.from_strings({key: str(entry) for key, entry in section.items()})
-    except (ValueError, AttributeError) as error:
-        raise CheckpointError(path, f'its depth_anything metadata is unusable ({error})',
-                              'make the IR again') from error
+def _unusable(path: Path, problem: str) -> ModelError:
+    return ModelError(path, f'its depth_anything metadata is unusable: {problem}',
+                      'make the IR again with `depth_anything_convert`')

@@ -9,19 +9,22 @@ from typing import TYPE_CHECKING
 
 from depth_anything_ros.arrays import F32, U8
 from depth_anything_ros.errors import InferenceError, InferenceTimeoutError
-from depth_anything_ros.inference.ir import first_line
+from depth_anything_ros.inference.ir import error_reason
 import numpy as np
 
 if TYPE_CHECKING:
     import openvino as ov
 
+# A depth map f32 [H, W] of the network's size, or the error of this image.
 Outcome = F32 | Exception
 OnDone = Callable[[Outcome], None]
+
+ENGINE_CLOSED = 'the engine is closed; configure the node or load the model again'
 
 
 @dataclass
 class _Slot:
-    """One infer request, the buffers bound to it and the jobs for the thread that waits on it."""
+    """One infer request, the buffers bound to it and the jobs of the thread that waits for it."""
 
     request: 'ov.InferRequest'
     image_nhwc: U8
@@ -35,11 +38,11 @@ class RequestPool:
 
     ``submit`` starts a request and returns; a thread per request waits for it, copies the output
     and calls ``on_done`` exactly once with a depth map [H, W] of the network's size or an
-    exception. A request that times out is reported at once and serves again when the device has
-    let go of it.
+    exception. A request that times out is reported at once and becomes idle again when the device
+    has released it.
 
-    OpenVINO's completion callback is not used: it is not called for a request that fails or is
-    cancelled, ``wait_for`` reports all three ends.
+    OpenVINO's completion callback is not used, because it is not called for a request that fails
+    or is cancelled; ``wait_for`` returns in all three cases.
     """
 
     def __init__(self, compiled: 'ov.CompiledModel', count: int, timeout_s: float,
@@ -64,10 +67,10 @@ class RequestPool:
 
     def submit(self, fill: Callable[[U8], object], on_done: OnDone) -> None:
         """
-        Let ``fill`` write the input [H, W, 3] and start; blocks while no request is idle.
+        Let ``fill`` write the input u8 [H, W, 3] and start; blocks while no request is idle.
 
-        Whatever ``fill`` raises passes through, and the request is idle again. InferenceError
-        once the pool is closed, also for a call that was waiting then.
+        Raises any error of ``fill``, with the request idle again, and InferenceError if the pool
+        is closed, also while a call waits.
         """
         slot = self._idle.get()
         try:
@@ -75,7 +78,7 @@ class RequestPool:
                 fill(slot.image_nhwc[0])
             with self._lock:
                 if self._closed or slot is None:
-                    raise InferenceError('the engine is closed; configure the node again')
+                    raise InferenceError(ENGINE_CLOSED)
                 slot.request.start_async(share_inputs=True)
                 slot.jobs.put(on_done)
         except BaseException:
@@ -83,7 +86,7 @@ class RequestPool:
             raise
 
     def close(self) -> None:
-        """Wait for what is in flight, at most the time-out, and stop the threads; idempotent."""
+        """Wait for the requests in flight, at most the time-out, end the threads; idempotent."""
         with self._lock:
             self._closed = True
             for slot in self._slots:
@@ -101,7 +104,7 @@ class RequestPool:
                 on_done(outcome)
                 continue
             on_done(outcome)
-            _let_go(slot.request)
+            _release(slot.request)
             self._idle.put(slot)
 
     def _await(self, slot: _Slot) -> Outcome:
@@ -109,8 +112,8 @@ class RequestPool:
             if not slot.request.wait_for(max(1, round(self._timeout_s * 1000))):
                 return InferenceTimeoutError(self._device, self._timeout_s)
         except RuntimeError as error:
-            return InferenceError(f'{self._device} failed: {first_line(error)}; if it goes on, '
-                                  'take another device')
+            return InferenceError(f'{self._device} failed: {error_reason(error)}; if this '
+                                  'happens again, use another device')
         depth: F32 = slot.depth.reshape(slot.depth.shape[-2:]).copy()
         if not np.isfinite(depth).any():
             return InferenceError(f'{self._device} returned no finite depth; try precision f32 or '
@@ -119,7 +122,7 @@ class RequestPool:
 
 
 def wait_for_one(submit: Callable[[OnDone], None]) -> F32:
-    """Call ``submit`` and return the depth map it ends in, or raise the exception."""
+    """Call ``submit`` and wait; return the depth map f32 [H, W] or raise the error."""
     done: SimpleQueue[Outcome] = SimpleQueue()
     submit(done.put)
     outcome = done.get()
@@ -138,8 +141,8 @@ def _make_slot(compiled: 'ov.CompiledModel') -> _Slot:
     return _Slot(request, image, depth)
 
 
-def _let_go(request: 'ov.InferRequest') -> None:
-    """Cancel a request and wait for as long as the device takes to give it back."""
+def _release(request: 'ov.InferRequest') -> None:
+    """Cancel a request and wait until the device has released it."""
     try:
         request.cancel()
         while not request.wait_for(1000):

@@ -1,4 +1,4 @@
-"""Another device, precision or input size while images keep flowing."""
+"""Changes the device, precision or input size of an engine while images are computed."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -6,11 +6,10 @@ from pathlib import Path
 import threading
 
 from depth_anything_ros.errors import DepthAnythingError, InferenceError
-from depth_anything_ros.inference.engine import Engine, EngineOptions, Size
-from depth_anything_ros.inference.ir import first_line
+from depth_anything_ros.inference.engine import Engine, EngineOptions, EngineState, Size
+from depth_anything_ros.inference.ir import error_reason
 from depth_anything_ros.inference.pool import OnDone
 from depth_anything_ros.inference.rate_engine import RateControlledEngine
-from depth_anything_ros.model_info import ModelInfo
 from depth_anything_ros.process import lower_priority
 from depth_anything_ros.vision.color_image import ColorImage
 
@@ -27,70 +26,46 @@ class _Switch:
 
 class SwitchableEngine:
     """
-    An engine whose options can change without a gap.
+    An engine whose options can change without a pause.
 
-    The constructor makes the first engine and raises as Engine does; with ``options.rate_hz`` it
-    is one that chooses its input size, and ``say`` gets what that measures and does. After
-    ``switch`` the engine that runs goes on while a thread makes another; both take memory until
-    the old one is closed. ``submit`` belongs to one thread at a time; everything else may be
-    called from any.
+    The constructor makes the first engine, a RateControlledEngine if ``options.rate_hz`` is set,
+    and raises the errors of Engine. After ``switch`` a thread makes the next engine while the
+    present one runs; both need memory until the old one is closed. ``warn`` gets problems,
+    ``report`` the measurements and changes of a RateControlledEngine. ``submit`` must be called
+    from one thread at a time; everything else may be called from any thread.
     """
 
     def __init__(self, path: Path, options: EngineOptions,
-                 log: Callable[[str], None] = lambda line: None,
-                 say: Callable[[str], None] = lambda line: None) -> None:
+                 warn: Callable[[str], None] = lambda line: None,
+                 report: Callable[[str], None] = lambda line: None) -> None:
         self._path = path
-        self._log = log
-        self._say = say
+        self._warn = warn
+        self._report = report
         self._options = options
         self._engine = self._start(options, None)
-        self._state = threading.Lock()
+        self.info = self._engine.info
+        self._lock = threading.Lock()
         self._wanted: _Switch | None = None
         self._switching: threading.Thread | None = None
         self._closed = False
 
     @property
     def options(self) -> EngineOptions:
-        """Return how the current engine runs."""
+        """Return the options of the present engine."""
         return self._options
 
     @property
-    def input_size(self) -> int:
-        """Return the short side of the network's input at present."""
-        return self._engine.input_size
+    def state(self) -> EngineState:
+        """Return what runs now."""
+        return self._engine.state
 
     @property
     def capacity(self) -> int:
         """Return how many images may be in flight."""
         return self._engine.capacity
 
-    @property
-    def info(self) -> ModelInfo:
-        """Return what the IR says about itself."""
-        return self._engine.info
-
-    @property
-    def device(self) -> str:
-        """Return the device of the list that works."""
-        return self._engine.device
-
-    @property
-    def execution_device(self) -> str:
-        """Return the device that OpenVINO says it runs on."""
-        return self._engine.execution_device
-
-    @property
-    def execution_precision(self) -> str:
-        """Return the precision that OpenVINO says it computes in."""
-        return self._engine.execution_precision
-
-    @property
-    def network_hw(self) -> Size:
-        """Return the network's size for the last image."""
-        return self._engine.network_hw
-
     def submit(self, image: ColorImage, on_done: OnDone) -> None:
-        """Start inference on the current engine; arguments and errors are those of Engine."""
+        """Start inference on the present engine; arguments and errors as in Engine."""
         while True:
             engine = self._engine
             try:
@@ -104,11 +79,12 @@ class SwitchableEngine:
         """
         Run with ``options`` as soon as an engine with them is ready; returns at once.
 
-        It is warmed up for ``image_sizes`` (height, width), the most recent last. A thread calls
-        ``done`` with None once it has taken over, or with the reason why the old one goes on; it
-        calls nothing if newer options overtake these or the engine is closed.
+        The new engine is warmed up for ``image_sizes`` (height, width), the most recent last. A
+        thread calls ``done`` with None once the new engine runs, or with the error that keeps the
+        old one running. ``done`` is not called if newer options replace these or if the engine is
+        closed.
         """
-        with self._state:
+        with self._lock:
             if self._closed:
                 return
             self._wanted = _Switch(options, tuple(image_sizes), done)
@@ -118,8 +94,8 @@ class SwitchableEngine:
                 self._switching.start()
 
     def close(self) -> None:
-        """Wait for a switch under way and for what is in flight, release all; idempotent."""
-        with self._state:
+        """Wait for a running switch and the images in flight, release everything; idempotent."""
+        with self._lock:
             self._closed = True
             self._wanted = None
             switching = self._switching
@@ -131,57 +107,57 @@ class SwitchableEngine:
         while (wanted := self._next()) is not None:
             with lower_priority():
                 engine, failure = self._make(wanted)
-            with self._state:
-                overtaken = self._closed or self._wanted is not None
-                if engine is not None and not overtaken:
+            with self._lock:
+                replaced = self._closed or self._wanted is not None
+                if engine is not None and not replaced:
                     engine, self._engine, self._options = self._engine, engine, wanted.options
             if engine is not None:
                 engine.close()
-            if not overtaken:
-                self._report(wanted, failure)
+            if not replaced:
+                self._call_done(wanted, failure)
 
     def _next(self) -> _Switch | None:
-        with self._state:
+        with self._lock:
             wanted, self._wanted = self._wanted, None
             if wanted is None:
                 self._switching = None
             return wanted
 
     def _start(self, options: EngineOptions, before: AnyEngine | None) -> AnyEngine:
-        """Return an engine; times that the one before measured are not measured under load."""
+        """Return an engine; one with a rate uses the times that ``before`` measured without load."""
         if not options.rate_hz:
-            return Engine(self._path, options, self._log)
-        known = before.measured if isinstance(before, RateControlledEngine) else None
-        return RateControlledEngine(self._path, options, self._log, self._say, known)
+            return Engine(self._path, options, self._warn)
+        known = before.measured_seconds if isinstance(before, RateControlledEngine) else None
+        return RateControlledEngine(self._path, options, self._warn, self._report, known)
 
     def _make(self, wanted: _Switch) -> tuple[AnyEngine | None, Failure | None]:
-        """Return a warm engine, or why there is none; neither if the current one is as wanted."""
+        """Return a warm engine or its error; neither if the present one has these options."""
         if wanted.options == self._options:
             return None, None
         first, *others = wanted.image_sizes or (wanted.options.image_hw,)
         engine = None
         try:
             engine = self._start(replace(
-                wanted.options, image_hw=first, self_check=self._needs_proof(wanted.options)),
+                wanted.options, image_hw=first, self_check=self._needs_self_check(wanted.options)),
                 self._engine)
             for image_hw in others:
                 engine.warm_up(image_hw)
-        except Exception as error:  # noqa: B902 - whatever it is, the old engine goes on
+        except Exception as error:  # noqa: B902 - the old engine must keep running
             if engine is not None:
                 engine.close()
             if isinstance(error, (DepthAnythingError, RuntimeError)):
                 return None, error
-            return None, InferenceError(first_line(error))
+            return None, InferenceError(error_reason(error))
         return engine, None
 
-    def _needs_proof(self, options: EngineOptions) -> bool:
-        """Return whether to check the device: another size on the same one needs no more proof."""
+    def _needs_self_check(self, options: EngineOptions) -> bool:
+        """Return whether to check the device; another input size on the same one needs no check."""
         now = self._options
         return options.self_check and (
             (options.devices, options.precision) != (now.devices, now.precision))
 
-    def _report(self, switch: _Switch, failure: Failure | None) -> None:
+    def _call_done(self, switch: _Switch, failure: Failure | None) -> None:
         try:
             switch.done(failure)
-        except Exception as error:  # noqa: B902 - the receiver's fault must not end the thread
-            self._log(f'{type(error).__name__} after the engine was changed: {error}')
+        except Exception as error:  # noqa: B902 - a fault of ``done`` must not end the thread
+            self._warn(f'{type(error).__name__} after the engine was changed: {error}')

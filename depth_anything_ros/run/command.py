@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Annotated
 
+from depth_anything_ros.model_info import ExecutionPrecision
 from depth_anything_ros.resources import shipped_model
-from depth_anything_ros.run.options import ColorMap, OutputFormat, Precision, RunOptions
+from depth_anything_ros.run.options import ColorMap, OutputFormat, RunOptions
 import typer
 
 _INPUT, _OUTPUT, _RUNTIME = 'Input', 'Output', 'Model and device'
@@ -58,7 +59,7 @@ def command(
     device: Annotated[str, typer.Option(
         rich_help_panel=_RUNTIME,
         help='OpenVINO devices in order of preference, separated by commas.')] = 'CPU',
-    precision: Annotated[Precision, typer.Option(
+    precision: Annotated[ExecutionPrecision, typer.Option(
         rich_help_panel=_RUNTIME,
         help='Execution precision; auto lets the device choose.')] = 'auto',
     requests: Annotated[int, typer.Option(

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from depth_anything_ros.model_info import ExecutionPrecision
+
 OutputFormat = Literal['png8', 'png16', 'npy', 'pfm', 'ply']
 ColorMap = Literal['spectral_r', 'inferno', 'magma', 'viridis', 'turbo', 'gray']
-Precision = Literal['auto', 'f32', 'bf16', 'f16']
 
 
 @dataclass(frozen=True)
@@ -31,5 +32,5 @@ class RunOptions:
     input_size: int = 0
     encoder: str | None = None
     device: str = 'CPU'
-    precision: Precision = 'auto'
+    precision: ExecutionPrecision = 'auto'
     requests: int = 0

@@ -6,7 +6,8 @@ from pathlib import Path
 import shutil
 
 from depth_anything_ros.errors import ModelError
-from depth_anything_ros.inference.ir import check_files, first_line, read_model
+from depth_anything_ros.inference.ir import (
+    check_ir_files, error_reason, read_ir, read_model)
 from depth_anything_ros.model_info import SECTION
 import numpy as np
 import pytest
@@ -150,12 +151,20 @@ def test_a_network_with_two_outputs_is_refused(ir: Path) -> None:
     assert '1 inputs and 2 outputs' in refusal(path, path, MAKE_ONE)
 
 
-def test_checking_the_files_of_a_good_ir_says_nothing(ir: Path) -> None:
-    check_files(ir)
+def test_an_ir_without_metadata_can_be_read_as_one(make_ir: Callable[..., Path]) -> None:
+    model, info = read_ir(ov.Core(), make_ir(metadata=False))
+    assert len(model.inputs) == 1 and info is None
+
+
+def test_checking_the_files_of_a_good_ir_names_them(ir: Path) -> None:
+    assert check_ir_files(ir) == (ir, ir.with_suffix('.bin'))
 
 
 @pytest.mark.parametrize(('text', 'line'), [
     ('Exception from src/core.cpp:12:\nCheck x failed at y:\nno libOpenCL\n', 'no libOpenCL'),
+    ("Check 'x' failed at y.hpp:26:\nWhile validating node 'opset1::Multiply m' with "
+     "friendly_name 'm':\nArgument shapes are inconsistent.\n",
+     'Argument shapes are inconsistent.'),
     ('one line', 'one line'), ('Check this', 'Check this'), ('', 'RuntimeError')])
-def test_the_telling_line_of_an_openvino_error_is_found(text: str, line: str) -> None:
-    assert first_line(RuntimeError(text)) == line
+def test_the_reason_in_an_openvino_error_is_found(text: str, line: str) -> None:
+    assert error_reason(RuntimeError(text)) == line

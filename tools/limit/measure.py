@@ -8,7 +8,7 @@ import statistics
 from typing import TYPE_CHECKING
 
 from depth_anything_ros.benchmark.machine import describe_machine
-from depth_anything_ros.benchmark.results import interleaved, ratio, Report, Say, Spread
+from depth_anything_ros.benchmark.results import interleaved, ratio, Report, Log, Spread
 from depth_anything_ros.errors import ModelError, SettingsError
 from depth_anything_ros.vision.transforms import network_size
 import numpy as np
@@ -56,7 +56,7 @@ class _Subject:
     weights: str
 
 
-def measure_limit(options: LimitOptions, say: Say) -> Report:
+def measure_limit(options: LimitOptions, log: Log) -> Report:
     """
     Return where the time goes and how much of the machine's peak each part reaches.
 
@@ -64,18 +64,18 @@ def measure_limit(options: LimitOptions, say: Say) -> Report:
     through memory are measured in turn. ModelError if the model cannot be read or compiled.
     """
     from depth_anything_ros.inference.devices import execution_summary
-    say(f'compiling {options.model}')
+    log(f'compiling {options.model}')
     subject = _compile(options)
     execution = Execution(execution_summary(subject.compiled)[1],
                           int(subject.compiled.get_property('INFERENCE_NUM_THREADS')))
     model = ProfiledModel(subject.compiled.create_infer_request(),
                           np.full((1, *subject.network_hw, 3), 127, np.uint8), _WARM_UP)
     gflop = graph_flop(subject.graph) / 1e9
-    say(f'{gflop:.4g} GFLOP per image in {execution.precision} on {execution.threads} threads')
+    log(f'{gflop:.4g} GFLOP per image in {execution.precision} on {execution.threads} threads')
     matmuls = {f'matmul {rows}x{width} GFLOP/s': make_matmul(rows, width, execution)
                for rows, width in MATMULS}
     found = interleaved({_MODEL: lambda: gflop / model.run(_CALLS), **matmuls,
-                         _STREAM: make_stream(execution)}, options.rounds, say)
+                         _STREAM: make_stream(execution)}, options.rounds, log)
     peaks = best_per_round([found[name] for name in matmuls])
     roof = Roof(statistics.median(peaks), statistics.median(found[_STREAM]))
     nodes = read_nodes(subject.compiled, subject.graph)
@@ -90,7 +90,7 @@ def measure_limit(options: LimitOptions, say: Say) -> Report:
 
 def _compile(options: LimitOptions) -> _Subject:
     from depth_anything_ros.inference.devices import compile_options
-    from depth_anything_ros.inference.ir import build_graph, first_line, read_model
+    from depth_anything_ros.inference.ir import build_graph, error_reason, read_model
     import openvino as ov
     core = ov.Core()
     network, info = read_model(core, options.model)
@@ -101,7 +101,7 @@ def _compile(options: LimitOptions) -> _Subject:
         compiled = core.compile_model(graph, 'CPU', {
             **compile_options(core, 'CPU', options.precision, None), 'PERF_COUNT': 'YES'})
     except RuntimeError as error:
-        raise ModelError(options.model, f'CPU cannot compile it ({first_line(error)})',
+        raise ModelError(options.model, f'CPU cannot compile it ({error_reason(error)})',
                          'take another input_size or precision') from error
     return _Subject(compiled, graph, network_hw, info.precision)
 

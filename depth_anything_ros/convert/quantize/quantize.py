@@ -19,7 +19,7 @@ from depth_anything_ros.convert.quantize.layers import (
     choose, Layer, method, predicted_error, quantize_model, quantized_layers, without)
 from depth_anything_ros.errors import CheckpointError, QualityError
 from depth_anything_ros.files import check_target, publish, staged
-from depth_anything_ros.inference.ir import check_ir_files, read_ir_info
+from depth_anything_ros.inference.ir import read_model
 from depth_anything_ros.model_info import ModelInfo, Quantization
 from depth_anything_ros.version import __version__
 
@@ -122,12 +122,7 @@ def quantize(job: QuantizeJob, *, report: Report = print,
 def _read(path: Path) -> tuple['openvino.Model', ModelInfo]:
     import openvino
 
-    check_ir_files(path)
-    model = openvino.Core().read_model(path)
-    info = read_ir_info(model, path)
-    if info is None:
-        raise CheckpointError(path, 'it has no depth_anything metadata',
-                              'convert it first: depth_anything_convert convert FILE.xml')
+    model, info = read_model(openvino.Core(), path)
     if info.precision == 'int8':
         raise CheckpointError(path, 'it is in INT8 already',
                               'give the IR in fp16 or fp32 that it was made from')
