@@ -1,8 +1,8 @@
 """
-What an IR says about itself, in the section ``depth_anything`` of its rt_info.
+Metadata of a model, in the section ``depth_anything`` of the rt_info of its IR.
 
-The converter writes it, the node reads it and asks the user for none of it. ``rt_info`` keeps
-strings only, so every value has one text form here.
+The converter writes it and the runtime reads it, so that a user need not configure it. rt_info
+holds only strings, so every value is stored as JSON.
 """
 
 from collections.abc import Mapping
@@ -12,13 +12,14 @@ from typing import Any, Literal
 
 SECTION = 'depth_anything'
 FORMAT_VERSION = 1
-_ADDED = ('fixed_size_hw', 'quantization')
+_OPTIONAL = ('fixed_size_hw', 'quantization')
 
 Kind = Literal['relative', 'metric']
 ModelVersion = Literal['v1', 'v2']
 # Of the stored weights, and of the execution; with auto the device chooses.
 Precision = Literal['fp32', 'fp16', 'int8']
 ExecutionPrecision = Literal['auto', 'f32', 'bf16', 'f16']
+
 SELF_CHECK_SIZE_HW = (196, 252)
 SELF_CHECK_GRID_HW = (7, 9)
 
@@ -26,10 +27,10 @@ SELF_CHECK_GRID_HW = (7, 9)
 @dataclass(frozen=True)
 class SelfCheck:
     """
-    Expected output of the f32 network for the test card of ``vision.selfcheck``.
+    Expected output of the f32 network for the test image of ``vision.self_check``.
 
-    ``size_hw`` is the card's size in pixels; ``samples`` are the f32 outputs on a regular
-    ``grid_hw`` grid in row-major order, in the model's own unit; ``std`` is the standard
+    ``size_hw`` is the size of the image in pixels; ``samples`` are the f32 outputs on a regular
+    ``grid_hw`` grid in row-major order, in the unit of the model; ``std`` is the standard
     deviation of the whole output.
     """
 
@@ -42,11 +43,11 @@ class SelfCheck:
 @dataclass(frozen=True)
 class Quantization:
     """
-    How an INT8 model was made and what that cost, measured against its own f32 execution.
+    How an INT8 model was made, and its loss against the f32 execution of the same model.
 
-    ``method`` names the settings; ``kept_float`` the layers left in floating point. ``images``
-    were compared: ``abs_rel_mean`` and ``abs_rel_max`` of the aligned depth, ``pearson_min`` of
-    the raw maps (``vision.agreement``).
+    ``method`` names the settings; ``kept_float`` the layers that stayed in floating point. The
+    loss was measured on ``images`` images: ``abs_rel_mean`` and ``abs_rel_max`` of the aligned
+    depth, ``pearson_min`` of the raw maps (``vision.agreement``).
     """
 
     method: str
@@ -61,14 +62,14 @@ class Quantization:
 @dataclass(frozen=True)
 class ModelInfo:
     """
-    Everything the runtime needs to know about one IR.
+    Everything that the runtime needs to know about one IR.
 
     ``kind`` relative: the output is inverse depth up to scale and shift, larger is nearer.
     ``kind`` metric: the output is depth in metres, at most ``max_depth_m``.
     ``mean_rgb`` and ``std_rgb`` apply to RGB in 0..1. ``input_size`` is the default short side of
-    the network's input in pixels. ``precision`` is that of the stored weights. ``fixed_size_hw``
-    is the only size the network takes, None where height and width are free. ``quantization`` is
-    None for models in floating point.
+    the network's input in pixels. ``precision`` is the precision of the stored weights.
+    ``fixed_size_hw`` is the only input size of the network, None if height and width are free.
+    ``quantization`` is None for models in floating point.
     """
 
     encoder: str
@@ -96,13 +97,13 @@ class ModelInfo:
     @classmethod
     def from_strings(cls, entries: Mapping[str, str]) -> 'ModelInfo':
         """
-        Read what ``to_strings`` wrote.
+        Read the entries of ``to_strings``.
 
         ValueError names the entry that is missing, unreadable or of an unknown format version.
         """
-        # Entries that a later release added are absent from older models.
+        # Entries that a later release added are missing in older models.
         values = {field.name: _parse(entries, field.name) for field in fields(cls)
-                  if field.name in entries or field.name not in _ADDED}
+                  if field.name in entries or field.name not in _OPTIONAL}
         if values['format_version'] != FORMAT_VERSION:
             raise ValueError(f'format_version is {values["format_version"]}, '
                              f'this release reads {FORMAT_VERSION}')
@@ -118,7 +119,7 @@ class ModelInfo:
 
 
 def _read_nested(values: dict[str, Any]) -> None:
-    """Turn what JSON left as lists and dicts into their own types; ValueError names the entry."""
+    """Turn lists and dicts of JSON into tuples and dataclasses; ValueError names the entry."""
     try:
         values['self_check'] = _self_check(**values['self_check'])
         for name in ('mean_rgb', 'std_rgb'):

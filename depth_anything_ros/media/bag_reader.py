@@ -7,7 +7,7 @@ from typing import Any
 
 from depth_anything_ros.errors import ImageError, MissingDependencyError
 from depth_anything_ros.media.pictures import decode_picture
-from depth_anything_ros.media.source import Header, ImageSource, SourceImage
+from depth_anything_ros.media.source import Header, ImageItem, ImageSource
 from depth_anything_ros.vision.color_image import ColorImage, ORDERS, view_image
 
 RAW, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
@@ -93,7 +93,7 @@ def _first_size_hw(path: Path, topic: str) -> tuple[int, int] | None:
     return message.height, message.width
 
 
-def _images(path: Path, topic: str) -> Iterator[SourceImage]:
+def _images(path: Path, topic: str) -> Iterator[ImageItem]:
     types = message_types()
     messages = bag_messages(path, lambda entry: entry.topic == topic)
     for index, (connection, timestamp_ns, data) in enumerate(messages):
@@ -101,10 +101,10 @@ def _images(path: Path, topic: str) -> Iterator[SourceImage]:
         try:
             message = types.deserialize_cdr(data, connection.msgtype)
         except Exception as error:  # noqa: B902 - one damaged message must not end the bag
-            yield SourceImage(name, index, partial(_fail, str(error)), None, timestamp_ns)
+            yield ImageItem(name, index, partial(_fail, str(error)), None, timestamp_ns)
             continue
         stamp = message.header.stamp
-        yield SourceImage(
+        yield ImageItem(
             name, index, partial(_decode, message, connection.msgtype), None, timestamp_ns,
             Header(stamp.sec, stamp.nanosec, message.header.frame_id))
 

@@ -1,4 +1,4 @@
-"""Files of depth: 16-bit PNG, npy, PFM and PLY; the pictures for people are in ``looks``."""
+"""Depth maps and point clouds as files: 16-bit PNG, npy, PFM, PLY, and snapshots of a frame."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,42 +11,44 @@ from depth_anything_ros.arrays import F32, U16, U8
 from depth_anything_ros.errors import ImageError
 from depth_anything_ros.files import atomic_file, atomic_folder
 from depth_anything_ros.model_info import Kind
-from depth_anything_ros.vision.cloud import organised_cloud
+from depth_anything_ros.vision.cloud import organized_cloud
 from depth_anything_ros.vision.color_image import ColorImage, to_bgr
 from depth_anything_ros.vision.colorize import RangeTracker
 from depth_anything_ros.vision.depth import (
-    disparity_for_looking, limit_range, metric_from_inverse, millimetres)
+    display_scale_shift, limit_range, metric_from_inverse, to_millimetres)
 from depth_anything_ros.vision.drawing import unpack_colors
 from depth_anything_ros.vision.geometry import Intrinsics, pixel_rays
 import numpy as np
 
 DepthFormat = Literal['png16', 'npy', 'pfm', 'ply']
 FORMATS: tuple[DepthFormat, ...] = get_args(DepthFormat)
-# Where the cloud of a relative model is drawn, and the limit of its farthest points [m].
-NEAR_M, FAR_M, LIMIT_M = 1.0, 10.0, 20.0
+# Distances at which the cloud of a relative model is displayed, and its limit [m].
+_NEAR_M, _FAR_M, _LIMIT_M = 1.0, 10.0, 20.0
 
 
 def write_depth(path: Path, file_format: DepthFormat, depth: F32, kind: Kind, image: ColorImage,
                 fov_deg: float) -> None:
     """
-    Write a map [H, W] of the size of ``image``; OSError where the disk does not allow it.
+    Write a map [H, W] of the size of ``image``; OSError if the file cannot be written.
 
-    npy and pfm hold float32 as the network gives it: inverse depth or metres. png16 and ply: see
-    ``sixteen_bits`` and ``cloud_of``.
+    npy and pfm hold the float32 output of the network: inverse depth or metres. png16 holds
+    millimetres of a metric map (``to_millimetres``, 0 where invalid), or the scaled range of a
+    relative map (``scale_to_16bit``). ply holds the points of ``pinhole_cloud``.
     """
     with atomic_file(path) as staged:
         if file_format == 'png16':
-            staged.write_bytes(encode_png(sixteen_bits(depth, kind)))
+            staged.write_bytes(encode_png(
+                to_millimetres(depth) if kind == 'metric' else scale_to_16bit(depth)))
         elif file_format == 'npy':
             np.save(staged, depth)
         elif file_format == 'pfm':
             staged.write_bytes(encode_pfm(depth))
         else:
-            write_ply(staged, cloud_of(depth, kind, image, fov_deg))
+            write_ply(staged, pinhole_cloud(depth, kind, image, fov_deg))
 
 
 def encode_png(pixels: U8 | U16) -> bytes:
-    """Return a PNG of [H, W] or [H, W, 3]; OpenCV's default is the fastest compression it has."""
+    """Return a PNG of [H, W] or BGR [H, W, 3]; OpenCV's default compression is its fastest."""
     done, data = cv2.imencode('.png', pixels)
     if not done:
         raise ImageError(f'OpenCV cannot write a PNG of {pixels.shape[1]}x{pixels.shape[0]}')
@@ -59,28 +61,25 @@ def encode_pfm(values: F32) -> bytes:
     return header.encode() + values[::-1].astype('<f4').tobytes()
 
 
-def sixteen_bits(depth: F32, kind: Kind) -> U16:
+def scale_to_16bit(inverse_depth: F32) -> U16:
     """
-    Return uint16 [H, W]: millimetres of a metric map, at most 65535 and 0 where invalid.
+    Return a relative map as uint16: 0 at its own minimum, 65535 at its maximum.
 
-    A relative map is stretched from its own minimum, 0, to its maximum, 65535.
+    The levels have no unit and differ from image to image. What is not finite becomes 0.
     """
-    if kind == 'metric':
-        scaled = depth * np.float32(1000)
-    else:
-        low, high = finite_range(depth)
-        scaled = (depth - np.float32(low)) * np.float32(65535 / max(high - low, 1e-12))
-    valid = np.nan_to_num(scaled, nan=0, posinf=0, neginf=0)
-    levels: U16 = np.clip(np.rint(valid), 0, 65535).astype(np.uint16)
+    low, high = finite_range(inverse_depth)
+    scaled = (inverse_depth - np.float32(low)) * np.float32(65535 / max(high - low, 1e-12))
+    finite = np.nan_to_num(scaled, nan=0, posinf=0, neginf=0)
+    levels: U16 = np.clip(np.rint(finite), 0, 65535).astype(np.uint16)
     return levels
 
 
-def cloud_of(depth: F32, kind: Kind, image: ColorImage, fov_deg: float) -> F32:
+def pinhole_cloud(depth: F32, kind: Kind, image: ColorImage, fov_deg: float) -> F32:
     """
-    Return the cloud [H, W, 4] of a pinhole camera with this horizontal field of view.
+    Return the points [H, W, 4] of a pinhole camera with this horizontal field of view [degrees].
 
-    Metric maps keep their metres. Relative ones are drawn with the nearest 2 % at 1 m and the
-    farthest 2 % at 10 m, which is for looking and not for measuring.
+    A metric map keeps its metres. A relative map is displayed with its nearest 2 % at 1 m and its
+    farthest 2 % at 10 m; these distances are not measurements.
     """
     height, width = image.size_hw
     focal_px = width / 2 / np.tan(np.radians(fov_deg / 2))
@@ -88,14 +87,14 @@ def cloud_of(depth: F32, kind: Kind, image: ColorImage, fov_deg: float) -> F32:
     if kind == 'metric':
         depth_m = limit_range(depth, 0.0, 0.0)
     else:
-        tracked = RangeTracker().update(depth)
-        depth_m = metric_from_inverse(depth, *disparity_for_looking(*tracked, NEAR_M, FAR_M))
-        depth_m = limit_range(depth_m, 0.0, LIMIT_M)
-    return organised_cloud(depth_m, to_bgr(image), pixel_rays(camera, 1))
+        low, high = RangeTracker().update(depth)
+        depth_m = metric_from_inverse(depth, *display_scale_shift(low, high, _NEAR_M, _FAR_M))
+        depth_m = limit_range(depth_m, 0.0, _LIMIT_M)
+    return organized_cloud(depth_m, to_bgr(image), pixel_rays(camera, 1))
 
 
 def finite_range(values: F32) -> tuple[float, float]:
-    """Return (minimum, maximum) of what is finite, (0, 0) where nothing is."""
+    """Return (minimum, maximum) of the finite values, (0, 0) if there are none."""
     low, high = float(values.min()), float(values.max())
     if not np.isfinite(low + high):
         finite = values[np.isfinite(values)]
@@ -108,7 +107,7 @@ class Snapshot:
     """
     One frame: BGR images [H, W, 3], maps [H, W], a cloud [..., 3 or 4], None where unknown.
 
-    ``model_depth`` is what the model gives, ``depth_m`` metres with NaN where invalid. ``facts``
+    ``model_depth`` is the model's output, ``depth_m`` metres with NaN where invalid. ``facts``
     become info.json.
     """
 
@@ -122,9 +121,9 @@ class Snapshot:
 
 def write_snapshot(folder: Path, snapshot: Snapshot) -> list[str]:
     """
-    Make ``folder``, or replace it, and return the names of the files in it.
+    Write ``folder``, or replace it, and return the names of its files.
 
-    They appear all at once or not at all; OSError where the disk does not allow it.
+    The folder appears when all files are complete; OSError if they cannot be written.
     """
     with atomic_folder(folder) as staged:
         staged.mkdir()
@@ -133,7 +132,7 @@ def write_snapshot(folder: Path, snapshot: Snapshot) -> list[str]:
         (staged / 'model_depth.pfm').write_bytes(encode_pfm(snapshot.model_depth))
         if snapshot.depth_m is not None:
             (staged / 'depth_m.pfm').write_bytes(encode_pfm(snapshot.depth_m))
-            (staged / 'depth_mm.png').write_bytes(encode_png(millimetres(snapshot.depth_m)))
+            (staged / 'depth_mm.png').write_bytes(encode_png(to_millimetres(snapshot.depth_m)))
         if snapshot.cloud is not None:
             write_ply(staged / 'cloud.ply', snapshot.cloud)
         (staged / 'info.json').write_text(
@@ -143,9 +142,9 @@ def write_snapshot(folder: Path, snapshot: Snapshot) -> list[str]:
 
 def write_ply(path: Path, cloud: F32) -> int:
     """
-    Write the finite points of ``cloud`` [..., 4] as binary PLY [m] and return their number.
+    Write the finite points of ``cloud`` as binary PLY [m] and return their number.
 
-    A cloud [..., 3] has no colours.
+    ``cloud`` is [..., 4] with packed rgb, or [..., 3] without colours.
     """
     finite = cloud[np.isfinite(cloud[..., :3]).all(axis=-1)]
     colors = ['red', 'green', 'blue'] if cloud.shape[-1] > 3 else []

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import cv2
 from depth_anything_ros.errors import ImageError
-from depth_anything_ros.media.source import ImageSource, SourceImage
+from depth_anything_ros.media.source import ImageItem, ImageSource
 from depth_anything_ros.vision.color_image import ColorImage
 import numpy as np
 import numpy.typing as npt
@@ -133,6 +133,6 @@ def decode_picture(data: npt.NDArray[np.uint8]) -> ColorImage:
 
 
 def _source(name: str, files: list[tuple[str, Path]]) -> ImageSource:
-    images = [SourceImage(label, index, partial(read_picture, file), file)
+    images = [ImageItem(label, index, partial(read_picture, file), file)
               for index, (label, file) in enumerate(files)]
     return ImageSource('images', name, len(images), None, None, lambda: iter(images))

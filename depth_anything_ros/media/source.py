@@ -20,7 +20,7 @@ class Header:
 
 
 @dataclass(frozen=True)
-class SourceImage:
+class ImageItem:
     """
     One image of a source, number ``index`` from 0.
 
@@ -52,9 +52,9 @@ class ImageSource:
     count: int | None
     frames_per_second: float | None
     size_hw: tuple[int, int] | None
-    items: Callable[[], Iterator[SourceImage]]
+    items: Callable[[], Iterator[ImageItem]]
     topic: str | None = None
 
-    def __iter__(self) -> Iterator[SourceImage]:
+    def __iter__(self) -> Iterator[ImageItem]:
         """Return a new iterator; ImageError where the source breaks off."""
         return self.items()

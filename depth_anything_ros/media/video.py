@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 from depth_anything_ros.arrays import U8
 from depth_anything_ros.errors import ImageError
-from depth_anything_ros.media.source import ImageSource, SourceImage
+from depth_anything_ros.media.source import ImageItem, ImageSource
 from depth_anything_ros.vision.color_image import ColorImage
 
 SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv', '.ts')
@@ -44,7 +44,7 @@ def _capture(place: str | int) -> Iterator[cv2.VideoCapture]:
         capture.release()
 
 
-def _frames(place: str | int) -> Iterator[SourceImage]:
+def _frames(place: str | int) -> Iterator[ImageItem]:
     index = 0
     with _capture(place) as capture:
         while True:
@@ -52,7 +52,7 @@ def _frames(place: str | int) -> Iterator[SourceImage]:
             if not there:
                 return
             image = ColorImage(pixels, 'bgr')  # type: ignore[arg-type]
-            yield SourceImage(f'frame {index + 1}', index, partial(_same, image))
+            yield ImageItem(f'frame {index + 1}', index, partial(_same, image))
             index += 1
 
 

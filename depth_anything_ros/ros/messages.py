@@ -1,8 +1,11 @@
 """
-Messages as they come, in CDR: what is asked of each is read at once, the rest when needed.
+Messages and arrays: images and clouds are read from, and written as, serialized ROS messages.
 
-CDR (OMG Common Data Representation): four bytes, of which the second is odd for little endian,
-then the fields in order, each aligned to its size.
+``SerializedMessage`` reads fields of a message without deserializing all of it. ``decode_*`` and
+``points_xyz`` make arrays of messages, ``*_message`` make serialized messages of arrays.
+
+Serialized messages are in CDR (OMG Common Data Representation): four bytes, the second one odd for
+little endian, then the fields in order, each aligned to its size.
 """
 
 from functools import cached_property
@@ -11,11 +14,11 @@ import sys
 from typing import Any, Literal
 
 import cv2
-from depth_anything_ros.arrays import F32, F64
+from depth_anything_ros.arrays import F32, F64, U8
 from depth_anything_ros.errors import ImageError, MissingDependencyError, PointCloudError
 from depth_anything_ros.vision.color_image import (
     check_layout, ColorImage, FOREIGN_PIXEL_BYTES, ORDERS, view_image)
-from depth_anything_ros.vision.depth import millimetres
+from depth_anything_ros.vision.depth import to_millimetres
 import numpy as np
 import numpy.typing as npt
 from rclpy.serialization import deserialize_message, serialize_message
@@ -31,53 +34,54 @@ _POINT_FIELDS = ('x', 'y', 'z', 'rgb')
 
 class SerializedMessage:
     """
-    A serialised message that begins with a header.
+    A message that begins with a header, as the bytes that were received.
 
-    Reading raises what rclpy raises for data that are no such message.
+    The stamp is read directly, the rest on first use. Reading raises struct.error or what rclpy
+    raises if the bytes are not such a message.
     """
 
-    def __init__(self, kind: type, data: bytes) -> None:
-        self._kind = kind
+    def __init__(self, message_type: type, data: bytes) -> None:
+        self._message_type = message_type
         self._data = data
-        self._order = '<' if data[1] & 1 else '>'
+        self._byte_order = '<' if data[1] & 1 else '>'
 
     @property
     def stamp_ns(self) -> int:
         """Return the header's stamp in nanoseconds."""
-        seconds, nanoseconds = struct.unpack_from(f'{self._order}iI', self._data, _STAMP)
+        seconds, nanoseconds = struct.unpack_from(f'{self._byte_order}iI', self._data, _STAMP)
         return int(seconds) * 1_000_000_000 + int(nanoseconds)
 
     @property
     def header(self) -> Header:
         """Return the header."""
-        return (self.image[0] if self._kind is Image else self.message).header
+        return (self.image[0] if self._message_type is Image else self.message).header
 
     @property
-    def apart_from_stamp(self) -> bytes:
-        """Return what two messages share that differ in their stamps only."""
+    def data_without_stamp(self) -> bytes:
+        """Return the bytes after the stamp: equal for messages that differ in the stamp only."""
         return self._data[_STAMP_END:]
 
     @cached_property
     def message(self) -> Any:
-        """Return the message."""
-        return deserialize_message(self._data, self._kind)
+        """Return the whole message."""
+        return deserialize_message(self._data, self._message_type)
 
     @cached_property
     def image(self) -> tuple[Image, memoryview]:
-        """Return an image without its pixels, and the pixels [bytes], which are not copied."""
-        start = self._start_of_pixels()
-        # The same message with no pixels, whose number stands before them.
+        """Return an Image message without pixels, and a view of its pixels [bytes], not a copy."""
+        start = self._pixels_start()
+        # The four bytes before the pixels hold their number, here 0.
         return deserialize_message(self._data[:start - 4] + bytes(4), Image), memoryview(
             self._data)[start:]
 
-    def _start_of_pixels(self) -> int:
-        """Return where they begin: after two strings, four numbers of four bytes and a flag."""
-        height = self._end_of_string(_STAMP_END)
-        is_bigendian = self._end_of_string(_aligned(height) + 8)
+    def _pixels_start(self) -> int:
+        """Return the offset of the pixels: two strings, four 4-byte numbers and a flag precede."""
+        height = self._string_end(_STAMP_END)
+        is_bigendian = self._string_end(_aligned(height) + 8)
         return _aligned(is_bigendian + 1) + 8
 
-    def _end_of_string(self, start: int) -> int:
-        length = struct.unpack_from(f'{self._order}I', self._data, start)[0]
+    def _string_end(self, start: int) -> int:
+        length = struct.unpack_from(f'{self._byte_order}I', self._data, start)[0]
         return start + 4 + int(length)
 
 
@@ -85,25 +89,26 @@ def _aligned(offset: int) -> int:
     return (offset + 3) // 4 * 4
 
 
-def decode_image(incoming: SerializedMessage) -> ColorImage:
+def decode_image(serialized: SerializedMessage) -> ColorImage:
     """
-    Return the picture of a raw image message; 8-bit ones share the message's memory.
+    Return the pixels of a sensor_msgs/Image; 8-bit encodings share the message's memory.
 
-    ImageError names an unknown encoding or a size, step and data that disagree.
+    ImageError for an unknown encoding, or for a size, step and data that do not match.
+    MissingDependencyError for an encoding that needs cv_bridge where it is not installed.
     """
-    image, pixels = incoming.image
+    image, pixels = serialized.image
     if image.encoding in ORDERS:
         return view_image(pixels, image.encoding, (image.height, image.width), image.step)
-    message = incoming.message
+    message = serialized.message
     if message.encoding not in FOREIGN_PIXEL_BYTES:
         raise ImageError(f'encoding {message.encoding!r} cannot be read; known are '
                          f'{", ".join((*ORDERS, *FOREIGN_PIXEL_BYTES))}')
-    return _through_cv_bridge(message, FOREIGN_PIXEL_BYTES[message.encoding])
+    return _decode_with_cv_bridge(message, FOREIGN_PIXEL_BYTES[message.encoding])
 
 
-def decode_compressed(incoming: SerializedMessage) -> ColorImage:
-    """Return the picture of a JPEG, PNG or other compressed image that OpenCV reads."""
-    message = incoming.message
+def decode_compressed(serialized: SerializedMessage) -> ColorImage:
+    """Return the pixels of a CompressedImage (JPEG, PNG, …); ImageError if OpenCV cannot."""
+    message = serialized.message
     data = np.frombuffer(message.data, np.uint8)
     try:
         pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
@@ -111,11 +116,68 @@ def decode_compressed(incoming: SerializedMessage) -> ColorImage:
         pixels = None
     if pixels is None:
         raise ImageError(f'OpenCV cannot decode the compressed image (format {message.format!r}, '
-                         f'{data.size} bytes); is it an image and complete?')
+                         f'{data.size} bytes); check that the publisher sends complete images')
     return ColorImage(pixels, 'bgr')  # type: ignore[arg-type]
 
 
-def _through_cv_bridge(message: Image, pixel_bytes: int) -> ColorImage:
+def decode_depth(message: Image) -> F32:
+    """
+    Return depth [m] [H, W] of a 32FC1 (metres) or 16UC1 (millimetres) image, NaN where invalid.
+
+    ImageError for another encoding, or for a size, step and data that do not match.
+    """
+    if message.encoding not in _DEPTH_TYPES:
+        raise ImageError(f'the reference depth is {message.encoding!r}; it must be 32FC1 in '
+                         'metres or 16UC1 in millimetres')
+    pixel = np.dtype(_DEPTH_TYPES[message.encoding]).newbyteorder(
+        '>' if message.is_bigendian else '<')
+    check_layout(message.encoding, (message.height, message.width), message.step,
+                 len(message.data), pixel.itemsize)
+    rows = _rows_without_padding(message, pixel.itemsize)
+    depth = np.ascontiguousarray(rows).view(pixel).astype(np.float32)
+    if pixel.kind == 'u':
+        depth /= 1000
+    depth[~((depth > 0) & np.isfinite(depth))] = np.nan
+    return depth
+
+
+def points_xyz(message: PointCloud2) -> F64:
+    """
+    Return the finite points [N, 3] in metres, in the frame of the message.
+
+    PointCloudError if x, y or z is missing or neither FLOAT32 nor FLOAT64, and for a wrong layout.
+    """
+    fields = {field.name: field for field in message.fields if field.name in ('x', 'y', 'z')}
+    types = [_COORDINATE_TYPES.get(field.datatype) for field in fields.values()]
+    if len(fields) < 3 or None in types:
+        found = ', '.join(field.name for field in message.fields) or 'none'
+        raise PointCloudError('the reference cloud needs the fields x, y and z as FLOAT32 or '
+                              f'FLOAT64; it has {found}')
+    byte_order = '>' if message.is_bigendian else '<'
+    layout: Any = {
+        'names': list(fields), 'formats': [f'{byte_order}{number}' for number in types],
+        'offsets': [field.offset for field in fields.values()], 'itemsize': message.point_step}
+    row_bytes = message.width * message.point_step
+    needed = max(message.row_step, row_bytes) * (message.height - 1) + row_bytes
+    try:
+        point = np.dtype(layout)
+    except ValueError as error:
+        raise PointCloudError(
+            f'a field of the reference cloud does not fit into point_step {message.point_step}; '
+            'the publisher fills it in wrongly') from error
+    if len(message.data) < needed or message.point_step == 0:
+        raise PointCloudError(f'the reference cloud has {len(message.data)} bytes, but its size '
+                              f'needs {needed}; the message is truncated')
+    if message.width == 0 or message.height == 0:
+        return np.empty((0, 3))
+    rows = np.ndarray((message.height, message.width), point, message.data,
+                      strides=(max(message.row_step, row_bytes), message.point_step))
+    points = np.stack([rows[name].ravel() for name in ('x', 'y', 'z')], axis=-1).astype(float)
+    finite: F64 = points[np.isfinite(points).all(axis=1)]
+    return finite
+
+
+def _decode_with_cv_bridge(message: Image, pixel_bytes: int) -> ColorImage:
     size_hw = (message.height, message.width)
     check_layout(message.encoding, size_hw, message.step, len(message.data), pixel_bytes)
     try:
@@ -128,128 +190,74 @@ def _through_cv_bridge(message: Image, pixel_bytes: int) -> ColorImage:
         pixels = CvBridge().imgmsg_to_cv2(_without_padding(message, pixel_bytes), 'bgr8')
     except (CvBridgeError, cv2.error, KeyError, TypeError, ValueError) as error:
         raise ImageError(f'this cv_bridge cannot convert {message.encoding} to bgr8 ({error}); '
-                         'publish bgr8 or install another') from error
+                         'publish bgr8 or install another version') from error
     return ColorImage(np.ascontiguousarray(pixels, np.uint8), 'bgr')
 
 
 def _without_padding(message: Image, pixel_bytes: int) -> Image:
-    """Return the message with step equal to the row's bytes: not every cv_bridge honours step."""
-    row = message.width * pixel_bytes
-    if message.step == row and len(message.data) == row * message.height:
+    """Return the message without bytes between rows: some releases of cv_bridge ignore step."""
+    row_bytes = message.width * pixel_bytes
+    if message.step == row_bytes and len(message.data) == row_bytes * message.height:
         return message
-    flat = np.frombuffer(message.data, np.uint8)
-    rows = np.lib.stride_tricks.as_strided(flat, (message.height, row), (message.step, 1))
     return Image(header=message.header, height=message.height, width=message.width,
-                 encoding=message.encoding, is_bigendian=message.is_bigendian, step=row,
-                 data=rows.tobytes())
+                 encoding=message.encoding, is_bigendian=message.is_bigendian, step=row_bytes,
+                 data=_rows_without_padding(message, pixel_bytes).tobytes())
 
 
-def depth_in_metres(message: Image) -> F32:
-    """
-    Return depth [m] [H, W] of a 32FC1 (metres) or 16UC1 (millimetres) image, NaN where invalid.
-
-    ImageError names another encoding or a size, step and data that disagree.
-    """
-    if message.encoding not in _DEPTH_TYPES:
-        raise ImageError(f'the reference depth is {message.encoding!r}; it must be 32FC1 in '
-                         'metres or 16UC1 in millimetres')
-    kind = np.dtype(_DEPTH_TYPES[message.encoding]).newbyteorder(
-        '>' if message.is_bigendian else '<')
-    size_hw = (message.height, message.width)
-    check_layout(message.encoding, size_hw, message.step, len(message.data), kind.itemsize)
-    # The last row may end with its pixels, so rows are read as bytes of the width alone.
-    rows = np.lib.stride_tricks.as_strided(
-        np.frombuffer(message.data, np.uint8), (message.height, message.width * kind.itemsize),
+def _rows_without_padding(message: Image, pixel_bytes: int) -> U8:
+    """Return a view [H, bytes] of the pixels; the last row may lack its padding."""
+    return np.lib.stride_tricks.as_strided(
+        np.frombuffer(message.data, np.uint8), (message.height, message.width * pixel_bytes),
         (message.step, 1))
-    depth = np.ascontiguousarray(rows).view(kind).astype(np.float32)
-    if kind.kind == 'u':
-        depth /= 1000
-    depth[~((depth > 0) & np.isfinite(depth))] = np.nan
-    return depth
 
 
-def points_xyz(message: PointCloud2) -> F64:
+def depth_message(header: Header, depth: F32, encoding: str = '32FC1') -> bytes:
     """
-    Return the finite points [N, 3] in metres, in the frame of the message.
+    Return a serialized Image of a map [H, W] that is NaN where it is invalid.
 
-    PointCloudError if x, y and z are not all there as FLOAT32 or FLOAT64 or the layout is wrong.
-    """
-    offsets = {field.name: field for field in message.fields if field.name in ('x', 'y', 'z')}
-    kinds = [_COORDINATE_TYPES.get(field.datatype) for field in offsets.values()]
-    if len(offsets) < 3 or None in kinds:
-        found = ', '.join(field.name for field in message.fields) or 'none'
-        raise PointCloudError('the reference cloud needs the fields x, y and z as FLOAT32 or '
-                              f'FLOAT64; it has {found}')
-    order = '>' if message.is_bigendian else '<'
-    layout: Any = {
-        'names': list(offsets), 'formats': [f'{order}{kind}' for kind in kinds],
-        'offsets': [field.offset for field in offsets.values()], 'itemsize': message.point_step}
-    row_bytes = message.width * message.point_step
-    needed = max(message.row_step, row_bytes) * (message.height - 1) + row_bytes
-    try:
-        point = np.dtype(layout)
-    except ValueError as error:
-        raise PointCloudError(f'a field of the reference cloud does not fit into point_step '
-                              f'{message.point_step}; the publisher fills it in wrongly'
-                              ) from error
-    if len(message.data) < needed or message.point_step == 0:
-        raise PointCloudError(f'the reference cloud has {len(message.data)} bytes, but its size '
-                              f'needs {needed}; the message is truncated')
-    if message.width == 0 or message.height == 0:
-        return np.empty((0, 3))
-    rows = np.ndarray((message.height, message.width), point, message.data,
-                      strides=(max(message.row_step, row_bytes), message.point_step))
-    points = np.stack([rows[name].ravel() for name in ('x', 'y', 'z')], axis=-1).astype(float)
-    kept: F64 = points[np.isfinite(points).all(axis=1)]
-    return kept
-
-
-def depth_message(header: Header, depth: npt.NDArray[np.float32],
-                  encoding: str = '32FC1') -> bytes:
-    """
-    Return a serialised image of a map [H, W], NaN where invalid.
-
-    32FC1 holds metres or inverse depth as it is, 16UC1 metres as millimetres, 0 where invalid.
+    32FC1 keeps the values, metres or inverse depth. 16UC1 converts metres to millimetres, 0 where
+    invalid.
     """
     if encoding == '16UC1':
-        return _image(header, '16UC1', millimetres(depth), 2)
-    return _image(header, '32FC1', depth, 4)
+        return _image_message(header, '16UC1', to_millimetres(depth), 2)
+    return _image_message(header, '32FC1', depth, 4)
 
 
-def color_message(header: Header, image_bgr: npt.NDArray[np.uint8]) -> bytes:
-    """Return a serialised bgr8 image of [H, W, 3]."""
-    return _image(header, 'bgr8', image_bgr, 3)
+def color_message(header: Header, image_bgr: U8) -> bytes:
+    """Return a serialized bgr8 Image of [H, W, 3]."""
+    return _image_message(header, 'bgr8', image_bgr, 3)
 
 
-def cloud_message(header: Header, cloud: npt.NDArray[np.float32]) -> bytes:
+def cloud_message(header: Header, cloud: F32) -> bytes:
     """
-    Return a serialised cloud of float32 x, y, z in metres and, with C = 4, packed rgb.
+    Return a serialized PointCloud2 of float32 x, y, z in metres and, with C = 4, packed rgb.
 
-    [H, W, C] becomes an organised cloud with NaN where invalid, [N, C] a dense list of points.
+    [H, W, C] becomes an organized cloud with NaN where invalid, [N, C] a dense list of points.
     """
     height, width = cloud.shape[:2] if cloud.ndim == 3 else (1, cloud.shape[0])
     names = _POINT_FIELDS[:cloud.shape[-1]]
     fields = [PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)
               for index, name in enumerate(names)]
     step = 4 * len(names)
-    return _serialised(PointCloud2(
+    return _serialize(PointCloud2(
         header=header, height=height, width=width, fields=fields, is_bigendian=_BIG_ENDIAN,
         point_step=step, row_step=step * width, is_dense=cloud.ndim == 2), cloud)
 
 
-def _image(header: Header, encoding: str, pixels: npt.NDArray[Any], pixel_bytes: int) -> bytes:
+def _image_message(header: Header, encoding: str, pixels: npt.NDArray[Any],
+                   pixel_bytes: int) -> bytes:
     height, width = pixels.shape[:2]
-    return _serialised(Image(
+    return _serialize(Image(
         header=header, height=height, width=width, encoding=encoding, is_bigendian=_BIG_ENDIAN,
         step=width * pixel_bytes), pixels)
 
 
-def _serialised(message: Image | PointCloud2, data: npt.NDArray[Any]) -> bytes:
+def _serialize(message: Image | PointCloud2, data: npt.NDArray[Any]) -> bytes:
     """
-    Return the message with ``data``, which it has none of yet, in CDR.
+    Return the message, whose data are still empty, in CDR with ``data``.
 
-    There data are their number in four bytes, aligned to four, and the bytes as they are. Nothing
-    follows them in an image, one flag in a cloud, to which a middleware may add padding.
+    CDR stores data as their number of bytes in four aligned bytes, then the bytes. In an image
+    nothing follows; in a cloud one flag does, and the middleware may add padding after it.
     """
     empty = serialize_message(message)
     end = len(empty) - (0 if isinstance(message, Image) else len(empty) % 4 or 4)

@@ -1,1 +1,1 @@
-"""Pure functions on images and depth maps: numpy and OpenCV only."""
+"""Functions on images, depth maps and point clouds; they need only numpy and OpenCV."""

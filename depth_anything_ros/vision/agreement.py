@@ -1,8 +1,8 @@
 """
-Whether two depth maps put the pixels of an image into one order: Spearman's rank correlation.
+How well two depth maps of one image agree: rank correlation, error after alignment, Pearson.
 
-No monotonous change of either map counts, so that a relative map needs no fit of scale and shift,
-and a small model can be compared with the one that taught it.
+Spearman's rank correlation compares only the order of the pixels. It needs no scale and shift, so
+it also compares a small model with its teacher.
 """
 
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from depth_anything_ros.arrays import F32, F64
 import numpy as np
 
-# Inverse depth near zero is as good as infinitely far: the clip keeps it from deciding the mean.
-FARTHEST_TO_NEAREST = 10.0
+# Depth is clipped at this multiple of the nearest depth, else the mean error would depend on a few
+# pixels at an inverse depth of almost zero.
+MAX_DEPTH_RATIO = 10.0
 
 
 def rank_correlation(first: F32, second: F32) -> float:
     """
     Return Spearman's correlation, -1 to 1, of two maps of one shape; ties share their mean rank.
 
-    Pixels where one of the maps is not finite are left out; a map that is constant over the rest
-    has no order and correlates with nothing: 0. ValueError if the shapes differ or fewer than two
-    pixels are left.
+    Only pixels that are finite in both maps count. The result is 0 if one map is constant there.
+    ValueError if the shapes differ or fewer than two pixels are finite in both.
     """
     if first.shape != second.shape:
         raise ValueError(f'maps of {first.shape} and {second.shape} cannot be compared')
@@ -34,7 +34,7 @@ def rank_correlation(first: F32, second: F32) -> float:
 
 
 def _centred_ranks(values: F32) -> F64:
-    """Return the rank of each of n values [n] less the mean rank."""
+    """Return the ranks [n] of n values minus their mean."""
     order = np.argsort(values)
     ascending = values[order]
     starts = np.flatnonzero(np.concatenate([[True], ascending[1:] != ascending[:-1]]))
@@ -46,7 +46,7 @@ def _centred_ranks(values: F32) -> F64:
 
 @dataclass(frozen=True)
 class Agreement:
-    """``abs_rel`` is mean |z' - z| / z after alignment; ``pearson`` correlates the raw maps."""
+    """``abs_rel`` is mean |z' - z| / z after alignment, ``pearson`` that of the raw maps."""
 
     abs_rel: float
     pearson: float
@@ -54,12 +54,12 @@ class Agreement:
 
 def agreement(candidate: F32, reference: F32, relative: bool) -> Agreement:
     """
-    Compare a map [H, W] with the one that a reference model gives for the same image.
+    Compare a map [H, W] with the output of a reference model for the same image.
 
-    With ``relative`` both are inverse depth: ``candidate`` is fitted to ``reference``, and both
-    end at FARTHEST_TO_NEAREST times the nearest depth. Otherwise both are depth in metres and
-    compared as they are. A candidate that is not finite or flat agrees not at all: (inf, 0).
-    ValueError if the sizes differ.
+    With ``relative`` both are inverse depth: ``candidate`` is fitted to ``reference`` by scale and
+    shift, and both are clipped at MAX_DEPTH_RATIO times the nearest depth. Otherwise both are
+    depth in metres and are compared without a fit. The result is (inf, 0) for a candidate that is
+    flat or not finite. ValueError if the sizes differ.
     """
     if candidate.shape != reference.shape:
         raise ValueError(f'maps of {candidate.shape} and {reference.shape} cannot be compared')
@@ -72,6 +72,6 @@ def agreement(candidate: F32, reference: F32, relative: bool) -> Agreement:
     if not relative:
         return Agreement(float(np.mean(np.abs(found - expected) / expected)), pearson)
     fitted = expected.mean() + centred * (centred @ target / variance)
-    floor = expected.max() / FARTHEST_TO_NEAREST
-    nearness, truth = np.maximum(fitted, floor), np.maximum(expected, floor)
-    return Agreement(float(np.mean(np.abs(truth / nearness - 1))), pearson)
+    floor = expected.max() / MAX_DEPTH_RATIO
+    inverse, truth = np.maximum(fitted, floor), np.maximum(expected, floor)
+    return Agreement(float(np.mean(np.abs(truth / inverse - 1))), pearson)

@@ -1,5 +1,5 @@
 """
-Point clouds from depth maps.
+Point clouds from depth maps: range, clearing points, height filter, voxel grid.
 
 Points are in the optical frame of REP 103: x right, y down, z forward, in metres.
 """
@@ -19,7 +19,7 @@ _KEY_BITS = 21
 @dataclass(frozen=True)
 class HeightBand:
     """
-    Heights above the floor that count, in metres, and where the camera is over that floor.
+    Heights above the floor of the points to keep, and the pose of the camera, in metres.
 
     The optical axis points ``camera_pitch_rad`` below the horizon.
     """
@@ -30,13 +30,12 @@ class HeightBand:
     camera_pitch_rad: float
 
 
-def organised_cloud(depth_m: F32, image_bgr: U8 | None, rays: Rays) -> F32:
+def organized_cloud(depth_m: F32, image_bgr: U8 | None, rays: Rays) -> F32:
     """
     Return the points as float32 [H', W', 4]: x, y, z in metres and packed rgb.
 
-    ``depth_m`` [H, W] is NaN where invalid and so are x, y and z there. The fourth value carries
-    the bits 0x00RRGGBB, as PCL and RViz expect of a field named rgb; without an image there is
-    none and the cloud is [H', W', 3].
+    x, y and z are NaN where ``depth_m`` [H, W] is NaN. The fourth value holds the bits 0x00RRGGBB,
+    the field rgb of PCL and RViz. Without an image the cloud is [H', W', 3].
     """
     z = np.ascontiguousarray(depth_m[::rays.stride, ::rays.stride])
     planes = [z * rays.x_over_z, z * rays.y_over_z, z]
@@ -50,22 +49,22 @@ def organised_cloud(depth_m: F32, image_bgr: U8 | None, rays: Rays) -> F32:
 
 
 def _packed(image_bgr: U8) -> F32:
-    """Return colours [H, W, 3] as float32 [H, W] with the bits 0x00RRGGBB."""
+    """Return BGR [H, W, 3] as float32 [H, W] with the bits 0x00RRGGBB."""
     color = cv2.cvtColor(np.ascontiguousarray(image_bgr), cv2.COLOR_BGR2BGRA).view('<u4')[..., 0]
     return (color & np.uint32(0xFFFFFF)).astype(np.uint32, copy=False).view(np.float32)
 
 
-def clear_far(depth_m: F32, maximum_m: float, clearing_m: float) -> F32:
+def move_far_points(depth_m: F32, maximum_m: float, clearing_m: float) -> F32:
     """
-    Return ``depth_m`` with ``clearing_m`` where it is beyond ``maximum_m`` or infinite.
+    Return ``depth_m`` with ``clearing_m`` where it is larger than ``maximum_m`` or infinite.
 
-    A costmap clears along the rays of such points; NaN stays NaN and clears nothing.
+    A costmap clears free space along the rays of these points. NaN stays NaN.
     """
     return np.where(depth_m > np.float32(maximum_m), np.float32(clearing_m), depth_m)
 
 
-def within_band(cloud: F32, band: HeightBand) -> F32:
-    """Return a copy of ``cloud`` [..., 3 or 4] with x, y and z NaN outside of the band."""
+def filter_height(cloud: F32, band: HeightBand) -> F32:
+    """Return a copy of ``cloud`` [..., 3 or 4] with x, y and z NaN outside the height band."""
     below = np.array([math.cos(band.camera_pitch_rad), math.sin(band.camera_pitch_rad)],
                      np.float32)
     height = np.float32(band.camera_height_m) - cloud[..., 1:3] @ below
@@ -74,12 +73,12 @@ def within_band(cloud: F32, band: HeightBand) -> F32:
     return kept
 
 
-def decimate(cloud: F32, voxel_m: float) -> F32:
+def voxel_downsample(cloud: F32, voxel_m: float) -> F32:
     """
-    Return one point per cube of ``voxel_m``, as float32 [N, C] of ``cloud`` [..., C].
+    Return one point per cube of ``voxel_m`` [m]: float32 [N, C] of ``cloud`` [..., C].
 
-    It is the centroid of the cube's finite points, with the colour of the first of them. Points a
-    million cubes away or more share the outermost ones.
+    It is the centroid of the finite points in the cube, with the colour of the first one. Points
+    farther than a million cubes share the outermost cubes.
     """
     points = cloud.reshape(-1, cloud.shape[-1])
     points = points[np.isfinite(points[:, :3]).all(axis=1)]
@@ -97,7 +96,7 @@ def decimate(cloud: F32, voxel_m: float) -> F32:
 
 
 def _keys(points_xyz: F32, voxel_m: float) -> I64:
-    """Return one integer per point [N], equal for the points of one cube."""
+    """Return one integer [N] per point, the same for all points in a cube."""
     limit = 1 << (_KEY_BITS - 1)
     cell = np.floor(points_xyz.astype(np.float64) / voxel_m)
     index = np.clip(cell, -limit, limit - 1).astype(np.int64) + limit
@@ -107,10 +106,10 @@ def _keys(points_xyz: F32, voxel_m: float) -> I64:
 @dataclass(frozen=True)
 class CloudOptions:
     """
-    Which points there are; metres, 0 for no limit.
+    Filters of a point cloud in metres; 0 and None turn a filter off.
 
-    Points beyond ``maximum_m`` are put at ``clearing_m`` if that is set: a costmap clears along
-    their rays. They are exempt from ``band``.
+    Points farther than ``maximum_m`` are moved to ``clearing_m`` if it is set: a costmap clears
+    free space along their rays. ``band`` does not remove them.
     """
 
     minimum_m: float = 0.0
@@ -120,19 +119,19 @@ class CloudOptions:
     band: HeightBand | None = None
 
 
-def cloud_of(depth_m: F32, image_bgr: U8 | None, rays: Rays, options: CloudOptions) -> F32:
+def point_cloud(depth_m: F32, image_bgr: U8 | None, rays: Rays, options: CloudOptions) -> F32:
     """
-    Return points [H', W', C], or [N, C] with a voxel size, of depth [m] [H, W].
+    Return the points [H', W', C] of a depth map [H, W] in metres, [N, C] with a voxel size.
 
     C is 4 with an image (x, y, z, packed rgb) and 3 without. ``depth_m`` may hold +inf.
     """
     if options.clearing_m:
-        depth_m = clear_far(depth_m, options.maximum_m, options.clearing_m)
+        depth_m = move_far_points(depth_m, options.maximum_m, options.clearing_m)
     farthest_m = options.clearing_m or options.maximum_m
-    cloud = organised_cloud(limit_range(depth_m, options.minimum_m, farthest_m), image_bgr, rays)
+    cloud = organized_cloud(limit_range(depth_m, options.minimum_m, farthest_m), image_bgr, rays)
     if options.band is not None:
-        whole, cloud = cloud, within_band(cloud, options.band)
+        every_point, cloud = cloud, filter_height(cloud, options.band)
         if options.clearing_m:
-            cleared = whole[..., 2] > options.maximum_m
-            cloud[cleared] = whole[cleared]
-    return decimate(cloud, options.voxel_m) if options.voxel_m else cloud
+            clearing = every_point[..., 2] > options.maximum_m
+            cloud[clearing] = every_point[clearing]
+    return voxel_downsample(cloud, options.voxel_m) if options.voxel_m else cloud

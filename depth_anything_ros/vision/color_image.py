@@ -1,5 +1,5 @@
 """
-Views of raw 8-bit image buffers, without a copy.
+8-bit colour images: views of raw buffers without a copy, and conversion to BGR.
 
 Encoding names are those of ``sensor_msgs/image_encodings.hpp``.
 """  # noqa: A005 - only ever imported by its full name
@@ -18,7 +18,7 @@ ORDERS: dict[str, Order] = {
     'bgr8': 'bgr', '8UC3': 'bgr', 'rgb8': 'rgb', 'bgra8': 'bgra', '8UC4': 'bgra',
     'rgba8': 'rgba', 'mono8': 'mono', '8UC1': 'mono'}
 
-# Bytes per pixel of what cv_bridge converts for us.
+# Bytes per pixel of the encodings that only cv_bridge can convert.
 FOREIGN_PIXEL_BYTES: dict[str, int] = {
     'mono16': 2, '16UC1': 2, 'bgr16': 6, 'rgb16': 6, '16UC3': 6, 'bgra16': 8, 'rgba16': 8,
     'yuv422': 2, 'uyvy': 2, 'yuv422_yuy2': 2, 'yuyv': 2,
@@ -43,7 +43,7 @@ class ColorImage:
 
 
 def to_bgr(image: ColorImage, out: npt.NDArray[np.uint8] | None = None) -> npt.NDArray[np.uint8]:
-    """Return the image as BGR [H, W, 3]; the same memory where it is BGR and ``out`` is None."""
+    """Return the image as BGR [H, W, 3], without a copy if it is BGR and ``out`` is None."""
     if image.order != 'bgr':
         return cv2.cvtColor(image.pixels, _TO_BGR[image.order],
                             dst=out)  # type: ignore[return-value]
@@ -55,7 +55,7 @@ def to_bgr(image: ColorImage, out: npt.NDArray[np.uint8] | None = None) -> npt.N
 
 def check_layout(encoding: str, size_hw: tuple[int, int], step: int, data_bytes: int,
                  pixel_bytes: int) -> None:
-    """Raise ImageError unless ``data_bytes`` holds ``height`` rows of ``step`` bytes."""
+    """Raise ImageError if ``data_bytes`` is too small for rows that are ``step`` bytes apart."""
     height, width = size_hw
     if height < 1 or width < 1:
         raise ImageError(f'the image is empty ({width}x{height}); check the camera driver')
@@ -71,7 +71,7 @@ def check_layout(encoding: str, size_hw: tuple[int, int], step: int, data_bytes:
 def view_image(buffer: memoryview | bytes | bytearray | npt.NDArray[np.uint8], encoding: str,
                size_hw: tuple[int, int], step: int) -> ColorImage:
     """
-    Return a view of a raw buffer whose rows are ``step`` bytes apart; nothing is copied.
+    Return a view, not a copy, of a raw buffer whose rows are ``step`` bytes apart.
 
     ImageError for an unknown encoding or a buffer that is too small.
     """

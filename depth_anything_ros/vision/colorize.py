@@ -1,4 +1,4 @@
-"""Depth for people: colours over a slowly tracked range, so that a video does not flicker."""
+"""Colour maps for depth, and a range that changes slowly so that a video does not flicker."""
 
 import cv2
 from depth_anything_ros.arrays import F32, U8
@@ -14,7 +14,11 @@ _SUBSAMPLE = 4
 
 
 def color_table(name: str) -> U8:
-    """Return 256 BGR colours [256, 1, 3] from far to near: spectral_r, gray or one of OpenCV's."""
+    """
+    Return 256 BGR colours [256, 1, 3] from far to near.
+
+    ValueError unless ``name`` is spectral_r, gray, inferno, magma, viridis or turbo.
+    """
     ramp = np.arange(256, dtype=np.uint8)[:, None]
     if name == 'gray':
         return np.repeat(ramp[:, :, None], 3, axis=2)
@@ -30,9 +34,9 @@ def color_table(name: str) -> U8:
 
 class RangeTracker:
     """
-    Follow the 2nd and 98th percentile of a stream of maps slowly.
+    Running 2nd and 98th percentile of a stream of maps.
 
-    The first map sets the range at once, later ones pull it by ``gain`` of the difference.
+    The first map sets the range, each later one moves it by ``gain`` of the difference.
     """
 
     def __init__(self, gain: float = 0.1) -> None:
@@ -40,7 +44,7 @@ class RangeTracker:
         self._range: tuple[float, float] | None = None
 
     def update(self, values: F32) -> tuple[float, float]:
-        """Return (low, high) after this map [H, W]; maps without a finite value change nothing."""
+        """Return (low, high) after this map [H, W]; one without finite values is ignored."""
         sample = values[::_SUBSAMPLE, ::_SUBSAMPLE]
         finite = sample[np.isfinite(sample)]
         if finite.size:
@@ -56,7 +60,7 @@ class RangeTracker:
 
 
 def colorize(values: F32, low: float, high: float, table: U8) -> U8:
-    """Return BGR [H, W, 3] of a map [H, W]; ``table`` from color_table, NaN becomes black."""
+    """Return BGR [H, W, 3] of a map [H, W] with the colours of ``table``; NaN becomes black."""
     scale = 255 / max(high - low, 1e-12)
     index = np.clip((values - np.float32(low)) * np.float32(scale), 0, 255)
     invalid = ~np.isfinite(index)

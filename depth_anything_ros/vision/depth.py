@@ -1,10 +1,22 @@
-"""Depth and inverse depth: the conversions between them, invalid values are NaN."""
+"""
+Depth maps: conversion to and from inverse depth, limits, flying pixels, millimetres.
+
+A map is float32 [H, W]. Metric depth is in metres, NaN where it is invalid; inverse depth is
+larger where something is nearer.
+"""
 
 from dataclasses import dataclass
 
-from depth_anything_ros.arrays import F32, U16
+import cv2
+from depth_anything_ros.arrays import F32, U16, U8
 from depth_anything_ros.model_info import Kind
 import numpy as np
+import numpy.typing as npt
+
+# Half sizes, in pixels of a map of this width, of the two windows of the flying-pixel filter: one
+# measures a jump, the larger one the slope of the surface around it.
+_FILTER_WIDTH, _JUMP_WINDOW, _SLOPE_WINDOW = 640, 1, 4
+_HUGE = np.float32(1e30)
 
 
 def metric_from_inverse(inverse_depth: F32, scale: float, shift: float,
@@ -12,8 +24,8 @@ def metric_from_inverse(inverse_depth: F32, scale: float, shift: float,
     """
     Return depth in metres, 1 / (scale * d + shift), of a relative inverse depth map d.
 
-    ``beyond`` where the sum is not positive: such a pixel lies at or beyond infinity. NaN where
-    d is.
+    A pixel whose sum is not positive is at or beyond infinity and becomes ``beyond``. NaN stays
+    NaN.
     """
     disparity: F32 = inverse_depth * np.float32(scale)
     disparity += np.float32(shift)
@@ -32,10 +44,10 @@ def inverse_from_metric(depth_m: F32) -> F32:
 
 def limit_range(depth_m: F32, minimum_m: float, maximum_m: float) -> F32:
     """
-    Return ``depth_m`` [m] with NaN outside of the range and for anything not finite or positive.
+    Return ``depth_m`` [m] with NaN outside the range and where it is not finite or not positive.
 
-    ``maximum_m`` 0 means no limit. The input is unchanged; without a limit in reach it is
-    returned as it is.
+    ``maximum_m`` 0 means no limit. The input is not changed; it is returned without a copy where
+    every pixel is valid.
     """
     upper = maximum_m if maximum_m > 0 else np.inf
     invalid = ~((depth_m > 0) & (depth_m >= minimum_m) & (depth_m <= upper) & (depth_m < np.inf))
@@ -46,63 +58,69 @@ def limit_range(depth_m: F32, minimum_m: float, maximum_m: float) -> F32:
     return limited
 
 
-def millimetres(depth_m: F32) -> U16:
-    """Return 16-bit millimetres of depth [m], 0 where it is invalid or does not fit."""
+def to_millimetres(depth_m: F32) -> U16:
+    """
+    Return depth [m] as uint16 millimetres, the 16UC1 of REP 118: 0 means invalid.
+
+    That is every pixel that is not finite, nearer than half a millimetre, or farther than the
+    65.535 m that fit into 16 bits.
+    """
     scaled = depth_m * np.float32(1000)
     fits = (scaled >= 0.5) & (scaled < 65535.5)
     return np.where(fits, scaled + np.float32(0.5), np.float32(0)).astype(np.uint16)
 
 
-def disparity_for_looking(low: float, high: float, near_m: float,
-                          far_m: float) -> tuple[float, float]:
+def display_scale_shift(low: float, high: float, near_m: float,
+                        far_m: float) -> tuple[float, float]:
     """
     Return (scale, shift) that put the inverse depths ``low`` at far_m and ``high`` at near_m.
 
-    The result is metric in name only: good for a picture of the cloud, not for measuring.
+    The cloud of a relative model can be displayed with them; its distances are not measurements.
     """
     scale = (1 / near_m - 1 / far_m) / max(high - low, 1e-6)
     return scale, 1 / far_m - scale * low
 
 
 @dataclass(frozen=True)
-class Correction:
-    """Depth of a metric model becomes factor * z + offset_m; a relative model has (1, 0)."""
+class MetricCorrection:
+    """Depth of a metric model becomes scale * z + offset_m; a relative model has (1, 0)."""
 
-    factor: float = 1.0
+    scale: float = 1.0
     offset_m: float = 0.0
 
 
-def corrected(depth_m: F32, rule: Correction) -> F32:
-    """Return factor * z + offset of depth [m], NaN where that is not positive."""
-    if rule == Correction():
+def correct_metric(depth_m: F32, correction: MetricCorrection) -> F32:
+    """Return scale * z + offset of depth [m], NaN where that is not positive."""
+    if correction == MetricCorrection():
         return depth_m
-    depth: F32 = depth_m * np.float32(rule.factor)
-    depth += np.float32(rule.offset_m)
+    depth: F32 = depth_m * np.float32(correction.scale)
+    depth += np.float32(correction.offset_m)
     depth[depth <= 0] = np.nan
     return depth
 
 
-def inverse_depth(depth: F32, kind: Kind, rule: Correction) -> F32:
-    """Return the d to which an alignment 1/z = scale * d + shift belongs, of a model's map."""
-    return depth if kind == 'relative' else inverse_from_metric(corrected(depth, rule))
+def model_inverse_depth(depth: F32, kind: Kind, correction: MetricCorrection) -> F32:
+    """Return the d of an alignment 1/z = scale * d + shift for the output [H, W] of a model."""
+    return depth if kind == 'relative' else inverse_from_metric(correct_metric(depth, correction))
 
 
-def metres(depth: F32, kind: Kind, rule: Correction,
-           scale_shift: tuple[float, float] | None) -> F32 | None:
+def metric_depth(depth: F32, kind: Kind, correction: MetricCorrection,
+                 scale_shift: tuple[float, float] | None) -> F32 | None:
     """
-    Return depth [m] of a model's map, or None for a relative model without (scale, shift).
+    Return depth [m] of a model's output, None for a relative model without ``scale_shift``.
 
-    +inf at and beyond infinity, NaN where invalid. A metric model without (scale, shift) is
-    corrected only.
+    +inf at and beyond infinity, NaN where invalid. Without ``scale_shift`` a metric model is only
+    corrected.
     """
     if scale_shift is None:
-        return corrected(depth, rule) if kind == 'metric' else None
-    return metric_from_inverse(inverse_depth(depth, kind, rule), *scale_shift, beyond=np.inf)
+        return correct_metric(depth, correction) if kind == 'metric' else None
+    inverse = model_inverse_depth(depth, kind, correction)
+    return metric_from_inverse(inverse, *scale_shift, beyond=np.inf)
 
 
 @dataclass(frozen=True)
 class DepthRange:
-    """The measured depths that count, in metres; ValueError unless 0 < minimum < maximum < inf."""
+    """The valid measured depths in metres; ValueError unless 0 < minimum < maximum < inf."""
 
     minimum_m: float
     maximum_m: float
@@ -111,3 +129,41 @@ class DepthRange:
         if not 0 < self.minimum_m < self.maximum_m < np.inf:
             raise ValueError(f'a range from {self.minimum_m:g} to {self.maximum_m:g} m holds no '
                              'depth; the minimum must be above 0 and below the maximum')
+
+
+def remove_flying_pixels(depth_m: F32, threshold: float) -> F32:
+    """
+    Return a copy of ``depth_m`` [H, W] with NaN on both sides of depth edges.
+
+    A network draws an edge as a ramp from one surface to the other, and its pixels become points
+    in the air. A pixel is removed where inverse depth changes, from one pixel to the next, by more
+    than ``threshold`` times its own value in addition to the slope of the surface around it.
+    Inverse depth is linear on a plane, so a floor at a flat angle stays whole. The distance to the
+    next pixel is a 640th of the width. A threshold of 0 returns the input.
+    """
+    if threshold <= 0:
+        return depth_m
+    inverse = inverse_from_metric(depth_m)
+    invalid = np.isnan(inverse)
+    reach = max(1, round(depth_m.shape[1] / _FILTER_WIDTH))
+    change = _local_range(inverse, invalid, _window(_JUMP_WINDOW * reach))
+    jump = change - cv2.erode(change, _window(_SLOPE_WINDOW * reach))
+    filtered: F32 = depth_m.copy()
+    filtered[jump > np.float32(threshold) * inverse] = np.nan
+    return filtered
+
+
+def _local_range(values: F32, invalid: npt.NDArray[np.bool_], window: U8) -> F32:
+    """Return the largest minus the smallest valid value in the window, huge where invalid."""
+    upper, lower = values, values
+    if invalid.any():
+        upper, lower = values.copy(), values.copy()
+        upper[invalid], lower[invalid] = 0.0, _HUGE
+    change: F32 = cv2.dilate(upper, window)  # type: ignore[assignment]
+    change -= cv2.erode(lower, window)
+    change[invalid] = _HUGE
+    return change
+
+
+def _window(reach: int) -> U8:
+    return np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)

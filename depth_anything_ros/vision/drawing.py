@@ -1,4 +1,4 @@
-"""Pictures for people: images side by side, a cloud seen from the side, a cloud as PLY."""
+"""Pictures of depth maps and point clouds, as the reference tools of Depth Anything draw them."""
 
 from dataclasses import dataclass
 
@@ -14,13 +14,13 @@ _GAP_PX = 50
 
 
 def side_by_side(left_bgr: U8, right_bgr: U8) -> U8:
-    """Return both pictures of one height with the white gap of the reference tools between."""
+    """Return two pictures [H, W, 3] of one height with the 50 px gap of the reference tools."""
     gap = np.full((left_bgr.shape[0], _GAP_PX, 3), 255, np.uint8)
     return np.concatenate([left_bgr, gap, right_bgr], axis=1)
 
 
 def unpack_colors(cloud: F32) -> U8:
-    """Return BGR [..., 3] of the packed rgb in the fourth value of ``cloud`` [..., 4]."""
+    """Return the packed rgb of ``cloud`` [..., 4] as BGR [..., 3]."""
     packed = np.ascontiguousarray(cloud[..., 3]).view(np.uint32)
     return np.stack([packed & 255, packed >> 8 & 255, packed >> 16 & 255],
                     axis=-1).astype(np.uint8)
@@ -29,9 +29,9 @@ def unpack_colors(cloud: F32) -> U8:
 def render_cloud(cloud: F32, size_hw: tuple[int, int], yaw_deg: float = -14.0,
                  pitch_deg: float = 14.0) -> U8:
     """
-    Return a BGR picture of ``cloud`` [H, W, 4], looked at from the side and above.
+    Return a BGR picture of ``cloud`` [..., 4] from the side and above.
 
-    The eye turns around the median point of the cloud, which is in the optical frame.
+    The view turns around the median point of the cloud, which is in the optical frame.
     """
     points = cloud[np.isfinite(cloud[..., :3]).all(axis=-1)]
     height, width = size_hw
@@ -65,23 +65,25 @@ def _rotation(yaw_deg: float, pitch_deg: float) -> npt.NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class DepthStyle:
-    """Colours [256, 1, 3] from the smallest to the largest value, and whether depth is alone."""
+    """Colours [256, 1, 3] from the smallest to the largest value; ``pred_only``: no image."""
 
     table: U8
     pred_only: bool
 
 
-def make_look(kind: Kind, color_map: str, pred_only: bool) -> DepthStyle:
+def depth_style(kind: Kind, color_map: str, pred_only: bool) -> DepthStyle:
     """
-    Return the look of a model's depth: near gets the same colour whatever its unit is.
+    Return the style of a model's depth: near has the same colour for both kinds of models.
 
-    Only gray is not turned over for metres, as in the reference: brighter is the larger value.
+    Only gray is not reversed for metric depth, as in the reference: brighter is the larger value.
     """
     table = color_table(color_map)
-    return DepthStyle(table[::-1] if kind == 'metric' and color_map != 'gray' else table, pred_only)
+    if kind == 'metric' and color_map != 'gray':
+        table = table[::-1]
+    return DepthStyle(table, pred_only)
 
 
-def draw(look: DepthStyle, image: ColorImage, depth: F32, low: float, high: float) -> U8:
-    """Return the BGR picture of a map [H, W] of the image's size, its limits as given."""
-    colors = colorize(depth, low, high, np.ascontiguousarray(look.table))
-    return colors if look.pred_only else side_by_side(to_bgr(image), colors)
+def draw_depth(style: DepthStyle, image: ColorImage, depth: F32, low: float, high: float) -> U8:
+    """Return a BGR picture of a map [H, W] of the image's size, coloured from low to high."""
+    colors = colorize(depth, low, high, np.ascontiguousarray(style.table))
+    return colors if style.pred_only else side_by_side(to_bgr(image), colors)

@@ -1,18 +1,18 @@
 """
-The test card: a small picture made by integer arithmetic, the same on every machine.
+Self-check of a device: its output for a test image, compared with the f32 output in the IR.
 
-The converter stores the f32 network's answer to it in the IR; the node asks the device that it is
-about to use the same question at configure time, because GPU and NPU drivers are known to give
-wrong results without an error.
+Some GPU and NPU drivers give wrong results without an error. The converter runs the f32 network on
+the test image and stores samples of the output in the IR; the node runs the same image on the
+device when it is configured. Integer arithmetic makes the image the same on every machine.
 """
 
-from depth_anything_ros.model_info import CARD_SIZE_HW, GRID_HW, SelfCheck
+from depth_anything_ros.model_info import SELF_CHECK_GRID_HW, SELF_CHECK_SIZE_HW, SelfCheck
 import numpy as np
 import numpy.typing as npt
 
 
-def card_image(size_hw: tuple[int, int] = CARD_SIZE_HW) -> npt.NDArray[np.uint8]:
-    """Return an 8-bit BGR image [H, W, 3]: a tiled floor, a wall and a ball, all integers."""
+def self_check_image(size_hw: tuple[int, int] = SELF_CHECK_SIZE_HW) -> npt.NDArray[np.uint8]:
+    """Return the test image, BGR [H, W, 3]: a tiled floor, a wall and a ball."""
     height, width = size_hw
     y, x = np.mgrid[0:height, 0:width].astype(np.int64)
     horizon = height * 2 // 5
@@ -30,20 +30,20 @@ def card_image(size_hw: tuple[int, int] = CARD_SIZE_HW) -> npt.NDArray[np.uint8]
     return np.clip(np.where(inside[..., None], ball, image), 0, 255).astype(np.uint8)
 
 
-def describe(output: npt.NDArray[np.float32]) -> SelfCheck:
-    """Return what to store of the f32 network's output [H, W] for the test card."""
+def make_self_check(output: npt.NDArray[np.float32]) -> SelfCheck:
+    """Return what the IR stores of the f32 output [H, W]; ValueError if it is not finite."""
     if output.ndim != 2 or not np.isfinite(output).all():
         raise ValueError(f'the output must be a finite [H, W] array, not {output.shape}')
-    samples = _sample(output, GRID_HW)
-    return SelfCheck((output.shape[0], output.shape[1]), GRID_HW,
+    samples = _sample(output, SELF_CHECK_GRID_HW)
+    return SelfCheck((output.shape[0], output.shape[1]), SELF_CHECK_GRID_HW,
                      float(output.std()), tuple(float(value) for value in samples))
 
 
 def deviation(expected: SelfCheck, output: npt.NDArray[np.float32]) -> float:
     """
-    Return the mean absolute difference at the samples in units of the expected std.
+    Return the mean absolute difference at the samples, divided by the expected std.
 
-    Infinity where the output has another size or is not finite.
+    Infinity if the output has another size or is not finite.
     """
     if output.shape != expected.size_hw or not np.isfinite(output).all():
         return float('inf')

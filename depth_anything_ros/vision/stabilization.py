@@ -1,39 +1,39 @@
 """
-Relative depth without the flicker of its scale.
+Stabilization of relative depth: no flicker of its scale from frame to frame.
 
-A network answers each frame up to a scale and a shift, which jump from frame to frame. Here each
-map is fitted to the one before. Pixels are never averaged over time, so nothing lags or smears.
+The scale and shift of a relative model change from frame to frame. Here each map is fitted to the
+previous ones. Pixels are never averaged over time, so edges neither lag nor smear.
 """
 
 import cv2
-from depth_anything_ros.arrays import F32
+from depth_anything_ros.arrays import F32, F64
 import numpy as np
-import numpy.typing as npt
 
 _GRID_WH = (80, 60)
-_STEPS = 3
-# Residuals that count half less, in robust standard deviations: beyond, a pixel has moved.
-_MOVED = 2.5
-# Weight of the farthest pixels over that of the nearest: a camera that moves changes near ones.
+_ITERATIONS = 3
+# Residuals beyond this many robust standard deviations lose most of their weight: these pixels
+# moved.
+_OUTLIER = 2.5
+# The nearest pixels weigh less than the farthest: they change most when the camera moves.
 _NEAR_OFFSET = 0.3
-# A pixel agrees when its residual is below this share of the map's spread.
-_AGREES = 0.15
-_FEWEST_AGREE, _FEWEST_VALID = 0.5, 0.25
+# The fit is a cut if fewer than _MIN_AGREE of the pixels are within _TOLERANCE of the spread.
+_TOLERANCE = 0.15
+_MIN_AGREE, _MIN_VALID = 0.5, 0.25
 
 
 class Stabilizer:
     """
     Find the scale and the shift that align each frame to the running estimate.
 
-    They are fitted on what stands still, after the shift of the whole view by which the two maps
-    fit best. ``leak`` is the share of the map's own scale and shift in the result: it takes the
-    estimate back to the model's scale, so that errors do not add up. A map that disagrees with
-    the estimate in most pixels (a cut) or has another size starts anew; ``began_anew`` tells
-    whether the last one did.
+    The whole view is first moved by the translation under which the two maps match best, then
+    scale and shift are fitted robustly to what did not move. ``leak`` (0 to 1) pulls both towards
+    the model's own scale, so that errors do not accumulate. A map that disagrees with the estimate
+    in most pixels (a cut) or has another size resets the estimate; ``was_reset`` says whether the
+    last one did.
     """
 
     def __init__(self, leak: float = 0.1) -> None:
-        self.began_anew = False
+        self.was_reset = False
         self._leak = leak
         self._window = cv2.createHanningWindow(_GRID_WH, cv2.CV_32F)
         self._size_hw: tuple[int, ...] = ()
@@ -42,19 +42,18 @@ class Stabilizer:
 
     def update(self, inverse_depth: F32) -> tuple[float, float]:
         """
-        Return (scale, shift) that make this map [H, W] steady: scale * d + shift.
+        Return (scale, shift) that stabilize this map [H, W]: scale * d + shift.
 
-        (1, 0) for a map that starts anew, and for one that is invalid nearly everywhere, which
-        changes nothing.
+        (1, 0) after a reset, and for a map without enough valid pixels, which is ignored.
         """
         small: F32 = cv2.resize(inverse_depth[::2, ::2], _GRID_WH,  # type: ignore[assignment]
                                 interpolation=cv2.INTER_AREA)
         small[~np.isfinite(small)] = np.nan
-        self.began_anew = False
-        if np.isfinite(small).mean() < _FEWEST_VALID:
+        self.was_reset = False
+        if np.isfinite(small).mean() < _MIN_VALID:
             return 1.0, 0.0
         fit = self._fit(small) if self._size_hw == inverse_depth.shape else None
-        self.began_anew = fit is None
+        self.was_reset = fit is None
         scale, shift = fit or (1.0, 0.0)
         scale += self._leak * (1.0 - scale)
         shift -= self._leak * shift
@@ -63,19 +62,19 @@ class Stabilizer:
         return scale, shift
 
     def reset(self) -> None:
-        """Forget the running estimate; the next map starts anew."""
+        """Forget the running estimate."""
         self._size_hw = ()
 
     def _fit(self, small: F32) -> tuple[float, float] | None:
-        """Return scale and shift that take ``small`` to the estimate, None after a cut."""
+        """Return the scale and shift from ``small`` to the estimate, None after a cut."""
         estimate = self._moved_estimate(small)
         valid = np.isfinite(small) & np.isfinite(estimate)
-        if valid.mean() < _FEWEST_VALID:
+        if valid.mean() < _MIN_VALID:
             return None
         return _robust_fit(small[valid].astype(np.float64), estimate[valid].astype(np.float64))
 
     def _moved_estimate(self, small: F32) -> F32:
-        """Return the estimate as the camera sees it now, NaN where it comes into view."""
+        """Return the estimate in the present view, NaN where the view is new."""
         (right, down), _ = cv2.phaseCorrelate(_filled(small), _filled(self._map), self._window)
         if not np.isfinite((right, down)).all():
             return self._estimate
@@ -86,29 +85,28 @@ class Stabilizer:
 
 
 def _filled(small: F32) -> F32:
-    """Return a copy around zero without NaN; phaseCorrelate writes into what it is given."""
+    """Return a copy with zero mean and without NaN; phaseCorrelate writes into its arguments."""
     filled: F32 = small - np.float32(np.nanmean(small))
     filled[np.isnan(filled)] = 0.0
     return filled
 
 
-def _robust_fit(values: npt.NDArray[np.float64],
-                target: npt.NDArray[np.float64]) -> tuple[float, float] | None:
+def _robust_fit(values: F64, target: F64) -> tuple[float, float] | None:
     """Return scale and shift by reweighted least squares, None if too few pixels agree."""
     low, high = np.percentile(values, (2, 98))
     if not high > low:
         return None
-    far = 1.0 / (_NEAR_OFFSET + np.clip((values - low) / (high - low), 0.0, 1.0)) ** 2
-    weight = far
-    for _ in range(_STEPS):
+    far_weight = 1.0 / (_NEAR_OFFSET + np.clip((values - low) / (high - low), 0.0, 1.0)) ** 2
+    weight = far_weight
+    for _ in range(_ITERATIONS):
         mean, target_mean = np.average(np.stack([values, target]), axis=1, weights=weight)
         centred = values - mean
         scale = (weight * centred) @ target / ((weight * centred) @ centred)
         shift = target_mean - scale * mean
         residual = np.abs(scale * values + shift - target)
-        spread = _MOVED * 1.4826 * np.median(residual) + 1e-9 * (high - low)
-        weight = far / (1.0 + np.square(residual / spread)) ** 2
+        spread = _OUTLIER * 1.4826 * np.median(residual) + 1e-9 * (high - low)
+        weight = far_weight / (1.0 + np.square(residual / spread)) ** 2
     low, high = np.percentile(target, (2, 98))
-    if scale <= 0 or np.mean(residual < _AGREES * (high - low)) < _FEWEST_AGREE:
+    if scale <= 0 or np.mean(residual < _TOLERANCE * (high - low)) < _MIN_AGREE:
         return None
     return float(scale), float(shift)

@@ -1,9 +1,9 @@
 """
-Sizes and resizing as the reference code of Depth Anything does it.
+Input size, resizing and normalization as in the reference code, and the sizes of the outputs.
 
 Source: ``depth_anything_v2/util/transform.py`` and ``dpt.py`` of Depth-Anything-V2 (the facts, not
-the code): keep the aspect ratio, short side at least ``input_size``, both sides multiples of 14,
-cubic interpolation on the way in.
+the code): the aspect ratio is kept, the short side is at least ``input_size``, both sides are
+multiples of 14, the image is resized with cubic interpolation.
 """
 
 from dataclasses import dataclass
@@ -19,8 +19,9 @@ def network_size(image_hw: tuple[int, int], input_size: int,
     """
     Return (height, width) in pixels of the network input for an image of ``image_hw``.
 
-    The larger of the two scales wins, each side goes to the nearest multiple (half to even), and
-    up if that is below ``input_size``: 480x640 at 518 gives (518, 686).
+    The larger of the two scales is used. Each side is rounded to the nearest multiple (half to
+    even), or up if that is below ``input_size``: 480x640 at 518 gives (518, 686). ValueError if a
+    size is not positive.
     """
     height, width = image_hw
     if height < 1 or width < 1 or input_size < 1:
@@ -38,7 +39,7 @@ def _to_multiple(side: float, minimum: int, multiple: int) -> int:
 
 
 def crop_to_aspect(image: U8, aspect_hw: tuple[int, int]) -> U8:
-    """Return the largest view around the middle of [H, W, C] with the aspect of ``aspect_hw``."""
+    """Return the largest centred view of [H, W, C] with the aspect ratio of ``aspect_hw``."""
     height, width = image.shape[:2]
     keep_height = min(height, round(width * aspect_hw[0] / aspect_hw[1]))
     keep_width = min(width, round(height * aspect_hw[1] / aspect_hw[0]))
@@ -56,8 +57,8 @@ def resize_depth(depth: F32, size_hw: tuple[int, int]) -> F32:
     """
     Resize a map [H, W] to ``size_hw`` bilinearly with aligned corners, as the reference does.
 
-    On the host in f32: inside the graph it would run in bf16 and leave about 700 distinct depths.
-    ``cv2.resize`` is not the same: it aligns pixel edges and shifts the borders.
+    It runs on the host in f32, because in bf16 inside the graph about 700 distinct depths would
+    remain. ``cv2.resize`` aligns the edges of the pixels instead and shifts the borders.
     """
     if depth.shape == size_hw:
         return depth
@@ -67,7 +68,7 @@ def resize_depth(depth: F32, size_hw: tuple[int, int]) -> F32:
 
 
 def resample_depth(depth: F32, rows: F64, columns: F64) -> F32:
-    """Return ``depth`` [H, W] at every pair of row [H'] and column [W'], bilinearly, in pixels."""
+    """Return ``depth`` [H, W] at rows [H'] and columns [W'] in pixels, bilinearly: [H', W']."""
     row, row_weight = _cells(rows, depth.shape[0])
     column, column_weight = _cells(columns, depth.shape[1])
     upper, lower = depth[row], depth[np.minimum(row + 1, depth.shape[0] - 1)]
@@ -84,7 +85,7 @@ def resample_depth(depth: F32, rows: F64, columns: F64) -> F32:
 
 
 def _cells(positions: F64, size: int) -> tuple[npt.NDArray[np.intp], F32]:
-    """Return for each position, kept inside, the pixel before it and the weight of the next."""
+    """Return the pixel before each clipped position and the weight of the pixel after it."""
     inside = np.clip(positions, 0, size - 1)
     before = inside.astype(np.intp)
     return before, (inside - before).astype(np.float32)
@@ -100,11 +101,11 @@ def normalize(image_bgr: U8, mean_rgb: tuple[float, float, float],
 
 
 @dataclass(frozen=True)
-class Grid:
+class OutputGrid:
     """
-    Pixels over the view of an image: pixel u of the image is pixel scale * u + offset here.
+    Size of an output map and the position of its pixels in the image.
 
-    ``scale_xy`` and ``offset_xy`` are in pixels, for columns and rows.
+    Pixel u of the image is at scale * u + offset in the map, for columns and for rows.
     """
 
     size_hw: tuple[int, int]
@@ -113,29 +114,28 @@ class Grid:
 
 
 def output_grid(output_size: str, divisor: int, image_hw: tuple[int, int],
-                network_hw: tuple[int, int]) -> Grid:
+                network_hw: tuple[int, int]) -> OutputGrid:
     """
-    Return the grid of an image (input), of the network's output (native) or of a smaller image.
+    Return the grid of ``output_size``: input (the image), native (the network) or divisor.
 
-    The network's corner pixels lie on the image's corner pixels. A divided grid has the pixel
-    edges of the image, as every resize of an image has; a remainder of the division is spread
-    over all pixels.
+    The corner pixels of the network's grid are those of the image. With divisor the sides of the
+    image are divided, rounded down, and the outer edges stay those of the image, as in every
+    resize of an image.
     """
     if output_size == 'native':
         rows, columns = ((network - 1) / max(image - 1, 1)
                          for network, image in zip(network_hw, image_hw))
-        return Grid(network_hw, (columns, rows))
+        return OutputGrid(network_hw, (columns, rows))
     if output_size == 'input' or divisor == 1:
-        return Grid(image_hw)
+        return OutputGrid(image_hw)
     height, width = (max(1, side // divisor) for side in image_hw)
     rows, columns = height / image_hw[0], width / image_hw[1]
-    return Grid((height, width), (columns, rows), (columns / 2 - 0.5, rows / 2 - 0.5))
+    return OutputGrid((height, width), (columns, rows), (columns / 2 - 0.5, rows / 2 - 0.5))
 
 
-def depth_on_grid(depth: F32, image_hw: tuple[int, int], grid: Grid) -> F32:
-    """Return the network's map [H, W] on ``grid`` over an image of ``image_hw``, bilinearly."""
-    if grid.size_hw == depth.shape and (
-            grid == output_grid('native', 1, image_hw, depth.shape)):
+def depth_on_grid(depth: F32, image_hw: tuple[int, int], grid: OutputGrid) -> F32:
+    """Resample the network's map [H, W] of an image of ``image_hw`` bilinearly to ``grid``."""
+    if grid == output_grid('native', 1, image_hw, (depth.shape[0], depth.shape[1])):
         return depth
     rows, columns = (
         (np.arange(size) - offset) / scale * ((network - 1) / max(image - 1, 1))

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import cv2
 from depth_anything_ros.media.depth_files import (
-    cloud_of, DepthFormat, encode_pfm, encode_png, finite_range, FORMATS, sixteen_bits,
-    write_depth)
+    DepthFormat, encode_pfm, encode_png, finite_range, FORMATS, pinhole_cloud, scale_to_16bit,
+    Snapshot, write_depth, write_snapshot)
 from depth_anything_ros.vision.color_image import ColorImage
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
@@ -46,22 +46,35 @@ def test_pfm_is_little_endian_with_the_lowest_row_first() -> None:
     assert data[12:16] == np.array(4.0, '<f4').tobytes()
 
 
-def test_16_bits_of_a_metric_map_are_millimetres() -> None:
-    depth = np.array([[0.0, 0.0014, 1.2346, 65.5, 70.0, -1.0, np.nan, np.inf]], np.float32)
-    assert sixteen_bits(depth, 'metric').tolist() == [[0, 1, 1235, 65500, 65535, 0, 0, 0]]
-
-
-def test_16_bits_of_a_relative_map_use_the_whole_range() -> None:
-    assert sixteen_bits(np.array([[2.0, 3.0, 4.0]], np.float32), 'relative').tolist() == [
+def test_a_relative_map_is_scaled_to_the_whole_range_of_16_bits() -> None:
+    assert scale_to_16bit(np.array([[2.0, 3.0, 4.0]], np.float32)).tolist() == [
         [0, 32768, 65535]]
-    assert not sixteen_bits(np.full((2, 2), 3.0, np.float32), 'relative').any()
+    assert not scale_to_16bit(np.full((2, 2), 3.0, np.float32)).any()
 
 
-def test_png16_is_read_back_unchanged(tmp_path: Path) -> None:
+def test_png16_of_a_metric_map_holds_millimetres_and_0_beyond_them(tmp_path: Path) -> None:
     write_depth(tmp_path / 'depth.png', 'png16', DEPTH, 'metric', IMAGE, 60.0)
     found = cv2.imread(str(tmp_path / 'depth.png'), cv2.IMREAD_UNCHANGED)
     assert found.dtype == np.uint16
-    assert found.tolist() == [[500, 1000, 2000], [4000, 8000, 65535]]
+    assert found.tolist() == [[500, 1000, 2000], [4000, 8000, 0]]
+
+
+def test_70_metres_are_invalid_in_topic_snapshot_and_file(tmp_path: Path) -> None:
+    """16 bits of millimetres end at 65.535 m; 65535 would be a wall at that distance."""
+    image = np.zeros((2, 3, 3), np.uint8)
+    write_snapshot(tmp_path / 'snapshot', Snapshot(image, image, DEPTH, DEPTH, None))
+    write_depth(tmp_path / 'depth.png', 'png16', DEPTH, 'metric', IMAGE, 60.0)
+    maps = [cv2.imread(str(tmp_path / name), cv2.IMREAD_UNCHANGED)
+            for name in ('snapshot/depth_mm.png', 'depth.png')]
+    pytest.importorskip('rclpy')
+    from depth_anything_ros.ros.messages import depth_message
+    from rclpy.serialization import deserialize_message
+    from sensor_msgs.msg import Image
+    from std_msgs.msg import Header
+    message = deserialize_message(depth_message(Header(), DEPTH, '16UC1'), Image)
+    maps.append(np.frombuffer(message.data, np.uint16).reshape(2, 3))
+    for found in maps:
+        assert found.tolist() == [[500, 1000, 2000], [4000, 8000, 0]]
 
 
 def test_png_is_lossless() -> None:
@@ -84,14 +97,14 @@ def test_a_metric_cloud_is_in_metres_with_the_colours_of_the_image(tmp_path: Pat
 def test_a_relative_cloud_lies_between_one_and_twenty_metres() -> None:
     inverse = np.linspace(0, 7, 4800, dtype=np.float32).reshape(60, 80)
     image = ColorImage(np.zeros((60, 80, 3), np.uint8), 'bgr')
-    distance = cloud_of(inverse, 'relative', image, 60.0)[..., 2]
+    distance = pinhole_cloud(inverse, 'relative', image, 60.0)[..., 2]
     low, high = np.percentile(inverse[::4, ::4], (2, 98))
     at_high = distance.ravel()[np.abs(inverse.ravel() - high).argmin()]
     at_low = distance.ravel()[np.abs(inverse.ravel() - low).argmin()]
     assert (at_high, at_low) == (pytest.approx(1, rel=0.01), pytest.approx(10, rel=0.01))
     assert np.nanmin(distance) > 0.9 and np.nanmax(distance) <= 20
     inverse[0, 0] = -5.0
-    assert np.isnan(cloud_of(inverse, 'relative', image, 60.0)[0, 0, 2])
+    assert np.isnan(pinhole_cloud(inverse, 'relative', image, 60.0)[0, 0, 2])
 
 
 def test_the_range_is_that_of_what_is_finite() -> None:

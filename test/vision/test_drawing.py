@@ -1,13 +1,16 @@
-"""Pictures for people."""
+"""Pictures of depth and clouds."""
 
 from pathlib import Path
 
 from depth_anything_ros.media.depth_files import write_ply
-from depth_anything_ros.vision.cloud import organised_cloud
-from depth_anything_ros.vision.drawing import render_cloud, side_by_side, unpack_colors
+from depth_anything_ros.vision.cloud import organized_cloud
+from depth_anything_ros.vision.color_image import ColorImage
+from depth_anything_ros.vision.drawing import (
+    depth_style, draw_depth, render_cloud, side_by_side, unpack_colors)
 from depth_anything_ros.vision.geometry import Intrinsics, pixel_rays
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
+import pytest
 
 
 def wall(depth_m: float = 2.0) -> np.ndarray:
@@ -16,7 +19,7 @@ def wall(depth_m: float = 2.0) -> np.ndarray:
     image[:, :30, 0] = image[:, 30:, 2] = 255
     depth = np.full((40, 60), depth_m, np.float32)
     depth[0, 0] = np.nan
-    return organised_cloud(depth, image, pixel_rays(Intrinsics(50, 50, 29.5, 19.5, (40, 60)), 1))
+    return organized_cloud(depth, image, pixel_rays(Intrinsics(50, 50, 29.5, 19.5, (40, 60)), 1))
 
 
 def test_pictures_stand_side_by_side_with_the_gap_of_the_reference() -> None:
@@ -27,7 +30,7 @@ def test_pictures_stand_side_by_side_with_the_gap_of_the_reference() -> None:
 
 
 def test_colors_come_back_out_of_the_cloud() -> None:
-    """What organised_cloud packs, unpack_colors unpacks."""
+    """What organized_cloud packs, unpack_colors unpacks."""
     colors = unpack_colors(wall())
     assert_array_equal(colors[:, :30], np.broadcast_to([255, 0, 0], (40, 30, 3)))
     assert_array_equal(colors[:, 30:], np.broadcast_to([0, 0, 255], (40, 30, 3)))
@@ -67,3 +70,51 @@ def test_near_points_hide_far_ones() -> None:
 def test_an_empty_cloud_gives_an_empty_picture() -> None:
     """No point, no crash."""
     assert render_cloud(np.full((4, 4, 4), np.nan, np.float32), (10, 20)).std() == 0
+
+
+DEPTH = np.random.default_rng(0).uniform(0.3, 9.0, (30, 40)).astype(np.float32)
+IMAGE = ColorImage(np.random.default_rng(1).integers(0, 255, (30, 40, 3), dtype=np.uint8), 'bgr')
+
+
+def drawn(kind: str, color_map: str, pred_only: bool = True) -> np.ndarray:
+    """Return the picture of DEPTH over its whole range."""
+    style = depth_style(kind, color_map, pred_only)  # type: ignore[arg-type]
+    return draw_depth(style, IMAGE, DEPTH, float(DEPTH.min()), float(DEPTH.max()))
+
+
+@pytest.mark.parametrize(('kind', 'name'), [('relative', 'Spectral_r'), ('metric', 'Spectral')])
+def test_colours_are_those_of_the_reference(kind: str, name: str) -> None:
+    matplotlib = pytest.importorskip('matplotlib')
+    levels = ((DEPTH - DEPTH.min()) / (DEPTH.max() - DEPTH.min()) * 255.0).astype(np.uint8)
+    colors = matplotlib.colormaps.get_cmap(name)
+    expected = (colors(levels)[:, :, :3] * 255)[:, :, ::-1].astype(np.uint8)
+    # A rounding to the neighbouring level is a few steps of colour, in a few pixels.
+    difference = np.abs(drawn(kind, 'spectral_r').astype(int) - expected)
+    assert np.percentile(difference, 99) <= 1
+    assert difference.max() <= 8
+
+
+def test_near_is_red_whatever_the_unit() -> None:
+    for kind, near in (('relative', DEPTH.argmax()), ('metric', DEPTH.argmin())):
+        blue, green, red = drawn(kind, 'spectral_r').reshape(-1, 3)[near].astype(int)
+        assert red > 150 and green < 10 and blue < 80
+
+
+@pytest.mark.parametrize('kind', ['relative', 'metric'])
+def test_gray_is_brighter_for_the_larger_value(kind: str) -> None:
+    picture = drawn(kind, 'gray')
+    assert picture.reshape(-1, 3)[DEPTH.argmax()].tolist() == [255, 255, 255]
+    assert picture.reshape(-1, 3)[DEPTH.argmin()].tolist() == [0, 0, 0]
+
+
+def test_the_image_stands_left_of_a_white_gap_of_50_pixels() -> None:
+    picture = drawn('relative', 'turbo', pred_only=False)
+    assert_array_equal(picture[:, :40], IMAGE.pixels)
+    assert (picture[:, 40:90] == 255).all()
+    assert_array_equal(picture[:, 90:], drawn('relative', 'turbo'))
+
+
+def test_a_map_of_one_value_is_drawn() -> None:
+    flat = np.full((30, 40), 3.0, np.float32)
+    picture = draw_depth(depth_style('relative', 'gray', True), IMAGE, flat, 3.0, 3.0)
+    assert not picture.any()

@@ -129,8 +129,8 @@ def test_an_uncalibrated_camera_is_refused_with_what_to_do(
 def test_rays_are_remembered_until_the_camera_or_the_stride_changes() -> None:
     cache = RayCache()
     camera = Intrinsics(100.0, 100.0, 79.5, 59.5, (120, 160))
-    first = cache.of(camera, 2)
-    assert cache.of(replace(camera), 2) is first
-    assert cache.of(camera, 4).x_over_z.shape == (1, 40)
-    nearer = cache.of(replace(camera, fx=50.0), 4)
+    first = cache.get(camera, 2)
+    assert cache.get(replace(camera), 2) is first
+    assert cache.get(camera, 4).x_over_z.shape == (1, 40)
+    nearer = cache.get(replace(camera, fx=50.0), 4)
     assert_allclose(nearer.x_over_z, 2 * first.x_over_z[:, ::2], rtol=1e-6)

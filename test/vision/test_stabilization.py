@@ -96,12 +96,12 @@ def test_a_cut_starts_anew() -> None:
     told = []
     for _ in range(5):
         stabilizer.update(scene(0))
-        told.append(stabilizer.began_anew)
+        told.append(stabilizer.was_reset)
     assert told == [True, False, False, False, False]
     assert stabilizer.update(3.0 * scene(9)[::-1] + 1.0) == pytest.approx((1.0, 0.0))
-    assert stabilizer.began_anew
+    assert stabilizer.was_reset
     stabilizer.update(np.full_like(scene(0), np.nan))
-    assert not stabilizer.began_anew
+    assert not stabilizer.was_reset
 
 
 def test_another_size_starts_anew() -> None:
