@@ -11,7 +11,7 @@ pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='needs Linux')
 # In a process of its own, because a thread that stays nice would slow the other tests down.
 PROGRAM = """
 import os, sys, threading
-from depth_anything_ros.process import giving_way
+from depth_anything_ros.process import lower_priority
 
 def niceness():
     return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
@@ -25,7 +25,7 @@ def work():
         answers.append(niceness())
 
     try:
-        with giving_way():
+        with lower_priority():
             thread = threading.Thread(target=wait)
             thread.start()
             inside = niceness()

@@ -165,8 +165,8 @@ class RateControlledEngine:
                                    known_seconds)
         hz = [1 / seconds for seconds in choice.seconds]
         found = (f'input_size {sizes[choice.index]} reaches {hz[choice.index]:.1f} images/s '
-                 f'({"predicted" if known_seconds else "measured"}); target_rate {rate_hz:g} '
-                 f'needs {1 / limit_s:.1f} with the margin')
+                 f'({"predicted" if known_seconds else "measured"}); target_rate needs '
+                 f'{rate_hz:g}, {1 / limit_s:.1f} with the margin')
         if choice.seconds[choice.index] > limit_s:
             self._warn(f'{found}; even this smallest size is too slow: {_HELP}')
         elif choice.index:
@@ -178,8 +178,8 @@ class RateControlledEngine:
 
     def _measured_seconds_of(self, index: int) -> float:
         """Return the time [s] of one image; closes the engines of the other input sizes."""
-        self._report(f'measuring input_size {self._engines.sizes[index]} for target_rate '
-                     f'{self._options.rate_hz:g}')
+        self._report(f'measuring input_size {self._engines.sizes[index]} for '
+                     f'{self._options.rate_hz:g} images/s')
         engine = self._engines.engine(index)
         self._engines.keep((index,))
         return self._measure(partial(engine.warm_up, self._options.image_hw))

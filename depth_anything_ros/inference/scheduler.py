@@ -1,44 +1,47 @@
-"""Which frame is computed next and in what order results leave: the flow policy, no OpenVINO."""
+"""
+Schedules the frames of one camera or several: the newest first, results in order, all counted.
+
+It works with any engine and knows nothing of OpenVINO.
+"""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 import threading
 import time
 from typing import Any, Protocol
 
-from depth_anything_ros.inference.frame_stats import FrameStats, summary, FrameCounters
+from depth_anything_ros.inference.pool import OnDone, Outcome
 from depth_anything_ros.vision.color_image import ColorImage
 import numpy as np
-import numpy.typing as npt
 
-Outcome = npt.NDArray[np.float32] | Exception
-# A stamp this much older than the one before is a restarted clock, not a late frame.
+# A stamp older than the previous one by this much means a restarted clock, not a late frame.
 CLOCK_RESTART_NS = 1_000_000_000
-# What an idle thread gets to end when draining has taken all the time there was.
-_LAST_MOMENT_S = 0.1
+# Each thread gets this long to end, even if draining took all the time.
+_SHORTEST_JOIN_S = 0.1
+_LATENCIES_KEPT = 256
 
 
 class InferenceEngine(Protocol):
-    """What the estimator needs of an engine."""
+    """What the scheduler needs of an engine."""
 
     @property
     def capacity(self) -> int:
         """Return how many images may be in flight."""
 
-    def submit(self, image: ColorImage, on_done: Callable[[Outcome], None]) -> None:
+    def submit(self, image: ColorImage, on_done: OnDone) -> None:
         """Start inference; ``on_done`` is called once, from any thread."""
 
 
 @dataclass(frozen=True)
 class Frame:
     """
-    One image on its way: when it was taken, how to read it, and what belongs to it.
+    One image to compute.
 
-    ``read`` is called once, for frames that are really computed; what it raises becomes the
-    frame's outcome. ``context`` comes back untouched with the result. ``source`` names the camera
-    where several share one engine.
+    ``stamp_ns`` is its time stamp. ``read`` returns the image; it is called once, and only for
+    frames that are computed, and its error becomes the frame's outcome. ``context`` is handed back
+    with the result. ``source`` is the camera's name where several cameras share one engine.
     """
 
     stamp_ns: int
@@ -49,11 +52,71 @@ class Frame:
 
 @dataclass(frozen=True)
 class Result:
-    """A frame, its image (None if unreadable) and its depth map or the error."""
+    """A frame, its image (None if unreadable), and its depth map [H, W] or the error."""
 
     frame: Frame
     image: ColorImage | None
     outcome: Outcome
+
+
+@dataclass(frozen=True)
+class FrameStats:
+    """
+    Counts since the start, and times of the last 256 results of each camera.
+
+    offered = delivered + failed + dropped (replaced by a newer frame) + late (older than the
+    previous frame) + those not finished yet. Latency is the time from ``offer`` to the end of
+    ``on_result``. Times are NaN before the first result.
+    """
+
+    offered: int
+    delivered: int
+    failed: int
+    dropped: int
+    late: int
+    latency_p50_ms: float
+    latency_p95_ms: float
+    last_result_age_s: float
+    last_error: str
+
+
+@dataclass
+class FrameCounters:
+    """The counts of one camera while they grow; not thread-safe."""
+
+    offered: int = 0
+    delivered: int = 0
+    failed: int = 0
+    dropped: int = 0
+    late: int = 0
+    latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES_KEPT))
+    last_result_at: float = float('-inf')
+    last_failure_at: float = float('-inf')
+    last_error: str = ''
+
+    def add_result(self, offered_at: float, error: Exception | None) -> None:
+        """Count a result that was just delivered; ``offered_at`` is on the monotonic clock."""
+        self.last_result_at = time.monotonic()
+        if error is None:
+            self.delivered += 1
+            self.latencies_ms.append((self.last_result_at - offered_at) * 1000)
+        else:
+            self.failed += 1
+            self.last_failure_at, self.last_error = self.last_result_at, str(error)
+
+
+def _frame_stats(cameras: Sequence[FrameCounters]) -> FrameStats:
+    """Return the counts and times of all cameras together."""
+    latencies = [value for camera in cameras for value in camera.latencies_ms] or [float('nan')]
+    p50, p95 = (float(value) for value in np.percentile(latencies, (50, 95)))
+    last_at = max((camera.last_result_at for camera in cameras), default=float('-inf'))
+    age_s = time.monotonic() - last_at if np.isfinite(last_at) else float('nan')
+    last_failed = max(cameras, key=lambda camera: camera.last_failure_at, default=FrameCounters())
+    offered, delivered, failed, dropped, late = (
+        sum(getattr(camera, name) for camera in cameras)
+        for name in ('offered', 'delivered', 'failed', 'dropped', 'late'))
+    return FrameStats(offered, delivered, failed, dropped, late, p50, p95, age_s,
+                      last_failed.last_error)
 
 
 @dataclass
@@ -66,33 +129,34 @@ class _Job:
 
 @dataclass
 class _Source:
-    """One camera: the frame that waits, the stamp it may not precede, when it was last served."""
+    """One camera: its waiting frame, its latest stamp, the turn in which it was last served."""
 
     waiting: _Job | None = None
     last_stamp_ns: int | None = None
     last_turn: int = 0
-    tally: FrameCounters = field(default_factory=FrameCounters)
+    counters: FrameCounters = field(default_factory=FrameCounters)
 
     def drop_waiting(self) -> None:
-        self.tally.dropped += self.waiting is not None
+        self.counters.dropped += self.waiting is not None
         self.waiting = None
 
 
 class FrameScheduler:
     """
-    Newest frame of each source wins, results leave in order, nothing queues up.
+    Computes the newest frame of each camera and delivers results in order; nothing queues up.
 
-    Among the sources that wait, the one that was served longest ago is next: under load each gets
-    the same share of the engine, what one leaves goes to the others, and none has to register.
+    Of the cameras that wait, the one served longest ago is next. So under load every camera gets
+    the same share of the engine, and the share that one camera does not use goes to the others.
+    Cameras need no registration.
 
     Threading: ``offer`` may be called from any thread and never blocks; it replaces the waiting
-    frame of its source. The thread ``dispatch`` owns reading and submitting and may block there.
-    ``on_done`` of the engine only stores the outcome. The thread ``deliver`` alone calls
-    ``on_result``, one at a time, in the order of submission. One lock guards all state and is
-    never held during ``read``, ``submit`` or ``on_result``; whoever waits is woken only for what
-    it waits for, because waking takes time from the inference. At most ``capacity`` frames are in
-    flight and ``capacity`` + 2 between submission and the end of delivery, so a slow receiver
-    slows the intake down instead of filling memory.
+    frame of its camera. The thread ``dispatch`` reads and submits frames and may block there. The
+    engine's ``on_done`` only stores the outcome. The thread ``deliver`` alone calls
+    ``on_result``, one result at a time, in the order of submission. One lock guards all state and
+    is never held during ``read``, ``submit`` or ``on_result``. Each thread waits on a condition of
+    its own, because every needless wake-up takes time from the inference. At most ``capacity``
+    frames are in flight, and ``capacity`` + 2 between submission and the end of delivery, so a
+    slow receiver slows the frames down instead of filling memory.
     """
 
     def __init__(self, engine: InferenceEngine, on_result: Callable[[Result], None]) -> None:
@@ -115,15 +179,15 @@ class FrameScheduler:
             thread.start()
 
     def offer(self, frame: Frame) -> bool:
-        """Take ``frame`` as the newest; False if it is late or nothing is taken now."""
+        """Make ``frame`` the newest of its camera; False if it is late or frames are refused."""
         with self._state:
             if not self._accepting:
                 return False
             source = self._sources.setdefault(frame.source, _Source())
-            source.tally.offered += 1
+            source.counters.offered += 1
             last = source.last_stamp_ns
             if last is not None and last - CLOCK_RESTART_NS < frame.stamp_ns < last:
-                source.tally.late += 1
+                source.counters.late += 1
                 return False
             source.last_stamp_ns = frame.stamp_ns
             source.drop_waiting()
@@ -133,14 +197,14 @@ class FrameScheduler:
             return True
 
     def resume(self) -> None:
-        """Take frames again after ``drain``, whatever their stamps."""
+        """Accept frames again after ``drain``, with any stamp."""
         with self._state:
             self._accepting = not self._closed
             for source in self._sources.values():
                 source.last_stamp_ns = None
 
     def drain(self, timeout_s: float) -> bool:
-        """Take no more frames, drop those that wait, return whether the rest left in time."""
+        """Refuse frames, drop the waiting ones; return whether the others finished in time."""
         with self._state:
             self._accepting = False
             for source in self._sources.values():
@@ -148,7 +212,7 @@ class FrameScheduler:
             return self._idle.wait_for(lambda: not self._jobs and not self._delivering, timeout_s)
 
     def close(self, timeout_s: float = 30.0) -> None:
-        """Drain, then end both threads, in ``timeout_s`` whatever hangs; idempotent."""
+        """Drain and end both threads, within ``timeout_s`` even if something hangs; idempotent."""
         deadline = time.monotonic() + timeout_s
         self.drain(timeout_s)
         with self._state:
@@ -157,13 +221,13 @@ class FrameScheduler:
             self._results.notify()
         for thread in self._threads:
             if thread is not threading.current_thread():
-                thread.join(max(_LAST_MOMENT_S, deadline - time.monotonic()))
+                thread.join(max(_SHORTEST_JOIN_S, deadline - time.monotonic()))
 
     def stats(self, source: str | None = None) -> FrameStats:
-        """Return what one source or all together came to; of an unknown one, nothing yet."""
+        """Return the counts of one camera, or of all together; zeros for an unknown one."""
         with self._state:
-            return summary([found.tally for name, found in self._sources.items()
-                            if source in (None, name)])
+            return _frame_stats([found.counters for name, found in self._sources.items()
+                                 if source in (None, name)])
 
     def _dispatch(self) -> None:
         while (job := self._next_job()) is not None:
@@ -206,11 +270,11 @@ class FrameScheduler:
             outcome: Outcome = job.outcome
             try:
                 self._on_result(Result(job.frame, job.image, outcome))
-            except Exception as error:  # noqa: B902 - the receiver's fault must not end the thread
+            except Exception as error:  # noqa: B902 - a fault of ``on_result`` must not end the thread
                 outcome = error
             with self._state:
                 self._delivering = False
-                self._sources[job.frame.source].tally.add_result(
+                self._sources[job.frame.source].counters.add_result(
                     job.offered_at, outcome if isinstance(outcome, Exception) else None)
                 self._work.notify()
                 self._idle.notify_all()

@@ -124,7 +124,7 @@ class SwitchableEngine:
             return wanted
 
     def _start(self, options: EngineOptions, before: AnyEngine | None) -> AnyEngine:
-        """Return an engine; one with a rate uses the times that ``before`` measured without load."""
+        """Return an engine; under load it uses the times that ``before`` has measured."""
         if not options.rate_hz:
             return Engine(self._path, options, self._warn)
         known = before.measured_seconds if isinstance(before, RateControlledEngine) else None
@@ -151,7 +151,7 @@ class SwitchableEngine:
         return engine, None
 
     def _needs_self_check(self, options: EngineOptions) -> bool:
-        """Return whether to check the device; another input size on the same one needs no check."""
+        """Return whether the device or the precision is another one, which needs a check."""
         now = self._options
         return options.self_check and (
             (options.devices, options.precision) != (now.devices, now.precision))

@@ -13,7 +13,7 @@ from depth_anything_ros.errors import (
     DeviceError, ImageError, InferenceError, InferenceTimeoutError, ModelError)
 from depth_anything_ros.inference.engine import Engine, EngineOptions
 from depth_anything_ros.vision.color_image import ColorImage
-from depth_anything_ros.vision.self_check import card_image
+from depth_anything_ros.vision.self_check import self_check_image
 import numpy as np
 import pytest
 from tiny import weighted_sum
@@ -62,9 +62,9 @@ def request_threads() -> set[threading.Thread]:
 
 def test_depth_has_the_size_and_the_values_of_the_network(
         make_engine: MakeEngine) -> None:
-    engine, image = make_engine(), card_image(IMAGE_HW)
+    engine, image = make_engine(), self_check_image(IMAGE_HW)
     depth = compute(engine, image)
-    assert engine.network_hw == (112, 154)
+    assert engine.state.network_hw == (112, 154)
     assert depth.shape == (112, 154) and depth.dtype == np.float32
     np.testing.assert_allclose(depth, expected_depth(image, (112, 154)), atol=1e-4)
 
@@ -72,7 +72,7 @@ def test_depth_has_the_size_and_the_values_of_the_network(
 @pytest.mark.parametrize('order', ['rgb', 'bgra', 'rgba', 'mono'])
 def test_the_order_of_the_channels_does_not_change_the_depth(
         make_engine: MakeEngine, order: str) -> None:
-    image = card_image(IMAGE_HW)
+    image = self_check_image(IMAGE_HW)
     if order == 'mono':
         image = np.repeat(image[..., :1], 3, axis=2)
     alpha = np.full((*IMAGE_HW, 1), 255, np.uint8)
@@ -84,7 +84,7 @@ def test_the_order_of_the_channels_does_not_change_the_depth(
 
 
 def test_rows_with_padding_give_the_same_depth(make_engine: MakeEngine) -> None:
-    engine, image = make_engine(), card_image(IMAGE_HW)
+    engine, image = make_engine(), self_check_image(IMAGE_HW)
     padded = np.zeros((IMAGE_HW[0], IMAGE_HW[1] + 5, 3), np.uint8)
     padded[:, :-5] = image
     assert np.array_equal(compute(engine, padded[:, :-5]), compute(engine, image))
@@ -96,8 +96,8 @@ def test_the_first_device_that_works_runs_and_each_other_one_gets_a_line(
     engine = make_engine(log=lines.append, devices=('NPU.9', 'GPU.7', 'CPU', 'NPU.8'))
     assert [line.split(' cannot run the model: ')[0] for line in lines] == ['NPU.9', 'GPU.7']
     assert all('no such device' in line for line in lines)
-    assert engine.device == 'CPU' and engine.execution_device == 'CPU'
-    assert compute(engine, card_image(IMAGE_HW)).shape == engine.network_hw
+    assert engine.state.device == 'CPU' and engine.state.execution_device == 'CPU'
+    assert compute(engine, self_check_image(IMAGE_HW)).shape == engine.state.network_hw
 
 
 def test_a_device_that_failed_does_not_spoil_the_next(tiny_ir: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_device_that_failed_does_not_spoil_the_next(tiny_ir: Path) -> None:
     engine = Engine(tiny_ir, options, the_next_device_knows_the_precision)
     try:
         assert len(lines) == 1 and 'f7' in lines[0]
-        assert compute(engine, card_image(IMAGE_HW)).shape == engine.network_hw
+        assert compute(engine, self_check_image(IMAGE_HW)).shape == engine.state.network_hw
     finally:
         engine.close()
 
@@ -154,7 +154,7 @@ def test_a_device_that_hangs_in_the_self_check_is_passed_over(
 def test_the_self_check_can_be_switched_off(
         make_engine: MakeEngine, make_ir: Callable[..., Path]) -> None:
     engine = make_engine(make_ir(wrong_check=True), self_check=False)
-    assert compute(engine, card_image(IMAGE_HW)).shape == engine.network_hw
+    assert compute(engine, self_check_image(IMAGE_HW)).shape == engine.state.network_hw
 
 
 def test_an_unusable_model_is_a_model_error_not_a_device_error(
@@ -167,12 +167,12 @@ def test_a_new_aspect_ratio_compiles_once_and_results_have_the_new_size(
         make_engine: MakeEngine) -> None:
     engine = make_engine()
     before = request_threads()
-    tall = card_image((160, 120))
+    tall = self_check_image((160, 120))
     for _ in range(3):
         np.testing.assert_allclose(compute(engine, tall), expected_depth(tall, (154, 112)),
                                    atol=1e-4)
     after = request_threads()
-    assert engine.network_hw == (154, 112) and after.isdisjoint(before)
+    assert engine.state.network_hw == (154, 112) and after.isdisjoint(before)
     compute(engine, tall)
     assert request_threads() == after
 
@@ -181,35 +181,35 @@ def test_a_model_of_one_size_gets_every_image_in_that_size(
         make_engine: MakeEngine, make_ir: Callable[..., Path]) -> None:
     engine = make_engine(make_ir(fixed_size_hw=(56, 84)))
     for size_hw in ((120, 160), (90, 30)):
-        assert compute(engine, card_image(size_hw)).shape == (56, 84)
-    assert engine.network_hw == (56, 84)
+        assert compute(engine, self_check_image(size_hw)).shape == (56, 84)
+    assert engine.state.network_hw == (56, 84)
 
 
 def test_an_image_of_another_size_but_the_same_shape_compiles_nothing(
         make_engine: MakeEngine) -> None:
     engine = make_engine()
     before = request_threads()
-    large = card_image((240, 320))
+    large = self_check_image((240, 320))
     np.testing.assert_allclose(compute(engine, large), expected_depth(large, (112, 154)),
                                atol=1e-4)
     assert request_threads() == before
 
 
 def test_the_input_size_is_that_of_the_options_or_of_the_model(make_engine: MakeEngine) -> None:
-    engine, image = make_engine(input_size=56), card_image(IMAGE_HW)
+    engine, image = make_engine(input_size=56), self_check_image(IMAGE_HW)
     np.testing.assert_allclose(compute(engine, image), expected_depth(image, (56, 70)), atol=1e-4)
-    assert engine.input_size == 56 and engine.network_hw == (56, 70)
-    assert make_engine().input_size == 112
+    assert engine.state.input_size == 56 and engine.state.network_hw == (56, 70)
+    assert make_engine().state.input_size == 112
 
 
 def test_a_size_that_is_kept_is_not_compiled_again(make_engine: MakeEngine) -> None:
     engine = make_engine(sizes_kept=2)
-    images = card_image(IMAGE_HW), card_image((160, 120))
+    images = self_check_image(IMAGE_HW), self_check_image((160, 120))
     engine.warm_up((160, 120))
     kept = request_threads()
     for image in (*images, *images):
         depth = compute(engine, image)
-        assert engine.network_hw == depth.shape
+        assert engine.state.network_hw == depth.shape
         np.testing.assert_allclose(depth, expected_depth(image, depth.shape), atol=1e-4)
     assert request_threads() == kept and len(kept) == 2 * engine.capacity
 
@@ -230,14 +230,14 @@ def test_an_image_too_oblong_for_the_memory_is_refused_and_the_next_one_works(
     engine = make_engine()
     with pytest.raises(ImageError, match='8000x1 .* lower input_size'):
         compute(engine, np.zeros((1, 8000, 3), np.uint8))
-    assert compute(engine, card_image(IMAGE_HW)).shape == engine.network_hw
+    assert compute(engine, self_check_image(IMAGE_HW)).shape == engine.state.network_hw
 
 
 def test_f32_is_exact_and_auto_says_what_the_device_chose(make_engine: MakeEngine) -> None:
-    image = card_image(IMAGE_HW)
+    image = self_check_image(IMAGE_HW)
     exact, chosen = make_engine(precision='f32'), make_engine(precision='auto')
-    assert exact.execution_precision == 'f32'
-    assert chosen.execution_precision in ('f32', 'bf16', 'f16')
+    assert exact.state.execution_precision == 'f32'
+    assert chosen.state.execution_precision in ('f32', 'bf16', 'f16')
     expected = expected_depth(image, (112, 154))
     np.testing.assert_allclose(compute(exact, image), expected, atol=1e-4)
     np.testing.assert_allclose(compute(chosen, image), expected, atol=0.1)
@@ -254,7 +254,7 @@ def test_as_many_images_are_in_flight_as_asked_for(
 
 def test_for_throughput_one_image_more_than_the_device_computes_is_in_flight(
         make_engine: MakeEngine) -> None:
-    pixels = card_image(IMAGE_HW)
+    pixels = self_check_image(IMAGE_HW)
     one, many = make_engine(), make_engine(hint='THROUGHPUT')
     assert many.capacity > one.capacity
     outcomes = Outcomes()
@@ -274,10 +274,10 @@ def test_the_compiled_model_is_kept_in_the_cache_folder(
 def test_a_frame_that_takes_too_long_is_reported_and_smaller_ones_still_work(
         make_engine: MakeEngine, make_ir: Callable[..., Path]) -> None:
     engine = make_engine(make_ir(slow_layers=40), timeout_s=0.3, input_size=42, self_check=False)
-    late = compute(engine, card_image((10, 1800)))
+    late = compute(engine, self_check_image((10, 1800)))
     assert isinstance(late, InferenceTimeoutError)
     assert 'request_timeout' in str(late) and 'input_size' in str(late)
-    assert compute(engine, card_image(IMAGE_HW)).shape == (42, 56)
+    assert compute(engine, self_check_image(IMAGE_HW)).shape == (42, 56)
 
 
 def test_a_closed_engine_refuses_and_can_be_closed_again(make_engine: MakeEngine) -> None:
@@ -288,8 +288,8 @@ def test_a_closed_engine_refuses_and_can_be_closed_again(make_engine: MakeEngine
     engine.close()
     assert request_threads() == before
     for image_hw in (IMAGE_HW, (160, 120)):
-        with pytest.raises(InferenceError, match='engine is closed; configure'):
-            engine.submit(ColorImage(card_image(image_hw), 'bgr'), Outcomes())
+        with pytest.raises(InferenceError, match='closed; configure the node or load the model'):
+            engine.submit(ColorImage(self_check_image(image_hw), 'bgr'), Outcomes())
     assert request_threads() == before
 
 
@@ -297,7 +297,7 @@ def test_close_waits_for_the_image_in_flight(
         make_engine: MakeEngine, make_ir: Callable[..., Path]) -> None:
     engine = make_engine(make_ir(slow_layers=12), self_check=False)
     outcomes = Outcomes()
-    engine.submit(ColorImage(card_image(IMAGE_HW), 'bgr'), outcomes)
+    engine.submit(ColorImage(self_check_image(IMAGE_HW), 'bgr'), outcomes)
     engine.close()
     assert [type(outcome) for outcome in outcomes.all] == [np.ndarray]
 
@@ -310,13 +310,13 @@ import os, sys, threading
 from depth_anything_ros.inference.engine import Engine, EngineOptions
 from depth_anything_ros.inference.pool import wait_for_one
 from depth_anything_ros.vision.color_image import ColorImage
-from depth_anything_ros.vision.self_check import card_image
+from depth_anything_ros.vision.self_check import self_check_image
 
 def cycle(count):
     for _ in range(count):
         engine = Engine(Path(sys.argv[1]), EngineOptions(
             precision='f32', image_hw=(120, 160), input_size=448, self_check=False))
-        wait_for_one(partial(engine.submit, ColorImage(card_image((120, 160)), 'bgr')))
+        wait_for_one(partial(engine.submit, ColorImage(self_check_image((120, 160)), 'bgr')))
         engine.close()
     pages = int(Path('/proc/self/statm').read_text().split()[1])
     return pages * os.sysconf('SC_PAGE_SIZE') / 2**20, threading.active_count()

@@ -9,12 +9,12 @@ from typing import Any
 
 from depth_anything_ros.errors import DeviceError, InferenceError, InferenceTimeoutError
 from depth_anything_ros.inference.engine import Engine, EngineOptions
-from depth_anything_ros.inference.rate_control import Step
+from depth_anything_ros.inference.rate_control import InputSizeChange
 from depth_anything_ros.inference.rate_engine import RateControlledEngine
-from depth_anything_ros.inference.scheduler import FrameScheduler, Frame
+from depth_anything_ros.inference.scheduler import Frame, FrameScheduler
 from depth_anything_ros.inference.switchable_engine import SwitchableEngine
 from depth_anything_ros.vision.color_image import ColorImage
-from depth_anything_ros.vision.self_check import card_image
+from depth_anything_ros.vision.self_check import self_check_image
 import numpy as np
 import pytest
 from waiting import Outcomes, until, within
@@ -22,10 +22,10 @@ from waiting import Outcomes, until, within
 pytest.importorskip('openvino')
 
 IMAGE_HW = (120, 160)
-IMAGE = ColorImage(card_image(IMAGE_HW), 'bgr')
-TALL = ColorImage(card_image((160, 120)), 'bgr')
+IMAGE = ColorImage(self_check_image(IMAGE_HW), 'bgr')
+TALL = ColorImage(self_check_image((160, 120)), 'bgr')
 OPTIONS = EngineOptions(precision='f32', image_hw=IMAGE_HW, self_check=False, rate_hz=10.0)
-# The rungs are 112, 98, 84, 70, 56 and 42.
+# The input sizes are 112, 98, 84, 70, 56 and 42.
 NETWORK_HW = {70: (70, 98), 56: (56, 70)}
 
 
@@ -35,7 +35,7 @@ class Opened:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.warned: list[str] = []
-        self.said: list[str] = []
+        self.reported: list[str] = []
         self.engines: list[RateControlledEngine] = []
 
     def __call__(self, seconds: tuple[float, ...] = (), **changes: Any) -> RateControlledEngine:
@@ -46,9 +46,10 @@ class Opened:
             run()
             return next(times)
 
-        known = changes.pop('known', None)
-        self.engines.append(RateControlledEngine(self.path, replace(OPTIONS, **changes),
-                                        self.warned.append, self.said.append, known, measure))
+        known_seconds = changes.pop('known_seconds', None)
+        self.engines.append(RateControlledEngine(
+            self.path, replace(OPTIONS, **changes), self.warned.append, self.reported.append,
+            known_seconds, measure))
         assert next(times, None) is None, 'more should have been measured'
         return self.engines[-1]
 
@@ -74,22 +75,24 @@ def settle(engine: RateControlledEngine) -> None:
     assert until(lambda: engine._preparing is None)
 
 
-def force(engine: RateControlledEngine, monkeypatch: pytest.MonkeyPatch, rung: int) -> None:
-    """Let the next image that is judged lead to a step, which the policy believes in."""
+def force(engine: RateControlledEngine, monkeypatch: pytest.MonkeyPatch, index: int) -> None:
+    """Let the next image that counts change the input size to number ``index``."""
     settle(engine)
-    policy, observe = engine._policy, engine._policy.observe
+    rate_control = engine._rate_control
+    observe = rate_control.observe
 
-    def step(now_s: float, seconds: float) -> Step:
-        monkeypatch.setattr(policy, 'observe', observe)
-        policy._rung = rung
-        return Step(rung, 8.0, 12.0)
+    def step(now_s: float, seconds: float) -> InputSizeChange:
+        monkeypatch.setattr(rate_control, 'observe', observe)
+        rate_control._index = index
+        return InputSizeChange(index, 8.0, 12.0)
 
-    monkeypatch.setattr(policy, 'observe', step)
+    monkeypatch.setattr(rate_control, 'observe', step)
 
 
 def compiled_sizes(engine: RateControlledEngine) -> list[int]:
     """Return the input sizes that are compiled now."""
-    return sorted((each.input_size for each in engine._rungs._engines.values()), reverse=True)
+    return sorted((each.state.input_size for each in engine._engines._engines.values()),
+                  reverse=True)
 
 
 def request_threads() -> set[threading.Thread]:
@@ -100,50 +103,55 @@ def request_threads() -> set[threading.Thread]:
 
 def test_the_largest_size_is_taken_if_it_holds_the_rate(opened: Opened) -> None:
     engine = opened((0.05, 0.01))
-    assert engine.input_size == 112 and compute(engine).shape == (112, 154)
-    assert opened.said[-1] == ('input_size 112: 20.0 images/s measured for 10 with a tenth to '
-                               'spare; it is the largest allowed')
-    assert [line.rsplit(' ', 1)[1] for line in opened.said[:-1]] == ['112', '42']
+    assert engine.state.input_size == 112 and compute(engine).shape == (112, 154)
+    assert opened.reported[-1] == (
+        'input_size 112 reaches 20.0 images/s (measured); target_rate needs 10, 11.0 with the '
+        'margin; it is the largest size allowed')
+    assert opened.reported[:-1] == [f'measuring input_size {size} for 10 images/s'
+                                    for size in (112, 42)]
     assert opened.warned == []
 
 
 def test_a_smaller_size_is_measured_before_it_is_taken_and_the_next_larger_one_is_named(
         opened: Opened) -> None:
     engine = opened((0.2, 0.02, 0.08))
-    assert engine.input_size == 70
-    assert (engine.device, engine.execution_device, engine.execution_precision) == (
+    assert engine.state.input_size == 70
+    state = engine.state
+    assert (state.device, state.execution_device, state.execution_precision) == (
         'CPU', 'CPU', 'f32')
-    assert opened.said[-1].startswith('input_size 70: 12.5 images/s measured for 10 with a '
-                                      'tenth to spare; 84 would give ')
+    assert opened.reported[-1].startswith(
+        'input_size 70 reaches 12.5 images/s (measured); target_rate needs 10, 11.0 with the '
+        'margin; input_size 84 would reach ')
     depth = compute(engine)
-    assert depth.shape == engine.network_hw == NETWORK_HW[70]
+    assert depth.shape == engine.state.network_hw == NETWORK_HW[70]
 
 
 def test_if_the_smallest_is_too_slow_it_is_taken_with_a_warning_that_says_what_helps(
         opened: Opened) -> None:
     engine = opened((2.0, 0.2))
-    assert engine.input_size == 42
+    assert engine.state.input_size == 42
     [warning] = opened.warned
-    assert 'input_size 42: 5.0 images/s' in warning and 'smallest size is too slow' in warning
+    assert 'input_size 42 reaches 5.0 images/s' in warning
+    assert 'smallest size is too slow' in warning
     assert 'INT8' in warning and 'smaller encoder' in warning
 
 
 def test_input_size_is_the_largest_that_may_be_taken(opened: Opened) -> None:
-    assert opened((0.05, 0.01), input_size=84).input_size == 84
+    assert opened((0.05, 0.01), input_size=84).state.input_size == 84
 
 
 def test_an_input_size_with_none_below_it_is_measured_and_taken(opened: Opened) -> None:
     engine = opened((0.01,), input_size=14)
     for _ in range(3):
-        assert compute(engine).shape == engine.network_hw == (14, 14)
-    assert 'largest allowed' in opened.said[-1] and opened.warned == []
+        assert compute(engine).shape == engine.state.network_hw == (14, 14)
+    assert 'largest size allowed' in opened.reported[-1] and opened.warned == []
 
 
 def test_known_times_are_reckoned_with_instead_of_measuring(opened: Opened) -> None:
-    known = opened((0.2, 0.02, 0.08)).measured
-    engine = opened((), input_size=84, known=known)
-    assert engine.input_size == 70 and engine.measured == known
-    assert 'reckoned' in opened.said[-1]
+    known_seconds = opened((0.2, 0.02, 0.08)).measured_seconds
+    engine = opened((), input_size=84, known_seconds=known_seconds)
+    assert engine.state.input_size == 70 and engine.measured_seconds == known_seconds
+    assert 'predicted' in opened.reported[-1]
 
 
 def test_a_model_of_one_size_runs_as_it_is_and_the_warning_says_so(
@@ -172,13 +180,13 @@ def test_a_step_is_said_once_and_compiles_only_the_next_neighbour(
     compute(engine)
     force(engine, monkeypatch, 4)
     compute(engine)
-    assert engine.input_size == 56
-    assert opened.said[-1] == ('input_size 70 -> 56: 8.0 images/s possible, 10 wanted, '
+    assert engine.state.input_size == 56
+    assert opened.reported[-1] == ('input_size 70 -> 56: 8.0 images/s possible, 10 wanted, '
                                '12.0 expected')
-    count = len(opened.said)
+    count = len(opened.reported)
     assert compute(engine).shape == NETWORK_HW[56]
     settle(engine)
-    assert compiled_sizes(engine) == [70, 56, 42] and len(opened.said) == count
+    assert compiled_sizes(engine) == [70, 56, 42] and len(opened.reported) == count
 
 
 def test_a_new_image_size_is_prepared_on_the_neighbours_too(
@@ -202,7 +210,7 @@ def test_without_a_size_to_spare_only_the_image_size_in_use_is_kept(opened: Open
         compute(engine, image)
         settle(engine)
     assert len(request_threads()) == 3 * engine.capacity
-    assert all(engine._rungs.is_ready(rung, (160, 120)) for rung in (2, 3, 4))
+    assert all(engine._engines.is_ready(index, (160, 120)) for index in (2, 3, 4))
 
 
 class Slow:
@@ -230,12 +238,12 @@ def test_an_engine_that_becomes_slow_steps_down_and_loses_no_frame(opened: Opene
             time.sleep(0.02)
             return False
 
-        assert not until(flow, 0.5) and engine.input_size == 112
+        assert not until(flow, 0.5) and engine.state.input_size == 112
         settle(engine)
         Slow(engine._engine, 0.15)
-        until(lambda: flow() or engine.input_size < 112, 10)
+        until(lambda: flow() or engine.state.input_size < 112, 10)
         until(flow, 0.5)
-        assert engine.input_size == 98
+        assert engine.state.input_size == 98
         assert scheduler.drain(5)
     finally:
         scheduler.close()
@@ -256,9 +264,10 @@ def test_an_image_of_the_size_before_the_step_is_not_judged(
         engine.submit(IMAGE, Outcomes())
     compute(engine)
     settle(engine)
-    monkeypatch.setattr(engine._policy, 'observe', lambda now_s, seconds: seen.append(seconds))
+    monkeypatch.setattr(engine._rate_control, 'observe',
+                        lambda now_s, seconds: seen.append(seconds))
     waiting[0](np.zeros((70, 98), np.float32))
-    assert engine.input_size == 56 and seen == []
+    assert engine.state.input_size == 56 and seen == []
     compute(engine)
     assert len(seen) == 1
 
@@ -269,7 +278,8 @@ def test_images_that_time_out_lead_down_as_well(
     engine, seen = opened((0.2, 0.02, 0.08)), []
     compute(engine)
     settle(engine)
-    monkeypatch.setattr(engine._policy, 'observe', lambda now_s, seconds: seen.append(seconds))
+    monkeypatch.setattr(engine._rate_control, 'observe',
+                        lambda now_s, seconds: seen.append(seconds))
     for outcome in (InferenceError('refused'), InferenceTimeoutError('CPU', 0.1)):
         monkeypatch.setattr(engine._engine, 'submit',
                             lambda image, done, outcome=outcome: done(outcome))
@@ -282,10 +292,11 @@ def test_while_sizes_are_prepared_nothing_is_judged_and_then_it_begins_anew(
     engine, gate, seen = opened((0.2, 0.02, 0.08)), threading.Event(), []
     compute(engine)
     settle(engine)
-    policy, prepare, observe = engine._policy, engine._rungs.prepare, engine._policy.observe
-    monkeypatch.setattr(engine._rungs, 'prepare',
+    rate_control, prepare = engine._rate_control, engine._engines.prepare
+    observe = rate_control.observe
+    monkeypatch.setattr(engine._engines, 'prepare',
                         lambda *what: (gate.wait(20), prepare(*what)))
-    monkeypatch.setattr(policy, 'observe', lambda now_s, seconds: seen.append(seconds))
+    monkeypatch.setattr(rate_control, 'observe', lambda now_s, seconds: seen.append(seconds))
     for now_s in (0.0, 0.6, 1.2, 1.8, 2.4):
         assert observe(now_s, 0.6) is None
     for _ in range(3):
@@ -303,7 +314,8 @@ def test_what_waits_for_an_earlier_image_is_not_counted_twice(
     engine, seen = opened((0.2, 0.02, 0.08)), []
     compute(engine)
     settle(engine)
-    monkeypatch.setattr(engine._policy, 'observe', lambda now_s, seconds: seen.append(seconds))
+    monkeypatch.setattr(engine._rate_control, 'observe',
+                        lambda now_s, seconds: seen.append(seconds))
     waiting: list[Callable[[Any], None]] = []
     monkeypatch.setattr(engine._engine, 'submit', lambda image, done: waiting.append(done))
     for _ in range(3):
@@ -318,13 +330,13 @@ def test_a_neighbour_that_cannot_be_compiled_leaves_the_present_size_at_work(
         opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = opened((0.2, 0.02, 0.08))
 
-    def fail(rung: int, image_hw: tuple[int, int]) -> None:
+    def fail(index: int, image_hw: tuple[int, int]) -> None:
         raise InferenceError('CPU cannot compile it')
 
-    monkeypatch.setattr(engine._rungs, 'prepare', fail)
+    monkeypatch.setattr(engine._engines, 'prepare', fail)
     compute(engine)
     assert until(lambda: bool(opened.warned))
-    assert opened.warned == ['input_size stays 70 whatever the load: CPU cannot compile it']
+    assert opened.warned == ['input_size stays 70 under any load: CPU cannot compile it']
     for _ in range(5):
         assert compute(engine).shape == NETWORK_HW[70]
     assert len(opened.warned) == 1
@@ -364,14 +376,14 @@ def test_close_waits_for_the_size_that_compiles_and_is_final(opened: Opened) -> 
 
 def test_another_input_size_at_run_time_is_chosen_from_what_was_measured(tiny_ir: Path) -> None:
     """Measuring while the old engine works would find everything slow."""
-    said: list[str] = []
-    engine = SwitchableEngine(tiny_ir, replace(OPTIONS, rate_hz=0.5), say=said.append)
+    reported: list[str] = []
+    engine = SwitchableEngine(tiny_ir, replace(OPTIONS, rate_hz=0.5), report=reported.append)
     try:
-        assert engine.input_size == 112
-        measured, done = len(said), Outcomes()
+        assert engine.state.input_size == 112
+        lines, done = len(reported), Outcomes()
         engine.switch(replace(OPTIONS, rate_hz=0.5, input_size=56), (IMAGE_HW,), done)
         assert done.first(1) == [None]
-        assert engine.input_size == 56 and engine.network_hw == (56, 70)
-        assert len(said) == measured + 1 and 'input_size 56' in said[-1]
+        assert engine.state.input_size == 56 and engine.state.network_hw == (56, 70)
+        assert len(reported) == lines + 1 and 'input_size 56' in reported[-1]
     finally:
         engine.close()

@@ -8,7 +8,7 @@ import threading
 import time
 
 from depth_anything_ros.inference.engine import Engine, EngineOptions
-from depth_anything_ros.inference.scheduler import FrameScheduler, Frame, Result
+from depth_anything_ros.inference.scheduler import Frame, FrameScheduler, Result
 from depth_anything_ros.vision.color_image import ColorImage
 from fake_engine import FakeEngine
 import numpy as np

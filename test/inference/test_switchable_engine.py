@@ -12,10 +12,10 @@ from typing import Any
 
 from depth_anything_ros.errors import DeviceError, ImageError, InferenceError, ModelError
 from depth_anything_ros.inference.engine import EngineOptions
-from depth_anything_ros.inference.scheduler import FrameScheduler, Frame, Result
+from depth_anything_ros.inference.scheduler import Frame, FrameScheduler, Result
 from depth_anything_ros.inference.switchable_engine import SwitchableEngine
 from depth_anything_ros.vision.color_image import ColorImage
-from depth_anything_ros.vision.self_check import card_image
+from depth_anything_ros.vision.self_check import self_check_image
 import numpy as np
 import pytest
 from tiny import weighted_sum, write_tiny_ir
@@ -26,7 +26,7 @@ pytest.importorskip('openvino')
 IMAGE_HW = (120, 160)
 OPTIONS = EngineOptions(precision='f32', image_hw=IMAGE_HW, self_check=False)
 SMALL = replace(OPTIONS, input_size=56)
-IMAGE = ColorImage(card_image(IMAGE_HW), 'bgr')
+IMAGE = ColorImage(self_check_image(IMAGE_HW), 'bgr')
 MakeEngine = Callable[..., SwitchableEngine]
 
 
@@ -122,9 +122,10 @@ def test_it_computes_what_the_engine_computes_and_says_the_same_of_itself(
         make_engine: MakeEngine) -> None:
     engine = make_engine(requests=2)
     depth = compute(engine)
-    assert depth.shape == engine.network_hw == (112, 154)
+    assert depth.shape == engine.state.network_hw == (112, 154)
     assert engine.capacity == 2 and engine.options == replace(OPTIONS, requests=2)
-    assert (engine.device, engine.execution_device, engine.execution_precision) == (
+    state = engine.state
+    assert (state.device, state.execution_device, state.execution_precision) == (
         'CPU', 'CPU', 'f32')
     assert engine.info.source_name == 'tiny.pth'
 
@@ -185,7 +186,7 @@ def test_switch_returns_at_once_and_the_old_engine_works_meanwhile(
     assert engine.options == OPTIONS
     assert compute(engine).shape == (112, 154)
     assert done.first(1) == [None]
-    assert engine.options == SMALL and engine.network_hw == (56, 70)
+    assert engine.options == SMALL and engine.state.network_hw == (56, 70)
     assert len(request_threads()) == engine.capacity
 
 
@@ -211,7 +212,7 @@ def test_the_log_gets_a_line_for_each_device_that_is_passed_over(
     lines: list[str] = []
     engine = make_engine(log=lines.append)
     assert switch(engine, replace(SMALL, devices=('GPU.7', 'CPU'))) is None
-    assert engine.device == 'CPU'
+    assert engine.state.device == 'CPU'
     assert [line.split(' cannot run')[0] for line in lines] == ['GPU.7']
 
 
@@ -246,7 +247,7 @@ def test_going_back_before_the_new_engine_is_ready_keeps_the_old_one(
 
 
 def test_the_new_engine_is_warm_for_every_size_in_use(make_engine: MakeEngine) -> None:
-    engine, tall = make_engine(), ColorImage(card_image((160, 120)), 'bgr')
+    engine, tall = make_engine(), ColorImage(self_check_image((160, 120)), 'bgr')
     assert switch(engine, replace(SMALL, sizes_kept=2), (IMAGE_HW, (160, 120))) is None
     warm = request_threads()
     assert len(warm) == 2 * engine.capacity
@@ -348,7 +349,7 @@ def test_another_size_is_taken_without_proving_the_device_again(
     make_ir_of_another_answer(path)
     options = replace(OPTIONS, self_check=True)
     assert switch(engine, replace(options, input_size=56)) is None
-    assert engine.network_hw == (56, 70)
+    assert engine.state.network_hw == (56, 70)
     failure = switch(engine, replace(options, input_size=56, precision='auto'))
     assert isinstance(failure, DeviceError)
     assert 'self-check' in str(failure)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 import time
 
-from depth_anything_ros.inference.frame_stats import FrameStats
+from depth_anything_ros.inference.scheduler import FrameStats
 from depth_anything_ros.node.diagnostics import DiagnosticsReporter, Health
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 import numpy as np

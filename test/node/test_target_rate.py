@@ -27,9 +27,9 @@ def test_a_rate_that_anything_holds_takes_the_largest_size_and_says_so(
         make_robot: Callable[..., Robot], capfd: pytest.CaptureFixture[str]) -> None:
     robot = make_robot(target_rate=0.1)
     robot.bring_up()
-    assert robot.depth._engine.network_hw == (112, 154)
+    assert robot.depth._engine.state.network_hw == (112, 154)
     log = capfd.readouterr().err
-    assert '[INFO]' in log and 'it is the largest allowed' in log
+    assert '[INFO]' in log and 'it is the largest size allowed' in log
     facts = diagnosis(robot)
     assert (facts['target rate [Hz]'], facts['input size']) == ('0.1', '112')
 
@@ -39,9 +39,9 @@ def test_a_rate_that_nothing_holds_takes_the_smallest_size_and_warns(
         capfd: pytest.CaptureFixture[str]) -> None:
     robot = make_robot(model=str(make_ir(slow_layers=12)), target_rate=1000)
     robot.bring_up()
-    assert robot.depth._engine.network_hw == (42, 56)
+    assert robot.depth._engine.state.network_hw == (42, 56)
     [warning] = [line for line in capfd.readouterr().err.splitlines() if '[WARN]' in line]
-    assert 'for 1000' in warning and 'too slow' in warning and 'INT8' in warning
+    assert 'needs 1000' in warning and 'too slow' in warning and 'INT8' in warning
     depths = robot.listen(Image, DEPTH)
     robot.show(PICTURE)
     assert robot.until(lambda: depths)
@@ -66,7 +66,7 @@ def test_another_input_size_is_the_new_limit(make_robot: Callable[..., Robot]) -
     robot = make_robot(target_rate=0.1)
     robot.bring_up()
     assert robot.set_parameters(input_size=56)[0].successful
-    assert robot.until(lambda: robot.depth._engine.network_hw == (56, 70))
+    assert robot.until(lambda: robot.depth._engine.state.network_hw == (56, 70))
 
 
 def slow_down(engine: Any, delay_s: float) -> None:
@@ -94,9 +94,9 @@ def test_an_engine_that_becomes_slow_goes_on_with_a_smaller_size(
 
     paced = robot.depth._engine._engine
     assert robot.until(lambda: flowing() > 5 and paced._preparing is None)
-    assert paced.input_size == 112
+    assert paced.state.input_size == 112
     slow_down(paced._engine, 0.15)
-    assert robot.until(lambda: flowing() and paced.input_size == 98)
+    assert robot.until(lambda: flowing() and paced.state.input_size == 98)
     count = len(arrivals)
     assert robot.until(lambda: flowing() > count + 5)
     assert np.diff(arrivals).max() < 1.0, 'a pause of a compilation'
