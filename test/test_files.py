@@ -1,20 +1,22 @@
-"""Files and folders appear whole or not at all."""
+"""Files, folders and models appear complete or not at all."""
 
 import errno
 import os
 from pathlib import Path
 
-from depth_anything_ros.files import make_folder, atomic_file, atomic_folder
+from depth_anything_ros.errors import CheckpointError
+from depth_anything_ros.files import (
+    atomic_path, check_target, make_folder, publish_model, staging_folder)
 import pytest
 
 
 def test_a_file_replaces_an_older_one_only_when_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / 'depth.png'
     path.write_text('old')
-    with atomic_file(path) as staged:
+    with atomic_path(path) as staged:
         staged.write_text('new')
         assert path.read_text() == 'old'
-        assert staged.suffix == '.png' and staged.name.startswith('.')
+        assert staged.suffix == '.png' and staged.parent.name.startswith('.')
     assert path.read_text() == 'new'
     assert os.listdir(tmp_path) == ['depth.png']
 
@@ -22,10 +24,10 @@ def test_a_file_replaces_an_older_one_only_when_it_is_complete(tmp_path: Path) -
 @pytest.mark.parametrize('error', [RuntimeError, KeyboardInterrupt])
 def test_whatever_goes_wrong_leaves_nothing_behind(
         tmp_path: Path, error: type[BaseException]) -> None:
-    with pytest.raises(error), atomic_file(tmp_path / 'depth.png') as staged:
+    with pytest.raises(error), atomic_path(tmp_path / 'depth.png') as staged:
         staged.write_text('half')
         raise error
-    with pytest.raises(error), atomic_folder(tmp_path / 'bag') as staged:
+    with pytest.raises(error), atomic_path(tmp_path / 'bag') as staged:
         staged.mkdir()
         (staged / 'half').write_text('half')
         raise error
@@ -33,7 +35,7 @@ def test_whatever_goes_wrong_leaves_nothing_behind(
 
 
 def test_a_block_that_writes_nothing_makes_no_file(tmp_path: Path) -> None:
-    with atomic_file(tmp_path / 'video.mp4'):
+    with atomic_path(tmp_path / 'video.mp4'):
         pass
     assert not list(tmp_path.iterdir())
 
@@ -41,7 +43,7 @@ def test_a_block_that_writes_nothing_makes_no_file(tmp_path: Path) -> None:
 def test_a_folder_replaces_an_older_one_only_when_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / 'bag'
     for content in ('old', 'new'):
-        with atomic_folder(path) as staged:
+        with atomic_path(path) as staged:
             assert staged.name == 'bag' and not staged.exists()
             staged.mkdir()
             (staged / content).write_text(content)
@@ -49,9 +51,18 @@ def test_a_folder_replaces_an_older_one_only_when_it_is_complete(tmp_path: Path)
     assert os.listdir(tmp_path) == ['bag'] and os.listdir(path) == ['new']
 
 
+def test_a_file_never_replaces_a_folder(tmp_path: Path) -> None:
+    (tmp_path / 'depth.png').mkdir()
+    (tmp_path / 'depth.png' / 'mine').write_text('mine')
+    with pytest.raises(OSError, match='depth.png cannot be written .Is a directory.'), \
+            atomic_path(tmp_path / 'depth.png') as staged:
+        staged.write_text('new')
+    assert os.listdir(tmp_path) == ['depth.png'] and os.listdir(tmp_path / 'depth.png') == ['mine']
+
+
 def test_new_files_have_the_usual_permissions(tmp_path: Path) -> None:
     (tmp_path / 'usual').write_text('')
-    with atomic_file(tmp_path / 'depth.npy') as staged:
+    with atomic_path(tmp_path / 'depth.npy') as staged:
         staged.write_text('')
     modes = {path.stat().st_mode for path in tmp_path.iterdir()}
     assert len(modes) == 1
@@ -60,7 +71,7 @@ def test_new_files_have_the_usual_permissions(tmp_path: Path) -> None:
 def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r'depth.png cannot be written \(No space left on device\); '
                        'free some space or choose another folder'), \
-            atomic_file(tmp_path / 'depth.png'):
+            atomic_path(tmp_path / 'depth.png'):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert not list(tmp_path.iterdir())
 
@@ -79,3 +90,86 @@ def test_a_folder_without_permission_is_named_at_once(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(OSError, match='cannot be written .Permission denied'):
         make_folder(tmp_path)
+
+
+def write_ir(folder: Path, text: str) -> Path:
+    (folder / 'model.bin').write_text(text)
+    (folder / 'model.xml').write_text(text)
+    return folder / 'model.xml'
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+def test_publish_moves_both_files_and_replaces_older_ones(tmp_path: Path) -> None:
+    target = tmp_path / 'depth.xml'
+    for text in ('old', 'new'):
+        with staging_folder(target, 0) as folder:
+            publish_model(write_ir(folder, text), target)
+        assert contents(tmp_path) == {'depth.xml': text, 'depth.bin': text}
+
+
+@pytest.mark.parametrize('error', [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_whatever_goes_wrong_nothing_stays(tmp_path: Path, error: type[BaseException]) -> None:
+    target = tmp_path / 'models' / 'depth.xml'
+    with pytest.raises(error), staging_folder(target, 0) as folder:
+        write_ir(folder, 'half')
+        assert not target.exists()
+        raise error
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_conversion_leaves_the_older_ir_alone(tmp_path: Path) -> None:
+    target = tmp_path / 'depth.xml'
+    target.write_text('old')
+    with pytest.raises(RuntimeError), staging_folder(target, 0) as folder:
+        write_ir(folder, 'new')
+        raise RuntimeError
+    assert contents(tmp_path) == {'depth.xml': 'old'}
+
+
+def test_weights_do_not_stay_without_their_xml(tmp_path: Path) -> None:
+    target = tmp_path / 'depth.xml'
+    with pytest.raises(OSError), staging_folder(target, 0) as folder:
+        xml = write_ir(folder, 'new')
+        xml.unlink()
+        publish_model(xml, target)
+    assert not list(tmp_path.iterdir())
+
+
+def test_too_little_space_is_said_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r'needs 1\d* MB and \d+ MB are free; free some'), \
+            staging_folder(tmp_path / 'depth.xml', 10 ** 18):
+        raise AssertionError
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(CheckpointError, match='file/models: the folder cannot be written'), \
+            staging_folder(tmp_path / 'file' / 'models' / 'depth.xml', 0):
+        raise AssertionError
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason='root may write anywhere')
+def test_a_folder_without_write_permission_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(CheckpointError, match='cannot be written .Permission denied.; choose'), \
+            staging_folder(tmp_path / 'depth.xml', 0):
+        raise AssertionError
+
+
+def test_an_existing_file_is_replaced_only_when_asked(tmp_path: Path) -> None:
+    (tmp_path / 'depth.bin').write_text('old')
+    with pytest.raises(CheckpointError, match='depth.bin: the file exists already; add --force'):
+        check_target(tmp_path / 'depth.xml', overwrite=False)
+    check_target(tmp_path / 'depth.xml', overwrite=True)
+
+
+def test_names_that_cannot_be_an_ir_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match='ends in .xml; write -o .*depth.xml'):
+        check_target(tmp_path / 'depth.onnx', overwrite=True)
+    (tmp_path / 'depth.xml').mkdir()
+    with pytest.raises(CheckpointError, match='a folder has that name'):
+        check_target(tmp_path / 'depth.xml', overwrite=True)

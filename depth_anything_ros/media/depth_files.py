@@ -9,7 +9,7 @@ from typing import get_args, Literal
 import cv2
 from depth_anything_ros.arrays import F32, U16, U8
 from depth_anything_ros.errors import ImageError
-from depth_anything_ros.files import atomic_file, atomic_folder
+from depth_anything_ros.files import atomic_path
 from depth_anything_ros.model_info import Kind
 from depth_anything_ros.vision.cloud import organized_cloud
 from depth_anything_ros.vision.color_image import ColorImage, to_bgr
@@ -35,7 +35,7 @@ def write_depth(path: Path, file_format: DepthFormat, depth: F32, kind: Kind, im
     millimetres of a metric map (``to_millimetres``, 0 where invalid), or the scaled range of a
     relative map (``scale_to_16bit``). ply holds the points of ``pinhole_cloud``.
     """
-    with atomic_file(path) as staged:
+    with atomic_path(path) as staged:
         if file_format == 'png16':
             staged.write_bytes(encode_png(
                 to_millimetres(depth) if kind == 'metric' else scale_to_16bit(depth)))
@@ -125,7 +125,7 @@ def write_snapshot(folder: Path, snapshot: Snapshot) -> list[str]:
 
     The folder appears when all files are complete; OSError if they cannot be written.
     """
-    with atomic_folder(folder) as staged:
+    with atomic_path(folder) as staged:
         staged.mkdir()
         (staged / 'image.png').write_bytes(encode_png(snapshot.image_bgr))
         (staged / 'color.png').write_bytes(encode_png(snapshot.color_bgr))
