@@ -1,7 +1,8 @@
 """
-The size of a picture file from its header, without decoding it.
+Picture files: folders and lists of them, decoding, and their size from the header.
 
-Sources: ITU-T T.81 (JPEG), JEITA CP-3451 (Exif), W3C PNG, Microsoft BITMAPINFOHEADER.
+Sources of the headers: ITU-T T.81 (JPEG), JEITA CP-3451 (Exif), W3C PNG, RFC 9649 (WebP),
+Microsoft BITMAPINFOHEADER.
 """
 
 from functools import partial
@@ -17,42 +18,75 @@ from depth_anything_ros.vision.color_image import ColorImage
 import numpy as np
 import numpy.typing as npt
 
-_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_ORIENTATION = 0x0112
-# Orientations that lie on their side: OpenCV turns them upright when it decodes.
-_LYING = range(5, 9)
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+
+_JPEG_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_EXIF_ORIENTATION = 0x0112
+# Orientations that exchange height and width: OpenCV turns the picture upright.
+_SIDEWAYS = range(5, 9)
+_WEBP_HAS_EXIF = 0x08
 
 
 def read_size_hw(file: Path) -> tuple[int, int] | None:
-    """Return (height, width) as decoded, None for other formats than JPEG, PNG and BMP."""
+    """
+    Return (height, width) of the decoded picture from the header of a JPEG, PNG, WebP or BMP.
+
+    None for other formats, for damaged headers, and for a PNG or WebP with Exif data: whether it
+    is turned upright depends on the version of OpenCV.
+    """
     try:
         with file.open('rb') as stream:
-            head = stream.read(26)
-            if head.startswith(b'\x89PNG\r\n\x1a\n'):
-                width, height = struct.unpack('>II', head[16:24])
-            elif head.startswith(b'BM'):
-                width, height = struct.unpack('<ii', head[18:26])
-            elif head.startswith(b'\xff\xd8'):
-                stream.seek(2)
+            head = stream.read(30)
+            if head.startswith(b'\xff\xd8'):
                 return _jpeg_size_hw(stream)
-            else:
-                return None
+            if head.startswith(b'\x89PNG\r\n\x1a\n'):
+                return _png_size_hw(stream)
+            if head.startswith(b'RIFF') and head[8:12] == b'WEBP':
+                return _webp_size_hw(head)
+            if head.startswith(b'BM'):
+                width, height = struct.unpack('<ii', head[18:26])
+                return abs(height), width
     except (OSError, ValueError, struct.error):
-        return None
-    return abs(height), width
+        pass
+    return None
 
 
 def _jpeg_size_hw(stream: BinaryIO) -> tuple[int, int] | None:
-    lying = False
+    stream.seek(2)
+    is_sideways = False
     while (head := stream.read(4))[:1] == b'\xff':
         marker, length = head[1], struct.unpack('>H', head[2:])[0]
-        if marker in _START_OF_FRAME:
+        if marker in _JPEG_START_OF_FRAME:
             height, width = struct.unpack('>xHH', stream.read(5))
-            return (width, height) if lying else (height, width)
+            return (width, height) if is_sideways else (height, width)
         payload = stream.read(length - 2)
         if marker == 0xE1 and payload.startswith(b'Exif\0\0'):
-            lying = _exif_orientation(payload[6:]) in _LYING
+            is_sideways = _exif_orientation(payload[6:]) in _SIDEWAYS
+    return None
+
+
+def _png_size_hw(stream: BinaryIO) -> tuple[int, int] | None:
+    stream.seek(16)
+    width, height = struct.unpack('>II', stream.read(8))
+    stream.seek(33)
+    while len(head := stream.read(8)) == 8 and head[4:] not in (b'IDAT', b'IEND'):
+        if head[4:] == b'eXIf':
+            return None
+        stream.seek(struct.unpack('>I', head[:4])[0] + 4, os.SEEK_CUR)
+    return height, width
+
+
+def _webp_size_hw(head: bytes) -> tuple[int, int] | None:
+    chunk, data = head[12:16], head[20:]
+    if chunk == b'VP8 ' and data[3:6] == b'\x9d\x01\x2a':
+        width, height = struct.unpack('<HH', data[6:10])
+        return height & 0x3FFF, width & 0x3FFF
+    if chunk == b'VP8L' and data[:1] == b'\x2f':
+        (bits,) = struct.unpack('<I', data[1:5])
+        return (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1
+    if chunk == b'VP8X' and len(data) == 10 and not data[0] & _WEBP_HAS_EXIF:
+        width, height = (int.from_bytes(data[at:at + 3], 'little') + 1 for at in (4, 7))
+        return height, width
     return None
 
 
@@ -62,13 +96,13 @@ def _exif_orientation(tiff: bytes) -> int:
     (entries,) = struct.unpack_from(f'{order}H', tiff, directory)
     for index in range(entries):
         tag, _, _, value = struct.unpack_from(f'{order}HHIH', tiff, directory + 2 + 12 * index)
-        if tag == _ORIENTATION:
+        if tag == _EXIF_ORIENTATION:
             return int(value)
     return 1
 
 
 def open_folder(folder: Path) -> ImageSource:
-    """Return the pictures below ``folder`` in the order of their paths; ImageError for none."""
+    """Return the pictures below ``folder``, sorted by path; ImageError if it has none."""
     files = files_below(folder, SUFFIXES)
     if not files:
         raise ImageError(f'{folder} holds no image; supported are {", ".join(SUFFIXES)}')
@@ -76,7 +110,7 @@ def open_folder(folder: Path) -> ImageSource:
 
 
 def open_list(file: Path) -> ImageSource:
-    """Return the pictures that a text file names, each once; ImageError for none."""
+    """Return the pictures in a text file of paths, each once; ImageError if it is empty."""
     entries = dict.fromkeys(read_list(file))
     if not entries:
         raise ImageError(f'{file} is empty; write one path a line')
@@ -84,12 +118,12 @@ def open_list(file: Path) -> ImageSource:
 
 
 def open_picture(file: Path) -> ImageSource:
-    """Return one picture, whatever its suffix."""
+    """Return one picture with any suffix."""
     return _source(str(file), [(file.name, file)])
 
 
 def files_below(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """Return the files with one of ``suffixes`` below ``folder``, sorted, hidden ones left out."""
+    """Return the files below ``folder`` with one of ``suffixes``, sorted, without hidden ones."""
     return sorted(
         file for file in folder.rglob('*')
         if file.suffix.lower() in suffixes and file.is_file()
@@ -97,7 +131,11 @@ def files_below(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
 
 
 def read_list(file: Path) -> list[Path]:
-    """Return one path a line: as it stands if that exists, else relative to the list's folder."""
+    """
+    Return the path in each line of ``file``, relative to here or to the folder of ``file``.
+
+    ImageError if ``file`` cannot be read.
+    """
     try:
         lines = os.fsdecode(file.read_bytes()).splitlines()
     except OSError as error:
@@ -109,9 +147,9 @@ def read_list(file: Path) -> list[Path]:
 
 def read_picture(file: Path) -> ColorImage:
     """
-    Return a picture file as 8-bit BGR, as ``cv2.imread`` does: without alpha, turned upright.
+    Return a picture file as 8-bit BGR like ``cv2.imread``: without alpha, turned upright.
 
-    ImageError for a file that is missing or no picture.
+    ImageError if the file is missing or not a picture.
     """
     try:
         data = np.fromfile(file, np.uint8)
@@ -121,7 +159,7 @@ def read_picture(file: Path) -> ColorImage:
 
 
 def decode_picture(data: npt.NDArray[np.uint8]) -> ColorImage:
-    """Return the picture in a JPEG, PNG or other buffer as 8-bit BGR, or raise ImageError."""
+    """Return an encoded picture (JPEG, PNG, …) as 8-bit BGR; ImageError if that fails."""
     try:
         pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     except cv2.error:

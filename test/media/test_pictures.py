@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+import zlib
 
 import cv2
 from depth_anything_ros.errors import ImageError
@@ -137,8 +138,8 @@ def test_a_folder_or_list_of_videos_stands_for_the_videos(tmp_path: Path) -> Non
     assert list_videos(str(tmp_path)) == []
 
 
-@pytest.mark.parametrize('suffix', ['.png', '.jpg', '.bmp'])
-def test_the_size_stands_in_the_header(tmp_path: Path, suffix: str) -> None:
+@pytest.mark.parametrize('suffix', ['.png', '.jpg', '.bmp', '.webp'])
+def test_the_size_is_read_from_the_header(tmp_path: Path, suffix: str) -> None:
     path = save(tmp_path / f'picture{suffix}', picture(0, (21, 34)))
     whole = path.read_bytes()
     path.write_bytes(whole[:700])
@@ -157,7 +158,42 @@ def test_the_size_of_a_photo_is_that_of_the_picture_turned_upright(
         (16, 48) if orientation < 5 else (48, 16))
 
 
+@pytest.mark.parametrize('quality', [80, 101], ids=['lossy', 'lossless'])
+@pytest.mark.parametrize('size_hw', [(1, 1), (21, 34), (300, 616)])
+def test_the_size_of_every_kind_of_webp_is_known(
+        tmp_path: Path, size_hw: tuple[int, int], quality: int) -> None:
+    path = tmp_path / 'photo.webp'
+    cv2.imwrite(str(path), picture(0, size_hw), [cv2.IMWRITE_WEBP_QUALITY, quality])
+    (item,) = open_images(str(tmp_path))
+    assert read_size_hw(path) == item.read().size_hw == size_hw
+
+
+def test_the_size_of_a_webp_with_alpha_is_that_of_its_canvas(tmp_path: Path) -> None:
+    path = tmp_path / 'photo.webp'
+    pixels = np.dstack([picture(0, (21, 34)), np.full((21, 34), 90, np.uint8)])
+    cv2.imwrite(str(path), pixels, [cv2.IMWRITE_WEBP_QUALITY, 80])
+    assert path.read_bytes()[12:16] == b'VP8X'
+    assert read_size_hw(path) == next(iter(open_images(str(path)))).read().size_hw
+
+
+def test_exif_data_of_png_and_webp_leave_the_size_to_the_decoder(tmp_path: Path) -> None:
+    """OpenCV 5 turns them upright, older versions do not."""
+    png = save(tmp_path / 'photo.png', picture(0, (16, 48)))
+    data = png.read_bytes()
+    chunk = b'eXIf' + b'II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0'
+    png.write_bytes(data[:33] + (len(chunk) - 4).to_bytes(4, 'big') + chunk
+                    + zlib.crc32(chunk).to_bytes(4, 'big') + data[33:])
+    assert read_size_hw(png) is None
+    (item,) = open_images(str(png))
+    assert sorted(item.read().size_hw) == [16, 48]
+    webp = tmp_path / 'photo.webp'
+    webp.write_bytes(b'RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\x08\0\0\0\x1d\0\0\x13\0\0')
+    assert read_size_hw(webp) is None
+
+
 @pytest.mark.parametrize('content', [
+    b'RIFF\0\0\0\0WEBP', b'RIFF\0\0\0\0WEBPVP8 \0\0\0\0123', b'RIFF\0\0\0\0WEBPVP8L',
+    b'RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\0\0', b'RIFF\0\0\0\0WAVEfmt ',
     b'', b'\xff\xd8', b'\x89PNG\r\n\x1a\n', b'BM', b'II*\0',
     b'\xff\xd8\xff\xe1\0\x10Exif\0\0MM\0*', b'\xff\xd8\xff\xe1\0\x02\xff\xe1\0\0',
     b'\xff\xd8\xff\xe1\0\0', b'\xff\xd8\xff\xda\0\x02data'])
