@@ -1,12 +1,37 @@
-"""The execution precisions that a user may ask for, as choices of a command line."""
+"""The options that several programs share, with one meaning and one text each."""
 
-from enum import Enum
+from pathlib import Path
+from typing import Annotated, get_args, TypeAlias
+
+from depth_anything_ros.model_info import ExecutionPrecision
+import typer
+
+LARGEST_INPUT_PX = 2058
+_PANEL = 'Model and device'
+_PRECISION = 'Execution precision; auto lets the device choose.'
 
 
-class Precision(str, Enum):
-    """Execution precision; auto lets the device choose."""
+def _require_precisions(names: list[str]) -> list[str]:
+    for name in names:
+        if name not in get_args(ExecutionPrecision):
+            raise typer.BadParameter(
+                f"'{name}' is not one of {', '.join(get_args(ExecutionPrecision))}.")
+    return names
 
-    auto = 'auto'
-    f32 = 'f32'
-    bf16 = 'bf16'
-    f16 = 'f16'
+
+# An option is named like the parameter of the command: input_size becomes --input-size.
+InputSize: TypeAlias = Annotated[int, typer.Option(
+    min=0, max=LARGEST_INPUT_PX, metavar='PX', rich_help_panel=_PANEL,
+    help='Short side of the network input; 0: the default of the model.')]
+Device: TypeAlias = Annotated[str, typer.Option(
+    rich_help_panel=_PANEL,
+    help='OpenVINO devices in order of preference, separated by commas.')]
+Precision: TypeAlias = Annotated[ExecutionPrecision, typer.Option(
+    rich_help_panel=_PANEL, help=_PRECISION)]
+# Typer takes no list of a Literal.
+Precisions: TypeAlias = Annotated[list[str], typer.Option(
+    '--precision', metavar='|'.join(get_args(ExecutionPrecision)), show_default=False,
+    callback=_require_precisions, default_factory=lambda: ['f32', 'auto'],
+    help=f'{_PRECISION[:-1]}; may be repeated; default: f32 and auto.')]
+Picture: TypeAlias = Annotated[Path | None, typer.Option(
+    '--picture', metavar='FILE.png', help='Draw the figures.', show_default=False)]

@@ -1,4 +1,4 @@
-"""The shell of a console script: missing packages, signals, errors, exit status."""
+"""The shell of every console script: missing packages, signals, errors, exit status."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -7,7 +7,6 @@ import functools
 import importlib.util
 import signal
 import sys
-from types import FrameType
 from typing import Any, TYPE_CHECKING
 
 from depth_anything_ros.cli.signals import INTERRUPTED, terminate
@@ -16,59 +15,68 @@ from depth_anything_ros.errors import DepthAnythingError, MissingDependencyError
 if TYPE_CHECKING:
     import typer
 
-_FAILED, _INTERRUPTED, _TERMINATED = 1, 130, 143
+FAILED = 1
+INSTALL_TOOLS = "pip install 'depth_anything_ros[tools]'"
 
 
 @dataclass(frozen=True)
 class Program:
-    """A console script, the line that installs what it needs and what it says after Ctrl-C."""
+    """
+    A console script.
+
+    ``install`` is the command that installs the optional packages it needs, ``after_interrupt``
+    the state of its output files after Ctrl-C, for the message that says so.
+    """
 
     name: str
-    install: str
-    interrupted: str
+    install: str = INSTALL_TOOLS
+    after_interrupt: str = 'nothing was written'
 
 
 def run_program(program: Program, main: Callable[[], object]) -> int:
     """
-    Run ``main`` and return the exit status.
+    Call ``main`` and return the exit status.
 
     That is 0, 1 for bad input or a missing package, 2 for wrong usage, 130 after Ctrl-C and 143
-    after SIGTERM.
+    after SIGTERM. An expected error becomes one line on stderr, others keep their traceback.
     """
-    previous = signal.signal(signal.SIGTERM, _terminate)
+    previous = signal.signal(signal.SIGTERM, terminate)
     try:
-        main()
-    except ModuleNotFoundError as error:
-        return _complain(_missing(program, error))
-    except KeyboardInterrupt:
-        return _INTERRUPTED
+        with _one_line_errors(program):
+            main()
+    except BrokenPipeError:
+        return FAILED
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else _FAILED
+        return end.code if isinstance(end.code, int) else FAILED if end.code else 0
     finally:
         signal.signal(signal.SIGTERM, previous)
     return 0
 
 
-def guarded(program: Program, command: Callable[..., None]) -> Callable[..., None]:
-    """Return the command with every expected error turned into one line and an exit status."""
-    @functools.wraps(command)
-    def guarded_command(*args: Any, **options: Any) -> None:
-        import typer
-        try:
-            command(*args, **options)
-        except BrokenPipeError:
-            raise
-        except ModuleNotFoundError as error:
-            raise typer.Exit(_complain(_missing(program, error))) from error
-        except (DepthAnythingError, OSError) as error:
-            raise typer.Exit(_complain(error)) from error
-        except (KeyboardInterrupt, ImportError) as error:
-            if not was_interrupted(error):
-                raise
-            print(f'error: interrupted; {program.interrupted}', file=sys.stderr)
-            raise typer.Exit(_INTERRUPTED) from error
+def run_app(program: Program, make_app: 'Callable[[], typer.Typer]',
+            argv: Sequence[str] | None = None, context_object: object = None) -> int:
+    """
+    Run the Typer app that ``make_app`` returns and return the exit status of ``run_program``.
 
-    return guarded_command
+    ``make_app`` imports typer itself, so that a missing package is one line. ``argv`` None stands
+    for the command line; commands find ``context_object`` as ``typer.Context.obj``.
+    """
+    def main() -> None:
+        app = make_app()
+        import rich  # noqa: F401 - named when it is missing now, not after hours of work
+        import typer
+        command = typer.main.get_command(app)
+        for one in (command, *getattr(command, 'commands', {}).values()):
+            _guard(program, one)
+        command.main(None if argv is None else list(argv), prog_name=program.name,
+                     obj=context_object)
+
+    return run_program(program, main)
+
+
+def complain(sentence: object) -> None:
+    """Print one line ``error: ...`` on stderr."""
+    print(f'error: {" ".join(str(sentence).split())}', file=sys.stderr)
 
 
 def require_packages(program: Program, *packages: str) -> None:
@@ -79,64 +87,41 @@ def require_packages(program: Program, *packages: str) -> None:
 
 
 def examples(lines: str) -> str:
-    """Return an epilog whose lines are left as they are."""
+    """Return the examples for the end of a help text, one a line."""
     return '\b\nExamples:\n' + '\n'.join(f'  {line}' for line in lines.splitlines())
 
 
-def _missing(program: Program, error: ModuleNotFoundError) -> MissingDependencyError:
-    package = (error.name or str(error)).split('.')[0]
-    return MissingDependencyError(package, program.name, program.install)
+def _guard(program: Program, command: Any) -> None:
+    """Handle errors inside the command: click prints an empty line for each Ctrl-C it sees."""
+    callback = command.callback
+    if callback is None:
+        return
 
+    @functools.wraps(callback)
+    def guarded(*args: Any, **options: Any) -> None:
+        with _one_line_errors(program):
+            callback(*args, **options)
 
-def _complain(error: Exception) -> int:
-    print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
-    return _FAILED
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    """Turn SIGTERM into an exception, so that temporary files are removed."""
-    raise SystemExit(_TERMINATED)
-
-
-def run_app(program: str, load: 'Callable[[], typer.Typer]',
-            argv: Sequence[str] | None = None) -> int:
-    """
-    Run the app that ``load`` imports and return the exit status.
-
-    That is 0, 1 for bad input or a missing package, 2 for wrong usage, 130 after Ctrl-C and 143
-    after SIGTERM.
-    """
-    previous = signal.signal(signal.SIGTERM, terminate)
-    try:
-        load()(None if argv is None else list(argv), prog_name=program)
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 0
-    except (KeyboardInterrupt, ImportError) as error:
-        if was_interrupted(error):
-            return INTERRUPTED
-        if not isinstance(error, ModuleNotFoundError):
-            raise
-        complain(MissingDependencyError((error.name or 'typer').partition('.')[0], program,
-                                        "pip install 'depth_anything_ros[tools]'"))
-        return 1
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-    return 0
+    command.callback = guarded
 
 
 @contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Say what went wrong in one line and end with its status: 1, or 130 after Ctrl-C."""
+def _one_line_errors(program: Program) -> Iterator[None]:
+    """Print an expected error as one line and raise SystemExit with its status."""
     try:
         yield
+    except BrokenPipeError:
+        # The reader of a pipe, such as head, has ended; click ends the program without a message.
+        raise
+    except ModuleNotFoundError as error:
+        package = (error.name or str(error)).partition('.')[0]
+        complain(MissingDependencyError(package, program.name, program.install))
+        raise SystemExit(FAILED) from error
     except (DepthAnythingError, OSError) as error:
         complain(error)
-        raise SystemExit(1) from error
-    except KeyboardInterrupt as error:
-        complain('interrupted, nothing was written')
+        raise SystemExit(FAILED) from error
+    except (KeyboardInterrupt, ImportError) as error:
+        if not was_interrupted(error):
+            raise
+        complain(f'interrupted; {program.after_interrupt}')
         raise SystemExit(INTERRUPTED) from error
-
-
-def complain(sentence: object) -> None:
-    """Print one line ``error: ...`` on stderr."""
-    print(f'error: {" ".join(str(sentence).split())}', file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Lines that say which of how many steps runs and how long it took."""
+"""Progress of long work: steps with their duration, and counts with rate and time left."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -7,27 +7,38 @@ import sys
 import threading
 import time
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn,
-    TimeRemainingColumn)
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
 
+# Receives one or several lines for the user.
 Report = Callable[[str], None]
+# Counts one more, from any thread; the argument, such as a loss, is shown beside the number.
+Advance = Callable[..., None]
+# Opens the display of a count: what is counted, how many there are (None: unknown) and how many
+# were done before.
+Counting = Callable[[str, int | None, int], AbstractContextManager[Advance]]
+
+_DETAIL = '      '
 _STEP = re.compile(r'\[\d+/\d+\] ')
 _SECONDS = re.compile(r'\s+\d+\.\d s')
-# Lines for files and other programs are not to be wrapped.
-_WIDTH_OF_A_FILE = 200
-# What is counted, how many there are and how many were done before, to a function to call after
-# each one; its argument is shown beside the number.
-Counting = Callable[[str, int, int], AbstractContextManager[Callable[[str], None]]]
-
-_PERIOD_S = 20.0
 _LINE_PERIOD_S = 10.0
+# Rich takes a file for a terminal of 80 columns, where wide tables lose text.
+_FILE_WIDTH = 240
+
+
+def open_console(stderr: bool = False) -> 'Console':
+    """Return the console for results on the present stdout, or for progress on stderr."""
+    from rich.console import Console
+    file = sys.stderr if stderr else sys.stdout
+    return Console(file=file, highlight=False, markup=False, soft_wrap=True,
+                   width=None if file.isatty() else _FILE_WIDTH)
 
 
 class Steps:
-    """Counts the steps of one conversion."""
+    """Numbers the steps of one job and reports how long each took."""
 
     def __init__(self, report: Report, total: int) -> None:
         self._report = report
@@ -36,33 +47,27 @@ class Steps:
 
     @contextmanager
     def step(self, text: str) -> Iterator[None]:
-        """Say that a step starts and, unless it fails, how long it took."""
+        """Report the start of a step and, unless it fails, its duration."""
         self._number += 1
         self._report(f'[{self._number}/{self._total}] {text}')
         start = time.monotonic()
         yield
-        self._report(f'      {time.monotonic() - start:.1f} s')
+        self._report(f'{_DETAIL}{time.monotonic() - start:.1f} s')
 
-    def tell(self, lines: tuple[str, ...]) -> None:
-        """Report what a step found."""
-        self._report('\n'.join(f'      {line}' for line in lines))
-
-
-def open_console() -> Console:
-    """Return the console for results, on what is standard output now."""
-    return Console(file=sys.stdout, highlight=False, markup=False, soft_wrap=True,
-                   width=None if sys.stdout.isatty() else _WIDTH_OF_A_FILE)
+    def details(self, lines: tuple[str, ...]) -> None:
+        """Report the results of a step, a line each."""
+        self._report('\n'.join(f'{_DETAIL}{line}' for line in lines))
 
 
 class StepReport:
     """
-    Shows the lines that a conversion reports.
+    Prints the lines of ``Steps``.
 
-    On a terminal the step under way is a line with a running clock; elsewhere lines are printed as
-    they come. A context manager, so that the clock stops whatever happens.
+    On a terminal the present step is a line with a running clock; elsewhere lines are printed
+    unchanged. A context manager, because the clock is a thread that must end.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: 'Console') -> None:
         self._console = console
         self._step = ''
         self._clock: Progress | None = None
@@ -75,7 +80,7 @@ class StepReport:
         self._stop()
 
     def __call__(self, line: str) -> None:
-        """Show one line."""
+        """Print one line."""
         if not self._console.is_terminal:
             print(line, flush=True)
         elif _STEP.match(line):
@@ -89,6 +94,7 @@ class StepReport:
             self._console.print(line)
 
     def _start(self, step: str) -> None:
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
         self._step = step
         self._clock = Progress(SpinnerColumn(), TextColumn('{task.description}', markup=False),
                                TimeElapsedColumn(), console=self._console, transient=True)
@@ -96,112 +102,92 @@ class StepReport:
         self._clock.start()
 
     def _stop(self) -> None:
-        """Leave the line of a step that did not end."""
+        """Keep the line of a step that did not end."""
         if self._clock:
             self._clock.stop()
             self._clock = None
             self._console.print(self._step)
 
 
-@contextmanager
-def count_in_lines(report: Report, what: str, total: int, done: int = 0, *,
-                   period_s: float = _PERIOD_S) -> Iterator[Callable[[str], None]]:
-    """Report a line every ``period_s`` seconds."""
-    pace = _Pace(total, done)
-    told = time.monotonic()
+def counting(console: 'Console', report: Report | None = None) -> Counting:
+    """Return a display for the console: a bar on a terminal, else lines to ``report``."""
+    def count(what: str, total: int | None, done: int = 0) -> AbstractContextManager[Advance]:
+        if console.is_terminal:
+            return count_on_bar(console, what, total, done)
+        if report is None:
+            return count_in_lines(console.print, what, total, done, indent='')
+        return count_in_lines(report, what, total, done)
 
-    def advance(note: str) -> None:
-        nonlocal told
-        pace.done += 1
-        if time.monotonic() - told >= period_s:
-            told = time.monotonic()
-            report(f'      {pace.done} of {total} {what}, {pace.text(note)}')
+    return count
+
+
+@contextmanager
+def count_in_lines(report: Report, what: str, total: int | None, done: int = 0, *,
+                   indent: str = _DETAIL, period_s: float | None = None) -> Iterator[Advance]:
+    """Yield a function that counts one more; a line every ``period_s`` seconds, 10 by default."""
+    period_s = _LINE_PERIOD_S if period_s is None else period_s
+    count = _Count(total, done)
+    of_total = '' if total is None else f' of {total}'
+    printed, lock = time.monotonic(), threading.Lock()
+
+    def advance(note: str = '') -> None:
+        nonlocal printed
+        with lock:
+            count.done += 1
+            if time.monotonic() - printed >= period_s:
+                printed = time.monotonic()
+                report(f'{indent}{count.done}{of_total} {what}, {count.rate(note)}')
 
     yield advance
 
 
 @contextmanager
-def count_on_bar(console: Console, what: str, total: int,
-                 done: int = 0) -> Iterator[Callable[[str], None]]:
-    """Show a bar that is gone at the end."""
-    pace = _Pace(total, done)
-    bar = Progress(TextColumn('      '), BarColumn(20), MofNCompleteColumn(),
+def count_on_bar(console: 'Console', what: str, total: int | None,
+                 done: int = 0) -> Iterator[Advance]:
+    """Yield a function that counts one more on a bar, which disappears at the end."""
+    from rich.progress import (
+        BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn)
+    count = _Count(total, done)
+    lock = threading.Lock()
+    bar = Progress(TextColumn(_DETAIL), BarColumn(20), MofNCompleteColumn(),
                    TextColumn('{task.description}', markup=False), TimeElapsedColumn(),
                    console=console, transient=True)
     with bar:
         task = bar.add_task(what, total=total, completed=done)
 
-        def advance(note: str) -> None:
-            pace.done += 1
-            bar.update(task, completed=pace.done, description=f'{what}, {pace.text(note)}')
+        def advance(note: str = '') -> None:
+            with lock:
+                count.done += 1
+                bar.update(task, completed=count.done, description=f'{what}, {count.rate(note)}')
 
         yield advance
 
 
-def in_words(seconds: float) -> str:
-    """Return a duration with the two units that matter: 50 s, 12 min, 3 h 05 min."""
+@contextmanager
+def no_counting(what: str, total: int | None, done: int = 0) -> Iterator[Advance]:
+    """Yield a function that shows nothing, for callers that have no display."""
+    yield lambda note='': None
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration as text in one or two units: 50 s, 12 min, 3 h 05 min."""
     minutes = round(seconds / 60)
     if seconds < 90:
         return f'{seconds:.0f} s'
     return f'{minutes} min' if minutes < 60 else f'{minutes // 60} h {minutes % 60:02} min'
 
 
-class _Pace:
-    """How fast it goes; what was done before does not count."""
+class _Count:
+    """How many are done, and how fast; those that were done before do not count for the rate."""
 
-    def __init__(self, total: int, done: int) -> None:
+    def __init__(self, total: int | None, done: int) -> None:
         self.done = done
         self._total, self._before = total, done
         self._start = time.monotonic()
 
-    def text(self, note: str) -> str:
+    def rate(self, note: str) -> str:
+        """Return the rate, the time left where the total is known, and the note."""
         rate = (self.done - self._before) / max(time.monotonic() - self._start, 1e-9)
-        left = in_words(max(self._total - self.done, 0) / max(rate, 1e-9))
-        return f'{rate:.2f}/s, {left} left{note and ", "}{note}'
-
-
-@contextmanager
-def progress(console: Console, total: int | None) -> Iterator[Callable[[], None]]:
-    """Yield a function to call after each of ``total`` images, from any thread."""
-    if not console.is_terminal:
-        yield _Lines(console, total, _LINE_PERIOD_S).advance
-        return
-    bar = Progress(BarColumn(), MofNCompleteColumn(), TextColumn('{task.fields[rate]}'),
-                   TimeElapsedColumn(), TimeRemainingColumn(), console=console)
-    with bar:
-        task = bar.add_task('', total=total, rate='')
-        start, done, lock = time.monotonic(), 0, threading.Lock()
-
-        def advance() -> None:
-            nonlocal done
-            with lock:
-                done += 1
-                bar.update(task, completed=done, rate=_rate(done, start))
-
-        yield advance
-
-
-class _Lines:
-    """Count images and print a line every ``period_s``."""
-
-    def __init__(self, console: Console, total: int | None, period_s: float) -> None:
-        self._console = console
-        self._total = '' if total is None else f' of {total}'
-        self._period_s = period_s
-        self._start = self._printed = time.monotonic()
-        self._done = 0
-        self._lock = threading.Lock()
-
-    def advance(self) -> None:
-        """Count one image."""
-        with self._lock:
-            self._done += 1
-            now = time.monotonic()
-            if now - self._printed >= self._period_s:
-                self._printed = now
-                self._console.print(f'{self._done}{self._total} images, '
-                                    f'{_rate(self._done, self._start)}', highlight=False)
-
-
-def _rate(done: int, start: float) -> str:
-    return f'{done / max(time.monotonic() - start, 1e-9):.2f}/s'
+        left = '' if self._total is None else (
+            f', {duration_text(max(self._total - self.done, 0) / max(rate, 1e-9))} left')
+        return f'{rate:.2f}/s{left}{note and ", "}{note}'

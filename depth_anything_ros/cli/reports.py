@@ -1,12 +1,17 @@
-"""The files that a program writes its report to, and the options that name them."""
+"""Reports of figures: JSON, Markdown and picture files, and the options that name them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+import json
+import math
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TYPE_CHECKING, TypeAlias
 
-from depth_anything_ros.files import atomic_file
+from depth_anything_ros.files import atomic_path
 import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Json: TypeAlias = Annotated[Path | None, typer.Option(
     '--json', metavar='FILE', help='Write all figures as JSON.', show_default=False)]
@@ -16,7 +21,7 @@ Markdown: TypeAlias = Annotated[Path | None, typer.Option(
 
 @dataclass(frozen=True)
 class ReportFiles:
-    """Where to write what was found; None: nowhere."""
+    """The files of a report; None: not written."""
 
     json: Path | None
     markdown: Path | None
@@ -29,19 +34,35 @@ def require_writable(files: ReportFiles) -> None:
         if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
             raise OSError(f'{file} cannot be written; name a file in a folder that exists')
     if files.picture is not None and files.picture.suffix.lower() != '.png':
-        raise OSError(f'{files.picture} is no name of a picture; let it end in .png')
+        raise OSError(f'{files.picture} is not the name of a PNG file; let it end in .png')
 
 
-def write_report(files: ReportFiles, json: str, markdown: str,
+def write_report(files: ReportFiles, content: object, markdown: str,
                  draw: Callable[[Path], object]) -> None:
-    """Write what is asked for; ``draw`` writes the picture to the path that it is given."""
-    for file, text in ((files.json, json), (files.markdown, markdown)):
+    """Write ``content`` as JSON, the Markdown page, and the picture by ``draw(path)``."""
+    for file, text in ((files.json, to_json(content)), (files.markdown, markdown)):
         if file is not None:
-            with atomic_file(file) as staged:
+            with atomic_path(file) as staged:
                 staged.write_text(text, encoding='utf-8')
     if files.picture is not None:
-        with atomic_file(files.picture) as staged:
+        with atomic_path(files.picture) as staged:
             draw(staged)
+
+
+def to_json(content: object) -> str:
+    """Return plain values as JSON text; a number that is not finite becomes null."""
+    return json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False) + '\n'
+
+
+def finite(content: Any) -> Any:
+    """Return plain values with None for each number that is not finite."""
+    if isinstance(content, float):
+        return content if math.isfinite(content) else None
+    if isinstance(content, Mapping):
+        return {name: finite(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [finite(value) for value in content]
+    return content
 
 
 def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -49,3 +70,22 @@ def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list
     lines = [titles, ['---', *('--:' for _ in titles[1:])], *rows]
     return [f'| {" | ".join(cell.replace("|", chr(92) + "|") for cell in line)} |'
             for line in lines]
+
+
+def print_lines(console: 'Console', lines: Iterable[str]) -> None:
+    """Print lines that may be longer than the terminal is wide, brackets unchanged."""
+    from rich.text import Text
+    for line in lines:
+        console.print(Text(line), soft_wrap=True)
+
+
+def print_table(console: 'Console', titles: Sequence[str], rows: Iterable[Sequence[str]],
+                heading: str | None = None) -> None:
+    """Print a table of texts, brackets unchanged."""
+    from rich.table import Column, Table
+    from rich.text import Text
+    table = Table(*(Column(Text(title)) for title in titles),
+                  title=None if heading is None else Text(heading))
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console.print(table)

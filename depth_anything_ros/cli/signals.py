@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a run in good order."""
+"""Ctrl-C (SIGINT) and SIGTERM end a program in good order."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,50 +11,27 @@ INTERRUPTED, TERMINATED = 130, 143
 Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | None
 
 
-class Stop:
-    """Whether and by which signal the run was asked to end."""
+class StopRequest:
+    """Whether SIGINT or SIGTERM has arrived, and the exit status for it, 0 before that."""
 
     def __init__(self) -> None:
         self.event = threading.Event()
         self.exit_status = 0
 
-
-@contextmanager
-def stopped_by_signals() -> Iterator[Stop]:
-    """Yield what the first SIGINT or SIGTERM sets; a second one does what it did before."""
-    stop = Stop()
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        restore()
-        stop.exit_status = 128 + number
-        stop.event.set()
-
-    for number in previous:
-        signal.signal(number, ask)
-    try:
-        yield stop
-    finally:
-        restore()
-
-
-def terminate(number: int, frame: FrameType | None) -> None:
-    """Turn SIGTERM into an exception, so that temporary files are removed."""
-    raise SystemExit(TERMINATED)
+    def is_set(self) -> bool:
+        """Return whether a signal has arrived."""
+        return self.event.is_set()
 
 
 @contextmanager
-def held_signals() -> Iterator[Callable[[], bool]]:
+def deferred_signals(*, deliver: bool = False) -> Iterator[StopRequest]:
     """
-    Yield a function that tells whether SIGINT or SIGTERM has come; at the end it takes effect.
+    Yield the request that the first SIGINT or SIGTERM sets instead of ending the program.
 
-    A second signal does at once what it did before. Ignored ones stay ignored. Main thread only.
+    A second signal has its usual effect at once, and with ``deliver`` the first has it after the
+    block. Signals that the process ignores stay ignored. For the main thread only.
     """
-    came: list[int] = []
+    stop = StopRequest()
     previous: dict[int, Handler] = {
         number: handler for number in (signal.SIGINT, signal.SIGTERM)
         if (handler := signal.getsignal(number)) != signal.SIG_IGN}
@@ -63,22 +40,29 @@ def held_signals() -> Iterator[Callable[[], bool]]:
         for number, handler in previous.items():
             signal.signal(number, handler)
 
-    def hold(number: int, frame: FrameType | None) -> None:
+    def defer(number: int, frame: FrameType | None) -> None:
         restore()
-        came.append(number)
+        stop.exit_status = 128 + number
+        stop.event.set()
 
     for number in previous:
-        signal.signal(number, hold)
+        signal.signal(number, defer)
     try:
-        yield lambda: bool(came)
+        yield stop
     finally:
         restore()
-    if came:
-        _take_effect(came[0], previous[came[0]])
+    if deliver and stop.is_set():
+        number = stop.exit_status - 128
+        _deliver(number, previous[number])
 
 
-def _take_effect(number: int, handler: Handler) -> None:
-    """Do what the signal would have done; libraries spoil the stack that a new one would need."""
+def terminate(number: int, frame: FrameType | None) -> None:
+    """Turn SIGTERM into an exception, so that temporary files are removed."""
+    raise SystemExit(TERMINATED)
+
+
+def _deliver(number: int, handler: Handler) -> None:
+    """Call the handler: raising the signal once more fails where a library spoiled the stack."""
     if callable(handler):
         handler(number, None)
     else:

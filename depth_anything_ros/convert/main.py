@@ -6,7 +6,7 @@ from pathlib import Path
 import sys
 from typing import TYPE_CHECKING
 
-from depth_anything_ros.cli.program import examples, guarded, run_program
+from depth_anything_ros.cli.program import examples, run_app
 from depth_anything_ros.convert import PROGRAM
 from depth_anything_ros.networks.models import MODELS, ModelSpec
 
@@ -21,13 +21,7 @@ def main(argv: Sequence[str] | None = None,
          table: tuple[ModelSpec, ...] = MODELS) -> int:
     """Run one subcommand and return the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    return run_program(PROGRAM, lambda: _run(_with_subcommand(arguments), table))
-
-
-def _run(arguments: list[str], table: tuple[ModelSpec, ...]) -> None:
-    import typer
-    command = typer.main.get_command(_application())
-    command.main(args=arguments, prog_name=PROGRAM.name, obj=table)
+    return run_app(PROGRAM, _application, _with_subcommand(arguments), table)
 
 
 def _application() -> 'typer.Typer':
@@ -39,8 +33,7 @@ def _application() -> 'typer.Typer':
         rich_markup_mode=None, context_settings={'max_content_width': 99})
     modules = (download, export, convert, quantize, inspect, verify)
     for name, module in zip(_COMMANDS, modules):
-        application.command(name, epilog=examples(module.EXAMPLES))(
-            guarded(PROGRAM, module.command))
+        application.command(name, epilog=examples(module.EXAMPLES))(module.command)
     return application
 
 

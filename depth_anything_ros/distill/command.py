@@ -1,12 +1,11 @@
 """The options of ``depth_anything_distill``."""
 
-from functools import partial
 from pathlib import Path
 import re
 from typing import Annotated, Literal
 
 from depth_anything_ros.cli.program import require_packages
-from depth_anything_ros.cli.progress import open_console, StepReport
+from depth_anything_ros.cli.progress import counting, open_console, StepReport
 from depth_anything_ros.convert.commands.options import (
     EncoderOption, KindOption, MaxDepthOption, OfflineOption, VersionOption, YesOption)
 from depth_anything_ros.convert.hub.resolve import DownloadOptions, local_source
@@ -123,7 +122,6 @@ def command(
     """
     require_packages(PROGRAM, 'numpy', 'cv2', 'torch', 'onnx', 'onnxscript', 'onnxruntime',
                      'openvino', 'matplotlib', *(['nncf'] if precision == 'int8' else []))
-    from depth_anything_ros.cli.progress import count_in_lines, count_on_bar
     from depth_anything_ros.convert.sources.identity import Overrides
     from depth_anything_ros.distill.dataset import Selection
     from depth_anything_ros.distill.distill import distill
@@ -141,9 +139,7 @@ def command(
             _sizes(sizes), flip, hold_out, look_every, _device(device), work, precision, licence,
             start, Overrides(kind, model_version, max_depth, encoder), force)
         done = distill(
-            job, table=context.obj, report=report,
-            counting=partial(count_on_bar, console) if console.is_terminal
-            else partial(count_in_lines, report))
+            job, table=context.obj, report=report, counting=counting(console, report))
     size = output.with_suffix('.bin').stat().st_size / 1e6
     record = done.record
     print(f'{done.path} is ready ({size:.1f} MB of weights beside it): rank correlation with the '

@@ -39,6 +39,12 @@ def read_model(core: 'ov.Core', path: Path) -> tuple['ov.Model', ModelInfo]:
     return model, info
 
 
+def read_model_info(path: Path) -> ModelInfo:
+    """Return the metadata of an IR that this package made; ModelError as ``read_model``."""
+    import openvino as ov
+    return read_model(ov.Core(), path)[1]
+
+
 def read_ir(core: 'ov.Core', path: Path) -> tuple['ov.Model', ModelInfo | None]:
     """
     Return the network and the metadata of any IR; None where it has no metadata.

@@ -1,44 +1,26 @@
-"""Command line: ``depth_anything_run MODEL.xml --input X``."""
+"""The executable ``depth_anything_run``: depth of images, videos, cameras and bags, as files."""
 
 from collections.abc import Sequence
-import signal
 import sys
+from typing import TYPE_CHECKING
 
-from depth_anything_ros.cli.signals import INTERRUPTED, terminate
-from depth_anything_ros.errors import DepthAnythingError, MissingDependencyError, was_interrupted
+from depth_anything_ros.cli.program import Program, run_app
 
-PROGRAM = 'depth_anything_run'
+if TYPE_CHECKING:
+    import typer
+
+PROGRAM = Program('depth_anything_run',
+                  after_interrupt='each file in the output folder is complete')
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return the exit status."""
-    previous = signal.signal(signal.SIGTERM, terminate)
-    try:
-        return _run(sys.argv[1:] if argv is None else list(argv))
-    except (DepthAnythingError, OSError) as error:
-        print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
-        return 1
-    except (KeyboardInterrupt, ImportError) as error:
-        if not was_interrupted(error):
-            raise
-        return INTERRUPTED
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    return run_app(PROGRAM, _app, argv)
 
 
-def _run(arguments: list[str]) -> int:
-    try:
-        import rich.progress  # noqa: F401
-        import typer
-    except ImportError as error:
-        raise MissingDependencyError(error.name or 'typer', PROGRAM,
-                                     "pip install 'depth_anything_ros[tools]'") from error
+def _app() -> 'typer.Typer':
     from depth_anything_ros.run.command import make_app
-    try:
-        typer.main.get_command(make_app()).main(arguments, prog_name=PROGRAM)
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 0
-    return 0
+    return make_app()
 
 
 if __name__ == '__main__':

@@ -1,9 +1,9 @@
 """
-Every image of a source through the engine: nothing is dropped, everything is bounded.
+Depth of all images of a source: no image is dropped, and memory is bounded.
 
-One thread reads, the caller's thread starts inference, others write what is done. Each queue
-holds a few images, so that memory does not grow with the source and neither the disk nor the
-encoder holds up the device.
+One thread reads, the caller's thread starts inference, other threads write results. Each queue
+holds a few images, so that memory does not grow with the source, and the device does not wait for
+the disk or the encoder.
 """
 
 from collections.abc import Callable, Iterable
@@ -19,19 +19,19 @@ from depth_anything_ros.arrays import F32
 from depth_anything_ros.errors import DepthAnythingError, InferenceError
 from depth_anything_ros.inference.engine import Engine
 from depth_anything_ros.inference.pool import Outcome
-from depth_anything_ros.media.source import SourceImage
+from depth_anything_ros.media.source import ImageItem
 from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.transforms import resize_depth
 
 # Receives the image and its depth [H, W] of the same size.
-Write = Callable[[SourceImage, ColorImage, F32], None]
+Write = Callable[[ImageItem, ColorImage, F32], None]
 
 _LOOK_AHEAD = 4
 
 
 @dataclass(frozen=True)
 class Failure:
-    """An image without a result, and why; ``name`` is empty where the source itself broke off."""
+    """An image without a result and the reason; ``name`` is empty if the source itself failed."""
 
     name: str
     reason: str
@@ -39,7 +39,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """How many images were written, which failed, and the time from first read to last write."""
+    """How many images were written, which failed, and the seconds from first read to last write."""
 
     done: int
     failed: tuple[Failure, ...]
@@ -55,21 +55,21 @@ class RunSummary:
 class _Job:
     """An image on its way; ``outcome`` comes from the engine, in any order."""
 
-    item: SourceImage
+    item: ImageItem
     image: ColorImage
     outcome: 'Future[Outcome]' = field(default_factory=Future)
 
 
-def run_images(engine: Engine, items: Iterable[SourceImage], write: Write, *, writers: int = 1,
+def run_images(engine: Engine, items: Iterable[ImageItem], write: Write, *, writers: int = 1,
                stop: threading.Event | None = None,
                on_progress: Callable[[], None] = lambda: None) -> RunSummary:
     """
-    Compute and write all ``items``; those that cannot be read, computed or drawn are listed.
+    Compute and write all ``items``; the summary lists those that cannot be read or computed.
 
     With one writer ``write`` is called in the order of ``items``, with more from several threads
-    at once. ``stop`` ends it after what was started. An error of ``write`` that is not about one
-    image, such as a full disk, stops the run and is raised. ``on_progress`` is called after each
-    image, from any thread.
+    at once. ``stop`` ends the run after the images in flight. ImageError of ``write`` counts as a
+    failure of that image; any other error, such as a full disk, stops the run and is raised.
+    ``on_progress`` is called after each image, from any thread.
     """
     return _Run(engine, write, stop or threading.Event(), on_progress).run(items, writers)
 
@@ -83,15 +83,15 @@ class _Run:
         self._write = write
         self._stop = stop
         self._on_progress = on_progress
-        self._decoded: Queue[tuple[SourceImage, ColorImage] | None] = Queue(_LOOK_AHEAD)
+        self._decoded: Queue[tuple[ImageItem, ColorImage] | None] = Queue(_LOOK_AHEAD)
         self._jobs: Queue[_Job | None] = Queue(engine.capacity + _LOOK_AHEAD)
         self._lock = threading.Lock()
         self._done = 0
         self._failed: list[tuple[float, Failure]] = []
         self._fatal: Exception | None = None
 
-    def run(self, items: Iterable[SourceImage], writers: int) -> RunSummary:
-        """Do it all and return the summary; runs once."""
+    def run(self, items: Iterable[ImageItem], writers: int) -> RunSummary:
+        """Run all threads to the end and return the summary; call it once."""
         start = time.monotonic()
         threads = [threading.Thread(target=self._read_all, args=(items,), name='read',
                                     daemon=True)]
@@ -104,7 +104,7 @@ class _Run:
                 if not self._ending():
                     self._submit(_Job(*entry))
         except BaseException:
-            # Ctrl-C once more: what hangs is not waited for, and nothing more is written.
+            # A second Ctrl-C: do not wait for a device that hangs, and write no more files.
             self._fatal = InferenceError('interrupted')
             raise
         for _ in range(writers):
@@ -119,7 +119,7 @@ class _Run:
     def _ending(self) -> bool:
         return self._stop.is_set() or self._fatal is not None
 
-    def _read_all(self, items: Iterable[SourceImage]) -> None:
+    def _read_all(self, items: Iterable[ImageItem]) -> None:
         try:
             for item in items:
                 if self._ending():

@@ -1,31 +1,114 @@
-"""Names of the files that go out: the reference's flat ones, and never one for two images."""
+"""The tasks of one run: the images that go in, and the names of the files that come out."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+import math
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from depth_anything_ros.errors import ImageError
 from depth_anything_ros.inference.engine import MAX_NETWORK_PIXELS
 from depth_anything_ros.media.open_images import list_videos, open_images
 from depth_anything_ros.media.pictures import read_size_hw
-from depth_anything_ros.media.source import ImageSource, SourceImage
-from depth_anything_ros.model_info import ModelInfo
-from depth_anything_ros.run.options import RunOptions
-from depth_anything_ros.vision.transforms import network_size
+from depth_anything_ros.media.size_order import network_size_of, order_by_size
+from depth_anything_ros.media.source import ImageItem, ImageSource
+from depth_anything_ros.model_info import ExecutionPrecision, ModelInfo
 
+OutputFormat = Literal['png8', 'png16', 'npy', 'pfm', 'ply']
+ColorMap = Literal['spectral_r', 'inferno', 'magma', 'viridis', 'turbo', 'gray']
 Size = tuple[int, int]
 
 _SUFFIXES = {'png8': '.png', 'png16': '.png', 'npy': '.npy', 'pfm': '.pfm', 'ply': '.ply'}
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """
+    The options of one run: a model, its input and its output.
+
+    ``input_size`` 0 is the default of the model, ``requests`` 0 lets the device choose, ``frames``
+    None computes all images. ``encoder`` is what the encoder of the model must be, None: any.
+    """
+
+    model: Path
+    source: str
+    topic: str | None = None
+    frames: int | None = None
+    outdir: Path = Path('vis_depth')
+    file_format: OutputFormat = 'png8'
+    pred_only: bool = False
+    color_map: ColorMap = 'spectral_r'
+    fov_deg: float = 60.0
+    force: bool = False
+    input_size: int = 0
+    encoder: str | None = None
+    device: str = 'CPU'
+    precision: ExecutionPrecision = 'auto'
+    requests: int = 0
+
+
+@dataclass(frozen=True)
+class Task:
+    """
+    The images of one source and the files for their depth.
+
+    ``target`` is the video or the bag to write; None: each image becomes a file of its own.
+    Pictures have their file in ``files``, by index. The number of frames of a video is unknown
+    before it ends, so that the files of frames are numbered from 1 in ``frame_pattern``.
+    """
+
+    source: ImageSource
+    items: Iterable[ImageItem]
+    count: int | None
+    target: Path | None
+    files: dict[int, Path]
+    frame_pattern: str
+
+    def file_of(self, item: ImageItem) -> Path:
+        """Return the file for the depth of an image."""
+        return self.files.get(item.index) or Path(self.frame_pattern.format(item.index + 1))
+
+
+def make_tasks(options: RunOptions) -> list[Task]:
+    """
+    Return one task for each video of a folder or list of videos, one for any other input.
+
+    ImageError if the input cannot be opened, two outputs would share a name, an output would
+    replace its input, or the bag to write exists.
+    """
+    videos = list_videos(options.source)
+    if not videos:
+        return [_task(options, options.source, None)]
+    return [_task(options, name, stem) for name, stem in zip(videos, unique_stems(videos))]
+
+
+def ordered_items(task: Task, info: ModelInfo, input_size: int) -> Iterable[ImageItem]:
+    """Return the images of a task, files with equal sizes of the network input side by side."""
+    if task.source.kind != 'images':
+        return task.items
+    items = list(task.items)
+    return [items[index] for index in order_by_size(
+        [item.path for item in items], network_size_of(info, input_size))]
+
+
+def first_size_hw(task: Task, info: ModelInfo, input_size: int) -> Size | None:
+    """Return the size of the first image that is not too large; None if no header has one."""
+    if task.source.kind != 'images':
+        return task.source.size_hw
+    network_hw = network_size_of(info, input_size)
+    sizes = (read_size_hw(item.path) for item in task.items if item.path)
+    return next((size for size in sizes if size and min(size) > 0
+                 and math.prod(network_hw(size)) <= MAX_NETWORK_PIXELS), None)
 
 
 def unique_stems(names: Sequence[str]) -> list[str]:
     """
     Return a file name without suffix for each of ``names``, which are relative paths.
 
-    It is the input's own stem, as in the reference. Inputs that would share it get their folders
-    in front, joined by '_'; ImageError names two that still share one.
+    It is the stem of the input, as in the reference tools. Inputs with the same stem get their
+    folders in front, joined by '_'; ImageError names two that still share a name.
     """
     flat = [PurePosixPath(name).stem for name in names]
     counts = Counter(flat)
@@ -41,78 +124,11 @@ def unique_stems(names: Sequence[str]) -> list[str]:
 
 
 def check_inputs_stay(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
-    """Raise ImageError where an output would replace one of the inputs."""
+    """Raise ImageError if an output would replace one of the inputs."""
     written = {path.resolve() for path in outputs}
     for path in inputs:
         if path.resolve() in written:
             raise ImageError(f'the output would replace its input {path}; choose another --outdir')
-
-
-def _with_folders(name: str) -> str:
-    parts = PurePosixPath(name).with_suffix('').parts
-    return '_'.join(part for part in parts if part not in ('/', '.', '..'))
-
-
-@dataclass(frozen=True)
-class Task:
-    """
-    One source, the images of it to compute, and where they go.
-
-    ``target`` is the video or the bag to write. It is None where every image becomes a file of
-    its own, at ``files[index]``; frames, of which nobody knows how many there are, are numbered.
-    """
-
-    source: ImageSource
-    items: Iterable[SourceImage]
-    count: int | None
-    target: Path | None
-    files: dict[int, Path]
-    frame_pattern: str
-
-    def file_of(self, item: SourceImage) -> Path:
-        """Return the file that an image becomes."""
-        return self.files.get(item.index) or Path(self.frame_pattern.format(item.index + 1))
-
-
-def make_tasks(options: RunOptions) -> list[Task]:
-    """
-    Return one task for each video of a folder or list of videos, one for any other input.
-
-    ImageError where the input cannot be opened, two outputs would share a name, an output would
-    replace its input, or the bag to write exists.
-    """
-    videos = list_videos(options.source)
-    if not videos:
-        return [_task(options, options.source, None)]
-    return [_task(options, name, stem) for name, stem in zip(videos, unique_stems(videos))]
-
-
-def in_order_of_size(items: Iterable[SourceImage], info: ModelInfo,
-                     input_size: int) -> list[SourceImage]:
-    """Return picture files grouped by the network's size, so that each is compiled once."""
-    groups: dict[Size | None, list[SourceImage]] = {}
-    for item in items:
-        size_hw = read_size_hw(item.path) if item.path else None
-        network_hw = info.fixed_size_hw or (
-            network_size(size_hw, input_size, info.patch_multiple)
-            if size_hw and min(size_hw) > 0 else None)
-        groups.setdefault(network_hw, []).append(item)
-    return [item for group in groups.values() for item in group]
-
-
-def first_size_hw(task: Task, input_size: int) -> Size | None:
-    """Return the size of the first image whose header tells one that the engine takes."""
-    if task.source.kind != 'images':
-        return task.source.size_hw
-    sizes = (read_size_hw(item.path) for item in task.items if item.path)
-    return next((size for size in sizes if size and _fits(size, input_size)), None)
-
-
-def _fits(size_hw: Size, input_size: int) -> bool:
-    if min(size_hw) < 1:
-        return False
-    height, width = network_size(size_hw, input_size)
-    return height * width <= MAX_NETWORK_PIXELS
 
 
 def _task(options: RunOptions, name: str, stem: str | None) -> Task:
@@ -140,8 +156,8 @@ def _task(options: RunOptions, name: str, stem: str | None) -> Task:
 
 
 def _broken(name: str, error: ImageError) -> ImageSource:
-    """Return a video that cannot be opened: it is reported when its turn comes."""
-    def fail() -> Iterator[SourceImage]:
+    """Return a source for a video that cannot be opened: reading it raises ``error``."""
+    def fail() -> Iterator[ImageItem]:
         raise error
     return ImageSource('video', name, None, None, None, fail)
 
@@ -158,13 +174,13 @@ def _pictures(options: RunOptions, source: ImageSource) -> Task:
     return Task(source, items, len(items), None, files, '')
 
 
-def _is_own_output(item: SourceImage, source: ImageSource, outdir: Path) -> bool:
-    """Return whether a folder's picture lies in an output folder below that folder."""
+def _is_own_output(item: ImageItem, source: ImageSource, outdir: Path) -> bool:
+    """Return whether a picture is in the output folder, which is below the input folder."""
     below = Path(source.name).resolve() in outdir.resolve().parents
     return below and item.path is not None and outdir.resolve() in item.path.resolve().parents
 
 
-def _first(source: ImageSource, frames: int | None) -> Iterable[SourceImage]:
+def _first(source: ImageSource, frames: int | None) -> Iterable[ImageItem]:
     return source if frames is None else islice(source, frames)
 
 
@@ -173,3 +189,8 @@ def _stem(source: ImageSource, name: str) -> str:
         return f'camera_{name}'
     path = Path(name)
     return path.resolve().name if path.is_dir() else path.stem
+
+
+def _with_folders(name: str) -> str:
+    parts = PurePosixPath(name).with_suffix('').parts
+    return '_'.join(part for part in parts if part not in ('/', '.', '..'))

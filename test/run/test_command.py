@@ -14,7 +14,7 @@ import cv2
 from depth_anything_ros.media.video import VideoFile
 from depth_anything_ros.run.main import main
 from depth_anything_ros.vision.color_image import ColorImage
-from depth_anything_ros.vision.drawing import draw, make_look
+from depth_anything_ros.vision.drawing import depth_style, draw_depth
 import numpy as np
 from numpy.testing import assert_array_equal
 import pytest
@@ -75,7 +75,7 @@ def test_a_folder_becomes_pictures_as_the_reference_draws_them(
     assert contents(tmp_path / 'vis') == ['a.png', 'b.png', 'c.png']
     found = cv2.imread('vis/b.png')
     depth = weighted_sum(picture(1))
-    expected = draw(make_look('relative', 'spectral_r', False), ColorImage(picture(1), 'bgr'),
+    expected = draw_depth(depth_style('relative', 'spectral_r', False), ColorImage(picture(1), 'bgr'),
                     depth, float(depth.min()), float(depth.max()))
     assert_array_equal(found[:, :190], expected[:, :190])
     assert np.abs(found.astype(int) - expected).mean() < 0.1
@@ -92,7 +92,7 @@ def test_the_look_can_be_chosen(tmp_path: Path, tiny_ir: Path, options: list[str
     save(tmp_path / 'a.png', picture(0))
     assert main([str(tiny_ir), '--input', 'a.png', '--precision', 'f32', *options]) == 0
     depth = weighted_sum(picture(0))
-    expected = draw(make_look('relative', color_map, pred_only), ColorImage(picture(0), 'bgr'),
+    expected = draw_depth(depth_style('relative', color_map, pred_only), ColorImage(picture(0), 'bgr'),
                     depth, float(depth.min()), float(depth.max()))
     found = cv2.imread('vis_depth/a.png')
     assert found.shape == expected.shape
@@ -298,7 +298,7 @@ def test_the_encoder_of_a_script_must_be_that_of_the_model(
 @pytest.mark.parametrize(('arguments', 'message'), [
     (['missing.xml', '--input', 'a.png'], 'missing.xml: there is no such file'),
     (['MODEL', '--input', 'nothing'], 'there is no file or folder nothing'),
-    (['MODEL', '--input', 'a.png', '--device', 'TPU'], 'parameter device is'),
+    (['MODEL', '--input', 'a.png', '--device', 'TPU'], 'no device can run the model'),
     (['MODEL', '--input', 'a.png', '--topic', '/image'], 'is no bag'),
     (['MODEL', '--input', 'same'], 'same.jpg and same.png would both be written as same'),
     (['MODEL', '--input', 'a.png', '--outdir', 'a.png/out'], 'cannot be written')])

@@ -227,10 +227,9 @@ def _speed(model: Path, precision: str, size: int, baseline: Path) -> float:
 def _throughput_ratio(model: Path, folder: Path) -> float:
     """Return images/s of depth_anything_run over bare calls/s: the median of rounds in turn."""
     from depth_anything_ros.inference.engine import Engine, EngineOptions
-    from depth_anything_ros.run.options import RunOptions
     from depth_anything_ros.run.outputs import open_output
     from depth_anything_ros.run.pipeline import run_images
-    from depth_anything_ros.run.tasks import make_tasks
+    from depth_anything_ros.run.tasks import make_tasks, RunOptions
 
     listing = folder / 'frames.txt'
     frames = sorted(shared_data.SEQUENCE.glob('rgb_*.jpg'))[:_RUN_IMAGES]
