@@ -46,7 +46,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 def commands(hub: HubServer, name: str) -> list[str]:
-    return [command for command, overrides, _ in hub.overrides if overrides == name]
+    return [command for command, file, _ in hub.requests if file == name]
 
 
 @pytest.mark.parametrize(('name', 'repository', 'saved_as', 'licence'), [
@@ -128,7 +128,7 @@ def test_the_shards_of_a_foreign_repository_are_found_through_the_hub(
 
 def test_a_foreign_repository_without_a_checkpoint_is_refused(hub: HubServer) -> None:
     hub.files['somebody/words', 'tokenizer.json'] = b'{}'
-    with pytest.raises(CheckpointError, match='no checkpoint .* .tokenizer.json.; fetch the file'):
+    with pytest.raises(CheckpointError, match='none of its files .*.tokenizer.json.; fetch'):
         find_checkpoint('somebody/words')
 
 
@@ -139,8 +139,8 @@ def test_a_repository_that_the_hub_lacks_is_answered_with_the_nearest_names(
 
 
 @pytest.mark.parametrize(('name', 'message'), [
-    ('metric-hypersim-vitss', 'take one of metric-hypersim-vits,'),
-    ('giant', 'take one of vits, .*v1-vitl, or a hub id'),
+    ('metric-hypersim-vitss', 'choose one of metric-hypersim-vits,'),
+    ('giant', 'choose one of vits, .*v1-vitl, or a hub id'),
     ('vitg', 'vitg was announced and never published')])
 def test_an_unknown_name_is_answered_with_the_nearest_ones(name: str, message: str) -> None:
     with pytest.raises(CheckpointError, match=message):
@@ -152,23 +152,38 @@ def test_a_download_that_breaks_off_is_continued(hub: HubServer, models: Path) -
     hub.files[DEFAULT_REPOSITORY, FILE] = LARGE
     hub.torn = 1
     assert download_checkpoint('vits', models).read_bytes() == LARGE
-    first, second = [overrides for command, _, overrides in hub.overrides if command == 'GET']
+    first, second = [part for command, _, part in hub.requests if command == 'GET']
     assert first is None and second is not None and second.startswith('bytes=10')
 
 
 @pytest.mark.usefixtures('impatient')
-def test_a_download_that_never_ends_leaves_no_checkpoint_and_goes_on_the_next_time(
+def test_a_download_that_never_ends_leaves_no_checkpoint_and_works_the_next_time(
         hub: HubServer, models: Path) -> None:
     hub.files[DEFAULT_REPOSITORY, FILE] = LARGE
     hub.torn = 10 ** 6
     with pytest.raises(CheckpointError, match='the download failed'):
         download_checkpoint('vits', models)
-    assert names_in(models) == [f'.{FILE}.partial']
+    assert not list(models.glob('*.pth'))
     hub.torn = 0
-    hub.overrides.clear()
-    download_checkpoint('vits', models)
-    assert [overrides is not None for command, _, overrides in hub.overrides if command == 'GET'] == [True]
+    assert download_checkpoint('vits', models).read_bytes() == LARGE
     assert names_in(models) == [FILE, f'{FILE}.download.json']
+
+
+@pytest.mark.usefixtures('impatient')
+def test_the_finished_files_of_a_folder_are_not_downloaded_again(
+        hub: HubServer, models: Path) -> None:
+    hub.files[SMALL_HF, 'config.json'] = b'{}'
+    hub.files[SMALL_HF, 'model.safetensors'] = LARGE
+    hub.torn_file, hub.torn = 'model.safetensors', 10 ** 6
+    with pytest.raises(CheckpointError, match='the download failed'):
+        download_checkpoint('vits-hf', models)
+    assert names_in(models) == ['.Depth-Anything-V2-Small-hf.partial']
+    hub.torn = 0
+    hub.requests.clear()
+    path = download_checkpoint('vits-hf', models)
+    assert commands(hub, 'config.json') == ['HEAD']
+    assert names_in(path) == ['config.json', 'download.json', 'model.safetensors']
+    assert names_in(models) == [path.name]
 
 
 @pytest.mark.parametrize('name', ['vits', 'vits-hf'])
@@ -176,7 +191,7 @@ def test_a_file_with_another_sha256_is_removed(hub: HubServer, models: Path, nam
     hub.files[DEFAULT_REPOSITORY, FILE] = SMALL
     hub.files[SMALL_HF, 'config.json'] = hub.files[SMALL_HF, 'model.safetensors'] = SMALL
     hub.etag = '0' * (64 if name == 'vits' else 40)
-    with pytest.raises(CheckpointError, match='has not the sha256 that the hub names, and was re'):
+    with pytest.raises(CheckpointError, match='not have the sha256 that the hub names, and was rem'):
         download_checkpoint(name, models)
     assert not models.exists()
 
@@ -205,7 +220,7 @@ def test_too_little_space_is_said_before_anything_is_fetched(
     hub.stated_size = 10 ** 18
     with pytest.raises(CheckpointError, match=r'needs 1\d* MB and \d+ MB are free; free some'):
         download_checkpoint('vits', models)
-    assert commands(hub, FILE) == ['HEAD'] and not models.exists()
+    assert 'GET' not in commands(hub, FILE) and not models.exists()
 
 
 def test_a_disk_that_fills_up_is_named(
@@ -229,16 +244,42 @@ def test_a_folder_that_cannot_be_made_is_named(hub: HubServer, tmp_path: Path) -
 
 def test_a_file_that_the_hub_lacks_is_named_with_its_address(
         hub: HubServer, models: Path) -> None:
-    with pytest.raises(CheckpointError, match='V2-Base/resolve/main/.*_vitb.pth: the download '
-                       'failed .*fetch that file by hand, put it into'):
+    with pytest.raises(CheckpointError, match='V2-Base/resolve/main/.*_vitb.pth: the hub does not '
+                       'have this file.*fetch that file by hand and put it into .*models'):
         download_checkpoint('vitb', models)
     assert not models.exists()
+
+
+def test_a_file_behind_terms_of_use_says_so(hub: HubServer, models: Path) -> None:
+    hub.files[DEFAULT_REPOSITORY, FILE] = SMALL
+    hub.gated = True
+    with pytest.raises(CheckpointError, match='only to users who accepted its terms; accept them'):
+        download_checkpoint('vits', models)
+    assert not models.exists()
+
+
+@pytest.mark.usefixtures('hub')
+def test_a_proxy_that_does_not_answer_is_named(
+        models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+    with HubServer() as closed:
+        monkeypatch.setenv('HTTP_PROXY', closed.address)
+    monkeypatch.delenv('no_proxy', raising=False)
+    monkeypatch.delenv('NO_PROXY', raising=False)
+    monkeypatch.setenv('HF_ENDPOINT', 'http://hub.invalid')
+    huggingface_hub.close_session()
+    try:
+        with pytest.raises(CheckpointError, match='check the network and its proxy') as caught:
+            download_checkpoint('vits', models)
+    finally:
+        huggingface_hub.close_session()
+    assert '\n' not in str(caught.value)
 
 
 def test_a_server_that_is_no_hub_is_said_to_be_none(hub: HubServer, models: Path) -> None:
     hub.files[DEFAULT_REPOSITORY, FILE] = SMALL
     hub.etag = '"'
-    with pytest.raises(CheckpointError, match='no hub .*; check HF_ENDPOINT'):
+    with pytest.raises(CheckpointError, match='no Hugging Face hub.*; check HF_ENDPOINT'):
         download_checkpoint('vits', models)
 
 
@@ -251,9 +292,9 @@ def unreachable(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures('unreachable')
 def test_without_a_network_it_says_what_to_do(models: Path) -> None:
-    with pytest.raises(CheckpointError, match='check the network, or fetch that file by hand'):
+    with pytest.raises(CheckpointError, match='check the network and its proxy, or fetch that file'):
         download_checkpoint('vits', models)
-    with pytest.raises(CheckpointError, match='the hub could not be asked .*check the network'):
+    with pytest.raises(CheckpointError, match='the hub did not describe it .*check the network'):
         download_checkpoint('somebody/something', models)
 
 
@@ -263,7 +304,7 @@ def test_without_a_network_the_file_in_the_folder_is_used(models: Path) -> None:
     (models / FILE).write_bytes(SMALL)
     said: list[str] = []
     assert fetch(find_checkpoint('vits'), models, report=said.append) == models / FILE
-    assert 'is there already, the hub was not asked' in said[0]
+    assert 'exists already; the hub was not contacted' in said[0]
     assert 'is used, because' in said[1]
 
 
@@ -274,7 +315,7 @@ def cached(hub: HubServer, tmp_path: Path) -> Path:
                              (SMALL_HF, 'model.safetensors')):
         hub.files[repository, name] = SMALL
         huggingface_hub.hf_hub_download(repository, name, endpoint=hub.address, token=False)
-    hub.overrides.clear()
+    hub.requests.clear()
     return tmp_path / 'cache'
 
 
@@ -290,7 +331,7 @@ def test_offline_the_cache_of_the_hub_is_used_and_the_network_is_not(
     said: list[str] = []
     path = fetch(find_checkpoint(name), models, offline=way == 'option', report=said.append)
     assert (models / found).read_bytes() == SMALL
-    assert "from the hub's cache" in said[0] and not hub.overrides
+    assert "from the hub's cache" in said[0] and not hub.requests
     record = read_record(path)
     assert record is not None and record.revision == COMMIT
 
@@ -299,13 +340,13 @@ def test_offline_the_cache_of_the_hub_is_used_and_the_network_is_not(
 def test_what_is_in_the_cache_of_the_hub_is_not_downloaded_again(
         hub: HubServer, models: Path) -> None:
     assert download_checkpoint('vits', models).read_bytes() == SMALL
-    assert commands(hub, FILE) == ['HEAD']
+    assert 'GET' not in commands(hub, FILE)
 
 
 def test_a_damaged_copy_in_the_cache_is_refused(cached: Path, models: Path) -> None:
     for blob in cached.rglob('blobs/*'):
         blob.write_bytes(b'damaged')
-    with pytest.raises(CheckpointError, match='cache and is damaged; remove it'):
+    with pytest.raises(CheckpointError, match='cache is damaged; remove it'):
         fetch(find_checkpoint('vits'), models, offline=True)
     assert not models.exists()
 
@@ -314,16 +355,16 @@ def test_offline_a_download_that_was_damaged_since_is_refused(
         hub: HubServer, models: Path) -> None:
     hub.files[DEFAULT_REPOSITORY, FILE] = SMALL
     download_checkpoint('vits', models).write_bytes(b'damaged')
-    with pytest.raises(CheckpointError, match='its sha256 is not that of the download'):
+    with pytest.raises(CheckpointError, match='its sha256 is not the one in the record'):
         fetch(find_checkpoint('vits'), models, offline=True)
 
 
 def test_offline_and_nowhere_is_said(hub: HubServer, models: Path) -> None:
     with pytest.raises(CheckpointError, match='neither there nor in the hub.s cache, and the net'):
         fetch(find_checkpoint('vits'), models, offline=True)
-    with pytest.raises(CheckpointError, match='unknown without the network; take one of'):
+    with pytest.raises(CheckpointError, match='unknown without the network; choose one of'):
         find_checkpoint('somebody/something', offline=True)
-    assert not hub.overrides and not models.exists()
+    assert not hub.requests and not models.exists()
 
 
 @pytest.mark.parametrize('spoil', [

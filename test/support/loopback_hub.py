@@ -21,7 +21,8 @@ class Hub(BaseHTTPRequestHandler):
     """
     Serves ``server.files``.
 
-    The first ``server.torn`` bodies break off in the middle, once ``server.go_on`` is set.
+    The first ``server.torn`` bodies break off in the middle, once ``server.go_on`` is set; with
+    ``server.torn_file`` only those of that file.
     """
 
     protocol_version = 'HTTP/1.1'
@@ -55,22 +56,34 @@ class Hub(BaseHTTPRequestHandler):
         content = self.server.files.get((repository, name))
         known = content is not None
         if known:
-            self.server.overrides.append((self.command, name, self.headers.get('Range')))
+            self.server.requests.append((self.command, name, self.headers.get('Range')))
         whole = content or b''
         first = 0
-        if overrides := self.headers.get('Range'):
-            first = int(overrides.removeprefix('bytes=').split('-')[0])
+        if wanted := self.headers.get('Range'):
+            first = int(wanted.removeprefix('bytes=').split('-')[0])
         part = whole[first:]
-        self.send_response((206 if first else 200) if known else 404)
+        status = 401 if self.server.gated else 404 if not known else 206 if first else 200
+        self.send_response(status)
         self.send_header('Content-Length', str(self.server.stated_size or len(part)))
+        self.send_header('Accept-Ranges', 'bytes')
         if first:
             self.send_header('Content-Range', f'bytes {first}-{len(whole) - 1}/{len(whole)}')
-        self.send_header('ETag', f'"{self.server.etag or etag_of(name, whole)}"')
+        etag = self.server.etag or etag_of(name, whole)
+        if name.endswith('.json'):
+            self.send_header('ETag', f'"{etag}"')
+        else:
+            # A large file is kept elsewhere, where it has another ETag.
+            self.send_header('ETag', '"of-the-storage"')
+            self.send_header('X-Linked-ETag', f'"{etag}"')
+            self.send_header('X-Linked-Size', str(self.server.stated_size or len(whole)))
         self.send_header('X-Repo-Commit', COMMIT)
-        if not known:
+        if self.server.gated:
+            self.send_header('X-Error-Code', 'GatedRepo')
+        elif not known:
             self.send_header('X-Error-Code', 'EntryNotFound')
         self.end_headers()
-        if body and known and self.server.torn:
+        torn = self.server.torn and self.server.torn_file in ('', name)
+        if body and status < 300 and torn:
             self.server.torn -= 1
             self.wfile.write(part[:len(part) // 2])
             self.server.go_on.wait(60)
@@ -86,20 +99,23 @@ class HubServer(ThreadingHTTPServer):
     """
     The server.
 
-    ``files`` maps (repository, file) to the content, ``overrides`` collects command, file and range.
-    ``etag`` and ``stated_size`` are lies that it tells of every file.
+    ``files`` maps (repository, file) to the content, ``requests`` collects command, file and
+    range. ``etag`` and ``stated_size`` are false statements about every file; ``gated`` refuses
+    every file to users who did not accept the terms.
     """
 
     def __init__(self) -> None:
         super().__init__(('127.0.0.1', 0), Hub)
         self.files: dict[tuple[str, str], bytes] = {}
-        self.overrides: list[tuple[str, str, str | None]] = []
+        self.requests: list[tuple[str, str, str | None]] = []
         self.tags: list[str] = []
         self.torn = 0
+        self.torn_file = ''
         self.go_on = threading.Event()
         self.go_on.set()
         self.etag = ''
         self.stated_size = 0
+        self.gated = False
 
     @property
     def address(self) -> str:

@@ -30,8 +30,8 @@ def command(
     """
     Download published checkpoints with their licence.
 
-    The sha256 that the hub names is compared, and the licence is recorded. A download that broke
-    off is continued. HF_ENDPOINT chooses a mirror; HF_HUB_OFFLINE=1 is --offline.
+    The sha256 that the hub names is compared, and the licence is recorded. A connection that
+    breaks is resumed. HF_ENDPOINT chooses a mirror; HF_HUB_OFFLINE=1 is --offline.
     """
     console = open_console()
     if list_names:

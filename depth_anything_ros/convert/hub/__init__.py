@@ -1,1 +1,1 @@
-"""Published checkpoints: where they lie, under which licence, and how they get here."""
+"""Published checkpoints: their names, their licences and their download."""

@@ -1,5 +1,5 @@
 """
-The published checkpoints of the family: where each lies, its short name and its licence.
+The published checkpoints of the family: their repositories, short names and licences.
 
 Source: the pages of the repositories on the Hugging Face hub. vitg was announced, never published.
 """
@@ -27,8 +27,8 @@ class Published:
     """
     One checkpoint on the hub.
 
-    ``files`` are its names in the repository. It is saved as the file ``saved_as``, or as a
-    folder of that name where there are several files.
+    ``files`` are the names in the repository; ``saved_as`` is the name of the downloaded file, or
+    of the folder where there are several files.
     """
 
     name: str

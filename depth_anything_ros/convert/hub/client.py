@@ -23,22 +23,18 @@ _TRUE = ('1', 'ON', 'YES', 'TRUE')
 _SHARD = re.compile(r'model-\d+-of-\d+\.safetensors')
 _WEIGHTS = ('model.safetensors', 'pytorch_model.bin')
 _LICENCES = {'apache-2.0': 'Apache-2.0', 'cc-by-nc-4.0': 'CC-BY-NC-4.0', 'mit': 'MIT'}
+_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """
-    One file of a repository at one commit.
+    """One file of a repository at one commit; ``size`` in bytes is 0 where it is unknown."""
 
-    ``address`` is where its content is, ``size`` in bytes, 0 where the hub does not say.
-    """
-
-    url: str
+    repository: str
     name: str
     revision: str
     etag: str
     size: int
-    address: str
 
 
 def endpoint() -> str:
@@ -46,7 +42,7 @@ def endpoint() -> str:
     return (os.environ.get('HF_ENDPOINT') or _HUB).rstrip('/')
 
 
-def told_to_stay_offline() -> bool:
+def is_offline() -> bool:
     """Return whether the environment variable HF_HUB_OFFLINE forbids the network."""
     return os.environ.get('HF_HUB_OFFLINE', '').upper() in _TRUE
 
@@ -60,101 +56,86 @@ def require_client() -> None:
                                      "pip install 'depth_anything_ros[convert]'") from error
 
 
-def look_up(checkpoint: Published, folder: Path) -> tuple[RemoteFile, ...]:
+def remote_files(checkpoint: Published, folder: Path) -> tuple[RemoteFile, ...]:
     """
-    Ask the hub for commit, ETag and size of each file.
+    Return commit, ETag and size of each file of a checkpoint.
 
-    CheckpointError names the address and how to fetch it by hand into ``folder``.
+    CheckpointError says how to fetch the file by hand into ``folder``.
     """
     from huggingface_hub import get_hf_file_metadata
     found = []
     for name in checkpoint.files:
-        url = f'{endpoint()}/{checkpoint.repository}/resolve/main/{name}'
-        try:
-            answer = get_hf_file_metadata(url, token=False, timeout=10)
+        url = _url(checkpoint.repository, name)
         # The hub's client and the transport below it raise several unrelated types.
+        try:
+            answer = get_hf_file_metadata(url, token=False, timeout=_TIMEOUT_S)
         except Exception as error:
             raise _failed(url, folder, error) from error
         if not answer.commit_hash or not answer.etag:
-            raise CheckpointError(url, 'what answers there is no hub (it names neither commit nor '
-                                  'ETag)', 'check HF_ENDPOINT')
-        found.append(RemoteFile(url, name, answer.commit_hash, answer.etag, answer.size or 0,
-                                answer.location))
+            raise CheckpointError(url, 'this server is no Hugging Face hub: its answer has no '
+                                  'commit or no ETag', 'check HF_ENDPOINT')
+        found.append(RemoteFile(checkpoint.repository, name, answer.commit_hash, answer.etag,
+                                answer.size or 0))
     return tuple(found)
 
 
 def describe_repository(repository: str) -> Published:
     """
-    Return the checkpoint that a repository outside the table holds.
+    Return the checkpoint in a repository that the catalog does not list.
 
-    CheckpointError if the hub cannot be reached or holds no such thing there.
+    CheckpointError if the hub cannot be reached or the repository holds no checkpoint.
     """
     from huggingface_hub import HfApi
     url = f'{endpoint()}/{repository}'
-    try:
-        info = HfApi(endpoint=endpoint(), token=False).model_info(repository, timeout=10)
     # The hub's client and the transport below it raise several unrelated types.
+    try:
+        info = HfApi(endpoint=endpoint(), token=False).model_info(repository, timeout=_TIMEOUT_S)
     except Exception as error:
         raise CheckpointError(
-            url, f'the hub could not be asked ({_reason(error)})', 'check the network and the '
+            url, f'the hub did not describe it ({_reason(error)})', 'check the network and the '
             f'name; published are, for example, {", ".join(nearest_names(repository))}') from error
     names = sorted(sibling.rfilename for sibling in info.siblings or [])
-    files = _choose(names)
+    files = _checkpoint_files(names)
     if not files:
         raise CheckpointError(
-            url, f'it holds no checkpoint that is known by its name ({", ".join(names[:5])})',
+            url, f'none of its files has the name of a checkpoint ({", ".join(names[:5])})',
             'fetch the file by hand and give its path')
-    evidence = [tag.removeprefix('license:') for tag in info.tags or [] if 'license:' in tag]
-    licence = _LICENCES.get(evidence[0], evidence[0]) if evidence else UNKNOWN_LICENCE
+    licences = [tag.removeprefix('license:') for tag in info.tags or [] if 'license:' in tag]
+    licence = _LICENCES.get(licences[0], licences[0]) if licences else UNKNOWN_LICENCE
     saved_as = files[0] if len(files) == 1 else repository.split('/')[1]
     return Published(repository, repository, files, saved_as, licence)
 
 
-def fetch_file(remote: RemoteFile, folder: Path) -> None:
+def download_file(remote: RemoteFile, folder: Path, by_hand: Path) -> None:
     """
-    Download one file into ``folder``, going on where an earlier try broke off.
+    Download one file into ``folder`` unless a finished copy of it is there.
 
-    CheckpointError says how to do it by hand where that fails.
+    The hub's client copies the file from its own cache where it has it, and resumes a connection
+    that breaks. CheckpointError says how to fetch the file by hand into ``by_hand``.
     """
-    part = folder / f'{remote.name}.{remote.etag}.part'
-    part.touch()
-    while not remote.size or part.stat().st_size < remote.size:
-        there = part.stat().st_size
-        try:
-            _append(remote, part)
-            break
-        # The hub's client and the transport below it raise several unrelated types.
-        except Exception as error:
-            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-                raise CheckpointError(folder, 'the disk is full', 'free some space') from error
-            if not remote.size or part.stat().st_size <= there:
-                raise _failed(remote.url, folder.parent, error) from error
-    os.replace(part, folder / remote.name)
+    from huggingface_hub import hf_hub_download
+    # The hub's client and the transport below it raise several unrelated types.
+    try:
+        with _quiet_client():
+            hf_hub_download(remote.repository, remote.name, revision=remote.revision,
+                            local_dir=folder, endpoint=endpoint(), token=False)
+    except Exception as error:
+        raise _failed(_url(remote.repository, remote.name), by_hand, error) from error
 
 
-def _append(remote: RemoteFile, part: Path) -> None:
-    """Fetch what is missing; the client's own download would begin anew with each run."""
-    from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import build_hf_headers
-    with part.open('ab' if remote.size else 'wb') as file, _progress():
-        http_get(remote.address, file, resume_size=file.tell(),
-                 headers=build_hf_headers(token=False), displayed_filename=remote.name,
-                 expected_size=remote.size or None)
-
-
-def find_cached(checkpoint: Published, revision: str = 'main') -> dict[str, Path] | None:
-    """Return where the hub's own cache on this machine holds every file, else None."""
+def cached_files(checkpoint: Published) -> dict[str, Path] | None:
+    """Return the path of every file in the hub's cache on this machine, None if one is missing."""
     from huggingface_hub import try_to_load_from_cache
     found = {}
     for name in checkpoint.files:
-        path = try_to_load_from_cache(checkpoint.repository, name, revision=revision)
+        path = try_to_load_from_cache(checkpoint.repository, name)
         if not isinstance(path, str):
             return None
         found[name] = Path(path)
     return found
 
 
-def _choose(names: list[str]) -> tuple[str, ...]:
+def _checkpoint_files(names: list[str]) -> tuple[str, ...]:
     """Return the files that make the checkpoint, the folder of a Hugging Face model first."""
     shards = tuple(name for name in names if _SHARD.fullmatch(name))
     if 'config.json' in names:
@@ -167,9 +148,13 @@ def _choose(names: list[str]) -> tuple[str, ...]:
     return (single[0],) if len(single) == 1 else ()
 
 
+def _url(repository: str, name: str) -> str:
+    return f'{endpoint()}/{repository}/resolve/main/{name}'
+
+
 @contextmanager
-def _progress() -> Iterator[None]:
-    """Show the client's bars and remarks to people only."""
+def _quiet_client() -> Iterator[None]:
+    """Show the client's progress bars and warnings on a terminal only."""
     from huggingface_hub.utils import (
         are_progress_bars_disabled, disable_progress_bars, enable_progress_bars)
     if sys.stderr.isatty() or are_progress_bars_disabled():
@@ -187,10 +172,21 @@ def _progress() -> Iterator[None]:
 
 
 def _failed(url: str, folder: Path, error: Exception) -> CheckpointError:
-    return CheckpointError(
-        url, f'the download failed ({_reason(error)})',
-        f'check the network, or fetch that file by hand, put it into {folder} and go on from '
-        'there')
+    """Return what went wrong with a download and how to do it by hand."""
+    from huggingface_hub.errors import (
+        EntryNotFoundError, GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError)
+    by_hand = f'fetch that file by hand and put it into {folder}'
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return CheckpointError(folder, 'the disk is full', 'free some space')
+    if isinstance(error, GatedRepoError):
+        return CheckpointError(url, 'the hub gives it only to users who accepted its terms',
+                               f'accept them in a browser, {by_hand}')
+    if isinstance(error, (EntryNotFoundError, RepositoryNotFoundError)) and not isinstance(
+            error, LocalEntryNotFoundError):
+        return CheckpointError(url, 'the hub does not have this file, or not without a login',
+                               f'check the name, or {by_hand}')
+    return CheckpointError(url, f'the download failed ({_reason(error)})',
+                           f'check the network and its proxy, or {by_hand}')
 
 
 def _reason(error: Exception) -> str:

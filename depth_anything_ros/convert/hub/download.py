@@ -1,4 +1,4 @@
-"""Fetching a published checkpoint: continued, verified, recorded, and found again offline."""
+"""Downloads of published checkpoints: verified, recorded, and found again without a network."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -24,7 +24,7 @@ _GIT_BLOB = re.compile('[0-9a-f]{40}')
 
 def find_checkpoint(name: str, offline: bool = False) -> Published:
     """
-    Return what a short name or hub id stands for; the hub is asked about foreign repositories.
+    Return the checkpoint of a short name or hub id; the hub describes those not in the catalog.
 
     CheckpointError names the nearest known names.
     """
@@ -35,12 +35,12 @@ def find_checkpoint(name: str, offline: bool = False) -> Published:
         raise CheckpointError(name, 'vitg was announced and never published',
                               'give the path of your own checkpoint')
     if not is_hub_id(name):
-        raise CheckpointError(name, 'it is neither a file nor a name of a published checkpoint',
-                              f'take one of {", ".join(nearest_names(name))}, or a hub id')
+        raise CheckpointError(name, 'it is neither a file nor the name of a published checkpoint',
+                              f'choose one of {", ".join(nearest_names(name))}, or a hub id')
     client.require_client()
-    if offline or client.told_to_stay_offline():
-        raise CheckpointError(name, 'what this repository holds is unknown without the network',
-                              f'take one of {", ".join(nearest_names(name))}, or go online')
+    if offline or client.is_offline():
+        raise CheckpointError(name, 'the files of this repository are unknown without the network',
+                              f'choose one of {", ".join(nearest_names(name))}, or go online')
     return client.describe_repository(name)
 
 
@@ -49,65 +49,79 @@ def fetch(checkpoint: Published, directory: Path, *, offline: bool = False,
     """
     Return the checkpoint as a file or folder in ``directory``, downloaded if it is not there.
 
-    What lies there or in the hub's cache is used where the hub cannot be reached; ``offline`` or
-    HF_HUB_OFFLINE never asks it. The sha256 is compared with the hub's. CheckpointError leaves
-    nothing under the final name; what came of a broken download is continued the next time.
+    ``offline`` or HF_HUB_OFFLINE allow only the copy in ``directory`` or in the hub's cache, which
+    also serves where the hub cannot be reached. Each file must have the sha256 or git blob id that
+    the hub names. CheckpointError leaves nothing under the final name.
     """
     client.require_client()
     target = directory / checkpoint.saved_as
-    if offline or client.told_to_stay_offline():
-        kept = _kept(checkpoint, target, report)
-        if kept is None:
+    if offline or client.is_offline():
+        local = _local_copy(checkpoint, target, report)
+        if local is None:
             raise CheckpointError(
                 target, "it is neither there nor in the hub's cache, and the network is off",
                 f'download {checkpoint.repository} once without --offline and HF_HUB_OFFLINE')
-        return kept
+        return local
     try:
-        files = client.look_up(checkpoint, directory)
+        files = client.remote_files(checkpoint, directory)
     except CheckpointError as error:
-        kept = _kept(checkpoint, target, report)
-        if kept is None:
+        local = _local_copy(checkpoint, target, report)
+        if local is None:
             raise
-        report(f'{kept} is used, because {error}')
-        return kept
+        report(f'{local} is used, because {error}')
+        return local
     if not target.exists():
-        cached = client.find_cached(checkpoint, files[0].revision)
-        if cached is not None:
-            return _copy(checkpoint, cached, target, report)
-        return _download(checkpoint, files, target, report)
-    digests = _verify(_saved(checkpoint, target), {file.name: file.etag for file in files})
+        _download(checkpoint, files, target, report)
+        return target
+    digests = _verify(_files_of(checkpoint, target), {file.name: file.etag for file in files})
     if digests is None:
         raise CheckpointError(target, f'it differs from {checkpoint.repository} on the hub',
                               'remove it or choose another folder')
-    report(f'{target} is there already and is what the hub has')
+    report(f'{target} exists already and equals the one on the hub')
     if read_record(target) is None:
         _record(checkpoint, target, files[0].revision, digests)
     return target
 
 
 def _download(checkpoint: Published, files: tuple[client.RemoteFile, ...], target: Path,
-              report: Report) -> Path:
-    with _partial(target) as folder:
+              report: Report) -> None:
+    with _partial_folder(target) as folder:
         _check_space(files, folder)
         for file in files:
             report(f'{checkpoint.repository}: {file.name}, {file.size / 1e6:.0f} MB')
-            if not (folder / file.name).is_file():
-                client.fetch_file(file, folder)
-        digests = _verify({file.name: folder / file.name for file in files},
-                          {file.name: file.etag for file in files})
-        if digests is None:
+            client.download_file(file, folder, target.parent)
+        if not _finish(checkpoint, folder, target, files[0].revision,
+                       {file.name: file.etag for file in files}):
             shutil.rmtree(folder)
-            raise CheckpointError(target, 'what was downloaded has not the sha256 that the hub '
-                                  'names, and was removed', 'download it again')
-        _place(checkpoint, folder, target)
-    _record(checkpoint, target, files[0].revision, digests)
+            raise CheckpointError(target, 'the downloaded file does not have the sha256 that the '
+                                  'hub names, and was removed', 'download it again')
     report(f'{target}: the sha256 is the one that the hub names')
-    return target
+
+
+def _finish(checkpoint: Published, folder: Path, target: Path, revision: str,
+            etags: Mapping[str, str]) -> bool:
+    """Move the files in ``folder`` to ``target`` and record them; False if a digest is wrong."""
+    digests = _verify({name: folder / name for name in checkpoint.files}, etags)
+    if digests is None:
+        return False
+    if checkpoint.is_folder:
+        # The notes of the hub's client.
+        shutil.rmtree(folder / '.cache', ignore_errors=True)
+        os.replace(folder, target)
+    else:
+        os.replace(folder / checkpoint.files[0], target)
+    _record(checkpoint, target, revision, digests)
+    return True
 
 
 @contextmanager
-def _partial(target: Path) -> Iterator[Path]:
-    """Yield a folder for the parts of ``target``; it stays only where a part is in it."""
+def _partial_folder(target: Path) -> Iterator[Path]:
+    """
+    Yield a hidden folder beside ``target``, always of the same name.
+
+    It stays after an error while it holds a file, finished or not, with which the next download
+    continues.
+    """
     directory = target.parent
     existed = directory.is_dir()
     folder = target.with_name(f'.{target.name}.partial')
@@ -119,74 +133,64 @@ def _partial(target: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        if not any(path.stat().st_size for path in folder.glob('*')):
+        files = [path for path in folder.rglob('*') if path.is_file()]
+        if not any(path.parent == folder or path.suffix == '.incomplete' for path in files):
             shutil.rmtree(folder, ignore_errors=True)
         if not existed:
             with suppress(OSError):
                 directory.rmdir()
 
 
-def _check_space(files: tuple[client.RemoteFile, ...], partial: Path) -> None:
-    there = sum(path.stat().st_size for path in partial.iterdir())
-    needed = sum(file.size for file in files) - there
-    free = shutil.disk_usage(partial).free
+def _check_space(files: tuple[client.RemoteFile, ...], folder: Path) -> None:
+    needed = sum(file.size for file in files if not (folder / file.name).is_file())
+    free = shutil.disk_usage(folder).free
     if free < needed:
         raise CheckpointError(
-            partial.parent, f'the download needs {needed / 1e6:.0f} MB and {free / 1e6:.0f} MB '
+            folder.parent, f'the download needs {needed / 1e6:.0f} MB and {free / 1e6:.0f} MB '
             'are free', 'free some space or choose another disk')
 
 
-def _kept(checkpoint: Published, target: Path, report: Report) -> Path | None:
-    """Return the checkpoint from its place or from the hub's cache, None if it is in neither."""
+def _local_copy(checkpoint: Published, target: Path, report: Report) -> Path | None:
+    """Return the checkpoint at ``target``, or copied there from the hub's cache, else None."""
     if target.exists():
         record = read_record(target)
         if record and _verify({name: target / name if checkpoint.is_folder else target
                                for name in record.files}, record.files) is None:
-            raise CheckpointError(target, 'its sha256 is not that of the download',
-                                  'remove it and download it again')
-        report(f'{target} is there already, the hub was not asked')
+            raise CheckpointError(target, 'its sha256 is not the one in the record of its '
+                                  'download', 'remove it and download it again')
+        report(f'{target} exists already; the hub was not contacted')
         return target
-    cached = client.find_cached(checkpoint)
-    return None if cached is None else _copy(checkpoint, cached, target, report)
-
-
-def _copy(checkpoint: Published, cached: Mapping[str, Path], target: Path,
-          report: Report) -> Path:
-    """Copy the files that the hub's cache holds."""
-    first = next(iter(cached.values()))
-    # The cache keeps each file under its ETag and links to it from a folder of the commit.
-    digests = _verify(cached, {name: path.resolve().name for name, path in cached.items()})
-    if digests is None:
-        raise CheckpointError(first, "it lies in the hub's cache and is damaged",
-                              'remove it and download it again')
-    with _partial(target) as folder:
-        for name, path in cached.items():
-            shutil.copyfile(path, folder / name)
-        _place(checkpoint, folder, target)
-    _record(checkpoint, target, first.parent.name, digests)
-    report(f"{target}: copied from the hub's cache on this machine")
+    cached = client.cached_files(checkpoint)
+    if cached is None:
+        return None
+    _copy_from_cache(checkpoint, cached, target, report)
     return target
 
 
-def _place(checkpoint: Published, partial: Path, target: Path) -> None:
-    if checkpoint.is_folder:
-        for leftover in partial.glob('*.part'):
-            leftover.unlink()
-        os.replace(partial, target)
-    else:
-        os.replace(partial / checkpoint.files[0], target)
-        shutil.rmtree(partial, ignore_errors=True)
+def _copy_from_cache(checkpoint: Published, cached: Mapping[str, Path], target: Path,
+                     report: Report) -> None:
+    first = next(iter(cached.values()))
+    with _partial_folder(target) as folder:
+        for name, path in cached.items():
+            shutil.copyfile(path, folder / name)
+        # The cache keeps each file under its ETag and links to it from a folder of the commit.
+        etags = {name: path.resolve().name for name, path in cached.items()}
+        if not _finish(checkpoint, folder, target, first.parent.name, etags):
+            shutil.rmtree(folder)
+            raise CheckpointError(first, "this file in the hub's cache is damaged",
+                                  'remove it and download it again')
+    report(f"{target}: copied from the hub's cache on this machine")
 
 
-def _saved(checkpoint: Published, target: Path) -> dict[str, Path]:
-    """Return where each file of the repository lies after the download."""
+def _files_of(checkpoint: Published, target: Path) -> dict[str, Path]:
+    """Return the path of each file of the repository after the download."""
     if checkpoint.is_folder:
         return {name: target / name for name in checkpoint.files}
     return {checkpoint.files[0]: target}
 
 
 def _verify(paths: Mapping[str, Path], etags: Mapping[str, str]) -> dict[str, str] | None:
-    """Return the sha256 of each file, None if one is missing or is not what its ETag says."""
+    """Return the sha256 of each file, None if one is missing or contradicts its ETag."""
     digests = {}
     for name, path in paths.items():
         if not path.is_file():
@@ -195,12 +199,12 @@ def _verify(paths: Mapping[str, Path], etags: Mapping[str, str]) -> dict[str, st
         etag = etags[name]
         if _SHA256.fullmatch(etag) and etag != digests[name]:
             return None
-        if _GIT_BLOB.fullmatch(etag) and etag != _git_blob(path):
+        if _GIT_BLOB.fullmatch(etag) and etag != _git_blob_id(path):
             return None
     return digests
 
 
-def _git_blob(path: Path) -> str:
+def _git_blob_id(path: Path) -> str:
     content = path.read_bytes()
     return hashlib.sha1(b'blob %d\0' % len(content) + content).hexdigest()
 

@@ -1,4 +1,4 @@
-"""Where the model of a subcommand is: a path, or a name that is downloaded first."""
+"""The model of a subcommand: a path, or a name that is downloaded first."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ _SUFFIXES = ('.pth', '.pt', '.bin', '.safetensors', '.onnx', '.xml')
 
 @dataclass(frozen=True)
 class DownloadOptions:
-    """Whether the licence is accepted without a question and whether the network is off."""
+    """Whether licences are accepted without a question and whether the network is off."""
 
     accepted: bool = False
     offline: bool = False
@@ -24,7 +24,7 @@ class DownloadOptions:
 def local_source(source: str, directory: Path, options: DownloadOptions,
                  report: StepReport) -> Path:
     """
-    Return the path of a source; a short name or hub id is fetched into ``directory``.
+    Return the path of a source; a short name or hub id is downloaded into ``directory``.
 
     CheckpointError as ``find_checkpoint``, ``fetch`` and ``obtain``.
     """
@@ -37,15 +37,15 @@ def local_source(source: str, directory: Path, options: DownloadOptions,
 def obtain(checkpoint: Published, directory: Path, options: DownloadOptions,
            report: StepReport) -> Path:
     """
-    Say the licence of a checkpoint, ask where it needs consent, and fetch it.
+    Report the licence of a checkpoint, ask for consent where it needs that, and fetch it.
 
     CheckpointError if the licence is not accepted.
     """
     note = ', which forbids commercial use' if checkpoint.non_commercial else ''
     report(f'{checkpoint.repository}: licence {checkpoint.licence}{note}')
-    there = (directory / checkpoint.saved_as).exists()
-    if checkpoint.non_commercial and not there and not options.accepted:
-        _ask(checkpoint)
+    exists = (directory / checkpoint.saved_as).exists()
+    if checkpoint.non_commercial and not exists and not options.accepted:
+        _require_consent(checkpoint)
     return fetch(checkpoint, directory, offline=options.offline, report=report)
 
 
@@ -59,10 +59,10 @@ def _is_name(source: str) -> bool:
         is_hub_id(source) and not source.endswith(_SUFFIXES))
 
 
-def _ask(checkpoint: Published) -> None:
+def _require_consent(checkpoint: Published) -> None:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise CheckpointError(checkpoint.repository, f'{checkpoint.licence} forbids commercial '
                               'use of these weights', 'add --yes if you accept that')
     if not typer.confirm('Download it for non-commercial use?'):
         raise CheckpointError(checkpoint.repository, 'its licence was not accepted',
-                              'take one of the Small checkpoints, which are under Apache-2.0')
+                              'choose one of the Small checkpoints, which are under Apache-2.0')
