@@ -1,4 +1,10 @@
-"""What one parameter of the node is: its type, limits, unit and when it is read."""
+"""
+The parameters of the node: the only place where they are declared.
+
+A field of ``Settings`` or ``AlignmentSettings`` is a parameter with its default, limits, unit and
+description. The ROS descriptors, the parameter file, the launch arguments and docs/parameters.md
+are made from ``SPECS``.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -12,7 +18,6 @@ from depth_anything_ros.model_info import ExecutionPrecision
 
 Value = bool | int | float | str | tuple[str, ...] | tuple[float, ...]
 When = Literal['start', 'configure', 'activate', 'runtime']
-__all__ = ['Settings', 'Spec', 'SPECS', 'Value']
 
 _DEVICE = re.compile(r'(CPU|GPU|NPU)(\.\d+)?')
 _CAMERA = re.compile(r'[A-Za-z][A-Za-z0-9_]*')
@@ -21,11 +26,11 @@ _CAMERA = re.compile(r'[A-Za-z][A-Za-z0-9_]*')
 @dataclass(frozen=True)
 class Spec:
     """
-    What is known of one parameter besides its value.
+    Declaration of one parameter; a list is held as a tuple.
 
-    ``when`` is the moment at which the node reads it: at its start (read-only), in configure, in
-    activate, or with the next frame. ``minimum`` and ``maximum`` are inclusive. ``shared``: one
-    value for all cameras of a node; others can be set for each. A list is held as a tuple.
+    ``when`` says when the node reads it: at its start (read-only), in configure, in activate or
+    with the next frame (runtime). ``minimum`` and ``maximum`` are inclusive. A ``shared``
+    parameter has one value for all cameras of a node; the others can be set for each camera.
     """
 
     name: str
@@ -40,9 +45,9 @@ class Spec:
 
     @property
     def expected(self) -> str:
-        """Return what a value must be, in words."""
-        kind = {bool: 'true or false', int: 'an integer', float: 'a number', str: 'a text',
-                tuple: 'a list of texts'}
+        """Describe the valid values."""
+        kind = {bool: 'true or false', int: 'an integer', float: 'a number', str: 'a string',
+                tuple: 'a list of strings'}
         words = kind[type(self.default)]
         if isinstance(self.default, tuple) and self.default:
             words = f'a list of {len(self.default)} numbers'
@@ -53,7 +58,7 @@ class Spec:
         return words
 
     def check(self, value: object) -> Value:
-        """Return ``value`` in this parameter's type, or raise SettingsError."""
+        """Return ``value`` in the type of this parameter; SettingsError if it is not valid."""
         if isinstance(self.default, tuple):
             return self._checked_list(self.default, value)
         if isinstance(self.default, float) and type(value) is int:
@@ -90,7 +95,7 @@ class Spec:
 def parameter(default: Value, when: When, description: str, *, unit: str = '',
               minimum: float | None = None, maximum: float | None = None,
               choices: tuple[str, ...] = (), shared: bool = False) -> Any:
-    """Return a dataclass field that declares a parameter; see Spec."""
+    """Return a dataclass field that declares a parameter; see ``Spec``."""
     return field(default=default, metadata={
         'description': description, 'unit': unit, 'when': when, 'minimum': minimum,
         'maximum': maximum, 'choices': choices, 'shared': shared})
@@ -101,186 +106,198 @@ class AlignmentSettings:
     """How 1/z = scale * d + shift is fitted to a reference."""
 
     source: str = parameter(
-        'none', 'activate', 'What the depth is fitted to: depth (image on reference/depth), '
-        'points (cloud on reference/points), range (sensor_msgs/Range on reference/range), ground '
-        '(the floor, from camera_height and camera_pitch) or none (relative_scale and '
+        'none', 'activate', 'Source of the metres: depth (image on reference/depth), points '
+        '(point cloud on reference/points), range (sensor_msgs/Range on reference/range), ground '
+        '(the floor, with camera_height and camera_pitch) or none (relative_scale and '
         'relative_shift).',
         choices=('none', 'depth', 'points', 'range', 'ground'))
     fit: str = parameter(
-        'auto', 'runtime', 'What is fitted: scale, or scale_shift. auto takes scale_shift for '
-        'relative models and scale for metric ones and for a range sensor.',
+        'auto', 'runtime', 'Fits only the scale, or scale and shift. auto fits both for relative '
+        'models, and only the scale for metric models and for a range sensor.',
         choices=('auto', 'scale', 'scale_shift'))
     time_constant: float = parameter(
-        2.0, 'runtime', 'Time over which fits are averaged; 0 takes each as it is.', unit='s',
-        minimum=0.0, maximum=3600.0)
+        2.0, 'runtime', 'Time constant of the running average over the fits. 0 uses each fit '
+        'alone.', unit='s', minimum=0.0, maximum=3600.0)
     timeout: float = parameter(
-        5.0, 'runtime', 'Without a good fit for this long, metric depth stops. 0 for never.',
+        5.0, 'runtime', 'Stops metric depth after this time without a good fit. 0 never stops it.',
         unit='s', minimum=0.0, maximum=3600.0)
     max_time_difference: float = parameter(
-        0.1, 'runtime', 'Largest difference between the stamps of an image and its reference.',
-        unit='s', minimum=0.0, maximum=10.0)
+        0.1, 'runtime', 'Largest difference between the time stamps of an image and of its '
+        'reference.', unit='s', minimum=0.0, maximum=10.0)
     min_support: int = parameter(
-        30, 'runtime', 'Fewest reference points that must agree with a fit. A range sensor gives '
-        'one.', minimum=3, maximum=100000)
+        30, 'runtime', 'Smallest number of reference points that must agree with a fit. A range '
+        'sensor needs only one.', minimum=3, maximum=100000)
     max_outliers: float = parameter(
-        0.5, 'runtime', 'Largest share of reference points that may disagree with a fit.',
+        0.5, 'runtime', 'Largest share of the reference points that may disagree with a fit.',
         minimum=0.0, maximum=0.9)
     max_residual: float = parameter(
-        0.15, 'runtime', 'Largest median error of the depth at the points that agree, as a share '
-        'of the depth.', minimum=0.001, maximum=1.0)
+        0.15, 'runtime', 'Largest median error of the fitted depth, as a share of the depth.',
+        minimum=0.001, maximum=1.0)
     reference_min: float = parameter(
-        0.1, 'runtime', 'Reference depths below this are ignored.', unit='m', minimum=0.0,
+        0.1, 'runtime', 'Ignores reference depth smaller than this.', unit='m', minimum=0.0,
         maximum=1e4)
     reference_max: float = parameter(
-        20.0, 'runtime', 'Reference depths above this are ignored.', unit='m', minimum=0.01,
+        20.0, 'runtime', 'Ignores reference depth larger than this.', unit='m', minimum=0.01,
         maximum=1e4)
     reference_frame: str = parameter(
-        'tf', 'activate', 'Where points and range sensor are seen from the camera: tf (needs '
-        'tf2_ros) or fixed (reference_pose).', choices=('tf', 'fixed'))
+        'tf', 'activate', 'Pose of the points or range sensor relative to the camera: tf (from '
+        'TF, needs tf2_ros) or fixed (alignment.reference_pose).', choices=('tf', 'fixed'))
     reference_pose: tuple[float, ...] = parameter(
-        (0.0,) * 6, 'runtime', 'Pose of the sensor in the optical frame of the camera: x, y, z in '
-        'metres and roll, pitch, yaw in radians.', minimum=-1e3, maximum=1e3)
+        (0.0,) * 6, 'runtime', 'Pose of the sensor in the optical frame of the camera, for '
+        'alignment.reference_frame fixed: x, y, z in metres, then roll, pitch, yaw in radians.',
+        minimum=-1e3, maximum=1e3)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """One valid set of parameters; raises SettingsError where two of them contradict."""
+    """A valid set of parameters; SettingsError if a value is wrong or two values contradict."""
 
     model: str = parameter(
-        '', 'configure', 'Path of the IR (.xml, its .bin beside it): depth_anything_nano.xml in '
-        'models/, or one that depth_anything_convert made.', shared=True)
+        '', 'configure', 'Path of the model: the .xml of an OpenVINO IR, with its .bin in the '
+        'same folder. Use depth_anything_nano.xml in models/ or a model made by '
+        'depth_anything_convert.', shared=True)
     cameras: tuple[str, ...] = parameter(
-        (), 'configure', 'Names of several cameras that share one model, such as [front, rear]: '
-        'each has its topics below its name, and any parameter that is read in activate or with '
-        'the next frame can be set for one as <name>.<parameter>. Empty: one camera without a '
-        'name.', shared=True)
+        (), 'configure', 'Names of several cameras that share one model, for example '
+        '[front, rear]. The topics of a camera are below its name. A parameter that is read in '
+        'activate or with the next frame can be set for one camera as <name>.<parameter>. Empty '
+        'means one camera without a name.', shared=True)
     device: str = parameter(
-        'CPU', 'runtime', 'OpenVINO devices in order of preference, separated by commas: '
-        'the first that compiles and passes the self-check runs, for example NPU,GPU,CPU.',
-        shared=True)
+        'CPU', 'runtime', 'OpenVINO devices in order of preference, separated by commas, for '
+        'example NPU,GPU,CPU. The node uses the first one that compiles the model and passes the '
+        'self-check.', shared=True)
     precision: str = parameter(
-        'auto', 'runtime', 'Execution precision. auto lets the device choose (bf16 on CPUs that '
-        'have it, f16 on GPU and NPU).', choices=get_args(ExecutionPrecision), shared=True)
+        'auto', 'runtime', 'Execution precision of the network. auto lets the device choose: '
+        'bf16 on CPUs that support it, f16 on GPU and NPU.',
+        choices=get_args(ExecutionPrecision), shared=True)
     requests: int = parameter(
-        0, 'configure', 'Infer requests in flight. 0 takes what the device recommends for low '
-        'latency.', minimum=0, maximum=8, shared=True)
+        0, 'configure', 'Number of infer requests in flight. 0 uses the number that the device '
+        'recommends for low latency.', minimum=0, maximum=8, shared=True)
     request_timeout: float = parameter(
-        10.0, 'configure', 'Time after which an infer request is given up and reported.',
-        unit='s', minimum=0.05, maximum=600.0, shared=True)
+        10.0, 'configure', 'Time after which a frame without an answer from the device is '
+        'dropped and reported.', unit='s', minimum=0.05, maximum=600.0, shared=True)
     cache_dir: str = parameter(
-        '~/.cache/depth_anything_ros', 'configure', 'Folder for compiled models, which makes the '
-        'next start faster. Empty for none.', shared=True)
+        '~/.cache/depth_anything_ros', 'configure', 'Folder for compiled models, which make the '
+        'next start faster. Empty turns the cache off.', shared=True)
     self_check: bool = parameter(
-        True, 'configure', 'Compare the device with the f32 result stored in the IR and refuse '
-        'a device that computes something else. On the CPU once, where cache_dir can remember it.',
-        shared=True)
+        True, 'configure', 'Compares the output of the device with the f32 output stored in the '
+        'model and rejects a device with wrong results. On a CPU this runs once per model if '
+        'cache_dir is set.', shared=True)
     expected_width: int = parameter(
-        640, 'configure', 'Image width to compile for at configure. Another width works too and '
-        'costs one compilation.', unit='px', minimum=1, maximum=16384, shared=True)
+        640, 'configure', 'Image width for which configure compiles the network. Another width '
+        'costs one compilation when the first image arrives.', unit='px', minimum=1,
+        maximum=16384, shared=True)
     expected_height: int = parameter(
-        480, 'configure', 'Image height to compile for at configure.', unit='px',
-        minimum=1, maximum=16384, shared=True)
+        480, 'configure', 'Image height for which configure compiles the network. Another height '
+        'costs one compilation when the first image arrives.', unit='px', minimum=1,
+        maximum=16384, shared=True)
     input_size: int = parameter(
-        0, 'runtime', 'Short side of the network input; the aspect ratio is kept and both sides '
-        'are rounded to what the network takes: multiples of 14, of 32 for depth_anything_nano. '
-        "0 takes the model's own: 518, 288 for depth_anything_nano. Smaller is faster and less "
-        'detailed: 252 is several times as fast as 518.', unit='px',
-        minimum=0, maximum=2058, shared=True)
+        0, 'runtime', 'Short side of the network input. A smaller input is faster and shows less '
+        'detail: 252 is several times as fast as 518. The aspect ratio is kept, and both sides '
+        'are rounded to multiples of 14, or of 32 for depth_anything_nano. 0 uses the default of '
+        'the model: 518, or 288 for depth_anything_nano.', unit='px', minimum=0, maximum=2058,
+        shared=True)
     target_rate: float = parameter(
-        0.0, 'configure', 'Depth images a second that every camera is to get: the largest input '
-        'size up to input_size that allows them is measured and taken, and another one when the '
-        'load changes. 0 for off.', unit='Hz', minimum=0.0, maximum=1000.0, shared=True)
+        0.0, 'configure', 'Depth images per second for every camera. The node measures which '
+        'input sizes up to input_size reach this rate, uses the largest one, and changes it when '
+        'the load changes. 0 turns this off.', unit='Hz', minimum=0.0, maximum=1000.0,
+        shared=True)
     image_transport: str = parameter(
-        'raw', 'activate', 'Input to subscribe to: raw for image, compressed for '
-        'image/compressed.', choices=('raw', 'compressed'))
+        'raw', 'activate', 'Topic of the images: image for raw, image/compressed for compressed.',
+        choices=('raw', 'compressed'))
     image_geometry: str = parameter(
-        'auto', 'runtime', 'Whether the image is rectified (P of camera_info holds) or raw (K and '
-        'the distortion D hold). auto: raw if D is not zero and the image topic is not named '
-        'rect.', choices=('auto', 'rectified', 'raw'))
+        'auto', 'runtime', 'Whether the images are rectified (P of camera_info applies) or raw '
+        '(K and the distortion D apply). auto means raw if D is not zero and the last part of the '
+        'image topic does not contain rect.', choices=('auto', 'rectified', 'raw'))
     relative_scale: float = parameter(
-        0.0, 'runtime', 'Scale of a relative model in 1/z = scale * d + shift. 0 means unknown: '
-        'then no metric depth is published.', unit='1/m', minimum=0.0, maximum=1e6)
+        0.0, 'runtime', 'Relative models without alignment: scale in 1/z = scale * d + shift, '
+        'with depth z and model output d. 0 means unknown, and no metric depth is published.',
+        unit='1/m', minimum=0.0, maximum=1e6)
     relative_shift: float = parameter(
-        0.0, 'runtime', 'Shift of a relative model in 1/z = scale * d + shift.', unit='1/m',
-        minimum=-1e6, maximum=1e6)
+        0.0, 'runtime', 'Relative models without alignment: shift in 1/z = scale * d + shift.',
+        unit='1/m', minimum=-1e6, maximum=1e6)
     metric_scale: float = parameter(
-        1.0, 'runtime', 'Metric models: the depth is multiplied by this.', minimum=1e-3,
-        maximum=1e3)
+        1.0, 'runtime', 'Metric models: factor of the depth. 1 leaves it unchanged.',
+        minimum=1e-3, maximum=1e3)
     metric_offset: float = parameter(
-        0.0, 'runtime', 'Metric models: this is added after metric_scale.', unit='m',
-        minimum=-1e3, maximum=1e3)
+        0.0, 'runtime', 'Metric models: offset of the depth, added after metric_scale. 0 leaves '
+        'it unchanged.', unit='m', minimum=-1e3, maximum=1e3)
     metric_focal: float = parameter(
-        0.0, 'runtime', 'Metric models: focal length, divided by the short side of the image, of '
-        'the camera for which the metres hold. The depth is multiplied by that of this camera '
-        'over it. 0 for no correction.', minimum=0.0, maximum=100.0)
+        0.0, 'runtime', 'Metric models: corrects the depth for the focal length of this camera. '
+        'The value is the focal length of the training camera divided by the short side of its '
+        'image. 0 turns the correction off.', minimum=0.0, maximum=100.0)
     alignment: AlignmentSettings = field(default_factory=AlignmentSettings)
     camera_height: float = parameter(
         0.0, 'runtime', 'Height of the camera above the floor, for alignment.source ground and '
-        'the height band of the cloud. 0 means unknown.', unit='m', minimum=0.0, maximum=1e3)
+        'for the height limits of the points. 0 means unknown.', unit='m', minimum=0.0,
+        maximum=1e3)
     camera_pitch: float = parameter(
-        0.0, 'runtime', 'Angle by which the optical axis points below the horizon.', unit='rad',
-        minimum=-1.57, maximum=1.57)
+        0.0, 'runtime', 'Angle of the optical axis below the horizon; positive looks down.',
+        unit='rad', minimum=-1.57, maximum=1.57)
     stabilization: str = parameter(
-        'color', 'runtime', 'What is freed of flicker by aligning each frame to its predecessors '
-        'on what stands still: color (the colour image), all (data too) or off.',
+        'color', 'runtime', 'Removes flicker by fitting each frame to the previous ones: color '
+        '(only the colour image), all (also depth and points) or off.',
         choices=('off', 'color', 'all'))
     edge_filter: float = parameter(
-        0.0, 'runtime', 'Metric depth becomes NaN where its inverse jumps between neighbours by '
-        'more than this share of itself beyond what it changes around, against flying pixels: '
-        '0.05 is a good value. 0 for off.', minimum=0.0, maximum=1.0)
+        0.0, 'runtime', 'Removes flying pixels: depth becomes NaN at an edge where inverse depth '
+        'jumps by more than this share of its value. 0.05 is a good start. 0 turns the filter '
+        'off.', minimum=0.0, maximum=1.0)
     output_size: str = parameter(
-        'input', 'runtime', 'Size of depth and colour: input (of the image), native (of the '
-        "network's output) or divisor (of the image, divided by output_divisor).",
-        choices=('input', 'native', 'divisor'))
+        'input', 'runtime', 'Size of the depth and colour images: input (size of the input '
+        'image), native (size of the network output) or divisor (size of the input image divided '
+        'by output_divisor).', choices=('input', 'native', 'divisor'))
     output_divisor: int = parameter(
-        2, 'runtime', 'Divisor for output_size divisor.', minimum=1, maximum=16)
+        2, 'runtime', 'Divisor of the image size for output_size divisor.', minimum=1, maximum=16)
     depth_encoding: str = parameter(
-        '32FC1', 'runtime', 'Encoding of ~/depth/image: 32FC1 in metres, NaN where invalid, or '
-        '16UC1 in millimetres, 0 where invalid.', choices=('32FC1', '16UC1'))
+        '32FC1', 'runtime', 'Encoding of ~/depth/image: 32FC1 (metres, NaN where invalid) or '
+        '16UC1 (millimetres, 0 where invalid or beyond 65.535 m).', choices=('32FC1', '16UC1'))
     depth_min: float = parameter(
-        0.0, 'runtime', 'Metric depth below this becomes NaN in ~/depth/image.', unit='m',
+        0.0, 'runtime', 'Smallest depth in ~/depth/image; smaller values become NaN.', unit='m',
         minimum=0.0, maximum=1e4)
     depth_max: float = parameter(
-        0.0, 'runtime', 'Metric depth above this becomes NaN in ~/depth/image. 0 for no limit.',
-        unit='m', minimum=0.0, maximum=1e4)
-    points_color: bool = parameter(
-        True, 'runtime', 'Whether points carry rgb beside x, y and z.')
+        0.0, 'runtime', 'Largest depth in ~/depth/image; larger values become NaN. 0 means no '
+        'limit.', unit='m', minimum=0.0, maximum=1e4)
+    points_color: bool = parameter(True, 'runtime', 'Adds the field rgb to the points.')
     points_stride: int = parameter(
-        2, 'runtime', 'Every n-th row and column of the depth becomes a point.',
+        2, 'runtime', 'Makes a point of every n-th row and column of the depth image.',
         unit='px', minimum=1, maximum=64)
     points_voxel: float = parameter(
-        0.0, 'runtime', 'One point per cube of this size, as an unorganised cloud. 0 for off.',
-        unit='m', minimum=0.0, maximum=100.0)
+        0.0, 'runtime', 'Merges the points in each cube of this size into one; the cloud is then '
+        'unorganized. 0 turns this off.', unit='m', minimum=0.0, maximum=100.0)
     points_min: float = parameter(
-        0.1, 'runtime', 'Points nearer than this become NaN.', unit='m', minimum=0.0, maximum=1e4)
-    points_max: float = parameter(
-        20.0, 'runtime', 'Points farther than this become NaN. 0 for no limit.', unit='m',
+        0.1, 'runtime', 'Smallest depth of a point; nearer points become NaN.', unit='m',
         minimum=0.0, maximum=1e4)
+    points_max: float = parameter(
+        20.0, 'runtime', 'Largest depth of a point; farther points become NaN. 0 means no limit.',
+        unit='m', minimum=0.0, maximum=1e4)
     points_clearing: float = parameter(
-        0.0, 'runtime', 'Points farther than points_max are put at this depth instead of NaN, so '
-        'that a costmap can clear along their rays. 0 for NaN.', unit='m', minimum=0.0,
+        0.0, 'runtime', 'Moves points farther than points_max to this depth, so that a costmap '
+        'can clear free space along their rays. 0 makes them NaN.', unit='m', minimum=0.0,
         maximum=1e4)
     points_height_min: float = parameter(
-        0.0, 'runtime', 'Points lower above the floor than this become NaN; needs camera_height.',
-        unit='m', minimum=-1e3, maximum=1e3)
+        0.0, 'runtime', 'Smallest height of a point above the floor; lower points become NaN. '
+        'Needs camera_height. If both heights are 0, there is no limit.', unit='m', minimum=-1e3,
+        maximum=1e3)
     points_height_max: float = parameter(
-        0.0, 'runtime', 'Points higher above the floor than this become NaN. Both 0 for off.',
-        unit='m', minimum=-1e3, maximum=1e3)
+        0.0, 'runtime', 'Largest height of a point above the floor; higher points become NaN. '
+        'Needs camera_height. If both heights are 0, there is no limit.', unit='m', minimum=-1e3,
+        maximum=1e3)
     points_near: float = parameter(
-        0.5, 'runtime', 'Relative model without scale: where the nearest 2 % of the scene is '
-        'drawn. For looking, not for measuring.', unit='m', minimum=0.01, maximum=1e4)
+        0.5, 'runtime', 'Distance of the nearest 2 % of the scene in the cloud of a relative '
+        'model without metres. The cloud is for display, not for measurements.', unit='m',
+        minimum=0.01, maximum=1e4)
     points_far: float = parameter(
-        10.0, 'runtime', 'Relative model without scale: where the farthest 2 % of the scene is '
-        'drawn. For looking, not for measuring.', unit='m', minimum=0.02, maximum=1e4)
+        10.0, 'runtime', 'Distance of the farthest 2 % of the scene in the cloud of a relative '
+        'model without metres. The cloud is for display, not for measurements.', unit='m',
+        minimum=0.02, maximum=1e4)
     color_map: str = parameter(
-        'spectral_r', 'runtime', 'Colours of ~/color/image, from far to near.',
+        'spectral_r', 'runtime', 'Colour map of ~/color/image.',
         choices=('spectral_r', 'inferno', 'magma', 'viridis', 'turbo', 'gray'))
     snapshot_dir: str = parameter(
-        '~/depth_anything_snapshots', 'runtime', 'Folder in which ~/save_snapshot makes a folder.',
-        shared=True)
+        '~/depth_anything_snapshots', 'runtime', 'Folder of the snapshots; each call of '
+        '~/save_snapshot makes a new folder in it.', shared=True)
     diagnostics_period: float = parameter(
-        1.0, 'start', 'Time between two messages on /diagnostics.', unit='s',
-        minimum=0.1, maximum=60.0, shared=True)
+        1.0, 'start', 'Time between two messages on /diagnostics.', unit='s', minimum=0.1,
+        maximum=60.0, shared=True)
 
     def __post_init__(self) -> None:
         for spec in SPECS:
@@ -291,7 +308,7 @@ class Settings:
         if not all(map(_CAMERA.fullmatch, self.cameras)) or (
                 len(set(self.cameras)) < len(self.cameras)):
             raise SettingsError('cameras', self.cameras, 'different names of letters, digits and '
-                                'underscores that begin with a letter')
+                                'underscores that start with a letter')
         self._check_order('points_near', 'points_far')
         self._check_order('alignment.reference_min', 'alignment.reference_max')
         for limited in ('depth', 'points'):
@@ -299,7 +316,8 @@ class Settings:
                 self._check_order(f'{limited}_min', f'{limited}_max')
         if self.points_clearing:
             if not self.points_max:
-                raise SettingsError('points_max', self.points_max, 'set, as points_clearing is')
+                raise SettingsError('points_max', self.points_max,
+                                    'above 0 if points_clearing is set')
             self._check_order('points_max', 'points_clearing')
         if self.has_height_band:
             self._check_order('points_height_min', 'points_height_max')
@@ -314,11 +332,11 @@ class Settings:
 
     @property
     def has_height_band(self) -> bool:
-        """Return whether points are limited by their height above the floor."""
+        """Return whether the points are filtered by their height above the floor."""
         return bool(self.points_height_min or self.points_height_max)
 
     def value(self, name: str) -> Any:
-        """Return the value of the parameter ``name``, which may have a group before a point."""
+        """Return the value of a parameter such as ``device`` or ``alignment.source``."""
         return attrgetter(name)(self)
 
     def _check_order(self, lower: str, upper: str) -> None:
@@ -328,7 +346,7 @@ class Settings:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, object]) -> 'Settings':
-        """Return checked settings; names that are missing keep their default."""
+        """Return checked settings, with defaults for missing names; SettingsError if not valid."""
         by_name = {spec.name: spec for spec in SPECS}
         unknown = sorted(set(values) - set(by_name))
         if unknown:

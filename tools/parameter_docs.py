@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None, root: Path | None = None) -> in
     parser = argparse.ArgumentParser(prog='parameter_docs', description=__doc__)
     parser.add_argument('--write', action='store_true', help='rewrite the files that differ')
     options = parser.parse_args(arguments)
-    root = root or Path(__file__).resolve().parents[2]
+    root = root or Path(__file__).resolve().parents[1]
     if not (root / 'config').is_dir():
         print(f'{root} is not a source tree of depth_anything_ros', file=sys.stderr)
         return 2

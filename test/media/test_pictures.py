@@ -177,7 +177,7 @@ def test_the_size_of_a_webp_with_alpha_is_that_of_its_canvas(tmp_path: Path) -> 
 
 
 def test_exif_data_of_png_and_webp_leave_the_size_to_the_decoder(tmp_path: Path) -> None:
-    """OpenCV 5 turns them upright, older versions do not."""
+    """Since OpenCV 5 they are turned upright; older versions do not turn them."""
     png = save(tmp_path / 'photo.png', picture(0, (16, 48)))
     data = png.read_bytes()
     chunk = b'eXIf' + b'II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0'
