@@ -18,36 +18,35 @@ openvino = pytest.importorskip('openvino')
 for needed in ('onnx', 'onnxscript', 'onnxruntime'):
     pytest.importorskip(needed)
 
-from depth_anything_ros.convert.conversion import Conversion, convert, Job  # noqa: E402, I100
+from checkpoints import PARITY_SIZES_HW  # noqa: E402, I100
+from depth_anything_ros.convert import conversion  # noqa: E402
+from depth_anything_ros.convert.conversion import (  # noqa: E402
+    Conversion, convert, export, ExportJob, Job)
+from depth_anything_ros.convert.export import OnnxOptions  # noqa: E402
 from depth_anything_ros.convert.parity.measure import Gates, ParityReport, ParityRow  # noqa: E402
 from depth_anything_ros.convert.sources.identity import Overrides  # noqa: E402
 from depth_anything_ros.networks.depth_anything import build_network  # noqa: E402
+from tiny import write_weighted_sum  # noqa: E402
 
-# The second one has 37 patches on one axis only: there the position embedding is interpolated.
-SIZES_HW = ((70, 98), (518, 42), (518, 518))
 KINDS = {
-    'relative_v2': ('tiny', Overrides('relative', 'v2')),
-    'relative_v1': ('tiny', Overrides('relative', 'v1')),
-    'metric': ('tiny', Overrides('metric', 'v2', 20.0)),
-    'swiglu': ('tiny_glu', Overrides('relative', 'v2')),
+    'relative_v2': ('tiny', 'fp32', Overrides('relative', 'v2')),
+    'metric_v1_swiglu': ('tiny_glu', 'fp16', Overrides('metric', 'v1', 20.0)),
 }
-Converted = Callable[..., tuple[Conversion, list[str]]]
+Converted = Callable[[str], tuple[Conversion, list[str]]]
 
 
 @pytest.fixture(scope='module')
-def converted(tmp_path_factory: pytest.TempPathFactory, table: tuple[EncoderSpec, ...],
-              make_weights: Callable[..., Any]) -> Converted:
-    """Return a function that converts random weights, each kind once."""
+def converted(tmp_path_factory: pytest.TempPathFactory, glu_export: Conversion,
+              tiny_conversion: tuple[Conversion, list[str]]) -> Converted:
+    """Return a function that gives each kind, from a checkpoint or through an ONNX file."""
     @functools.cache
-    def make(kind: str, precision: Any) -> tuple[Conversion, list[str]]:
-        name, overrides = KINDS[kind]
-        folder = tmp_path_factory.mktemp('ir')
-        spec = next(spec for spec in table if spec.name == name)
-        torch.save(make_weights(spec), folder / 'mine.pth')
+    def make(kind: str) -> tuple[Conversion, list[str]]:
+        if kind == 'relative_v2':
+            return tiny_conversion
         lines: list[str] = []
-        job = Job(folder / 'mine.pth', folder / 'out' / 'depth.xml', precision, overrides)
-        sizes_hw = SIZES_HW if kind == 'relative_v2' else SIZES_HW[:1]
-        return convert(job, table=table, sizes_hw=sizes_hw, report=lines.append), lines
+        output = tmp_path_factory.mktemp('ir') / 'depth.xml'
+        return convert(Job(glu_export.path, output), sizes_hw=PARITY_SIZES_HW[:1],
+                       report=lines.append), lines
 
     return make
 
@@ -66,16 +65,15 @@ def read_info(path: Path) -> ModelInfo:
         name: model.get_rt_info([SECTION, name]).astype(str) for name in entries})
 
 
-@pytest.mark.parametrize(('kind', 'precision'), [
-    ('relative_v2', 'fp16'), ('relative_v1', 'fp16'), ('metric', 'fp32'), ('swiglu', 'fp16')])
+@pytest.mark.parametrize('kind', KINDS)
 def test_each_kind_becomes_a_proven_ir_that_describes_itself(
         converted: Converted, table: tuple[EncoderSpec, ...], make_weights: Callable[..., Any],
-        kind: str, precision: str) -> None:
-    done, lines = converted(kind, precision)
+        kind: str) -> None:
+    done, lines = converted(kind)
     assert sorted(path.name for path in done.path.parent.iterdir()) == ['depth.bin', 'depth.xml']
     info = read_info(done.path)
     assert info == done.info
-    name, overrides = KINDS[kind]
+    name, precision, overrides = KINDS[kind]
     assert (info.encoder, info.kind, info.model_version, info.max_depth_m, info.precision) == (
         name, overrides.kind, overrides.model_version, overrides.max_depth_m, precision)
 
@@ -89,28 +87,38 @@ def test_each_kind_becomes_a_proven_ir_that_describes_itself(
     assert np.abs(depth - expected).max() < gate * expected.std()
 
     assert 0 < done.parity.worst('OpenVINO') <= gate
-    assert 0 < done.parity.worst('ONNX Runtime') <= 1e-3
     assert done.parity.table() in lines
 
 
 def test_parity_is_measured_at_every_size_with_both_runtimes(converted: Converted) -> None:
-    done, _ = converted('relative_v2', 'fp16')
+    done, _ = converted('relative_v2')
     assert [(row.backend, row.size_hw) for row in done.parity.rows] == [
-        (backend, size_hw) for size_hw in SIZES_HW for backend in ('ONNX Runtime', 'OpenVINO')]
+        (backend, size_hw) for size_hw in PARITY_SIZES_HW
+        for backend in ('ONNX Runtime', 'OpenVINO')]
+    assert 0 < done.parity.worst('ONNX Runtime') <= 1e-3
 
 
-@pytest.mark.parametrize(('kind', 'precision', 'bytes_per_weight'), [
-    ('relative_v2', 'fp16', 2), ('metric', 'fp32', 4)])
+def test_a_conversion_reports_what_it_found_and_where_from(converted: Converted) -> None:
+    _, lines = converted('relative_v2')
+    shown = '\n'.join(lines)
+    for text in ('encoder: tiny, from the shapes of the tensors', 'kind: relative, as asked',
+                 'licence: unknown', '[6/6]', 'OpenVINO fp32'):
+        assert text in shown
+
+
+@pytest.mark.parametrize(('kind', 'bytes_per_weight'), [
+    ('relative_v2', 4), ('metric_v1_swiglu', 2)])
 def test_weights_are_stored_in_the_precision_asked_for(
-        converted: Converted, tiny: EncoderSpec, make_weights: Callable[..., Any], kind: str,
-        precision: str, bytes_per_weight: int) -> None:
-    stored = converted(kind, precision)[0].path.with_suffix('.bin').stat().st_size
-    weights = sum(value.numel() for value in make_weights(tiny).values())
+        converted: Converted, table: tuple[EncoderSpec, ...], make_weights: Callable[..., Any],
+        kind: str, bytes_per_weight: int) -> None:
+    stored = converted(kind)[0].path.with_suffix('.bin').stat().st_size
+    spec = next(spec for spec in table if spec.name == KINDS[kind][0])
+    weights = sum(value.numel() for value in make_weights(spec).values())
     assert stored == pytest.approx(bytes_per_weight * weights, rel=0.1)
 
 
 def test_attention_is_fused(converted: Converted, tiny: EncoderSpec) -> None:
-    runtime = compiled_ir(converted('relative_v2', 'fp16')[0].path, (252, 336)).get_runtime_model()
+    runtime = compiled_ir(converted('relative_v2')[0].path, (252, 336)).get_runtime_model()
     infos = [node.get_rt_info() for node in runtime.get_ops()]
     types = [info['layerType'].astype(str) for info in infos]
     fused = [info['originalLayersNames'].astype(str).lower() for info, kind in zip(infos, types)
@@ -123,7 +131,7 @@ def test_attention_is_fused(converted: Converted, tiny: EncoderSpec) -> None:
 def test_positions_cost_nothing_once_the_size_is_known(
         converted: Converted, tiny: EncoderSpec) -> None:
     image = normalize(self_check_image((252, 336)), MEAN_RGB, STD_RGB)
-    request = compiled_ir(converted('relative_v2', 'fp16')[0].path, (252, 336),
+    request = compiled_ir(converted('relative_v2')[0].path, (252, 336),
                           PERF_COUNT=True).create_infer_request()
     request.infer({'image': image})
     executed = [entry.node_type for entry in request.profiling_info]
@@ -132,7 +140,7 @@ def test_positions_cost_nothing_once_the_size_is_known(
 
 
 def test_height_width_and_batch_stay_open(converted: Converted) -> None:
-    path = converted('relative_v2', 'fp16')[0].path
+    path = converted('relative_v2')[0].path
     model = openvino.Core().read_model(path)
     assert model.input('image').partial_shape == openvino.PartialShape([-1, 3, -1, -1])
     image = normalize(self_check_image((70, 98)), MEAN_RGB, STD_RGB)
@@ -143,16 +151,27 @@ def test_height_width_and_batch_stay_open(converted: Converted) -> None:
 
 
 def test_failed_parity_leaves_nothing_behind(
-        tmp_path: Path, save_checkpoint: Callable[..., Path],
-        table: tuple[EncoderSpec, ...]) -> None:
+        tmp_path: Path, save_checkpoint: Callable[..., Path], table: tuple[EncoderSpec, ...],
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exporter writes another network: both runtimes compute R + 2 G + 4 B."""
+    monkeypatch.setattr(conversion, 'export_onnx',
+                        lambda network, path, *more: write_weighted_sum(path))
     checkpoint = save_checkpoint('mine.pth')
+    overrides = Overrides('relative', 'v2')
     lines: list[str] = []
-    with pytest.raises(ParityError, match='OpenVINO at 98x70 differs .* no file was written'):
-        convert(Job(checkpoint, tmp_path / 'models' / 'depth.xml',
-                    overrides=Overrides('relative', 'v2')), table=table, sizes_hw=SIZES_HW[:1],
-                gates=Gates(openvino_fp16=1e-12), report=lines.append)
+    with pytest.raises(ParityError, match='ONNX Runtime at 98x70 differs .* no file was written'):
+        convert(Job(checkpoint, tmp_path / 'models' / 'depth.xml', overrides=overrides),
+                table=table, sizes_hw=PARITY_SIZES_HW[:1], report=lines.append)
+    assert [line.split()[0] for line in lines[-1].splitlines() if 'FAILED' in line] == [
+        'ONNX', 'OpenVINO']
+    with pytest.raises(ParityError, match='OpenVINO at 98x70 differs'):
+        convert(Job(checkpoint, tmp_path / 'models' / 'depth.xml', overrides=overrides),
+                table=table, sizes_hw=PARITY_SIZES_HW[:1], gates=Gates(onnx=float('inf')),
+                report=lines.append)
+    with pytest.raises(ParityError, match='ONNX Runtime at 28x14'):
+        export(ExportJob(checkpoint, tmp_path / 'models' / 'depth.onnx',
+                         OnnxOptions(1, (14, 28)), overrides), table=table, report=lines.append)
     assert [path.name for path in tmp_path.iterdir()] == ['mine.pth']
-    assert 'FAILED' in '\n'.join(lines)
 
 
 @pytest.mark.parametrize('error', [float('inf'), float('nan'), 2e-3])
@@ -189,6 +208,7 @@ def test_unusable_weights_are_refused_before_anything_is_written(
         make_weights: Callable[..., dict[str, Any]], change: str, message: str) -> None:
     torch.save(spoil(change, make_weights(tiny)), tmp_path / 'mine.pth')
     with pytest.raises(CheckpointError, match=message):
-        convert(Job(tmp_path / 'mine.pth', tmp_path / 'depth.xml', overrides=Overrides('relative', 'v2')),
+        convert(Job(tmp_path / 'mine.pth', tmp_path / 'depth.xml',
+                    overrides=Overrides('relative', 'v2')),
                 table=table)
     assert [path.name for path in tmp_path.iterdir()] == ['mine.pth']

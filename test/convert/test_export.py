@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from depth_anything_ros.errors import CheckpointError, ParityError
+from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.networks.models import EncoderSpec
 import pytest
 
@@ -13,29 +13,26 @@ openvino = pytest.importorskip('openvino')
 for needed in ('onnx', 'onnxscript', 'onnxruntime'):
     pytest.importorskip(needed)
 
-from depth_anything_ros.convert.conversion import (  # noqa: E402, I100
+from checkpoints import PARITY_SIZES_HW  # noqa: E402, I100
+from depth_anything_ros.convert.conversion import (  # noqa: E402
     Conversion, convert, export, ExportJob, Job)
 from depth_anything_ros.convert.export import export_onnx, OnnxOptions  # noqa: E402
-from depth_anything_ros.convert.parity.measure import card_input, Gates  # noqa: E402
+from depth_anything_ros.convert.parity.measure import card_input  # noqa: E402
 from depth_anything_ros.convert.parity.runners import ir_runner  # noqa: E402
 from depth_anything_ros.convert.sources.identity import Overrides  # noqa: E402
 from depth_anything_ros.convert.sources.onnx_files import read_onnx_file  # noqa: E402
 from depth_anything_ros.networks.depth_anything import build_network  # noqa: E402
 import onnx  # noqa: E402
 
-SIZES_HW = ((70, 98), (56, 518))
+SIZES_HW = PARITY_SIZES_HW[:2]
 METRIC = Overrides('metric', 'v1', 20.0)
 Table = tuple[EncoderSpec, ...]
 
 
-@pytest.fixture(scope='module')
-def exported(tmp_path_factory: pytest.TempPathFactory, table: Table, tiny: EncoderSpec,
-             make_weights: Callable[..., Any]) -> Conversion:
+@pytest.fixture
+def exported(glu_export: Conversion) -> Conversion:
     """Return an ONNX file that is open in every size, with its weights apart."""
-    folder = tmp_path_factory.mktemp('onnx')
-    torch.save(make_weights(tiny), folder / 'mine.pth')
-    return export(ExportJob(folder / 'mine.pth', folder / 'out' / 'depth.onnx', overrides=METRIC),
-                  table=table, sizes_hw=SIZES_HW, report=lambda line: None)
+    return glu_export
 
 
 @pytest.fixture(scope='module')
@@ -76,12 +73,13 @@ def test_a_file_of_one_size_is_one_file(single: Conversion) -> None:
 
 
 def test_the_file_tells_what_the_network_is(exported: Conversion, single: Conversion) -> None:
-    for done, fixed, opset in ((exported, None, None), (single, (70, 98), 18)):
+    for done, encoder, fixed, opset in ((exported, 'tiny_glu', None, None),
+                                        (single, 'tiny', (70, 98), 18)):
         outside = read_onnx_file(done.path)
         assert outside.info == done.info
         assert outside.opset == opset or opset is None
         assert (done.info.encoder, done.info.kind, done.info.model_version) == (
-            'tiny', 'metric', 'v1')
+            encoder, 'metric', 'v1')
         assert (done.info.max_depth_m, done.info.fixed_size_hw) == (20.0, fixed)
         assert done.info.source_name == 'mine.pth' and len(done.info.source_sha256) == 64
 
@@ -118,16 +116,6 @@ def test_an_ir_of_a_fixed_batch_goes_back_to_single_images(
     image = card_input((70, 98))
     expected = ir_runner(done.path).run(image)
     assert abs(compiled([image])[0][0] - expected).max() < 1e-4 * expected.std()
-
-
-def test_an_export_outside_the_gate_leaves_nothing_behind(
-        tmp_path: Path, save_checkpoint: Callable[..., Path], table: Table) -> None:
-    source = save_checkpoint('mine.pth')
-    options = OnnxOptions(1, (14, 28))
-    with pytest.raises(ParityError, match='ONNX Runtime at 28x14'):
-        export(ExportJob(source, tmp_path / 'out' / 'depth.onnx', options, METRIC), table=table,
-               gates=Gates(onnx=-1.0), report=lambda line: None)
-    assert [path.name for path in tmp_path.iterdir()] == ['mine.pth']
 
 
 def test_impossible_exports_are_refused_before_anything_is_read(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """INT8: what is measured, which layers stay in floating point, and a model that meets a gate."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -88,19 +87,11 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope='module')
-def model(tmp_path_factory: pytest.TempPathFactory, tiny: EncoderSpec,
-          make_weights: Callable[..., dict[str, Any]]) -> Path:
+def model(tiny_conversion: tuple[Any, list[str]]) -> Path:
     """Return the IR of a narrow network with random weights."""
-    for package in ('onnx', 'onnxscript', 'onnxruntime', 'openvino', 'nncf'):
-        pytest.importorskip(package)
-    torch = pytest.importorskip('torch')
-    from depth_anything_ros.convert.conversion import convert, Job
-    folder = tmp_path_factory.mktemp('model')
-    torch.save(make_weights(tiny), folder / 'depth_anything_v2_vits.pth')
-    from depth_anything_ros.convert.sources.identity import Overrides
-    return convert(Job(folder / 'depth_anything_v2_vits.pth', folder / 'model.xml', 'fp32',
-                       Overrides('relative', 'v2')), table=(tiny,), sizes_hw=(SIZE_HW,),
-                   report=lambda line: None).path
+    pytest.importorskip('nncf')
+    path: Path = tiny_conversion[0].path
+    return path
 
 
 def make_job(model: Path, pictures: Path, output: Path, **changes: Any) -> Any:
@@ -253,12 +244,17 @@ def test_a_checkpoint_becomes_int8_in_one_step(
     lax = partial(module.QuantizeJob, gate=Gate(1.0, 1.0, 0.1))
     monkeypatch.setattr(module, 'QuantizeJob', lax)
     output = tmp_path / 'out' / 'int8.xml'
-    arguments = ['convert', str(model.with_name('depth_anything_v2_vits.pth')), '-o', str(output),
-                 '--precision', 'int8', '--height', '98', '--width', '126', '--kind', 'relative',
-                 '--model-version', 'v2']
+    arguments = ['convert', str(model.parent.with_name('mine.pth')), '-o', str(output),
+                 '--precision', 'int8', '--height', '98', '--width', '126', '--kind', 'metric',
+                 '--max-depth', '20', '--model-version', 'v2']
     assert main(arguments, (tiny,)) == 1
     assert 'INT8 needs images to calibrate with; add --images' in capsys.readouterr().err
     assert main([*arguments, '--images', str(pictures)], (tiny,)) == 0
+    out = capsys.readouterr().out
+    for line in ('encoder: tiny, from the shapes of the tensors', 'kind: metric, as asked',
+                 'max depth in metres: 20.0, as asked', 'licence: unknown', '[6/6]',
+                 'OpenVINO fp16', f'{output} is ready'):
+        assert line in out
     assert sorted(path.name for path in output.parent.iterdir()) == ['int8.bin', 'int8.xml']
     facts = str(inspect(output, (tiny,)))
     assert 'int8' in facts and 'smooth quant' in facts

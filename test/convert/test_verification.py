@@ -1,19 +1,16 @@
 """Whether an IR is said to compute what it should, and only then."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
+import shutil
 from typing import Any
 
 from depth_anything_ros.convert.sources.records import sha256_of
 from depth_anything_ros.errors import CheckpointError, ModelError
 from depth_anything_ros.model_info import SECTION
-from depth_anything_ros.networks.models import EncoderSpec, MEAN_RGB, STD_RGB
-from depth_anything_ros.vision.self_check import make_self_check, self_check_image
-from depth_anything_ros.vision.transforms import normalize
-import numpy as np
+from depth_anything_ros.networks.models import EncoderSpec
 import pytest
-from tiny import RGB_WEIGHTS, TINY_INFO
+from tiny import write_weighted_sum
 
 openvino = pytest.importorskip('openvino')
 
@@ -92,31 +89,12 @@ def test_an_ir_that_openvino_cannot_read_is_named(make_ir: Callable[..., Path]) 
         verify(path)
 
 
-def write_weighted_sum(path: Path, gain: float) -> Path:
-    """Write the tiny network as an ONNX file."""
-    onnx = pytest.importorskip('onnx')
-    pytest.importorskip('onnxruntime')
-    helper, tensor = onnx.helper, onnx.numpy_helper.from_array
-    weights = gain * np.float32(RGB_WEIGHTS)
-    scale = tensor((weights * np.float32(STD_RGB)).reshape(1, 3, 1, 1), 'scale')
-    shift = tensor((weights * np.float32(MEAN_RGB)).reshape(1, 3, 1, 1), 'shift')
-    nodes = [helper.make_node('Mul', ['image', 'scale'], ['scaled']),
-             helper.make_node('Add', ['scaled', 'shift'], ['weighted']),
-             helper.make_node('ReduceSum', ['weighted', 'axis'], ['depth'], keepdims=0)]
-    given = helper.make_tensor_value_info('image', onnx.TensorProto.FLOAT, ['n', 3, 'h', 'w'])
-    out = helper.make_tensor_value_info('depth', onnx.TensorProto.FLOAT, ['n', 'h', 'w'])
-    graph = helper.make_graph(nodes, 'g', [given], [out],
-                              [scale, shift, tensor(np.int64([1]), 'axis')])
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)],
-                                ir_version=9), path)
-    return path
-
-
 @pytest.mark.parametrize(('gain', 'verdict'), [
     (1.0, 'PASS'), (1.01, 'FAIL: CPU f32 against ONNX Runtime at 98x70')])
 def test_an_onnx_file_is_a_source_too(
         make_ir: Callable[..., Path], tmp_path: Path, gain: float, verdict: str) -> None:
     pytest.importorskip('torch')
+    pytest.importorskip('onnxruntime')
     source = write_weighted_sum(tmp_path / 'tiny.onnx', gain)
     found = verify(make_ir(source_sha256=sha256_of([source])), source=source, sizes_hw=[SIZE_HW])
     assert (found.verdict, found.notes) == (verdict, ())
@@ -131,24 +109,13 @@ def test_an_ir_is_a_source_too(make_ir: Callable[..., Path], tiny_ir: Path) -> N
     assert verify(tiny_ir, source=tiny_ir, sizes_hw=[SIZE_HW]).verdict == 'PASS'
 
 
-@pytest.fixture(scope='module')
-def network_ir(tmp_path_factory: pytest.TempPathFactory, tiny: EncoderSpec,
-               make_weights: Callable[..., dict[str, Any]]) -> tuple[Path, Path]:
-    """Return a checkpoint and the IR of its network at one size."""
-    torch = pytest.importorskip('torch')
-    from depth_anything_ros.networks.depth_anything import build_network
-    folder = tmp_path_factory.mktemp('network')
-    checkpoint = folder / 'mine.pth'
-    torch.save(make_weights(tiny), checkpoint)
-    network = build_network(tiny, 'v2', None, make_weights(tiny))
-    image = torch.from_numpy(normalize(self_check_image(SIZE_HW), MEAN_RGB, STD_RGB))
-    model = openvino.convert_model(torch.export.export(network, (image,)))
-    info = replace(TINY_INFO, encoder='tiny', source_sha256=sha256_of([checkpoint]),
-                   fixed_size_hw=SIZE_HW, self_check=make_self_check(network(image)[0].numpy()))
-    for key, text in info.to_strings().items():
-        model.set_rt_info(text, [SECTION, key])
-    openvino.save_model(model, folder / 'mine.xml', compress_to_fp16=False)
-    return checkpoint, folder / 'mine.xml'
+@pytest.fixture
+def network_ir(tiny_conversion: tuple[Any, list[str]], tmp_path: Path) -> tuple[Path, Path]:
+    """Return a checkpoint and a copy of the IR of its network in fp32."""
+    made = tiny_conversion[0].path
+    for suffix in ('.xml', '.bin'):
+        shutil.copy(made.with_suffix(suffix), tmp_path / f'mine{suffix}')
+    return made.parent.with_name('mine.pth'), tmp_path / 'mine.xml'
 
 
 def rewritten(path: Path, **changes: str) -> Path:
@@ -164,7 +131,7 @@ def rewritten(path: Path, **changes: str) -> Path:
 def test_the_checkpoint_of_an_ir_confirms_it(
         network_ir: tuple[Path, Path], tiny: EncoderSpec) -> None:
     checkpoint, path = network_ir
-    found = verify(path, source=checkpoint, table=(tiny,))
+    found = verify(path, source=checkpoint, sizes_hw=[SIZE_HW], table=(tiny,))
     assert (found.verdict, found.notes) == ('PASS', ())
     first = found.checks[0]
     assert (first.name, first.limits) == ('CPU f32 against PyTorch', Limits(max_error=1e-3))
@@ -177,17 +144,19 @@ def test_other_weights_and_another_version_do_not_confirm_it(
     torch = pytest.importorskip('torch')
     checkpoint, path = network_ir
     torch.save(make_weights(tiny, seed=1), tmp_path / 'other.pth')
-    found = verify(path, source=tmp_path / 'other.pth', table=(tiny,))
+    found = verify(path, source=tmp_path / 'other.pth', sizes_hw=[SIZE_HW], table=(tiny,))
     assert found.verdict.startswith('FAIL: CPU f32 against PyTorch')
     assert 'was made from another file' in found.notes[0]
-    found = verify(rewritten(path, model_version='"v1"'), source=checkpoint, table=(tiny,))
+    found = verify(rewritten(path, model_version='"v1"'), source=checkpoint, sizes_hw=[SIZE_HW],
+                   table=(tiny,))
     assert found.verdict.startswith('FAIL: CPU f32 against PyTorch') and not found.notes
 
 
 def test_an_int8_ir_may_differ_from_its_checkpoint_as_much_as_a_device_may(
         network_ir: tuple[Path, Path], tiny: EncoderSpec) -> None:
     checkpoint, path = network_ir
-    found = verify(rewritten(path, precision='"int8"'), source=checkpoint, table=(tiny,))
+    found = verify(rewritten(path, precision='"int8"'), source=checkpoint, sizes_hw=[SIZE_HW],
+                   table=(tiny,))
     assert found.checks[0].limits == DEVICE_LIMITS and found.verdict == 'PASS'
 
 

@@ -11,6 +11,8 @@ import pytest
 TINY = EncoderSpec('tiny', 48, 5, 3, 16, (8, 12, 16, 24), (0, 1, 2, 4), 'Apache-2.0')
 TINY_GLU = EncoderSpec('tiny_glu', 48, 4, 3, 16, (8, 12, 16, 24), (0, 1, 2, 3), 'unknown',
                        'swiglu')
+# The second size has 37 patches on one axis only: there the position embedding is interpolated.
+PARITY_SIZES_HW = ((70, 98), (518, 42), (518, 518))
 REFIT = Path(__file__).parents[3] / 'shared' / 'weights' / 'depth_anything_v2_vits_refit.pth'
 
 
@@ -93,6 +95,56 @@ def save_checkpoint(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return save
+
+
+def _silent(line: str) -> None:
+    pass
+
+
+def _require_converter() -> None:
+    for package in ('torch', 'onnx', 'onnxscript', 'onnxruntime', 'openvino'):
+        pytest.importorskip(package)
+
+
+@pytest.fixture(scope='session')
+def tiny_conversion(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, list[str]]:
+    """
+    Return the conversion of a relative V2 checkpoint into an IR in fp32, and what it reported.
+
+    The checkpoint is ``mine.pth`` in the folder above that of the IR. Do not change the files.
+    """
+    _require_converter()
+    from depth_anything_ros.convert.conversion import convert, Job
+    from depth_anything_ros.convert.sources.identity import Overrides
+    import torch
+
+    folder = tmp_path_factory.mktemp('conversion')
+    torch.save(random_weights(TINY), folder / 'mine.pth')
+    lines: list[str] = []
+    job = Job(folder / 'mine.pth', folder / 'out' / 'depth.xml', 'fp32',
+              Overrides('relative', 'v2'))
+    return convert(job, table=(TINY, TINY_GLU), sizes_hw=PARITY_SIZES_HW,
+                   report=lines.append), lines
+
+
+@pytest.fixture(scope='session')
+def glu_export(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """
+    Return the export of a metric V1 checkpoint with SwiGLU blocks, every size open.
+
+    The checkpoint is ``mine.pth`` in the folder above that of the ONNX file, which has its
+    weights in a second file. Do not change the files.
+    """
+    _require_converter()
+    from depth_anything_ros.convert.conversion import export, ExportJob
+    from depth_anything_ros.convert.sources.identity import Overrides
+    import torch
+
+    folder = tmp_path_factory.mktemp('export')
+    torch.save(random_weights(TINY_GLU), folder / 'mine.pth')
+    job = ExportJob(folder / 'mine.pth', folder / 'out' / 'depth.onnx',
+                    overrides=Overrides('metric', 'v1', 20.0))
+    return export(job, table=(TINY, TINY_GLU), sizes_hw=PARITY_SIZES_HW[:2], report=_silent)
 
 
 @pytest.fixture(scope='session')

@@ -57,13 +57,34 @@ def write_tiny_ir(folder: Path, slow_layers: int = 0, gain: float = 1.0,
     """
     import openvino as ov
     model = _network(slow_layers, gain)
-    expected = weighted_sum(self_check.card_image()) * np.float32(gain if np.isfinite(gain) else 1)
+    scale = np.float32(gain if np.isfinite(gain) else 1)
+    expected = weighted_sum(self_check.self_check_image()) * scale
     if wrong_check:
         expected = expected[::-1].copy()
     if metadata:
-        info = replace(TINY_INFO, self_check=self_check.describe(expected), **changes)
+        info = replace(TINY_INFO, self_check=self_check.make_self_check(expected), **changes)
         for key, value in info.to_strings().items():
             model.set_rt_info(value, [SECTION, key])
     path = folder / 'tiny.xml'
     ov.save_model(model, str(path), compress_to_fp16=False)
+    return path
+
+
+def write_weighted_sum(path: Path, gain: float = 1.0) -> Path:
+    """Write the tiny network, R + 2 G + 4 B of the image in 0..1, as an ONNX file."""
+    import onnx
+
+    helper, tensor = onnx.helper, onnx.numpy_helper.from_array
+    weights = gain * np.float32(RGB_WEIGHTS)
+    scale = tensor((weights * np.float32(STD)).reshape(1, 3, 1, 1), 'scale')
+    shift = tensor((weights * np.float32(MEAN)).reshape(1, 3, 1, 1), 'shift')
+    nodes = [helper.make_node('Mul', ['image', 'scale'], ['scaled']),
+             helper.make_node('Add', ['scaled', 'shift'], ['weighted']),
+             helper.make_node('ReduceSum', ['weighted', 'axis'], ['depth'], keepdims=0)]
+    given = helper.make_tensor_value_info('image', onnx.TensorProto.FLOAT, ['n', 3, 'h', 'w'])
+    out = helper.make_tensor_value_info('depth', onnx.TensorProto.FLOAT, ['n', 'h', 'w'])
+    graph = helper.make_graph(nodes, 'g', [given], [out],
+                              [scale, shift, tensor(np.int64([1]), 'axis')])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)],
+                                ir_version=9), path)
     return path
