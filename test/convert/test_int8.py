@@ -7,8 +7,9 @@ from typing import Any
 
 import cv2
 from depth_anything_ros.convert.quantize.gate import Gate, Loss
-from depth_anything_ros.convert.quantize.layers import choose, Layer, predicted_error
-from depth_anything_ros.errors import CheckpointError, ImageError, QualityError
+from depth_anything_ros.convert.quantize.layers import Layer
+from depth_anything_ros.convert.quantize.search import keep_more_float, predicted_error
+from depth_anything_ros.errors import CheckpointError, ImageError, ModelError, QualityError
 from depth_anything_ros.model_info import SECTION
 from depth_anything_ros.networks.models import EncoderSpec
 from depth_anything_ros.vision.agreement import Agreement
@@ -53,15 +54,15 @@ def test_errors_of_layers_add_up_as_squares() -> None:
 def test_the_layer_with_the_most_error_for_its_time_goes_first_and_no_more_than_needed() -> None:
     layers = [layer('big', 100.0), layer('small'), layer('harmless')]
     errors = {'big': 4.0, 'small': 3.0, 'harmless': 0.1}
-    assert choose(layers, errors, frozenset(), allowed=4.5) == {'small'}
-    assert choose(layers, errors, frozenset(), allowed=1.0) == {'small', 'big'}
+    assert keep_more_float(layers, errors, frozenset(), allowed=4.5) == {'small'}
+    assert keep_more_float(layers, errors, frozenset(), allowed=1.0) == {'small', 'big'}
 
 
 def test_at_least_one_layer_is_added_so_that_the_search_ends() -> None:
     layers = [layer('a'), layer('b')]
     kept = frozenset({'a'})
-    assert choose(layers, {'a': 1.0, 'b': 1.0}, kept, allowed=9.0) == {'a', 'b'}
-    assert choose(layers, {'a': 1.0, 'b': 1.0}, frozenset({'a', 'b'}), 0.0) == {'a', 'b'}
+    assert keep_more_float(layers, {'a': 1.0, 'b': 1.0}, kept, allowed=9.0) == {'a', 'b'}
+    assert keep_more_float(layers, {'a': 1.0, 'b': 1.0}, frozenset({'a', 'b'}), 0.0) == {'a', 'b'}
 
 
 def scene(seed: int, size_hw: tuple[int, int] = SIZE_HW) -> np.ndarray:
@@ -155,7 +156,7 @@ def test_the_file_runs_at_any_size_and_keeps_the_depth(done: Any, model: Path) -
 def test_a_gate_that_cannot_be_met_leaves_no_file_unless_forced(
         model: Path, pictures: Path, tmp_path: Path) -> None:
     from depth_anything_ros.convert.quantize import quantize as module
-    from depth_anything_ros.convert.quantize.layers import quantize_model
+    from depth_anything_ros.convert.quantize.quantizer import quantize_model
     import openvino
     output = tmp_path / 'int8.xml'
     job = make_job(model, pictures, output, gate=Gate(1e-9, 1e-9, 0.995))
@@ -195,14 +196,14 @@ def test_what_cannot_be_quantized_is_refused_with_a_sentence(
             (make_job(model, few, target), 'holds 1 usable images'),
             (make_job(model, tmp_path / 'nowhere', target), 'there is no file or folder'),
             (make_job(model, pictures, tmp_path / 'plain.xml'), 'the file exists already')):
-        with pytest.raises((CheckpointError, ImageError), match=message):
+        with pytest.raises((CheckpointError, ModelError, ImageError), match=message):
             quantize(job, report=lambda line: None)
     assert sorted(tmp_path.iterdir()) == before
 
 
 def test_the_ranges_of_the_encoder_hold_every_activation(model: Path) -> None:
     from depth_anything_ros.convert.quantize.images import inputs_of_one_size
-    from depth_anything_ros.convert.quantize.layers import quantize_model
+    from depth_anything_ros.convert.quantize.quantizer import quantize_model
     import openvino
     from tiny import TINY_INFO
     core = openvino.Core()
@@ -251,8 +252,8 @@ def test_a_checkpoint_becomes_int8_in_one_step(
     assert 'INT8 needs images to calibrate with; add --images' in capsys.readouterr().err
     assert main([*arguments, '--images', str(pictures)], (tiny,)) == 0
     out = capsys.readouterr().out
-    for line in ('encoder: tiny, from the shapes of the tensors', 'kind: metric, as asked',
-                 'max depth in metres: 20.0, as asked', 'licence: unknown', '[6/6]',
+    for line in ('encoder: tiny, from the shapes of the tensors', 'kind: metric, from --kind',
+                 'max depth in metres: 20.0, from --max-depth', 'licence: unknown', '[6/6]',
                  'OpenVINO fp16', f'{output} is ready'):
         assert line in out
     assert sorted(path.name for path in output.parent.iterdir()) == ['int8.bin', 'int8.xml']

@@ -31,7 +31,7 @@ from depth_anything_ros.convert.inspect.inspect import inspect  # noqa: E402
 from depth_anything_ros.convert.parity.verify import verify  # noqa: E402
 from depth_anything_ros.convert.sources.identity import Overrides  # noqa: E402
 from depth_anything_ros.distill.ir_weights import read_nano_ir  # noqa: E402
-from depth_anything_ros.inference.ir import read_ir_info  # noqa: E402
+from depth_anything_ros.inference.ir import read_ir  # noqa: E402
 from depth_anything_ros.networks.depth_anything import build_network  # noqa: E402
 
 Weights = dict[str, Any]
@@ -66,7 +66,7 @@ def done(exported: Conversion, tmp_path_factory: pytest.TempPathFactory) -> Conv
 
 def test_nano_becomes_a_proven_ir_that_tells_what_it_takes(
         exported: Conversion, done: Conversion, checkpoint: Path) -> None:
-    info = read_ir_info(openvino.Core().read_model(done.path), done.path)
+    info = read_ir(openvino.Core(), done.path)[1]
     assert info is not None and info == done.info
     assert (info.encoder, info.kind, info.model_version, info.max_depth_m, info.precision) == (
         'nano', 'relative', 'v2', None, 'fp16')
@@ -127,7 +127,7 @@ def test_height_and_width_are_fixed_to_multiples_of_32(
     assert shape == openvino.PartialShape([-1, 3, 288, 384])
     for source in (done.path, checkpoint):
         with pytest.raises(CheckpointError,
-                           match='a height of 280 is no multiple of 32; take 256 or 288'):
+                           match='a height of 280 is not a multiple of 32; give 256 or 288'):
             convert(Job(source, tmp_path / 'no.xml', size_hw=(280, 384)),
                     report=lambda line: None)
     assert sorted(path.name for path in tmp_path.iterdir()) == ['fixed.bin', 'fixed.xml']
@@ -205,8 +205,9 @@ def test_nano_becomes_int8_at_its_own_size_and_its_layers_have_names(
         done: Conversion, tmp_path: Path) -> None:
     pytest.importorskip('nncf')
     from depth_anything_ros.convert.quantize.gate import Gate
-    from depth_anything_ros.convert.quantize.layers import quantize_model, quantized_layers
+    from depth_anything_ros.convert.quantize.layers import quantized_layers
     from depth_anything_ros.convert.quantize.quantize import quantize, QuantizeJob
+    from depth_anything_ros.convert.quantize.quantizer import quantize_model
     pictures = tmp_path / 'pictures'
     pictures.mkdir()
     for number in range(4):

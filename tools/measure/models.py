@@ -1,9 +1,9 @@
 """
 Measure the models that the converter makes, and write docs/figures/models.json and docs/models.md.
 
-``python -m tools.measure.models``, beside a folder ../shared with weights/ (a
-checkpoint), images/ (photos, rgbd, sequence) and corpus/. Takes about 30 minutes on two quiet
-cores; ``--only PART`` measures one part anew and keeps the figures of the others.
+``python -m tools.measure.models`` needs a folder ../shared with weights/ (a checkpoint), images/
+(photos, rgbd, sequence) and corpus/. It takes about 30 minutes on two idle cores. ``--only PART``
+measures one part and keeps the figures of the others.
 """
 
 import argparse
@@ -17,14 +17,14 @@ from typing import Any
 
 from depth_anything_ros.benchmark.bare_model import BareModel
 from depth_anything_ros.errors import DepthAnythingError
-from tools import shared_data
+from depth_anything_ros.model_info import ExecutionPrecision
 from tools.measure.figures import model_mib, read_figures, requote_pages, ROOT, write_figures
-from tools.measure.int8_model import (
-    calibration_images, gate_images, IMAGES, list_images, make_int8, require_data)
+from tools.shared_data import (
+    calibration_images, gate_images, IMAGES, require_data, SEQUENCE, write_int8_lists)
 
 COMMAND = 'python -m tools.measure.models'
 PARTS = ('models', 'run', 'encoders')
-_EXECUTED = {'fp32': 'f32', 'fp16': 'auto', 'int8': 'auto'}
+_EXECUTED: dict[str, ExecutionPrecision] = {'fp32': 'f32', 'fp16': 'auto', 'int8': 'auto'}
 _CALIBRATION_SIZE = 392
 _ROUNDS, _PHASE_S, _RUN_IMAGES = 5, 10.0, 120
 
@@ -36,15 +36,16 @@ SIZES = (518, 392, 252)
 _HEAD = """# Models: size, accuracy, speed
 
 Written by `python -m tools.measure.models` from
-[figures/models.json](figures/models.json), which names the machine. Depth-Anything-V2-Small has
-one refit layer here, so its figures are near those of the published weights and not theirs.
+[figures/models.json](figures/models.json), which names the machine. One layer of the
+Depth-Anything-V2-Small checkpoint was refit, so its figures are close to those of the published
+weights, but not equal.
 
-- **input size** is the short side of the network's input; speed is for 4:3 images, relative to
-  vits in bf16 at 518, and holds for processors with bf16 and VNNI instructions.
-- **lost to f32** compares with the depth of the fp32 file in f32 at the same size: mean AbsRel
-  after alignment over 15 photographs, none of which was used for calibration.
-- **AbsRel** and **δ1** are against the measured depth of five indoor RGB-D images (protocol of
-  MiDaS, 10 m).
+- **input size** is the short side of the network input. Speed is for 4:3 images, relative to vits
+  in bf16 at 518, on a processor with bf16 and VNNI instructions.
+- **lost to f32** is the difference from the depth of the fp32 file in f32 at the same size: mean
+  AbsRel after alignment over 15 photographs that were not used for calibration.
+- **AbsRel** and **δ1** compare with the measured depth of five indoor RGB-D images (MiDaS
+  protocol, 10 m).
 
 | encoder | weights | runs in | input size | MiB | lost to f32 | AbsRel | δ1 | speed |
 |---|---|---|---|---|---|---|---|---|
@@ -52,20 +53,20 @@ one refit layer here, so its figures are near those of the published weights and
 _INT8 = """
 ## INT8
 
-Measured on the same 15 photographs at input size 392, against the f32 depth of the model:
+Measured on the same 15 photographs at input size 392, compared with the f32 depth of the model:
 
 | | AbsRel mean | AbsRel worst | Pearson worst |
 |---|---|---|---|
 | bf16, nothing quantized | {bf16_absrel_mean:.4f} | {bf16_absrel_max:.4f} \
 | {bf16_pearson_min:.4f} |
-| NNCF's transformer preset as it is | {preset_absrel_mean:.4f} | {preset_absrel_max:.4f} \
+| NNCF's transformer preset, unchanged | {preset_absrel_mean:.4f} | {preset_absrel_max:.4f} \
 | {preset_pearson_min:.4f} |
 | `depth_anything_convert quantize`, {int8_layers_in_float:.0f} layers in float \
 | {int8_absrel_mean:.4f} | {int8_absrel_max:.4f} | {int8_pearson_min:.4f} |
 | its gate | 0.012 | 0.03 | 0.995 |
 
-The file is {int8_speedup_vs_bf16:.2f} times as fast as the fp16 model, which runs in bf16. How it
-is made: [converting.md](converting.md#int8).
+The INT8 model is {int8_speedup_vs_bf16:.2f} times as fast as the fp16 model in bf16.
+[converting.md](converting.md#int8) explains how it is made.
 
 ## Parity
 
@@ -78,14 +79,13 @@ is made: [converting.md](converting.md#int8).
 | vitb | {vitb_transformers_parity:.1e} |
 | vitl | {vitl_transformers_parity:.1e} |
 
-`depth_anything_run` on a folder of 640×480 JPEG files, PNG pictures out, reaches \
-{run_throughput_ratio:.2f} of the
-rate of bare inference calls.
+`depth_anything_run`, from a folder of 640×480 JPEG files to PNG files, reaches \
+{run_throughput_ratio:.2f} of the rate of bare inference calls.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print and write; 1 with a sentence where something is missing."""
+    """Measure, print and write; return 0, or 1 with a sentence if data is missing."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument('--only', choices=PARTS, action='append', help='default: all')
     options = parser.parse_args(arguments)
@@ -129,21 +129,23 @@ def _convert(checkpoint: Path, folder: Path) -> tuple[Figures, dict[str, Path]]:
 
 
 def _quantize(models: dict[str, Path], folder: Path) -> Figures:
-    """Quantize the fp16 model and measure the file that comes out against bf16."""
-    from depth_anything_ros.convert.quantize.gate import Loss, make_samples, measure, speedup
+    """Quantize the fp16 model and compare the INT8 model with bf16."""
+    from depth_anything_ros.convert.quantize.gate import Loss
     from depth_anything_ros.convert.quantize.images import (
-        inputs_as_they_come, inputs_of_one_size, read_pictures)
+        inputs_of_one_size, inputs_of_own_size, read_pictures)
+    from depth_anything_ros.convert.quantize.measure import make_samples, measure, speedup
     from depth_anything_ros.inference.ir import read_model
     import openvino
 
-    calibration, gate = list_images(folder)
+    calibration, gate = write_int8_lists(folder)
     models['int8'] = folder / 'int8.xml'
-    done = make_int8(models['fp16'], models['int8'], calibration, gate)
+    done = quantize(QuantizeJob(models['fp16'], models['int8'], str(calibration),
+                                gate_images=str(gate)))
     core = openvino.Core()
     network, info = read_model(core, models['int8'])
     floating, _ = read_model(core, models['fp16'])
     pictures = read_pictures(str(gate), None, len(gate_images()), print)
-    samples = make_samples(floating, inputs_as_they_come(pictures, info, _CALIBRATION_SIZE))
+    samples = make_samples(floating, inputs_of_own_size(pictures, info, _CALIBRATION_SIZE))
     losses = {name: Loss.of(measure(one, samples, relative=True))
               for name, one in (('int8', network), ('bf16', floating),
                                 ('preset', _preset(floating, str(calibration), info)))}
@@ -158,7 +160,7 @@ def _quantize(models: dict[str, Path], folder: Path) -> Figures:
 
 
 def _preset(model: Any, calibration: str, info: Any) -> Any:
-    """Return what NNCF makes of the model without the settings of this package."""
+    """Return the model quantized by NNCF without the settings of this package."""
     from depth_anything_ros.convert.quantize.images import inputs_of_one_size, read_pictures
     import nncf
 
@@ -175,12 +177,12 @@ def _preset(model: Any, calibration: str, info: Any) -> Any:
 def _row(model: Path, models: dict[str, Path], precision: str, size: int) -> Figures:
     """Return file size, agreement with f32, accuracy and speed of one row of the table."""
     from depth_anything_ros.evaluate.compare import compare_models
-    from depth_anything_ros.evaluate.predictions import RunOptions
+    from depth_anything_ros.evaluate.predictions import ModelOptions
     from depth_anything_ros.evaluate.rgbd import evaluate_rgbd
     from depth_anything_ros.evaluate.rgbd_folder import open_folder, RgbdConfig
     from depth_anything_ros.vision.depth import DepthRange
 
-    options = RunOptions(size, precision=_EXECUTED[precision])
+    options = ModelOptions(size, precision=_EXECUTED[precision])
     data = open_folder(IMAGES / 'rgbd', RgbdConfig('rgb_*.png', 'depth_*.png', 1000.0,
                                                    DepthRange(0.1, 10.0)))
     scores = evaluate_rgbd(model, data, options).mean
@@ -192,9 +194,9 @@ def _row(model: Path, models: dict[str, Path], precision: str, size: int) -> Fig
 
 
 def _random_weights(baseline: Path, folder: Path) -> Figures:
-    """Return size and speed of the larger encoders, and the parity of all with transformers."""
+    """Return file size and speed of the larger encoders, and the parity with transformers."""
     from depth_anything_ros.convert.conversion import convert, Job
-    from depth_anything_ros.convert.parity.measure import Gates
+    from depth_anything_ros.convert.parity.measure import conversion_limits, Limits
     from depth_anything_ros.convert.sources.identity import Overrides
     from depth_anything_ros.networks.models import find_encoder
     from tools.transformers_parity import parity, random_model
@@ -207,7 +209,7 @@ def _random_weights(baseline: Path, folder: Path) -> Figures:
         source, model = folder / f'{spec.name}-hf', folder / f'{spec.name}.xml'
         random_model(spec).save_pretrained(source)
         convert(Job(source, model, 'fp16', Overrides('relative', 'v2')), sizes_hw=((252, 336),),
-                gates=Gates(openvino_fp16=1.0))
+                limits={**conversion_limits('fp16'), 'OpenVINO': Limits(max_error=1.0)})
         for size in SIZES:
             name = row_name(spec.name, 'fp16', size)
             figures[f'{name}_mib'] = model_mib(model)
@@ -225,14 +227,14 @@ def _speed(model: Path, precision: str, size: int, baseline: Path) -> float:
 
 
 def _throughput_ratio(model: Path, folder: Path) -> float:
-    """Return images/s of depth_anything_run over bare calls/s: the median of rounds in turn."""
+    """Return images/s of depth_anything_run over bare calls/s, the median of the rounds."""
     from depth_anything_ros.inference.engine import Engine, EngineOptions
     from depth_anything_ros.run.outputs import open_output
     from depth_anything_ros.run.pipeline import run_images
     from depth_anything_ros.run.tasks import make_tasks, RunOptions
 
     listing = folder / 'frames.txt'
-    frames = sorted(shared_data.SEQUENCE.glob('rgb_*.jpg'))[:_RUN_IMAGES]
+    frames = sorted(SEQUENCE.glob('rgb_*.jpg'))[:_RUN_IMAGES]
     listing.write_text('\n'.join(map(str, frames)), encoding='utf-8')
     options = RunOptions(model, source=str(listing), outdir=folder)
     task, bare, ratios = make_tasks(options)[0], BareModel(model), []
@@ -246,23 +248,19 @@ def _throughput_ratio(model: Path, folder: Path) -> float:
     return statistics.median(ratios)
 
 
-if __name__ == '__main__':
-    sys.exit(main())
-
-
 def row_name(encoder: str, precision: str, size: int) -> str:
-    """Return how the figures of one row of the table begin."""
+    """Return the prefix of the figures of one row of the table."""
     return f'{encoder}_{precision}_{size}'
 
 
 def render(figures: Mapping[str, float]) -> str:
-    """Return the page; rows without accuracy are of random weights."""
+    """Return the page; the rows of random weights have no accuracy."""
     rows = [_page_row(figures, 'vits', precision, size)
             for precision in PRECISIONS for size in SIZES]
     rows += [_page_row(figures, encoder, 'fp16', size) for encoder in ('vitb', 'vitl')
              for size in SIZES]
-    note = ('\nThe rows of vitb and vitl are of random weights, whose depth means nothing; their '
-            'files and speed are\nthose of real ones.\n')
+    note = ('\nvitb and vitl were measured with random weights, which have the same file size and '
+            'speed as trained\nones; their depth has no meaning.\n')
     return _HEAD + '\n'.join(rows) + '\n' + note + _INT8.format(**figures)
 
 
@@ -279,3 +277,7 @@ def _page_row(figures: Mapping[str, float], encoder: str, precision: str, size: 
     cells = [encoder, precision, PRECISIONS[precision], str(size),
              f'{figures[f"{name}_mib"]:.0f}', *accuracy, f'{figures[f"{name}_speed"]:.2f}']
     return f'| {" | ".join(cells)} |'
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,1 +1,1 @@
-"""INT8 that keeps its depth: quantize, measure, leave what hurts in floating point."""
+"""INT8 with little loss: quantize, measure, keep the sensitive layers in floating point."""

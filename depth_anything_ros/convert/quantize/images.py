@@ -16,7 +16,7 @@ import numpy as np
 
 Size = tuple[int, int]
 
-FEWEST = 4
+MIN_PICTURES = 4
 
 
 def read_pictures(name: str, topic: str | None, limit: int,
@@ -37,10 +37,10 @@ def read_pictures(name: str, topic: str | None, limit: int,
                 report(f'      {image.name} is left out: {error}')
         if image.index >= max(wanted):
             break
-    if len(pictures) < FEWEST:
+    if len(pictures) < MIN_PICTURES:
         raise CheckpointError(Path(name), f'it holds {len(pictures)} usable images',
-                              f'give at least {FEWEST}, better 40 that are as different as what '
-                              'the camera will see')
+                              f'give at least {MIN_PICTURES}, better 40 that differ as much as '
+                              'the images of your camera')
     return pictures
 
 
@@ -53,18 +53,18 @@ def _spread(source: ImageSource, limit: int) -> set[int]:
 
 
 def hold_out(pictures: Sequence[U8]) -> tuple[list[U8], list[U8]]:
-    """Return (three of four pictures for calibration, every fourth one for the gate)."""
-    kept = [picture for index, picture in enumerate(pictures) if index % FEWEST != 1]
-    return kept, list(pictures[1::FEWEST])
+    """Return three of four pictures for calibration, and every fourth one for the gate."""
+    kept = [picture for index, picture in enumerate(pictures) if index % MIN_PICTURES != 1]
+    return kept, list(pictures[1::MIN_PICTURES])
 
 
-def inputs_as_they_come(pictures: Sequence[U8], info: ModelInfo, input_size: int) -> list[F32]:
-    """Return network inputs [1, 3, H, W], each of the size that the runtime would take."""
+def inputs_of_own_size(pictures: Sequence[U8], info: ModelInfo, input_size: int) -> list[F32]:
+    """Return network inputs [1, 3, H, W], each of the size that the runtime would choose."""
     return [_input(picture, _size(picture, info, input_size), info) for picture in pictures]
 
 
 def inputs_of_one_size(pictures: Sequence[U8], info: ModelInfo, input_size: int) -> list[F32]:
-    """Return network inputs of the size most pictures have; the others are cropped to it."""
+    """Return inputs [1, 3, H, W] of the most frequent size; other pictures are cropped to it."""
     sizes = Counter(_size(picture, info, input_size) for picture in pictures)
     size_hw = sizes.most_common(1)[0][0]
     return [_input(crop_to_aspect(picture, size_hw), size_hw, info) for picture in pictures]

@@ -1,0 +1,57 @@
+"""Quantization with NNCF: the settings that turn a model into INT8."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import redirect_stdout
+import io
+import logging
+import os
+from typing import TYPE_CHECKING
+
+from depth_anything_ros.arrays import F32
+from depth_anything_ros.convert.quantize.layers import (
+    is_convolutional, layers_independent_of_image)
+
+if TYPE_CHECKING:
+    import openvino
+
+SMOOTH_QUANT_ALPHA = 0.6
+_METHOD = (f'NNCF {{}} preset, smooth quant {SMOOTH_QUANT_ALPHA}, ranges from minimum and '
+           'maximum of all images, fast bias correction, resizing in floating point')
+
+
+def quantization_method(model: 'openvino.Model') -> str:
+    """Return the settings of ``quantize_model`` for a model, in words."""
+    return _METHOD.format('performance' if is_convolutional(model) else 'transformer')
+
+
+def quantize_model(model: 'openvino.Model', images: Sequence[F32], kept_float: Iterable[str] = (),
+                   compress: bool = True) -> 'openvino.Model':
+    """
+    Return ``model`` in INT8, calibrated with ``images`` [1, 3, H, W] of its fixed input size.
+
+    ``kept_float`` are the nodes that stay in floating point. Without ``compress`` the weights stay
+    in f32 behind FakeQuantize nodes, which ``without_quantizers`` can remove.
+
+    The depth depends on rare, huge activations of the encoder: ranges that clip them (the preset's
+    mean over images, histograms) cause several times the error of minimum and maximum. A
+    convolutional network gets symmetric ranges, which are faster and hardly lose more there.
+    """
+    # Otherwise NNCF sends usage statistics to its developers.
+    os.environ.setdefault('NNCF_CI', '1')
+    import nncf
+    from nncf.quantization.advanced_parameters import AdvancedSmoothQuantParameters
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
+
+    nncf.set_log_level(logging.ERROR)
+    parameters = nncf.AdvancedQuantizationParameters(
+        activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
+        smooth_quant_alphas=AdvancedSmoothQuantParameters(matmul=SMOOTH_QUANT_ALPHA),
+        backend_params={'compress_weights': compress})
+    ignored = nncf.IgnoredScope(names=[*layers_independent_of_image(model), *kept_float],
+                                types=['Interpolate'], validate=False)
+    # NNCF prints progress bars across the caller's report.
+    with redirect_stdout(io.StringIO()):
+        return nncf.quantize(
+            model, nncf.Dataset(list(images)), subset_size=len(images), ignored_scope=ignored,
+            model_type=None if is_convolutional(model) else nncf.ModelType.TRANSFORMER,
+            advanced_parameters=parameters)

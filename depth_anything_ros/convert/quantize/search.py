@@ -1,0 +1,142 @@
+"""The search for the layers that have to stay in floating point so that INT8 meets its gate."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+import math
+import statistics
+import time
+from typing import TYPE_CHECKING
+
+from depth_anything_ros.arrays import F32
+from depth_anything_ros.cli.progress import Report, Steps
+from depth_anything_ros.convert.quantize.gate import Gate, Loss
+from depth_anything_ros.convert.quantize.layers import Layer, quantized_layers, without_quantizers
+from depth_anything_ros.convert.quantize.measure import make_samples, measure, Sample, speedup
+
+if TYPE_CHECKING:
+    import openvino
+
+# As ``quantize_model``.
+Quantizer = Callable[..., 'openvino.Model']
+
+_ROUNDS = 6
+_SEARCH_IMAGES = 6
+# The prediction is not exact, so the search aims a little below the gate.
+_AIM = 0.95
+_REPORT_EVERY_S = 30.0
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One choice of layers in floating point, its loss and its speed relative to the original."""
+
+    kept_float: tuple[str, ...]
+    loss: Loss
+    speedup: float
+
+
+def predicted_error(errors: Mapping[str, float], kept_float: frozenset[str]) -> float:
+    """
+    Return the expected AbsRel when all layers but ``kept_float`` are quantized.
+
+    ``errors`` maps each node to the AbsRel of the model with only that layer quantized. Rounding
+    errors of different layers are independent, so their squares add up.
+    """
+    return math.sqrt(sum(error * error for node, error in errors.items()
+                         if node not in kept_float))
+
+
+def keep_more_float(layers: Sequence[Layer], errors: Mapping[str, float],
+                    kept_float: frozenset[str], allowed: float) -> frozenset[str]:
+    """
+    Return ``kept_float`` and more layers, until the predicted error is at most ``allowed``.
+
+    Layers with the largest squared error per operation come first. At least one is added while one
+    is left.
+    """
+    rest = sorted((layer for layer in layers if layer.node not in kept_float),
+                  key=lambda layer: errors[layer.node] ** 2 / layer.operations, reverse=True)
+    for layer in rest:
+        kept_float |= {layer.node}
+        if predicted_error(errors, kept_float) <= allowed:
+            break
+    return kept_float
+
+
+class LayerSearch:
+    """
+    Quantizes with more and more layers in floating point until the gate is met.
+
+    ``model`` has a fixed input size, that of the ``calibration`` images [1, 3, H, W].
+    """
+
+    def __init__(self, model: 'openvino.Model', calibration: Sequence[F32],
+                 samples: Sequence[Sample], relative: bool, gate: Gate, quantizer: Quantizer,
+                 report: Report) -> None:
+        self._model, self._calibration, self._samples = model, calibration, samples
+        self._relative, self._gate = relative, gate
+        self._quantizer, self._report = quantizer, report
+        self._names: dict[str, str] = {}
+        self._results: list[tuple[Trial, openvino.Model]] = []
+
+    @property
+    def trials(self) -> list[Trial]:
+        """Return every trial in order."""
+        return [trial for trial, _ in self._results]
+
+    def run(self, steps: Steps) -> None:
+        """Search until the gate is met or no layer would be left in INT8."""
+        kept: frozenset[str] = frozenset()
+        with steps.step('quantizing every layer'):
+            uncompressed = self._quantizer(self._model, self._calibration, compress=False)
+            layers = quantized_layers(uncompressed)
+            self._names = {layer.node: layer.name for layer in layers}
+            excess = self._try(kept)
+        if excess <= 1:
+            return
+        with steps.step(f'measuring the error of each of {len(layers)} layers'):
+            errors = self._layer_errors(uncompressed, layers)
+        with steps.step('keeping layers in floating point'):
+            for _ in range(_ROUNDS):
+                kept = keep_more_float(layers, errors, kept,
+                                       _AIM / excess * predicted_error(errors, kept))
+                if len(kept) == len(layers):
+                    break
+                excess = self._try(kept)
+                if excess <= 1:
+                    break
+
+    def best(self) -> tuple[Trial, 'openvino.Model']:
+        """Return the trial with the smallest excess over the gate, and its model."""
+        return min(self._results, key=lambda result: self._gate.excess(result[0].loss))
+
+    def _try(self, kept_float: frozenset[str]) -> float:
+        candidate = self._quantizer(self._model, self._calibration, kept_float)
+        loss = Loss.of(measure(candidate, self._samples, self._relative))
+        gain = speedup(candidate, self._model, self._calibration[0])
+        names = tuple(self._names[node] for node in self._names if node in kept_float)
+        self._results.append((Trial(names, loss, gain), candidate))
+        self._report(f'      {len(names)} layers in floating point: {loss}, '
+                     f'{gain:.2f} times as fast')
+        return self._gate.excess(loss)
+
+    def _layer_errors(self, model: 'openvino.Model',
+                      layers: Sequence[Layer]) -> dict[str, float]:
+        """
+        Return the AbsRel of the model with only one layer quantized, for each layer.
+
+        The root mean square over images, because one bad image fails the gate.
+        """
+        chosen = self._calibration[::max(1, len(self._calibration) // _SEARCH_IMAGES)]
+        samples = make_samples(self._model, chosen[:_SEARCH_IMAGES])
+        quantizers = frozenset().union(*(layer.quantizers for layer in layers))
+        errors, reported = {}, time.monotonic()
+        for number, layer in enumerate(layers, start=1):
+            alone = without_quantizers(model, quantizers - layer.quantizers)
+            results = measure(alone, samples, self._relative, 'f32')
+            errors[layer.node] = math.sqrt(
+                statistics.mean(result.abs_rel * result.abs_rel for result in results))
+            if time.monotonic() - reported > _REPORT_EVERY_S:
+                reported = time.monotonic()
+                self._report(f'      {number} of {len(layers)} layers')
+        return errors
