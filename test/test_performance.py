@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 from depth_anything_ros.process import keep_freed_memory
 from depth_anything_ros.vision.color_image import ColorImage
-from depth_anything_ros.vision.self_check import card_image
+from depth_anything_ros.vision.self_check import self_check_image
 from depth_anything_ros.vision.transforms import resize_depth
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def test_the_engine_takes_little_more_cpu_time_than_the_bare_model(
     model = make_ir(slow_layers=4)
     bare = BareModel(model, image_hw=SMALL_HW)
     engine = Engine(model, EngineOptions(image_hw=SMALL_HW, requests=2))
-    image = ColorImage(card_image(SMALL_HW), 'bgr')
+    image = ColorImage(self_check_image(SMALL_HW), 'bgr')
 
     def engine_s() -> float:
         outcomes = Outcomes()
@@ -116,7 +116,7 @@ def topics(monkeypatch: pytest.MonkeyPatch) -> Iterator[Topics]:
 
 def test_an_intake_takes_an_image_in_less_time_than_an_executor(topics: Topics) -> None:
     """What both of them take between two messages, by the clock of their own thread."""
-    from depth_anything_ros.ros.image_subscription import Input, ImageSubscription
+    from depth_anything_ros.ros.image_subscription import ImageSubscription, SubscribedTopic
     from depth_anything_ros.ros.messages import SerializedMessage
     from robot import image_message, RELIABLE
     from sensor_msgs.msg import Image
@@ -137,7 +137,7 @@ def test_an_intake_takes_an_image_in_less_time_than_an_executor(topics: Topics) 
                      for topic in ('past', 'through'))
     topics.listener.create_subscription(
         Image, 'through', lambda data: tick(SerializedMessage(Image, data)), RELIABLE, raw=True)
-    intake = ImageSubscription(topics.listener, (Input(Image, 'past', tick, RELIABLE),), print)
+    intake = ImageSubscription(topics.listener, (SubscribedTopic(Image, 'past', tick, RELIABLE),), print)
     topics.spin()
     try:
         assert until(lambda: past.get_subscription_count() == 1

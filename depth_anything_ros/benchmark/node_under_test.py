@@ -1,4 +1,4 @@
-"""What a process takes: CPU time by thread, and memory."""
+"""The node as a process: fed by a camera process, observed over DDS, measured from outside."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,15 +9,15 @@ import subprocess
 import time
 from typing import Any
 
+from depth_anything_ros.benchmark.machine import cpu_seconds, resident_mib, thread_times
 from depth_anything_ros.cli.processes import ros_parameters, running
 from depth_anything_ros.errors import ImageError
 import numpy as np
 
-Times = Mapping[int, float]
 _NODE = 'depth_anything'
 _RELIABLE = 'qos_overrides./{}.subscription.reliability'
 _SETTLE_FRAMES, _SETTLE_S = 3, 60.0
-# What a round of the node publishes, by the names of the tables.
+# Topics that are subscribed in a phase, by the name of the phase in the tables.
 OUTPUTS: Mapping[str, tuple[str, ...]] = {
     'depth': ('inverse_depth/image', 'inverse_depth/camera_info'),
     'depth, colours': ('inverse_depth/image', 'inverse_depth/camera_info', 'color/image'),
@@ -25,47 +25,14 @@ OUTPUTS: Mapping[str, tuple[str, ...]] = {
     'all': ('inverse_depth/image', 'inverse_depth/camera_info', 'color/image', 'points')}
 
 
-def thread_times(pid: int) -> Times:
-    """Return the CPU time in seconds that each thread of a process has taken, by its id."""
-    times = {}
-    for task in Path(f'/proc/{pid}/task').iterdir():
-        try:
-            nanoseconds = int((task / 'schedstat').read_text(encoding='utf-8').split()[0])
-        except OSError:
-            # The thread has ended meanwhile.
-            continue
-        times[int(task.name)] = nanoseconds / 1e9
-    return times
-
-
-def taken(before: Times, after: Times, without_busiest: int = 0) -> float:
-    """Return the CPU time [s] between two readings, without that of the busiest threads."""
-    each = sorted(seconds - before.get(thread, 0.0) for thread, seconds in after.items())
-    return sum(each[:len(each) - without_busiest])
-
-
-def resident_mib(pid: int) -> float:
-    """Return the memory of a process that is in RAM and its own, in MiB."""
-    return memory_mib(pid, 'RssAnon')
-
-
-def memory_mib(pid: int, field: str) -> float:
-    """Return a field of /proc/PID/status that counts memory, in MiB."""
-    for line in Path(f'/proc/{pid}/status').read_text(encoding='utf-8').splitlines():
-        name, _, rest = line.partition(':')
-        if name == field:
-            return int(rest.split()[0]) / 1024
-    return float('nan')
-
-
 @dataclass(frozen=True)
 class Phase:
     """
-    What the node did for a while: depth images, how long that took, how old they were.
+    A measurement of the running node: number of depth images, duration, their ages, CPU time.
 
-    An age runs from the stamp, taken just before the camera sends, to the arrival of the depth
-    here, so it holds two transports more than what the node itself takes. ``cpu_s`` is of the
-    whole node, ``host_s`` without the threads that compute the network.
+    An age is measured from the stamp, set just before the camera sends, to the arrival of the
+    depth in this process; it includes the transport of both. ``cpu_s`` is the CPU time of the
+    whole node, ``host_s`` that without the inference threads.
     """
 
     frames: int
@@ -89,8 +56,8 @@ class Start:
     """
     A fresh start: time from the request to configure to the arrival of the first depth.
 
-    ``latency_*`` is what the node's diagnostics say of the frames since then, from the receipt of
-    an image to the end of its publication.
+    ``latency_*`` are from the diagnostics of the node: from the receipt of an image to the end of
+    the publication of its depth, over the frames since the start.
     """
 
     first_depth_s: float
@@ -99,7 +66,7 @@ class Start:
 
 
 class NodeUnderTest:
-    """One node, configured for one model and image size; ``under_test`` makes and ends it."""
+    """A node configured for one model and image size; ``under_test`` starts and stops it."""
 
     def __init__(self, observer: Any, pid: int, threads: int, camera: Sequence[str],
                  log: Path) -> None:
@@ -111,7 +78,7 @@ class NodeUnderTest:
         self._player: subprocess.Popen[bytes] | None = None
 
     def phase(self, outputs: Sequence[str], rate_hz: float, seconds: float) -> Phase:
-        """Let a camera send at ``rate_hz`` and measure once the node is at work."""
+        """Start a camera at ``rate_hz``, wait for depth and measure for ``seconds``."""
         with self._listening(outputs) as arrivals, self._sending(rate_hz), self._active():
             self._wait_for(arrivals, _SETTLE_FRAMES)
             before = thread_times(self._pid)
@@ -122,17 +89,17 @@ class NodeUnderTest:
             raise TimeoutError(f'the node published {len(seen)} depth images in {seconds:g} s; '
                                'measure for longer')
         return Phase(len(seen) - 1, seen[-1][0] - seen[0][0],
-                     tuple(age for _, age in seen), taken(before, after),
-                     taken(before, after, self._threads))
+                     tuple(age for _, age in seen), cpu_seconds(before, after),
+                     cpu_seconds(before, after, self._threads))
 
     def start(self, rate_hz: float, seconds: float) -> Start:
-        """Configure and activate anew under a camera that is up, and run for so long."""
+        """Clean up, configure and activate with a running camera, then measure for ``seconds``."""
         from diagnostic_msgs.msg import DiagnosticArray
-        told: list[Any] = []
-        self._observer.listen(DiagnosticArray, '/diagnostics', told.append)
+        diagnostics: list[Any] = []
+        self._observer.listen(DiagnosticArray, '/diagnostics', diagnostics.append)
         with self._listening(OUTPUTS['depth']) as arrivals, self._sending(rate_hz):
             with self._active():
-                # The node and the camera know each other.
+                # From now on discovery between node and camera is complete.
                 self._wait_for(arrivals, _SETTLE_FRAMES)
             self._observer.change_state('cleanup')
             arrivals.clear()
@@ -141,14 +108,14 @@ class NodeUnderTest:
             with self._active():
                 self._wait_for(arrivals, 1)
                 self._observer.spin_until(lambda: False, seconds)
-                told.clear()
-                self._observer.spin_until(lambda: bool(told), _SETTLE_S)
-        values = {one.key: one.value for one in told[0].status[0].values}
+                diagnostics.clear()
+                self._observer.spin_until(lambda: bool(diagnostics), _SETTLE_S)
+        values = {one.key: one.value for one in diagnostics[0].status[0].values}
         return Start(arrivals[0][0] - started, float(values['latency p50 [ms]']) / 1000,
                      float(values['latency p95 [ms]']) / 1000)
 
     def memory_mib(self, rate_hz: float, warm_up: int, frames: int) -> list[float]:
-        """Return the memory at ten moments of so many frames with all outputs, after a warm-up."""
+        """Return the memory after the warm-up and each tenth of ``frames``, with all outputs."""
         found = []
         with self._listening(OUTPUTS['all']) as arrivals, self._sending(rate_hz), self._active():
             for part in range(11):
@@ -162,8 +129,8 @@ class NodeUnderTest:
             if not self._observer.spin_until(waiting, _SETTLE_S):
                 raise TimeoutError(f'the node published no depth for {_SETTLE_S:g} s')
             if self._has_no_camera():
-                said = self._log.read_text(encoding='utf-8').strip().splitlines()
-                raise ImageError(f'the camera ended: {said[-1] if said else "without a word"}')
+                lines = self._log.read_text(encoding='utf-8').strip().splitlines()
+                raise ImageError(f'the camera ended: {lines[-1] if lines else "no output"}')
 
     def _is_over(self, arrivals: Sequence[object], count: int) -> bool:
         return len(arrivals) > count or self._has_no_camera()
@@ -173,8 +140,8 @@ class NodeUnderTest:
 
     @contextmanager
     def _listening(self, outputs: Sequence[str]) -> Iterator[list[tuple[float, float]]]:
-        """Subscribe; the list fills with (arrival on the monotonic clock, age) of the depth."""
-        from depth_anything_ros.ros.image_subscription import Input, ImageSubscription
+        """Subscribe; each depth image adds its (arrival on the monotonic clock, age) [s]."""
+        from depth_anything_ros.ros.image_subscription import ImageSubscription, SubscribedTopic
         from depth_anything_ros.ros.messages import SerializedMessage
         from depth_anything_ros.ros.observer import RELIABLE
         from sensor_msgs.msg import CameraInfo, Image, PointCloud2
@@ -184,14 +151,14 @@ class NodeUnderTest:
             arrivals.append((time.monotonic(), (time.time_ns() - incoming.stamp_ns) / 1e9))
 
         kinds = {'camera_info': CameraInfo, 'points': PointCloud2}
-        intake = ImageSubscription(self._observer.node, [
-            Input(kinds.get(topic.rpartition('/')[2], Image), f'/{_NODE}/{topic}',
-                  arrived if topic == outputs[0] else _ignore, RELIABLE) for topic in outputs],
-            print)
+        subscription = ImageSubscription(self._observer.node, [
+            SubscribedTopic(kinds.get(topic.rpartition('/')[2], Image), f'/{_NODE}/{topic}',
+                            arrived if topic == outputs[0] else _ignore, RELIABLE)
+            for topic in outputs], print)
         try:
             yield arrivals
         finally:
-            intake.close()
+            subscription.close()
 
     @contextmanager
     def _sending(self, rate_hz: float) -> Iterator[None]:
@@ -210,7 +177,7 @@ class NodeUnderTest:
 def under_test(observer: Any, model: Path, folder: Path, threads: int,
                image_hw: tuple[int, int], images: Path | None,
                parameters: Mapping[str, object]) -> Iterator[NodeUnderTest]:
-    """Yield a configured node for images of ``image_hw``; files go to ``folder``."""
+    """Yield a configured node for images of ``image_hw``; its files are in ``folder``."""
     height, width = image_hw
     settings = {
         'model': model, 'cache_dir': folder / 'cache', 'expected_height': height,
@@ -226,4 +193,4 @@ def under_test(observer: Any, model: Path, folder: Path, threads: int,
 
 
 def _ignore(incoming: object) -> None:
-    """Count as a subscriber."""
+    """Do nothing: the topic only needs a subscriber."""

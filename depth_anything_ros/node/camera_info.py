@@ -1,11 +1,11 @@
-"""What a camera_info says about the image it belongs to."""
+"""From camera_info to the camera of an image, and camera_info for the outputs."""
 
 from copy import copy
 from dataclasses import dataclass
 
 from depth_anything_ros.errors import CameraInfoError
 from depth_anything_ros.vision.geometry import Distortion, Intrinsics
-from depth_anything_ros.vision.transforms import Grid
+from depth_anything_ros.vision.transforms import OutputGrid
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
@@ -13,9 +13,10 @@ from std_msgs.msg import Header
 @dataclass(frozen=True)
 class CameraView:
     """
-    What is known of the camera of one image.
+    The camera of one image.
 
-    ``info`` is None unless it has the image's size, ``camera`` None where ``problem`` says why.
+    ``info`` is None unless it has the image's size. ``camera`` is None if it cannot be used, and
+    ``problem`` is the reason.
     """
 
     info: CameraInfo | None
@@ -25,7 +26,7 @@ class CameraView:
 
 def camera_view(info: CameraInfo | None, image_hw: tuple[int, int], geometry: str,
                 image_topic: str) -> CameraView:
-    """Return what ``info`` tells about an image, by the parameter ``image_geometry``."""
+    """Return the camera of an image by its camera_info and the parameter ``image_geometry``."""
     if info is None:
         return CameraView(None, None, 'no camera_info of the size of the image has arrived; '
                           'check the topic camera_info')
@@ -48,17 +49,17 @@ def check_size(info: CameraInfo, image_hw: tuple[int, int]) -> None:
             f'{image_hw[1]}x{image_hw[0]}; calibrate for this size or remap camera_info')
 
 
-def info_message(header: Header, info: CameraInfo, image_hw: tuple[int, int],
-                 grid: Grid) -> CameraInfo:
+def camera_info_on_grid(header: Header, info: CameraInfo, image_hw: tuple[int, int],
+                        grid: OutputGrid) -> CameraInfo:
     """
-    Return ``info`` for a map on ``grid`` over the image, under the image's header.
+    Return ``info`` for an output on ``grid``, with the image's header.
 
-    Consumers pair the two by stamp. On another grid K and P are scaled, with region of interest
-    and binning folded in; the distortion D does not depend on the size and stays.
+    Consumers match the two by stamp. If the grid is not that of the image, K and P are scaled and
+    include region of interest and binning; the distortion D does not depend on the size.
     """
     message = copy(info)
     message.header = header
-    if grid == Grid(image_hw):
+    if grid == OutputGrid(image_hw):
         return message
     message.k, message.p = _on_grid(info.k, 3, info, grid), _on_grid(info.p, 4, info, grid)
     message.height, message.width = grid.size_hw
@@ -71,9 +72,9 @@ def intrinsics(info: CameraInfo, image_hw: tuple[int, int], raw: bool) -> Intrin
     """
     Return the camera of the image, with region of interest and binning applied.
 
-    Of a rectified image P holds where it is filled in, as depth_image_proc and RViz take it, and
-    K otherwise. Of a ``raw`` one K and the distortion hold. CameraInfoError for another size, a
-    camera that is not calibrated or a distortion model that is unknown.
+    For a rectified image it is P, as in depth_image_proc and RViz, or K if P is empty; for a
+    ``raw`` image it is K with the distortion. CameraInfoError for another image size, a camera
+    that is not calibrated or an unknown distortion model.
     """
     check_size(info, image_hw)
     binning_x, binning_y = _binning(info)
@@ -90,8 +91,8 @@ def is_raw(info: CameraInfo, geometry: str, image_topic: str) -> bool:
     """
     Return whether the image is distorted, by the parameter ``image_geometry``.
 
-    auto goes by D and by the topic: image_proc publishes image_rect and image_rect_color beside
-    a camera_info that keeps D.
+    auto looks at D and at the name of the topic, because image_proc publishes image_rect and
+    image_rect_color with a camera_info in which D is still set.
     """
     if geometry != 'auto':
         return geometry == 'raw'
@@ -108,8 +109,8 @@ def _described_size(info: CameraInfo) -> tuple[int, int]:
             (info.roi.width or info.width) // binning_x)
 
 
-def _on_grid(matrix: list[float], columns: int, info: CameraInfo, grid: Grid) -> list[float]:
-    """Return K or P, row by row, for the pixels of the grid."""
+def _on_grid(matrix: list[float], columns: int, info: CameraInfo, grid: OutputGrid) -> list[float]:
+    """Return K or P in row-major order for the pixels of the grid."""
     values = [float(value) for value in matrix]
     corner, binning = (info.roi.x_offset, info.roi.y_offset), _binning(info)
     for row, (scale, offset) in enumerate(zip(grid.scale_xy, grid.offset_xy)):

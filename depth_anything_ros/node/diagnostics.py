@@ -1,12 +1,14 @@
-"""The node's health on /diagnostics: device, rates, drops, latency, age, last error."""
+"""The messages on /diagnostics: device, rates, dropped frames, latency, age, last error."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 import math
 import time
 
 from depth_anything_ros.alignment.tracker import Alignment
-from depth_anything_ros.inference.frame_stats import FrameStats
+from depth_anything_ros.inference.engine import EngineState
+from depth_anything_ros.inference.scheduler import FrameStats
+from depth_anything_ros.model_info import ModelInfo
 from depth_anything_ros.node.aligner import alignment_values
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
@@ -16,26 +18,26 @@ _SILENCE_S = 3.0
 @dataclass(frozen=True)
 class Health:
     """
-    What the node knows of itself at one moment.
+    The state of one camera of the node at one moment.
 
-    ``state`` is the lifecycle state; ``facts`` are fixed while configured (device, precision,
-    model, sizes); ``received`` counts image messages, ``unwanted`` those that arrived while no
-    output had a subscriber; ``image_topic`` is resolved, ``publishers`` counts its publishers;
-    ``alignment`` is None where nothing is aligned.
+    ``state`` is the lifecycle state and ``engine`` the values of ``engine_values``. ``received``
+    counts images, ``without_subscriber`` those that arrived while no output had a subscriber.
+    ``image_topic`` is resolved, ``publishers`` counts its publishers. ``alignment`` is None
+    without a reference.
     """
 
     state: str
-    facts: dict[str, str]
+    engine: Mapping[str, str]
     stats: FrameStats | None
     received: int
-    unwanted: int
+    without_subscriber: int
     image_topic: str
     publishers: int
     alignment: Alignment | None = None
 
 
 class DiagnosticsReporter:
-    """Turns Health into messages; keeps the previous one, because rates are differences."""
+    """Makes messages of Health; rates are differences to the previous one, which it keeps."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -44,16 +46,16 @@ class DiagnosticsReporter:
         self._failed = 0
 
     def status(self, health: Health) -> DiagnosticStatus:
-        """Return one status: OK, WARN (no images, failures) or ERROR (nothing works)."""
+        """Return the status: OK, WARN (no images, failures) or ERROR (no frame was computed)."""
         rates = self._rates(health)
-        level, message = self._verdict(health)
-        values = {'lifecycle state': health.state, **health.facts,
-                  'image topic': health.image_topic, **rates, **_flow_values(health),
+        level, message = self._level_and_message(health)
+        values = {'lifecycle state': health.state, **health.engine,
+                  'image topic': health.image_topic, **rates, **_frame_values(health),
                   **{f'alignment {key}': value
                      for key, value in alignment_values(health.alignment).items()}}
         return DiagnosticStatus(
             level=level, name=f'{self._name}: depth', message=message,
-            hardware_id=health.facts.get('device', ''),
+            hardware_id=health.engine.get('device', ''),
             values=[KeyValue(key=key, value=value) for key, value in values.items()])
 
     def _rates(self, health: Health) -> dict[str, str]:
@@ -67,7 +69,7 @@ class DiagnosticsReporter:
         return {'images in [Hz]': f'{max(0, health.received - received_before) / period:.2f}',
                 'depth out [Hz]': f'{max(0, delivered - delivered_before) / period:.2f}'}
 
-    def _verdict(self, health: Health) -> tuple[bytes, str]:
+    def _level_and_message(self, health: Health) -> tuple[bytes, str]:
         failed = health.stats.failed if health.stats else 0
         new_failures, self._failed = failed - self._failed, failed
         if health.state != 'active':
@@ -87,13 +89,23 @@ class DiagnosticsReporter:
         return DiagnosticStatus.OK, 'running'
 
 
-def _flow_values(health: Health) -> dict[str, str]:
+def engine_values(info: ModelInfo, engine: EngineState, target_rate: float) -> dict[str, str]:
+    """Return the values that describe model and device; ``target_rate`` is in Hz."""
+    height, width = engine.network_hw
+    return {
+        'device': engine.execution_device, 'precision': engine.execution_precision,
+        'model': f'{info.encoder} {info.kind} {info.source_name}',
+        'network size': f'{width}x{height}', 'input size': str(engine.input_size),
+        'target rate [Hz]': f'{target_rate:g}'}
+
+
+def _frame_values(health: Health) -> dict[str, str]:
     stats = health.stats
     if stats is None:
         return {}
     return {
         'images received': str(health.received),
-        'images while nobody subscribed': str(health.unwanted),
+        'images while nobody subscribed': str(health.without_subscriber),
         'frames delivered': str(stats.delivered),
         'frames dropped for a newer one': str(stats.dropped),
         'frames older than their predecessor': str(stats.late),

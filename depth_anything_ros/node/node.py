@@ -1,25 +1,29 @@
-"""The lifecycle node: wiring between cameras, parameters and the estimator, no computation."""
+"""The lifecycle node: it connects cameras, parameters, engine and scheduler, without computing."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from depth_anything_ros.errors import SettingsError
 from depth_anything_ros.inference.engine import EngineOptions
-from depth_anything_ros.inference.scheduler import FrameScheduler, Frame, Result
+from depth_anything_ros.inference.scheduler import Frame, FrameScheduler, Result
 from depth_anything_ros.inference.switchable_engine import SwitchableEngine
+from depth_anything_ros.node.callbacks import (
+    log_exceptions, ThrottledLogger, transition_callback)
 from depth_anything_ros.node.camera_stream import CameraStream
-from depth_anything_ros.node.diagnostics import as_array, DiagnosticsReporter, Health
-from depth_anything_ros.node.lifecycle import refuse_impossible_requests, transition_callback
+from depth_anything_ros.node.diagnostics import (
+    as_array, DiagnosticsReporter, engine_values, Health)
 from depth_anything_ros.node.ros_parameters import NodeParameters
-from depth_anything_ros.node.services import offer_services
-from depth_anything_ros.node.throttle import ThrottledLogger
+from depth_anything_ros.node.services import create_services
 from depth_anything_ros.parameters import Settings
+from depth_anything_ros.ros.rclpy_adapter import (
+    check_rclpy, lifecycle_state, refuse_invalid_transitions)
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleNode, LifecycleState
 from rclpy.parameter import Parameter
 
 _SHUTDOWN_S = 30.0
@@ -29,34 +33,36 @@ class DepthAnythingNode(LifecycleNode):
     """
     Depth images and point clouds from the images of one camera or several.
 
-    The executor's thread runs transitions, parameter changes and services, and never images: those
-    come on a thread per camera, which only hands them to the estimator. The estimator's own
-    threads read, compute and publish.
+    The thread of the executor runs transitions, parameter changes and services, but receives no
+    images: each camera has a thread for these, which passes them to the scheduler. The threads of
+    the scheduler decode, compute and publish.
     """
 
     def __init__(self, node_name: str = 'depth_anything', **kwargs: Any) -> None:
         super().__init__(node_name, **kwargs)
-        refuse_impossible_requests(self)
+        check_rclpy(self)
+        refuse_invalid_transitions(self)
         self._node_parameters = NodeParameters(self)
         self._settings = Settings()
         self._engine: SwitchableEngine | None = None
-        self._estimator: FrameScheduler | None = None
-        # Replaced, never changed: other threads go through it.
+        self._scheduler: FrameScheduler | None = None
+        # Replaced as a whole, because other threads iterate over it.
         self._streams: Mapping[str, CameraStream] = {}
         self._warn = ThrottledLogger(lambda sentence: self.get_logger().warning(sentence))
         self._reporters: dict[str, DiagnosticsReporter] = {}
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        offer_services(self, lambda: self._streams)
+        create_services(self, lambda: self._streams)
         self.add_on_set_parameters_callback(self._check_parameters)
-        self.add_post_set_parameters_callback(self._apply_parameters)
+        self.add_post_set_parameters_callback(log_exceptions(self._apply_parameters, self._warn))
         period_s = self.get_parameter('diagnostics_period').value
-        # Of steady time: health matters most while simulated time stands still.
-        self.create_timer(float(period_s), self._publish_diagnostics,
-                          clock=Clock(clock_type=ClockType.STEADY_TIME))
+        # A steady clock, because diagnostics are also needed while simulated time is paused.
+        self.create_timer(
+            float(period_s), log_exceptions(self._publish_diagnostics, self._warn),
+            clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     @transition_callback
     def on_configure(self, state: LifecycleState) -> None:
-        """Load and compile the model, prove the device, create the publishers."""
+        """Load and compile the model, check the device and create the publishers."""
         try:
             self._settings = self._node_parameters.settings()
             self._node_parameters.declare_overrides(self._settings.cameras)
@@ -64,7 +70,7 @@ class DepthAnythingNode(LifecycleNode):
                                       self._engine_options(), self.get_logger().warning,
                                       self.get_logger().info)
             self._engine = engine
-            self._estimator = FrameScheduler(engine, self._on_result)
+            self._scheduler = FrameScheduler(engine, self._on_result)
             for name in self._settings.cameras or ('',):
                 stream = CameraStream(self, name, engine.info.kind,
                                       self._node_parameters.settings(name), self._offer,
@@ -73,12 +79,12 @@ class DepthAnythingNode(LifecycleNode):
         except BaseException:
             self._release()
             raise
-        self._say_what_runs(engine)
+        self._log_engine(engine)
 
     @transition_callback
     def on_activate(self, state: LifecycleState) -> None:
         """Enable the publishers, then subscribe."""
-        assert self._estimator is not None
+        assert self._scheduler is not None
         try:
             super().on_activate(state)
             for stream in self._streams.values():
@@ -87,13 +93,13 @@ class DepthAnythingNode(LifecycleNode):
             self._unsubscribe()
             super().on_deactivate(state)
             raise
-        self._estimator.resume()
+        self._scheduler.resume()
 
     @transition_callback
     def on_deactivate(self, state: LifecycleState) -> None:
-        """Unsubscribe, let what is in flight leave, disable the publishers."""
+        """Unsubscribe, publish the frames in flight, disable the publishers."""
         self._unsubscribe()
-        if self._estimator is not None and not self._estimator.drain(self._drain_s()):
+        if self._scheduler is not None and not self._scheduler.drain(self._drain_s()):
             self.get_logger().warning('frames in flight did not finish in time and are lost')
         super().on_deactivate(state)
 
@@ -107,13 +113,13 @@ class DepthAnythingNode(LifecycleNode):
         """Release everything, from any state."""
         self._release()
 
-    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Release everything and start over unconfigured."""
+    @transition_callback
+    def on_error(self, state: LifecycleState) -> None:
+        """Release everything and return to unconfigured."""
         self._release()
-        return TransitionCallbackReturn.SUCCESS
 
     def destroy_node(self) -> None:
-        """Release everything, then the node itself."""
+        """Release everything, then destroy the node."""
         self._release()
         super().destroy_node()
 
@@ -134,7 +140,8 @@ class DepthAnythingNode(LifecycleNode):
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            self.get_logger().warning(f'no cache for compiled models, starts are slower: {error}')
+            self.get_logger().warning(
+                f'compiled models are not cached, so each start takes longer: {error}')
             return None
         return path
 
@@ -143,9 +150,9 @@ class DepthAnythingNode(LifecycleNode):
             stream.stop()
 
     def _offer(self, frame: Frame) -> None:
-        # Streams hold this and not the estimator, whose model would outlive cleanup with them.
-        if self._estimator is not None:
-            self._estimator.offer(frame)
+        # Streams get this method instead of the scheduler, which would keep the model in memory.
+        if self._scheduler is not None:
+            self._scheduler.offer(frame)
 
     def _on_result(self, result: Result) -> None:
         stream = self._streams.get(result.frame.source)
@@ -153,7 +160,7 @@ class DepthAnythingNode(LifecycleNode):
             return
         try:
             stream.on_result(result)
-        except Exception as error:  # noqa: B902 - the estimator counts it, people read the log
+        except Exception as error:  # noqa: B902 - the scheduler counts it, a user reads the log
             self._warn(f'frame lost, please report this: {error!r}')
             raise
 
@@ -161,29 +168,32 @@ class DepthAnythingNode(LifecycleNode):
         return self._settings.request_timeout + 1.0
 
     def _release(self) -> None:
-        self._unsubscribe()
-        if self._estimator is not None:
-            self._estimator.close(min(self._drain_s(), _SHUTDOWN_S))
-        if self._engine is not None:
-            self._engine.close()
-        streams, self._streams = self._streams, {}
-        for stream in streams.values():
-            stream.close()
-        self._estimator = self._engine = None
+        """Unsubscribe and close scheduler, engine and streams, each even if another one fails."""
+        with ExitStack() as last_to_first:
+            for stream in self._streams.values():
+                last_to_first.callback(stream.close)
+            last_to_first.callback(self._forget)
+            if self._engine is not None:
+                last_to_first.callback(self._engine.close)
+            if self._scheduler is not None:
+                last_to_first.callback(self._scheduler.close, min(self._drain_s(), _SHUTDOWN_S))
+            last_to_first.callback(self._unsubscribe)
 
-    def _state_label(self) -> str:
-        label: str = self._state_machine.current_state[1]
-        return label
+    def _forget(self) -> None:
+        self._streams = {}
+        self._scheduler = self._engine = None
 
     def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         try:
-            self._node_parameters.check(changes, self._state_label())
+            self._node_parameters.check(changes, lifecycle_state(self))
         except SettingsError as error:
             return SetParametersResult(successful=False, reason=str(error))
+        except Exception as error:  # noqa: B902 - it would end the process
+            return SetParametersResult(successful=False, reason=f'please report this: {error!r}')
         return SetParametersResult(successful=True)
 
     def _apply_parameters(self, changes: list[Parameter]) -> None:
-        self._node_parameters.applied(changes)
+        self._node_parameters.mark_applied(changes)
         engine = self._engine
         if engine is None:
             return
@@ -197,30 +207,27 @@ class DepthAnythingNode(LifecycleNode):
     def _on_switched(self, failure: Exception | None) -> None:
         engine = self._engine
         if failure is not None:
-            self.get_logger().error(f'the model goes on as it was: {failure}')
+            self.get_logger().error(f'the model runs as before: {failure}')
         elif engine is not None:
-            self._say_what_runs(engine)
+            self._log_engine(engine)
 
-    def _say_what_runs(self, engine: SwitchableEngine) -> None:
+    def _log_engine(self, engine: SwitchableEngine) -> None:
+        info, state = engine.info, engine.state
         self.get_logger().info(
-            f'{engine.info.encoder} {engine.info.kind} ({engine.info.source_name}) on '
-            f'{engine.execution_device} in {engine.execution_precision}, '
-            f'network {engine.network_hw[1]}x{engine.network_hw[0]}')
+            f'{info.encoder} {info.kind} ({info.source_name}) on {state.execution_device} in '
+            f'{state.execution_precision}, network {state.network_hw[1]}x{state.network_hw[0]}')
 
     def _publish_diagnostics(self) -> None:
-        engine, scheduler, state = self._engine, self._estimator, self._state_label()
-        facts = {} if engine is None else {
-            'device': engine.execution_device, 'precision': engine.execution_precision,
-            'model': f'{engine.info.encoder} {engine.info.kind} {engine.info.source_name}',
-            'network size': f'{engine.network_hw[1]}x{engine.network_hw[0]}',
-            'input size': str(engine.input_size),
-            'target rate [Hz]': f'{self._settings.target_rate:g}'}
+        engine, scheduler, state = self._engine, self._scheduler, lifecycle_state(self)
+        values = {} if engine is None else engine_values(
+            engine.info, engine.state, self._settings.target_rate)
         health = {name: Health(
-            state, facts, scheduler.stats(name) if scheduler else None, stream.received,
-            stream.unwanted, stream.image_topic, self.count_publishers(stream.image_topic),
-            stream.aligner.latest()) for name, stream in self._streams.items()}
+            state, values, scheduler.stats(name) if scheduler else None, stream.received,
+            stream.without_subscriber, stream.image_topic,
+            self.count_publishers(stream.image_topic), stream.aligner.latest())
+            for name, stream in self._streams.items()}
         if not health:
-            health = {'': Health(state, facts, None, 0, 0, self.resolve_topic_name('image'), 0)}
+            health = {'': Health(state, values, None, 0, 0, self.resolve_topic_name('image'), 0)}
         stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(as_array(
             [self._reporter(name).status(found) for name, found in health.items()], stamp))

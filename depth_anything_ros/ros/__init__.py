@@ -1,1 +1,1 @@
-"""rclpy for every program: messages, subscriptions, QoS, spinning; knows no model."""
+"""rclpy for the node and the programs: messages, subscriptions, QoS, spinning; knows no model."""

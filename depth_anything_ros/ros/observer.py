@@ -1,4 +1,4 @@
-"""A node that drives the depth node's lifecycle and listens to what it publishes."""
+"""A node that changes the lifecycle state of the depth node and receives its outputs."""
 
 from collections.abc import Callable
 import time
@@ -24,11 +24,11 @@ _TRANSITIONS = {
 
 
 class ObserverError(DepthAnythingError):
-    """The node that is observed does not do what was asked."""
+    """The observed node does not carry out a request."""
 
 
 class Observer:
-    """One node in this process, spun by hand: nothing happens between two calls of ``spin``."""
+    """A node of this process that handles messages only during ``spin_until``."""
 
     def __init__(self, node_name: str, target: str) -> None:
         keep_freed_memory()
@@ -40,7 +40,7 @@ class Observer:
         self._lifecycle = self.node.create_client(ChangeState, f'/{target}/change_state')
 
     def change_state(self, transition: str, timeout_s: float = 300.0) -> None:
-        """Request configure, activate, deactivate or cleanup; ObserverError if it fails."""
+        """Request configure, activate, deactivate or cleanup; ObserverError if that fails."""
         if not self.spin_until(self._lifecycle.service_is_ready, 30.0):
             raise ObserverError(f'/{self._target} did not come up; see its log')
         request = ChangeState.Request(transition=Transition(id=_TRANSITIONS[transition]))
@@ -50,11 +50,11 @@ class Observer:
 
     def listen(self, kind: type, topic: str, callback: Callable[[Any], None],
                raw: bool = False) -> None:
-        """Subscribe reliably; ``raw`` hands over bytes, which is cheaper if only counted."""
+        """Subscribe with reliable QoS; ``raw`` passes bytes, which is cheaper for counting."""
         self.node.create_subscription(kind, topic, callback, RELIABLE, raw=raw)
 
     def spin_until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
-        """Handle messages until ``condition`` holds or the time is over; return which."""
+        """Handle messages until ``condition`` is true; return whether it was, within the time."""
         deadline = time.monotonic() + timeout_s
         while not condition():
             if time.monotonic() > deadline:

@@ -1,7 +1,8 @@
 """
-The QoS profiles of the node, each overridable by ``qos_overrides`` parameters.
+The QoS profiles of the node; ``qos_overrides`` parameters can override each of them.
 
-A peer whose QoS does not fit is named, with the parameter that mends it.
+A warning names the topic of a publisher or subscriber with incompatible QoS, and the parameter
+that solves it.
 """
 
 from collections.abc import Callable
@@ -14,22 +15,22 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 
 
 def image_input() -> QoSProfile:
-    """Return sensor data (REP 2003) of depth 1: only the newest image counts."""
+    """Return sensor data QoS (REP 2003) with depth 1: only the newest image is needed."""
     return _keep_last(1, QoSReliabilityPolicy.BEST_EFFORT)
 
 
 def camera_info_input() -> QoSProfile:
-    """Return sensor data for camera_info, of which the latest is kept."""
+    """Return sensor data QoS for camera_info."""
     return _keep_last(5, QoSReliabilityPolicy.BEST_EFFORT)
 
 
 def reference_input() -> QoSProfile:
-    """Return sensor data for a reference sensor, which may be faster than the depth."""
+    """Return sensor data QoS for a reference sensor, which may be faster than the depth."""
     return _keep_last(5, QoSReliabilityPolicy.BEST_EFFORT)
 
 
 def output() -> QoSProfile:
-    """Return reliable and shallow, so that every subscriber hears and none is served old data."""
+    """Return reliable QoS of small depth: all subscribers can connect, none gets old data."""
     return _keep_last(2, QoSReliabilityPolicy.RELIABLE)
 
 
@@ -40,23 +41,31 @@ def overridable() -> QoSOverridingOptions:
 
 
 def publisher_events(topic: str, warn: Callable[[str], object]) -> PublisherEventCallbacks:
-    """Return callbacks that name a subscriber to ``topic`` which asks for more than it gets."""
-    def incompatible(event: Any) -> None:
-        warn(f'a subscriber to {topic} gets nothing: its '
-             f'{qos_policy_name_from_kind(event.last_policy_kind)} asks for more than is '
-             f'published; change the subscriber or set qos_overrides.{topic}.publisher.*')
+    """Return callbacks that warn of a subscriber that requests more QoS than is offered."""
+    def on_incompatible_qos(event: Any) -> None:
+        warn(f'a subscriber to {topic} receives nothing: it requests a stricter '
+             f'{_policy(event)} than is published; change the subscriber or set '
+             f'qos_overrides.{topic}.publisher.*')
 
-    return PublisherEventCallbacks(incompatible_qos=incompatible)
+    return PublisherEventCallbacks(incompatible_qos=on_incompatible_qos)
 
 
 def subscription_events(topic: str, warn: Callable[[str], object]) -> SubscriptionEventCallbacks:
-    """Return callbacks that name a publisher on ``topic`` which offers less than is asked for."""
-    def incompatible(event: Any) -> None:
-        warn(f'nothing is received of a publisher on {topic}: its '
-             f'{qos_policy_name_from_kind(event.last_policy_kind)} offers less than is asked '
-             f'for; change the publisher or set qos_overrides.{topic}.subscription.*')
+    """Return callbacks that warn of a publisher that offers less QoS than is requested."""
+    def on_incompatible_qos(event: Any) -> None:
+        warn(f'nothing is received from a publisher on {topic}: it offers a weaker '
+             f'{_policy(event)} than is requested; change the publisher or set '
+             f'qos_overrides.{topic}.subscription.*')
 
-    return SubscriptionEventCallbacks(incompatible_qos=incompatible)
+    return SubscriptionEventCallbacks(incompatible_qos=on_incompatible_qos)
+
+
+def _policy(event: Any) -> str:
+    """Return the name of the policy, such as RELIABILITY; middlewares may report unknown ones."""
+    try:
+        return str(qos_policy_name_from_kind(event.last_policy_kind))
+    except ValueError:
+        return 'QoS policy'
 
 
 def _keep_last(depth: int, reliability: QoSReliabilityPolicy) -> QoSProfile:

@@ -43,7 +43,7 @@ def test_a_broken_image_is_named_and_the_next_one_works(
     depths = robot.listen(Image, DEPTH)
     health = robot.listen(DiagnosticArray, '/diagnostics')
     robot.publish('image', message)
-    assert robot.until(lambda: robot.depth._estimator.stats().failed == 1)
+    assert robot.until(lambda: robot.depth._scheduler.stats().failed == 1)
     log = capfd.readouterr().err
     assert 'frame lost' in log
     assert fact in log
@@ -63,7 +63,7 @@ def test_a_compressed_message_that_is_no_image_is_named(
         message = CompressedImage(format='jpeg', data=data)
         message.header.stamp.sec = number
         robot.publish('image/compressed', message)
-        assert robot.until(lambda number=number: robot.depth._estimator.stats().failed == number)
+        assert robot.until(lambda number=number: robot.depth._scheduler.stats().failed == number)
     log = capfd.readouterr().err
     assert 'cannot decode' in log
     assert '17 bytes' in log
@@ -78,14 +78,14 @@ def test_camera_info_of_another_size_is_named_and_depth_goes_on_without(
     infos = robot.listen(CameraInfo, '/depth_anything/inverse_depth/camera_info')
     clouds = robot.listen(PointCloud2, '/depth_anything/points')
     robot.publish('camera_info', camera_info(1280, 720))
-    assert robot.until(lambda: robot.stream()._info is not None)
+    assert robot.until(lambda: robot.stream()._camera_info is not None)
     robot.show(PICTURE)
     assert robot.until(lambda: depths)
     assert 'camera_info describes 1280x720 images, but the image is 160x120' in (
         capfd.readouterr().err)
     assert (infos, clouds) == ([], [])
     robot.publish('camera_info', camera_info(160, 120))
-    assert robot.until(lambda: robot.stream()._info.width == 160)
+    assert robot.until(lambda: robot.stream()._camera_info.width == 160)
     robot.show(PICTURE)
     assert robot.until(lambda: infos and clouds)
 
@@ -98,7 +98,7 @@ def test_an_uncalibrated_camera_gets_depth_but_no_cloud(
     depths = robot.listen(Image, DEPTH)
     clouds = robot.listen(PointCloud2, '/depth_anything/points')
     robot.publish('camera_info', CameraInfo(width=160, height=120))
-    assert robot.until(lambda: robot.stream()._info is not None)
+    assert robot.until(lambda: robot.stream()._camera_info is not None)
     robot.show(PICTURE)
     assert robot.until(lambda: depths)
     assert robot.until(lambda: 'not calibrated' in capfd.readouterr().err)
@@ -115,7 +115,7 @@ def test_an_uncalibrated_camera_is_no_complaint_while_nobody_wants_a_cloud(
     robot.show_camera(CameraInfo(width=160, height=120))
     robot.show(PICTURE)
     assert robot.until(lambda: depths and infos)
-    assert robot.until(lambda: robot.depth._estimator.stats().delivered == 1)
+    assert robot.until(lambda: robot.depth._scheduler.stats().delivered == 1)
     assert 'not calibrated' not in capfd.readouterr().err
 
 
@@ -129,7 +129,7 @@ def test_without_camera_info_the_cloud_says_what_it_waits_for(
     for number in range(1, 4):
         robot.show(PICTURE)
         assert robot.until(lambda number=number: len(depths) == number)
-    assert robot.until(lambda: robot.depth._estimator.stats().delivered == 3)
+    assert robot.until(lambda: robot.depth._scheduler.stats().delivered == 3)
     assert capfd.readouterr().err.count('no point cloud') == 1
 
 
@@ -152,7 +152,7 @@ def test_a_sliver_of_an_image_is_refused_instead_of_filling_memory(
     robot.bring_up()
     robot.listen(Image, DEPTH)
     robot.show(np.zeros((2, 8000, 3), np.uint8))
-    assert robot.until(lambda: robot.depth._estimator.stats().failed == 1)
+    assert robot.until(lambda: robot.depth._scheduler.stats().failed == 1)
     assert 'too large' in capfd.readouterr().err
 
 
@@ -176,4 +176,4 @@ def test_a_late_stamp_is_dropped_and_a_restarted_clock_is_taken(
         robot.publish('image', image_message(PICTURE, stamp_ns=stamp_ns))
         robot.until(lambda: False, 0.3)
     assert [message.header.stamp.sec for message in depths] == [10, 5]
-    assert robot.depth._estimator.stats().late == 1
+    assert robot.depth._scheduler.stats().late == 1

@@ -1,9 +1,9 @@
 """What a camera_info says about its image."""
 
 from depth_anything_ros.errors import CameraInfoError
-from depth_anything_ros.node.camera_info import info_message, intrinsics, is_raw
+from depth_anything_ros.node.camera_info import camera_info_on_grid, intrinsics, is_raw
 from depth_anything_ros.vision.geometry import Distortion
-from depth_anything_ros.vision.transforms import Grid, output_grid
+from depth_anything_ros.vision.transforms import output_grid, OutputGrid
 import numpy as np
 from numpy.testing import assert_allclose
 import pytest
@@ -49,7 +49,7 @@ def test_an_unusable_camera_info_is_named(info: CameraInfo, fact: str) -> None:
 def test_the_original_message_keeps_its_header() -> None:
     """The cached camera_info is shared by all frames."""
     info, header = camera_info(160, 120), Header(frame_id='image_frame')
-    assert info_message(header, info, (120, 160), Grid((120, 160))).header == header
+    assert camera_info_on_grid(header, info, (120, 160), OutputGrid((120, 160))).header == header
     assert info.header.frame_id == 'camera_optical'
 
 
@@ -60,7 +60,7 @@ def test_a_scaled_camera_sees_a_point_where_the_scaled_map_has_it(
     info = camera_info(160, 120)
     info.p[2], info.p[3] = 70.0, -12.0
     grid = output_grid(size, 2, (120, 160), network_hw)
-    scaled = info_message(Header(), info, (120, 160), grid)
+    scaled = camera_info_on_grid(Header(), info, (120, 160), grid)
     assert (scaled.height, scaled.width) == grid.size_hw
     point = np.array([0.3, -0.2, 2.0, 1.0])
     for matrix, of in ((scaled.p, info.p), (np.insert(scaled.k, [3, 6, 9], 0.0),
@@ -77,7 +77,7 @@ def test_a_scaled_camera_folds_binning_and_region_of_interest_in() -> None:
     info.binning_x = info.binning_y = 2
     info.roi.x_offset, info.roi.y_offset, info.roi.width, info.roi.height = 20, 10, 100, 80
     grid = output_grid('divisor', 2, (40, 50), (112, 154))
-    scaled = info_message(Header(), info, (40, 50), grid)
+    scaled = camera_info_on_grid(Header(), info, (40, 50), grid)
     direct = intrinsics(info, (40, 50), raw=False).on_grid(
         grid.size_hw, grid.scale_xy, grid.offset_xy)
     assert intrinsics(scaled, grid.size_hw, raw=False) == direct

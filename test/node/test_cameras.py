@@ -76,8 +76,8 @@ def test_only_the_camera_that_somebody_listens_to_is_computed(
     robot.show(plain(51), camera='rear')
     robot.show(plain(51), camera='front')
     assert robot.until(lambda: maps)
-    assert robot.depth._estimator.stats('rear').offered == 0
-    assert robot.stream('rear').unwanted == 1
+    assert robot.depth._scheduler.stats('rear').offered == 0
+    assert robot.stream('rear').without_subscriber == 1
 
 
 def test_a_parameter_can_be_set_for_one_camera(make_pair: Callable[..., Robot]) -> None:

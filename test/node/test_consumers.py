@@ -268,7 +268,7 @@ def test_a_sensor_data_subscriber_hears_the_cloud(make_robot: Callable[..., Robo
     robot.bring_up()
     clouds: list[PointCloud2] = []
     robot.node.create_subscription(PointCloud2, POINTS, clouds.append, qos_profile_sensor_data)
-    assert robot.until(lambda: robot.stream().is_wanted)
+    assert robot.until(lambda: robot.stream().has_consumers)
     robot.show_camera(camera_info(HW[1], HW[0], FOCAL))
     for _ in range(5):
         robot.show(scene(wall()))

@@ -1,4 +1,4 @@
-"""The node among others that come, go, restart and disagree, over real DDS."""
+"""The node among publishers and subscribers that come, go and restart, over real DDS."""
 
 from collections.abc import Callable
 import gc
@@ -95,7 +95,7 @@ def test_a_clock_that_is_set_back_costs_no_frame_and_disorder_only_the_late_ones
         assert settled(robot, maps, taken)
     assert robot.until(lambda: len(depths) == taken)
     assert [seconds(message) for message in depths] == [10.0, 10.1, 5.0, 5.1, 0.0]
-    assert robot.depth._estimator.stats().late == 2
+    assert robot.depth._scheduler.stats().late == 2
     row = HW[0] - 10
     truth_m = HEIGHT_M / ((row - 59.5) / 100 * np.cos(PITCH) + np.sin(PITCH))
     for message in depths:
@@ -156,7 +156,7 @@ def test_simulated_time_without_a_clock_gives_depth_diagnostics_and_snapshots(
     assert robot.until(client.service_is_ready)
     for _ in range(2):
         future = client.call_async(Trigger.Request())
-        assert robot.until(lambda: bool(robot.stream().snapshots.is_wanted))
+        assert robot.until(lambda: bool(robot.stream().snapshots.has_requests))
         robot.show(PICTURE)
         assert robot.until(future.done) and future.result().success
     assert len(list(tmp_path.iterdir())) == 2
@@ -176,7 +176,7 @@ def test_the_cloud_starts_with_the_camera_info_and_follows_it(
         shown += 1
         robot.show(PICTURE)
         assert robot.until(lambda: len(depths) == shown
-                           and robot.depth._estimator.stats().delivered == shown)
+                           and robot.depth._scheduler.stats().delivered == shown)
 
     show()
     assert not clouds and not infos
@@ -205,7 +205,7 @@ def test_a_latched_camera_info_is_heard_when_it_comes_and_with_an_override_at_an
     robot.bring_up()
     assert robot.until(lambda: latched.get_subscription_count() == 1)
     latched.publish(camera_info(HW[1], HW[0]))
-    assert robot.until(lambda: robot.stream()._info is not None)
+    assert robot.until(lambda: robot.stream()._camera_info is not None)
     robot.close()
     robot = make_robot(**{'qos_overrides./camera_info.subscription.durability':
                           'transient_local'})
@@ -213,17 +213,17 @@ def test_a_latched_camera_info_is_heard_when_it_comes_and_with_an_override_at_an
     latched.publish(camera_info(HW[1], HW[0]))
     for _ in range(2):
         robot.bring_up()
-        assert robot.until(lambda: robot.stream()._info is not None)
+        assert robot.until(lambda: robot.stream()._camera_info is not None)
         assert robot.depth.trigger_deactivate().name == 'SUCCESS'
         assert robot.depth.trigger_cleanup().name == 'SUCCESS'
 
 
 @pytest.mark.parametrize('cameras', [[], ['front', 'rear']], ids=['one', 'several'])
 @pytest.mark.parametrize('topic, kind', [('depth/image', Image), ('points', PointCloud2)])
-def test_a_subscriber_that_asks_for_more_is_named_once_and_the_others_are_served(
+def test_a_stricter_subscriber_is_reported_once_and_the_others_are_served(
         make_robot: Callable[..., Robot], capfd: pytest.CaptureFixture[str], cameras: list[str],
         topic: str, kind: type) -> None:
-    """With the topic, the policy and the override that mends it."""
+    """The warning names the topic, the policy and the override that solves it."""
     reliable = {f'qos_overrides./{name}/{topic}.subscription.reliability': 'reliable'
                 for name in cameras for topic in ('image', 'camera_info')}
     robot = make_robot(relative_scale=1.0, cameras=cameras, **reliable)
@@ -238,10 +238,10 @@ def test_a_subscriber_that_asks_for_more_is_named_once_and_the_others_are_served
         robot.show(PICTURE, camera=camera)
         assert robot.until(lambda number=number: len(served) == number)
     assert refused == []
-    said = [line for line in capfd.readouterr().err.splitlines() if 'gets nothing' in line]
-    assert len(said) == 1
-    assert f'a subscriber to {full} gets nothing: its DURABILITY' in said[0]
-    assert f'qos_overrides.{full}.publisher.*' in said[0]
+    log = [line for line in capfd.readouterr().err.splitlines() if 'receives nothing' in line]
+    assert len(log) == 1
+    assert f'a subscriber to {full} receives nothing: it requests a stricter DURABILITY' in log[0]
+    assert f'qos_overrides.{full}.publisher.*' in log[0]
 
 
 def test_the_override_that_is_named_serves_the_subscriber(
@@ -251,7 +251,7 @@ def test_the_override_that_is_named_serves_the_subscriber(
     robot.bring_up()
     depths: list[Image] = []
     robot.node.create_subscription(Image, DEPTH, depths.append, LATCHED)
-    assert robot.until(lambda: robot.stream().is_wanted)
+    assert robot.until(lambda: robot.stream().has_consumers)
     robot.show(PICTURE)
     assert robot.until(lambda: depths)
 
@@ -260,7 +260,7 @@ def test_the_override_that_is_named_serves_the_subscriber(
     ('image', Image, {}), ('camera_info', CameraInfo, {}),
     ('rear/image', Image, {'cameras': ['front', 'rear']}),
     ('reference/depth', Image, {'alignment.source': 'depth'})])
-def test_a_publisher_that_offers_less_is_named_once(
+def test_a_weaker_publisher_is_reported_once(
         make_robot: Callable[..., Robot], capfd: pytest.CaptureFixture[str], topic: str,
         kind: type, parameters: dict[str, Any]) -> None:
     """Best effort, where an override made the subscription reliable."""
@@ -268,14 +268,14 @@ def test_a_publisher_that_offers_less_is_named_once(
         f'qos_overrides./{topic}.subscription.reliability': 'reliable', **parameters})
     robot.bring_up()
     publisher = robot.node.create_publisher(kind, topic, BEST_EFFORT)
-    assert robot.until(lambda: bool(robot.depth._warn._said_at))
+    assert robot.until(lambda: bool(robot.depth._warn._logged_at))
     for _ in range(3):
         publisher.publish(image_message(PICTURE) if kind is Image
                           else camera_info(HW[1], HW[0]))
     robot.until(lambda: False, 0.3)
     log = capfd.readouterr().err
-    assert log.count('offers less than is asked for') == 1
-    assert f'nothing is received of a publisher on /{topic}: its RELIABILITY' in log
+    assert log.count('offers a weaker RELIABILITY than is requested') == 1
+    assert f'nothing is received from a publisher on /{topic}: it offers' in log
     assert robot.stream('rear' if parameters.get('cameras') else '').received == 0
 
 
@@ -289,14 +289,14 @@ def test_subscribers_that_come_and_go_leave_nothing_behind(
     def visit(computed: int, passed_by: int) -> None:
         clouds: list[PointCloud2] = []
         guest = robot.node.create_subscription(PointCloud2, POINTS, clouds.append, 5)
-        assert robot.until(lambda: robot.stream().is_wanted)
+        assert robot.until(lambda: robot.stream().has_consumers)
         robot.show(PICTURE)
         assert robot.until(lambda: len(clouds) == 1)
         robot.node.destroy_subscription(guest)
-        assert robot.until(lambda: not robot.stream().is_wanted)
+        assert robot.until(lambda: not robot.stream().has_consumers)
         robot.show(PICTURE)
-        assert robot.until(lambda: robot.stream().unwanted == passed_by)
-        assert robot.depth._estimator.stats().offered == computed
+        assert robot.until(lambda: robot.stream().without_subscriber == passed_by)
+        assert robot.depth._scheduler.stats().offered == computed
 
     def entities() -> tuple[int, ...]:
         gc.collect()
@@ -361,7 +361,7 @@ def test_a_lifecycle_manager_takes_two_nodes_up_and_down_five_times(
     for round_number in range(1, 6):
         manager.change(Transition.TRANSITION_CONFIGURE, State.PRIMARY_STATE_INACTIVE)
         manager.change(Transition.TRANSITION_ACTIVATE, State.PRIMARY_STATE_ACTIVE)
-        assert robots[0].until(lambda: all(robot.stream().is_wanted for robot in robots))
+        assert robots[0].until(lambda: all(robot.stream().has_consumers for robot in robots))
         assert robots[0].until(lambda: robots[0].node.count_subscribers('/image') == 2)
         robots[0].show(PICTURE)
         assert robots[0].until(

@@ -100,7 +100,7 @@ def test_lifecycle_services_answer_while_inference_runs(
     client = robot.node.create_client(GetState, '/depth_anything/get_state')
     assert robot.until(client.service_is_ready)
     robot.show(np.zeros((480, 640, 3), np.uint8))
-    assert robot.until(lambda: robot.depth._estimator.stats().offered == 1)
+    assert robot.until(lambda: robot.depth._scheduler.stats().offered == 1)
     future = client.call_async(GetState.Request())
     assert robot.until(future.done)
     assert depths == [], 'inference was over before the service answered: make it slower'
@@ -114,10 +114,10 @@ def test_deactivate_lets_the_frames_in_flight_leave(
     robot.bring_up()
     depths = robot.listen(Image, DEPTH)
     robot.show(PICTURE)
-    assert robot.until(lambda: robot.depth._estimator.stats().offered == 1)
+    assert robot.until(lambda: robot.depth._scheduler.stats().offered == 1)
     assert robot.depth.trigger_deactivate().name == 'SUCCESS'
     assert robot.until(lambda: len(depths) == 1)
-    stats = robot.depth._estimator.stats()
+    stats = robot.depth._scheduler.stats()
     assert (stats.delivered, stats.failed) == (1, 0)
 
 

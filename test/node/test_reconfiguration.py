@@ -51,12 +51,12 @@ def flowing(make_robot: Callable[..., Robot], make_ir: Callable[..., Path]) -> A
 def test_another_input_size_comes_without_a_pause(flowing: Any) -> None:
     """The old size goes on until the new one is compiled and has run once."""
     robot, arrivals, _ = flowing
-    assert robot.depth._engine.network_hw == (112, 154)
+    assert robot.depth._engine.state.network_hw == (112, 154)
     assert robot.set_parameters(input_size=168)[0].successful
-    assert robot.until(lambda: robot.depth._engine.network_hw == (168, 224))
+    assert robot.until(lambda: robot.depth._engine.state.network_hw == (168, 224))
     count = len(arrivals)
     assert robot.until(lambda: len(arrivals) > count + 10)
-    assert robot.depth._estimator.stats().failed == 0
+    assert robot.depth._scheduler.stats().failed == 0
     gaps = np.diff(arrivals)
     assert gaps.max() < 1.0, 'a pause of a compilation'
 
@@ -68,7 +68,7 @@ def test_another_precision_comes_while_running(flowing: Any) -> None:
     assert robot.until(lambda: robot.depth._engine._engine is not before)
     count = len(arrivals)
     assert robot.until(lambda: len(arrivals) > count + 5)
-    assert robot.depth._estimator.stats().failed == 0
+    assert robot.depth._scheduler.stats().failed == 0
 
 
 def test_a_device_that_does_not_work_leaves_the_running_one(
@@ -77,11 +77,11 @@ def test_a_device_that_does_not_work_leaves_the_running_one(
     assert robot.set_parameters(device='NPU')[0].successful
     log = []
     assert robot.until(lambda: log.append(capfd.readouterr().err) or
-                       'goes on as it was' in ''.join(log))
+                       'runs as before' in ''.join(log))
     count = len(arrivals)
     assert robot.until(lambda: len(arrivals) > count + 5)
-    assert robot.depth._engine.execution_device == 'CPU'
-    assert robot.depth._estimator.stats().failed == 0
+    assert robot.depth._engine.state.execution_device == 'CPU'
+    assert robot.depth._scheduler.stats().failed == 0
 
 
 def test_deactivate_and_cleanup_in_the_middle_of_a_change_succeed(flowing: Any) -> None:

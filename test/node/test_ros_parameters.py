@@ -109,12 +109,12 @@ def test_input_size_changes_the_network_without_a_restart(
     robot = make_robot()
     robot.bring_up()
     depths = robot.listen(Image, DEPTH)
-    assert robot.depth._engine.network_hw == (112, 154)
+    assert robot.depth._engine.state.network_hw == (112, 154)
     assert robot.set_parameters(input_size=56)[0].successful
-    assert robot.until(lambda: robot.depth._engine.network_hw == (56, 70))
+    assert robot.until(lambda: robot.depth._engine.state.network_hw == (56, 70))
     robot.show(np.zeros((120, 160, 3), np.uint8))
     assert robot.until(lambda: depths)
-    assert robot.depth._engine.network_hw == (56, 70)
+    assert robot.depth._engine.state.network_hw == (56, 70)
     assert (depths[0].height, depths[0].width) == (120, 160)
 
 
@@ -124,7 +124,7 @@ def test_points_follow_stride_and_range_at_once(make_robot: Callable[..., Robot]
     robot.bring_up()
     clouds = robot.listen(PointCloud2, '/depth_anything/points')
     robot.publish('camera_info', camera_info(160, 120))
-    assert robot.until(lambda: robot.stream()._info is not None)
+    assert robot.until(lambda: robot.stream()._camera_info is not None)
     picture = np.full((120, 160, 3), (0, 0, 255), np.uint8)  # inverse depth 1: one metre
     robot.show(picture)
     assert robot.until(lambda: len(clouds) == 1)
@@ -153,7 +153,7 @@ def test_configure_compiles_for_the_expected_size(make_robot: Callable[..., Robo
     """expected_width and expected_height decide the network before the first image."""
     robot = make_robot(expected_width=320, expected_height=120)
     robot.bring_up()
-    assert robot.depth._engine.network_hw == (112, 294)
+    assert robot.depth._engine.state.network_hw == (112, 294)
 
 
 def test_requests_and_precision_reach_the_device(make_robot: Callable[..., Robot]) -> None:
@@ -161,7 +161,7 @@ def test_requests_and_precision_reach_the_device(make_robot: Callable[..., Robot
     robot = make_robot(requests=3, precision='f32')
     robot.bring_up()
     assert robot.depth._engine.capacity == 3
-    assert robot.depth._engine.execution_precision == 'f32'
+    assert robot.depth._engine.state.execution_precision == 'f32'
 
 
 def test_cache_dir_is_created_and_filled(
@@ -179,7 +179,7 @@ def test_a_cache_dir_that_cannot_be_made_is_a_warning(
     (tmp_path / 'file').write_text('in the way')
     robot = make_robot(cache_dir=str(tmp_path / 'file' / 'cache'))
     robot.bring_up()
-    assert 'no cache for compiled models' in capfd.readouterr().err
+    assert 'compiled models are not cached' in capfd.readouterr().err
 
 
 def test_self_check_refuses_a_device_that_computes_something_else(

@@ -27,7 +27,7 @@ def save(robot: Robot, *cameras: str) -> Any:
     """Ask, show a picture to every camera and return the answer."""
     future = ask(robot)
     for camera in cameras:
-        assert robot.until(lambda camera=camera: robot.stream(camera).is_wanted)
+        assert robot.until(lambda camera=camera: robot.stream(camera).has_consumers)
         robot.show(PICTURE, camera=camera)
     assert robot.until(future.done)
     return future.result()
@@ -95,13 +95,13 @@ def test_without_images_the_answer_says_so_and_the_node_is_not_blocked(
     robot = make_robot(snapshot_dir=str(tmp_path))
     assert robot.depth.trigger_configure().name == 'SUCCESS'
     future = ask(robot)
-    assert robot.until(lambda: robot.stream().is_wanted)
+    assert robot.until(lambda: robot.stream().has_consumers)
     assert robot.depth.trigger_activate().name == 'SUCCESS'
     assert not future.done()
     assert robot.until(future.done)
     assert not future.result().success
     assert '/image' in future.result().message
-    assert not robot.stream().is_wanted
+    assert not robot.stream().has_consumers
     assert list(tmp_path.iterdir()) == []
 
 

@@ -100,7 +100,7 @@ def test_an_engine_that_becomes_slow_goes_on_with_a_smaller_size(
     count = len(arrivals)
     assert robot.until(lambda: flowing() > count + 5)
     assert np.diff(arrivals).max() < 1.0, 'a pause of a compilation'
-    assert robot.depth._estimator.stats().failed == 0
+    assert robot.depth._scheduler.stats().failed == 0
     [line] = [line for line in capfd.readouterr().err.splitlines() if '112 -> 98' in line]
     assert '10 wanted' in line
     assert diagnosis(robot)['input size'] == '98'

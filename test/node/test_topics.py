@@ -60,7 +60,7 @@ def test_camera_info_comes_beside_the_depth_with_the_same_stamp(
     info = camera_info(160, 120)
     info.header.frame_id = 'elsewhere'
     robot.publish('camera_info', info)
-    assert robot.until(lambda: robot.stream()._info is not None)
+    assert robot.until(lambda: robot.stream()._camera_info is not None)
     shown = robot.show(gradient())
     assert robot.until(lambda: infos)
     assert infos[0].header == shown.header
@@ -108,7 +108,7 @@ def test_cloud_of_a_metric_model_reprojects_onto_its_pixels(
     clouds = robot.listen(PointCloud2, '/depth_anything/points')
     depths = robot.listen(Image, '/depth_anything/depth/image')
     robot.publish('camera_info', camera_info(160, 120, focal=100.0))
-    assert robot.until(lambda: robot.stream()._info is not None)
+    assert robot.until(lambda: robot.stream()._camera_info is not None)
     shown = robot.show(gradient())
     assert robot.until(lambda: clouds and depths)
     points, depth = points_of(clouds[0]), depth_of(depths[0])
@@ -131,7 +131,7 @@ def test_cloud_of_an_unscaled_model_lies_between_near_and_far(
     robot.bring_up()
     clouds = robot.listen(PointCloud2, '/depth_anything/points')
     robot.publish('camera_info', camera_info(160, 120))
-    assert robot.until(lambda: robot.stream()._info is not None)
+    assert robot.until(lambda: robot.stream()._camera_info is not None)
     robot.show(gradient())
     assert robot.until(lambda: clouds)
     z = points_of(clouds[0])[..., 2]
@@ -215,10 +215,10 @@ def test_nothing_is_computed_while_nobody_subscribes(make_robot: Callable[..., R
     robot = make_robot()
     robot.bring_up()
     robot.show(gradient())
-    assert robot.until(lambda: robot.stream().unwanted == 1)
-    assert robot.depth._estimator.stats().offered == 0
+    assert robot.until(lambda: robot.stream().without_subscriber == 1)
+    assert robot.depth._scheduler.stats().offered == 0
     depths = robot.listen(Image, '/depth_anything/inverse_depth/image')
-    assert robot.until(lambda: robot.stream().is_wanted)
+    assert robot.until(lambda: robot.stream().has_consumers)
     robot.show(gradient())
     assert robot.until(lambda: depths)
 

@@ -1,4 +1,4 @@
-"""A camera's messages past the executor, over real DDS."""
+"""Messages of a camera reach their callbacks without an executor, over real DDS."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,7 +7,8 @@ import time
 from typing import Any
 
 from depth_anything_ros.ros import qos
-from depth_anything_ros.ros.image_subscription import Input, ImageSubscription
+from depth_anything_ros.ros.image_subscription import (
+    ImageSubscription, SubscribedTopic, THREAD_NAME)
 from depth_anything_ros.ros.messages import SerializedMessage
 import numpy as np
 import pytest
@@ -22,36 +23,37 @@ from sensor_msgs.msg import CameraInfo, Image
 from waiting import until, within
 
 PICTURE = np.arange(48 * 64 * 3, dtype=np.uint8).reshape(48, 64, 3)
-# Far below the second after which the thread would look by itself whether it is to end.
+# Far below the one second after which the thread checks by itself whether to end.
 SOON_S = 0.5
 
 
 class Camera:
-    """The publishers of a camera, on a node that no executor spins, and what an intake took."""
+    """The publishers of a camera on a node that no executor spins, and what was received."""
 
     def __init__(self, context: Context, listener: Node) -> None:
         self.node = Node('camera', context=context)
         self.listener = listener
         self.images = self.node.create_publisher(Image, 'image', RELIABLE)
         self.infos = self.node.create_publisher(CameraInfo, 'camera_info', RELIABLE)
-        self.taken: list[SerializedMessage] = []
-        self.told: list[str] = []
-        self._intakes: list[ImageSubscription] = []
+        self.received: list[SerializedMessage] = []
+        self.warnings: list[str] = []
+        self._opened: list[ImageSubscription] = []
 
     @property
     def publishers(self) -> tuple[Publisher, Publisher]:
         """Return those of images and of camera_info."""
         return self.images, self.infos
 
-    def intake(self, callback: Callable[[SerializedMessage], None] | None = None) -> ImageSubscription:
-        """Return an intake of both topics that both publishers know of."""
-        take = callback or self.taken.append
-        made = ImageSubscription(self.listener, (Input(Image, 'image', take, RELIABLE),
-                                      Input(CameraInfo, 'camera_info', take, RELIABLE)),
-                      self.told.append)
-        self._intakes.append(made)
+    def subscribe(self, callback: Callable[[SerializedMessage], None] | None = None
+                  ) -> ImageSubscription:
+        """Return a subscription to both topics that both publishers have discovered."""
+        receive = callback or self.received.append
+        subscription = ImageSubscription(self.listener, (
+            SubscribedTopic(Image, 'image', receive, RELIABLE),
+            SubscribedTopic(CameraInfo, 'camera_info', receive, RELIABLE)), self.warnings.append)
+        self._opened.append(subscription)
         self.await_subscriptions(1)
-        return made
+        return subscription
 
     def await_subscriptions(self, count: int) -> None:
         """Wait until each topic has so many."""
@@ -60,8 +62,8 @@ class Camera:
 
     def close(self) -> None:
         """Close what was opened."""
-        for intake in self._intakes:
-            intake.close()
+        for subscription in self._opened:
+            subscription.close()
         self.node.destroy_node()
 
 
@@ -81,33 +83,33 @@ def camera(context: Context, listener: Node) -> Iterator[Camera]:
     camera.close()
 
 
-def intake_threads() -> list[threading.Thread]:
-    """Return the threads of the intakes that are open."""
-    return [thread for thread in threading.enumerate() if thread.name == 'intake']
+def image_threads() -> list[threading.Thread]:
+    """Return the threads of the subscriptions that are open."""
+    return [thread for thread in threading.enumerate() if thread.name == THREAD_NAME]
 
 
 def test_messages_arrive_byte_for_byte_and_in_order(camera: Camera) -> None:
-    camera.intake()
+    camera.subscribe()
     infos = [camera_info(64, 48, 50.0 + number) for number in range(5)]
     images = [image_message(PICTURE + number, stamp_ns=number) for number in range(5)]
     for info, image in zip(infos, images):
         camera.infos.publish(info)
         camera.images.publish(image)
-    assert until(lambda: len(camera.taken) == 10)
-    found = [incoming.message for incoming in camera.taken]
+    assert until(lambda: len(camera.received) == 10)
+    found = [serialized.message for serialized in camera.received]
     assert [message for message in found if isinstance(message, CameraInfo)] == infos
     assert [message for message in found if isinstance(message, Image)] == images
-    assert camera.told == []
+    assert camera.warnings == []
 
 
 def test_nobody_has_to_spin_the_node_and_callbacks_share_one_thread(camera: Camera) -> None:
     threads: list[threading.Thread] = []
-    camera.intake(lambda incoming: threads.append(threading.current_thread()))
+    camera.subscribe(lambda serialized: threads.append(threading.current_thread()))
     for number in range(1, 4):
         camera.images.publish(image_message(PICTURE))
         camera.infos.publish(camera_info(64, 48))
         assert until(lambda number=number: len(threads) == 2 * number)
-    assert {thread.name for thread in threads} == {'intake'} and len(set(threads)) == 1
+    assert {thread.name for thread in threads} == {THREAD_NAME} and len(set(threads)) == 1
 
 
 class Sleeper:
@@ -147,16 +149,16 @@ class Sleeper:
 @pytest.mark.skipif(not Path('/proc/self/task').exists(), reason='needs Linux')
 def test_an_executor_that_spins_the_node_sleeps_on_while_images_flow(
         context: Context, camera: Camera) -> None:
-    """Of a subscription that is its own it hears every message."""
+    """A subscription of its own wakes it with every message."""
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(camera.listener)
-    camera.intake()
+    camera.subscribe()
     sleeper = Sleeper(executor)
     try:
         before = sleeper.settle()
         for number in range(1, 31):
             camera.images.publish(image_message(PICTURE))
-            assert until(lambda number=number: len(camera.taken) == number)
+            assert until(lambda number=number: len(camera.received) == number)
         assert sleeper.wakings() - before <= 2
         own: list[Any] = []
         camera.listener.create_subscription(Image, 'image', own.append, RELIABLE)
@@ -170,31 +172,31 @@ def test_an_executor_that_spins_the_node_sleeps_on_while_images_flow(
         sleeper.close()
 
 
-def test_a_callback_that_raises_is_told_and_the_next_message_is_taken(camera: Camera) -> None:
-    """Also when it is that of another topic."""
-    def take(incoming: SerializedMessage) -> None:
-        if incoming.stamp_ns == 13:
+def test_a_callback_that_raises_is_reported_and_the_next_message_arrives(camera: Camera) -> None:
+    """Also a message on the other topic."""
+    def receive(serialized: SerializedMessage) -> None:
+        if serialized.stamp_ns == 13:
             raise ValueError('bad luck')
-        camera.taken.append(incoming)
+        camera.received.append(serialized)
 
-    camera.intake(take)
+    camera.subscribe(receive)
     for _ in range(2):
         camera.images.publish(image_message(PICTURE, stamp_ns=13))
-    assert until(lambda: len(camera.told) == 2)
+    assert until(lambda: len(camera.warnings) == 2)
     camera.infos.publish(camera_info(64, 48))
     camera.images.publish(image_message(PICTURE, stamp_ns=14))
-    assert until(lambda: len(camera.taken) == 2)
-    assert camera.told == ["a message was lost: ValueError('bad luck')"] * 2
+    assert until(lambda: len(camera.received) == 2)
+    assert camera.warnings == ["a message was lost: ValueError('bad luck')"] * 2
 
 
 def test_close_ends_the_thread_soon_unsubscribes_and_can_be_repeated(camera: Camera) -> None:
-    intake = camera.intake()
+    subscription = camera.subscribe()
     time.sleep(0.05)
     for _ in range(3):
         started = time.monotonic()
-        intake.close()
+        subscription.close()
         assert time.monotonic() - started < SOON_S
-        assert intake_threads() == []
+        assert image_threads() == []
     camera.await_subscriptions(0)
     assert list(camera.listener.subscriptions) == []
 
@@ -202,62 +204,63 @@ def test_close_ends_the_thread_soon_unsubscribes_and_can_be_repeated(camera: Cam
 def test_close_waits_for_the_callback_and_none_runs_afterwards(camera: Camera) -> None:
     entered, go_on = threading.Event(), threading.Event()
 
-    def take(incoming: SerializedMessage) -> None:
+    def receive(serialized: SerializedMessage) -> None:
         entered.set()
         go_on.wait(5)
-        camera.taken.append(incoming)
+        camera.received.append(serialized)
 
-    intake = camera.intake(take)
+    subscription = camera.subscribe(receive)
     for _ in range(5):
         camera.images.publish(image_message(PICTURE))
     assert entered.wait(5)
     threading.Timer(0.1, go_on.set).start()
-    within(5, intake.close)
-    assert len(camera.taken) == 1
+    within(5, subscription.close)
+    assert len(camera.received) == 1
     time.sleep(0.05)
-    assert len(camera.taken) == 1
+    assert len(camera.received) == 1
 
 
 def test_close_works_after_ros_was_shut_down(context: Context, camera: Camera) -> None:
-    intake = camera.intake()
+    subscription = camera.subscribe()
     rclpy.shutdown(context=context)
     for _ in range(2):
         started = time.monotonic()
-        within(5, intake.close)
+        within(5, subscription.close)
         assert time.monotonic() - started < SOON_S
-    assert intake_threads() == [] and camera.told == []
+    assert image_threads() == [] and camera.warnings == []
 
 
-def test_the_thread_ends_with_ros_though_nobody_closes(context: Context, camera: Camera) -> None:
-    camera.intake()
+def test_the_thread_ends_with_rclpy_without_close(context: Context, camera: Camera) -> None:
+    camera.subscribe()
     rclpy.shutdown(context=context)
-    assert until(lambda: intake_threads() == [], 5)
-    assert camera.told == []
+    assert until(lambda: image_threads() == [], 5)
+    assert camera.warnings == []
 
 
 def test_opening_and_closing_many_times_leaves_nothing(camera: Camera) -> None:
     entities = (list(camera.listener.waitables), list(camera.listener.guards))
     for cycle in range(1, 26):
-        intake = camera.intake()
+        subscription = camera.subscribe()
         camera.images.publish(image_message(PICTURE))
-        assert until(lambda cycle=cycle: len(camera.taken) == cycle)
-        intake.close()
+        assert until(lambda cycle=cycle: len(camera.received) == cycle)
+        subscription.close()
         camera.await_subscriptions(0)
-    assert intake_threads() == [] and list(camera.listener.subscriptions) == []
+    assert image_threads() == [] and list(camera.listener.subscriptions) == []
     assert (list(camera.listener.waitables), list(camera.listener.guards)) == entities
 
 
 def test_a_subscription_that_fails_takes_the_others_with_it(context: Context) -> None:
-    """Here for a QoS override that does not exist."""
+    """Here because of an invalid QoS override."""
     listener = Node('listener', context=context, parameter_overrides=[
         Parameter('qos_overrides./camera_info.subscription.reliability', value='sometimes')])
     camera = Camera(context, listener)
     try:
         with pytest.raises(Exception, match='sometimes|reliability'):
-            ImageSubscription(listener, (Input(Image, 'image', camera.taken.append, qos.image_input()),
-                              Input(CameraInfo, 'camera_info', camera.taken.append,
-                                    qos.camera_info_input())), camera.told.append)
-        assert list(listener.subscriptions) == [] and intake_threads() == []
+            ImageSubscription(listener, (
+                SubscribedTopic(Image, 'image', camera.received.append, qos.image_input()),
+                SubscribedTopic(CameraInfo, 'camera_info', camera.received.append,
+                                qos.camera_info_input())), camera.warnings.append)
+        assert list(listener.subscriptions) == [] and image_threads() == []
         camera.await_subscriptions(0)
     finally:
         camera.close()

@@ -1,32 +1,41 @@
-"""Messages read from their bytes, and bytes written for messages, against rclpy's own."""
+"""Messages to arrays and arrays to messages, compared with what rclpy reads and writes."""
 
+import builtins
 import struct
+from typing import Any
 
-from depth_anything_ros.ros.messages import cloud_message, color_message, depth_message, SerializedMessage
+from depth_anything_ros.errors import ImageError, MissingDependencyError
+from depth_anything_ros.ros.messages import (
+    cloud_message, color_message, decode_compressed, decode_image, depth_message,
+    SerializedMessage)
+from depth_anything_ros.vision.color_image import to_bgr
 import numpy as np
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 import pytest
 from rclpy.serialization import deserialize_message, serialize_message
 from robot import as_received, camera_info, image_message
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
 PIXELS = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
+SMOOTH = np.stack(np.broadcast_arrays(
+    np.arange(40, 104, dtype=np.uint8)[None, :], np.arange(60, 108, dtype=np.uint8)[:, None],
+    np.uint8(120)), axis=-1)
 
 
 @pytest.mark.parametrize('encoding', ['bgr8', 'rgba8', 'mono8', 'bayer_rggb8'])
 @pytest.mark.parametrize('frame_id', ['', 'a', 'cam', 'left', 'front', 'ö/optical'])
-def test_an_image_is_taken_apart_at_every_length_of_its_texts(frame_id: str,
+def test_header_and_pixels_are_read_whatever_the_length_of_the_strings(frame_id: str,
                                                               encoding: str) -> None:
-    """Numbers are aligned behind texts of any length."""
+    """Numbers are aligned after strings of any length."""
     message = image_message(PIXELS, encoding, stamp_ns=12_345_678_901_234)
     message.header.frame_id = frame_id
-    incoming = as_received(message)
-    image, pixels = incoming.image
+    serialized = as_received(message)
+    image, pixels = serialized.image
     assert bytes(pixels) == bytes(message.data)
-    assert incoming.stamp_ns == 12_345_678_901_234
-    assert incoming.header == message.header
-    assert incoming.message == message
+    assert serialized.stamp_ns == 12_345_678_901_234
+    assert serialized.header == message.header
+    assert serialized.message == message
     message.data = b''
     assert image == message
 
@@ -37,35 +46,98 @@ def test_big_endian_messages_are_read() -> None:
     data = (bytes((0, 0, 0, 0)) + struct.pack('>iI', 7, 9) + text
             + struct.pack('>II', 1, 2) + struct.pack('>I6s', 6, b'mono8\0') + b'\1' + bytes(1)
             + struct.pack('>II', 2, 2) + b'\3\4')
-    incoming = SerializedMessage(Image, data)
-    image, pixels = incoming.image
-    assert incoming.stamp_ns == 7_000_000_009
+    serialized = SerializedMessage(Image, data)
+    image, pixels = serialized.image
+    assert serialized.stamp_ns == 7_000_000_009
     assert (image.header.frame_id, image.height, image.width, image.encoding, image.step) == (
         'left', 1, 2, 'mono8', 2)
     assert bytes(pixels) == b'\3\4'
 
 
-def test_what_is_no_message_raises() -> None:
-    """And does not read beyond the end."""
+def test_bytes_that_are_not_a_message_raise() -> None:
+    """Nothing is read beyond the end."""
     data = serialize_message(image_message(PIXELS))
     for length in (4, 11, 20, 40):
         with pytest.raises(Exception):  # noqa: B017 - struct's or rclpy's, both are caught
             assert SerializedMessage(Image, data[:length]).image
 
 
-def test_other_messages_are_told_apart_by_all_but_their_stamps() -> None:
-    """As a camera_info is that comes with every image."""
+def test_messages_are_compared_without_their_stamps() -> None:
+    """A camera repeats its camera_info with every image."""
     first, second, other = (camera_info(64, 48, focal) for focal in (50.0, 50.0, 51.0))
     second.header.stamp.sec = 5
-    assert as_received(first).apart_from_stamp == as_received(second).apart_from_stamp
-    assert as_received(first).apart_from_stamp != as_received(other).apart_from_stamp
+    assert as_received(first).data_without_stamp == as_received(second).data_without_stamp
+    assert as_received(first).data_without_stamp != as_received(other).data_without_stamp
     assert as_received(second).header == second.header
     assert isinstance(as_received(second).message, CameraInfo)
 
 
+def test_raw_images_share_the_memory_of_the_message() -> None:
+    """Nothing is copied on the way in."""
+    serialized = as_received(image_message(SMOOTH))
+    image = decode_image(serialized)
+    assert np.shares_memory(image.pixels, np.frombuffer(serialized.image[1], np.uint8))
+    assert_array_equal(image.pixels, SMOOTH)
+
+
+@pytest.mark.parametrize('padding', [0, 10])
+@pytest.mark.parametrize('encoding', ['mono16', 'bayer_rggb8', 'yuv422_yuy2'])
+def test_other_encodings_are_converted_by_cv_bridge(encoding: str, padding: int) -> None:
+    """Also with padded rows, which not every cv_bridge honours."""
+    pytest.importorskip('cv_bridge', reason='cv_bridge is not installed')
+    gray = np.full((48, 64), 120, np.uint8)
+    pixels = {'mono16': gray.astype(np.uint16) * 256, 'bayer_rggb8': gray,
+              'yuv422_yuy2': np.stack([gray, np.full_like(gray, 128)], axis=-1)}[encoding]
+    try:
+        image = decode_image(as_received(image_message(pixels, encoding=encoding,
+                                                       padding=padding)))
+    except ImageError as error:
+        assert f'cannot convert {encoding} to bgr8' in str(error)
+        pytest.skip(f'the installed cv_bridge does not know {encoding}')
+    bgr = to_bgr(image)
+    assert bgr.shape == (48, 64, 3)
+    assert bgr.dtype == np.uint8
+    assert_allclose(bgr, 120, atol=24)
+
+
+def test_without_cv_bridge_the_message_says_how_to_install_it(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """8-bit encodings still work."""
+    real_import = builtins.__import__
+
+    def no_cv_bridge(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name == 'cv_bridge':
+            raise ImportError(name)
+        return real_import(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, '__import__', no_cv_bridge)
+    with pytest.raises(MissingDependencyError, match='apt install .*cv-bridge'):
+        decode_image(as_received(image_message(np.zeros((4, 4), np.uint16), encoding='mono16')))
+    assert decode_image(as_received(image_message(SMOOTH))).size_hw == (48, 64)
+
+
+def test_a_short_16_bit_message_is_refused_before_cv_bridge_sees_it() -> None:
+    """With the numbers that disagree."""
+    message = image_message(np.zeros((4, 4), np.uint16), encoding='mono16')
+    message.data = bytes(20)
+    with pytest.raises(ImageError, match='20 bytes.*need 32'):
+        decode_image(as_received(message))
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.png'])
+def test_compressed_images_are_decoded(suffix: str) -> None:
+    """JPEG within its loss, PNG exactly."""
+    import cv2
+    data = cv2.imencode(suffix, SMOOTH)[1].tobytes()
+    image = decode_compressed(as_received(CompressedImage(format=suffix, data=data)))
+    assert image.order == 'bgr'
+    loss = 8 if suffix == '.jpg' else 0
+    assert_allclose(image.pixels.astype(int), SMOOTH.astype(int), atol=loss)
+
+
 @pytest.mark.parametrize('frame_id', ['', 'abc', 'camera_optical'])
 def test_images_are_written_as_rclpy_would(frame_id: str) -> None:
-    """Also of arrays that are not contiguous."""
+    """Also arrays that are not contiguous."""
     header = Header(frame_id=frame_id)
     header.stamp.sec, header.stamp.nanosec = 3, 4
     depth = np.linspace(0, 9, 35, dtype=np.float32).reshape(5, 7)
@@ -81,7 +153,7 @@ def test_images_are_written_as_rclpy_would(frame_id: str) -> None:
 
 @pytest.mark.parametrize('shape', [(2, 3, 4), (2, 3, 3), (5, 4), (0, 4)])
 def test_clouds_are_written_as_rclpy_would(shape: tuple[int, ...]) -> None:
-    """Organised ones and lists of points, also an empty one."""
+    """Organized clouds and lists of points, also an empty one."""
     cloud = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
     height, width, step = (1, *shape)[-3], shape[-2], 4 * shape[-1]
     expected = PointCloud2(

@@ -101,7 +101,7 @@ class Robot:
     def show_camera(self, info: CameraInfo, camera: str = '') -> None:
         """Publish a camera_info and wait until the node has it."""
         self.publish(f'{camera}/camera_info' if camera else 'camera_info', info)
-        assert self.until(lambda: self.stream(camera)._info == info)
+        assert self.until(lambda: self.stream(camera)._camera_info == info)
 
     def bring_up(self) -> None:
         """Configure and activate; both must succeed."""

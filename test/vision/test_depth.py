@@ -1,7 +1,7 @@
 """Depth maps: conversions, correction of metric models, flying pixels, millimetres."""
 
 import cv2
-from depth_anything_ros.node.frame_outputs import correction
+from depth_anything_ros.node.frame_outputs import metric_correction
 from depth_anything_ros.parameters import Settings
 from depth_anything_ros.vision.depth import (
     correct_metric, display_scale_shift, inverse_from_metric, limit_range, metric_depth,
@@ -87,22 +87,22 @@ DEPTH = np.array([[0.5, 2.0, 4.0]], np.float32)
 
 
 def test_a_metric_model_is_left_alone_by_default() -> None:
-    applied = correction('metric', Settings(), CAMERA)
+    applied = metric_correction('metric', Settings(), CAMERA)
     assert applied == MetricCorrection()
     assert metric_depth(DEPTH, 'metric', applied, None) is DEPTH
 
 
 def test_scale_and_offset_correct_a_metric_model_and_what_ends_behind_the_camera_is_nan() -> None:
-    applied = correction('metric', Settings(metric_scale=2.0, metric_offset=-1.5), CAMERA)
+    applied = metric_correction('metric', Settings(metric_scale=2.0, metric_offset=-1.5), CAMERA)
     assert_array_equal(correct_metric(DEPTH, applied), [[np.nan, 2.5, 6.5]])
 
 
 def test_the_focal_length_scales_metres_by_that_of_the_training_camera() -> None:
     """Twice the focal length in short sides: things are twice as far as they look."""
     settings = Settings(metric_focal=1.0)
-    assert correction('metric', settings, CAMERA).scale == 2.0
-    assert correction('metric', settings, None).scale == 1.0
-    assert correction('relative', settings, CAMERA) == MetricCorrection()
+    assert metric_correction('metric', settings, CAMERA).scale == 2.0
+    assert metric_correction('metric', settings, None).scale == 1.0
+    assert metric_correction('relative', settings, CAMERA) == MetricCorrection()
 
 
 def test_a_relative_model_has_no_metres_until_scale_and_shift_are_known() -> None:

@@ -1,4 +1,4 @@
-"""The published topics of one camera: each is computed only while somebody subscribes to it."""
+"""The published topics of one camera; an output is computed only while it has a subscriber."""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,8 +6,8 @@ from functools import partial
 from depth_anything_ros.alignment.tracker import Alignment
 from depth_anything_ros.model_info import Kind
 from depth_anything_ros.node.aligner import alignment_values
-from depth_anything_ros.node.camera_info import CameraView, info_message
-from depth_anything_ros.node.frame_products import FrameOutputs
+from depth_anything_ros.node.camera_info import camera_info_on_grid, CameraView
+from depth_anything_ros.node.frame_outputs import FrameOutputs
 from depth_anything_ros.ros import qos
 from depth_anything_ros.ros.messages import cloud_message, color_message, depth_message
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -23,12 +23,12 @@ _TOPICS: dict[str, type] = {
     'points': PointCloud2, 'color/image': Image, 'alignment': DiagnosticArray}
 
 
-class Outputs:
+class OutputPublishers:
     """
-    The lifecycle publishers of one camera and what goes out through them.
+    The lifecycle publishers of one camera.
 
-    ``publish`` belongs to one thread; ``anyone_listens`` may be called from any. ``warn`` gets
-    the sentences about subscribers and clouds that cannot be served.
+    ``publish`` must be called from one thread, ``has_subscribers`` may be called from any.
+    ``warn`` gets a sentence for each incompatible subscriber and each cloud that is impossible.
     """
 
     def __init__(self, node: LifecycleNode, prefix: str, kind: Kind,
@@ -47,32 +47,32 @@ class Outputs:
             self.close()
             raise
 
-    def anyone_listens(self) -> bool:
+    def has_subscribers(self) -> bool:
         """Return whether any topic has a subscriber."""
-        return self._listens(*self._publishers)
+        return self._is_subscribed(*self._publishers)
 
     def close(self) -> None:
         """Destroy the publishers; idempotent."""
         while self._publishers:
             self._node.destroy_lifecycle_publisher(self._publishers.popitem()[1])
 
-    def publish(self, header: Header, products: FrameOutputs, view: CameraView,
+    def publish(self, header: Header, outputs: FrameOutputs, view: CameraView,
                 depth_encoding: str) -> None:
-        """Publish everything that is listened to under ``header``; ``view`` is of the image."""
-        described = None if view.info is None else partial(
-            info_message, header, view.info, products.image.size_hw, products.grid)
-        if self._listens('inverse_depth/image', 'inverse_depth/camera_info'):
-            self._publish_map('inverse_depth', header, products.model_depth, described)
-        if self._listens('depth/image', 'depth/camera_info') and products.depth_m is not None:
-            self._publish_map('depth', header, products.depth_m, described, depth_encoding)
-        if self._listens('color/image'):
-            self._publishers['color/image'].publish(color_message(header, products.color))
-        if self._listens('points'):
-            self._publish_points(header, products, view)
+        """Publish the outputs that have subscribers; ``view`` is the camera of the image."""
+        make_info = None if view.info is None else partial(
+            camera_info_on_grid, header, view.info, outputs.image.size_hw, outputs.grid)
+        if self._is_subscribed('inverse_depth/image', 'inverse_depth/camera_info'):
+            self._publish_map('inverse_depth', header, outputs.model_depth, make_info)
+        if self._is_subscribed('depth/image', 'depth/camera_info') and outputs.depth_m is not None:
+            self._publish_map('depth', header, outputs.depth_m, make_info, depth_encoding)
+        if self._is_subscribed('color/image'):
+            self._publishers['color/image'].publish(color_message(header, outputs.color))
+        if self._is_subscribed('points'):
+            self._publish_points(header, outputs, view)
 
     def publish_alignment(self, header: Header, alignment: Alignment | None, name: str) -> None:
-        """Say how the depth was aligned; nothing without an alignment."""
-        if alignment is None or not self._listens('alignment'):
+        """Publish the state of the alignment on ``~/alignment``, unless it is None."""
+        if alignment is None or not self._is_subscribed('alignment'):
             return
         level = DiagnosticStatus.OK if alignment.usable else DiagnosticStatus.WARN
         status = DiagnosticStatus(
@@ -81,21 +81,21 @@ class Outputs:
                     for key, value in alignment_values(alignment).items()])
         self._publishers['alignment'].publish(DiagnosticArray(header=header, status=[status]))
 
-    def _listens(self, *topics: str) -> bool:
+    def _is_subscribed(self, *topics: str) -> bool:
         return any(topic in self._publishers and self._publishers[topic].get_subscription_count()
                    for topic in topics)
 
     def _publish_map(self, name: str, header: Header, values: npt.NDArray[np.float32],
-                     described: Callable[[], CameraInfo] | None, encoding: str = '32FC1') -> None:
-        if described is not None and self._listens(f'{name}/camera_info'):
-            self._publishers[f'{name}/camera_info'].publish(described())
-        if self._listens(f'{name}/image'):
+                     make_info: Callable[[], CameraInfo] | None, encoding: str = '32FC1') -> None:
+        if make_info is not None and self._is_subscribed(f'{name}/camera_info'):
+            self._publishers[f'{name}/camera_info'].publish(make_info())
+        if self._is_subscribed(f'{name}/image'):
             self._publishers[f'{name}/image'].publish(depth_message(header, values, encoding))
 
-    def _publish_points(self, header: Header, products: FrameOutputs, view: CameraView) -> None:
+    def _publish_points(self, header: Header, outputs: FrameOutputs, view: CameraView) -> None:
         if view.camera is None:
             self._warn(f'no point cloud: {view.problem}')
             return
-        cloud = products.cloud(view.camera)
+        cloud = outputs.cloud(view.camera)
         if cloud is not None:
             self._publishers['points'].publish(cloud_message(header, cloud))

@@ -6,7 +6,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from depth_anything_ros.errors import AlignmentError, MissingDependencyError
-from depth_anything_ros.node.reference import FixedPose, TransformTree
+from depth_anything_ros.node.reference import FixedPose, TfPoses
 import numpy as np
 from numpy.testing import assert_allclose
 import pytest
@@ -27,27 +27,27 @@ def node(context: Context) -> Iterator[Node]:
 
 def test_a_fixed_pose_turns_by_roll_then_pitch_then_yaw_and_moves() -> None:
     """As in URDF and static_transform_publisher (REP 103: fixed axes)."""
-    frames = FixedPose(lambda: (1.0, 2.0, 3.0, np.pi / 2, 0.0, np.pi / 2))
-    turned = frames.pose('camera', 'lidar', STAMP) @ [0.0, 1.0, 0.0, 1.0]
+    poses = FixedPose(lambda: (1.0, 2.0, 3.0, np.pi / 2, 0.0, np.pi / 2))
+    turned = poses.pose('camera', 'lidar', STAMP) @ [0.0, 1.0, 0.0, 1.0]
     # y turns to z by the roll and stays there under the yaw.
     assert_allclose(turned, [1.0, 2.0, 4.0, 1.0], atol=1e-12)
-    forward = frames.pose('camera', 'lidar', STAMP) @ [1.0, 0.0, 0.0, 1.0]
+    forward = poses.pose('camera', 'lidar', STAMP) @ [1.0, 0.0, 0.0, 1.0]
     assert_allclose(forward, [1.0, 3.0, 3.0, 1.0], atol=1e-12)
 
 
 def test_a_fixed_pose_is_read_anew_each_time() -> None:
     """The parameter may change while the node runs."""
     pose = [0.0] * 6
-    frames = FixedPose(lambda: pose)
+    poses = FixedPose(lambda: pose)
     pose[2] = 0.5
-    assert frames.pose('camera', 'lidar', STAMP)[2, 3] == 0.5
+    assert poses.pose('camera', 'lidar', STAMP)[2, 3] == 0.5
 
 
 def test_without_tf2_the_install_line_and_the_other_way_are_named(node: Node) -> None:
     if 'tf2_ros' in sys.modules:
         pytest.skip('tf2_ros is installed')
     with pytest.raises(MissingDependencyError, match='tf2-ros-py.*reference_pose'):
-        TransformTree(node)
+        TfPoses(node)
 
 
 class _TransformError(Exception):
@@ -60,11 +60,11 @@ class _Buffer:
     known: Any = None
 
     def __init__(self, node: Node) -> None:
-        self.asked: list[Any] = []
+        self.lookups: list[Any] = []
 
     def lookup_transform(self, target: str, source: str, time: Time) -> Any:
         """Return the transform of a quarter turn about z, 2 m ahead."""
-        self.asked.append((target, source, time))
+        self.lookups.append((target, source, time))
         if self.known is None:
             raise _TransformError(f'{source} does not exist')
         return self.known
@@ -85,14 +85,14 @@ def test_tf_gives_the_pose_of_the_sensor_in_the_camera(tf2: ModuleType, node: No
     tf2.Buffer.known = SimpleNamespace(transform=SimpleNamespace(
         translation=SimpleNamespace(x=0.0, y=0.0, z=2.0),
         rotation=SimpleNamespace(x=0.0, y=0.0, z=half, w=half)))
-    frames = TransformTree(node)
-    matrix = frames.pose('camera', 'lidar', STAMP)
+    poses = TfPoses(node)
+    matrix = poses.pose('camera', 'lidar', STAMP)
     assert_allclose(matrix @ [1.0, 0.0, 0.0, 1.0], [0.0, 1.0, 2.0, 1.0], atol=1e-12)
-    assert frames._buffer.asked == [('camera', 'lidar', Time.from_msg(STAMP))]
-    frames.close()
+    assert poses._buffer.lookups == [('camera', 'lidar', Time.from_msg(STAMP))]
+    poses.close()
 
 
-def test_a_transform_that_tf_does_not_know_is_named(tf2: ModuleType, node: Node) -> None:
+def test_a_missing_transform_is_an_error_with_both_frames(tf2: ModuleType, node: Node) -> None:
     tf2.Buffer.known = None
-    with pytest.raises(AlignmentError, match='lidar in camera.*does not exist'):
-        TransformTree(node).pose('camera', 'lidar', STAMP)
+    with pytest.raises(AlignmentError, match='from lidar to camera.*does not exist'):
+        TfPoses(node).pose('camera', 'lidar', STAMP)

@@ -1,0 +1,189 @@
+"""The outputs of one frame, each computed on first use: depth, colours, point cloud."""
+
+from collections.abc import Callable
+from functools import cached_property
+
+import cv2
+from depth_anything_ros.arrays import F32, U8
+from depth_anything_ros.model_info import Kind
+from depth_anything_ros.parameters import Settings
+from depth_anything_ros.vision.cloud import CloudOptions, HeightBand, point_cloud
+from depth_anything_ros.vision.color_image import ColorImage, to_bgr
+from depth_anything_ros.vision.colorize import color_table, colorize, RangeTracker
+from depth_anything_ros.vision.depth import (
+    display_scale_shift, inverse_from_metric, limit_range, metric_depth, metric_from_inverse,
+    MetricCorrection, model_inverse_depth, remove_flying_pixels)
+from depth_anything_ros.vision.geometry import Intrinsics, RayCache
+from depth_anything_ros.vision.stabilization import Stabilizer
+from depth_anything_ros.vision.transforms import depth_on_grid, OutputGrid
+import numpy as np
+
+Stabilize = Callable[[F32], F32]
+
+
+class OutputState:
+    """State of one camera's outputs that is kept from frame to frame; for one thread only."""
+
+    def __init__(self) -> None:
+        self.range = RangeTracker()
+        self.rays = RayCache()
+        self._stabilizer = Stabilizer()
+        self._color_table: tuple[str, U8] = ('', color_table('gray'))
+
+    def reset(self) -> None:
+        """Forget the range of the colours and the estimate of the stabilizer."""
+        self.range.reset()
+        self._stabilizer.reset()
+
+    def color_table(self, color_map: str) -> U8:
+        """Return the colours of ``color_map``, BGR [256, 3]."""
+        if self._color_table[0] != color_map:
+            self._color_table = (color_map, color_table(color_map))
+        return self._color_table[1]
+
+    def stabilize(self, depth: F32, kind: Kind, correction: MetricCorrection,
+                  stabilization: str) -> tuple[F32, MetricCorrection, Stabilize]:
+        """
+        Apply the parameter ``stabilization`` to the model's output ``depth`` [H, W].
+
+        Return the map that all outputs use, its correction, and a function that stabilizes inverse
+        depth for the colours.
+        """
+        def stabilize(inverse_depth: F32) -> F32:
+            gain, offset = self._stabilizer.update(model_inverse_depth(depth, kind, correction))
+            if self._stabilizer.was_reset:
+                self.range.reset()
+            return inverse_depth * np.float32(gain) + np.float32(offset)
+
+        if stabilization == 'off':
+            return depth, correction, _unchanged
+        if stabilization == 'color':
+            return depth, correction, stabilize
+        stable = stabilize(model_inverse_depth(depth, kind, correction))
+        if kind == 'relative':
+            return stable, correction, _unchanged
+        return inverse_from_metric(stable), MetricCorrection(), _unchanged
+
+
+def _unchanged(inverse_depth: F32) -> F32:
+    return inverse_depth
+
+
+class FrameOutputs:
+    """
+    Maps on the output grid, colours and point clouds of one frame.
+
+    ``depth`` is the model's output [H, W]. ``scale_shift`` converts its inverse depth to 1/z
+    [1/m], None if it is unknown or not needed. ``stabilize`` removes flicker from the inverse
+    depth that is coloured.
+    """
+
+    def __init__(self, image: ColorImage, depth: F32, kind: Kind, grid: OutputGrid,
+                 correction: MetricCorrection, scale_shift: tuple[float, float] | None,
+                 stabilize: Stabilize, settings: Settings, state: OutputState) -> None:
+        self.image = image
+        self.grid = grid
+        self._depth = depth
+        self._kind = kind
+        self._correction = correction
+        self._scale_shift = scale_shift
+        self._stabilize = stabilize
+        self._settings = settings
+        self._state = state
+
+    @cached_property
+    def model_depth(self) -> F32:
+        """Return the model's output on the grid: inverse depth, or metres without correction."""
+        return depth_on_grid(self._depth, self.image.size_hw, self.grid)
+
+    @property
+    def unit(self) -> str:
+        """Return the unit of ``model_depth`` in words."""
+        return 'inverse depth, larger is nearer' if self._kind == 'relative' else 'm'
+
+    @cached_property
+    def image_bgr(self) -> U8:
+        """Return the image on the grid, BGR [H, W, 3]."""
+        image = to_bgr(self.image)
+        if self.grid.size_hw == self.image.size_hw:
+            return image
+        return cv2.resize(image, self.grid.size_hw[::-1],  # type: ignore[return-value]
+                          interpolation=cv2.INTER_AREA)
+
+    @cached_property
+    def unlimited_depth_m(self) -> F32 | None:
+        """Return depth [m] without flying pixels, +inf at infinity, NaN where invalid, or None."""
+        depth_m = metric_depth(self.model_depth, self._kind, self._correction, self._scale_shift)
+        if depth_m is None:
+            return None
+        return remove_flying_pixels(depth_m, self._settings.edge_filter)
+
+    @cached_property
+    def depth_m(self) -> F32 | None:
+        """Return depth [m] from ``depth_min`` to ``depth_max``, NaN elsewhere; None if unknown."""
+        if self.unlimited_depth_m is None:
+            return None
+        return limit_range(self.unlimited_depth_m, self._settings.depth_min,
+                           self._settings.depth_max)
+
+    @cached_property
+    def inverse_depth(self) -> F32:
+        """Return the stabilized inverse depth that is coloured."""
+        return self._stabilize(model_inverse_depth(self.model_depth, self._kind,
+                                                   self._correction))
+
+    @cached_property
+    def color(self) -> U8:
+        """Return ``inverse_depth`` in colours, BGR [H, W, 3]."""
+        return colorize(self.inverse_depth, *self._color_range,
+                        self._state.color_table(self._settings.color_map))
+
+    def camera_on_grid(self, camera: Intrinsics) -> Intrinsics:
+        """Return the image's ``camera`` for the pixels of the grid."""
+        return camera.on_grid(self.grid.size_hw, self.grid.scale_xy, self.grid.offset_xy)
+
+    def cloud(self, camera: Intrinsics) -> F32 | None:
+        """
+        Return the point cloud for the image's ``camera``, None if metric depth is unknown.
+
+        A relative model without alignment gives a cloud for display only, from ``points_near`` to
+        ``points_far``.
+        """
+        depth_m = self.unlimited_depth_m
+        if depth_m is None and self._settings.alignment.source == 'none':
+            depth_m = metric_from_inverse(self.inverse_depth, *display_scale_shift(
+                *self._color_range, self._settings.points_near, self._settings.points_far))
+        if depth_m is None:
+            return None
+        rays = self._state.rays.get(self.camera_on_grid(camera), self._settings.points_stride)
+        return point_cloud(depth_m, self.image_bgr if self._settings.points_color else None, rays,
+                           cloud_options(self._settings))
+
+    @cached_property
+    def _color_range(self) -> tuple[float, float]:
+        return self._state.range.update(self.inverse_depth)
+
+
+def cloud_options(settings: Settings) -> CloudOptions:
+    """Return the filters that the parameters ``points_*`` set."""
+    band = HeightBand(settings.points_height_min, settings.points_height_max,
+                      settings.camera_height, settings.camera_pitch)
+    return CloudOptions(settings.points_min, settings.points_max, settings.points_clearing,
+                        settings.points_voxel, band if settings.has_height_band else None)
+
+
+def metric_correction(kind: Kind, settings: Settings,
+                      camera: Intrinsics | None) -> MetricCorrection:
+    """
+    Return the correction by ``metric_scale``, ``metric_offset`` and ``metric_focal``.
+
+    The network sees images of one short side, so its metres are proportional to the focal length
+    divided by the short side (Yin et al., Metric3D, ICCV 2023). ``metric_focal`` has no effect
+    without a camera, and no parameter has an effect on a relative model.
+    """
+    if kind == 'relative':
+        return MetricCorrection()
+    scale = settings.metric_scale
+    if settings.metric_focal and camera is not None:
+        scale *= min(camera.fx, camera.fy) / min(camera.size_hw) / settings.metric_focal
+    return MetricCorrection(scale, settings.metric_offset)
