@@ -13,6 +13,7 @@ Each takes facts and builds one sentence that names the fact and the fix::
     ├── InferenceError           one frame could not be computed
     │   └── InferenceTimeoutError
     ├── ImageError               an image message, file, video or bag cannot be read
+    ├── DatasetError             a folder, its description or an annotation file cannot be used
     ├── CameraInfoError          a camera_info cannot be used
     ├── PointCloudError          a point cloud message cannot be read
     ├── AlignmentError           a reference does not fix the scale of the depth
@@ -100,6 +101,14 @@ class InferenceTimeoutError(InferenceError):
 
 class ImageError(DepthAnythingError):
     """An image message, file, video or bag cannot be read."""
+
+
+class DatasetError(DepthAnythingError):
+    """A folder of images and depth, its description or an annotation file cannot be used."""
+
+    def __init__(self, path: Path, problem: str, fix: str) -> None:
+        super().__init__(f'{path}: {problem}; {fix}')
+        self.path = path
 
 
 class CameraInfoError(DepthAnythingError):

@@ -1,4 +1,4 @@
-"""One picture with the worst and the best cases of an evaluation, a row each."""
+"""One picture of the worst and the best images of an evaluation, a row each."""
 
 from bisect import insort
 from collections.abc import Callable, Sequence
@@ -6,18 +6,12 @@ from dataclasses import dataclass, field
 
 import cv2
 from depth_anything_ros.arrays import F32, U8
-from depth_anything_ros.evaluate.files import OrdinalPair
-from depth_anything_ros.vision.agreement import FARTHEST_TO_NEAREST
-from depth_anything_ros.vision.colorize import color_table, colorize, RangeTracker
-from depth_anything_ros.vision.depth import inverse_from_metric
-from depth_anything_ros.vision.transforms import resize_depth
+from depth_anything_ros.vision.colorize import color_table, colorize
 import numpy as np
 
 _PANEL_WIDTH_PX, _GAP_PX, _LINE_PX = 360, 6, 26
 _PAPER, _INK = 255, 24
 _UNKNOWN_BGR = (128, 128, 128)
-_WORST_RGBD, _WORST_PARITY = 0.5, 0.1
-_RIGHT_BGR, _WRONG_BGR = (60, 190, 60), (50, 50, 230)
 
 
 @dataclass(frozen=True)
@@ -25,8 +19,8 @@ class Case:
     """
     One image of an evaluation.
 
-    ``caption`` says its scores, ``badness`` ranks it, larger is worse; ``draw`` returns its
-    panels, BGR pictures [H, W, 3] of one size.
+    ``caption`` names its scores. Images are ranked by ``badness``, larger is worse. ``draw``
+    returns the panels of its row, BGR pictures [H, W, 3] of equal size.
     """
 
     name: str
@@ -37,7 +31,7 @@ class Case:
 
 @dataclass
 class Gallery:
-    """Keep the ``count`` worst and the ``count`` best of the cases that are offered."""
+    """Keeps the ``count`` worst and the ``count`` best cases of all that are offered."""
 
     headings: Sequence[str]
     count: int = 3
@@ -55,7 +49,7 @@ class Gallery:
         return self._worst + [case for case in self._best[::-1] if case not in self._worst]
 
     def sheet(self) -> U8:
-        """Return the picture [H, W, 3], BGR, of what is kept; ValueError if that is nothing."""
+        """Return the picture BGR [H, W, 3] of the kept cases; ValueError without any."""
         if not self._worst:
             raise ValueError('there is no case to draw')
         cases, worst = self.kept(), len(self._worst)
@@ -101,66 +95,8 @@ def _widened(row: U8, width: int) -> U8:
     return np.concatenate([row, _blank(row.shape[0], width - row.shape[1])], axis=1)
 
 
-def depth_panels(image_bgr: U8, predicted_m: F32, truth_m: F32) -> list[U8]:
-    """
-    Return image, prediction, truth and relative error of maps [H, W] in metres.
-
-    Both maps are coloured as disparity over the range of the truth; what is unknown is grey.
-    """
-    truth, prediction = inverse_from_metric(truth_m), inverse_from_metric(predicted_m)
-    low, high = RangeTracker().update(truth)
-    error = np.abs(predicted_m - truth_m) / truth_m
-    return [image_bgr, _colors(prediction, low, high), _colors(truth, low, high),
-            _colors(error, 0.0, _WORST_RGBD, 'inferno')]
-
-
-def parity_panels(image_bgr: U8, found: F32, expected: F32, relative: bool) -> list[U8]:
-    """
-    Return image, map, reference map and relative difference, at the size of the image.
-
-    Relative maps are fitted and clipped as ``vision.agreement`` does it.
-    """
-    size_hw = image_bgr.shape[:2]
-    if relative:
-        nearness, reference = _fitted(found, expected), expected
-        floor = np.float32(expected.max() / FARTHEST_TO_NEAREST)
-        difference = np.abs(np.maximum(expected, floor) / np.maximum(nearness, floor) - 1)
-    else:
-        nearness, reference = inverse_from_metric(found), inverse_from_metric(expected)
-        difference = np.abs(found - expected) / expected
-    low, high = RangeTracker().update(reference)
-    return [image_bgr, _colors(resize_depth(nearness, size_hw), low, high),
-            _colors(resize_depth(reference, size_hw), low, high),
-            _colors(resize_depth(difference, size_hw), 0.0, _WORST_PARITY, 'inferno')]
-
-
-def pair_panels(image_bgr: U8, depth: F32, pairs: Sequence[OrdinalPair], right: Sequence[bool],
-                relative: bool) -> list[U8]:
-    """Return the image and the map [H, W] with a line per pair from the nearer point."""
-    nearness = depth if relative else inverse_from_metric(depth)
-    panels = [image_bgr.copy(), _colors(nearness, *RangeTracker().update(nearness))]
-    thickness = max(2, image_bgr.shape[1] // 180)
-    for panel in panels:
-        for pair, is_right in zip(pairs, right):
-            color = _RIGHT_BGR if is_right else _WRONG_BGR
-            near, far = pair.nearer_rc[::-1], pair.farther_rc[::-1]
-            cv2.line(panel, near, far, color, thickness, cv2.LINE_AA)
-            for point, fill in ((far, color), (near, (255, 255, 255))):
-                cv2.circle(panel, point, 3 * thickness, fill, -1, cv2.LINE_AA)
-                cv2.circle(panel, point, 3 * thickness, color, thickness, cv2.LINE_AA)
-    return panels
-
-
-def _fitted(found: F32, expected: F32) -> F32:
-    valid = np.isfinite(found) & np.isfinite(expected)
-    if not valid.any() or np.ptp(found[valid]) == 0:
-        return np.full_like(expected, np.nan)
-    scale, shift = np.polyfit(found[valid].astype(np.float64), expected[valid], 1)
-    fitted: F32 = (found * scale + shift).astype(np.float32)
-    return fitted
-
-
-def _colors(values: F32, low: float, high: float, table: str = 'spectral_r') -> U8:
+def color_map_of(values: F32, low: float, high: float, table: str = 'spectral_r') -> U8:
+    """Return a map [H, W] as colours BGR [H, W, 3] over low to high, grey where not finite."""
     colors = colorize(values, low, high, color_table(table))
     colors[~np.isfinite(values)] = _UNKNOWN_BGR
     return colors

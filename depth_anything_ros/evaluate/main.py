@@ -4,12 +4,12 @@ from collections.abc import Sequence
 import sys
 from typing import TYPE_CHECKING
 
-from depth_anything_ros.cli.program import run_app
+from depth_anything_ros.cli.program import Program, run_app
 
 if TYPE_CHECKING:
     import typer
 
-PROGRAM = 'depth_anything_evaluate'
+PROGRAM = Program('depth_anything_evaluate')
 
 
 def main(argv: Sequence[str] | None = None) -> int:

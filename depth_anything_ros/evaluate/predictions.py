@@ -1,44 +1,42 @@
-"""A model over many images: several in flight, results in the order of submission."""
+"""Runs a model over image files: several images in flight, predictions in a fixed order."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
 from depth_anything_ros.arrays import F32, U8
 from depth_anything_ros.errors import DepthAnythingError
+from depth_anything_ros.inference.devices import device_names
 from depth_anything_ros.inference.engine import Engine, EngineOptions
-from depth_anything_ros.inference.ir import read_model
-from depth_anything_ros.media.pictures import read_picture, read_size_hw
-from depth_anything_ros.model_info import ModelInfo
-from depth_anything_ros.vision.transforms import network_size
+from depth_anything_ros.media.pictures import read_picture
+from depth_anything_ros.media.size_order import network_size_of, order_by_size
+from depth_anything_ros.model_info import ExecutionPrecision
 
-Progress = Callable[[int, int], None]
-
-# The second request lets the next image be resized and queued while the first computes.
+# While one image is computed, the second request takes the resized pixels of the next one.
 _REQUESTS = 2
-# Nobody waits for one image: large models on small machines take their time.
+# No camera waits for the result, and a large model takes minutes on a small machine.
 _TIMEOUT_S = 300.0
 
 
 @dataclass(frozen=True)
-class RunOptions:
+class ModelOptions:
     """
     How to run a model.
 
-    ``input_size`` 0 takes the model's own; ``device`` one or several in order of preference,
-    separated by commas; ``precision`` auto, f32, bf16 or f16.
+    ``input_size`` 0 is the default of the model; ``device`` is one OpenVINO device, or several in
+    order of preference, separated by commas.
     """
 
     input_size: int = 0
     device: str = 'CPU'
-    precision: str = 'auto'
+    precision: ExecutionPrecision = 'auto'
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What ran: the model as its metadata tells it, and how it was executed."""
+    """The model of an evaluation, from its metadata, and how it was executed."""
 
     file: str
     source_name: str
@@ -52,68 +50,52 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class Prediction:
-    """An image as BGR [H, W, 3] and what the network gives for it, of the network's size."""
+    """An image, BGR u8 [H, W, 3], and its depth f32 [h, w] at the size of the network."""
 
     image_bgr: U8
     depth: F32
 
 
 Outcome = Prediction | Exception
+_Pending = tuple[U8, 'SimpleQueue[F32 | Exception]']
 
 
-def open_engine(model: Path, options: RunOptions) -> Engine:
-    """Start a model; ModelError or DeviceError say why it does not run."""
-    devices = tuple(name.strip() for name in options.device.split(',') if name.strip())
-    return Engine(model, EngineOptions(devices=devices, precision=options.precision,
-                                       requests=_REQUESTS, timeout_s=_TIMEOUT_S,
-                                       input_size=options.input_size))
+def open_engine(model: Path, options: ModelOptions) -> Engine:
+    """Start a model; ModelError or DeviceError if it cannot run."""
+    return Engine(model, EngineOptions(
+        devices=device_names(options.device), precision=options.precision, requests=_REQUESTS,
+        timeout_s=_TIMEOUT_S, input_size=options.input_size))
 
 
-def read_info(model: Path) -> ModelInfo:
-    """Return what an IR says about itself, without compiling it; ModelError if it is none."""
-    import openvino as ov
-    return read_model(ov.Core(), model)[1]
-
-
-def describe(model: Path, engine: Engine) -> ModelFacts:
-    """Return the facts of a started model."""
-    info = engine.info
+def model_facts(model: Path, engine: Engine) -> ModelFacts:
+    """Return the facts of a model that ``engine`` runs."""
+    info, state = engine.info, engine.state
     return ModelFacts(model.name, info.source_name, info.encoder, info.kind, info.precision,
-                      engine.execution_device, engine.execution_precision, engine.input_size)
+                      state.execution_device, state.execution_precision, state.input_size)
 
 
-def order_of_work(engine: Engine, files: Sequence[Path],
-                  other: Engine | None = None) -> list[int]:
-    """
-    Return the indices of ``files`` with equal sizes together: each new size compiles anew.
-
-    With ``other``, a second model for the same files, its sizes lie together within those.
-    """
-    engines = [one for one in (engine, other) if one and one.info.fixed_size_hw is None]
-    if not engines:
-        return list(range(len(files)))
-    sizes = [[network_size(size_hw, one.input_size, one.info.patch_multiple) for one in engines]
-             if (size_hw := read_size_hw(file)) and min(size_hw) > 0 else [] for file in files]
-    return sorted(range(len(files)), key=lambda index: (sizes[index], index))
+def compute_order(files: Sequence[Path], *engines: Engine) -> list[int]:
+    """Return the indices of ``files`` in an order in which no engine compiles a size twice."""
+    return order_by_size(files, *(network_size_of(engine.info, engine.state.input_size)
+                                  for engine in engines if engine.info.fixed_size_hw is None))
 
 
 def predict(engine: Engine, files: Sequence[Path], order: Sequence[int]) -> Iterator[Outcome]:
     """
-    Yield what becomes of each file, in ``order``: a prediction or the reason there is none.
+    Yield the prediction for each file, or its error, in ``order``.
 
-    While the caller looks at one, the next ones are computed.
+    While the caller handles one, the next ones are computed.
     """
-    waiting: deque[tuple[U8, SimpleQueue[F32 | Exception]] | Exception] = deque()
+    pending: deque[_Pending | Exception] = deque()
     for index in order:
-        waiting.append(_start(engine, files[index]))
-        if len(waiting) > engine.capacity:
-            yield _finish(waiting.popleft())
-    while waiting:
-        yield _finish(waiting.popleft())
+        pending.append(_start(engine, files[index]))
+        if len(pending) > engine.capacity:
+            yield _finish(pending.popleft())
+    while pending:
+        yield _finish(pending.popleft())
 
 
-def _start(engine: Engine,
-           file: Path) -> tuple[U8, 'SimpleQueue[F32 | Exception]'] | Exception:
+def _start(engine: Engine, file: Path) -> _Pending | Exception:
     done: SimpleQueue[F32 | Exception] = SimpleQueue()
     try:
         image = read_picture(file)
@@ -123,9 +105,9 @@ def _start(engine: Engine,
     return image.pixels, done
 
 
-def _finish(started: tuple[U8, 'SimpleQueue[F32 | Exception]'] | Exception) -> Outcome:
+def _finish(started: _Pending | Exception) -> Outcome:
     if isinstance(started, Exception):
         return started
-    image, done = started
+    image_bgr, done = started
     outcome = done.get()
-    return outcome if isinstance(outcome, Exception) else Prediction(image, outcome)
+    return outcome if isinstance(outcome, Exception) else Prediction(image_bgr, outcome)

@@ -1,19 +1,34 @@
-"""What an evaluation found: scores per image, their mean and worst, and what failed."""
+"""The result of an evaluation: scores per image, mean and worst; as tables, JSON, Markdown."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 import statistics
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TYPE_CHECKING, TypeVar
 
+from depth_anything_ros.cli.progress import Counting, no_counting
+from depth_anything_ros.cli.reports import markdown_table, print_lines, print_table
 from depth_anything_ros.errors import DepthAnythingError, ImageError
-from depth_anything_ros.evaluate.predictions import ModelFacts, Progress
+from depth_anything_ros.evaluate.predictions import (
+    compute_order, ModelFacts, predict, Prediction)
+from depth_anything_ros.inference.engine import Engine
 
-# A frozen dataclass of numbers whose first field is the figure that images are ranked by.
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# A frozen dataclass of numbers; images are ranked by its first field.
 Scores = TypeVar('Scores', bound=Any)
-Seen = TypeVar('Seen')
+# What a score is computed from: one prediction, or those of two models.
+Predicted = TypeVar('Predicted')
 
 _LARGER_IS_BETTER = ('accuracy', 'coverage', 'delta1', 'delta2', 'delta3', 'pearson',
                      'rank_correlation')
+_TITLES = {
+    'abs_rel': 'AbsRel', 'delta1': 'δ1', 'delta2': 'δ2', 'delta3': 'δ3', 'rmse_m': 'RMSE [m]',
+    'rmse_log': 'RMSE log', 'log10': 'log10', 'silog': 'SILog', 'coverage': 'coverage',
+    'pearson': 'Pearson', 'rank_correlation': 'rank correlation', 'accuracy': 'accuracy',
+    'pairs': 'pairs'}
+_SHOWN_IMAGES, _SHOWN_FIGURES, _SHOWN_NAMES = 10, 2, 5
 
 
 @dataclass(frozen=True)
@@ -26,7 +41,7 @@ class ImageScores(Generic[Scores]):
 
 @dataclass(frozen=True)
 class Failure:
-    """An image that has no scores, and why."""
+    """An image without scores, and the reason."""
 
     name: str
     reason: str
@@ -35,12 +50,12 @@ class Failure:
 @dataclass(frozen=True)
 class Evaluation(Generic[Scores]):
     """
-    The result of one run.
+    The result of one evaluation.
 
-    ``mean`` is over images, or over pairs of points where these are counted; ``worst`` takes each
-    figure from the image where it is worst. ``images`` stand in the order of their names,
-    ``groups`` hold the scores by kind of scene. ``reference`` is the other model of a comparison.
-    ``unmatched`` are files that took no part because their other half is missing.
+    ``mean`` is the mean over images, or over pairs of points where pairs are counted. ``worst``
+    takes each figure from the image where it is worst. ``images`` and ``failed`` are sorted by
+    name, ``groups`` are the scores by kind of scene. ``reference`` is the second model of a
+    comparison. ``unmatched`` are files without a counterpart, which were left out.
     """
 
     model: ModelFacts
@@ -54,26 +69,38 @@ class Evaluation(Generic[Scores]):
     unmatched: tuple[str, ...] = ()
 
 
-def score_all(names: Sequence[str], order: Sequence[int], outcomes: Iterable[Seen | Exception],
-              score: Callable[[int, Seen], Scores], progress: Progress | None = None,
-              ) -> tuple[tuple[ImageScores[Scores], ...], tuple[Failure, ...]]:
-    """
-    Score the outcomes, which come in ``order``, and return scores and failures by name.
+ScoresAndFailures = tuple[tuple[ImageScores[Scores], ...], tuple[Failure, ...]]
 
-    An outcome that is an exception fails, and so does one for which ``score`` raises ImageError
-    or ValueError. DepthAnythingError if nothing is left.
+
+def score_files(engine: Engine, files: Sequence[Path], names: Sequence[str],
+                score: Callable[[int, Prediction], Scores],
+                counting: Counting | None = None) -> ScoresAndFailures[Scores]:
+    """Compute ``files`` and return the scores and the failures, as ``score_all``."""
+    order = compute_order(files, engine)
+    return score_all(names, order, predict(engine, files, order), score, counting)
+
+
+def score_all(names: Sequence[str], order: Sequence[int],
+              outcomes: Iterable[Predicted | Exception],
+              score: Callable[[int, Predicted], Scores],
+              counting: Counting | None = None) -> ScoresAndFailures[Scores]:
+    """
+    Score the outcomes, which come in ``order``, and return scores and failures sorted by name.
+
+    ``score`` gets the index and the prediction. An outcome that is an exception is a failure, and
+    so is one for which ``score`` raises ImageError or ValueError. ImageError if all failed.
     """
     scored: list[ImageScores[Scores]] = []
     failed: list[Failure] = []
-    for done, (index, outcome) in enumerate(zip(order, outcomes), start=1):
-        try:
-            if isinstance(outcome, Exception):
-                raise outcome
-            scored.append(ImageScores(names[index], score(index, outcome)))
-        except (DepthAnythingError, ValueError) as error:
-            failed.append(Failure(names[index], str(error)))
-        if progress is not None:
-            progress(done, len(order))
+    with (counting or no_counting)('images', len(order), 0) as advance:
+        for index, outcome in zip(order, outcomes):
+            try:
+                if isinstance(outcome, Exception):
+                    raise outcome
+                scored.append(ImageScores(names[index], score(index, outcome)))
+            except (DepthAnythingError, ValueError) as error:
+                failed.append(Failure(names[index], str(error)))
+            advance()
     if not scored:
         first = failed[0]
         raise ImageError(f'none of {len(failed)} images could be evaluated; {first.name}: '
@@ -105,9 +132,74 @@ def worst_first(images: Sequence[ImageScores[Scores]]) -> list[ImageScores[Score
     return sorted(images, key=lambda one: badness(one.scores), reverse=True)
 
 
-def figures(scores: Any) -> dict[str, float]:
-    """Return the figures of a set of scores by name."""
-    return asdict(scores)
+def as_dict(evaluation: Evaluation[Any]) -> dict[str, Any]:
+    """Return model, protocol, mean and worst figures, images and failures as plain values."""
+    content: dict[str, Any] = {'model': asdict(evaluation.model)}
+    if evaluation.reference is not None:
+        content['reference'] = asdict(evaluation.reference)
+    return content | {
+        'protocol': evaluation.protocol, 'mean': asdict(evaluation.mean),
+        'worst': asdict(evaluation.worst),
+        'groups': {name: asdict(scores) for name, scores in evaluation.groups.items()},
+        'images': [{'name': one.name, **asdict(one.scores)} for one in evaluation.images],
+        'failed': [asdict(one) for one in evaluation.failed],
+        'unmatched': list(evaluation.unmatched)}
+
+
+def to_markdown(evaluation: Evaluation[Any]) -> str:
+    """Return a page with the facts, all figures as tables, and the failures."""
+    titles = _titles(evaluation)
+    rows = [('mean', evaluation.mean), ('worst', evaluation.worst), *evaluation.groups.items()]
+    lines = [f'# {evaluation.model.file}', '', *(f'- {line}' for line in _facts(evaluation)), '',
+             *markdown_table(['', *titles],
+                             [[name, *_texts(scores)] for name, scores in rows]), '',
+             *markdown_table(['image', *titles], [[one.name, *_texts(one.scores)]
+                                                  for one in worst_first(evaluation.images)])]
+    lines += [line for one in evaluation.failed
+              for line in ('', f'Failed: {one.name}: {one.reason}')]
+    return '\n'.join(lines) + '\n'
+
+
+def print_report(evaluation: Evaluation[Any], console: 'Console') -> None:
+    """Print the facts, mean and worst figures, groups and the worst images."""
+    titles, images = _titles(evaluation), worst_first(evaluation.images)
+    print_lines(console, _facts(evaluation))
+    print_table(console, ('', 'mean', 'worst'),
+                zip(titles, _texts(evaluation.mean), _texts(evaluation.worst)))
+    if evaluation.groups:
+        print_table(console, ('scene', *titles),
+                    [(name, *_texts(scores)) for name, scores in evaluation.groups.items()])
+    print_table(console, (f'worst of {len(images)} images', *titles[:_SHOWN_FIGURES]),
+                [(one.name, *_texts(one.scores)[:_SHOWN_FIGURES])
+                 for one in images[:_SHOWN_IMAGES]])
+
+
+def _facts(evaluation: Evaluation[Any]) -> list[str]:
+    facts = [f'model: {_sentence(evaluation.model)}']
+    if evaluation.reference is not None:
+        facts.append(f'reference: {_sentence(evaluation.reference)}')
+    facts += [f'protocol: {evaluation.protocol}',
+              f'images: {len(evaluation.images)}, failed: {len(evaluation.failed)}']
+    if evaluation.unmatched:
+        more = ', ...' if len(evaluation.unmatched) > _SHOWN_NAMES else ''
+        facts.append(f'files without a counterpart: {len(evaluation.unmatched)} '
+                     f'({", ".join(evaluation.unmatched[:_SHOWN_NAMES])}{more})')
+    return facts
+
+
+def _sentence(model: ModelFacts) -> str:
+    return (f'{model.file}, {model.encoder} {model.kind}, {model.precision} weights, from '
+            f'{model.source_name}; on {model.device} in {model.execution_precision}, input size '
+            f'{model.input_size}')
+
+
+def _titles(evaluation: Evaluation[Any]) -> list[str]:
+    return [_TITLES[name] for name in asdict(evaluation.mean)]
+
+
+def _texts(scores: Any) -> list[str]:
+    return [str(value) if isinstance(value, int) else f'{value:.4f}'
+            for value in asdict(scores).values()]
 
 
 def _combined(images: Sequence[ImageScores[Scores]],

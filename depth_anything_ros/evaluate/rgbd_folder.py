@@ -7,11 +7,15 @@ import math
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import cv2
 from depth_anything_ros.arrays import F32
-from depth_anything_ros.errors import ImageError, MissingDependencyError
-from depth_anything_ros.evaluate.files import DatasetError, read_depth
+from depth_anything_ros.cli.program import INSTALL_TOOLS
+from depth_anything_ros.errors import DatasetError, ImageError, MissingDependencyError
 from depth_anything_ros.vision.depth import DepthRange, limit_range
 import numpy as np
+import numpy.typing as npt
+
+AnyArray = npt.NDArray[Any]
 
 _REQUIRED = ('color', 'depth', 'depth_scale', 'max_depth')
 _OPTIONAL = ('min_depth', 'crop')
@@ -22,12 +26,12 @@ _SEE = 'docs/evaluating.md shows a complete file'
 @dataclass(frozen=True)
 class RgbdConfig:
     """
-    Where a folder keeps its images and depth maps, and what the numbers in them mean.
+    The description of a folder of images and depth maps.
 
-    ``color`` and ``depth`` are paths below the folder with one ``*`` each that stands for the
-    same text. A value over ``depth_scale`` is in metres. ``limits`` are the depths that count.
-    ``crop`` is (top, bottom, left, right): rows top to bottom - 1 and columns left to right - 1
-    count, None for all.
+    ``color`` and ``depth`` are paths below the folder with one ``*`` each, which stands for the
+    same text in both. Depth in metres is the stored value divided by ``depth_scale``. Only depth
+    within ``limits`` is scored, and only the rows top to bottom - 1 and the columns left to
+    right - 1 of ``crop`` (top, bottom, left, right); None: the whole image.
     """
 
     color: str
@@ -48,7 +52,7 @@ class RgbdPair:
 
 @dataclass(frozen=True)
 class RgbdDataset:
-    """The pairs of a folder; ``unmatched`` are the files that lack their other half."""
+    """The pairs of a folder; ``unmatched`` are the files without a counterpart."""
 
     config: RgbdConfig
     pairs: tuple[RgbdPair, ...]
@@ -56,12 +60,12 @@ class RgbdDataset:
 
 
 def read_config(path: Path) -> RgbdConfig:
-    """Read the YAML description of a folder; DatasetError names the key that is wrong."""
+    """Return the YAML description of a folder; DatasetError names the key that is wrong."""
     try:
         import yaml
     except ImportError as error:
-        raise MissingDependencyError('pyyaml', 'reading a description of a folder',
-                                     "pip install 'depth_anything_ros[tools]'") from error
+        raise MissingDependencyError('pyyaml', 'the description of a folder',
+                                     INSTALL_TOOLS) from error
     try:
         entries = yaml.safe_load(path.read_text(encoding='utf-8'))
     except OSError as error:
@@ -78,7 +82,7 @@ def read_config(path: Path) -> RgbdConfig:
 
 
 def open_folder(folder: Path, config: RgbdConfig) -> RgbdDataset:
-    """Find the pairs of a folder, sorted by name; DatasetError if there is none."""
+    """Return the pairs of a folder, sorted by name; DatasetError without any."""
     if not folder.is_dir():
         raise DatasetError(folder, 'there is no such folder', 'name the folder of the images')
     colors, depths = _matches(folder, config.color), _matches(folder, config.depth)
@@ -86,7 +90,7 @@ def open_folder(folder: Path, config: RgbdConfig) -> RgbdDataset:
     if not common:
         raise DatasetError(
             folder, f'{len(colors)} files match {config.color}, {len(depths)} match '
-            f'{config.depth}, and no two share the text of the *', 'mend the patterns')
+            f'{config.depth}, and none have the same text for the *', 'correct the patterns')
     unmatched = [file for found, other in ((colors, depths), (depths, colors))
                  for key, file in found.items() if key not in other]
     return RgbdDataset(
@@ -97,9 +101,10 @@ def open_folder(folder: Path, config: RgbdConfig) -> RgbdDataset:
 
 def read_truth(pair: RgbdPair, config: RgbdConfig, image_hw: tuple[int, int]) -> F32:
     """
-    Return the measured depth [m] of an image of ``image_hw``, NaN where it does not count.
+    Return the measured depth [m], f32 [H, W], of an image of ``image_hw``; NaN: not scored.
 
-    ImageError if the file is unreadable, no depth, of another size, or lies beside the crop.
+    ImageError if the file cannot be read, holds no depth, has another size than the image, or is
+    smaller than the crop.
     """
     depth_m = read_depth(pair.depth, config.depth_scale)
     if depth_m.shape != image_hw:
@@ -113,13 +118,30 @@ def read_truth(pair: RgbdPair, config: RgbdConfig, image_hw: tuple[int, int]) ->
     return limit_range(truth, config.limits.minimum_m, config.limits.maximum_m)
 
 
+def read_depth(path: Path, scale: float) -> F32:
+    """
+    Return the map f32 [H, W] of a 16-bit PNG, .npy or .pfm file, its values divided by ``scale``.
+
+    ImageError if the file is missing, cannot be read, or cannot be depth: 8 bits or several
+    channels.
+    """
+    values = _load(path) if path.suffix.lower() == '.npy' else _decode(path)
+    if values.ndim != 2:
+        raise ImageError(f'{path} has the shape {values.shape}, which is not one depth per pixel')
+    if values.dtype == np.uint8 or values.dtype.kind not in 'uif':
+        raise ImageError(f'{path} holds {values.dtype} values, a picture of depth and not '
+                         'depth; give 16-bit PNG, .npy or .pfm files')
+    depth_m: F32 = (values / np.float64(scale)).astype(np.float32)
+    return depth_m
+
+
 def _config(entries: Mapping[Any, Any]) -> RgbdConfig:
     missing = [key for key in _REQUIRED if entries.get(key) is None]
     if missing:
         raise ValueError(f'these keys are missing: {", ".join(missing)}')
     unknown = [str(key) for key in entries if key not in _REQUIRED + _OPTIONAL]
     if unknown:
-        raise ValueError(f'{unknown[0]} is none of the keys '
+        raise ValueError(f'{unknown[0]} is not one of the keys '
                          f'{", ".join(_REQUIRED + _OPTIONAL)}')
     scale = _number(entries, 'depth_scale')
     if scale <= 0:
@@ -158,7 +180,7 @@ def _crop(value: Any) -> tuple[int, int, int, int] | None:
 
 
 def _matches(folder: Path, pattern: str) -> dict[str, Path]:
-    """Return the files that match, by the text that the * stands for."""
+    """Return the files that match, by their text for the *."""
     before, after = pattern.split('*')
     found = sorted(folder.glob(f'{glob.escape(before)}*{glob.escape(after)}'))
     return {_name(folder, file)[len(before):len(_name(folder, file)) - len(after)]: file
@@ -167,3 +189,25 @@ def _matches(folder: Path, pattern: str) -> dict[str, Path]:
 
 def _name(folder: Path, file: Path) -> str:
     return file.relative_to(folder).as_posix()
+
+
+def _load(path: Path) -> AnyArray:
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ImageError(f'{path} is missing or not a readable .npy file') from error
+    if not isinstance(values, np.ndarray):
+        raise ImageError(f'{path} is an archive of arrays; give a .npy file with one')
+    return values
+
+
+def _decode(path: Path) -> AnyArray:
+    """Decode a picture; ``cv2.imread`` fails silently and cannot open Unicode names."""
+    try:
+        content = np.fromfile(path, np.uint8)
+        picture = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
+    except (OSError, cv2.error) as error:
+        raise ImageError(f'{path} is missing or not a readable image') from error
+    if picture is None:
+        raise ImageError(f'{path} is not a readable image')
+    return picture

@@ -39,7 +39,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """How many images were written, which failed, and the seconds from first read to last write."""
+    """How many images were written, which failed, and seconds from first read to last write."""
 
     done: int
     failed: tuple[Failure, ...]

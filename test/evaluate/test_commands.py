@@ -71,7 +71,7 @@ def test_rgbd_prints_a_table_and_writes_json_markdown_and_a_picture(
     assert (code, err) == (0, '')
     for part in ('tiny.xml, vits relative, fp32 weights, from tiny.pth; on CPU in f32, input size '
                  '112', 'MiDaS', 'AbsRel', 'SILog', 'coverage', 'worst of 3 images', 'rgb_2.png',
-                 'files without their other half: 1 (depth_9.png)'):
+                 'files without a counterpart: 1 (depth_9.png)'):
         assert part in out
     found = json.loads((folder / 'found.json').read_text())
     assert found['model'] == {
@@ -157,8 +157,8 @@ def test_bad_input_is_one_line_and_nothing_is_written(
             ((*rgbd, '--picture', 'found.jpg'), 'let it end in .png'),
             ((*rgbd, '--device', 'TPU'), 'no device can run the model'),
             (('pairs', tiny_ir, 'data.yaml'), 'it is not JSON'),
-            (('parity', tiny_ir, tiny_ir, 'none'), 'no folder with images'),
-            (('parity', tiny_ir, tiny_ir, 'empty.txt'), 'no list of them')]:
+            (('parity', tiny_ir, tiny_ir, 'none'), 'neither a folder with images'),
+            (('parity', tiny_ir, tiny_ir, 'empty.txt'), 'nor a list of them')]:
         code, out, err = run(folder, *arguments)
         assert (code, out) == (1, '')
         assert err.startswith('error: ') and err.count('\n') == 1 and sentence in err
@@ -194,10 +194,10 @@ def test_an_interrupted_run_writes_nothing_and_says_so_by_its_status(
     for copy in range(3, 200):
         for kind in ('rgb', 'depth'):
             os.link(folder / f'{kind}_0.png', folder / f'{kind}_{copy}.png')
-    said = ('import depth_anything_ros.evaluate.rgbd as rgbd; predict = rgbd.predict; '
-            "rgbd.predict = lambda *given: print('started', flush=True) or predict(*given)")
+    patch = ('import depth_anything_ros.evaluate.results as results; predict = results.predict; '
+             "results.predict = lambda *given: print('started', flush=True) or predict(*given)")
     process = start(folder, 'rgbd', make_ir(slow_layers=30), '.', '--config', 'data.yaml',
-                    *OUTPUTS, code=f'{said}; {MAIN}')
+                    *OUTPUTS, code=f'{patch}; {MAIN}')
     assert process.stdout is not None and process.stdout.readline() == 'started\n'
     time.sleep(0.2)
     process.send_signal(number)

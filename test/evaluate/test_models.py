@@ -1,16 +1,17 @@
 """Scores, pairs and agreement of models whose output can be computed by hand."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 import json
 from pathlib import Path
 
 import cv2
-from depth_anything_ros.errors import ImageError, ModelError
+from depth_anything_ros.errors import DatasetError, ImageError, ModelError
 from depth_anything_ros.evaluate.compare import compare_maps, compare_models, PARITY_HEADINGS
-from depth_anything_ros.evaluate.files import DatasetError, PairedImage, read_pairs
 from depth_anything_ros.evaluate.gallery import Gallery
-from depth_anything_ros.evaluate.pairs import evaluate_pairs, PAIRS_HEADINGS
-from depth_anything_ros.evaluate.predictions import RunOptions
+from depth_anything_ros.evaluate.pairs import (
+    evaluate_pairs, PairedImage, PAIRS_HEADINGS, read_pairs)
+from depth_anything_ros.evaluate.predictions import ModelOptions
 from depth_anything_ros.evaluate.rgbd import evaluate_rgbd, RGBD_HEADINGS
 from depth_anything_ros.evaluate.rgbd_folder import open_folder, RgbdConfig, RgbdDataset
 from depth_anything_ros.vision.accuracy import align_relative, score_depth
@@ -21,7 +22,7 @@ import numpy as np
 import pytest
 from tiny import weighted_sum
 
-F32 = RunOptions(precision='f32')
+F32 = ModelOptions(precision='f32')
 # A multiple of 14 whose short side is the tiny model's input size: nothing is resized.
 SIZE_HW = (112, 154)
 
@@ -113,9 +114,13 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_scored(
     (tmp_path / 'rgb_0.png').write_bytes(b'damaged')
     cv2.imwrite(str(tmp_path / 'depth_1.png'), np.full(SIZE_HW, 9, np.uint8))
     cv2.imwrite(str(tmp_path / 'depth_2.png'), np.zeros(SIZE_HW, np.uint16))
-    steps: list[tuple[int, int]] = []
-    found = evaluate_rgbd(tiny_ir, dataset(tmp_path), F32,
-                          progress=lambda done, total: steps.append((done, total)))
+    steps: list[tuple[int, int | None]] = []
+
+    @contextmanager
+    def counting(what: str, total: int | None, done: int) -> Iterator[Callable[..., None]]:
+        yield lambda: steps.append((done + len(steps) + 1, total))
+
+    found = evaluate_rgbd(tiny_ir, dataset(tmp_path), F32, counting=counting)
     assert [one.name for one in found.images] == ['rgb_3.png']
     assert [one.name for one in found.failed] == ['rgb_0.png', 'rgb_1.png', 'rgb_2.png']
     for failure, reason in zip(found.failed, ('decode', 'uint8', 'no measured depth')):
@@ -222,7 +227,7 @@ def test_images_that_cannot_be_judged_are_named(
 
 
 @pytest.mark.parametrize(('content', 'sentence'), [
-    ([], 'no object of images'), ({}, 'no object of images'),
+    ([], 'not an object of images'), ({}, 'not an object of images'),
     ({'a.png': []}, 'a.png has no list of pairs'),
     ({'a.png': [pair((0, 0), (1, 1), 'point1'), 7]}, 'a.png, pair 2 is 7'),
     ({'a.png': [pair((0, 0), (1, 1), 'point3')]}, "a.png, pair 1: closer_point is 'point3'"),
@@ -299,7 +304,7 @@ def test_both_models_run_at_one_input_size(
     other = make_ir(input_size=224)
     found = compare_models(tiny_ir, other, files)
     assert (found.model.input_size, found.reference.input_size) == (112, 112)
-    found = compare_models(other, tiny_ir, files, RunOptions(input_size=168))
+    found = compare_models(other, tiny_ir, files, ModelOptions(input_size=168))
     assert (found.model.input_size, found.reference.input_size) == (168, 168)
     assert found.reference.execution_precision == 'f32'
 
@@ -330,10 +335,10 @@ def test_maps_of_two_sizes_are_compared_at_the_size_of_the_image(
 def test_a_reference_of_another_multiple_runs_at_its_own_size_or_the_one_it_is_given(
         tmp_path: Path, tiny_ir: Path, make_ir: Callable[..., Path]) -> None:
     files, coarse = write_pictures(tmp_path, 1), make_ir(patch_multiple=32, input_size=64)
-    found = compare_models(coarse, tiny_ir, files, RunOptions(96))
+    found = compare_models(coarse, tiny_ir, files, ModelOptions(96))
     assert (found.model.input_size, found.reference.input_size) == (96, 112)
     for reference in (coarse, tiny_ir):
-        found = compare_models(tiny_ir, reference, files, RunOptions(112), RunOptions(168))
+        found = compare_models(tiny_ir, reference, files, ModelOptions(112), ModelOptions(168))
         assert (found.model.input_size, found.reference.input_size) == (112, 168)
 
 

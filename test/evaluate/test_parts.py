@@ -6,12 +6,15 @@ import json
 from pathlib import Path
 
 import cv2
+from depth_anything_ros.cli.reports import to_json
 from depth_anything_ros.errors import ImageError
-from depth_anything_ros.evaluate.gallery import Case, depth_panels, Gallery, parity_panels
+from depth_anything_ros.evaluate.compare import parity_panels
+from depth_anything_ros.evaluate.gallery import Case, Gallery
 from depth_anything_ros.evaluate.predictions import (
-    ModelFacts, open_engine, order_of_work, predict, Prediction, RunOptions)
+    compute_order, ModelFacts, ModelOptions, open_engine, predict, Prediction)
 from depth_anything_ros.evaluate.results import (
-    Evaluation, Failure, ImageScores, mean_of, worst_first, worst_of)
+    as_dict, Evaluation, Failure, ImageScores, mean_of, to_markdown, worst_first, worst_of)
+from depth_anything_ros.evaluate.rgbd import depth_panels
 from depth_anything_ros.vision.agreement import Agreement
 from depth_anything_ros.vision.colorize import color_table
 import numpy as np
@@ -36,22 +39,22 @@ def test_sizes_that_alternate_are_computed_one_after_the_other(
         tmp_path: Path, tiny_ir: Path, make_ir: Callable[..., Path]) -> None:
     files = write(tmp_path, [(112, 154), (154, 112), (112, 154), (154, 112), (224, 308)])
     (tmp_path / '5.png').write_bytes(b'damaged')
-    with closing(open_engine(tiny_ir, RunOptions())) as engine:
-        assert order_of_work(engine, [*files, tmp_path / '5.png']) == [5, 0, 2, 4, 1, 3]
-    with closing(open_engine(make_ir(fixed_size_hw=(56, 56)), RunOptions())) as engine:
-        assert order_of_work(engine, files) == [0, 1, 2, 3, 4]
+    with closing(open_engine(tiny_ir, ModelOptions())) as engine:
+        assert compute_order([*files, tmp_path / '5.png'], engine) == [0, 2, 4, 1, 3, 5]
+    with closing(open_engine(make_ir(fixed_size_hw=(56, 56)), ModelOptions())) as engine:
+        assert compute_order(files, engine) == [0, 1, 2, 3, 4]
 
 
 def test_images_that_are_one_size_to_a_model_and_two_to_the_other_do_not_alternate(
         tmp_path: Path, tiny_ir: Path, make_ir: Callable[..., Path]) -> None:
     files = write(tmp_path, [(112, 136), (112, 144), (112, 136), (112, 144)])
     coarse, fixed = make_ir(patch_multiple=32, input_size=64), make_ir(fixed_size_hw=(56, 56))
-    with closing(open_engine(tiny_ir, RunOptions())) as engine:
-        assert order_of_work(engine, files) == [0, 1, 2, 3]
-        with closing(open_engine(coarse, RunOptions())) as other:
-            assert order_of_work(engine, files, other) == [0, 2, 1, 3]
-            with closing(open_engine(fixed, RunOptions())) as third:
-                assert order_of_work(third, files, other) == [0, 2, 1, 3]
+    with closing(open_engine(tiny_ir, ModelOptions())) as engine:
+        assert compute_order(files, engine) == [0, 1, 2, 3]
+        with closing(open_engine(coarse, ModelOptions())) as other:
+            assert compute_order(files, engine, other) == [0, 2, 1, 3]
+            with closing(open_engine(fixed, ModelOptions())) as third:
+                assert compute_order(files, third, other) == [0, 2, 1, 3]
 
 
 def test_every_file_gets_its_own_answer_in_the_order_asked_for(
@@ -59,7 +62,7 @@ def test_every_file_gets_its_own_answer_in_the_order_asked_for(
     files = write(tmp_path, [(112, 112)] * 7)
     files[2].write_bytes(b'damaged')
     order = [6, 0, 2, 4, 1, 3, 5]
-    with closing(open_engine(make_ir(slow_layers=3), RunOptions(precision='f32'))) as engine:
+    with closing(open_engine(make_ir(slow_layers=3), ModelOptions(precision='f32'))) as engine:
         assert engine.capacity == 2
         outcomes = list(predict(engine, files, order))
     assert [isinstance(one, ImageError) for one in outcomes] == [index == 2 for index in order]
@@ -74,7 +77,7 @@ def test_the_next_images_are_started_before_a_result_is_looked_at(
         tmp_path: Path, tiny_ir: Path) -> None:
     files = write(tmp_path, [(112, 112)] * 9)
     started: list[object] = []
-    with closing(open_engine(tiny_ir, RunOptions())) as engine:
+    with closing(open_engine(tiny_ir, ModelOptions())) as engine:
         submit = engine.submit
 
         def counted(image: object, done: object) -> None:
@@ -100,8 +103,6 @@ def test_each_figure_is_averaged_and_its_worst_taken_on_its_own() -> None:
 
 
 def test_reports_hold_facts_figures_and_failures() -> None:
-    pytest.importorskip('rich')
-    from depth_anything_ros.evaluate.report import to_json, to_markdown
     unmatched = tuple(f'{number}.png' for number in range(7))
     images = (ImageScores('a|b.png', Agreement(float('inf'), 0.5)),)
     found = Evaluation(FACTS, 'some protocol', images[0].scores, images[0].scores, images,
@@ -109,9 +110,9 @@ def test_reports_hold_facts_figures_and_failures() -> None:
     page = to_markdown(found)
     for part in ('# a.xml', '- reference: a.xml, vits relative, fp16 weights', 'some protocol',
                  '| a\\|b.png | inf | 0.5000 |', 'Failed: c.png: it is broken',
-                 'half: 7 (0.png, 1.png, 2.png, 3.png, 4.png, ...)'):
+                 'counterpart: 7 (0.png, 1.png, 2.png, 3.png, 4.png, ...)'):
         assert part in page
-    content = json.loads(to_json(found))
+    content = json.loads(to_json(as_dict(found)))
     assert content['images'] == [{'name': 'a|b.png', 'abs_rel': None, 'pearson': 0.5}]
     assert content['unmatched'] == list(unmatched)
     assert content['failed'] == [{'name': 'c.png', 'reason': 'it is broken'}]

@@ -5,10 +5,9 @@ from pathlib import Path
 import sys
 
 import cv2
-from depth_anything_ros.errors import ImageError, MissingDependencyError
-from depth_anything_ros.evaluate.files import DatasetError, read_depth
+from depth_anything_ros.errors import DatasetError, ImageError, MissingDependencyError
 from depth_anything_ros.evaluate.rgbd_folder import (
-    open_folder, read_config, read_truth, RgbdConfig, RgbdPair)
+    open_folder, read_config, read_depth, read_truth, RgbdConfig, RgbdPair)
 from depth_anything_ros.vision.depth import DepthRange
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
@@ -55,7 +54,8 @@ def test_the_description_in_the_documentation_can_be_read(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(('changes', 'sentence'), [
     ({'color': None, 'max_depth': None}, 'these keys are missing: color, max_depth'),
-    ({'scale': '1'}, 'scale is none of the keys color, depth, depth_scale, max_depth, min_depth'),
+    ({'scale': '1'},
+     'scale is not one of the keys color, depth, depth_scale, max_depth, min_depth'),
     ({'color': 'rgb.png'}, "color is 'rgb.png'; it must hold exactly one *"),
     ({'depth': '"*/depth_*.png"'}, 'exactly one'),
     ({'depth': '/data/*.png'}, 'below the folder'),

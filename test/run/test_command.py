@@ -75,8 +75,9 @@ def test_a_folder_becomes_pictures_as_the_reference_draws_them(
     assert contents(tmp_path / 'vis') == ['a.png', 'b.png', 'c.png']
     found = cv2.imread('vis/b.png')
     depth = weighted_sum(picture(1))
-    expected = draw_depth(depth_style('relative', 'spectral_r', False), ColorImage(picture(1), 'bgr'),
-                    depth, float(depth.min()), float(depth.max()))
+    expected = draw_depth(depth_style('relative', 'spectral_r', False),
+                          ColorImage(picture(1), 'bgr'), depth, float(depth.min()),
+                          float(depth.max()))
     assert_array_equal(found[:, :190], expected[:, :190])
     assert np.abs(found.astype(int) - expected).mean() < 0.1
     out, err = capsys.readouterr()
@@ -92,8 +93,9 @@ def test_the_look_can_be_chosen(tmp_path: Path, tiny_ir: Path, options: list[str
     save(tmp_path / 'a.png', picture(0))
     assert main([str(tiny_ir), '--input', 'a.png', '--precision', 'f32', *options]) == 0
     depth = weighted_sum(picture(0))
-    expected = draw_depth(depth_style('relative', color_map, pred_only), ColorImage(picture(0), 'bgr'),
-                    depth, float(depth.min()), float(depth.max()))
+    expected = draw_depth(depth_style('relative', color_map, pred_only),
+                          ColorImage(picture(0), 'bgr'), depth, float(depth.min()),
+                          float(depth.max()))
     found = cv2.imread('vis_depth/a.png')
     assert found.shape == expected.shape
     assert np.abs(found.astype(int) - expected).mean() < 0.1

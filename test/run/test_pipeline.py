@@ -9,7 +9,7 @@ import time
 
 from depth_anything_ros.errors import ImageError
 from depth_anything_ros.inference.engine import Engine, EngineOptions
-from depth_anything_ros.media.source import SourceImage
+from depth_anything_ros.media.source import ImageItem
 from depth_anything_ros.run.pipeline import Failure, run_images
 from depth_anything_ros.vision.color_image import ColorImage
 import numpy as np
@@ -28,8 +28,8 @@ def level(index: int) -> ColorImage:
     return ColorImage(np.full((112, 112, 3), index % 256, np.uint8), 'bgr')
 
 
-def items(count: int, read: Callable[[int], ColorImage] = level) -> list[SourceImage]:
-    return [SourceImage(f'image {index}', index, partial(read, index)) for index in range(count)]
+def items(count: int, read: Callable[[int], ColorImage] = level) -> list[ImageItem]:
+    return [ImageItem(f'image {index}', index, partial(read, index)) for index in range(count)]
 
 
 class Collected:
@@ -39,7 +39,7 @@ class Collected:
         self.depths: list[tuple[int, float]] = []
         self._seconds = seconds
 
-    def write(self, item: SourceImage, image: ColorImage, depth: np.ndarray) -> None:
+    def write(self, item: ImageItem, image: ColorImage, depth: np.ndarray) -> None:
         assert depth.shape == image.size_hw
         time.sleep(self._seconds)
         self.depths.append((item.index, float(depth.mean())))
@@ -86,7 +86,7 @@ def test_a_slow_writer_holds_the_reader_back(engine: Engine) -> None:
 
     written = 0
 
-    def write(item: SourceImage, image: ColorImage, depth: np.ndarray) -> None:
+    def write(item: ImageItem, image: ColorImage, depth: np.ndarray) -> None:
         nonlocal written, most_ahead
         time.sleep(0.005)
         most_ahead = max(most_ahead, len(read) - written)
@@ -105,7 +105,7 @@ def test_images_that_fail_are_listed_in_order_and_the_rest_is_done(engine: Engin
             return ColorImage(np.zeros((1, 4000, 3), np.uint8), 'bgr')
         return level(index)
 
-    def write(item: SourceImage, image: ColorImage, depth: np.ndarray) -> None:
+    def write(item: ImageItem, image: ColorImage, depth: np.ndarray) -> None:
         if item.index == 9:
             raise ImageError('cannot be drawn')
 
@@ -119,7 +119,7 @@ def test_images_that_fail_are_listed_in_order_and_the_rest_is_done(engine: Engin
 
 
 def test_a_source_that_breaks_off_is_a_failure_of_its_own(engine: Engine) -> None:
-    def breaking() -> Iterator[SourceImage]:
+    def breaking() -> Iterator[ImageItem]:
         yield from items(3)
         raise ImageError('the bag is damaged')
 
@@ -129,7 +129,7 @@ def test_a_source_that_breaks_off_is_a_failure_of_its_own(engine: Engine) -> Non
 
 @pytest.mark.parametrize('writers', [1, 3])
 def test_a_full_disk_ends_the_run(engine: Engine, writers: int) -> None:
-    def write(item: SourceImage, image: ColorImage, depth: np.ndarray) -> None:
+    def write(item: ImageItem, image: ColorImage, depth: np.ndarray) -> None:
         raise OSError('no space left')
 
     read: list[int] = []
@@ -156,18 +156,18 @@ def test_a_fault_of_the_reader_is_raised(engine: Engine) -> None:
 def test_stop_ends_an_endless_source_and_closes_it(engine: Engine) -> None:
     stop, closed = threading.Event(), threading.Event()
 
-    def endless() -> Iterator[SourceImage]:
+    def endless() -> Iterator[ImageItem]:
         try:
             index = 0
             while True:
-                yield SourceImage('frame', index, partial(level, index))
+                yield ImageItem('frame', index, partial(level, index))
                 index += 1
         finally:
             closed.set()
 
     collected = Collected()
 
-    def write(item: SourceImage, image: ColorImage, depth: np.ndarray) -> None:
+    def write(item: ImageItem, image: ColorImage, depth: np.ndarray) -> None:
         collected.write(item, image, depth)
         if len(collected.depths) == 10:
             stop.set()

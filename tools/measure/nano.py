@@ -1,10 +1,10 @@
 """
-Measure the small model that the package comes with, and write docs/figures/nano.json.
+Measure the small model that is part of the package, and write docs/figures/nano.json.
 
-``python -m tools.measure.nano``, beside a folder ../shared with weights/ (the
-teacher's checkpoint), corpus/ and images/rgbd. Takes about ten minutes on two quiet cores;
-``--clone`` adds the time from a fresh clone to pictures, which is kept otherwise; ``--only PART``
-measures one part anew and keeps the figures of the others.
+``python -m tools.measure.nano`` needs a folder ../shared with weights/ (the checkpoint of the
+teacher), corpus/ and images/rgbd. It takes about ten minutes on two idle cores. ``--clone`` also
+measures the time from a fresh clone to pictures, which is kept otherwise. ``--only PART`` measures
+one part and keeps the figures of the others.
 """
 
 import argparse
@@ -16,14 +16,14 @@ import tempfile
 from typing import Any
 
 from depth_anything_ros.errors import DepthAnythingError
-from depth_anything_ros.evaluate.predictions import read_info
+from depth_anything_ros.inference.ir import read_model_info
 from depth_anything_ros.resources import shipped_model
 from tools.measure.figures import model_mib, read_content, requote_pages, ROOT, write_figures
 from tools.measure.nano_figures import (
     clone_conditions, clone_to_pictures_s, rgbd_figures, speed_figures, teacher_figures)
 from tools.measure.performance_page import Target
 from tools.shared_data import (
-    CORPUS, local_checkpoint, SHARED, training_photographs, validation_photographs)
+    CORPUS, first_corpus, local_checkpoint, SHARED, training_photographs, validation_photographs)
 
 COMMAND = 'python -m tools.measure.nano'
 PARTS = ('teacher', 'rgbd', 'speed', 'clone')
@@ -37,19 +37,19 @@ TARGETS = (
     Target('clone_to_pictures_s', 'seconds from git clone to pictures', '<', 180.0),
 )
 _NAME, _CLONE = 'nano', 'clone_to_pictures_s'
-# As many of those that it learned from as there are others.
+# Of the photographs for training, about as many as there are held-out ones.
 _LEARNED_EVERY = 9
 
 Figures = dict[str, float]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print and write after each part; 1 with a sentence where something is missing."""
+    """Measure, print and write after each part; return 0, or 1 with a sentence if data is missing."""
     options = _parser().parse_args(arguments)
     parts = options.only or PARTS[:-1]
     if options.clone and 'clone' not in parts:
         parts = [*parts, 'clone']
-    figures, conditions = _kept(everything=bool(options.only))
+    figures, conditions = _previous(everything=bool(options.only))
     try:
         with tempfile.TemporaryDirectory() as folder:
             figures |= _rounded({'size_mib': size_mib(options.model)})
@@ -63,30 +63,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f'error: {error}', file=sys.stderr)
         return 1
     for name, value in figures.items():
-        _say(f'{name:28} {value:g}')
+        _log(f'{name:28} {value:g}')
     for name, target in judge(figures).items():
-        _say(f'{name} {target["target"]}: {"met" if target["met"] else "missed"}')
-    _say(f'wrote {path}')
+        _log(f'{name} {target["target"]}: {"met" if target["met"] else "missed"}')
+    _log(f'wrote {path}')
     try:
         requote_pages()
     except KeyError as error:
         print(f'error: a page quotes {error}, which was not measured yet; measure without --only',
               file=sys.stderr)
         return 1
-    _say('brought the pages that quote it up to date')
+    _log('updated the pages that quote it')
     return 0
 
 
 def judge(figures: Mapping[str, float]) -> dict[str, dict[str, Any]]:
-    """Return for each figure that has a target the target and whether it is met."""
+    """Return the target of each figure that has one, and whether it is met."""
     return {one.figure: {'target': f'{one.sense} {one.limit:g}',
                          'met': one.is_met(figures[one.figure])}
             for one in TARGETS if one.figure in figures}
 
 
 def size_mib(model: Path) -> float:
-    """Return MiB of the .xml and .bin together; ModelError if it is no model of this package."""
-    read_info(model)
+    """Return MiB of the .xml and .bin together; ModelError if it is not a model of this package."""
+    read_model_info(model)
     return model_mib(model)
 
 
@@ -99,15 +99,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--rgbd', type=Path, metavar='FOLDER', default=SHARED / 'images' / 'rgbd',
                         help='images with measured depth; default: ../shared/images/rgbd')
     parser.add_argument('--teacher', type=Path, metavar='FILE',
-                        help='ViT-S as IR or checkpoint; default: ../shared/weights/*.pth')
+                        help='ViT-S, an IR or a checkpoint; default: ../shared/weights/*.pth')
     parser.add_argument('--clone', action='store_true',
-                        help='also run make demo in a fresh clone, which takes minutes')
+                        help='also run make demo in a fresh clone, which takes several minutes')
     parser.add_argument('--only', choices=PARTS, action='append', help='default: all but clone')
     return parser
 
 
-def _kept(everything: bool) -> tuple[Figures, Mapping[str, str]]:
-    """Return figures measured before, all or that of the clone, and the clone's conditions."""
+def _previous(everything: bool) -> tuple[Figures, Mapping[str, str]]:
+    """Return the previous figures, all or that of the clone, and the conditions of the clone."""
     try:
         content = read_content(_NAME)
     except FileNotFoundError:
@@ -117,33 +117,34 @@ def _kept(everything: bool) -> tuple[Figures, Mapping[str, str]]:
             content['reports']['clone'])
 
 
-def _open_teacher(given: Path | None, folder: Path) -> Path:
-    """Return the teacher as IR, converted into ``folder`` where it is none."""
-    if given is not None and given.suffix == '.xml':
-        return given
-    checkpoint = given or local_checkpoint()
+def _open_teacher(teacher: Path | None, folder: Path) -> Path:
+    """Return the IR of the teacher; a checkpoint is converted into ``folder``."""
+    if teacher is not None and teacher.suffix == '.xml':
+        return teacher
+    checkpoint = teacher or local_checkpoint()
     if checkpoint is None:
         raise FileNotFoundError(f'{SHARED} lacks weights/*.pth; name a teacher with --teacher')
     from depth_anything_ros.convert.conversion import convert, Job
-    return convert(Job(checkpoint, folder / 'teacher.xml', 'fp16'), report=_say).path
+    return convert(Job(checkpoint, folder / 'teacher.xml', 'fp16'), report=_log).path
 
 
 def _measure(part: str, options: argparse.Namespace, teacher: Callable[[], Path]) -> Figures:
     if part == 'teacher':
-        return teacher_figures(options.model, teacher(), validation_photographs(options.corpus),
-                               training_photographs(options.corpus)[::_LEARNED_EVERY], _say)
+        return teacher_figures(
+            options.model, teacher(), first_corpus(validation_photographs(options.corpus)),
+            first_corpus(training_photographs(options.corpus))[::_LEARNED_EVERY], _log)
     if part == 'rgbd':
-        return rgbd_figures(options.model, options.rgbd, _say)
+        return rgbd_figures(options.model, options.rgbd, _log)
     if part == 'speed':
-        return speed_figures(options.model, teacher(), _say)
-    return {_CLONE: clone_to_pictures_s(ROOT, _say)}
+        return speed_figures(options.model, teacher(), _log)
+    return {_CLONE: clone_to_pictures_s(ROOT, _log)}
 
 
 def _rounded(figures: Mapping[str, float]) -> Figures:
     return {name: float(f'{value:.4g}') for name, value in figures.items()}
 
 
-def _say(line: str) -> None:
+def _log(line: str) -> None:
     print(line, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""How near the small model comes to the one that taught it, and to measured depth."""
+"""Figures of the small model: agreement with its teacher and measured depth, speed, set-up."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -10,41 +10,41 @@ import tempfile
 import time
 
 from depth_anything_ros.benchmark.bare_model import BareModel
-from depth_anything_ros.benchmark.ladder_steps import open_truth, Rung, score_on
-from depth_anything_ros.benchmark.results import interleaved, ratio, Say, Spread
+from depth_anything_ros.benchmark.ladder_steps import Config, open_truth, score_on
+from depth_anything_ros.benchmark.report import interleaved, Log, ratio, Spread
 from depth_anything_ros.errors import DepthAnythingError, ImageError, ModelError
 from depth_anything_ros.evaluate.compare import compare_models
-from depth_anything_ros.evaluate.predictions import RunOptions
+from depth_anything_ros.evaluate.predictions import ModelOptions
 import numpy as np
 
-# Beside the model's own.
+# Input sizes, in addition to that of the model.
 RGBD_SIZES = (224, 384, 480)
-_TEACHER_SIZE, _SAID_EVERY = 518, 25
+_TEACHER_SIZE, _LOG_EVERY = 518, 25
 
 Figures = dict[str, float]
-# Multiples of 14, which ViT-S takes, and of 32.
+# Multiples of 14, which ViT-S needs, and of 32.
 COMMON_SIZES = {'speed_vs_vits_bf16': 448, 'speed_vs_vits_bf16_224': 224}
 CAMERA_HW = (480, 640)
 _ROUNDS, _PHASE_S = 7, 2.0
-# Of the caller's own environment, which a newcomer does not have.
+# Variables of the caller that a new user does not have.
 _UNSET = ('MAKEFLAGS', 'PYTHONPATH', 'VENV', 'VIRTUAL_ENV')
 
 
 def teacher_figures(model: Path, teacher: Path, held_out: Sequence[Path],
-                    learned: Sequence[Path], say: Say) -> Figures:
+                    learned: Sequence[Path], log: Log) -> Figures:
     """
     Return mean and 10th percentile of the rank correlation with the teacher over ``held_out``.
 
-    Beside them the mean over photographs that the model ``learned`` from: what lies between is
-    what more photographs would give, the rest what a larger model or a longer training would. The
-    model runs at its own input size, the teacher at 518, both in the precision that the device
-    prefers. ImageError names a photograph that fails, or says that there are none.
+    Also returns the mean over photographs that the model ``learned`` from. The difference between
+    the two means is what more photographs could gain; the rest to 1 is what a larger model or a
+    longer training could gain. The model runs at its own input size, the teacher at 518, both in
+    the precision that the device prefers. ImageError if a photograph fails or there are none.
     """
     if not (held_out and learned):
-        raise ImageError('the corpus lacks images/*.jpg whose number is divisible by ten, or '
-                         'others; name its folder with --corpus')
-    ranks = _ranks(model, teacher, held_out, say)
-    known = _ranks(model, teacher, learned, say)
+        raise ImageError('the corpus lacks photographs in images/ whose number is divisible by '
+                         'ten, or others; name its folder with --corpus')
+    ranks = _ranks(model, teacher, held_out, log)
+    known = _ranks(model, teacher, learned, log)
     return {'rank_corr_teacher': statistics.fmean(ranks),
             'rank_corr_teacher_p10': float(np.percentile(ranks, 10)),
             'rank_corr_images': float(len(ranks)),
@@ -52,19 +52,19 @@ def teacher_figures(model: Path, teacher: Path, held_out: Sequence[Path],
             'rank_corr_learned_images': float(len(known))}
 
 
-def _ranks(model: Path, teacher: Path, photographs: Sequence[Path], say: Say) -> list[float]:
+def _ranks(model: Path, teacher: Path, photographs: Sequence[Path], log: Log) -> list[float]:
     def progress(done: int, total: int) -> None:
-        if done % _SAID_EVERY == 0 or done == total:
-            say(f'compared {done} of {total} photographs')
+        if done % _LOG_EVERY == 0 or done == total:
+            log(f'compared {done} of {total} photographs')
 
-    found = compare_models(model, teacher, photographs, RunOptions(), RunOptions(_TEACHER_SIZE),
+    found = compare_models(model, teacher, photographs, ModelOptions(), ModelOptions(_TEACHER_SIZE),
                            progress)
     if found.failed:
         raise ImageError(f'{found.failed[0].name}: {found.failed[0].reason}')
     return [one.scores.rank_correlation for one in found.images]
 
 
-def rgbd_figures(model: Path, folder: Path, say: Say,
+def rgbd_figures(model: Path, folder: Path, log: Log,
                  sizes: Sequence[int] = RGBD_SIZES) -> Figures:
     """
     Return AbsRel and delta1 on measured depth at the model's own input size and at ``sizes``.
@@ -73,29 +73,29 @@ def rgbd_figures(model: Path, folder: Path, say: Say,
     """
     dataset, figures = open_truth(folder), {}
     for size in (0, *sizes):
-        scores = score_on(dataset, Rung('nano', size, model, 'auto'))
+        scores = score_on(dataset, Config('nano', size, model, 'auto'))
         end = f'_{size}' if size else ''
         figures[f'rgbd_absrel{end}'] = scores.abs_rel
         figures[f'rgbd_delta1{end}'] = scores.delta1
-        say(f'measured depth at {size or "its own size"}: AbsRel {scores.abs_rel:.3f}, delta1 '
+        log(f'measured depth at {size or "its own size"}: AbsRel {scores.abs_rel:.3f}, delta1 '
             f'{scores.delta1:.3f}')
     return figures
 
 
-def speed_figures(model: Path, vits: Path, say: Say, rounds: int = _ROUNDS,
+def speed_figures(model: Path, vits: Path, log: Log, rounds: int = _ROUNDS,
                   phase_s: float = _PHASE_S) -> dict[str, float]:
     """
-    Return inferences per second over those of ViT-S in bf16; the median, lowest, highest round.
+    Return inferences/s relative to ViT-S in bf16: median, lowest and highest round.
 
-    Both run at network sizes that they have in common, and at 640x480 each at its own input size.
-    ModelError if the networks do not take one size.
+    Both run at network sizes that both accept, and on 640x480 each at its own input size.
+    ModelError if they do not accept the same size.
     """
     figures: dict[str, float] = {}
     for name, size in COMMON_SIZES.items():
-        say(f'both at {size}x{size}')
-        figures |= _named(name, _ratio(_pair(model, vits, size), rounds, phase_s, say))
-    say(f'each at its own input size for {CAMERA_HW[1]}x{CAMERA_HW[0]}')
-    return figures | _named('speed_own_size', _ratio(_pair(model, vits, 0), rounds, phase_s, say))
+        log(f'both at {size}x{size}')
+        figures |= _named(name, _ratio(_pair(model, vits, size), rounds, phase_s, log))
+    log(f'each at its own input size for {CAMERA_HW[1]}x{CAMERA_HW[0]}')
+    return figures | _named('speed_own_size', _ratio(_pair(model, vits, 0), rounds, phase_s, log))
 
 
 def _pair(model: Path, vits: Path, size: int) -> tuple[BareModel, BareModel]:
@@ -103,13 +103,13 @@ def _pair(model: Path, vits: Path, size: int) -> tuple[BareModel, BareModel]:
     one, other = BareModel(model, size, 'auto', image_hw), BareModel(vits, size, 'bf16', image_hw)
     if size and one.network_hw != other.network_hw:
         raise ModelError(model, f'it or {vits} does not run at {size}x{size}',
-                         'measure models whose size is free')
+                         'measure models without a fixed size')
     return one, other
 
 
-def _ratio(pair: tuple[BareModel, BareModel], rounds: int, phase_s: float, say: Say) -> Spread:
+def _ratio(pair: tuple[BareModel, BareModel], rounds: int, phase_s: float, log: Log) -> Spread:
     runs = {name: partial(one.rate, phase_s) for name, one in zip(('nano', 'vits'), pair)}
-    found = interleaved(runs, rounds, say)
+    found = interleaved(runs, rounds, log)
     return ratio(found['nano'], found['vits'])
 
 
@@ -117,12 +117,12 @@ def _named(name: str, spread: Spread) -> dict[str, float]:
     return {name: spread.median, f'{name}_low': spread.low, f'{name}_high': spread.high}
 
 
-def clone_to_pictures_s(repository: Path, say: Say) -> float:
+def clone_to_pictures_s(repository: Path, log: Log) -> float:
     """
-    Return the seconds that cloning and ``make demo`` take until it ends with pictures.
+    Return the duration [s] of ``git clone`` and ``make demo``, which ends with pictures.
 
-    The clone, of what is committed, goes into a temporary folder with nothing beside it, and pip
-    starts with an empty cache. DepthAnythingError if a command fails or leaves no picture.
+    The clone of the last commit is in an otherwise empty temporary folder, and the cache of pip is
+    empty. DepthAnythingError if a command fails or there are no pictures.
     """
     with tempfile.TemporaryDirectory() as folder:
         checkout = Path(folder) / 'checkout'
@@ -130,8 +130,8 @@ def clone_to_pictures_s(repository: Path, say: Say) -> float:
         environment['PIP_CACHE_DIR'] = str(Path(folder) / 'pip')
         started = time.monotonic()
         _run(['git', 'clone', '--quiet', repository.as_uri(), str(checkout)], repository,
-             environment, say)
-        _run(['make', 'demo'], checkout, environment, say)
+             environment, log)
+        _run(['make', 'demo'], checkout, environment, log)
         seconds = time.monotonic() - started
         if not list((checkout / 'demo_output').glob('*.png')):
             raise DepthAnythingError('make demo wrote no picture into demo_output; run it in a '
@@ -140,15 +140,15 @@ def clone_to_pictures_s(repository: Path, say: Say) -> float:
 
 
 def clone_conditions() -> dict[str, str]:
-    """Return what the time depends on: the Python that make takes, the cores, pip's downloads."""
+    """Return the conditions of the clone: Python of ``make``, cores, caches."""
     python = os.environ.get('PYTHON', 'python3')
     found = subprocess.run([python, '--version'], capture_output=True, text=True, check=False)
     return {'python': found.stdout.strip(), 'cores': str(len(os.sched_getaffinity(0))),
             'pip': 'empty cache, nothing installed', 'clone': 'from the local disk'}
 
 
-def _run(command: Sequence[str], folder: Path, environment: Mapping[str, str], say: Say) -> None:
-    say(' '.join(command))
+def _run(command: Sequence[str], folder: Path, environment: Mapping[str, str], log: Log) -> None:
+    log(' '.join(command))
     status = subprocess.run(command, cwd=folder, env=environment, check=False).returncode
     if status:
         raise DepthAnythingError(f'{" ".join(command)} failed with status {status}; the lines '

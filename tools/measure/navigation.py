@@ -1,10 +1,10 @@
 """
-Measure what SLAM and navigation see, and write docs/figures/navigation.json and two pictures.
+Measure alignment, stability, clouds and several cameras; write docs/figures/navigation.json.
 
-``python -m tools.measure.navigation``, beside a folder ../shared with weights/
-(a checkpoint), images/sequence and images/rgbd. Takes about 20 minutes on two quiet cores, ten of
-them a run of two cameras over DDS; ``--only PART`` measures one part anew and keeps the figures of
-the others.
+``python -m tools.measure.navigation`` needs a folder ../shared with weights/ (a checkpoint),
+images/sequence and images/rgbd, and writes two pictures too. It takes about 20 minutes on two idle
+cores, ten of them a run of two cameras over DDS. ``--only PART`` measures one part and keeps the
+figures of the others.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from typing import Any
 from depth_anything_ros.arrays import F32
 from depth_anything_ros.cli.processes import private_domain
 from depth_anything_ros.errors import DepthAnythingError
-from depth_anything_ros.evaluate.files import read_depth
+from depth_anything_ros.evaluate.rgbd_folder import read_depth
 from depth_anything_ros.media.pictures import read_picture
 from depth_anything_ros.vision.color_image import to_bgr
 import numpy as np
@@ -34,10 +34,10 @@ Figures = dict[str, float]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print and write; 1 with a sentence where something is missing."""
+    """Measure, print and write; return 0, or 1 with a sentence if data is missing."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument('--only', choices=PARTS, action='append', help='default: all')
-    parser.add_argument('--minutes', type=float, default=10.0, help='length of the soak')
+    parser.add_argument('--minutes', type=float, default=10.0, help='duration of the long run')
     options = parser.parse_args(arguments)
     private_domain()
     try:
@@ -73,14 +73,14 @@ def _measure(folder: Path, parts: Sequence[str], minutes: float) -> Figures:
 
 
 def _cameras_figures(model: Path) -> Figures:
-    """Return them from a process of its own: PyTorch, which converted the model, takes part."""
+    """Measure in another process, because PyTorch, which is loaded here, has threads too."""
     from tools.measure.navigation_cameras import cameras_figures
     with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as process:
         return process.submit(cameras_figures, model).result()
 
 
 def _vision_figures(model: Path, parts: Sequence[str]) -> Figures:
-    """Return what needs depth maps of real pictures, each computed once."""
+    """Return the figures that need depth of real images."""
     from tools.measure.navigation_alignment import alignment_figures
     from tools.measure.navigation_cloud import cloud_figures, cloud_pictures
     from tools.measure.navigation_stability import stability_figures
@@ -100,7 +100,7 @@ def _vision_figures(model: Path, parts: Sequence[str]) -> Figures:
 
 
 def _depth_of(model: Path) -> Callable[[Any], F32]:
-    """Return a function that gives the network's map of a BGR image."""
+    """Return a function from a BGR image to its inverse depth at the network size."""
     from functools import partial
 
     from depth_anything_ros.inference.engine import Engine, EngineOptions

@@ -1,4 +1,4 @@
-"""A cloud drawn from the side without perspective, over a grid in metres."""
+"""Accuracy of point clouds with the edge filter, and pictures of clouds from the side."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -7,14 +7,13 @@ from pathlib import Path
 
 import cv2
 from depth_anything_ros.arrays import F32, U8
-from depth_anything_ros.evaluate.files import read_depth
+from depth_anything_ros.evaluate.rgbd_folder import read_depth
 from depth_anything_ros.media.pictures import read_picture
 from depth_anything_ros.vision.accuracy import align_relative
-from depth_anything_ros.vision.cloud import organised_cloud
+from depth_anything_ros.vision.cloud import organized_cloud
 from depth_anything_ros.vision.color_image import to_bgr
-from depth_anything_ros.vision.depth import DepthRange
+from depth_anything_ros.vision.depth import DepthRange, remove_flying_pixels
 from depth_anything_ros.vision.drawing import unpack_colors
-from depth_anything_ros.vision.edge_filter import without_edges
 from depth_anything_ros.vision.geometry import Intrinsics, pixel_rays
 from depth_anything_ros.vision.transforms import resize_depth
 import numpy as np
@@ -26,7 +25,7 @@ SEQUENCE_CAMERA = Intrinsics(481.2, 480.0, 319.5, 239.5, (480, 640))
 EDGE_FILTER = 0.05
 
 _LIMITS = DepthRange(0.01, 20.0)
-# Three quarters of the points are within 4 cm of the surface; flying pixels are farther than this.
+# Three quarters of the points are within 4 cm of the surface; flying pixels are farther away.
 _NEAR_M = 0.1
 _WINDOW_PX, _STRIDE = 12, 3
 _TRUTH_FRAME = ('rgb_00075.jpg', 'depth_00075.png')
@@ -37,7 +36,7 @@ _GRID_M, _GAP_PX = 0.5, 12
 
 @dataclass(frozen=True)
 class View:
-    """What is seen from the left of the camera: z [m] to the right, y [m] down."""
+    """The visible part, seen from the left of the camera: z [m] to the right, y [m] down."""
 
     z_range_m: tuple[float, float]
     y_range_m: tuple[float, float]
@@ -55,9 +54,9 @@ _VIEW = View((1.0, 3.25), (-1.3, 0.95), 270.0)
 
 def draw_from_the_side(cloud: F32, view: View, title: str, step_m: float) -> U8:
     """
-    Return a labelled BGR picture of ``cloud`` [..., 4], the nearest to the eye on top.
+    Return a labelled BGR picture of ``cloud`` [..., 4], an orthographic view from the side.
 
-    The grid has a line every ``step_m``.
+    Points near the viewer cover those behind. The grid has a line every ``step_m``.
     """
     height, width = view.size_hw
     picture = np.full((height + _MARGIN_PX + _TITLE_PX, width + _MARGIN_PX, 3), _BACKGROUND,
@@ -110,9 +109,9 @@ def cloud_figures(maps: Iterable[F32], truths: Iterable[F32],
     """
     Return ``edge_filter_precision_before``, ``..._after`` and ``edge_filter_kept``.
 
-    ``maps`` are inverse depths of the network's size and ``truths`` measured depths [m] of
-    SEQUENCE_CAMERA, each fitted to its own. Precision is the share of points within 10 cm of a
-    true point among those of the pixels around; ``kept`` is the share of points left.
+    ``maps`` are inverse depths at the network size and ``truths`` measured depths [m] of
+    SEQUENCE_CAMERA; each map is fitted to its truth. Precision is the share of points within 10 cm
+    of a true point of a neighbouring pixel; ``kept`` is the share of points that the filter keeps.
     """
     near: list[npt.NDArray[np.bool_]] = []
     kept: list[npt.NDArray[np.bool_]] = []
@@ -120,7 +119,7 @@ def cloud_figures(maps: Iterable[F32], truths: Iterable[F32],
         found, true = _cloud(depth_m)[::_STRIDE, ::_STRIDE], _cloud(truth_m)
         valid = np.isfinite(found).all(axis=-1) & np.isfinite(truth_m)[::_STRIDE, ::_STRIDE]
         near.append((_distance(found, true) < _NEAR_M)[valid])
-        filtered = without_edges(depth_m, threshold)[::_STRIDE, ::_STRIDE]
+        filtered = remove_flying_pixels(depth_m, threshold)[::_STRIDE, ::_STRIDE]
         kept.append(np.isfinite(filtered)[valid])
     close, left = np.concatenate(near), np.concatenate(kept)
     return {'edge_filter_precision_before': float(close.mean()),
@@ -132,15 +131,15 @@ def cloud_pictures(folder: Path, sequence: Path, depth_of: Callable[[U8], F32]) 
     """
     Write cloud_vs_truth.jpg and edge_filter.jpg into ``folder`` and return their paths.
 
-    ``sequence`` is the folder of the sequence; ``depth_of`` gives the inverse depth [H, W] of a
-    BGR image at the size of the network.
+    ``sequence`` is the folder of the sequence; ``depth_of`` returns the inverse depth [H, W] of a
+    BGR image at the network size.
     """
     image, depth_m, truth_m = _frame(sequence, *_TRUTH_FRAME, depth_of)
-    halves = [(without_edges(depth_m, EDGE_FILTER), 'estimated'), (truth_m, 'true')]
+    halves = [(remove_flying_pixels(depth_m, EDGE_FILTER), 'estimated'), (truth_m, 'true')]
     written = [_write(folder / 'cloud_vs_truth.jpg', image, halves)]
     image, depth_m, _ = _frame(sequence, *_EDGES_FRAME, depth_of)
     halves = [(depth_m, 'edge_filter 0'),
-              (without_edges(depth_m, EDGE_FILTER), f'edge_filter {EDGE_FILTER:g}')]
+              (remove_flying_pixels(depth_m, EDGE_FILTER), f'edge_filter {EDGE_FILTER:g}')]
     return [*written, _write(folder / 'edge_filter.jpg', image, halves)]
 
 
@@ -170,11 +169,11 @@ def _aligned(maps: Iterable[F32], truths: Iterable[F32]) -> Iterator[tuple[F32, 
 
 
 def _cloud(depth_m: F32, image_bgr: U8 | None = None) -> F32:
-    return organised_cloud(depth_m, image_bgr, pixel_rays(SEQUENCE_CAMERA, 1))
+    return organized_cloud(depth_m, image_bgr, pixel_rays(SEQUENCE_CAMERA, 1))
 
 
 def _distance(found: F32, true: F32) -> F32:
-    """Return metres [H', W'] from strided points to the nearest true one of the pixels around."""
+    """Return the distance [m] of strided points to the nearest true point of pixels around."""
     height, width = true.shape[:2]
     border = ((_WINDOW_PX, _WINDOW_PX), (_WINDOW_PX, _WINDOW_PX), (0, 0))
     padded = np.pad(true, border, constant_values=np.nan)
