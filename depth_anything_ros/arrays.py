@@ -1,4 +1,4 @@
-"""Names of the array types."""
+"""Short names of NumPy array types."""
 
 from typing import Any
 
@@ -11,4 +11,6 @@ F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 U8 = npt.NDArray[np.uint8]
 U16 = npt.NDArray[np.uint16]
+Bools = npt.NDArray[np.bool_]
+Indices = npt.NDArray[np.intp]
 AnyArray = npt.NDArray[Any]

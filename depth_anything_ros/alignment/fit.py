@@ -1,23 +1,26 @@
 """
-From reference points to metres: 1/z = scale * d + shift, fitted so that outliers do not matter.
+Robust fit of 1/z = scale * d + shift to points with a known depth z.
 
-The error that counts is that of the depth relative to the depth, so that residuals are
-|ln((scale * d + shift) * z)| and a point weighs as much near as far. Hypotheses from pairs of
-points are ranked by their truncated mean residual (MSAC, Torr and Zisserman, CVIU 2000); the best
-one is refined by least absolute residuals (IRLS) over the points within three robust standard
-deviations (MAD); least squares would give way to a whole surface that is wrong.
+The residual |ln((scale * d + shift) * z)| is the relative error of the depth, so near and far
+points have the same weight. Hypotheses from pairs of points are ranked by their truncated mean
+residual (MSAC, Torr and Zisserman, CVIU 2000). The best one is refined by least absolute residuals
+(IRLS) over the points within three robust standard deviations (MAD), because least squares would
+follow a whole surface with a wrong depth.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
-from depth_anything_ros.arrays import F64
+from depth_anything_ros.arrays import F32, F64
 from depth_anything_ros.errors import AlignmentError
+from depth_anything_ros.model_info import Kind
 from depth_anything_ros.parameters import AlignmentSettings
+from depth_anything_ros.vision.geometry import Intrinsics
 import numpy as np
 
 _HYPOTHESES, _SCORED, _ROUNDS = 96, 400, 7
-# Residuals (about the share of the depth) at which the score levels off, and within which a point
-# may agree with a fit whatever the spread of the others.
+# Residuals, about the share of the depth: the truncation of the score, and the limits of the
+# tolerance within which a point agrees with a fit.
 _SCORE_CAP, _NARROWEST, _WIDEST = 0.15, 0.02, 0.5
 _DEVIATIONS, _MAD_TO_SIGMA = 3.0, 1.4826
 _FLAT = ('the reference points span too little depth to fix a scale and a shift; bring something '
@@ -27,11 +30,12 @@ _FLAT = ('the reference points span too little depth to fix a scale and a shift;
 @dataclass(frozen=True)
 class Fit:
     """
-    One fit of 1/z = ``scale`` * d + ``shift``, in 1/m.
+    Result of a source for one frame: 1/z = ``scale`` * d + ``shift``, both in 1/m.
 
-    ``support`` points agree with it, a share ``outliers`` (0 to 1) does not; ``residual`` is the
-    median error of the depth at the points that agree, as a share of the depth, and
-    ``inverse_z`` the 10th and the 90th percentile of their 1/z [1/m], between which it holds.
+    ``support`` points agree with it, a share ``outliers`` (0 to 1) of all points does not.
+    ``residual`` is the median error of the depth at the points that agree, as a share of the
+    depth. ``inverse_z`` is the 10th and the 90th percentile of their 1/z [1/m], the range in which
+    the fit is valid.
     """
 
     scale: float
@@ -40,6 +44,45 @@ class Fit:
     outliers: float
     residual: float
     inverse_z: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class AlignmentFrame:
+    """
+    What a source knows about a frame.
+
+    ``inverse_depth`` [H, W] is the d of the model. ``camera`` has the intrinsics of its pixels, or
+    is None for the reason ``camera_problem``. ``stamp_s`` and ``frame_id`` are those of the image.
+    """
+
+    inverse_depth: F32
+    camera: Intrinsics | None
+    camera_problem: str
+    stamp_s: float
+    frame_id: str
+
+    def require_camera(self) -> Intrinsics:
+        """Return the intrinsics of the map; AlignmentError if they are unknown."""
+        if self.camera is None:
+            raise AlignmentError(self.camera_problem)
+        return self.camera
+
+
+class AlignmentSource(Protocol):
+    """A source of metres for one camera, such as a sensor or the floor."""
+
+    def fit(self, frame: AlignmentFrame, with_shift: bool) -> Fit:
+        """Return the fit of one frame, shift 0 unless ``with_shift``; AlignmentError if none."""
+
+    def close(self) -> None:
+        """Release subscriptions and the like; idempotent."""
+
+
+def fits_shift(fit: str, kind: Kind, source: str) -> bool:
+    """Return whether the parameter ``alignment.fit`` selects scale and shift."""
+    if fit == 'auto':
+        return kind == 'relative' and source != 'range'
+    return fit == 'scale_shift'
 
 
 @dataclass(frozen=True)
@@ -52,10 +95,10 @@ class Samples:
 
 def fit_alignment(samples: Samples, with_shift: bool) -> Fit:
     """
-    Return the fit to ``samples``, always the same for the same samples; the shift is 0 without.
+    Return the fit to ``samples``, with shift 0 unless ``with_shift``. It is deterministic.
 
-    AlignmentError if there are too few of them, if they span no more depth than their noise, or
-    if the measured depth does not grow where the model's does.
+    AlignmentError if there are too few samples, if they span no more depth than their noise, or if
+    the measured depth decreases where the depth of the model increases.
     """
     d, inverse_z = samples.values, samples.inverse_z
     if d.size < (2 if with_shift else 1):
@@ -73,24 +116,24 @@ def fit_alignment(samples: Samples, with_shift: bool) -> Fit:
                                  'the reference and its time stamps')
         weights = agree / (inverse_z ** 2 * np.maximum(residual, max(0.2 * sigma, 1e-6)))
         scale, shift = _weighted_line(d, inverse_z, weights, with_shift)
-    return _judged(scale, shift, d[agree], inverse_z[agree], d.size, with_shift)
+    return _checked_fit(scale, shift, d[agree], inverse_z[agree], d.size, with_shift)
 
 
 def check_fit(fit: Fit, settings: AlignmentSettings) -> None:
-    """Raise AlignmentError with the fact and the fix if ``fit`` is not to be believed."""
+    """Raise AlignmentError if ``fit`` is outside the limits of the parameters."""
     needed = 1 if settings.source == 'range' else settings.min_support
     if fit.support < needed:
         raise AlignmentError(
-            f'{fit.support} reference points agree with the fit, {needed} must; bring more of '
-            'the reference into view or lower alignment.min_support')
+            f'{fit.support} reference points agree with the fit, at least {needed} are needed; '
+            'bring more of the reference into view or lower alignment.min_support')
     if fit.outliers > settings.max_outliers:
         raise AlignmentError(
             f'{100 * fit.outliers:.0f} % of the reference disagrees with the fit, at most '
-            f'{100 * settings.max_outliers:.0f} % may; check the pose of the reference or raise '
-            'alignment.max_outliers')
+            f'{100 * settings.max_outliers:.0f} % are allowed; check the pose of the reference or '
+            'raise alignment.max_outliers')
     if fit.residual > settings.max_residual:
         raise AlignmentError(
-            f'the fit misses the depth by {100 * fit.residual:.0f} %, at most '
+            f'the median error of the fit is {100 * fit.residual:.0f} % of the depth, at most '
             f'{100 * settings.max_residual:.0f} % are allowed; check the pose of the reference '
             'or raise alignment.max_residual')
 
@@ -112,7 +155,8 @@ def _best_hypothesis(d: F64, inverse_z: F64, with_shift: bool) -> tuple[float, f
     if not possible.any():
         if np.ptp(d) == 0 and with_shift:
             raise AlignmentError(_FLAT)
-        raise _contrary()
+        raise AlignmentError('the reference is farther where the model is nearer; check the pose '
+                             'of the reference and its time stamps')
     scales, shifts = scales[possible], shifts[possible]
     scored = rng.permutation(d.size)[:_SCORED]
     residuals = _residuals(scales[:, None] * d[scored] + shifts[:, None], inverse_z[scored])
@@ -121,7 +165,7 @@ def _best_hypothesis(d: F64, inverse_z: F64, with_shift: bool) -> tuple[float, f
 
 
 def _residuals(found: F64, inverse_z: F64) -> F64:
-    """Return |ln(found / inverse_z)|, large where ``found`` is not positive."""
+    """Return |ln(found / inverse_z)|, a large value where ``found`` is not positive."""
     residuals: F64 = np.abs(np.log(np.maximum(found, 1e-12) / inverse_z))
     return residuals
 
@@ -141,9 +185,9 @@ def _weighted_line(d: F64, inverse_z: F64, weights: F64, with_shift: bool) -> tu
     return scale, float(level - scale * middle)
 
 
-def _judged(scale: float, shift: float, d: F64, inverse_z: F64, count: int,
-            with_shift: bool) -> Fit:
-    """Return the fit to the points that agree, out of ``count``, if it means anything."""
+def _checked_fit(scale: float, shift: float, d: F64, inverse_z: F64, count: int,
+                 with_shift: bool) -> Fit:
+    """Return the fit to the points that agree, of ``count``; AlignmentError if they are flat."""
     found = np.maximum(scale * d + shift, 1e-12)
     residual = float(np.median(np.abs(inverse_z / found - 1)))
     far, near = np.percentile(inverse_z, (10, 90))
@@ -152,8 +196,3 @@ def _judged(scale: float, shift: float, d: F64, inverse_z: F64, count: int,
         if scale * (highest - lowest) <= 3 * residual * np.median(found):
             raise AlignmentError(_FLAT)
     return Fit(scale, shift, d.size, 1 - d.size / count, residual, (float(far), float(near)))
-
-
-def _contrary() -> AlignmentError:
-    return AlignmentError('the reference is farther where the model says nearer; check the pose '
-                          'of the reference and its time stamps')

@@ -1,31 +1,48 @@
 """
-Metres from the floor, for a camera whose height above it and pitch are known.
+Metres from the floor, for a camera with known height above the floor and known pitch.
 
-A floor pixel with the ray (x, y, 1) has 1/z = (y cos p + sin p) / h, so that on the floor the
-model's d is an affine function of x and y. That plane is found by RANSAC in the part of the view
-where floor is to be expected. Nothing lies beyond the floor, and what stands on it is nearer.
+A floor pixel with the ray (x, y, 1), pitch p and height h has 1/z = (y cos p + sin p) / h, so on
+the floor the model's d is an affine function of x and y. RANSAC finds this plane in the pixels
+below the horizon. Nothing is farther than the floor, and objects on it are nearer.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from depth_anything_ros.alignment.fit import Fit
-from depth_anything_ros.arrays import F32, F64
+from depth_anything_ros.alignment.fit import AlignmentFrame, Fit
+from depth_anything_ros.arrays import Bools, F32, F64
 from depth_anything_ros.errors import AlignmentError
-from depth_anything_ros.vision.geometry import Intrinsics, pixel_rays, Rays
+from depth_anything_ros.parameters import Settings
+from depth_anything_ros.vision.geometry import Intrinsics, pixel_rays, RayCache, Rays
 import numpy as np
-import numpy.typing as npt
 
 _ROWS, _SCORED, _HYPOTHESES, _ROUNDS = 56, 400, 256, 6
-# Floor is expected where the sine of the angle below the horizon, times the length of the ray, is
-# above this; a plane may be tilted this much from where the pitch puts it.
+# The floor is expected where the sine of the angle below the horizon, times the length of the ray,
+# is above this. A plane may differ from the pitch by this angle.
 _BELOW_HORIZON = 0.08
 _TILT_RAD = np.radians(15)
-# Shares of 1/z within which a pixel is floor: while planes compete, and afterwards.
+# Relative errors of 1/z within which a pixel is floor: for the hypotheses, and for the fit.
 _TOLERANCE, _NARROWEST, _WIDEST = 0.08, 0.02, 0.15
 _DEVIATIONS, _MAD_TO_SIGMA = 3.0, 1.4826
-_FEWEST, _LEAST_SHARE = 50, 0.2
+_MIN_PIXELS, _MIN_SHARE = 50, 0.2
+
+
+class GroundSource:
+    """The floor as an ``AlignmentSource``, with the parameters camera_height and camera_pitch."""
+
+    def __init__(self, read_settings: Callable[[], Settings]) -> None:
+        self._read_settings = read_settings
+        self._rays = RayCache()
+
+    def fit(self, frame: AlignmentFrame, with_shift: bool) -> Fit:
+        """Return the fit of one frame to the floor; AlignmentError if there is none."""
+        settings = self._read_settings()
+        return fit_ground(frame.inverse_depth, frame.require_camera(), settings.camera_height,
+                          settings.camera_pitch, with_shift, self._rays.get)
+
+    def close(self) -> None:
+        """Do nothing: the floor needs no subscription."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +67,13 @@ def fit_ground(inverse_depth: F32, camera: Intrinsics, height_m: float, pitch_ra
     """
     Return the fit of a map [H, W] to the floor ``height_m`` below the camera.
 
-    ``camera`` is that of the map's own grid, ``pitch_rad`` the angle by which it looks below the
-    horizon. Without a shift the tilt is read from the floor itself and the pitch only helps to
-    find it. With one the pitch decides about the shift: an error of it is an error of
-    cos(pitch) / height_m per radian in 1/z. ``support`` and ``outliers`` count the pixels of a
-    coarse grid where floor is expected. ``rays_of`` may remember the rays, which take longer than
-    the fit where the camera distorts.
+    ``camera`` has the intrinsics of the map; its optical axis points ``pitch_rad`` below the
+    horizon. Without a shift the tilt is measured on the floor itself, and the pitch only helps to
+    find the floor. With a shift, a pitch error e in radians is an error of e cos(pitch) / height_m
+    in 1/z. ``support`` and ``outliers`` count the pixels of a coarse grid where the floor is
+    expected. ``rays_of`` may cache the rays, which take longer than the fit with distortion.
 
-    AlignmentError if floor is to be expected nowhere, or less than a fifth of that is floor.
+    AlignmentError if the floor is expected nowhere, or is less than a fifth of that area.
     """
     mount = _Mount(height_m, pitch_rad, with_shift)
     rays, d = _expected_floor(inverse_depth, partial(rays_of, camera), pitch_rad)
@@ -71,7 +87,7 @@ def fit_ground(inverse_depth: F32, camera: Intrinsics, height_m: float, pitch_ra
         tolerance = min(max(_DEVIATIONS * sigma, _NARROWEST), _WIDEST)
     floor = off < tolerance
     share = float(floor.mean()) if _is_floor(plane, mount).all() else 0.0
-    if share < _LEAST_SHARE:
+    if share < _MIN_SHARE:
         raise _no_floor(share)
     scale, shift = float(plane.scale[0]), float(plane.shift[0])
     far, near = np.percentile(scale * d[floor] + shift, (10, 90))
@@ -81,23 +97,23 @@ def fit_ground(inverse_depth: F32, camera: Intrinsics, height_m: float, pitch_ra
 
 def _expected_floor(inverse_depth: F32, rays_at: Callable[[int], Rays],
                     pitch_rad: float) -> tuple[F64, F64]:
-    """Return rays [N, 3] and d [N] where floor is expected."""
+    """Return rays [N, 3] and d [N] of the pixels where the floor is expected."""
     stride = max(1, inverse_depth.shape[0] // _ROWS)
     values = inverse_depth[::stride, ::stride].astype(np.float64)
     directions = rays_at(stride)
     x, y = np.broadcast_arrays(directions.x_over_z, directions.y_over_z)
     known = np.isfinite(values) & np.isfinite(x) & np.isfinite(y)
     expected = known & (y * np.cos(pitch_rad) + np.sin(pitch_rad) > _BELOW_HORIZON)
-    if expected.sum() < _FEWEST:
-        raise AlignmentError('no floor is to be expected in the view; check camera_pitch, '
-                             'which is positive where the camera looks down, or choose '
-                             'another alignment.source')
+    if expected.sum() < _MIN_PIXELS:
+        raise AlignmentError('the camera cannot see the floor; check camera_pitch, which is '
+                             'positive if the camera looks down, or choose another '
+                             'alignment.source')
     rays = np.stack([x[expected], y[expected], np.ones(int(expected.sum()))], axis=1)
     return rays.astype(np.float64), values[expected]
 
 
 def _hypotheses(rays: F64, d: F64, mount: _Mount) -> _Planes:
-    """Return planes through three pixels that are tilted about as the floor must be."""
+    """Return planes through three pixels with about the tilt of the floor."""
     drawn = np.random.default_rng(0).integers(0, len(d), (_HYPOTHESES, 3))
     corners = rays[drawn]
     drawn = drawn[np.abs(np.linalg.det(corners)) > 1e-6]
@@ -110,20 +126,20 @@ def _hypotheses(rays: F64, d: F64, mount: _Mount) -> _Planes:
     return _Planes(planes.abc[possible], planes.scale[possible], planes.shift[possible])
 
 
-def _is_floor(planes: _Planes, mount: _Mount) -> npt.NDArray[np.bool_]:
-    """Return which planes are tilted about as the floor must be, [K]; a shift hides the pitch."""
+def _is_floor(planes: _Planes, mount: _Mount) -> Bools:
+    """Return which planes [K] have about the tilt of the floor, with a shift only its roll."""
     if mount.with_shift:
         along = planes.abc[:, 1]
         lengths = np.hypot(planes.abc[:, 0], planes.abc[:, 1])
     else:
         along = planes.abc @ (0.0, np.cos(mount.pitch_rad), np.sin(mount.pitch_rad))
         lengths = np.linalg.norm(planes.abc, axis=1)
-    upright: npt.NDArray[np.bool_] = along > np.cos(_TILT_RAD) * lengths
+    upright: Bools = along > np.cos(_TILT_RAD) * lengths
     return upright
 
 
 def _measured(abc: F64, mount: _Mount) -> _Planes:
-    """Return the planes with what the mount makes of them in metres."""
+    """Return the planes with their scale and shift for this height and pitch."""
     with np.errstate(divide='ignore', invalid='ignore'):
         if not mount.with_shift:
             scale = 1 / (mount.height_m * np.linalg.norm(abc, axis=1))
@@ -133,7 +149,7 @@ def _measured(abc: F64, mount: _Mount) -> _Planes:
 
 
 def _best(planes: _Planes, rays: F64, d: F64) -> _Planes:
-    """Return the plane with most pixels on it and fewest beyond."""
+    """Return the plane with the most pixels on it and the fewest behind it."""
     scored = np.random.default_rng(0).permutation(len(d))[:_SCORED]
     excess = _excess(rays[scored], d[scored], planes)
     on, beyond = np.abs(excess) < _TOLERANCE, excess < -2 * _TOLERANCE
@@ -142,7 +158,7 @@ def _best(planes: _Planes, rays: F64, d: F64) -> _Planes:
 
 
 def _excess(rays: F64, d: F64, planes: _Planes) -> F64:
-    """Return by which share 1/z of each pixel is above that of each plane, [N, K]."""
+    """Return by how much 1/z of each pixel exceeds each plane, as a share of the plane: [N, K]."""
     floor = planes.scale * (rays @ planes.abc.T) + planes.shift
     excess = np.full_like(floor, np.inf)
     np.divide(planes.scale * d[:, None] + planes.shift, floor, out=excess, where=floor > 1e-9)
@@ -150,8 +166,8 @@ def _excess(rays: F64, d: F64, planes: _Planes) -> F64:
 
 
 def _refined(rays: F64, d: F64, plane: _Planes, mount: _Mount) -> _Planes:
-    """Return the least-squares plane of relative errors through its pixels."""
-    if len(d) < _FEWEST:
+    """Return the plane through the pixels with the least squared relative errors."""
+    if len(d) < _MIN_PIXELS:
         raise _no_floor(0.0)
     inverse_z = plane.scale * (rays @ plane.abc[0]) + plane.shift
     weighted = rays / inverse_z[:, None]
@@ -161,5 +177,5 @@ def _refined(rays: F64, d: F64, plane: _Planes, mount: _Mount) -> _Planes:
 
 def _no_floor(share: float) -> AlignmentError:
     return AlignmentError(
-        f'{100 * share:.0f} % of the view below the horizon is floor, {100 * _LEAST_SHARE:.0f} % '
-        'must be; point the camera at free floor and check camera_height and camera_pitch')
+        f'{100 * share:.0f} % of the view below the horizon is floor, {100 * _MIN_SHARE:.0f} % '
+        'are needed; point the camera at free floor and check camera_height and camera_pitch')

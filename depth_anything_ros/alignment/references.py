@@ -1,23 +1,20 @@
 """
-What a reference sensor and the model say of the same places: samples for the alignment.
+Samples of reference sensors: inverse depth d of the model and measured 1/z at the same points.
 
-All functions give inverse depth d beside 1/z, of at most ``most`` places, spread evenly and the
-same ones for the same input; where nothing can be compared, samples of length 0.
+Every function returns at most ``most`` samples, evenly spread and deterministic; samples of length
+0 where nothing can be compared.
 """
 
 from depth_anything_ros.alignment.fit import Samples
-from depth_anything_ros.arrays import F32, F64
+from depth_anything_ros.arrays import Bools, F32, F64, Indices
 from depth_anything_ros.vision.depth import DepthRange
 from depth_anything_ros.vision.geometry import Intrinsics, project
 import numpy as np
-import numpy.typing as npt
 
-Places = npt.NDArray[np.intp]
-
-# Points above this number are thinned out before they are projected.
+# More points than this are decimated before they are projected.
 _MOST_PROJECTED = 20000
-# The coarse z-buffer has cells of this share of the map's longer side, and a point is hidden if it
-# is farther than the nearest one of the cells around it by more than this share.
+# Cells of the coarse z-buffer, as a share of the longer side of the map. A point is hidden if it
+# is farther, by more than this share, than the nearest point in the cells around it.
 _CELL, _HIDDEN_BEHIND = 1 / 48, 0.15
 _NEAREST_PERCENTILE = 95
 
@@ -27,8 +24,8 @@ def samples_from_depth(inverse_depth: F32, reference_m: F32, limits: DepthRange,
     """
     Compare a map [H, W] with measured depth [h, w] in metres of the same view, dense or sparse.
 
-    The sizes may differ: both cover the same view, and the nearest pixel of the map counts.
-    What is not within ``limits``, 0 and NaN among it, is no measurement.
+    The sizes may differ: each measurement is compared with the nearest pixel of the map. Values
+    outside ``limits``, 0 and NaN are ignored.
     """
     seen = np.flatnonzero((reference_m >= limits.minimum_m) & (reference_m <= limits.maximum_m))
     seen = _spread(seen, most)
@@ -44,8 +41,8 @@ def samples_from_points(inverse_depth: F32, points_xyz: F64, camera: Intrinsics,
     """
     Compare a map [H, W] with points [N, 3] in metres in the optical frame of the camera.
 
-    ``camera`` is that of the map's own grid. Points that the camera cannot see because others
-    are in front of them are left out: another sensor sees past edges.
+    ``camera`` has the intrinsics of the map. Points behind nearer ones are ignored: a sensor at
+    another place sees past edges.
     """
     points = points_xyz[::max(1, -(-len(points_xyz) // _MOST_PROJECTED))]
     depth_m = points[:, 2]
@@ -62,12 +59,12 @@ def samples_from_points(inverse_depth: F32, points_xyz: F64, camera: Intrinsics,
 def samples_from_range(inverse_depth: F32, centre_xyz: F64, radius_m: float,
                        camera: Intrinsics) -> Samples:
     """
-    Compare a map [H, W] with one range: a single sample, of the nearest thing in the cone.
+    Compare a map [H, W] with one measured range: a single sample.
 
-    ``centre_xyz`` [3] is the point on the sensor's axis at the measured distance, in the optical
-    frame, ``radius_m`` the radius of the cone there, ``camera`` that of the map's own grid. A
-    sonar or time-of-flight sensor answers to the nearest thing, so that a high percentile of d
-    within the cone stands for it.
+    ``centre_xyz`` [3] is the point on the axis of the sensor at the measured distance, in the
+    optical frame in metres; ``radius_m`` is the radius of the cone there; ``camera`` has the
+    intrinsics of the map. A sonar or time-of-flight sensor measures the nearest object in its
+    cone, so the sample is a high percentile of d in the cone.
     """
     column, row = project(centre_xyz[None], camera)[0]
     if not np.isfinite((column, row, centre_xyz[2])).all():
@@ -87,16 +84,16 @@ def samples_from_range(inverse_depth: F32, centre_xyz: F64, radius_m: float,
     return _finite(np.array([nearest]), centre_xyz[2:])
 
 
-def _spread(places: Places, most: int) -> Places:
-    """Return at most ``most`` of ``places``, evenly."""
-    if places.size <= most:
-        return places
-    return places[np.arange(most) * places.size // most]
+def _spread(pixels: Indices, most: int) -> Indices:
+    """Return at most ``most`` of the pixels, evenly spread."""
+    if pixels.size <= most:
+        return pixels
+    return pixels[np.arange(most) * pixels.size // most]
 
 
-def _visible(rows: Places, columns: Places, depth_m: F64,
-             size_hw: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """Return which points have nothing clearly nearer around them."""
+def _visible(rows: Indices, columns: Indices, depth_m: F64,
+             size_hw: tuple[int, int]) -> Bools:
+    """Return which points are not hidden by a nearer point around them."""
     cell = max(size_hw) * _CELL
     across, down = int(size_hw[1] / cell) + 3, int(size_hw[0] / cell) + 3
     nearest = np.full(across * down, np.inf)
@@ -105,10 +102,10 @@ def _visible(rows: Places, columns: Places, depth_m: F64,
     around = nearest.reshape(down, across)
     around = np.minimum(around, np.minimum(np.roll(around, 1, 1), np.roll(around, -1, 1)))
     around = np.minimum(around, np.minimum(np.roll(around, 1, 0), np.roll(around, -1, 0)))
-    visible: npt.NDArray[np.bool_] = depth_m <= around.ravel()[cells] * (1 + _HIDDEN_BEHIND)
+    visible: Bools = depth_m <= around.ravel()[cells] * (1 + _HIDDEN_BEHIND)
     return visible
 
 
 def _finite(values: F32 | F64, depth_m: F32 | F64) -> Samples:
-    known = np.isfinite(values)
-    return Samples(values[known].astype(np.float64), 1 / depth_m[known].astype(np.float64))
+    finite = np.isfinite(values)
+    return Samples(values[finite].astype(np.float64), 1 / depth_m[finite].astype(np.float64))

@@ -1,7 +1,7 @@
 """
-The alignment that holds now: fits averaged over time, frozen, gone stale or not there yet.
+State of the alignment of one camera: running average of the fits, waiting, stale or frozen.
 
-Time is that of the stamps handed in, in seconds; there is no other clock.
+All times are stamps of images in seconds; no other clock is used.
 """
 
 from dataclasses import dataclass
@@ -15,21 +15,22 @@ from depth_anything_ros.parameters import AlignmentSettings
 
 State = Literal['waiting', 'fitted', 'frozen', 'stale']
 
-# Stamps that step back by more than this [s] begin anew: a bag that loops, a simulation reset.
+# Stamps that jump back by more than this [s] restart the time: a bag loops, a simulation resets.
 _JUMP_BACK_S = 1.0
-# A fit contradicts an alignment if somewhere in its range their depths differ by more than this
-# share and this multiple of its residual; that many in a row which agree replace the alignment.
-_CONTRADICTION, _RESIDUALS, _IN_A_ROW = 0.1, 3.0, 3
+# A fit contradicts the average if their depths differ, at one end of its range, by more than this
+# share and by more than this multiple of its residual. This many consecutive fits that contradict
+# the average, but not each other, replace it.
+_CONTRADICTION, _RESIDUALS, _REPLACING_FITS = 0.1, 3.0, 3
 
 
 @dataclass(frozen=True)
 class Alignment:
     """
-    1/z = ``scale`` * d + ``shift`` in 1/m, and how far to believe it.
+    The present alignment 1/z = ``scale`` * d + ``shift``, both in 1/m, and its quality.
 
-    ``support``, ``outliers`` and ``residual`` are those of the last good fit and ``age_s`` the
-    time since then; all numbers but the support are NaN as long as there was none. ``reason``
-    says why it is not fitted or why the last fit was refused, '' if neither.
+    ``support``, ``outliers`` and ``residual`` belong to the last good fit, ``age_s`` is the time
+    since then. Before the first fit the support is 0 and the other numbers are NaN. ``reason``
+    explains why there is no fit or why the last one was rejected; it is empty otherwise.
     """
 
     state: State
@@ -49,11 +50,10 @@ class Alignment:
 
 class AlignmentTracker:
     """
-    Average the fits of one camera; every method may be called from any thread.
+    Running average of the fits of one camera; every method may be called from any thread.
 
-    A fit is averaged in with the weight of the time since the one before it; the first one is
-    taken as it is. A single fit that contradicts the average is passed over, several that agree
-    among themselves replace it.
+    The weight of a fit depends on the time since the previous one. A single fit that contradicts
+    the average is ignored; several consecutive ones that agree with each other replace it.
     """
 
     def __init__(self, settings: AlignmentSettings) -> None:
@@ -63,12 +63,12 @@ class AlignmentTracker:
         self._forget()
 
     def reconfigure(self, settings: AlignmentSettings) -> None:
-        """Take other limits and times from now on; what is fitted stays."""
+        """Use new limits and times; the average stays."""
         with self._lock:
             self._settings = settings
 
     def add(self, fit: Fit, stamp_s: float) -> None:
-        """Average in a fit made at ``stamp_s``, unless it is refused or older than the last."""
+        """Add the fit of the image at ``stamp_s``, unless it is bad or older than the last one."""
         with self._lock:
             self._advance(stamp_s)
             if self._frozen or stamp_s < self._fitted_s:
@@ -79,27 +79,27 @@ class AlignmentTracker:
                 self._reason = str(error)
                 return
             if self._contradicts(fit):
-                self._doubt(fit, stamp_s)
+                self._contradict(fit, stamp_s)
             else:
                 self._average(fit, stamp_s)
 
-    def refuse(self, reason: str, stamp_s: float) -> None:
-        """Note why there was nothing to fit to at ``stamp_s``."""
+    def reject(self, reason: str, stamp_s: float) -> None:
+        """Record why the image at ``stamp_s`` has no fit."""
         with self._lock:
             self._advance(stamp_s)
             self._reason = reason
 
     def at(self, stamp_s: float) -> Alignment:
-        """Return the alignment that holds at ``stamp_s``."""
+        """Return the alignment for the image at ``stamp_s``."""
         with self._lock:
             self._advance(stamp_s)
             return self._alignment(stamp_s)
 
     def freeze(self, frozen: bool) -> Alignment:
         """
-        Keep the alignment as it is whatever the fits say, or let it go on; return it.
+        Freeze the alignment, so that fits no longer change it, or release it; return it.
 
-        AlignmentError if nothing is fitted that could be kept.
+        AlignmentError if there is no fitted alignment to freeze.
         """
         with self._lock:
             now = self._alignment(self._now)
@@ -109,7 +109,7 @@ class AlignmentTracker:
             return self._alignment(self._now)
 
     def reset(self) -> None:
-        """Forget all but a frozen alignment, as when the node is deactivated."""
+        """Forget the alignment unless it is frozen, for example when the node is deactivated."""
         with self._lock:
             if not self._frozen:
                 self._forget()
@@ -119,11 +119,11 @@ class AlignmentTracker:
         self._scale = self._shift = 0.0
         self._count = 0
         self._fitted_s = self._now = -math.inf
-        self._doubts: list[Fit] = []
-        self._reason = 'no fit to a reference so far'
+        self._contrary: list[Fit] = []
+        self._reason = 'no fit to a reference yet'
 
     def _advance(self, stamp_s: float) -> None:
-        """Move the time on to ``stamp_s``, or back to it on a jump, which keeps the age."""
+        """Advance the time to ``stamp_s``, or move it back after a jump, which keeps the age."""
         late_s = self._now - stamp_s
         if late_s > _JUMP_BACK_S:
             self._fitted_s -= late_s
@@ -135,21 +135,21 @@ class AlignmentTracker:
             return False
         return _differ(fit, self._scale, self._shift)
 
-    def _doubt(self, fit: Fit, stamp_s: float) -> None:
-        """Remember a fit that contradicts the average; begin anew with the last of several."""
-        if self._doubts and _differ(fit, self._doubts[-1].scale, self._doubts[-1].shift):
-            self._doubts.clear()
-        self._doubts.append(fit)
-        if len(self._doubts) < _IN_A_ROW:
-            self._reason = 'the last fit contradicts those before it; check that the reference ' \
-                           'is still where it was'
+    def _contradict(self, fit: Fit, stamp_s: float) -> None:
+        """Store a fit that contradicts the average; the last of several replaces the average."""
+        if self._contrary and _differ(fit, self._contrary[-1].scale, self._contrary[-1].shift):
+            self._contrary.clear()
+        self._contrary.append(fit)
+        if len(self._contrary) < _REPLACING_FITS:
+            self._reason = ('the last fit contradicts the previous ones; check that the pose of '
+                            'the reference has not changed')
             return
         self._count = 0
         self._average(fit, stamp_s)
 
     def _average(self, fit: Fit, stamp_s: float) -> None:
         self._count += 1
-        # The first fits count alike: a long time constant would else hold on to the first one.
+        # Equal weights at first, else the first fit would dominate with a long time constant.
         weight = 1 / self._count
         if self._settings.time_constant == 0:
             weight = 1.0
@@ -159,7 +159,7 @@ class AlignmentTracker:
         self._scale += weight * (fit.scale - self._scale)
         self._shift += weight * (fit.shift - self._shift)
         self._fit, self._fitted_s = fit, stamp_s
-        self._doubts.clear()
+        self._contrary.clear()
         self._reason = ''
 
     def _alignment(self, stamp_s: float) -> Alignment:
@@ -179,7 +179,7 @@ class AlignmentTracker:
 
 
 def _differ(fit: Fit, scale: float, shift: float) -> bool:
-    """Return whether depths by ``fit`` and by ``scale`` and ``shift`` contradict each other."""
+    """Return whether the depths of ``fit`` and those of ``scale`` and ``shift`` contradict."""
     for inverse_z in fit.inverse_z:
         other = scale * (inverse_z - fit.shift) / fit.scale + shift
         allowed = max(_CONTRADICTION, _RESIDUALS * fit.residual)

@@ -12,11 +12,11 @@ import struct
 from typing import BinaryIO
 
 import cv2
+from depth_anything_ros.arrays import U8
 from depth_anything_ros.errors import ImageError
 from depth_anything_ros.media.source import ImageItem, ImageSource
 from depth_anything_ros.vision.color_image import ColorImage
 import numpy as np
-import numpy.typing as npt
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
@@ -158,7 +158,7 @@ def read_picture(file: Path) -> ColorImage:
     return decode_picture(data)
 
 
-def decode_picture(data: npt.NDArray[np.uint8]) -> ColorImage:
+def decode_picture(data: U8) -> ColorImage:
     """Return an encoded picture (JPEG, PNG, …) as 8-bit BGR; ImageError if that fails."""
     try:
         pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from depth_anything_ros.arrays import F32, F64
 from depth_anything_ros.vision.depth import DepthRange, limit_range
 import numpy as np
-import numpy.typing as npt
 
 
 def fit_scale_shift(inverse_depth: F32, depth_m: F32) -> tuple[float, float]:
@@ -150,5 +149,5 @@ def is_ordered(depth: F32, nearer_rc: tuple[int, int], farther_rc: tuple[int, in
 def _largest_errors(truth: F64, limits: DepthRange) -> tuple[F64, F64]:
     """Return the errors in metres and in ln at the end of the range that is farther from each."""
     low, high = limits.minimum_m, limits.maximum_m
-    error: npt.NDArray[np.float64] = np.maximum(truth - low, high - truth)
+    error: F64 = np.maximum(truth - low, high - truth)
     return error, np.maximum(np.log(truth / low), np.log(high / truth))

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import cv2
+from depth_anything_ros.arrays import U8
 from depth_anything_ros.errors import ImageError
 import numpy as np
-import numpy.typing as npt
 
 Order = Literal['bgr', 'rgb', 'bgra', 'rgba', 'mono']
 
@@ -33,7 +33,7 @@ _TO_BGR = {'rgb': cv2.COLOR_RGB2BGR, 'bgra': cv2.COLOR_BGRA2BGR, 'rgba': cv2.COL
 class ColorImage:
     """An 8-bit image [H, W, C], or [H, W] for mono, and the order of its channels."""
 
-    pixels: npt.NDArray[np.uint8]
+    pixels: U8
     order: Order
 
     @property
@@ -42,7 +42,7 @@ class ColorImage:
         return self.pixels.shape[0], self.pixels.shape[1]
 
 
-def to_bgr(image: ColorImage, out: npt.NDArray[np.uint8] | None = None) -> npt.NDArray[np.uint8]:
+def to_bgr(image: ColorImage, out: U8 | None = None) -> U8:
     """Return the image as BGR [H, W, 3], without a copy if it is BGR and ``out`` is None."""
     if image.order != 'bgr':
         return cv2.cvtColor(image.pixels, _TO_BGR[image.order],
@@ -68,7 +68,7 @@ def check_layout(encoding: str, size_hw: tuple[int, int], step: int, data_bytes:
                          f'{needed}; the message is truncated')
 
 
-def view_image(buffer: memoryview | bytes | bytearray | npt.NDArray[np.uint8], encoding: str,
+def view_image(buffer: memoryview | bytes | bytearray | U8, encoding: str,
                size_hw: tuple[int, int], step: int) -> ColorImage:
     """
     Return a view, not a copy, of a raw buffer whose rows are ``step`` bytes apart.

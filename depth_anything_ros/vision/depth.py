@@ -8,10 +8,9 @@ larger where something is nearer.
 from dataclasses import dataclass
 
 import cv2
-from depth_anything_ros.arrays import F32, U16, U8
+from depth_anything_ros.arrays import Bools, F32, U16, U8
 from depth_anything_ros.model_info import Kind
 import numpy as np
-import numpy.typing as npt
 
 # Half sizes, in pixels of a map of this width, of the two windows of the flying-pixel filter: one
 # measures a jump, the larger one the slope of the surface around it.
@@ -153,7 +152,7 @@ def remove_flying_pixels(depth_m: F32, threshold: float) -> F32:
     return filtered
 
 
-def _local_range(values: F32, invalid: npt.NDArray[np.bool_], window: U8) -> F32:
+def _local_range(values: F32, invalid: Bools, window: U8) -> F32:
     """Return the largest minus the smallest valid value in the window, huge where invalid."""
     upper, lower = values, values
     if invalid.any():

@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 
 import cv2
-from depth_anything_ros.arrays import F32, U8
+from depth_anything_ros.arrays import F32, F64, U8
 from depth_anything_ros.model_info import Kind
 from depth_anything_ros.vision.color_image import ColorImage, to_bgr
 from depth_anything_ros.vision.colorize import color_table, colorize
 import numpy as np
-import numpy.typing as npt
 
 _GAP_PX = 50
 
@@ -55,10 +54,10 @@ def render_cloud(cloud: F32, size_hw: tuple[int, int], yaw_deg: float = -14.0,
     return picture
 
 
-def _rotation(yaw_deg: float, pitch_deg: float) -> npt.NDArray[np.float64]:
-    yaw: npt.NDArray[np.float64] = cv2.Rodrigues(
+def _rotation(yaw_deg: float, pitch_deg: float) -> F64:
+    yaw: F64 = cv2.Rodrigues(
         np.array([0.0, np.radians(yaw_deg), 0.0]))[0]  # type: ignore[assignment]
-    pitch: npt.NDArray[np.float64] = cv2.Rodrigues(
+    pitch: F64 = cv2.Rodrigues(
         np.array([np.radians(pitch_deg), 0.0, 0.0]))[0]  # type: ignore[assignment]
     return pitch @ yaw
 

@@ -6,12 +6,12 @@ the test image and stores samples of the output in the IR; the node runs the sam
 device when it is configured. Integer arithmetic makes the image the same on every machine.
 """
 
+from depth_anything_ros.arrays import F32, F64, U8
 from depth_anything_ros.model_info import SELF_CHECK_GRID_HW, SELF_CHECK_SIZE_HW, SelfCheck
 import numpy as np
-import numpy.typing as npt
 
 
-def self_check_image(size_hw: tuple[int, int] = SELF_CHECK_SIZE_HW) -> npt.NDArray[np.uint8]:
+def self_check_image(size_hw: tuple[int, int] = SELF_CHECK_SIZE_HW) -> U8:
     """Return the test image, BGR [H, W, 3]: a tiled floor, a wall and a ball."""
     height, width = size_hw
     y, x = np.mgrid[0:height, 0:width].astype(np.int64)
@@ -30,7 +30,7 @@ def self_check_image(size_hw: tuple[int, int] = SELF_CHECK_SIZE_HW) -> npt.NDArr
     return np.clip(np.where(inside[..., None], ball, image), 0, 255).astype(np.uint8)
 
 
-def make_self_check(output: npt.NDArray[np.float32]) -> SelfCheck:
+def make_self_check(output: F32) -> SelfCheck:
     """Return what the IR stores of the f32 output [H, W]; ValueError if it is not finite."""
     if output.ndim != 2 or not np.isfinite(output).all():
         raise ValueError(f'the output must be a finite [H, W] array, not {output.shape}')
@@ -39,7 +39,7 @@ def make_self_check(output: npt.NDArray[np.float32]) -> SelfCheck:
                      float(output.std()), tuple(float(value) for value in samples))
 
 
-def deviation(expected: SelfCheck, output: npt.NDArray[np.float32]) -> float:
+def deviation(expected: SelfCheck, output: F32) -> float:
     """
     Return the mean absolute difference at the samples, divided by the expected std.
 
@@ -51,7 +51,7 @@ def deviation(expected: SelfCheck, output: npt.NDArray[np.float32]) -> float:
     return float(difference.mean() / max(expected.std, 1e-12))
 
 
-def _sample(output: npt.NDArray[np.float32], grid_hw: tuple[int, int]) -> npt.NDArray[np.float64]:
+def _sample(output: F32, grid_hw: tuple[int, int]) -> F64:
     rows, columns = ((np.arange(count) * 2 + 1) * size // (2 * count)
                      for count, size in zip(grid_hw, output.shape))
     return output[np.ix_(rows, columns)].astype(np.float64).ravel()

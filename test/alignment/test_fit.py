@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
-from depth_anything_ros.alignment.fit import check_fit, Fit, fit_alignment, Samples
+from depth_anything_ros.alignment.fit import (
+    check_fit, Fit, fit_alignment, fits_shift, Samples)
 from depth_anything_ros.errors import AlignmentError
+from depth_anything_ros.model_info import Kind
 from depth_anything_ros.parameters import AlignmentSettings
 import numpy as np
 import pytest
@@ -122,9 +124,9 @@ def test_a_flat_wall_fixes_no_shift_but_a_scale(noise: float) -> None:
 @pytest.mark.filterwarnings('error')
 def test_a_reference_that_contradicts_the_model_is_refused() -> None:
     inverse_z = np.linspace(0.1, 1, 100)
-    with pytest.raises(AlignmentError, match='farther where the model says nearer'):
+    with pytest.raises(AlignmentError, match='farther where the model is nearer'):
         fit_alignment(Samples(2 - inverse_z, inverse_z), with_shift=True)
-    with pytest.raises(AlignmentError, match='farther where the model says nearer'):
+    with pytest.raises(AlignmentError, match='farther where the model is nearer'):
         fit_alignment(Samples(-inverse_z, inverse_z), with_shift=False)
 
 
@@ -137,6 +139,15 @@ def test_a_reference_that_has_nothing_to_do_with_the_image_is_not_believed() -> 
             check_fit(fit_alignment(unrelated, with_shift=True), settings)
 
 
+@pytest.mark.parametrize(('fit', 'kind', 'source', 'expected'), [
+    ('auto', 'relative', 'points', True), ('auto', 'relative', 'range', False),
+    ('auto', 'metric', 'depth', False), ('scale', 'relative', 'depth', False),
+    ('scale_shift', 'metric', 'ground', True)])
+def test_the_shift_is_fitted_for_relative_models_or_on_demand(
+        fit: str, kind: Kind, source: str, expected: bool) -> None:
+    assert fits_shift(fit, kind, source) is expected
+
+
 def test_a_good_fit_passes() -> None:
     check_fit(GOOD, AlignmentSettings())
 
@@ -144,7 +155,7 @@ def test_a_good_fit_passes() -> None:
 @pytest.mark.parametrize(('change', 'fact', 'fix'), [
     ({'support': 29}, '29 reference points agree', 'lower alignment.min_support'),
     ({'outliers': 0.51}, '51 % of the reference disagrees', 'raise alignment.max_outliers'),
-    ({'residual': 0.16}, 'by 16 %', 'raise alignment.max_residual')])
+    ({'residual': 0.16}, 'is 16 % of the depth', 'raise alignment.max_residual')])
 def test_a_fit_beyond_a_limit_is_refused_with_the_fact_and_the_fix(
         change: dict[str, float], fact: str, fix: str) -> None:
     with pytest.raises(AlignmentError, match=f'{fact}.*{fix}'):

@@ -1,9 +1,9 @@
-"""The floor as a ruler: made rooms with boxes, noise and tilt, and views without a floor."""
+"""Fits to the floor: synthetic rooms with boxes, noise and tilt, and views without a floor."""
 
-from depth_anything_ros.alignment.fit import check_fit
-from depth_anything_ros.alignment.ground import fit_ground
+from depth_anything_ros.alignment.fit import AlignmentFrame, AlignmentSource, check_fit
+from depth_anything_ros.alignment.ground import fit_ground, GroundSource
 from depth_anything_ros.errors import AlignmentError
-from depth_anything_ros.parameters import AlignmentSettings
+from depth_anything_ros.parameters import AlignmentSettings, Settings
 from depth_anything_ros.vision.geometry import Distortion, Intrinsics
 import numpy as np
 import pytest
@@ -12,14 +12,28 @@ from tools.measure.navigation_alignment import FLOOR_CAMERA, floor_view, Room
 HEIGHTS = [0.3, 0.6, 1.0, 1.5]
 
 
-def floor_error(room: Room, told_pitch: float, with_shift: bool, seed: int = 0) -> float:
+def floor_error(room: Room, given_pitch: float, with_shift: bool, seed: int = 0) -> float:
     """Return the mean relative error of the floor's depth up to 4 m after the fit."""
     view = floor_view(room, seed)
-    fit = fit_ground(view.inverse_depth, FLOOR_CAMERA, room.height_m, told_pitch, with_shift)
+    fit = fit_ground(view.inverse_depth, FLOOR_CAMERA, room.height_m, given_pitch, with_shift)
     check_fit(fit, AlignmentSettings(source='ground', max_outliers=0.7))
     near = view.floor & (view.inverse_z > 0.25)
     found = fit.scale * view.inverse_depth[near] + fit.shift
     return float(np.mean(np.abs(view.inverse_z[near] / found - 1)))
+
+
+def test_the_floor_is_a_source_that_reads_height_and_pitch_for_each_frame() -> None:
+    settings = Settings(camera_height=0.6, camera_pitch=0.2)
+    source: AlignmentSource = GroundSource(lambda: settings)
+    view = floor_view(Room(0.6, 0.2, scale=0.25, boxes=0), 0)
+    frame = AlignmentFrame(view.inverse_depth, FLOOR_CAMERA, '', 1.0, 'camera')
+    assert source.fit(frame, with_shift=False).scale == pytest.approx(0.25, rel=1e-3)
+    settings = Settings(camera_height=1.2, camera_pitch=0.2)
+    assert source.fit(frame, with_shift=False).scale == pytest.approx(0.125, rel=1e-3)
+    unknown = AlignmentFrame(view.inverse_depth, None, 'no camera_info', 1.0, 'camera')
+    with pytest.raises(AlignmentError, match='no camera_info'):
+        source.fit(unknown, with_shift=False)
+    source.close()
 
 
 @pytest.mark.parametrize('height_m', HEIGHTS)
@@ -42,7 +56,7 @@ def test_the_scale_of_a_clean_floor_is_found_without_a_shift(height_m: float) ->
 @pytest.mark.parametrize('with_shift', [True, False])
 @pytest.mark.parametrize('height_m', HEIGHTS)
 @pytest.mark.parametrize('seed', range(3))
-def test_boxes_and_noise_cost_little(with_shift: bool, height_m: float, seed: int) -> None:
+def test_boxes_and_noise_change_little(with_shift: bool, height_m: float, seed: int) -> None:
     room = Room(height_m, 0.2, shift=0.3 if with_shift else 0.0, noise=0.03)
     assert floor_error(room, 0.2, with_shift, seed) < 0.07
 
@@ -106,13 +120,13 @@ def test_a_wall_before_the_camera_is_not_taken_for_the_floor(with_shift: bool,
 def test_a_strip_of_floor_before_a_wall_is_too_little(with_shift: bool) -> None:
     view = floor_view(Room(0.6, 0.0, boxes=0, wall_m=1.5), 0)
     assert 0.02 < view.floor[126:].mean() < 0.2
-    with pytest.raises(AlignmentError, match='below the horizon is floor, 20 % must'):
+    with pytest.raises(AlignmentError, match='below the horizon is floor, 20 % are needed'):
         fit_ground(view.inverse_depth, FLOOR_CAMERA, 0.6, 0.0, with_shift)
 
 
-def test_a_camera_that_looks_up_is_told_so() -> None:
+def test_a_camera_that_looks_up_is_an_error() -> None:
     view = floor_view(Room(1.0, -0.6), 0)
-    with pytest.raises(AlignmentError, match='no floor is to be expected .* check camera_pitch'):
+    with pytest.raises(AlignmentError, match='cannot see the floor; check camera_pitch'):
         fit_ground(view.inverse_depth, FLOOR_CAMERA, 1.0, -0.6, with_shift=True)
 
 

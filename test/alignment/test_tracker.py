@@ -34,9 +34,9 @@ def test_nothing_is_usable_before_the_first_fit() -> None:
     assert 'no fit' in now.reason
 
 
-def test_the_reason_of_a_refusal_is_told_while_waiting() -> None:
+def test_the_reason_of_a_rejected_fit_is_reported_while_waiting() -> None:
     waiting = tracker()
-    waiting.refuse('no reference within 0.1 s', 1.0)
+    waiting.reject('no reference within 0.1 s', 1.0)
     assert waiting.at(1.0).reason == 'no reference within 0.1 s'
     waiting.add(replace(FIT, support=3), 2.0)
     assert '3 reference points agree' in waiting.at(2.0).reason
@@ -149,7 +149,7 @@ def test_a_silent_reference_makes_the_alignment_stale() -> None:
     now = made.at(15.5)
     assert now.state == 'stale' and not now.usable
     assert 'no good fit for 5.5 s' in now.reason
-    made.refuse('no reference within 0.1 s', 15.6)
+    made.reject('no reference within 0.1 s', 15.6)
     assert made.at(16.0).reason == 'no good fit for 6.0 s: no reference within 0.1 s'
     made.add(FIT, 16.1)
     assert made.at(16.1).usable
@@ -230,7 +230,7 @@ def test_new_settings_hold_from_the_next_call_and_keep_what_is_fitted() -> None:
     assert made.at(10.4).scale == 0.30
     assert made.at(11.0).state == 'stale'
     made.add(FIT, 11.1)
-    assert '300 must' in made.at(11.1).reason
+    assert 'at least 300 are needed' in made.at(11.1).reason
 
 
 def test_threads_never_see_scale_and_shift_of_different_fits() -> None:
