@@ -1,1 +1,1 @@
-"""Images in and out: folders, lists, videos, cameras, bags, and files of depth."""
+"""Images, videos, bags and depth files: readers and writers without ROS and OpenVINO."""

@@ -1,4 +1,4 @@
-"""Image messages of a ROS 2 bag, read with rosbags: no ROS installation is needed."""
+"""Reads the image messages of a ROS 2 bag with rosbags, without a ROS installation."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -11,7 +11,7 @@ from depth_anything_ros.media.source import Header, ImageItem, ImageSource
 from depth_anything_ros.vision.color_image import ColorImage, ORDERS, view_image
 
 RAW, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
-# One message as rosbags gives it: connection, time of recording [ns], CDR.
+# A message of rosbags: connection, time of recording [ns], serialized bytes (CDR).
 Message = tuple[Any, int, bytes]
 
 
@@ -22,10 +22,10 @@ def is_bag(path: Path) -> bool:
 
 def open_bag(path: Path, topic: str | None) -> ImageSource:
     """
-    Return the images of ``topic``, or of the only image topic where it is None.
+    Return the images of ``topic``, or those of the only image topic if it is None.
 
-    ImageError names the image topics where the choice is not clear, and encodings that work
-    where this one does not.
+    ImageError lists the image topics if ``topic`` is not one of them or there are several, and the
+    supported encodings if the encoding is not one of them.
     """
     counts = {connection.topic: connection.msgcount for connection in bag_connections(path)
               if connection.msgtype in (RAW, COMPRESSED) and connection.msgcount}
@@ -46,7 +46,7 @@ def bag_connections(path: Path) -> list[Any]:
 
 
 def bag_messages(path: Path, wanted: Callable[[Any], bool]) -> Iterator[Message]:
-    """Yield the messages of the connections that are wanted, in the order of time."""
+    """Yield the messages of the connections for which ``wanted`` is true, sorted by time."""
     try:
         with _reader(path) as reader:
             connections = [entry for entry in reader.connections if wanted(entry)]
@@ -59,7 +59,7 @@ def bag_messages(path: Path, wanted: Callable[[Any], bool]) -> Iterator[Message]
 
 
 def message_types() -> Any:
-    """Return rosbags' store of the standard messages, for reading and writing them."""
+    """Return the type store of rosbags for the messages of ROS 2 Jazzy."""
     _require_rosbags()
     from rosbags.typesys import get_typestore, Stores
     return get_typestore(Stores.ROS2_JAZZY)
@@ -77,7 +77,7 @@ def _choose(path: Path, topics: list[str], topic: str | None) -> str:
 
 
 def _first_size_hw(path: Path, topic: str) -> tuple[int, int] | None:
-    """Return the first image's size, None if it is damaged; ImageError for a foreign encoding."""
+    """Return the size of the first image, None if it is damaged; ImageError if unsupported."""
     types = message_types()
     messages = bag_messages(path, lambda entry: entry.topic == topic)
     connection, _, data = next(messages)
@@ -85,7 +85,7 @@ def _first_size_hw(path: Path, topic: str) -> tuple[int, int] | None:
         message = types.deserialize_cdr(data, connection.msgtype)
         if connection.msgtype == COMPRESSED:
             return decode_picture(message.data).size_hw
-    except Exception:  # noqa: B902 - reported with its name when its turn comes
+    except Exception:  # noqa: B902 - the error is reported when the image is read
         return None
     if message.encoding not in ORDERS:
         raise ImageError(f'{path}: images of encoding {message.encoding!r} on {topic} cannot be '

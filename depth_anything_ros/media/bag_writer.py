@@ -1,4 +1,4 @@
-"""A copy of a ROS 2 bag with depth beside one of its image topics, written with rosbags."""
+"""Writes a copy of a ROS 2 bag with the depth of one of its image topics, with rosbags."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,32 +17,31 @@ from depth_anything_ros.vision.depth import limit_range
 import numpy as np
 
 _CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
-# Read by every rosbag2 from Iron on.
+# Every rosbag2 since ROS 2 Iron reads this version.
 _BAG_VERSION = 8
 _UNKNOWN_HASH = f'RIHS01_{"0" * 64}'
 
 
 def depth_topic(image_topic: str, kind: Kind) -> str:
-    """Return /camera/depth/image, or /camera/inverse_depth/image, for /camera/image_raw."""
+    """Return /camera/depth/image or /camera/inverse_depth/image for /camera/image_raw."""
     return f'{_namespace(image_topic)}/{"depth" if kind == "metric" else "inverse_depth"}/image'
 
 
 def check_topics(source: Path, image_topic: str, kind: Kind) -> None:
-    """Raise ImageError where the bag has one of the topics that would be added."""
+    """Raise ImageError if the bag already has one of the topics to add."""
     added = depth_topic(image_topic, kind)
-    taken = {entry.topic for entry in bag_connections(source)} & {added, _info_beside(added)}
-    if taken:
-        raise ImageError(f'{source} has {taken.pop()} already; take the bag it was made from')
+    existing = {entry.topic for entry in bag_connections(source)} & {added, _info_topic(added)}
+    if existing:
+        raise ImageError(f'{source} already has {existing.pop()}; use the bag without depth')
 
 
 class DepthBag:
     """
-    Every message of ``source`` as it is, and depth beside the images of one topic.
+    A copy of the bag ``source`` with the depth of the images of one topic.
 
-    The new bag is a folder ``target`` of the same storage. Where the source has a camera_info
-    beside the image, its messages appear beside the depth too, which has the same size. Messages
-    are copied up to the last image that was written; ``close`` copies the rest. One thread of its
-    own writes, because SQLite wants that.
+    ``target`` is a new folder with the same storage format. The camera_info of the images is also
+    copied for the depth images, which have the same size. ``write`` copies the messages up to its
+    image, ``close`` the rest. All writing is done in one thread of its own, as SQLite requires.
     """
 
     def __init__(self, source: Path, target: Path, image_topic: str, kind: Kind) -> None:
@@ -56,16 +55,16 @@ class DepthBag:
         self._call(self._open, source, target, image_topic)
 
     def write(self, depth: F32, timestamp_ns: int, header: Header) -> None:
-        """Add a map [H, W] under the image's header and time of recording."""
+        """Add a map [H, W] with the header and the time of recording of its image."""
         self._call(self._write, depth, timestamp_ns, header)
 
     def close(self, copy_rest: bool) -> None:
-        """Finish the bag, with the messages after the last image if ``copy_rest``."""
+        """Finish the bag; with ``copy_rest`` copy the messages after the last image."""
         self._call(self._close, copy_rest)
         self._thread.shutdown()
 
     def abort(self) -> None:
-        """Close the files of a bag that will not be kept."""
+        """Close the files of an incomplete bag that is about to be removed."""
         self._call(self._writer.abort)
         self._thread.shutdown()
 
@@ -82,7 +81,7 @@ class DepthBag:
         self._writer = Writer(target, version=_BAG_VERSION, storage_plugin=(
             StoragePlugin.MCAP if mcap else StoragePlugin.SQLITE3))
         self._writer.open()
-        info_topic = _info_beside(image_topic)
+        info_topic = _info_topic(image_topic)
         connections = bag_connections(source)
         for connection in connections:
             if _key(connection) not in self._copies:
@@ -93,7 +92,7 @@ class DepthBag:
         for connection in connections:
             if connection.topic == info_topic and connection.msgtype == _CAMERA_INFO:
                 self._copies[_key(connection)].append(
-                    self._add_connection(_info_beside(added), _CAMERA_INFO, connection.ext))
+                    self._add_connection(_info_topic(added), _CAMERA_INFO, connection.ext))
 
     def _add_connection(self, topic: str, message_type: str, ext: Any) -> Any:
         return self._writer.add_connection(topic, message_type, typestore=self._types,
@@ -103,7 +102,7 @@ class DepthBag:
         if not entry.msgdef.data and entry.msgtype in self._types.fielddefs:
             return self._add_connection(entry.topic, entry.msgtype, entry.ext)
         if not entry.msgdef.data:
-            # A bag of Humble knows no definitions; an empty one would be a wrong one.
+            # A bag of ROS 2 Humble has no definitions; an empty definition would be wrong.
             self._writer.added_types.add(entry.msgtype)
         return self._writer.add_connection(
             entry.topic, entry.msgtype, msgdef=entry.msgdef.data,
@@ -146,7 +145,7 @@ def _namespace(image_topic: str) -> str:
     return '/'.join(parts[:-2] if parts[-1] == 'compressed' else parts[:-1])
 
 
-def _info_beside(image_topic: str) -> str:
+def _info_topic(image_topic: str) -> str:
     return f'{_namespace(image_topic)}/camera_info'
 
 

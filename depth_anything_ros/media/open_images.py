@@ -1,4 +1,4 @@
-"""From what a user names to the images it stands for."""
+"""Opens whatever a user names: a picture, a folder, a list, a video, a camera or a bag."""
 
 from pathlib import Path
 
@@ -11,8 +11,8 @@ def open_images(name: str, topic: str | None = None) -> ImageSource:
     """
     Return the images of a file, folder, list (.txt), video, camera (its number) or ROS 2 bag.
 
-    ``topic`` chooses the images of a bag that has several. ImageError says what is missing or
-    cannot be opened; images that cannot be read are found only when they are.
+    ``topic`` selects one of several image topics of a bag. ImageError names what is missing or
+    cannot be opened. Single images are read, and may fail, only later.
     """
     path = Path(name)
     if bag_reader.is_bag(path):
@@ -32,7 +32,7 @@ def open_images(name: str, topic: str | None = None) -> ImageSource:
 
 
 def list_videos(name: str) -> list[str]:
-    """Return the videos of a folder that holds no pictures or of a list that names only videos."""
+    """Return the videos of a folder without pictures, or of a list that names only videos."""
     path = Path(name)
     if path.is_dir() and not bag_reader.is_bag(path):
         found = pictures.files_below(path, pictures.SUFFIXES)

@@ -1,4 +1,4 @@
-"""What every reader of images hands out: a source and its images, read when they are needed."""
+"""The result of every image reader: a source, and its images that are decoded on demand."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,11 +22,11 @@ class Header:
 @dataclass(frozen=True)
 class ImageItem:
     """
-    One image of a source, number ``index`` from 0.
+    One image of a source; ``index`` counts from 0.
 
-    ``read`` returns the picture or raises ImageError, whose sentence does not repeat ``name``.
-    Files have a ``path``; messages the time at which the bag recorded them and, where they can be
-    read, their ``header``.
+    ``read`` decodes the image or raises ImageError, whose text does not repeat ``name``. ``path``
+    is set for files. Messages of a bag have ``timestamp_ns``, the time of recording, and, unless
+    they are damaged, a ``header``.
     """
 
     name: str
@@ -40,11 +40,10 @@ class ImageItem:
 @dataclass(frozen=True)
 class ImageSource:
     """
-    Images from one place; iterating starts from the first one each time.
+    Images of a file, folder, list, video, camera or bag; each iteration starts at the first one.
 
-    ``count`` is None for a camera and no more than the file's own claim for a video.
-    ``size_hw`` is that of the first frame where one size is to be expected, else None. ``topic``
-    is that of a bag's images.
+    ``count`` is None for a camera, and for a video it is what its header says. ``size_hw`` is the
+    size of the first frame of a video, camera or bag, None for files. ``topic`` is set for a bag.
     """
 
     kind: SourceKind
@@ -56,5 +55,5 @@ class ImageSource:
     topic: str | None = None
 
     def __iter__(self) -> Iterator[ImageItem]:
-        """Return a new iterator; ImageError where the source breaks off."""
+        """Return a new iterator; it raises ImageError if the source cannot be read further."""
         return self.items()

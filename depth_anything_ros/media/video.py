@@ -1,4 +1,4 @@
-"""Frames of a video file or of a camera, read with OpenCV."""
+"""Frames of a video file or a camera, and mp4 files, read and written with OpenCV."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.m4v', '.mpg', '.mpeg', '.
 
 
 def open_video(file: Path) -> ImageSource:
-    """Return the frames of a video file; ImageError where OpenCV cannot open it."""
+    """Return the frames of a video file; ImageError if OpenCV cannot open it."""
     with _capture(str(file)) as capture:
         count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         return ImageSource('video', str(file), int(count) if count >= 1 else None,
@@ -24,7 +24,7 @@ def open_video(file: Path) -> ImageSource:
 
 
 def open_camera(index: int) -> ImageSource:
-    """Return the endless frames of camera ``index``; ImageError where there is none."""
+    """Return the endless frames of camera ``index``; ImageError if it cannot be opened."""
     with _capture(index) as capture:
         return ImageSource('camera', f'camera {index}', None, _rate(capture), _size_hw(capture),
                            partial(_frames, index))
@@ -38,7 +38,7 @@ def _capture(place: str | int) -> Iterator[cv2.VideoCapture]:
             raise ImageError(
                 f'there is no camera {place}, or another program uses it'
                 if isinstance(place, int)
-                else f'{place} is no video that this OpenCV reads, or it is damaged')
+                else f'{place} is damaged, or this OpenCV cannot read its format')
         yield capture
     finally:
         capture.release()
@@ -48,15 +48,15 @@ def _frames(place: str | int) -> Iterator[ImageItem]:
     index = 0
     with _capture(place) as capture:
         while True:
-            there, pixels = capture.read()
-            if not there:
+            success, pixels = capture.read()
+            if not success:
                 return
             image = ColorImage(pixels, 'bgr')  # type: ignore[arg-type]
-            yield ImageItem(f'frame {index + 1}', index, partial(_same, image))
+            yield ImageItem(f'frame {index + 1}', index, partial(_decoded, image))
             index += 1
 
 
-def _same(image: ColorImage) -> ColorImage:
+def _decoded(image: ColorImage) -> ColorImage:
     return image
 
 
@@ -72,7 +72,7 @@ def _size_hw(capture: cv2.VideoCapture) -> tuple[int, int] | None:
 
 
 class VideoFile:
-    """An mp4 (MPEG-4 part 2, as the reference writes) that takes its size from the first frame."""
+    """Writes an mp4 file (MPEG-4 part 2, like the reference) with the size of its first frame."""
 
     def __init__(self, path: Path, frames_per_second: float) -> None:
         self._path = path
@@ -93,7 +93,7 @@ class VideoFile:
         self._frames += 1
 
     def close(self) -> None:
-        """Finish the file; idempotent. OSError if it is incomplete: OpenCV tells nobody."""
+        """Finish the file; idempotent. OSError if frames are missing: OpenCV reports no errors."""
         if self._writer is None:
             return
         self._writer.release()

@@ -135,7 +135,7 @@ def test_a_bag_that_has_such_a_topic_is_refused(tmp_path: Path) -> None:
     add_depth(drive(tmp_path / 'drive'), tmp_path / 'out')
     check_topics(tmp_path / 'drive', IMAGE, 'relative')
     check_topics(tmp_path / 'out', IMAGE, 'metric')
-    with pytest.raises(ImageError, match='out has /camera/inverse_depth/.* already'):
+    with pytest.raises(ImageError, match='out already has /camera/inverse_depth/'):
         check_topics(tmp_path / 'out', IMAGE, 'relative')
 
 

@@ -41,7 +41,7 @@ def test_a_video_can_be_read_again_from_the_start(tmp_path: Path) -> None:
 def test_a_video_or_camera_that_cannot_be_opened_is_named(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / 'clip.mp4').write_bytes(b'no video at all')
-    with pytest.raises(ImageError, match='clip.mp4 is no video that this OpenCV reads'):
+    with pytest.raises(ImageError, match='clip.mp4 is damaged, or this OpenCV cannot read'):
         open_images(str(tmp_path / 'clip.mp4'))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ImageError, match='there is no camera 77'):
