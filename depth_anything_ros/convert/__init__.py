@@ -1,4 +1,4 @@
-"""Offline: from a PyTorch checkpoint to an OpenVINO IR that proves itself."""
+"""``depth_anything_convert``: from a checkpoint to a proven OpenVINO IR, offline."""
 
 from depth_anything_ros.cli.program import Program
 

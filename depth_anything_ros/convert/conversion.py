@@ -1,40 +1,51 @@
-"""The whole way from a checkpoint, an ONNX file or an IR to a proven model."""
+"""
+Converts a checkpoint, an ONNX file or an IR, and proves the result before it gets its name.
 
-from collections.abc import Sequence
+``convert`` writes an IR, ``export`` an ONNX file, ``convert_to_int8`` an IR in INT8.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from depth_anything_ros.cli.progress import Report, Steps
 from depth_anything_ros.convert.export import export_onnx, OnnxOptions, save_ir
-from depth_anything_ros.convert.parity.measure import card_input, Gates, measure, ParityReport
-from depth_anything_ros.convert.parity.runners import ir_runner, onnx_runner, Runner, torch_runner
+from depth_anything_ros.convert.parity.measure import (
+    card_input, conversion_limits, Limits, measure, ParityReport)
+from depth_anything_ros.convert.parity.runners import (
+    Backend, ir_runner, onnx_runner, Runner, torch_runner)
+from depth_anything_ros.convert.quantize.quantize import quantize, Quantized, QuantizeJob
 from depth_anything_ros.convert.sources.graphs import (
     check_batch, check_sizes, fix_shape, fixed_size, Graph, is_graph, read_graph, Size,
     sizes_allowed)
 from depth_anything_ros.convert.sources.identity import (
-    ModelIdentity, Overrides, resolve_graph_identity)
+    graph_evidence, ModelIdentity, Overrides, resolve_identity)
 from depth_anything_ros.convert.sources.load_network import load_network
 from depth_anything_ros.errors import CheckpointError
-from depth_anything_ros.files import check_target, publish, staged
+from depth_anything_ros.files import check_target, publish_model, staging_folder
 from depth_anything_ros.model_info import ModelInfo, Precision, SelfCheck
 from depth_anything_ros.networks.models import InputSpec, MODELS, ModelSpec
 from depth_anything_ros.version import __version__
 from depth_anything_ros.vision.self_check import make_self_check
 
-# An ONNX file in f32 and an IR that is at most as large, and some air.
-_SPACE_FACTOR = 2.2
-_GRAPH_SPACE_FACTOR = 1.1
-# Rounding in f32 alone makes that much of a constant.
+if TYPE_CHECKING:
+    from depth_anything_ros.networks.depth_anything import Network
+
+# Disk space in sizes of the source: an ONNX file in f32 and an IR that is at most as large.
+_CHECKPOINT_TO_IR_SPACE = 2.2
+_ONE_FILE_SPACE = 1.1
+# Standard deviation of a constant map through rounding in f32, as a share of its value.
 _FLAT = 1e-5
 
 
 @dataclass(frozen=True)
 class Job:
     """
-    What to convert into what: a checkpoint, an .onnx or an .xml into an .xml.
+    What to convert to what: a checkpoint, an .onnx or an .xml to an .xml.
 
-    ``precision`` None is fp16, and for an .xml the one that it has. ``size_hw`` fixes height and
-    width, ``batch`` the number of images; None and 0 leave them open.
+    ``precision`` None is fp16, or that of the weights for an .xml. ``size_hw`` fixes height and
+    width, ``batch`` the number of images; None and 0 leave them free.
     """
 
     source: Path
@@ -59,155 +70,192 @@ class ExportJob:
 
 @dataclass(frozen=True)
 class Conversion:
-    """A finished model: its .xml or .onnx, what it says about itself and how it was proven."""
+    """A finished model: its .xml or .onnx, its metadata and the comparison with its source."""
 
     path: Path
     info: ModelInfo
     parity: ParityReport
 
 
-def convert(job: Job, *, table: tuple[ModelSpec, ...] = MODELS,
-            sizes_hw: Sequence[Size] = (), gates: Gates | None = None,
-            report: Report = print) -> Conversion:
+@dataclass(frozen=True)
+class _Source:
+    """A source that was read: the network that runs it, its metadata, input and size."""
+
+    reference: Runner
+    info: ModelInfo
+    input_spec: InputSpec
+    size_bytes: int
+
+
+def convert(job: Job, *, table: tuple[ModelSpec, ...] = MODELS, sizes_hw: Sequence[Size] = (),
+            limits: Mapping[Backend, Limits] | None = None, report: Report = print) -> Conversion:
     """
     Write the IR of a model, prove it against its source and return what was measured.
 
-    Without ``sizes_hw`` they are compared at three sizes of the network's own. CheckpointError,
-    ParityError or OSError leave no file behind.
+    ``sizes_hw`` are the sizes to compare at, by default three usual ones of the network.
+    CheckpointError, ModelError, ParityError or OSError leave no file behind.
     """
     check_target(job.output, job.overwrite)
     check_batch(job.source, job.batch)
     job = replace(job, size_hw=fixed_size(job.source, job.size_hw))
     convert_it = _convert_graph if is_graph(job.source) else _convert_checkpoint
-    return convert_it(job, table, sizes_hw, gates or Gates(), report)
+    return convert_it(job, table, sizes_hw, limits, report)
 
 
-def _convert_checkpoint(job: Job, table: tuple[ModelSpec, ...], sizes_hw: Sequence[Size],
-                        gates: Gates, report: Report) -> Conversion:
-    import openvino
+def convert_to_int8(job: Job, images: str, *, table: tuple[ModelSpec, ...] = MODELS,
+                    report: Report = print) -> Quantized:
+    """
+    Convert a model to fp16 first, then quantize it with ``images``, see ``QuantizeJob``.
 
-    steps = Steps(report, 6)
-    precision = job.precision or 'fp16'
-    with steps.step(f'reading {job.source}'):
-        loaded = load_network(job.source, job.overrides, table)
-    input_spec = loaded.network.input_spec
-    check_sizes(job.source, job.size_hw, input_spec.multiple)
-    sizes_hw = sizes_allowed(sizes_hw or input_spec.sizes_hw, job.size_hw)
-    steps.tell(loaded.identity.origins)
-    reference = torch_runner(loaded.network)
-    with steps.step('running the test card through PyTorch in f32'):
-        check = self_check(job.source, reference, input_spec, job.size_hw)
-        info = describe_model(loaded.identity, loaded.checkpoint.sha256, precision, check, input_spec,
-                              job.size_hw)
-    with staged(job.output, int(_SPACE_FACTOR * loaded.checkpoint.size_bytes)) as folder:
-        onnx_path, xml_path = folder / 'model.onnx', folder / 'model.xml'
-        with steps.step('PyTorch to ONNX'):
-            export_onnx(loaded.network, onnx_path)
-        with steps.step(f'ONNX to an OpenVINO IR with {precision} weights'):
-            model = openvino.convert_model(onnx_path)
-            fix_shape(job.source, model, job.size_hw, job.batch)
-            save_ir(model, xml_path, info)
-        with steps.step(f'comparing the files with PyTorch at {_count(sizes_hw)}'):
-            parity = measure(reference, (onnx_runner(onnx_path), ir_runner(xml_path)), precision,
-                             input_spec, sizes_hw, gates)
-        report(parity.table())
-        parity.require()
-        with steps.step(f'moving it to {job.output}'):
-            publish(xml_path, job.output)
-    return Conversion(job.output, info, parity)
-
-
-def _convert_graph(job: Job, table: tuple[ModelSpec, ...], sizes_hw: Sequence[Size],
-                   gates: Gates, report: Report) -> Conversion:
-    steps = Steps(report, 5)
-    with steps.step(f'reading {job.source}'):
-        graph = read_graph(job.source, job.overrides.encoder)
-        check_sizes(job.source, job.size_hw, graph.input_spec.multiple)
-        precision = wanted_precision(graph, job.precision)
-        identity = resolve_graph_identity(job.source, graph.sha256, graph.evidence, job.overrides, table)
-        size_hw = graph.size_hw or job.size_hw
-        fix_shape(job.source, graph.model, job.size_hw, job.batch)
-    steps.tell((*identity.origins, *graph.changes, f'weights: stored as {graph.precision}'))
-    from_ir = job.source.suffix == '.xml'
-    reference = (ir_runner if from_ir else onnx_runner)(job.source)
-    with steps.step(f'running the test card through {reference.backend} in f32'):
-        info = describe_graph(graph, identity, precision, size_hw, reference)
-    with staged(job.output, int(_GRAPH_SPACE_FACTOR * graph.size_bytes)) as folder:
-        xml_path = folder / 'model.xml'
-        with steps.step(f'writing an OpenVINO IR with {precision} weights'):
-            save_ir(graph.model, xml_path, info)
-        if from_ir and precision == graph.precision:
-            # Nothing was rounded on the way.
-            gates = replace(gates, openvino_fp16=gates.openvino_fp32)
-        sizes_hw = sizes_allowed(sizes_hw or graph.input_spec.sizes_hw, size_hw)
-        with steps.step(f'comparing it with {reference.backend} at {_count(sizes_hw)}'):
-            parity = measure(reference, (ir_runner(xml_path),), precision, graph.input_spec, sizes_hw,
-                             gates)
-        report(parity.table())
-        parity.require()
-        with steps.step(f'moving it to {job.output}'):
-            publish(xml_path, job.output)
-    return Conversion(job.output, info, parity)
+    Errors as ``convert``, and QualityError if INT8 loses too much; no file is left behind.
+    """
+    check_target(job.output, job.overwrite)
+    with staging_folder(job.output, 0) as folder:
+        floating = folder / f'{job.output.stem}.xml'
+        convert(replace(job, output=floating, precision='fp16'), table=table, report=report)
+        return quantize(QuantizeJob(floating, job.output, images, force=job.overwrite),
+                        report=report)
 
 
 def export(job: ExportJob, *, table: tuple[ModelSpec, ...] = MODELS,
-           sizes_hw: Sequence[Size] = (), gates: Gates | None = None,
+           sizes_hw: Sequence[Size] = (), limits: Mapping[Backend, Limits] | None = None,
            report: Report = print) -> Conversion:
     """
     Write the ONNX file of a checkpoint, prove it against PyTorch and return what was measured.
 
-    What the network is stands in the metadata of the file. Sizes and errors as ``convert``.
+    The file contains the metadata. Sizes and errors as for ``convert``.
     """
     options, steps = job.options, Steps(report, 5)
     check_target(job.output, job.overwrite, '.onnx')
     check_batch(job.source, options.batch)
     if is_graph(job.source):
-        raise CheckpointError(job.source, 'it is no checkpoint', 'give a .pth or .safetensors '
-                              'file or a folder with the files of a -hf repository')
-    with steps.step(f'reading {job.source}'):
-        loaded = load_network(job.source, job.overrides, table)
-    input_spec = loaded.network.input_spec
-    check_sizes(job.source, options.size_hw, input_spec.multiple)
-    sizes_hw = sizes_allowed(sizes_hw or input_spec.sizes_hw, options.size_hw)
-    steps.tell(loaded.identity.origins)
-    reference = torch_runner(loaded.network)
-    size_hw = options.size_hw if options.size_hw and all(options.size_hw) else None
-    with steps.step('running the test card through PyTorch in f32'):
-        check = self_check(job.source, reference, input_spec, size_hw)
-        info = describe_model(loaded.identity, loaded.checkpoint.sha256, 'fp32', check, input_spec,
-                              size_hw)
-    with staged(job.output, int(_GRAPH_SPACE_FACTOR * loaded.checkpoint.size_bytes)) as folder:
-        # The file names the one with its weights, so it has its last name from the beginning.
+        raise CheckpointError(job.source, 'it is not a checkpoint', 'give a .pth or .safetensors '
+                              'file or a folder with the files of an -hf repository')
+    source, network = _read_checkpoint(job.source, job.overrides, 'fp32', options.size_hw, table,
+                                       steps)
+
+    def write(folder: Path) -> tuple[Path, list[Runner]]:
+        # The file contains the name of its weight file, so it has its final name from the start.
         onnx_path = folder / job.output.name
         with steps.step('PyTorch to ONNX'):
-            export_onnx(loaded.network, onnx_path, options, info)
-        with steps.step(f'comparing the file with PyTorch at {_count(sizes_hw)}'):
-            parity = measure(reference, (onnx_runner(onnx_path),), 'fp32', input_spec, sizes_hw,
-                             gates)
+            export_onnx(network, onnx_path, options, source.info)
+        return onnx_path, [onnx_runner(onnx_path)]
+
+    sizes_hw = sizes_allowed(sizes_hw or source.input_spec.sizes_hw, options.size_hw)
+    return _write_and_prove(source, job.output, _ONE_FILE_SPACE, write, sizes_hw, limits, steps,
+                            report)
+
+
+def _convert_checkpoint(job: Job, table: tuple[ModelSpec, ...], sizes_hw: Sequence[Size],
+                        limits: Mapping[Backend, Limits] | None, report: Report) -> Conversion:
+    import openvino
+
+    steps = Steps(report, 6)
+    precision = job.precision or 'fp16'
+    source, network = _read_checkpoint(job.source, job.overrides, precision, job.size_hw, table,
+                                       steps)
+
+    def write(folder: Path) -> tuple[Path, list[Runner]]:
+        onnx_path, xml_path = folder / 'model.onnx', folder / 'model.xml'
+        with steps.step('PyTorch to ONNX'):
+            export_onnx(network, onnx_path)
+        with steps.step(f'ONNX to an OpenVINO IR with {precision} weights'):
+            model = openvino.convert_model(onnx_path)
+            fix_shape(job.source, model, job.size_hw, job.batch)
+            save_ir(model, xml_path, source.info)
+        return xml_path, [onnx_runner(onnx_path), ir_runner(xml_path)]
+
+    sizes_hw = sizes_allowed(sizes_hw or source.input_spec.sizes_hw, job.size_hw)
+    return _write_and_prove(source, job.output, _CHECKPOINT_TO_IR_SPACE, write, sizes_hw, limits,
+                            steps, report)
+
+
+def _convert_graph(job: Job, table: tuple[ModelSpec, ...], sizes_hw: Sequence[Size],
+                   limits: Mapping[Backend, Limits] | None, report: Report) -> Conversion:
+    steps = Steps(report, 5)
+    with steps.step(f'reading {job.source}'):
+        graph = read_graph(job.source, job.overrides.encoder)
+        check_sizes(job.source, job.size_hw, graph.input_spec.multiple)
+        precision = _wanted_precision(graph, job.precision)
+        identity = resolve_identity(
+            job.source, None, graph_evidence(job.source, graph.info, table), job.overrides
+        ).require_complete()
+        size_hw = graph.size_hw or job.size_hw
+        fix_shape(job.source, graph.model, job.size_hw, job.batch)
+    steps.details((*identity.origins, *graph.changes, f'weights: stored as {graph.precision}'))
+    from_ir = job.source.suffix == '.xml'
+    reference = (ir_runner if from_ir else onnx_runner)(job.source)
+    with steps.step(f'running the test card through {reference.backend} in f32'):
+        info = _describe_graph(graph, identity, precision, size_hw, reference)
+    if from_ir and precision == graph.precision:
+        # The weights are not rounded again.
+        limits = limits or conversion_limits('fp32')
+
+    def write(folder: Path) -> tuple[Path, list[Runner]]:
+        xml_path = folder / 'model.xml'
+        with steps.step(f'writing an OpenVINO IR with {precision} weights'):
+            save_ir(graph.model, xml_path, info)
+        return xml_path, [ir_runner(xml_path)]
+
+    source = _Source(reference, info, graph.input_spec, graph.size_bytes)
+    sizes_hw = sizes_allowed(sizes_hw or graph.input_spec.sizes_hw, size_hw)
+    return _write_and_prove(source, job.output, _ONE_FILE_SPACE, write, sizes_hw, limits, steps,
+                            report)
+
+
+def _read_checkpoint(path: Path, overrides: Overrides, precision: Precision,
+                     size_hw: Size | None, table: tuple[ModelSpec, ...],
+                     steps: Steps) -> tuple[_Source, 'Network']:
+    """Read a checkpoint and run the test card; a side of ``size_hw`` that is 0 is free."""
+    with steps.step(f'reading {path}'):
+        loaded = load_network(path, overrides, table)
+    input_spec = loaded.network.input_spec
+    check_sizes(path, size_hw, input_spec.multiple)
+    steps.details(loaded.identity.origins)
+    reference = torch_runner(loaded.network)
+    fixed_size_hw = size_hw if size_hw and all(size_hw) else None
+    with steps.step('running the test card through PyTorch in f32'):
+        check = _self_check(path, reference, input_spec, fixed_size_hw)
+        info = _describe_model(loaded.identity, loaded.checkpoint.sha256, precision, check,
+                               input_spec, fixed_size_hw)
+    source = _Source(reference, info, input_spec, loaded.checkpoint.size_bytes)
+    return source, loaded.network
+
+
+def _write_and_prove(source: _Source, output: Path, space: float,
+                     write: Callable[[Path], tuple[Path, list[Runner]]],
+                     sizes_hw: Sequence[Size], limits: Mapping[Backend, Limits] | None,
+                     steps: Steps, report: Report) -> Conversion:
+    """
+    Write files into a hidden folder, compare them with the source and move them to ``output``.
+
+    ``write`` returns the file to move and the runners to compare. ParityError removes the folder.
+    """
+    with staging_folder(output, int(space * source.size_bytes)) as folder:
+        finished, candidates = write(folder)
+        against = f'{len(sizes_hw)} sizes' if len(sizes_hw) > 1 else '1 size'
+        with steps.step(f'comparing the result with {source.reference.backend} at {against}'):
+            parity = measure(source.reference, candidates, source.info.precision,
+                             source.input_spec, sizes_hw, limits)
         report(parity.table())
         parity.require()
-        with steps.step(f'moving it to {job.output}'):
-            publish(onnx_path, job.output)
-    return Conversion(job.output, info, parity)
+        with steps.step(f'moving it to {output}'):
+            publish_model(finished, output)
+    return Conversion(output, source.info, parity)
 
 
-def _count(sizes_hw: Sequence[Size]) -> str:
-    return f'{len(sizes_hw)} sizes' if len(sizes_hw) > 1 else '1 size'
-
-
-def self_check(path: Path, reference: Runner, input_spec: InputSpec,
-               size_hw: Size | None = None) -> SelfCheck:
+def _self_check(path: Path, reference: Runner, input_spec: InputSpec,
+                size_hw: Size | None = None) -> SelfCheck:
     """
-    Return what the reference answers to the test card, of ``size_hw`` where only that can be.
+    Return the answer of the reference to the test card, of ``size_hw`` if that is its only size.
 
-    ``input_spec`` is the image that the network takes. CheckpointError if the answer is no finite
-    number or the same everywhere.
+    CheckpointError if the answer is not finite or the same everywhere.
     """
     output = reference.run(card_input(size_hw or input_spec.card_size_hw, input_spec))
     try:
         check = make_self_check(output)
     except ValueError as error:
-        raise CheckpointError(path, f'its depth is no finite number ({error})',
+        raise CheckpointError(path, f'its depth is not finite ({error})',
                               'download or train it again') from error
     if check.std <= _FLAT * abs(output).max():
         raise CheckpointError(path, 'it gives the same depth everywhere, as untrained weights do',
@@ -215,47 +263,50 @@ def self_check(path: Path, reference: Runner, input_spec: InputSpec,
     return check
 
 
-def describe_model(identity: ModelIdentity, sha256: str, precision: Precision, check: SelfCheck,
-                   input_spec: InputSpec, fixed_size_hw: Size | None) -> ModelInfo:
+def _describe_model(identity: ModelIdentity, sha256: str, precision: Precision, check: SelfCheck,
+                    input_spec: InputSpec, fixed_size_hw: Size | None) -> ModelInfo:
     """Return the metadata of a model that is made from the source with this sha256."""
     return ModelInfo(
         encoder=identity.encoder, kind=identity.kind, model_version=identity.model_version,
-        max_depth_m=identity.max_depth_m, patch_multiple=input_spec.multiple, mean_rgb=input_spec.mean_rgb,
-        std_rgb=input_spec.std_rgb, input_size=input_spec.size, source_name=identity.source_name,
-        source_sha256=sha256, licence=identity.licence, precision=precision,
-        converter_version=__version__, self_check=check, fixed_size_hw=fixed_size_hw)
+        max_depth_m=identity.max_depth_m, patch_multiple=input_spec.multiple,
+        mean_rgb=input_spec.mean_rgb, std_rgb=input_spec.std_rgb, input_size=input_spec.size,
+        source_name=identity.source_name, source_sha256=sha256, licence=identity.licence,
+        precision=precision, converter_version=__version__, self_check=check,
+        fixed_size_hw=fixed_size_hw)
 
 
-def describe_graph(graph: Graph, identity: ModelIdentity, precision: Precision,
-                   fixed_size_hw: Size | None, reference: Runner) -> ModelInfo:
+def _describe_graph(graph: Graph, identity: ModelIdentity, precision: Precision,
+                    fixed_size_hw: Size | None, reference: Runner) -> ModelInfo:
     """
     Return the metadata of an IR that is made from a graph.
 
-    What the graph says of itself stays, its self-check too unless that has another size.
+    The metadata of the graph stay, with the facts of ``identity``; its self-check stays unless it
+    has another size.
     """
-    told = graph.info
-    if told is None or fixed_size_hw not in (None, told.self_check.size_hw):
-        check = self_check(graph.path, reference, graph.input_spec, fixed_size_hw)
+    own = graph.info
+    if own is None or fixed_size_hw not in (None, own.self_check.size_hw):
+        check = _self_check(graph.path, reference, graph.input_spec, fixed_size_hw)
     else:
-        check = told.self_check
-    made = describe_model(identity, graph.sha256, precision, check, graph.input_spec, fixed_size_hw)
-    if told is None:
+        check = own.self_check
+    made = _describe_model(identity, graph.sha256, precision, check, graph.input_spec,
+                           fixed_size_hw)
+    if own is None:
         return made
-    return replace(told, encoder=made.encoder, kind=made.kind, model_version=made.model_version,
+    return replace(own, encoder=made.encoder, kind=made.kind, model_version=made.model_version,
                    max_depth_m=made.max_depth_m, precision=precision, self_check=check,
                    fixed_size_hw=fixed_size_hw)
 
 
-def wanted_precision(graph: Graph, overrides: Precision | None) -> Precision:
+def _wanted_precision(graph: Graph, wanted: Precision | None) -> Precision:
     """
-    Return the precision to store a graph's weights in: fp16 unless asked, but an IR keeps its own.
+    Return the precision to store a graph's weights in: fp16 by default, but an IR keeps its own.
 
-    CheckpointError if that would need what rounding took away.
+    CheckpointError if the weights are rounded already to something else.
     """
     if graph.precision == 'fp32':
-        return overrides or ('fp32' if graph.path.suffix == '.xml' else 'fp16')
-    if overrides not in (None, graph.precision):
+        return wanted or ('fp32' if graph.path.suffix == '.xml' else 'fp16')
+    if wanted not in (None, graph.precision):
         raise CheckpointError(
-            graph.path, f'its weights are {graph.precision} and cannot become {overrides}',
+            graph.path, f'its weights are {graph.precision} and cannot become {wanted}',
             'leave out --precision, or convert the checkpoint that it was made from')
     return graph.precision

@@ -1,4 +1,4 @@
-"""Command line: ``depth_anything_convert SUBCOMMAND``; without one, ``convert`` is meant."""
+"""Command line: ``depth_anything_convert SUBCOMMAND``; the default is ``convert``."""
 
 from collections.abc import Sequence
 import difflib
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import typer
 
 _COMMANDS = ('download', 'export', 'convert', 'quantize', 'inspect', 'verify')
-_HELP = 'Depth Anything for OpenVINO: fetch a checkpoint, convert it, prove the result.'
+_HELP = 'Depth Anything for OpenVINO: download a checkpoint, convert it, verify the result.'
 
 
 def main(argv: Sequence[str] | None = None,
@@ -38,7 +38,7 @@ def _application() -> 'typer.Typer':
 
 
 def _with_subcommand(arguments: list[str]) -> list[str]:
-    """Take a first argument that is no subcommand, nor nearly one, for the source of convert."""
+    """Add ``convert`` where the first argument is not a subcommand, not even a misspelt one."""
     if not arguments or arguments[0] in (*_COMMANDS, '--help'):
         return arguments
     first = arguments[0]

@@ -57,10 +57,10 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(('content', 'message'), [
     (b'', 'the file is empty; download it again'),
-    (b'not a checkpoint', 'damaged or no PyTorch checkpoint'),
-    (b'<!DOCTYPE html><html>404</html>', 'damaged or no PyTorch checkpoint'),
-    (b'PK\x03\x04 torn off', 'damaged or no PyTorch checkpoint'),
-    (bytes(range(256)), 'damaged or no PyTorch checkpoint')])
+    (b'not a checkpoint', 'damaged or not a PyTorch checkpoint'),
+    (b'<!DOCTYPE html><html>404</html>', 'damaged or not a PyTorch checkpoint'),
+    (b'PK\x03\x04 torn off', 'damaged or not a PyTorch checkpoint'),
+    (bytes(range(256)), 'damaged or not a PyTorch checkpoint')])
 def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / 'any.pth'
     path.write_bytes(content)

@@ -122,7 +122,7 @@ def test_wrong_usage_ends_with_status_2(
     (['any.pth', '--height', '518'], 'only one side is fixed'),
     (['download'], 'no name was given'),
     (['download', 'vitz'], 'choose one of vits'),
-    (['verify', 'any.xml', '--sizes', '518'], '518 is no size'),
+    (['verify', 'any.xml', '--sizes', '518'], '518 is not a size'),
     (['inspect', 'any.xml'], 'there is no such file')])
 def test_what_cannot_be_meant_is_one_line_and_status_1(
         run: Run, arguments: list[str], message: str, tmp_path: Path,
@@ -218,7 +218,7 @@ def test_inspect_shows_the_other_files_when_one_is_foreign(
     (tmp_path / 'foreign.bin').write_text('')
     arguments = ['inspect', tmp_path / 'foreign.xml', tiny_ir]
     code, out, err = run(arguments)
-    assert code == 1 and is_one_error(err, 'no OpenVINO IR')
+    assert code == 1 and is_one_error(err, 'not an OpenVINO IR')
     for text in (f'{tiny_ir}\n', 'vits (the metadata of the IR)', 'Apache-2.0', 'any size',
                  'card of 252x196'):
         assert text in out
@@ -260,7 +260,8 @@ def test_bad_input_is_one_line_and_no_traceback(
              [tmp_path / 'text.pth', '-o', tmp_path / 'a.xml'],
              ['convert', save_checkpoint('tiny.pth'), '-o', tmp_path / 'a.xml'],
              [tmp_path / 'text.pth', '-o', tmp_path / 'there.xml']]
-    messages = ['there is no such file', 'no PyTorch checkpoint', 'known are vits', 'add --force']
+    messages = ['there is no such file', 'not a PyTorch checkpoint', 'known are vits',
+                'add --force']
     before = sorted(tmp_path.iterdir())
     for line, message in zip(lines, messages):
         code, _, err = run(line)
@@ -325,10 +326,10 @@ def test_on_a_terminal_a_step_becomes_one_line_with_its_seconds() -> None:
                             width=80)) as report:
         report('[1/2] reading a.pth')
         report('      1.5 s')
-        report('      kind: [relative], as asked')
+        report('      kind: [relative], from --kind')
         report('[2/2] writing')
     shown = screen.getvalue()
     assert '[1/2] reading a.pth  1.5 s\n' in shown
-    assert 'kind: [relative], as asked\n' in shown
+    assert 'kind: [relative], from --kind\n' in shown
     assert shown.endswith('[2/2] writing\n')
     assert '\n      1.5 s' not in shown

@@ -23,7 +23,8 @@ from depth_anything_ros.convert import conversion  # noqa: E402
 from depth_anything_ros.convert.conversion import (  # noqa: E402
     Conversion, convert, export, ExportJob, Job)
 from depth_anything_ros.convert.export import OnnxOptions  # noqa: E402
-from depth_anything_ros.convert.parity.measure import Gates, ParityReport, ParityRow  # noqa: E402
+from depth_anything_ros.convert.parity.measure import (  # noqa: E402
+    conversion_limits, Limits, ParityReport, ParityRow)
 from depth_anything_ros.convert.sources.identity import Overrides  # noqa: E402
 from depth_anything_ros.networks.depth_anything import build_network  # noqa: E402
 from tiny import write_weighted_sum  # noqa: E402
@@ -92,7 +93,7 @@ def test_each_kind_becomes_a_proven_ir_that_describes_itself(
 
 def test_parity_is_measured_at_every_size_with_both_runtimes(converted: Converted) -> None:
     done, _ = converted('relative_v2')
-    assert [(row.backend, row.size_hw) for row in done.parity.rows] == [
+    assert [(row.name, row.size_hw) for row in done.parity.rows] == [
         (backend, size_hw) for size_hw in PARITY_SIZES_HW
         for backend in ('ONNX Runtime', 'OpenVINO')]
     assert 0 < done.parity.worst('ONNX Runtime') <= 1e-3
@@ -101,7 +102,7 @@ def test_parity_is_measured_at_every_size_with_both_runtimes(converted: Converte
 def test_a_conversion_reports_what_it_found_and_where_from(converted: Converted) -> None:
     _, lines = converted('relative_v2')
     shown = '\n'.join(lines)
-    for text in ('encoder: tiny, from the shapes of the tensors', 'kind: relative, as asked',
+    for text in ('encoder: tiny, from the shapes of the tensors', 'kind: relative, from --kind',
                  'licence: unknown', '[6/6]', 'OpenVINO fp32'):
         assert text in shown
 
@@ -166,18 +167,18 @@ def test_failed_parity_leaves_nothing_behind(
         'ONNX', 'OpenVINO']
     with pytest.raises(ParityError, match='OpenVINO at 98x70 differs'):
         convert(Job(checkpoint, tmp_path / 'models' / 'depth.xml', overrides=overrides),
-                table=table, sizes_hw=PARITY_SIZES_HW[:1], gates=Gates(onnx=float('inf')),
-                report=lines.append)
+                table=table, sizes_hw=PARITY_SIZES_HW[:1], report=lines.append,
+                limits={**conversion_limits('fp16'), 'ONNX Runtime': Limits(float('inf'))})
     with pytest.raises(ParityError, match='ONNX Runtime at 28x14'):
         export(ExportJob(checkpoint, tmp_path / 'models' / 'depth.onnx',
                          OnnxOptions(1, (14, 28)), overrides), table=table, report=lines.append)
     assert [path.name for path in tmp_path.iterdir()] == ['mine.pth']
 
 
-@pytest.mark.parametrize('error', [float('inf'), float('nan'), 2e-3])
-def test_an_error_above_the_gate_or_no_number_never_passes(error: float) -> None:
-    good = ParityRow('ONNX Runtime', (14, 14), 1e-5, 1e-6, 1e-3)
-    bad = ParityRow('OpenVINO', (14, 28), error, error, 1e-3)
+@pytest.mark.parametrize('error', [float('inf'), float('nan'), None, 2e-3])
+def test_an_error_above_the_gate_or_no_number_never_passes(error: float | None) -> None:
+    good = ParityRow('ONNX Runtime', (14, 14), Limits(1e-3), 1e-5, 1e-6)
+    bad = ParityRow('OpenVINO', (14, 28), Limits(1e-3), error, error)
     ParityReport('fp32', (good,)).require()
     with pytest.raises(ParityError, match='OpenVINO at 28x14'):
         ParityReport('fp32', (good, bad)).require()
@@ -202,7 +203,7 @@ def spoil(change: str, weights: dict[str, Any]) -> dict[str, Any]:
     ('missing', 'not those of tiny .missing: depth_head.scratch.output_conv1.bias'),
     ('wrong shape', r'depth_head.projects.0.weight is \[9, 48, 1, 1\] instead of \[8, 48'),
     ('flat', 'the same depth everywhere'),
-    ('overflow', 'its depth is no finite number')])
+    ('overflow', 'its depth is not finite')])
 def test_unusable_weights_are_refused_before_anything_is_written(
         tmp_path: Path, tiny: EncoderSpec, table: tuple[EncoderSpec, ...],
         make_weights: Callable[..., dict[str, Any]], change: str, message: str) -> None:

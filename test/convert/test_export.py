@@ -59,7 +59,7 @@ def test_an_open_file_takes_every_size_and_batch(exported: Conversion) -> None:
     assert (name, depth) == ('image', 'depth')
     assert [type(side) for side in (batch, *rest)] == [str, int, str, str]
     assert len(sides) == 3 and sides[0] == batch
-    assert [(row.backend, row.size_hw) for row in exported.parity.rows] == [
+    assert [(row.name, row.size_hw) for row in exported.parity.rows] == [
         ('ONNX Runtime', size_hw) for size_hw in SIZES_HW]
     assert exported.parity.worst('ONNX Runtime') <= 1e-3
 
@@ -125,7 +125,7 @@ def test_impossible_exports_are_refused_before_anything_is_read(tmp_path: Path) 
             ('depth.onnx', OnnxOptions(batch=-2), 'a batch of -2')):
         with pytest.raises(CheckpointError, match=message):
             export(ExportJob(source, tmp_path / target, options))
-    with pytest.raises(CheckpointError, match='it is no checkpoint; give a .pth'):
+    with pytest.raises(CheckpointError, match='it is not a checkpoint; give a .pth'):
         export(ExportJob(tmp_path / 'a.onnx', tmp_path / 'depth.onnx'))
 
 
@@ -133,7 +133,7 @@ def test_a_side_that_the_network_does_not_take_is_refused(
         tmp_path: Path, save_checkpoint: Callable[..., Path], table: Table) -> None:
     source = save_checkpoint('mine.pth')
     job = ExportJob(source, tmp_path / 'depth.onnx', OnnxOptions(size_hw=(0, 500)), METRIC)
-    with pytest.raises(CheckpointError, match='a width of 500 is no multiple of 14; take 490 or'):
+    with pytest.raises(CheckpointError, match='a width of 500 is not a multiple of 14; give 490'):
         export(job, table=table, report=lambda line: None)
     assert [path.name for path in tmp_path.iterdir()] == ['mine.pth']
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from depth_anything_ros.errors import CheckpointError, ParityError
+from depth_anything_ros.errors import CheckpointError, ModelError, ParityError
 from depth_anything_ros.model_info import ModelInfo
 from depth_anything_ros.vision.color_image import ColorImage
 import numpy as np
@@ -18,11 +18,12 @@ openvino = pytest.importorskip('openvino')
 pytest.importorskip('onnxruntime')
 
 from depth_anything_ros.convert.conversion import Conversion, convert, Job  # noqa: E402, I100
-from depth_anything_ros.convert.parity.measure import card_input, Gates  # noqa: E402
+from depth_anything_ros.convert.parity.measure import (  # noqa: E402
+    card_input, conversion_limits, Limits)
 from depth_anything_ros.convert.parity.runners import ir_runner  # noqa: E402
 from depth_anything_ros.convert.sources.identity import Overrides  # noqa: E402
 from depth_anything_ros.inference.engine import Engine, EngineOptions  # noqa: E402
-from depth_anything_ros.inference.ir import read_ir_info  # noqa: E402
+from depth_anything_ros.inference.ir import read_ir  # noqa: E402
 
 KERNEL = (1.0, 2.0, 4.0)
 SIZES_HW = ((70, 98), (56, 42))
@@ -32,7 +33,7 @@ OPEN = ('N', 3, 'H', 'W')
 FORMS = {'[N,H,W]': [1], '[N,1,H,W]': [], '[H,W]': [0, 1]}
 
 
-def write_onnx(path: Path, *, given: str = 'image', input_spec: str = 'depth',
+def write_onnx(path: Path, *, given: str = 'image', output: str = 'depth',
                shape: tuple[Any, ...] = OPEN, form: str = '[N,H,W]', element: str = 'FLOAT',
                channels: int = 3, stride: int = 1, inputs: int = 1, outputs: int = 1,
                external: bool = False) -> Path:
@@ -43,10 +44,10 @@ def write_onnx(path: Path, *, given: str = 'image', input_spec: str = 'depth',
     nodes = [helper.make_node('Conv', [given, 'kernel'], ['summed'], strides=[stride, stride])]
     if FORMS[form]:
         stored.append(onnx.numpy_helper.from_array(np.array(FORMS[form]), 'axes'))
-        nodes.append(helper.make_node('Squeeze', ['summed', 'axes'], [input_spec]))
+        nodes.append(helper.make_node('Squeeze', ['summed', 'axes'], [output]))
     else:
-        nodes.append(helper.make_node('Identity', ['summed'], [input_spec]))
-    names = [given, 'second'][:inputs], [input_spec, 'summed'][:outputs]
+        nodes.append(helper.make_node('Identity', ['summed'], [output]))
+    names = [given, 'second'][:inputs], [output, 'summed'][:outputs]
     graph = helper.make_graph(
         nodes, 'little', [helper.make_tensor_value_info(one, kind, shape) for one in names[0]],
         [helper.make_tensor_value_info(one, kind, None) for one in names[1]], stored)
@@ -58,12 +59,12 @@ def write_onnx(path: Path, *, given: str = 'image', input_spec: str = 'depth',
 
 def converted(source: Path, **options: Any) -> Conversion:
     """Return what becomes of a source with the options of a Job."""
-    job = Job(source, source.parent / 'out' / 'depth.xml', **{'asked': ASKED, **options})
+    job = Job(source, source.parent / 'out' / 'depth.xml', **{'overrides': ASKED, **options})
     return convert(job, sizes_hw=SIZES_HW, report=lambda line: None)
 
 
 def written_info(done: Conversion) -> ModelInfo | None:
-    return read_ir_info(openvino.Core().read_model(done.path), done.path)
+    return read_ir(openvino.Core(), done.path)[1]
 
 
 def ovc(source: Path, target: Path, compress: bool) -> Path:
@@ -93,7 +94,7 @@ def expected(size_hw: tuple[int, int]) -> np.ndarray:
 @pytest.mark.parametrize('given', ['pixel_values', 'l_x_'])
 def test_other_names_and_shapes_of_the_output_become_those_of_this_package(
         tmp_path: Path, form: str, given: str) -> None:
-    done = converted(write_onnx(tmp_path / 'a.onnx', given=given, input_spec='select_36', form=form))
+    done = converted(write_onnx(tmp_path / 'a.onnx', given=given, output='select_36', form=form))
     model = openvino.Core().read_model(done.path)
     assert model.input('image').partial_shape[1:] == openvino.PartialShape([3, -1, -1])
     assert model.output('depth').partial_shape.rank.get_length() == 3
@@ -152,9 +153,9 @@ def test_usual_names_tell_what_the_network_is(
 def test_what_a_graph_cannot_tell_is_asked_for_and_only_the_encoder_may_stay_unknown(
         tmp_path: Path) -> None:
     source = write_onnx(tmp_path / 'model.onnx')
-    with pytest.raises(CheckpointError, match='metadata nor its name tells the kind.*add --kind'):
+    with pytest.raises(CheckpointError, match='its kind is unknown: .*neither its metadata.*add'):
         converted(source, overrides=Overrides())
-    with pytest.raises(CheckpointError, match='tells the model version.*add --model-version'):
+    with pytest.raises(CheckpointError, match='its model version is unknown.*add --model-version'):
         converted(source, overrides=Overrides('relative'))
     info = converted(source, overrides=Overrides('metric', 'v2', 10.0)).info
     assert (info.encoder, info.kind, info.max_depth_m) == ('unknown', 'metric', 10.0)
@@ -168,7 +169,7 @@ def test_what_a_graph_cannot_tell_is_asked_for_and_only_the_encoder_may_stay_unk
     ({'element': 'DOUBLE'}, 'its input is f64'),
     ({'shape': (1, 1, 70, 98), 'channels': 1}, r'\[1,1,70,98\], not 3 channels of multiples'),
     ({'shape': (1, 3, 64, 98)}, r'\[1,3,64,98\], not 3 channels of multiples of 14'),
-    ({'shape': (1, 3, 70, 'W')}, 'one side is fixed and one is open'),
+    ({'shape': (1, 3, 70, 'W')}, 'one side is fixed and one is free'),
     ({'stride': 14}, r'its output is \[1, 14, 18\] for images \[1,3,196,252\]'),
     ({'shape': (4, 3, 70, 98), 'form': '[N,1,H,W]', 'stride': 7}, 'its output is')])
 def test_a_graph_of_another_kind_is_refused(
@@ -183,7 +184,7 @@ def test_files_that_are_no_onnx_are_named(tmp_path: Path) -> None:
     for name, content in (('text', b'no model'), ('empty', b''), ('torn', whole[:-40])):
         path = tmp_path / f'{name}.onnx'
         path.write_bytes(content)
-        with pytest.raises(CheckpointError, match=f'{name}.onnx: it is truncated or no ONNX'):
+        with pytest.raises(CheckpointError, match=f'{name}.onnx: it is truncated or not an'):
             converted(path)
     with pytest.raises(CheckpointError, match='none.onnx: there is no such file'):
         converted(tmp_path / 'none.onnx')
@@ -241,7 +242,7 @@ def test_weights_of_8_bit_stay_and_become_nothing_else(tmp_path: Path) -> None:
 def test_metadata_stays_but_for_what_is_asked(
         tmp_path: Path, make_ir: Callable[..., Path]) -> None:
     source = make_ir(source_name='first.pth', licence='MIT')
-    before = read_ir_info(openvino.Core().read_model(source), source)
+    before = read_ir(openvino.Core(), source)[1]
     assert before is not None
     done = convert(Job(source, tmp_path / 'same.xml'), sizes_hw=SIZES_HW, report=lambda line: None)
     assert done.info == before
@@ -258,7 +259,7 @@ def test_an_ir_is_replaced_by_itself_only_with_force(
     before = source.read_bytes()
     with pytest.raises(CheckpointError, match='depth.xml: the file exists already; add --force'):
         convert(Job(source, source, overrides=ASKED))
-    with pytest.raises(CheckpointError, match='tells the kind'):
+    with pytest.raises(CheckpointError, match='its kind is unknown'):
         convert(Job(source, source, overwrite=True), report=lambda line: None)
     assert source.read_bytes() == before
     done = convert(Job(source, source, overrides=ASKED, overwrite=True), sizes_hw=SIZES_HW,
@@ -272,12 +273,12 @@ def test_an_ir_is_replaced_by_itself_only_with_force(
     (lambda xml: xml.with_suffix('.bin').unlink(), 'plain.bin: there is no such file'),
     (lambda xml: xml.with_suffix('.bin').write_bytes(b'12'), 'plain.bin: it is truncated: 2 byte'),
     (lambda xml: xml.write_text(xml.read_text()[:300]), 'plain.xml: it is truncated or not XML'),
-    (lambda xml: xml.write_text('<html/>'), 'plain.xml: it is XML but no OpenVINO IR')])
+    (lambda xml: xml.write_text('<html/>'), 'plain.xml: it is XML but not an OpenVINO IR')])
 def test_a_damaged_ir_is_named(
         tmp_path: Path, damage: Callable[[Path], Any], message: str) -> None:
     source = ovc(write_onnx(tmp_path / 'a.onnx'), tmp_path / 'plain.xml', compress=False)
     damage(source)
-    with pytest.raises(CheckpointError, match=message):
+    with pytest.raises(ModelError, match=message):
         converted(source)
 
 
@@ -292,8 +293,8 @@ def test_size_and_batch_are_fixed_when_asked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(('size_hw', 'batch', 'message'), [
-    ((500, 518), 0, 'a height of 500 is no multiple of 14; take 490 or 504'),
-    ((518, 5), 0, 'a width of 5 is no multiple of 14; take 14 or 28'),
+    ((500, 518), 0, 'a height of 500 is not a multiple of 14; give 490 or 504'),
+    ((518, 5), 0, 'a width of 5 is not a multiple of 14; give 14 or 28'),
     ((-14, 14), 0, 'a height of -14'),
     ((518, 0), 0, 'only one of height and width is fixed; give --height and --width'),
     ((98, 98), 0, 'its height is fixed to 70, 98 is impossible; leave out'),
@@ -311,5 +312,6 @@ def test_an_ir_that_differs_from_its_source_is_not_written(tmp_path: Path) -> No
     source = write_onnx(tmp_path / 'a.onnx')
     with pytest.raises(ParityError, match='differs from ONNX Runtime by .* no file was written'):
         convert(Job(source, tmp_path / 'out' / 'depth.xml', overrides=ASKED), sizes_hw=SIZES_HW,
-                gates=Gates(openvino_fp16=-1.0), report=lambda line: None)
+                limits={**conversion_limits('fp16'), 'OpenVINO': Limits(-1.0)},
+                report=lambda line: None)
     assert [path.name for path in tmp_path.iterdir()] == ['a.onnx']

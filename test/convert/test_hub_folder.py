@@ -16,7 +16,7 @@ pytest.importorskip('transformers')
 safetensors = pytest.importorskip('safetensors.torch')
 
 from depth_anything_ros.convert.sources.checkpoints import read_checkpoint  # noqa: E402, I100
-from depth_anything_ros.convert.sources.identity import Overrides, ModelIdentity  # noqa: E402
+from depth_anything_ros.convert.sources.identity import ModelIdentity, Overrides  # noqa: E402
 from depth_anything_ros.convert.sources.load_network import load_network  # noqa: E402
 from tools.transformers_parity import random_model  # noqa: E402
 
@@ -102,7 +102,7 @@ def test_config_json_tells_kind_version_and_range(folder: Path, table: Table) ->
     identity = variant_of(folder, table)
     assert (identity.kind, identity.model_version, identity.max_depth_m) == ('metric', 'v1', 80)
     identity = variant_of(folder, table, Overrides('relative'))
-    assert 'kind: relative, as asked, although config.json says metric' in identity.origins
+    assert 'kind: relative, from --kind, although config.json says metric' in identity.origins
 
 
 def test_what_config_json_leaves_out_is_asked_for(folder: Path, table: Table) -> None:
@@ -122,7 +122,7 @@ def test_a_config_of_the_official_code_tells_neither_kind_nor_version(
     (folder / 'config.json').write_text(json.dumps({'encoder': 'tiny', 'features': 16}))
     checkpoint = read_checkpoint(folder, table)
     assert checkpoint.layout == 'official'
-    with pytest.raises(CheckpointError, match='tells the kind'):
+    with pytest.raises(CheckpointError, match='its kind is unknown'):
         variant_of(folder, table)
 
 
@@ -135,9 +135,9 @@ def test_a_safetensors_file_alone_is_read_in_either_layout(
         key: value.to(torch.bfloat16) for key, value in official.items()}
     safetensors.save_file(weights, path, metadata={'format': 'pt', 'made_by': 'me'})
     checkpoint = read_checkpoint(path, table)
-    assert (checkpoint.layout, checkpoint.evidence) == (layout, None)
+    assert (checkpoint.layout, checkpoint.config) == (layout, None)
     assert checkpoint.state_dict.keys() == official.keys()
-    with pytest.raises(CheckpointError, match='tells the kind'):
+    with pytest.raises(CheckpointError, match='its kind is unknown'):
         load_network(path, Overrides(), table)
     assert load_network(path, Overrides('relative', 'v2'), table).identity.encoder == 'tiny'
 
@@ -174,8 +174,8 @@ def test_a_config_of_another_network_is_refused(
 
 @pytest.mark.parametrize(('name', 'content', 'message'), [
     ('config.json', None, 'the folder has no config.json; give'),
-    ('config.json', '{', 'config.json: it is damaged or no JSON'),
-    ('config.json', '[]', 'config.json: it is JSON of another kind'),
+    ('config.json', '{', 'config.json: it is damaged or not JSON'),
+    ('config.json', '[]', 'config.json: it is JSON, but not an object'),
     (WEIGHTS, None, 'the folder has no weights .model.safetensors or pytorch_model.bin.')])
 def test_a_file_that_is_missing_or_damaged_is_named(
         folder: Path, table: Table, name: str, content: str | None, message: str) -> None:
@@ -218,7 +218,7 @@ def test_shards_that_are_missing_or_differ_from_the_index_are_named(
         read_checkpoint(shards, table)
     change_json(shards / INDEX, lambda index: index['weight_map'].pop(tensor))
     change_weights(shards / shard, lambda weights: weights.update({tensor: torch.zeros(1)}))
-    with pytest.raises(CheckpointError, match=f'it has a tensor {tensor}, of which the index'):
+    with pytest.raises(CheckpointError, match=f'it has a tensor {tensor} that the index'):
         read_checkpoint(shards, table)
     (shards / shard).unlink()
     with pytest.raises(CheckpointError, match=f'{shard}: this shard of the weights is missing'):

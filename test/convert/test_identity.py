@@ -1,22 +1,31 @@
-"""Kind, version and range come from the name, the sha256 or an option and are never guessed."""
+"""Kind, version and range come from names, records, metadata or options and are never guessed."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+from depth_anything_ros.convert.inspect.inspect import inspect
 from depth_anything_ros.convert.sources.identity import (
-    Evidence, ModelIdentity, Overrides, resolve_identity)
+    checkpoint_evidence, Evidence, from_record, ModelIdentity, Overrides, resolve_identity)
 from depth_anything_ros.convert.sources.records import (
-    DistillationRecord, sha256_of, write_distillation_record)
+    DistillationRecord, DownloadRecord, sha256_of, write_distillation_record, write_record)
 from depth_anything_ros.errors import CheckpointError
-from depth_anything_ros.networks.models import MODELS, NANO
+from depth_anything_ros.networks.models import EncoderSpec, MODELS, ModelSpec, NANO
 import pytest
 
-REFIT_SHA256 = '1e9260954ef8fd73180a3a0bd710e1aad0502aa2958ac258902b2260ca0f4304'
 SPECS = {spec.name: spec for spec in MODELS}
+DIGEST = '1' * 64
 
 
-def settle(name: str, encoder: str = 'vits', sha256: str = '', overrides: Overrides | None = None,
-           evidence: Evidence | None = None, recorded: Evidence | None = None) -> ModelIdentity:
-    return resolve_identity(Path(name), sha256, SPECS[encoder], overrides or Overrides(), evidence, recorded)
+def identity_of(path: Path, spec: ModelSpec, overrides: Overrides | None = None,
+                config: Evidence | None = None) -> ModelIdentity:
+    digests = (sha256_of([path]),) if path.is_file() else (DIGEST,)
+    evidence = checkpoint_evidence(path, digests, spec, config)
+    return resolve_identity(path, spec, evidence, overrides).require_complete()
+
+
+def settle(name: str, encoder: str = 'vits', overrides: Overrides | None = None,
+           config: Evidence | None = None) -> ModelIdentity:
+    return identity_of(Path(name), SPECS[encoder], overrides, config)
 
 
 @pytest.mark.parametrize(('name', 'encoder', 'expected'), [
@@ -33,7 +42,7 @@ def settle(name: str, encoder: str = 'vits', sha256: str = '', overrides: Overri
     ('depth_anything_v2_vitl_fp16.safetensors', 'vitl', ('relative', 'v2', None, 'CC-BY-NC-4.0')),
     ('Depth-Anything-V2-Metric-Outdoor-Base-hf', 'vitb', ('metric', 'v2', 80, 'CC-BY-NC-4.0')),
     ('depth-anything-large-hf', 'vitl', ('relative', 'v1', None, 'Apache-2.0'))])
-def test_official_names_tell_everything(
+def test_official_names_state_everything(
         name: str, encoder: str, expected: tuple[object, ...]) -> None:
     found = settle(name, encoder)
     assert (found.kind, found.model_version, found.max_depth_m, found.licence) == expected
@@ -41,18 +50,11 @@ def test_official_names_tell_everything(
     assert f'kind: {expected[0]}, from the file name' in found.origins
 
 
-def test_a_known_sha256_tells_everything_whatever_the_name() -> None:
-    found = settle('renamed.pth', sha256=REFIT_SHA256)
-    assert (found.kind, found.model_version, found.licence) == ('relative', 'v2', 'Apache-2.0')
-    assert found.source_name == 'DA-V2-Small with one refit layer'
-    assert 'model version: v2, from the sha256' in found.origins
-
-
 @pytest.mark.parametrize('name', [
     'mine.pth', 'depth_anything_v2_vits_refit.pth', 'depth_anything_v2_vits.pth.bak',
     'my_depth_anything_v2_vits.pth', 'depth_anything_vits.pth', 'pytorch_model.bin'])
 def test_any_other_name_asks_for_what_is_missing(name: str) -> None:
-    with pytest.raises(CheckpointError, match='tells the kind.*add --kind relative or --kind me'):
+    with pytest.raises(CheckpointError, match='its kind is unknown.*add --kind relative or --kin'):
         settle(name)
     with pytest.raises(CheckpointError, match='model version.*add --model-version v1 or'):
         settle(name, overrides=Overrides('relative'))
@@ -63,22 +65,25 @@ def test_any_other_name_asks_for_what_is_missing(name: str) -> None:
     assert found.licence == 'unknown' and found.source_name == name
 
 
-def test_options_win_over_the_name_and_the_contradiction_is_said() -> None:
-    found = settle('depth_anything_v2_metric_vkitti_vits.pth', overrides=Overrides('metric', 'v1', 100))
+def test_options_win_over_the_name_and_the_contradiction_is_reported() -> None:
+    found = settle('depth_anything_v2_metric_vkitti_vits.pth',
+                   overrides=Overrides('metric', 'v1', 100))
     assert (found.model_version, found.max_depth_m) == ('v1', 100)
-    assert 'model version: v1, as asked, although the file name says v2' in found.origins
-    assert 'max depth in metres: 100, as asked, although the file name says 80.0' in found.origins
+    assert 'model version: v1, from --model-version, although the file name says v2' in (
+        found.origins)
+    assert 'max depth in metres: 100, from --max-depth, although the file name says 80.0' in (
+        found.origins)
     assert 'kind: metric, from the file name' not in found.origins
     other = settle('depth_anything_v2_vits.pth', overrides=Overrides('metric', None, 20.0))
-    assert 'kind: metric, as asked, although the file name says relative' in other.origins
+    assert 'kind: metric, from --kind, although the file name says relative' in other.origins
 
 
 def test_a_name_of_another_encoder_is_not_relied_on() -> None:
-    with pytest.raises(CheckpointError, match='neither its name nor its sha256'):
+    with pytest.raises(CheckpointError, match='its kind is unknown'):
         settle('depth_anything_v2_vitb.pth', 'vits')
     found = settle('depth_anything_v2_vitb.pth', 'vits', overrides=Overrides('relative', 'v2'))
     assert found.licence == 'unknown'
-    assert 'file name: says vitb, so nothing is taken from it' in found.origins
+    assert 'file name: it describes vitb, so it is ignored' in found.origins
 
 
 def test_max_depth_must_fit_the_kind_and_be_a_length() -> None:
@@ -89,41 +94,52 @@ def test_max_depth_must_fit_the_kind_and_be_a_length() -> None:
             settle('mine.pth', overrides=Overrides('metric', 'v2', value))
 
 
-def test_a_licence_that_forbids_commercial_use_is_said() -> None:
+def test_a_licence_that_forbids_commercial_use_is_reported() -> None:
     assert any('forbids commercial use' in line
                for line in settle('depth_anything_v2_vitl.pth', 'vitl').origins)
     assert any('vitl are under CC-BY-NC-4.0' in line for line in settle(
         'mine.pth', 'vitl', overrides=Overrides('relative', 'v2')).origins)
 
 
-def test_config_json_wins_over_the_name_and_the_sha256_over_both() -> None:
-    evidence = Evidence('config.json', 'Depth-Anything-V2-Small-hf', 'vits', 'metric', 'v1', 5.0)
-    found = settle('folder', evidence=evidence)
+def test_config_json_wins_over_the_name() -> None:
+    config = Evidence('config.json', 'Depth-Anything-V2-Small-hf', 'vits', 'metric', 'v1', 5.0)
+    found = settle('folder', config=config)
     assert (found.kind, found.model_version, found.max_depth_m) == ('metric', 'v1', 5.0)
     assert 'kind: metric, from config.json, although the file name says relative' in found.origins
     assert found.licence == 'Apache-2.0'
-    found = settle('folder', sha256=REFIT_SHA256, evidence=evidence)
-    assert 'model version: v2, from the sha256, although config.json says v1' in found.origins
 
 
 def test_a_config_json_of_another_encoder_is_not_relied_on() -> None:
-    evidence = Evidence('config.json', 'mine', 'vitb', 'relative', 'v2')
-    with pytest.raises(CheckpointError, match='tells the kind'):
-        settle('mine', evidence=evidence)
+    config = Evidence('config.json', 'mine', 'vitb', 'relative', 'v2')
+    with pytest.raises(CheckpointError, match='its kind is unknown'):
+        settle('mine', config=config)
 
 
-def test_a_download_tells_the_licence_where_nothing_else_does() -> None:
-    recorded = Evidence('the record of the download', 'me/my-depth', licence='MIT')
-    found = settle('mine.pth', overrides=Overrides('relative', 'v2'), recorded=recorded)
-    assert (found.licence, found.source_name) == ('MIT', 'me/my-depth')
-    found = settle('depth_anything_v2_vits.pth', recorded=recorded)
-    assert (found.licence, found.source_name) == ('Apache-2.0', 'depth_anything_v2_vits.pth')
+def test_a_download_record_states_the_licence_where_nothing_else_does(tmp_path: Path) -> None:
+    for name, expected in (('mine.pth', ('MIT', 'me/my-depth')),
+                           ('depth_anything_v2_vits.pth',
+                            ('Apache-2.0', 'depth_anything_v2_vits.pth'))):
+        path = tmp_path / name
+        path.write_bytes(b'weights')
+        write_record(path, DownloadRecord('me/my-depth', 'c0ffee', {name: sha256_of([path])},
+                                          'MIT', '2026-01-01'))
+        found = identity_of(path, SPECS['vits'], Overrides('relative', 'v2'))
+        assert (found.licence, found.source_name) == expected
+
+
+def test_the_record_of_shards_is_valid_for_all_of_them_only(tmp_path: Path) -> None:
+    record = DownloadRecord('me/my-depth', 'c0ffee', {'a': 'a' * 64, 'b': 'b' * 64}, 'MIT', '')
+    write_record(tmp_path, record)
+    for digests, found in ((('a' * 64, 'b' * 64), (from_record(tmp_path, record),)),
+                           (('a' * 64, DIGEST), ())):
+        assert checkpoint_evidence(tmp_path, digests, SPECS['vits'], None) == found
 
 
 def test_an_encoder_that_the_tensors_contradict_is_refused() -> None:
-    assert settle('depth_anything_v2_vits.pth', overrides=Overrides(encoder='vits')).encoder == 'vits'
+    name = 'depth_anything_v2_vits.pth'
+    assert settle(name, overrides=Overrides(encoder='vits')).encoder == 'vits'
     with pytest.raises(CheckpointError, match='are those of vits, not of vitb; leave out --enc'):
-        settle('depth_anything_v2_vits.pth', overrides=Overrides(encoder='vitb'))
+        settle(name, overrides=Overrides(encoder='vitb'))
 
 
 def distilled(path: Path, student: str) -> None:
@@ -133,10 +149,10 @@ def distilled(path: Path, student: str) -> None:
         student, 'my-teacher', '0' * 64, 'MIT', 90, 10, 0, {}, 0.9, sha256_of([path])))
 
 
-def test_the_record_of_a_distillation_tells_everything(tmp_path: Path) -> None:
+def test_the_record_of_a_distillation_states_everything(tmp_path: Path) -> None:
     path = tmp_path / 'mine.pth'
     distilled(path, 'vitt')
-    found = resolve_identity(path, '', SPECS['vitt'], Overrides())
+    found = identity_of(path, SPECS['vitt'])
     assert (found.kind, found.model_version, found.licence) == ('relative', 'v2', 'MIT')
     assert found.source_name == 'mine.pth, distilled from my-teacher'
     assert 'kind: relative, from the record of the distillation' in found.origins
@@ -145,19 +161,40 @@ def test_the_record_of_a_distillation_tells_everything(tmp_path: Path) -> None:
 def test_the_record_of_another_file_or_student_is_not_relied_on(tmp_path: Path) -> None:
     path = tmp_path / 'mine.pth'
     distilled(path, 'nano')
-    with pytest.raises(CheckpointError, match='neither its name nor its sha256 tells the kind'):
-        resolve_identity(path, '', SPECS['vitt'], Overrides())
+    with pytest.raises(CheckpointError, match='its kind is unknown'):
+        identity_of(path, SPECS['vitt'])
     distilled(path, 'vitt')
     path.write_bytes(b'other weights')
-    with pytest.raises(CheckpointError, match='neither its name nor its sha256 tells the kind'):
-        resolve_identity(path, '', SPECS['vitt'], Overrides())
+    with pytest.raises(CheckpointError, match='its kind is unknown'):
+        identity_of(path, SPECS['vitt'])
+
+
+@pytest.mark.parametrize('stale', ['download', 'distillation'])
+def test_inspect_and_convert_agree_on_a_stale_record(
+        save_checkpoint: Callable[..., Path], table: tuple[EncoderSpec, ...], stale: str) -> None:
+    """The record was made for another file that had the same name."""
+    pytest.importorskip('torch')
+    from depth_anything_ros.convert.sources.load_network import load_network
+    path = save_checkpoint('mine.pth')
+    for digest, licence in ((sha256_of([path]), 'MIT'), (DIGEST, 'unknown')):
+        if stale == 'download':
+            write_record(path, DownloadRecord('somebody/field-depth', 'c0ffee',
+                                              {'mine.pth': digest}, 'MIT', '2026-01-01'))
+        else:
+            write_distillation_record(path, DistillationRecord(
+                'tiny', 'my-teacher', '0' * 64, 'MIT', 90, 10, 0, {}, 0.9, digest))
+        found = inspect(path, table)
+        used = load_network(path, Overrides('relative', 'v2'), table).identity
+        assert found.licence == used.licence == licence
+        assert (found.source_name or 'mine.pth') == used.source_name
+        assert (used.source_name == 'mine.pth') == (licence == 'unknown')
 
 
 def test_nano_needs_no_options_and_takes_none_that_it_cannot_meet() -> None:
-    found = resolve_identity(Path('mine.pth'), '', NANO, Overrides(encoder='nano'))
+    found = identity_of(Path('mine.pth'), NANO, Overrides(encoder='nano'))
     assert (found.encoder, found.kind, found.model_version, found.licence) == (
         'nano', 'relative', 'v2', 'unknown')
     assert 'kind: relative, from the network' in found.origins
     for overrides in (Overrides('metric', max_depth_m=20.0), Overrides(model_version='v1')):
         with pytest.raises(CheckpointError, match='it is nano, which gives inverse depth'):
-            resolve_identity(Path('mine.pth'), '', NANO, overrides)
+            identity_of(Path('mine.pth'), NANO, overrides)

@@ -11,9 +11,9 @@ import sys
 from typing import Any
 
 from depth_anything_ros.convert.inspect.inspect import inspect
-from depth_anything_ros.convert.inspect.report import UNKNOWN
+from depth_anything_ros.convert.sources.identity import UNKNOWN
 from depth_anything_ros.convert.sources.records import DownloadRecord, write_record
-from depth_anything_ros.errors import CheckpointError
+from depth_anything_ros.errors import CheckpointError, ModelError
 from depth_anything_ros.model_info import Quantization
 from depth_anything_ros.networks.models import EncoderSpec
 import numpy as np
@@ -93,7 +93,8 @@ def test_a_hugging_face_folder_is_read_with_its_config(
 
 def test_the_record_of_a_download_tells_the_licence(
         hub_folder: Path, table: tuple[EncoderSpec, ...]) -> None:
-    write_record(hub_folder, DownloadRecord('somebody/field-depth', 'c0ffee', {}, 'MIT',
+    files = {'model.safetensors': sha256(hub_folder / 'model.safetensors')}
+    write_record(hub_folder, DownloadRecord('somebody/field-depth', 'c0ffee', files, 'MIT',
                                             '2026-01-01'))
     found = inspect(hub_folder, table)
     assert (found.source_name, found.licence) == ('somebody/field-depth', 'MIT')
@@ -108,10 +109,10 @@ def test_a_safetensors_file_alone_is_recognised_by_its_tensors(
 
 
 @pytest.mark.parametrize(('spoil', 'message'), [
-    (lambda content: content[:-1000], r'it is truncated: \d+ bytes of \d+; download'),
-    (lambda content: content[:100], 'damaged or no safetensors file'),
-    (lambda content: b'', 'damaged or no safetensors file'),
-    (lambda content: b'\x02\0\0\0\0\0\0\0[]', 'damaged or no safetensors file'),
+    (lambda content: content[:-1000], 'it is truncated, damaged or not a safetensors .*; down'),
+    (lambda content: content[:100], 'damaged or not a safetensors file'),
+    (lambda content: b'', 'damaged or not a safetensors file'),
+    (lambda content: b'\x02\0\0\0\0\0\0\0[]', 'damaged or not a safetensors file'),
     (lambda content: b'\x02\0\0\0\0\0\0\0{}', 'not a Depth Anything checkpoint')])
 def test_a_damaged_safetensors_file_is_named(
         hub_folder: Path, spoil: Callable[[bytes], bytes], message: str) -> None:
@@ -182,7 +183,7 @@ def test_an_ir_of_one_size_with_weights_of_several_types_is_measured(tmp_path: P
 @pytest.mark.parametrize(('name', 'content', 'message'), [
     ('tiny.bin', b'1234', r'it is truncated: 4 bytes of \d+'),
     ('tiny.xml', b'<net>', 'truncated or not XML'),
-    ('tiny.xml', b'<svg/>', r'no OpenVINO IR \(its root is <svg>\)'),
+    ('tiny.xml', b'<svg/>', r'not an OpenVINO IR \(its root is <svg>\)'),
     ('tiny.bin', None, 'there is no such file')])
 def test_a_damaged_ir_is_named(
         make_ir: Callable[..., Path], name: str, content: bytes | None, message: str) -> None:
@@ -192,14 +193,14 @@ def test_a_damaged_ir_is_named(
         file.unlink()
     else:
         file.write_bytes(content)
-    with pytest.raises(CheckpointError, match=message):
+    with pytest.raises(ModelError, match=message):
         inspect(path)
 
 
 def test_metadata_of_an_ir_that_cannot_be_read_is_named(make_ir: Callable[..., Path]) -> None:
     path = make_ir()
     path.write_text(path.read_text().replace('&quot;relative&quot;', '&quot;round&quot;'))
-    with pytest.raises(CheckpointError, match="metadata is unusable: kind is 'round'"):
+    with pytest.raises(ModelError, match="metadata is unusable: kind is 'round'"):
         inspect(path)
 
 
@@ -247,7 +248,7 @@ def test_an_onnx_file_without_its_weights_or_without_a_graph_is_named(tmp_path: 
     with pytest.raises(CheckpointError, match='weights.data: .* missing'):
         inspect(path)
     path.write_bytes(b'text')
-    with pytest.raises(CheckpointError, match='no ONNX file'):
+    with pytest.raises(CheckpointError, match='not an ONNX file'):
         inspect(path)
 
 
@@ -258,7 +259,7 @@ def test_a_path_that_leads_nowhere_is_named(tmp_path: Path) -> None:
 
 def test_only_pickles_need_torch(hub_folder: Path, make_ir: Callable[..., Path],
                                  tmp_path: Path) -> None:
-    (tmp_path / 'any.pth').write_text('')
+    (tmp_path / 'any.pth').write_text('text')
     code = ("import sys; sys.modules['torch'] = None\n"
             'from depth_anything_ros.convert.main import main\n'
             'from depth_anything_ros.networks.models import EncoderSpec\n'

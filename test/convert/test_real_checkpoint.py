@@ -9,18 +9,18 @@ for needed in ('onnx', 'onnxscript', 'onnxruntime', 'openvino'):
     pytest.importorskip(needed)
 
 from depth_anything_ros.convert.conversion import convert, Job  # noqa: E402, I100
+from depth_anything_ros.convert.sources.identity import Overrides  # noqa: E402
 
 
 def test_a_real_checkpoint_is_converted_within_the_gates(
         tmp_path: Path, refit_checkpoint: Path) -> None:
     lines: list[str] = []
-    done = convert(Job(refit_checkpoint, tmp_path / 'depth.xml'), report=lines.append,
-                   sizes_hw=((518, 518), (392, 518)))
+    job = Job(refit_checkpoint, tmp_path / 'depth.xml', overrides=Overrides('relative', 'v2'))
+    done = convert(job, report=lines.append, sizes_hw=((518, 518), (392, 518)))
     assert (done.info.encoder, done.info.kind, done.info.model_version) == (
         'vits', 'relative', 'v2')
-    assert (done.info.licence, done.info.source_name) == (
-        'Apache-2.0', 'DA-V2-Small with one refit layer')
+    assert (done.info.licence, done.info.source_name) == ('unknown', refit_checkpoint.name)
     assert done.parity.worst('OpenVINO') <= 2e-2
     assert done.parity.worst('ONNX Runtime') <= 1e-3
     assert done.path.with_suffix('.bin').stat().st_size < 50e6
-    assert any('kind: relative, from the sha256' in line for line in lines)
+    assert any('kind: relative, from --kind' in line for line in lines)

@@ -14,8 +14,9 @@ from tiny import write_weighted_sum
 
 openvino = pytest.importorskip('openvino')
 
-from depth_anything_ros.convert.parity.limits import DEVICE_LIMITS, Limits  # noqa: E402, I100
-from depth_anything_ros.convert.parity.verify import Check, verify  # noqa: E402
+from depth_anything_ros.convert.parity.measure import (  # noqa: E402, I100
+    DEVICE_LIMITS, Limits, ParityRow)
+from depth_anything_ros.convert.parity.verify import verify  # noqa: E402
 
 SIZE_HW = (70, 98)
 SIZES_HW = (SIZE_HW, (42, 56))
@@ -61,24 +62,24 @@ def test_an_output_that_is_no_number_never_passes(make_ir: Callable[..., Path]) 
     ({'mean_error': 0.099, 'abs_rel': 0.029}, True), ({'mean_error': 0.101, 'abs_rel': 0}, False),
     ({'mean_error': 0, 'abs_rel': 0.031}, False), ({'mean_error': 0}, False)])
 def test_every_error_that_has_a_limit_is_judged(errors: dict[str, float], passed: bool) -> None:
-    assert Check('any', SIZE_HW, DEVICE_LIMITS, **errors).passed == passed
+    assert ParityRow('any', SIZE_HW, DEVICE_LIMITS, **errors).passed == passed
 
 
 def test_an_ir_of_one_size_is_checked_at_that_size(make_ir: Callable[..., Path]) -> None:
     path = make_ir(fixed_size_hw=SIZE_HW)
     assert verify(path).checks[0].size_hw == SIZE_HW
-    with pytest.raises(ModelError, match='it takes 98x70 only; leave out --sizes'):
+    with pytest.raises(ModelError, match='its input is 98x70 only; leave out --sizes'):
         verify(path, sizes_hw=[(42, 56)])
 
 
 def test_what_cannot_be_verified_is_named(make_ir: Callable[..., Path], tiny_ir: Path) -> None:
-    with pytest.raises(ModelError, match='sees no device TPU; take one of CPU'):
+    with pytest.raises(ModelError, match='sees no device TPU; use one of CPU'):
         verify(tiny_ir, device='TPU')
-    with pytest.raises(ModelError, match='100x70 is not made of multiples of 14'):
+    with pytest.raises(ModelError, match='the sides of 100x70 are not multiples of 14'):
         verify(tiny_ir, sizes_hw=[(70, 100)])
     with pytest.raises(ModelError, match='no depth_anything metadata; add it with'):
         verify(make_ir(metadata=False))
-    with pytest.raises(CheckpointError, match='there is no such file'):
+    with pytest.raises(ModelError, match='there is no such file'):
         verify(tiny_ir.with_name('none.xml'))
 
 
@@ -167,5 +168,5 @@ def test_a_source_that_cannot_be_the_one_is_named(
     with pytest.raises(CheckpointError, match='it is tiny and the IR is vits'):
         verify(rewritten(path, encoder='"vits"'), source=checkpoint, table=(tiny,))
     torch.save({'fc.weight': torch.zeros(2)}, tmp_path / 'other.pth')
-    with pytest.raises(CheckpointError, match='tensors are not those of a Depth Anything'):
+    with pytest.raises(CheckpointError, match='it is not a Depth Anything checkpoint'):
         verify(path, source=tmp_path / 'other.pth', table=(tiny,))

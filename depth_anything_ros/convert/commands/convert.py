@@ -1,8 +1,7 @@
-"""The subcommand ``convert``: any source to an IR that proves itself."""
+"""The subcommand ``convert``: a checkpoint, ONNX file or IR to an IR that is proven."""
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, TYPE_CHECKING
+from typing import Annotated
 
 from depth_anything_ros.cli.progress import open_console, StepReport
 from depth_anything_ros.convert.commands.options import (
@@ -10,13 +9,8 @@ from depth_anything_ros.convert.commands.options import (
     OfflineOption, require, size_from, VersionOption, WidthOption, YesOption)
 from depth_anything_ros.convert.hub.resolve import DownloadOptions, local_source, name_of
 from depth_anything_ros.errors import CheckpointError
-from depth_anything_ros.files import check_target, staged
 from depth_anything_ros.model_info import Precision
-from depth_anything_ros.networks.models import ModelSpec
 import typer
-
-if TYPE_CHECKING:
-    from depth_anything_ros.convert.conversion import Job
 
 EXAMPLES = """depth_anything_convert convert depth_anything_v2_vits.pth -o models/small.xml
 depth_anything_convert convert depth-anything/Depth-Anything-V2-Small-hf
@@ -34,8 +28,8 @@ def command(
             '--output', '-o', metavar='NAME.xml', help='Where to write the IR.',
             show_default='models/SOURCE.xml')] = None,
         precision: Annotated[Precision | None, typer.Option(
-            '--precision', help='Precision of the stored weights; int8 is fp16, then the '
-            'subcommand quantize with its defaults.',
+            '--precision', help='Precision of the stored weights; for int8 the fp16 model is '
+            'quantized as the subcommand quantize does by default.',
             show_default='fp16; an .xml keeps its own')] = None,
         images: Annotated[str | None, typer.Option(
             '--images', help='For int8: a folder, list, video or bag to calibrate with.')] = None,
@@ -50,14 +44,14 @@ def command(
         yes: YesOption = False,
         offline: OfflineOption = False) -> None:
     """
-    Convert anything to an OpenVINO IR and prove the result.
+    Convert a model to an OpenVINO IR and prove the result.
 
-    What the network is comes from its name, its sha256 or its own metadata; where these say
-    nothing the options must, because it cannot be seen in the tensors.
+    Kind, version and range come from records, config.json, metadata or an official name. Where
+    these are missing, give the options: the tensors do not show them.
     """
     size_hw = size_from(height, width)
     require('numpy', 'cv2', 'torch', 'onnx', 'onnxscript', 'onnxruntime', 'openvino')
-    from depth_anything_ros.convert.conversion import convert, Job
+    from depth_anything_ros.convert.conversion import convert, convert_to_int8, Job
     from depth_anything_ros.convert.sources.identity import Overrides
     with StepReport(open_console()) as report:
         path = local_source(source, output.parent if output else MODELS,
@@ -66,23 +60,12 @@ def command(
         job = Job(path, target, precision,
                   Overrides(kind, model_version, max_depth, encoder), force, size_hw, batch_size)
         if precision == 'int8':
-            _convert_to_int8(job, images, context.obj, report)
+            require('nncf')
+            if images is None:
+                raise CheckpointError(path, 'INT8 needs images to calibrate with', 'add --images '
+                                      'FOLDER with 40 pictures like those of your camera')
+            convert_to_int8(job, images, table=context.obj, report=report)
         else:
             convert(job, table=context.obj, report=report)
     size = target.with_suffix('.bin').stat().st_size / 1e6
     print(f'{target} is ready ({size:.0f} MB of weights beside it)')
-
-
-def _convert_to_int8(job: 'Job', images: str | None, table: tuple[ModelSpec, ...],
-                     report: StepReport) -> None:
-    require('nncf')
-    from depth_anything_ros.convert.conversion import convert
-    from depth_anything_ros.convert.quantize.quantize import quantize, QuantizeJob
-    if images is None:
-        raise CheckpointError(job.source, 'INT8 needs images to calibrate with',
-                              'add --images FOLDER with 40 pictures like those of your camera')
-    check_target(job.output, job.overwrite)
-    with staged(job.output, 0) as folder:
-        floating = folder / f'{job.output.stem}.xml'
-        convert(replace(job, output=floating, precision='fp16'), table=table, report=report)
-        quantize(QuantizeJob(floating, job.output, images, force=job.overwrite), report=report)

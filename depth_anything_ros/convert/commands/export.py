@@ -19,9 +19,9 @@ depth_anything_convert export --encoder vits --height 518 --width 518 --batch-si
 Metric = Literal['indoor', 'outdoor']
 _DATASETS = {'indoor': 'hypersim', 'outdoor': 'vkitti'}
 _MAX_DEPTH_M = {'indoor': 20.0, 'outdoor': 80.0}
-_UNPUBLISHED = {'vitg': 'vitg was announced and never published',
-                'vitt': 'vitt is distilled and never published',
-                'nano': 'nano is distilled and never published as a checkpoint'}
+_UNPUBLISHED = {'vitg': 'vitg was announced but never published',
+                'vitt': 'vitt is distilled and was never published',
+                'nano': 'nano is distilled and was never published as a checkpoint'}
 
 
 def command(
@@ -45,7 +45,7 @@ def command(
             show_default="PyTorch's own choice")] = None,
         external_data: Annotated[bool, typer.Option(
             '--external-data/--no-external-data',
-            help='Whether the weights lie in a second file.')] = True,
+            help='Whether the weights are stored in a second file.')] = True,
         kind: KindOption = None,
         max_depth: MaxDepthOption = None,
         model_version: VersionOption = None,
@@ -77,7 +77,7 @@ def command(
 
 def _metric_facts(metric: Metric | None, kind: Kind | None,
                   max_depth: float | None) -> tuple[Kind | None, float | None]:
-    """Return kind and range as asked; --max-depth wins over the range that --metric implies."""
+    """Return kind and range of the options; --max-depth wins over the range of --metric."""
     if metric is None:
         return kind, max_depth
     if kind == 'relative':
@@ -88,7 +88,7 @@ def _metric_facts(metric: Metric | None, kind: Kind | None,
 
 def _published_name(encoder: str | None, metric: Metric | None) -> str:
     if encoder is None:
-        raise CheckpointError('export', 'there is neither a source nor --encoder',
+        raise CheckpointError('export', 'neither a source nor --encoder is given',
                               'give the path of a checkpoint or --encoder vits')
     if encoder in _UNPUBLISHED:
         raise CheckpointError(f'--encoder {encoder}', _UNPUBLISHED[encoder],

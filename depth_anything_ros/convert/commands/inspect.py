@@ -29,11 +29,11 @@ def command(
             '.onnx and .xml files.')],
         as_json: JsonOption = False) -> None:
     """
-    Say what checkpoints, ONNX files and IRs are.
+    Show what checkpoints, ONNX files and IRs are, without running them.
 
-    Nothing is run. Encoder, kind, version, sizes, precision, sha256, licence, self-check and INT8
-    scope, each with where it is known from. The exit status is 1 if one of the files is nothing
-    of the family.
+    Encoder, kind, version and licence are shown with their evidence, beside sizes, precision,
+    sha256, self-check and INT8 layers. The exit status is 1 if one of the files is not a Depth
+    Anything model.
     """
     found: list[dict[str, Any]] = []
     console = open_console()

@@ -1,4 +1,4 @@
-"""Options that several subcommands have, declared once."""
+"""The options that several subcommands share."""
 
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
@@ -14,17 +14,17 @@ MODELS = Path('models')
 Encoder = Literal['vits', 'vitb', 'vitl', 'vitg', 'vitt', 'nano']
 
 KindOption: TypeAlias = Annotated[Kind | None, typer.Option(
-    '--kind', help='What the network gives: inverse depth up to scale and shift, or metres.',
-    show_default='as the source says')]
+    '--kind', help='Output of the network: inverse depth up to scale and shift, or metres.',
+    show_default='that of the source')]
 MaxDepthOption: TypeAlias = Annotated[float | None, typer.Option(
     '--max-depth', metavar='METRES', help='Range of a metric network.',
-    show_default='as the source says')]
+    show_default='that of the source')]
 VersionOption: TypeAlias = Annotated[ModelVersion | None, typer.Option(
     '--model-version', help='V1 and V2 have the same tensors but read different blocks.',
-    show_default='as the source says')]
+    show_default='that of the source')]
 EncoderOption: TypeAlias = Annotated[Encoder | None, typer.Option(
     '--encoder', help='Checked against the tensors of a checkpoint, recorded for a graph.',
-    show_default='as the source says')]
+    show_default='that of the source')]
 HeightOption: TypeAlias = Annotated[int, typer.Option(
     '--height', min=0, metavar='PX',
     help='Fixed height of the input in pixels, a multiple of 14 (nano: 32); 0: any.')]
@@ -38,7 +38,7 @@ ForceOption: TypeAlias = Annotated[bool, typer.Option(
 YesOption: TypeAlias = Annotated[bool, typer.Option(
     '--yes', help='Accept the licence of what is downloaded without a question.')]
 OfflineOption: TypeAlias = Annotated[bool, typer.Option(
-    '--offline', help='Use what lies here or in the cache of the hub, never the network.')]
+    '--offline', help='Use local files and the cache of the hub client, never the network.')]
 JsonOption: TypeAlias = Annotated[bool, typer.Option(
     '--json', help='Write JSON instead of tables.')]
 

@@ -27,27 +27,28 @@ def command(
             '--gate-images', help='Images to measure the loss on.',
             show_default='every fourth of --images, not used for calibration')] = None,
         limit: Annotated[int, typer.Option(
-            '--limit', min=4, help='Most images taken, evenly spread.')] = 40,
+            '--limit', min=4, help='Largest number of images, evenly spread.')] = 40,
         input_size: Annotated[int | None, typer.Option(
             '--input-size', min=14, metavar='PX',
             help="Short side of the network's input while this is measured.",
             show_default="the model's own, at most 392")] = None,
         abs_rel_mean: Annotated[float, typer.Option(
-            '--abs-rel-mean', min=1e-6, help='Most that it may lose: aligned AbsRel, mean of the '
+            '--abs-rel-mean', min=1e-6, help='Largest loss allowed: aligned AbsRel, mean of the '
             'images.')] = 0.012,
         abs_rel_max: Annotated[float, typer.Option(
             '--abs-rel-max', min=1e-6, help='The same for the worst image.')] = 0.03,
         pearson_min: Annotated[float, typer.Option(
-            '--pearson-min', max=0.999999, help='Least correlation, worst image.')] = 0.995,
+            '--pearson-min', max=0.999999,
+            help='Smallest correlation allowed, worst image.')] = 0.995,
         force: Annotated[bool, typer.Option(
             '--force', help='Replace an output that exists; write the best model found even if '
             'it misses the gate.')] = False) -> None:
     """
-    Quantize an IR to INT8 without losing its depth.
+    Quantize an IR to INT8 within limits for the loss.
 
-    Every layer is quantized first; then those that cost the most depth for the least time stay in
-    floating point, until the loss against the model's own f32 depth is inside the gate. The layers
-    and the loss are recorded in the IR.
+    Every layer is quantized first. If the loss against the model's own f32 depth is too large, the
+    layers that lose the most for the time they save stay in floating point. The IR records these
+    layers and the loss.
     """
     require('numpy', 'cv2', 'openvino', 'nncf', 'torch')
     from depth_anything_ros.convert.quantize.gate import Gate

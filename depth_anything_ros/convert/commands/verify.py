@@ -1,15 +1,17 @@
-"""The subcommand ``verify``: whether an IR computes what it should."""
+"""The subcommand ``verify``: whether an IR computes correctly, also on a device."""
 
 from dataclasses import asdict
 import json
 from pathlib import Path
 import re
-from typing import Annotated, Literal
+from typing import Annotated
 
 from depth_anything_ros.cli.progress import open_console
 from depth_anything_ros.convert.commands.options import JsonOption, require
-from depth_anything_ros.convert.parity.verify import Check, Verification, verify
+from depth_anything_ros.convert.parity.measure import ParityRow
+from depth_anything_ros.convert.parity.verify import Verification, verify
 from depth_anything_ros.errors import CheckpointError
+from depth_anything_ros.model_info import ExecutionPrecision
 from rich.console import Console
 import typer
 
@@ -22,11 +24,11 @@ def command(
         context: typer.Context,
         model: Annotated[Path, typer.Argument(metavar='MODEL.xml', help='The IR.')],
         checkpoint: Annotated[Path | None, typer.Option(
-            '--checkpoint', metavar='SOURCE', help='What the IR was made from.')] = None,
+            '--checkpoint', metavar='SOURCE', help='The file that the IR was made from.')] = None,
         device: Annotated[str, typer.Option(
             '--device', help='A device that OpenVINO sees: CPU, GPU, GPU.1, NPU.')] = 'CPU',
-        precision: Annotated[Literal['auto', 'f32', 'bf16', 'f16'], typer.Option(
-            '--precision', help="Precision of the execution; auto: the device's own.")] = 'auto',
+        precision: Annotated[ExecutionPrecision, typer.Option(
+            '--precision', help='Execution precision; with auto the device chooses.')] = 'auto',
         sizes: Annotated[str, typer.Option(
             '--sizes', metavar='WxH,...', help='Sizes of the input in pixels, width first.',
             show_default='two usual ones, such as 518x518,518x392, or the only one')] = '',
@@ -34,9 +36,9 @@ def command(
     """
     Compare an IR with its source and a device with the CPU.
 
-    The CPU runs in f32, the device in its own precision; its answer is compared with the stored
-    self-check too. The picture is the test card. The last line is PASS or FAIL with what failed,
-    the exit status 0 or 1.
+    The CPU runs in f32, the device in its own precision. The device is also compared with the
+    self-check in the IR. All run on the test card. The last line is PASS, or FAIL with the failed
+    comparisons; the exit status is 0 or 1.
     """
     require('numpy', 'cv2', 'openvino')
     if checkpoint is not None:
@@ -57,7 +59,7 @@ def _sizes(text: str) -> list[tuple[int, int]]:
     for size in filter(None, text.split(',')):
         match = re.fullmatch(r'\s*(\d+)x(\d+)\s*', size)
         if not match:
-            raise CheckpointError(f'--sizes {text}', f'{size} is no size',
+            raise CheckpointError(f'--sizes {text}', f'{size} is not a size',
                                   'write WIDTHxHEIGHT, for example 518x392')
         found.append((int(match[2]), int(match[1])))
     return found
@@ -78,7 +80,7 @@ def _show(found: Verification, console: Console) -> None:
     console.print(found.verdict)
 
 
-def _allowed(check: Check) -> str:
+def _allowed(check: ParityRow) -> str:
     limits = {'max': check.limits.max_error, 'mean': check.limits.mean_error,
               'AbsRel': check.limits.abs_rel}
     return ', '.join(f'{name} {value:g}' for name, value in limits.items() if value is not None)

@@ -4,15 +4,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from depth_anything_ros.convert.sources.identity import from_name
-from depth_anything_ros.convert.sources.records import sha256_of
+from depth_anything_ros.convert.sources.identity import ResolvedIdentity
+from depth_anything_ros.convert.sources.records import combined_sha256, file_digests
 from depth_anything_ros.model_info import Kind, ModelInfo, ModelVersion, Quantization, SelfCheck
-from depth_anything_ros.networks.models import ModelSpec, UNKNOWN_LICENCE
+from depth_anything_ros.networks.models import UNKNOWN_LICENCE
 
-UNKNOWN = 'unknown, cannot be seen in the tensors'
 # Types that hold weights; the others hold shapes and indices.
 _WEIGHT_TYPES = ('f64', 'f32', 'f16', 'bf16', 'i8', 'u8', 'i4', 'u4')
-_FACTS = ('encoder', 'kind', 'model_version', 'licence')
+_FACTS = ('encoder', 'kind', 'model_version', 'max_depth_m', 'licence')
 
 
 @dataclass(frozen=True)
@@ -27,11 +26,12 @@ class Tensor:
 @dataclass(frozen=True)
 class Inspection:
     """
-    What was found; None where it says nothing.
+    The findings on a file; None where it states nothing.
 
-    ``files`` maps names to bytes. ``sha256`` is that of the weights, see ``digests.sha256_of``.
-    ``origins`` says where a fact is from. ``input_shape`` has 0 for a dimension that is free;
-    ``precision`` maps types to their share of the bytes of all weights.
+    ``what`` is its format in words. ``files`` maps names to bytes. ``sha256`` is that of the
+    weights, see ``records.combined_sha256``. ``origins`` maps facts to their evidence.
+    ``input_shape`` [N, 3, H, W] has 0 for a free dimension; ``precision`` maps types to their
+    share of the bytes of all weights.
     """
 
     path: str
@@ -55,14 +55,37 @@ class Inspection:
     quantization: Quantization | None = None
 
 
-def sizes_and_digest(files: Iterable[Path]) -> tuple[dict[str, int], str]:
-    """Return the bytes of each file and the sha256 of all."""
+def describe_files(path: Path, what: str, files: Iterable[Path], tensors: Iterable[Tensor]
+                   ) -> tuple[Inspection, tuple[str, ...]]:
+    """Return an inspection without the identity of the model, and the sha256 of each file."""
     found = list(files)
-    return {file.name: file.stat().st_size for file in found}, sha256_of(found)
+    digests = file_digests(found)
+    parameters, precision = _count_weights(tensors)
+    return Inspection(
+        str(path), what, {file.name: file.stat().st_size for file in found},
+        combined_sha256(digests), parameters, precision), digests
 
 
-def count_weights(tensors: Iterable[Tensor]) -> tuple[int, dict[str, float]]:
-    """Return how many weights there are and the share of each type in their bytes."""
+def with_identity(inspection: Inspection, identity: ResolvedIdentity) -> Inspection:
+    """Return the inspection with the facts of a model and their evidence."""
+    facts = {name: getattr(identity, name) for name in _FACTS}
+    return replace(
+        inspection, encoder=identity.encoder.value, kind=identity.kind.value,
+        model_version=identity.model_version.value, max_depth_m=identity.max_depth_m.value,
+        licence=identity.licence.value or UNKNOWN_LICENCE, source_name=identity.source_name,
+        origins={name: fact.origin for name, fact in facts.items() if fact.origin})
+
+
+def with_metadata(inspection: Inspection, info: ModelInfo) -> Inspection:
+    """Return the inspection with the part of a graph's metadata that is not its identity."""
+    return replace(
+        inspection, source_name=info.source_name, source_sha256=info.source_sha256,
+        converter_version=info.converter_version, self_check=info.self_check,
+        quantization=info.quantization)
+
+
+def _count_weights(tensors: Iterable[Tensor]) -> tuple[int, dict[str, float]]:
+    """Return the number of weights and the share of each type in their bytes."""
     weights = [tensor for tensor in tensors if tensor.dtype in _WEIGHT_TYPES]
     sizes: dict[str, int] = {}
     for tensor in weights:
@@ -71,24 +94,3 @@ def count_weights(tensors: Iterable[Tensor]) -> tuple[int, dict[str, float]]:
     largest_first = sorted(sizes.items(), key=lambda item: -item[1])
     return (sum(tensor.elements for tensor in weights),
             {dtype: size / total for dtype, size in largest_first})
-
-
-def from_metadata(bare: Inspection, info: ModelInfo, origin: str) -> Inspection:
-    """Return the inspection with what a graph's own metadata says."""
-    return replace(
-        bare, encoder=info.encoder, kind=info.kind, model_version=info.model_version,
-        max_depth_m=info.max_depth_m, licence=info.licence,
-        origins=dict.fromkeys(_FACTS, origin), source_name=info.source_name,
-        source_sha256=info.source_sha256, converter_version=info.converter_version,
-        self_check=info.self_check, quantization=info.quantization)
-
-
-def from_file_name(bare: Inspection, name: str, table: tuple[ModelSpec, ...]) -> Inspection:
-    """Return the inspection with what an official file name says, if it is one."""
-    named = from_name(name, table)
-    if named is None:
-        return bare
-    return replace(
-        bare, encoder=named.encoder, kind=named.kind, model_version=named.model_version,
-        max_depth_m=named.max_depth_m, licence=named.licence,
-        origins=dict.fromkeys(_FACTS, named.origin))

@@ -1,1 +1,1 @@
-"""Comparing a model with its source, and a device with the CPU."""
+"""Parity: files against their source, and a device against the CPU."""

@@ -3,28 +3,32 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TYPE_CHECKING
 
 from depth_anything_ros.arrays import F32
 from depth_anything_ros.errors import CheckpointError
-from depth_anything_ros.networks.depth_anything import Network
+from depth_anything_ros.inference.ir import error_reason
 import numpy as np
 import numpy.typing as npt
-import torch
+
+if TYPE_CHECKING:
+    from depth_anything_ros.networks.depth_anything import Network
 
 Backend = Literal['PyTorch', 'ONNX Runtime', 'OpenVINO']
 
 
 @dataclass(frozen=True)
 class Runner:
-    """A network at work: ``run`` maps a normalised image [1, 3, H, W] to depth [H, W]."""
+    """A network with its runtime: ``run`` maps a normalised image [1, 3, H, W] to depth [H, W]."""
 
     backend: Backend
     run: Callable[[F32], F32]
 
 
-def torch_runner(network: Network) -> Runner:
+def torch_runner(network: 'Network') -> Runner:
     """Return PyTorch running a network."""
+    import torch
+
     def run(image: F32) -> F32:
         with torch.inference_mode():
             depth: F32 = network(torch.from_numpy(image))[0].numpy()
@@ -85,7 +89,7 @@ def ir_runner(xml_path: Path) -> Runner:
 
 
 def _batch(image: F32, count: object) -> F32:
-    """Return the image as often as a network with a fixed batch takes it."""
+    """Return the image repeated for a network with a fixed batch of ``count``."""
     return np.repeat(image, count, axis=0) if isinstance(count, int) and count > 1 else image
 
 
@@ -97,6 +101,5 @@ def _first_map(output: npt.NDArray[np.floating], image: F32) -> F32:
 
 
 def _failed(path: Path, what: str, error: Exception) -> CheckpointError:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return CheckpointError(path, f'{what} cannot run it ({(lines or [type(error).__name__])[-1]})',
+    return CheckpointError(path, f'{what} cannot run it ({error_reason(error)})',
                            'export it again, or give the --height and --width it was made for')

@@ -1,45 +1,164 @@
-"""Tensors out of one file, .pth or .safetensors: nothing in it is ever executed."""
+"""Checkpoints on disk: .pth, .safetensors or an -hf folder. No code in a file is executed."""
 
 from dataclasses import dataclass
 import math
 from pathlib import Path
 import pickle
 import re
-from typing import Any, Literal
+from typing import Any, Literal, TYPE_CHECKING
 import warnings
 
 from depth_anything_ros.convert.sources.hf_folder import (
     check_shards, is_hub_layout, read_config, to_official, weight_files)
 from depth_anything_ros.convert.sources.identity import Evidence
-from depth_anything_ros.convert.sources.records import sha256_of
+from depth_anything_ros.convert.sources.records import combined_sha256, file_digests
 from depth_anything_ros.errors import CheckpointError, MissingDependencyError
 from depth_anything_ros.networks.models import MODELS, ModelSpec, Shapes
-import torch
-from torch import Tensor
 
-_SUFFIX = '.safetensors'
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SAFETENSORS = '.safetensors'
 _WRAPPERS = ('model', 'state_dict')
 _PREFIX = 'module.'
 _HUB = 'https://huggingface.co/depth-anything'
+_INSTALL = "pip install 'depth_anything_ros[convert]'"
+# The names of safetensors and of PyTorch to ours.
+_DTYPES = {'F64': 'f64', 'F32': 'f32', 'F16': 'f16', 'BF16': 'bf16', 'I8': 'i8', 'U8': 'u8',
+           'float64': 'f64', 'float32': 'f32', 'float16': 'f16', 'bfloat16': 'bf16',
+           'int8': 'i8', 'uint8': 'u8'}
+
 Layout = Literal['official', 'huggingface']
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
+@dataclass(frozen=True)
+class TensorSpec:
+    """Name of the type, such as f16, and shape of one stored tensor."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class CheckpointFiles:
+    """
+    The files of a checkpoint.
+
+    ``places`` maps each tensor to its file where the weights are in shards, else it is empty;
+    ``config`` is the evidence in config.json, None for a file alone.
+    """
+
+    files: tuple[Path, ...]
+    places: dict[str, str]
+    config: Evidence | None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """
+    A state dict under official names, or under unknown ones, which are not checked here.
+
+    ``digests`` are the sha256 of its files, ``layout`` is that of the files, ``config`` the
+    evidence in config.json, None for a file alone.
+    """
+
+    path: Path
+    digests: tuple[str, ...]
+    state_dict: 'dict[str, Tensor]'
+    layout: Layout = 'official'
+    config: Evidence | None = None
+
+    @property
+    def sha256(self) -> str:
+        """Return the sha256 of the weights, see ``records.combined_sha256``."""
+        return combined_sha256(self.digests)
+
+    @property
+    def shapes(self) -> Shapes:
+        """Return the shape of each tensor."""
+        return {key: tuple(value.shape) for key, value in self.state_dict.items()}
+
+    @property
+    def size_bytes(self) -> int:
+        """Return the memory that the weights take in f32."""
+        return 4 * sum(math.prod(shape) for shape in self.shapes.values())
+
+
+def read_checkpoint(path: Path, table: tuple[ModelSpec, ...] = MODELS) -> Checkpoint:
+    """
+    Read a .pth or .safetensors file or a folder with the files of an -hf repository.
+
+    ``table`` lists the encoders that config.json may describe. CheckpointError says why a file or
+    folder cannot be used.
+    """
+    found = find_files(path, table)
+    shards = {file.name: read_tensors(file) for file in found.files}
+    if found.places:
+        check_shards(path, found.places, shards)
+    state_dict = {name: value for shard in shards.values() for name, value in shard.items()}
+    layout: Layout = 'huggingface' if is_hub_layout(state_dict) else 'official'
+    if layout == 'huggingface':
+        try:
+            state_dict = to_official(state_dict)
+        except ValueError as error:
+            raise CheckpointError(
+                path, f'its tensors are not those of a Depth Anything -hf repository ({error})',
+                'download it again or give another one') from error
+    return Checkpoint(path, file_digests(found.files), state_dict, layout, found.config)
+
+
+def find_files(path: Path, table: tuple[ModelSpec, ...]) -> CheckpointFiles:
+    """Return the files of a checkpoint; CheckpointError if a folder lacks one of them."""
+    if not path.is_dir():
+        return CheckpointFiles((path,), {}, None)
+    config = read_config(path, table)
+    files, places = weight_files(path)
+    return CheckpointFiles(tuple(files), places, config)
+
+
+def read_tensors(path: Path) -> 'dict[str, Tensor]':
     """
     Return the state dict in a file; CheckpointError says why it cannot be used.
 
-    It may be wrapped in ``model`` or ``state_dict``, beside an optimiser's state or not, and its
-    keys may start with ``module.``, as training scripts leave them.
+    It may be wrapped in ``model`` or ``state_dict`` beside the state of an optimiser, and its
+    keys may start with ``module.``, as training scripts write them.
     """
     if not path.is_file():
         raise CheckpointError(path, 'there is no such file',
                               f'give the path of a .pth file, for example one from {_HUB}')
     if path.stat().st_size == 0:
         raise CheckpointError(path, 'the file is empty', 'download it again')
-    return _tensors(path, _load_safetensors(path) if path.suffix == _SUFFIX else _load(path))
+    if path.suffix == SAFETENSORS:
+        return _state_dict(path, _load_safetensors(path))
+    return _state_dict(path, _load_pickle(path))
 
 
-def _load(path: Path) -> Any:
+def read_tensor_specs(path: Path) -> dict[str, TensorSpec]:
+    """
+    Return type and shape of each tensor in a file; CheckpointError as ``read_tensors``.
+
+    Only the header of a .safetensors file is read, without torch.
+    """
+    if path.suffix != SAFETENSORS:
+        return {name: _spec(str(value.dtype).removeprefix('torch.'), value.shape)
+                for name, value in read_tensors(path).items()}
+    try:
+        from safetensors import safe_open, SafetensorError
+    except ImportError as error:
+        raise MissingDependencyError('safetensors', f'reading {path.name}', _INSTALL) from error
+    try:
+        with safe_open(path, framework='numpy') as file:
+            slices = [(name, file.get_slice(name)) for name in list(file.keys())]
+            return {name: _spec(one.get_dtype(), one.get_shape()) for name, one in slices}
+    except (SafetensorError, OSError) as error:
+        raise _unreadable(path, 'a safetensors file', error) from error
+
+
+def _load_pickle(path: Path) -> Any:
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingDependencyError('torch', f'reading {path.name}', _INSTALL) from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
@@ -52,10 +171,10 @@ def _load(path: Path) -> Any:
             raise CheckpointError(
                 path, f'it holds code ({code[1]}), which is never run here',
                 'save the tensors alone: torch.save(model.state_dict(), FILE)') from error
-        raise _unreadable(path, 'PyTorch checkpoint', error) from error
+        raise _unreadable(path, 'a PyTorch checkpoint', error) from error
     # The reader of a foreign file: damage makes the unpickler raise nearly any type.
     except Exception as error:
-        raise _unreadable(path, 'PyTorch checkpoint', error) from error
+        raise _unreadable(path, 'a PyTorch checkpoint', error) from error
 
 
 def _load_safetensors(path: Path) -> Any:
@@ -63,21 +182,22 @@ def _load_safetensors(path: Path) -> Any:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
     except ImportError as error:
-        raise MissingDependencyError('safetensors', f'reading {path.name}',
-                                     "pip install 'depth_anything_ros[convert]'") from error
+        raise MissingDependencyError('safetensors', f'reading {path.name}', _INSTALL) from error
     try:
         return load_file(path)
     except (SafetensorError, ValueError, KeyError) as error:
-        raise _unreadable(path, 'safetensors file', error) from error
+        raise _unreadable(path, 'a safetensors file', error) from error
 
 
 def _unreadable(path: Path, what: str, error: Exception) -> CheckpointError:
     return CheckpointError(
-        path, f'it is damaged or no {what} ({type(error).__name__})',
+        path, f'it is truncated, damaged or not {what} ({type(error).__name__})',
         'download it again and compare its size and sha256 with those on its page')
 
 
-def _tensors(path: Path, loaded: Any) -> dict[str, Tensor]:
+def _state_dict(path: Path, loaded: Any) -> 'dict[str, Tensor]':
+    from torch import Tensor
+
     for name in _WRAPPERS:
         if isinstance(loaded, dict) and isinstance(loaded.get(name), dict):
             loaded = loaded[name]
@@ -90,54 +210,5 @@ def _tensors(path: Path, loaded: Any) -> dict[str, Tensor]:
     return dict(loaded)
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """
-    A state dict under official names (or others: that is checked later) and where it is from.
-
-    ``layout`` is that of the file, ``evidence`` what the config.json beside the weights says, None
-    where there is none. For the ``sha256`` of several files see ``digests.sha256_of``.
-    """
-
-    path: Path
-    sha256: str
-    state_dict: dict[str, Tensor]
-    layout: Layout = 'official'
-    evidence: Evidence | None = None
-
-    @property
-    def shapes(self) -> Shapes:
-        """Return the shape of each tensor."""
-        return {key: tuple(value.shape) for key, value in self.state_dict.items()}
-
-    @property
-    def size_bytes(self) -> int:
-        """Return how much memory the weights take in f32."""
-        return 4 * sum(math.prod(shape) for shape in self.shapes.values())
-
-
-def read_checkpoint(path: Path, table: tuple[ModelSpec, ...] = MODELS) -> Checkpoint:
-    """
-    Read a .pth or .safetensors file or a folder with the files of a hub repository.
-
-    ``table`` says which encoders a config.json may describe. CheckpointError says why a file or
-    folder cannot be used.
-    """
-    evidence, files = None, [path]
-    places: dict[str, str] = {}
-    if path.is_dir():
-        evidence = read_config(path, table)
-        files, places = weight_files(path)
-    shards = {file.name: read_tensors(file) for file in files}
-    if places:
-        check_shards(path, places, shards)
-    state_dict = {name: value for shard in shards.values() for name, value in shard.items()}
-    layout: Layout = 'huggingface' if is_hub_layout(state_dict) else 'official'
-    if layout == 'huggingface':
-        try:
-            state_dict = to_official(state_dict)
-        except ValueError as error:
-            raise CheckpointError(
-                path, f'its tensors are not those of a Depth Anything -hf repository ({error})',
-                'download it again or give another one') from error
-    return Checkpoint(path, sha256_of(files), state_dict, layout, evidence)
+def _spec(dtype: str, shape: Any) -> TensorSpec:
+    return TensorSpec(_DTYPES.get(dtype, dtype.lower()), tuple(int(side) for side in shape))

@@ -1,15 +1,19 @@
-"""Sizes that a model can be fixed to."""
+"""
+ONNX files and IRs as sources: read, brought to the form of this package, fixed to one shape.
+
+That form is one input ``image`` f32 [N, 3, H, W] and one output ``depth`` f32 [N, H, W].
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
-from depth_anything_ros.convert.sources.identity import Evidence, from_name
+from depth_anything_ros.convert.sources.identity import from_file_name
 from depth_anything_ros.convert.sources.onnx_files import read_onnx_file
 from depth_anything_ros.convert.sources.records import sha256_of
 from depth_anything_ros.errors import CheckpointError
-from depth_anything_ros.inference.ir import check_ir_files, read_ir_info
+from depth_anything_ros.inference.ir import check_ir_files, error_reason, read_ir
 from depth_anything_ros.model_info import ModelInfo, Precision
 from depth_anything_ros.networks.models import input_spec_of, InputSpec
 
@@ -18,44 +22,8 @@ if TYPE_CHECKING:
 
 Size = tuple[int, int]
 _WANTED = 'give a network that maps one image [N,3,H,W], RGB and normalised, to one depth map'
-# Below that, numbers of 8 bit are indices and the like.
+# Constants of 8 bit below this size are indices and the like, not weights.
 _SMALL_BYTES = 4096
-
-
-def check_sizes(path: Path, size_hw: Size | None, multiple: int) -> None:
-    """Raise CheckpointError unless each side is a multiple of ``multiple`` or 0, which is open."""
-    for name, side in zip(('height', 'width'), size_hw or ()):
-        if side % multiple or side < 0:
-            below = max(side // multiple, 1) * multiple
-            raise CheckpointError(path, f'a {name} of {side} is no multiple of {multiple}',
-                                  f'take {below} or {below + multiple}')
-
-
-def check_batch(path: Path, batch: int) -> None:
-    """Raise CheckpointError unless the batch is a number of images, or 0, which is open."""
-    if batch < 0:
-        raise CheckpointError(path, f'a batch of {batch} images is impossible',
-                              'give a positive number, or 0 to leave it open')
-
-
-def fixed_size(path: Path, size_hw: Size | None) -> Size | None:
-    """
-    Return the size that a model is fixed to, None if both sides are open.
-
-    CheckpointError if only one side is fixed, which an IR cannot say of itself.
-    """
-    if size_hw is None or not any(size_hw):
-        return None
-    if not all(size_hw):
-        raise CheckpointError(path, 'only one of height and width is fixed',
-                              'give --height and --width, or neither')
-    return size_hw
-
-
-def sizes_allowed(sizes_hw: Sequence[Size], size_hw: Size | None) -> tuple[Size, ...]:
-    """Return the sizes to compare at for a model with these fixed sides, each once."""
-    height, width = size_hw or (0, 0)
-    return tuple(dict.fromkeys((height or one[0], width or one[1]) for one in sizes_hw))
 
 
 @dataclass(frozen=True)
@@ -64,9 +32,9 @@ class Graph:
     A network ``image`` f32 [N, 3, H, W] to ``depth`` f32 [N, H, W].
 
     ``size_hw`` is its only size and ``batch`` its only number of images, None and 0 where they
-    are open; ``precision`` is that of the stored weights; ``info`` what it says of itself and
-    ``input_spec`` the image that it takes. For the ``sha256`` see ``digests.sha256_of``. ``changes``
-    tell what was brought to this form.
+    are free; ``precision`` is that of the stored weights; ``info`` are its metadata, None without;
+    ``sha256`` is as in ``records.combined_sha256``. ``changes`` are lines for people on what was
+    changed to reach this form.
     """
 
     path: Path
@@ -80,66 +48,32 @@ class Graph:
     input_spec: InputSpec
     changes: tuple[str, ...]
 
-    @property
-    def evidence(self) -> Evidence | None:
-        """Return what the metadata says, None where there is none."""
-        if self.info is None:
-            return None
-        return Evidence('its metadata', self.info.source_name, self.info.encoder, self.info.kind,
-                      self.info.model_version, self.info.max_depth_m, self.info.licence)
-
 
 def is_graph(path: Path) -> bool:
-    """Return whether the name is one of an ONNX file or an IR."""
+    """Return whether the name is that of an ONNX file or an IR."""
     return path.suffix in ('.onnx', '.xml')
 
 
 def read_graph(path: Path, encoder: str | None = None) -> Graph:
     """
-    Read an ONNX file or an IR; CheckpointError names what makes it unusable.
+    Read an ONNX file or an IR; CheckpointError or ModelError name what makes it unusable.
 
-    Without metadata ``encoder`` tells which image it takes, else the file name.
+    Without metadata the input of the network follows from ``encoder``, else from the file name.
     """
-    import openvino
-
-    outside = read_onnx_file(path) if path.suffix == '.onnx' else None
-    files = outside.files if outside else check_ir_files(path)
-    # Its reader of ONNX files raises several types.
-    try:
-        model = openvino.convert_model(path) if outside else openvino.Core().read_model(path)
-    except Exception as error:
-        raise CheckpointError(path, f'OpenVINO cannot read it ({_sentence(error)})',
-                              'make it again with a usual opset') from error
-    info = outside.info if outside else read_ir_info(model, path)
+    model, info, files = _read_onnx(path) if path.suffix == '.onnx' else _read_ir(path)
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise CheckpointError(path, f'it has {len(model.inputs)} inputs and {len(model.outputs)} '
                               'outputs', _WANTED)
     names = f'names: {_name(model.input(0))} -> {_name(model.output(0))}'
-    input_spec = InputSpec.from_info(info) if info else input_spec_of(encoder or _named(path))
+    named = from_file_name(path.name, ())
+    input_spec = InputSpec.from_info(info) if info else input_spec_of(
+        encoder or (named.encoder if named else None))
     size_hw, batch = _fixed(path, model.input(0), input_spec.multiple)
     model, changes = _normalise(path, model, size_hw or input_spec.card_size_hw, batch)
     if names != 'names: image -> depth':
         changes = (f'{names}, now image -> depth', *changes)
     return Graph(path, model, sha256_of(files), sum(file.stat().st_size for file in files),
                  size_hw, batch, stored_precision(model), info, input_spec, changes)
-
-
-def fix_shape(path: Path, model: 'openvino.Model', size_hw: Size | None, batch: int) -> None:
-    """
-    Fix height and width, the number of images, or both; None and 0 leave them as they are.
-
-    CheckpointError if the model of ``path`` is fixed to something else.
-    """
-    from openvino import Dimension, PartialShape
-
-    shape = model.input(0).partial_shape
-    wanted = (batch, 3, *(size_hw or (0, 0)))
-    for name, side, found in zip(('batch', 'channels', 'height', 'width'), wanted, shape):
-        if side and found.is_static and found.get_length() != side:
-            raise CheckpointError(path, f'its {name} is fixed to {found}, {side} is impossible',
-                                  'leave out that option, or convert the checkpoint')
-    model.reshape(PartialShape([Dimension(side) if side else found
-                                for side, found in zip(wanted, shape)]))
 
 
 def stored_precision(model: 'openvino.Model') -> Precision:
@@ -157,9 +91,78 @@ def stored_precision(model: 'openvino.Model') -> Precision:
     return 'fp16' if sizes['f16'] > sizes['f32'] else 'fp32'
 
 
-def _named(path: Path) -> str | None:
-    named = from_name(path.name, ())
-    return named.encoder if named else None
+def check_sizes(path: Path, size_hw: Size | None, multiple: int) -> None:
+    """Raise CheckpointError unless each side is a multiple of ``multiple`` or 0, which is free."""
+    for name, side in zip(('height', 'width'), size_hw or ()):
+        if side % multiple or side < 0:
+            below = max(side // multiple, 1) * multiple
+            raise CheckpointError(path, f'a {name} of {side} is not a multiple of {multiple}',
+                                  f'give {below} or {below + multiple}')
+
+
+def check_batch(path: Path, batch: int) -> None:
+    """Raise CheckpointError unless the batch is a number of images, or 0, which is free."""
+    if batch < 0:
+        raise CheckpointError(path, f'a batch of {batch} images is impossible',
+                              'give a positive number, or 0 to leave it free')
+
+
+def fixed_size(path: Path, size_hw: Size | None) -> Size | None:
+    """
+    Return the size that a model is fixed to, None if both sides are free.
+
+    CheckpointError if only one side is fixed, which the metadata of an IR cannot state.
+    """
+    if size_hw is None or not any(size_hw):
+        return None
+    if not all(size_hw):
+        raise CheckpointError(path, 'only one of height and width is fixed',
+                              'give --height and --width, or neither')
+    return size_hw
+
+
+def sizes_allowed(sizes_hw: Sequence[Size], size_hw: Size | None) -> tuple[Size, ...]:
+    """Return the sizes to compare at for a model with these fixed sides, each once."""
+    height, width = size_hw or (0, 0)
+    return tuple(dict.fromkeys((height or one[0], width or one[1]) for one in sizes_hw))
+
+
+def fix_shape(path: Path, model: 'openvino.Model', size_hw: Size | None, batch: int) -> None:
+    """
+    Fix height and width, the number of images, or both; None and 0 change nothing.
+
+    CheckpointError if the model of ``path`` is fixed to something else.
+    """
+    from openvino import Dimension, PartialShape
+
+    shape = model.input(0).partial_shape
+    wanted = (batch, 3, *(size_hw or (0, 0)))
+    for name, side, found in zip(('batch', 'channels', 'height', 'width'), wanted, shape):
+        if side and found.is_static and found.get_length() != side:
+            raise CheckpointError(path, f'its {name} is fixed to {found}, {side} is impossible',
+                                  'leave out that option, or convert the checkpoint')
+    model.reshape(PartialShape([Dimension(side) if side else found
+                                for side, found in zip(wanted, shape)]))
+
+
+def _read_onnx(path: Path) -> tuple['openvino.Model', ModelInfo | None, tuple[Path, ...]]:
+    import openvino
+
+    found = read_onnx_file(path)
+    # OpenVINO's reader of ONNX files raises several types.
+    try:
+        model = openvino.convert_model(path)
+    except Exception as error:
+        raise CheckpointError(path, f'OpenVINO cannot read it ({error_reason(error)})',
+                              'export it again with a usual opset') from error
+    return model, found.info, found.files
+
+
+def _read_ir(path: Path) -> tuple['openvino.Model', ModelInfo | None, tuple[Path, ...]]:
+    import openvino
+
+    model, info = read_ir(openvino.Core(), path)
+    return model, info, check_ir_files(path)
 
 
 def _fixed(path: Path, given: Any, multiple: int) -> tuple[Size | None, int]:
@@ -174,8 +177,8 @@ def _fixed(path: Path, given: Any, multiple: int) -> tuple[Size | None, int]:
     if not any(sides):
         return None, batch
     if not all(sides):
-        raise CheckpointError(path, f'{found}: one side is fixed and one is open',
-                              'export it with both fixed or both open')
+        raise CheckpointError(path, f'{found}: one side is fixed and one is free',
+                              'export it with both fixed or both free')
     return (sides[0], sides[1]), batch
 
 
@@ -227,7 +230,7 @@ def _output_shape(path: Path, model: 'openvino.Model', size_hw: Size,
     except RuntimeError as error:
         raise CheckpointError(
             path, f'it does not take {size_hw[1]}x{size_hw[0]} images although its input is '
-            f'{model.input(0).partial_shape} ({_sentence(error)})',
+            f'{model.input(0).partial_shape} ({error_reason(error)})',
             'export it again for one size') from error
 
 
@@ -255,8 +258,3 @@ def _reshaped(model: 'openvino.Model', drop_axis: int | None = None,
 
 def _name(port: Any) -> str:
     return next(iter(sorted(port.get_names())), port.get_node().get_friendly_name())
-
-
-def _sentence(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines or [type(error).__name__])[-1]

@@ -1,23 +1,25 @@
 """
-From the tensor names of the -hf repositories (transformers) to those of the official checkpoints.
+Folders with the files of an -hf repository: config.json, the weight files and the tensor names.
 
-The same tensors under other names: query, key and value apart, and the fusion layers counted from
-the coarsest. Releases of transformers name some of them differently; all those names are known.
+transformers stores the tensors of the official checkpoints under other names, with query, key and
+value apart and the fusion layers counted from the coarsest. Its releases name some tensors
+differently; this module knows the names of all releases.
 """
 
 from collections.abc import Iterable, Mapping
 import json
 from pathlib import Path
 import re
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 from depth_anything_ros.convert.sources.identity import Evidence
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.model_info import ModelVersion
 from depth_anything_ros.networks.models import (
     EncoderSpec, identify_encoder, ModelSpec, PATCH)
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _PREFIXES = ('backbone.', 'neck.')
 _BLOCK = r'backbone\.encoder\.layer\.(\d+)\.'
@@ -54,22 +56,30 @@ _MODEL_TYPE = 'depth_anything'
 _WEIGHTS = ('model.safetensors', 'pytorch_model.bin')
 _INDEX = '.index.json'
 _AGAIN = 'download the repository again'
-# What transformers takes where a config.json leaves it out.
+# The values that transformers uses where config.json omits them.
 _DEFAULTS = {'hidden_size': 768, 'num_hidden_layers': 12, 'num_attention_heads': 12,
              'patch_size': PATCH, 'hidden_act': 'gelu', 'apply_layernorm': True}
 
 
 def is_hub_layout(names: Mapping[str, object]) -> bool:
-    """Return whether these are tensor names of transformers."""
+    """Return whether these are the tensor names of transformers."""
     return any(name.startswith(_PREFIXES) for name in names)
 
 
-def to_official(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def official_name(name: str) -> str:
+    """Return the official name of a tensor, or of the tensor that it is a part of; '' if none."""
+    part = _part(name)
+    return part[0] if part else _official(name)
+
+
+def to_official(state_dict: Mapping[str, 'Tensor']) -> dict[str, 'Tensor']:
     """
     Return the same weights under their official names.
 
-    ValueError names tensors that belong to no Depth Anything model and parts that are missing.
+    ValueError names tensors that do not belong to a Depth Anything model and missing parts.
     """
+    import torch
+
     result: dict[str, Tensor] = {}
     parts: dict[tuple[str, str], dict[str, Tensor]] = {}
     unknown = []
@@ -91,7 +101,7 @@ def to_official(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _part(name: str) -> tuple[str, str, str] | None:
-    """Return the official name of the whole, its parts in order and which of them this is."""
+    """Return the official name of the joined tensor, the order of its parts and this part."""
     for pattern, whole, order in _JOINED:
         if match := re.match(pattern, name):
             rest = name[match.end():]
@@ -100,7 +110,7 @@ def _part(name: str) -> tuple[str, str, str] | None:
 
 
 def _official(name: str) -> str:
-    """Return the official name of one tensor, empty if there is none."""
+    """Return the official name of a tensor that is not joined with others, '' if none."""
     for pattern, replacement in _RULES:
         if match := re.match(pattern, name):
             return match.expand(replacement) + name[match.end():]
@@ -122,17 +132,17 @@ def _some(names: list[str], count: int = 3) -> str:
 
 def read_config(folder: Path, table: tuple[ModelSpec, ...]) -> Evidence:
     """
-    Return what config.json says of the model.
+    Return the evidence in config.json; its source is the hub id if the folder name contains one.
 
-    CheckpointError if there is none, or if it describes a model that is not of the family.
+    CheckpointError if config.json is missing or describes another kind of model.
     """
     path = folder / CONFIG
     if not path.is_file():
         raise CheckpointError(folder, f'the folder has no {CONFIG}', 'give a .pth file or a '
                               'folder with the files of a -hf repository')
     config = _read_json(path)
-    source_name = _source_name(folder)
-    # The official code saves its own arguments instead, which tell neither kind nor version.
+    source_name = _hub_id(folder)
+    # The official code saves its own arguments instead, without kind and version.
     if 'model_type' not in config and 'encoder' in config:
         return Evidence(CONFIG, source_name, str(config['encoder']))
     if config.get('model_type') != _MODEL_TYPE:
@@ -147,14 +157,14 @@ def read_config(folder: Path, table: tuple[ModelSpec, ...]) -> Evidence:
                               _AGAIN) from error
     spec = _find_spec(path, backbone, table)
     return Evidence(CONFIG, source_name, spec.name, 'metric' if metric else 'relative',
-                  _version(path, backbone, spec), max_depth_m or None)
+                    _version(path, backbone, spec), max_depth_m or None)
 
 
 def weight_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
     """
-    Return the files with the weights and, for shards, which tensor the index places in which.
+    Return the weight files and, for shards, the file that the index names for each tensor.
 
-    CheckpointError names a file that is missing.
+    CheckpointError names a missing file.
     """
     for name in _WEIGHTS:
         if (folder / name).is_file():
@@ -170,14 +180,14 @@ def weight_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
 
 def check_shards(folder: Path, places: Mapping[str, str],
                  found: Mapping[str, Iterable[str]]) -> None:
-    """Raise CheckpointError for tensors that lie elsewhere than the index says."""
+    """Raise CheckpointError where a shard has not exactly the tensors that the index lists."""
     actual = {(tensor, shard) for shard, tensors in found.items() for tensor in tensors}
     for tensor, shard in sorted(set(places.items()) - actual):
         raise CheckpointError(folder / shard, f'it has no tensor {tensor}, which the index places '
                               'there', _AGAIN)
     for tensor, shard in sorted(actual - set(places.items())):
-        raise CheckpointError(folder / shard, f'it has a tensor {tensor}, of which the index says '
-                              'nothing', _AGAIN)
+        raise CheckpointError(folder / shard, f'it has a tensor {tensor} that the index does not '
+                              'list', _AGAIN)
 
 
 def _shards(index: Path, places: Mapping[str, Any]) -> list[Path]:
@@ -198,18 +208,18 @@ def _find_spec(path: Path, backbone: Mapping[str, Any],
         spec = identify_encoder(width, depth, table)
     except ValueError as error:
         raise CheckpointError(path, str(error), 'give a model with one of these') from error
-    # The tensors do not show these, and another value gives wrong depth without an error.
+    # The tensors do not show these, and another value would give wrong depth without an error.
     expected = {'num_attention_heads': spec.heads, 'patch_size': PATCH, 'hidden_act': 'gelu',
                 'apply_layernorm': True}
     for name, value in expected.items():
         if backbone[name] != value:
             raise CheckpointError(path, f'{name} is {backbone[name]} instead of {value}',
-                                  f'give a model that is built as {spec.name} is')
+                                  f'give a model with the same structure as {spec.name}')
     return spec
 
 
 def _version(path: Path, backbone: Mapping[str, Any], spec: EncoderSpec) -> ModelVersion | None:
-    """Return the version whose head reads these blocks; the config counts them from 1."""
+    """Return the version whose head reads these blocks; config.json counts them from 1."""
     places = backbone.get('out_indices') or [
         str(name).removeprefix('stage') for name in backbone.get('out_features') or []]
     if not places:
@@ -227,21 +237,21 @@ def _version(path: Path, backbone: Mapping[str, Any], spec: EncoderSpec) -> Mode
         f'V2 {spec.blocks_v2}', 'give a model that reads those')
 
 
-def _source_name(folder: Path) -> str:
-    """Return organisation/name for a folder of the hub's cache, else the name of the folder."""
+def _hub_id(folder: Path) -> str | None:
+    """Return owner/name for a folder in the cache of the hub client, else None."""
     resolved = folder.resolve()
     for part in (resolved.name, *(parent.name for parent in resolved.parents)):
         pieces = part.split('--')
         if pieces[0] == 'models' and len(pieces) == 3:
             return '/'.join(pieces[1:])
-    return resolved.name
+    return None
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding='utf-8'))
     except ValueError as error:
-        raise CheckpointError(path, f'it is damaged or no JSON ({error})', _AGAIN) from error
+        raise CheckpointError(path, f'it is damaged or not JSON ({error})', _AGAIN) from error
     if not isinstance(content, dict):
-        raise CheckpointError(path, 'it is JSON of another kind', _AGAIN)
+        raise CheckpointError(path, 'it is JSON, but not an object', _AGAIN)
     return content

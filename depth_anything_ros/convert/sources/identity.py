@@ -1,37 +1,48 @@
-"""What names, digests and records tell of a model: checkpoints, Hugging Face folders, graphs."""
+"""
+Which model a checkpoint, an ONNX file or an IR is, and under which licence.
 
-from collections.abc import Sequence
+Tensors show the encoder, but not the kind, the version or the range. These come from evidence:
+options, records beside the file, config.json, metadata and official file names.
+``resolve_identity`` is the only place that weighs it.
+"""
+
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 import math
 from pathlib import Path, PurePath
 import re
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
-from depth_anything_ros.convert.sources.records import read_distillation_record
+from depth_anything_ros.convert.sources.records import (
+    DistillationRecord, DownloadRecord, read_distillation_record, read_record)
 from depth_anything_ros.errors import CheckpointError
-from depth_anything_ros.model_info import Kind, ModelVersion
-from depth_anything_ros.networks.models import MODELS, ModelSpec, NanoSpec, UNKNOWN_LICENCE
+from depth_anything_ros.model_info import Kind, ModelInfo, ModelVersion
+from depth_anything_ros.networks.models import (
+    identify_network, ModelSpec, NanoSpec, Shapes, UNKNOWN_LICENCE)
 
 _V1 = r'depth_anything_(?P<encoder>vit[sbl])14'
-_V2 = r'depth_anything_v2_(?:metric_(?P<trained>hypersim|vkitti)_)?(?P<encoder>vit[sblg])'
+_V2 = r'depth_anything_v2_(?:metric_(?P<dataset>hypersim|vkitti)_)?(?P<encoder>vit[sblg])'
 # Students are distilled, and always relative.
 _STUDENT = r'depth_anything_(?P<encoder>nano|vitt)'
-# The names of Depth-Anything-ONNX, and what people add to say how a file was made.
+# The names of Depth-Anything-ONNX, and the suffixes that describe how a file was exported.
 _PLACE = r'(?:_(?P<place>indoor|outdoor))?'
-_MADE = r'(?:_(?:dynamic|fp16|fp32|\d+|\d+x\d+))*'
+_EXPORT = r'(?:_(?:dynamic|fp16|fp32|\d+|\d+x\d+))*'
 _HUB_V1 = r'depth-anything-(?P<size>small|base|large)-hf'
 _HUB_V2 = r'Depth-Anything-V2-(?:Metric-(?P<place>Indoor|Outdoor)-)?(?P<size>Small|Base|Large)-hf'
-_NAMES: tuple[tuple[ModelVersion, str], ...] = (
-    ('v1', rf'{_V1}\.pth'), ('v1', rf'{_V1}{_MADE}\.(?:safetensors|onnx|xml)'), ('v1', _V1),
-    ('v2', rf'{_V2}\.pth'), ('v2', rf'{_V2}{_PLACE}{_MADE}\.(?:safetensors|onnx|xml)'),
-    ('v1', _HUB_V1), ('v2', _HUB_V2), ('v2', rf'{_STUDENT}{_MADE}\.(?:pth|onnx|xml)'))
+_OFFICIAL_NAMES: tuple[tuple[ModelVersion, str], ...] = (
+    ('v1', rf'{_V1}\.pth'), ('v1', rf'{_V1}{_EXPORT}\.(?:safetensors|onnx|xml)'), ('v1', _V1),
+    ('v2', rf'{_V2}\.pth'), ('v2', rf'{_V2}{_PLACE}{_EXPORT}\.(?:safetensors|onnx|xml)'),
+    ('v1', _HUB_V1), ('v2', _HUB_V2), ('v2', rf'{_STUDENT}{_EXPORT}\.(?:pth|onnx|xml)'))
 _MAX_DEPTH_M = {'hypersim': 20.0, 'indoor': 20.0, 'vkitti': 80.0, 'outdoor': 80.0}
 _SIZES = {'small': 'vits', 'base': 'vitb', 'large': 'vitl'}
 _LICENCE_V1 = 'Apache-2.0'
-UNKNOWN_ENCODER = 'unknown'
 
-_UNKNOWN = 'neither its name nor its sha256 tells the {}, and the tensors cannot'
-_UNTOLD_BY_GRAPH = 'neither its metadata nor its name tells the {}, and the graph cannot'
+UNKNOWN = 'unknown, the weights do not show it'
+_UNKNOWN_ENCODER = 'unknown'
+_NOWHERE = 'and neither a record beside it nor config.json nor an official file name says it'
+_NOWHERE_FOR_GRAPH = 'and neither its metadata nor an official file name says it'
+_CHECKPOINT_WANTED = 'give a Depth Anything V1 or V2 checkpoint in the official layout or that ' \
+    'of the -hf repositories, or a distilled nano'
 
 T = TypeVar('T')
 
@@ -39,13 +50,13 @@ T = TypeVar('T')
 @dataclass(frozen=True)
 class Evidence:
     """
-    What one piece of evidence says of a model; None where it says nothing.
+    The facts that one piece of evidence states; None where it states nothing.
 
-    ``origin`` is its name for people, ``source_name`` that of the model it speaks of.
+    ``origin`` names the evidence for people, ``source_name`` names the model it describes.
     """
 
     origin: str
-    source_name: str
+    source_name: str | None = None
     encoder: str | None = None
     kind: Kind | None = None
     model_version: ModelVersion | None = None
@@ -53,72 +64,9 @@ class Evidence:
     licence: str = UNKNOWN_LICENCE
 
 
-_BY_SHA256 = {
-    '1e9260954ef8fd73180a3a0bd710e1aad0502aa2958ac258902b2260ca0f4304': Evidence(
-        'the sha256', 'DA-V2-Small with one refit layer', 'vits', 'relative', 'v2',
-        licence='Apache-2.0'),
-}
-
-
-def from_sha256(sha256: str) -> Evidence | None:
-    """Return what is known of the file with this digest."""
-    return _BY_SHA256.get(sha256)
-
-
-def from_record(path: Path) -> Evidence | None:
-    """Return what was recorded when the checkpoint at ``path`` was distilled."""
-    record = read_distillation_record(path)
-    if record is None:
-        return None
-    return Evidence('the record of the distillation',
-                  f'{path.name}, distilled from {record.teacher}', record.student, 'relative',
-                  'v2', licence=record.licence)
-
-
-def of_checkpoint(path: Path, sha256: str, member: ModelSpec,
-                  evidence: Evidence | None) -> tuple[Evidence, ...]:
-    """
-    Return all evidence on a checkpoint, the strongest first; ``evidence`` is that of config.json.
-
-    Some of it may speak of another encoder.
-    """
-    specs = () if isinstance(member, NanoSpec) else (member,)
-    name = evidence.source_name if evidence else path.name
-    # Whatever its name, nano has but one form.
-    known = Evidence('the network', path.name, member.name, 'relative', 'v2')
-    found = (from_sha256(sha256), from_record(path), evidence, from_name(name, specs),
-             None if specs else known)
-    return tuple(one for one in found if one)
-
-
-def from_name(path: str, table: tuple[ModelSpec, ...]) -> Evidence | None:
-    """
-    Return what an official name tells: of a .pth, .safetensors, .onnx or .xml, or a hub folder.
-
-    ``path`` may be a hub id, ``organisation/name``, too. ``table`` knows the licences.
-    """
-    name = PurePath(path).name
-    for version, pattern in _NAMES:
-        if match := re.fullmatch(pattern, name):
-            groups = match.groupdict()
-            encoder = groups.get('encoder') or _SIZES[groups['size'].lower()]
-            place = groups.get('trained') or groups.get('place')
-            max_depth_m = _MAX_DEPTH_M[place.lower()] if place else None
-            return Evidence('the file name', path, encoder,
-                          'relative' if max_depth_m is None else 'metric', version, max_depth_m,
-                          _licence(encoder, version, table))
-    return None
-
-
-def _licence(encoder: str, version: ModelVersion, table: tuple[ModelSpec, ...]) -> str:
-    if version == 'v1':
-        return _LICENCE_V1
-    return next((spec.licence for spec in table if spec.name == encoder), UNKNOWN_LICENCE)
-
-
 @dataclass(frozen=True)
 class Overrides:
-    """What the options say; None where they say nothing."""
+    """The facts that the user states with options, which win; None without an option."""
 
     kind: Kind | None = None
     model_version: ModelVersion | None = None
@@ -127,9 +75,18 @@ class Overrides:
 
 
 @dataclass(frozen=True)
+class Fact(Generic[T]):
+    """A fact, None where it is unknown; ``origin`` names its evidence, ``line`` is for people."""
+
+    value: T | None
+    origin: str
+    line: str
+
+
+@dataclass(frozen=True)
 class ModelIdentity:
     """
-    What was settled, and in ``origins`` one line for people per fact with where it is from.
+    All facts on a model, and in ``origins`` one line for people per fact with its evidence.
 
     ``max_depth_m`` is None for a relative model.
     """
@@ -143,102 +100,200 @@ class ModelIdentity:
     origins: tuple[str, ...]
 
 
-def resolve_identity(path: Path, sha256: str, member: ModelSpec, overrides: Overrides,
-                     config: Evidence | None = None,
-                     recorded: Evidence | None = None) -> ModelIdentity:
+@dataclass(frozen=True)
+class ResolvedIdentity:
     """
-    Return what a checkpoint is; ``config`` by config.json, ``recorded`` when it was downloaded.
+    The facts that the evidence on the model at ``path`` gives.
 
-    Options win over the sha256, that over the record of a distillation, that over config.json,
-    that over the name of the file or folder; the record of a download tells the licence where
-    these do not.
-    CheckpointError names the option that is missing or makes no sense.
+    ``licence`` is 'unknown' where no evidence states one. ``ignored`` has a line for people per
+    piece of evidence that describes another encoder.
     """
-    if overrides.encoder not in (None, member.name):
-        raise CheckpointError(path, f'its tensors are those of {member.name}, not of '
+
+    path: Path
+    encoder: Fact[str]
+    kind: Fact[Kind]
+    model_version: Fact[ModelVersion]
+    max_depth_m: Fact[float]
+    licence: Fact[str]
+    source_name: str | None
+    ignored: tuple[str, ...]
+    is_graph: bool
+
+    def require_complete(self) -> ModelIdentity:
+        """Return all facts; CheckpointError names the option for the first unknown one."""
+        kind = self._require('kind', self.kind,
+                             '--kind relative or --kind metric --max-depth METRES')
+        version = self._require('model version', self.model_version,
+                                '--model-version v1 or --model-version v2')
+        if kind == 'metric':
+            self._require('max depth in metres', self.max_depth_m,
+                          '--max-depth METRES, which is 20 for Hypersim and 80 for VKITTI')
+        lines = (self.encoder.line, *self.ignored, self.kind.line, self.model_version.line,
+                 self.max_depth_m.line, self.licence.line)
+        return ModelIdentity(
+            self.encoder.value or _UNKNOWN_ENCODER, kind, version, self.max_depth_m.value,
+            self.licence.value or UNKNOWN_LICENCE, self.source_name or model_name(self.path),
+            tuple(line for line in lines if line))
+
+    def _require(self, what: str, fact: Fact[T], options: str) -> T:
+        if fact.value is None:
+            nowhere = _NOWHERE_FOR_GRAPH if self.is_graph else _NOWHERE
+            raise CheckpointError(self.path, f'its {what} is unknown: the weights do not show it, '
+                                  f'{nowhere}', f'add {options}')
+        return fact.value
+
+
+def identify_checkpoint(path: Path, shapes: Shapes, table: tuple[ModelSpec, ...]) -> ModelSpec:
+    """Return the model with these official tensor names; CheckpointError names others."""
+    try:
+        return identify_network(shapes, table)
+    except ValueError as error:
+        raise CheckpointError(
+            path, f'it is not a Depth Anything checkpoint: {error} (it starts with '
+            f'{", ".join(list(shapes)[:3])})', _CHECKPOINT_WANTED) from error
+
+
+def checkpoint_evidence(path: Path, digests: Collection[str], spec: ModelSpec,
+                        config: Evidence | None) -> tuple[Evidence, ...]:
+    """
+    Return the evidence on a checkpoint with these sha256, strongest first.
+
+    A record counts only if it names the ``digests``. ``config`` is that of config.json.
+    """
+    found: list[Evidence] = []
+    if distilled := read_distillation_record(path, digests):
+        found.append(from_record(path, distilled))
+    if config:
+        found.append(config)
+    name = (config and config.source_name) or model_name(path)
+    if isinstance(spec, NanoSpec):
+        named = from_file_name(name, ())
+        # Nano has one form, whatever the file is called.
+        found += [*([named] if named else []),
+                  Evidence('the network', None, spec.name, 'relative', 'v2')]
+    elif named := from_file_name(name, (spec,)):
+        found.append(named)
+    if downloaded := read_record(path, digests):
+        found.append(from_record(path, downloaded))
+    return tuple(found)
+
+
+def graph_evidence(path: Path, info: ModelInfo | None,
+                   table: tuple[ModelSpec, ...]) -> tuple[Evidence, ...]:
+    """Return the evidence on an ONNX file or IR with these metadata, strongest first."""
+    metadata = from_metadata(path, info) if info else None
+    return tuple(one for one in (metadata, from_file_name(path.name, table)) if one)
+
+
+def resolve_identity(path: Path, spec: ModelSpec | None, evidence: Sequence[Evidence],
+                     overrides: Overrides | None = None) -> ResolvedIdentity:
+    """
+    Return the facts on a model; ``spec`` is None for a graph, whose tensors show no encoder.
+
+    ``overrides`` win, then the first piece of evidence that states a fact. Evidence that
+    describes another encoder than that of the tensors is ignored. CheckpointError names an
+    override that the network contradicts.
+    """
+    overrides = overrides or Overrides()
+    ignored: list[str] = []
+    if spec is None:
+        used = list(evidence)
+        encoder: Fact[str] = _fact('encoder', 'encoder', '--encoder', overrides.encoder, used)
+    else:
+        _check_overrides(path, spec, overrides)
+        used = [one for one in evidence if one.encoder in (None, spec.name)]
+        ignored = [f'{one.origin.removeprefix("the ")}: it describes {one.encoder}, so it is '
+                   'ignored' for one in evidence if one not in used]
+        shapes = 'the shapes of the tensors'
+        encoder = Fact(spec.name, shapes, f'encoder: {spec.name}, from {shapes}')
+    kind: Fact[Kind] = _fact('kind', 'kind', '--kind', overrides.kind, used)
+    version: Fact[ModelVersion] = _fact(
+        'model version', 'model_version', '--model-version', overrides.model_version, used)
+    _check_max_depth(path, kind.value, overrides.max_depth_m)
+    max_depth_m: Fact[float] = Fact(None, '', '')
+    if kind.value == 'metric':
+        max_depth_m = _fact('max depth in metres', 'max_depth_m', '--max-depth',
+                            overrides.max_depth_m, used)
+    source_name = next((one.source_name for one in used if one.source_name), None)
+    return ResolvedIdentity(path, encoder, kind, version, max_depth_m, _licence(spec, used),
+                            source_name, tuple(ignored), spec is None)
+
+
+def from_file_name(name: str, table: tuple[ModelSpec, ...]) -> Evidence | None:
+    """
+    Return the evidence in an official name: of a .pth, .safetensors, .onnx or .xml, or a folder.
+
+    ``name`` may be a hub id, ``owner/name``, too. ``table`` has the licences of the V2 weights.
+    """
+    for version, pattern in _OFFICIAL_NAMES:
+        if match := re.fullmatch(pattern, PurePath(name).name):
+            groups = match.groupdict()
+            encoder = groups.get('encoder') or _SIZES[groups['size'].lower()]
+            place = groups.get('dataset') or groups.get('place')
+            max_depth_m = _MAX_DEPTH_M[place.lower()] if place else None
+            licence = _LICENCE_V1 if version == 'v1' else next(
+                (spec.licence for spec in table if spec.name == encoder), UNKNOWN_LICENCE)
+            return Evidence('the file name', name, encoder, 'metric' if place else 'relative',
+                            version, max_depth_m, licence)
+    return None
+
+
+def from_metadata(path: Path, info: ModelInfo) -> Evidence:
+    """Return the evidence in the metadata of an ONNX file or IR."""
+    what = 'IR' if path.suffix == '.xml' else 'ONNX file'
+    return Evidence(f'the metadata of the {what}', info.source_name, info.encoder, info.kind,
+                    info.model_version, info.max_depth_m, info.licence)
+
+
+def from_record(path: Path, record: DownloadRecord | DistillationRecord) -> Evidence:
+    """Return the evidence in a record of the checkpoint at ``path``."""
+    if isinstance(record, DownloadRecord):
+        return Evidence('the record of the download', record.repository, licence=record.licence)
+    return Evidence('the record of the distillation', f'{path.name}, distilled from '
+                    f'{record.teacher}', record.student, 'relative', 'v2', licence=record.licence)
+
+
+def model_name(path: Path) -> str:
+    """Return the name of a file, or that of a folder behind links and dots."""
+    return path.resolve().name if path.is_dir() else path.name
+
+
+def _fact(what: str, field: str, option: str, override: Any,
+          evidence: Sequence[Evidence]) -> Fact[Any]:
+    known = [(getattr(one, field), one.origin) for one in evidence
+             if getattr(one, field) is not None]
+    if override is not None:
+        known.insert(0, (override, option))
+    if not known:
+        return Fact(None, UNKNOWN, f'{what}: unknown')
+    value, origin = known[0]
+    against = next((f', although {other_origin} says {other}' for other, other_origin in known[1:]
+                    if other != value), '')
+    return Fact(value, origin, f'{what}: {value}, from {origin}{against}')
+
+
+def _licence(spec: ModelSpec | None, evidence: Sequence[Evidence]) -> Fact[str]:
+    for one in evidence:
+        if one.licence != UNKNOWN_LICENCE:
+            note = (', which forbids commercial use of these weights'
+                    if '-NC' in one.licence.upper() else '')
+            return Fact(one.licence, one.origin, f'licence: {one.licence}{note}')
+    note = '' if spec is None or spec.licence == UNKNOWN_LICENCE else (
+        f'; the published V2 weights of {spec.name} are under {spec.licence}')
+    return Fact(None, '', f'licence: {UNKNOWN_LICENCE}{note}')
+
+
+def _check_overrides(path: Path, spec: ModelSpec, overrides: Overrides) -> None:
+    if overrides.encoder not in (None, spec.name):
+        raise CheckpointError(path, f'its tensors are those of {spec.name}, not of '
                               f'{overrides.encoder}', 'leave out --encoder')
-    if isinstance(member, NanoSpec) and (overrides.kind == 'metric' or overrides.model_version == 'v1'):
+    if isinstance(spec, NanoSpec) and (
+            overrides.kind == 'metric' or overrides.model_version == 'v1'):
         raise CheckpointError(path, 'it is nano, which gives inverse depth and has one version',
                               'leave out --kind, --max-depth and --model-version')
-    origins = [f'encoder: {member.name}, from the shapes of the tensors']
-    evidence = []
-    for one in of_checkpoint(path, sha256, member, config):
-        if one.encoder not in (None, member.name):
-            origins.append(f'{one.origin.removeprefix("the ")}: says {one.encoder}, so nothing '
-                           'is taken from it')
-        else:
-            evidence.append(one)
-    if recorded:
-        evidence.append(recorded)
-    return _settle(path, member.name, overrides, evidence, origins, _UNKNOWN, member.licence)
 
 
-def resolve_graph_identity(path: Path, sha256: str, metadata: Evidence | None,
-                           overrides: Overrides, table: tuple[ModelSpec, ...] = MODELS
-                           ) -> ModelIdentity:
-    """
-    Return what an ONNX file or an IR is; ``metadata`` is what its own metadata says.
-
-    Options win over the metadata, that over the file name. The encoder and the version are baked
-    into a graph; the encoder may stay unknown. CheckpointError as ``resolve_identity``.
-    """
-    named = from_name(path.name, table)
-    evidence = [one for one in (from_sha256(sha256), metadata, named) if one]
-    encoder, line = _first('encoder', overrides.encoder,
-                           [(one.encoder, one.origin) for one in evidence])
-    origins = [line or 'encoder: unknown; it changes nothing for the runtime']
-    return _settle(path, encoder or UNKNOWN_ENCODER, overrides, evidence, origins, _UNTOLD_BY_GRAPH,
-                   UNKNOWN_LICENCE)
-
-
-def _settle(path: Path, encoder: str, overrides: Overrides, evidence: Sequence[Evidence],
-            origins: list[str], untold: str, published_licence: str) -> ModelIdentity:
-    kind: Kind = _require(
-        path, 'kind', overrides.kind, [(one.kind, one.origin) for one in evidence], untold,
-        '--kind relative or --kind metric --max-depth METRES', origins)
-    version: ModelVersion = _require(
-        path, 'model version', overrides.model_version,
-        [(one.model_version, one.origin) for one in evidence], untold,
-        '--model-version v1 or --model-version v2', origins)
-    max_depth_m = None
-    _check_max_depth(path, kind, overrides.max_depth_m)
-    if kind == 'metric':
-        max_depth_m = _require(
-            path, 'max depth in metres', overrides.max_depth_m,
-            [(one.max_depth_m, one.origin) for one in evidence], untold,
-            '--max-depth METRES, which is 20 for Hypersim and 80 for VKITTI', origins)
-    licence = next((one.licence for one in evidence if one.licence != UNKNOWN_LICENCE),
-                   UNKNOWN_LICENCE)
-    origins.append(_licence_line(licence, encoder, published_licence))
-    source_name = evidence[0].source_name if evidence else path.name
-    return ModelIdentity(encoder, kind, version, max_depth_m, licence, source_name, tuple(origins))
-
-
-def _first(what: str, overrides: T | None, told: Sequence[tuple[T | None, str]]
-           ) -> tuple[T | None, str]:
-    """Return the first value that is known and a line that says so, empty where none is."""
-    known = [(value, f'from {origin}', origin) for value, origin in told if value is not None]
-    if overrides is not None:
-        known.insert(0, (overrides, 'as asked', ''))
-    if not known:
-        return None, ''
-    value, reason, _ = known[0]
-    against = next((f', although {origin} says {other}' for other, _, origin in known[1:]
-                    if other != value), '')
-    return value, f'{what}: {value}, {reason}{against}'
-
-
-def _require(path: Path, what: str, overrides: T | None, told: Sequence[tuple[T | None, str]],
-             untold: str, options: str, origins: list[str]) -> T:
-    """Return the value to use and add a line that says so to ``origins``."""
-    value, line = _first(what, overrides, told)
-    if value is None:
-        raise CheckpointError(path, untold.format(what), f'add {options}')
-    origins.append(line)
-    return value
-
-
-def _check_max_depth(path: Path, kind: Kind, max_depth_m: float | None) -> None:
+def _check_max_depth(path: Path, kind: Kind | None, max_depth_m: float | None) -> None:
     if max_depth_m is None:
         return
     if kind == 'relative':
@@ -247,12 +302,3 @@ def _check_max_depth(path: Path, kind: Kind, max_depth_m: float | None) -> None:
     if not (math.isfinite(max_depth_m) and max_depth_m > 0):
         raise CheckpointError(path, f'--max-depth is {max_depth_m:g}',
                               'give a positive number of metres')
-
-
-def _licence_line(licence: str, encoder: str, published_licence: str) -> str:
-    if licence == UNKNOWN_LICENCE and published_licence != UNKNOWN_LICENCE:
-        return (f'licence: unknown; the published V2 weights of {encoder} are under '
-                f'{published_licence}')
-    if licence == 'CC-BY-NC-4.0':
-        return 'licence: CC-BY-NC-4.0, which forbids commercial use of these weights'
-    return f'licence: {licence}'

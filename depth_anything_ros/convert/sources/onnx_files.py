@@ -1,4 +1,4 @@
-"""ONNX files from the outside: their parts on disk and what they say about themselves."""
+"""ONNX files without their weights: the parts on disk, the opset and the metadata."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ class OnnxFile:
     """
     An ONNX file without its weights.
 
-    ``files`` are the file and those with its weights; ``info`` is None where this package did not
-    make it.
+    ``files`` are the file itself and its weight files; ``info`` are its metadata, None where this
+    package did not export it.
     """
 
     path: Path
@@ -36,8 +36,8 @@ def read_onnx_file(path: Path) -> OnnxFile:
     """
     Read the structure of an ONNX file, not its weights.
 
-    CheckpointError if it is none, if a file with weights is missing or too short, or if metadata
-    of this package is unusable.
+    CheckpointError if it is not an ONNX file, if a weight file is missing or too short, or if the
+    metadata of this package are unusable.
     """
     model = _load(path)
     ends: dict[Path, int] = {}
@@ -59,7 +59,7 @@ def read_onnx_file(path: Path) -> OnnxFile:
 
 
 def metadata_props(info: ModelInfo) -> dict[str, str]:
-    """Return the entries of an ONNX file's metadata that ``read_onnx_file`` reads."""
+    """Return the metadata entries of an ONNX file for ``info``."""
     return {f'{_PREFIX}{name}': text for name, text in info.to_strings().items()}
 
 
@@ -82,7 +82,7 @@ def _load(path: Path) -> Any:
 
 
 def _not_onnx(path: Path, reason: str) -> CheckpointError:
-    return CheckpointError(path, f'it is truncated or no ONNX file ({reason})', _EXPORT_AGAIN)
+    return CheckpointError(path, f'it is truncated or not an ONNX file ({reason})', _EXPORT_AGAIN)
 
 
 def _tensors(graph: Any) -> list[Any]:

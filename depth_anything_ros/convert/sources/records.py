@@ -1,11 +1,17 @@
-"""One sha256 for a model, whether it is one file or several."""
+"""
+The sha256 of a model, and the JSON records beside it that are valid for that sha256 only.
 
-from collections.abc import Iterable, Mapping
+A download record says where a checkpoint came from, a distillation record how a student was made.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from depth_anything_ros.files import atomic_path
 
 _CHUNK_BYTES = 1 << 20
 _SUFFIX = '.download.json'
@@ -13,33 +19,12 @@ _IN_FOLDER = 'download.json'
 _DISTILLED_SUFFIX = '.distilled.json'
 
 
-def sha256_of(files: Iterable[Path]) -> str:
-    """
-    Return the sha256 of one file, or one that stands for several.
-
-    That of several files is the sha256 of their sorted hexadecimal digests, each followed by a
-    line feed (``sha256sum FILES | cut -c -64 | sort | sha256sum``): names and order do not count.
-    """
-    digests = sorted(_sha256(file) for file in files)
-    if len(digests) == 1:
-        return digests[0]
-    return hashlib.sha256(''.join(f'{digest}\n' for digest in digests).encode()).hexdigest()
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open('rb') as content:
-        while chunk := content.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 @dataclass(frozen=True)
 class DownloadRecord:
     """
-    Where a checkpoint is from.
+    Where a checkpoint came from.
 
-    ``revision`` is the commit of the repository, ``files`` maps the names as they were saved to
+    ``revision`` is the commit of the repository, ``files`` maps the names of the saved files to
     their sha256, ``date`` is the day of the download, YYYY-MM-DD.
     """
 
@@ -49,27 +34,10 @@ class DownloadRecord:
     licence: str
     date: str
 
-
-def record_path(path: Path) -> Path:
-    """Return where the record of a checkpoint lies: inside a folder, beside a file."""
-    return path / _IN_FOLDER if path.is_dir() else path.with_name(path.name + _SUFFIX)
-
-
-def read_record(path: Path) -> DownloadRecord | None:
-    """Return the record of the checkpoint at ``path``, None where there is no usable one."""
-    try:
-        found = json.loads(record_path(path).read_text(encoding='utf-8'))
-        return DownloadRecord(
-            str(found['repository']), str(found['revision']),
-            {str(name): str(digest) for name, digest in found['files'].items()},
-            str(found['licence']), str(found['date']))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return None
-
-
-def write_record(path: Path, record: DownloadRecord) -> None:
-    """Write the record of the checkpoint that lies at ``path``."""
-    record_path(path).write_text(json.dumps(asdict(record), indent=2) + '\n', encoding='utf-8')
+    @property
+    def digests(self) -> Collection[str]:
+        """Return the sha256 of each file that the record is valid for."""
+        return self.files.values()
 
 
 @dataclass(frozen=True)
@@ -77,9 +45,9 @@ class DistillationRecord:
     """
     How a student was made.
 
-    ``licence`` is that of the student, ``images`` those that it learned from and ``held_out`` the
-    others, on which ``rank_correlation`` with the teacher was measured, a mean. ``recipe`` are the
-    fields of ``recipe.Recipe``; ``sha256`` is that of the checkpoint.
+    ``licence`` is that of the student. It learned from ``images`` images; on ``held_out`` others
+    its ``rank_correlation`` with the teacher was measured, the mean of the images. ``recipe`` are
+    the settings of the training; ``sha256`` is that of the checkpoint.
     """
 
     student: str
@@ -93,27 +61,111 @@ class DistillationRecord:
     rank_correlation: float
     sha256: str
 
+    @property
+    def digests(self) -> Collection[str]:
+        """Return the sha256 of each file that the record is valid for."""
+        return (self.sha256,)
+
+
+R = TypeVar('R', DownloadRecord, DistillationRecord)
+
+
+def file_digests(files: Iterable[Path]) -> tuple[str, ...]:
+    """Return the sha256 of each file, sorted."""
+    return tuple(sorted(_sha256(file) for file in files))
+
+
+def combined_sha256(digests: Collection[str]) -> str:
+    """
+    Return the sha256 of a model from those of its files.
+
+    That of several files is the sha256 of their sorted hexadecimal digests, each followed by a
+    line feed (``sha256sum FILES | cut -c -64 | sort | sha256sum``): names and order do not count.
+    """
+    if len(digests) == 1:
+        return next(iter(digests))
+    return hashlib.sha256(''.join(f'{digest}\n' for digest in sorted(digests)).encode()
+                          ).hexdigest()
+
+
+def sha256_of(files: Iterable[Path]) -> str:
+    """Return the sha256 of a model in one file or in several, see ``combined_sha256``."""
+    return combined_sha256(file_digests(files))
+
+
+def _sha256(file: Path) -> str:
+    with file.open('rb') as content:
+        digest = hashlib.sha256()
+        while chunk := content.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def record_path(path: Path) -> Path:
+    """Return the path of the download record: inside a folder, beside a file."""
+    return path / _IN_FOLDER if path.is_dir() else path.with_name(path.name + _SUFFIX)
+
+
+def read_record(path: Path, digests: Collection[str] = ()) -> DownloadRecord | None:
+    """
+    Return the download record of the checkpoint at ``path``.
+
+    None where there is no usable one, or where it lacks one of the ``digests``, which are the
+    sha256 of the checkpoint's files.
+    """
+    return _read(record_path(path), _download_record, digests)
+
+
+def write_record(path: Path, record: DownloadRecord) -> None:
+    """Write the download record of the checkpoint at ``path``."""
+    _write(record_path(path), record)
+
 
 def distillation_record_path(path: Path) -> Path:
-    """Return where the record of the checkpoint at ``path`` lies: beside it."""
+    """Return the path of the distillation record: beside the checkpoint."""
     return path.with_name(path.name + _DISTILLED_SUFFIX)
 
 
-def read_distillation_record(path: Path) -> DistillationRecord | None:
-    """Return the record of the checkpoint at ``path``, None without a usable one of this file."""
-    try:
-        found = json.loads(distillation_record_path(path).read_text(encoding='utf-8'))
-        record = DistillationRecord(
-            str(found['student']), str(found['teacher']), str(found['teacher_sha256']),
-            str(found['licence']), int(found['images']), int(found['held_out']),
-            int(found['seed']), dict(found['recipe']), float(found['rank_correlation']),
-            str(found['sha256']))
-        return record if record.sha256 == sha256_of([path]) else None
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
+def read_distillation_record(path: Path, digests: Collection[str] | None = None
+                             ) -> DistillationRecord | None:
+    """
+    Return the distillation record of the checkpoint at ``path``.
+
+    None where there is no usable one for the ``digests``, by default the sha256 of the file.
+    """
+    record = _read(distillation_record_path(path), _distillation_record, digests or ())
+    if record is not None and digests is None:
+        return record if path.is_file() and record.sha256 == _sha256(path) else None
+    return record
 
 
 def write_distillation_record(path: Path, record: DistillationRecord) -> None:
-    """Write the record of the checkpoint that lies at ``path``."""
-    distillation_record_path(path).write_text(
-        json.dumps(asdict(record), indent=2) + '\n', encoding='utf-8')
+    """Write the distillation record of the checkpoint at ``path``."""
+    _write(distillation_record_path(path), record)
+
+
+def _read(path: Path, parse: Callable[[Any], R], digests: Collection[str]) -> R | None:
+    try:
+        record = parse(json.loads(path.read_text(encoding='utf-8')))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return record if set(digests) <= set(record.digests) else None
+
+
+def _write(path: Path, record: DownloadRecord | DistillationRecord) -> None:
+    with atomic_path(path) as file:
+        file.write_text(json.dumps(asdict(record), indent=2) + '\n', encoding='utf-8')
+
+
+def _download_record(found: Any) -> DownloadRecord:
+    return DownloadRecord(
+        str(found['repository']), str(found['revision']),
+        {str(name): str(digest) for name, digest in found['files'].items()},
+        str(found['licence']), str(found['date']))
+
+
+def _distillation_record(found: Any) -> DistillationRecord:
+    return DistillationRecord(
+        str(found['student']), str(found['teacher']), str(found['teacher_sha256']),
+        str(found['licence']), int(found['images']), int(found['held_out']), int(found['seed']),
+        dict(found['recipe']), float(found['rank_correlation']), str(found['sha256']))
