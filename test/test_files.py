@@ -138,7 +138,7 @@ def test_weights_do_not_stay_without_their_xml(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_too_little_space_is_said_before_anything_is_written(tmp_path: Path) -> None:
+def test_too_little_space_is_an_error_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r'needs 1\d* MB and \d+ MB are free; free some'), \
             staging_folder(tmp_path / 'depth.xml', 10 ** 18):
         raise AssertionError
@@ -160,7 +160,7 @@ def test_a_folder_without_write_permission_is_named(tmp_path: Path) -> None:
         raise AssertionError
 
 
-def test_an_existing_file_is_replaced_only_when_asked(tmp_path: Path) -> None:
+def test_an_existing_file_is_replaced_only_with_force(tmp_path: Path) -> None:
     (tmp_path / 'depth.bin').write_text('old')
     with pytest.raises(CheckpointError, match='depth.bin: the file exists already; add --force'):
         check_target(tmp_path / 'depth.xml', overwrite=False)

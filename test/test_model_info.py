@@ -1,4 +1,4 @@
-"""The metadata inside an IR: what is written comes back, anything else is named."""
+"""Metadata of an IR: it survives writing and reading, and errors name the entry."""
 
 from dataclasses import fields, replace
 import json

@@ -40,7 +40,7 @@ def test_a_value_of_another_type_is_refused_by_name(spec: Spec) -> None:
 
 
 @pytest.mark.parametrize('spec', RANGED, ids=by_name)
-def test_limits_are_inclusive_and_nothing_beyond_them_is_taken(spec: Spec) -> None:
+def test_limits_are_inclusive_and_nothing_beyond_them_is_valid(spec: Spec) -> None:
     assert spec.minimum is not None and spec.maximum is not None
     kind = type(spec.default)
     for limit, step in ((spec.minimum, -1), (spec.maximum, 1)):
@@ -50,7 +50,7 @@ def test_limits_are_inclusive_and_nothing_beyond_them_is_taken(spec: Spec) -> No
 
 
 @pytest.mark.parametrize('spec', CHOSEN, ids=by_name)
-def test_only_the_listed_choices_are_taken_and_the_message_lists_them(spec: Spec) -> None:
+def test_only_the_listed_choices_are_valid_and_the_message_lists_them(spec: Spec) -> None:
     assert spec.default in spec.choices
     for choice in spec.choices:
         assert Settings.from_mapping({**NEEDED, spec.name: choice}).value(spec.name) == choice
@@ -65,7 +65,7 @@ def test_a_number_that_is_not_finite_is_refused(value: float) -> None:
         Settings(relative_shift=value)
 
 
-def test_a_whole_number_is_taken_for_a_float_and_becomes_one() -> None:
+def test_a_whole_number_is_valid_for_a_float_and_becomes_one() -> None:
     value = Settings.from_mapping({'relative_scale': 2}).relative_scale
     assert value == 2.0 and isinstance(value, float)
 
@@ -133,7 +133,7 @@ def test_contradictions_of_the_outputs_are_named(given: dict[str, Any], named: s
         Settings.from_mapping(given)
 
 
-def test_lists_are_taken_as_tuples_and_an_empty_one_may_come_without_a_value() -> None:
+def test_lists_become_tuples_and_an_empty_one_may_come_without_a_value() -> None:
     settings = Settings.from_mapping({
         'cameras': ['front', 'rear'], 'alignment.reference_pose': [1, 2.5, 0, 0, 0, 0]})
     assert settings.cameras == ('front', 'rear')

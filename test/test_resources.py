@@ -1,4 +1,4 @@
-"""Where the package finds the model and the photographs that it brings."""
+"""The model and the photographs of the package are found however it is installed."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Robust fits: planted scales among outliers, noise that counts relative to depth, refusals."""
+"""Robust fits: known scales among outliers, relative noise, and rejected fits."""
 
 from dataclasses import replace
 

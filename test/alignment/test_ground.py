@@ -94,7 +94,7 @@ def test_outliers_are_the_part_of_the_expected_floor_that_is_none() -> None:
 
 @pytest.mark.parametrize('right', [180, 260])
 @pytest.mark.parametrize('with_shift', [True, False])
-def test_a_table_in_view_is_not_taken_for_the_floor(with_shift: bool, right: int) -> None:
+def test_a_table_in_view_is_not_mistaken_for_the_floor(with_shift: bool, right: int) -> None:
     view = floor_view(Room(1.5, 0.5, boxes=0, shift=0.3 if with_shift else 0.0), 0)
     d = view.inverse_depth.copy()
     table = np.s_[60:220, 20:right]
@@ -106,7 +106,7 @@ def test_a_table_in_view_is_not_taken_for_the_floor(with_shift: bool, right: int
 
 @pytest.mark.parametrize('with_shift', [True, False])
 @pytest.mark.parametrize('noise', [0.005, 0.03])
-def test_a_wall_before_the_camera_is_not_taken_for_the_floor(with_shift: bool,
+def test_a_wall_before_the_camera_is_not_mistaken_for_the_floor(with_shift: bool,
                                                              noise: float) -> None:
     for seed in range(4):
         view = floor_view(Room(0.6, 0.0, boxes=0, wall_m=0.9, noise=noise), seed)
@@ -148,7 +148,7 @@ def test_pixels_without_a_value_do_not_count() -> None:
     assert (fit.scale, fit.shift) == pytest.approx((0.25, 0.0), abs=1e-3)
 
 
-def test_the_lens_of_a_raw_image_is_taken_into_account() -> None:
+def test_the_distortion_of_a_raw_image_is_used() -> None:
     bent = Intrinsics(FLOOR_CAMERA.fx, FLOOR_CAMERA.fy, FLOOR_CAMERA.cx, FLOOR_CAMERA.cy,
                       FLOOR_CAMERA.size_hw, Distortion('plumb_bob', (-0.2, 0.03, 0, 0, 0)))
     view = floor_view(Room(0.6, 0.2, boxes=0), 0)

@@ -1,4 +1,4 @@
-"""Samples of what a reference and the model say of the same places."""
+"""Samples of reference sensors: the model and the sensor at the same points."""
 
 from depth_anything_ros.alignment.references import (
     samples_from_depth, samples_from_points, samples_from_range)
@@ -104,7 +104,7 @@ def test_a_slope_does_not_hide_itself() -> None:
     assert found.values.size > 0.95 * slope_m.size
 
 
-def test_a_cloud_of_any_size_gives_no_more_samples_than_asked_for() -> None:
+def test_a_cloud_of_any_size_gives_no_more_samples_than_the_limit() -> None:
     cloud = np.tile(points_of(scene()), (5, 1))
     assert samples_from_points(1 / scene(), cloud, CAMERA, LIMITS, most=300).values.size == 300
 

@@ -1,4 +1,4 @@
-"""States of an alignment over time: averaging, contradiction, silence, jumps, freezing."""
+"""States of an alignment over time: averages, contradictions, time-outs, jumps, freezing."""
 
 from dataclasses import replace
 import math
@@ -43,7 +43,7 @@ def test_the_reason_of_a_rejected_fit_is_reported_while_waiting() -> None:
     assert waiting.at(2.0).state == 'waiting'
 
 
-def test_the_first_fit_is_taken_at_once() -> None:
+def test_the_first_fit_applies_at_once() -> None:
     now = fitted(time_constant=3600.0).at(10.5)
     assert (now.state, now.scale, now.shift) == ('fitted', 0.30, 0.10)
     assert (now.support, now.outliers, now.residual, now.reason) == (200, 0.1, 0.02, '')
@@ -78,7 +78,7 @@ def test_the_first_fits_count_alike_however_long_the_time_constant() -> None:
     assert made.at(0.3).scale == pytest.approx(0.305, rel=1e-3)
 
 
-def test_without_a_time_constant_each_fit_is_taken_as_it_is() -> None:
+def test_without_a_time_constant_each_fit_is_used_alone() -> None:
     made = fitted(time_constant=0.0)
     made.add(FAR_OFF, 10.1)
     assert (made.at(10.1).scale, made.at(10.1).shift) == (0.60, 0.15)

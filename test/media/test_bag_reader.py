@@ -1,4 +1,4 @@
-"""Images out of ROS 2 bags, without ROS."""
+"""Images of ROS 2 bags, read without ROS."""
 
 from pathlib import Path
 import sys

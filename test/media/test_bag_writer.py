@@ -1,4 +1,4 @@
-"""A bag with depth beside its images: nothing lost, and readable by others."""
+"""Copies of bags with depth: nothing is lost, and other readers can open them."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Files of depth, read back by others or by hand."""
+"""Depth files, read back by other libraries or by their format."""
 
 from pathlib import Path
 

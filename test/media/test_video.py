@@ -1,4 +1,4 @@
-"""Videos in and out."""
+"""Videos and cameras are read, mp4 files are written."""
 
 from pathlib import Path
 
@@ -74,6 +74,6 @@ def test_a_frame_of_another_size_is_refused_and_the_video_goes_on(tmp_path: Path
     assert open_images(str(tmp_path / 'clip.mp4')).count == 2
 
 
-def test_a_video_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+def test_a_video_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match='missing takes no mp4'):
         VideoFile(tmp_path / 'missing' / 'clip.mp4', 10).write(np.zeros((20, 30, 3), np.uint8))

@@ -236,7 +236,7 @@ def test_a_folder_of_videos_is_done_one_by_one_and_a_broken_one_is_named(
     assert main([str(tiny_ir), '--input', 'clips']) == 1
     assert contents(tmp_path / 'vis_depth') == ['clips_a.mp4', 'clips_b_a.mp4']
     out, err = capsys.readouterr()
-    assert err.count('error:') == 1 and 'broken.mp4 is no video' in err
+    assert err.count('error:') == 1 and 'broken.mp4 is damaged' in err
     assert '0 images' in out and 'nothing written' in out
 
 

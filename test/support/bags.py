@@ -14,13 +14,13 @@ Entry = tuple[str, str, int, Any]
 
 
 def store() -> Any:
-    """Return the messages of Jazzy."""
+    """Return the type store of ROS 2 Jazzy."""
     from rosbags.typesys import get_typestore, Stores
     return get_typestore(Stores.ROS2_JAZZY)
 
 
 def header(number: int) -> Any:
-    """Return a header whose stamp is not the time of recording."""
+    """Return a header with a stamp that differs from the time of recording."""
     types = store().types
     stamp = types['builtin_interfaces/msg/Time'](100 + number, 7)
     return types['std_msgs/msg/Header'](stamp, 'camera_optical_frame')
@@ -36,7 +36,7 @@ def raw_image(number: int, pixels: np.ndarray, encoding: str = 'bgr8', padding: 
 
 
 def compressed_image(number: int, pixels: np.ndarray) -> Any:
-    """Return a PNG in a message."""
+    """Return a CompressedImage with a PNG."""
     return store().types[COMPRESSED](header(number), 'png',
                                      cv2.imencode('.png', pixels)[1].reshape(-1))
 
@@ -51,7 +51,7 @@ def camera_info(number: int) -> Any:
 
 
 def text(content: str) -> Any:
-    """Return a message that is no image."""
+    """Return a message that is not an image."""
     return store().types[TEXT](content)
 
 

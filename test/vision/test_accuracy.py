@@ -114,7 +114,7 @@ def test_what_is_not_finite_stays_unknown() -> None:
     assert_array_equal(metric, np.float32([[np.nan, 0.1, 5.0, 10.0]]))
 
 
-def test_median_scaling_is_off_unless_asked_for() -> None:
+def test_median_scaling_is_off_by_default() -> None:
     depth_m = np.float32([[2.0, 4.0, 6.0, 0.0]])
     predicted_m = np.float32([[1.0, 2.0, 3.0, 100.0]])
     assert_array_equal(align_metric(predicted_m, depth_m, LIMITS),

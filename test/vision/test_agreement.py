@@ -16,7 +16,7 @@ def by_counting(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def maps(levels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return two maps [9, 13] that go together more or less, with ties between few levels."""
+    """Return two correlated maps [9, 13] with few levels and many ties."""
     rng = np.random.default_rng(levels)
     first = rng.random((9, 13), np.float32)
     second = first + rng.random((9, 13), np.float32)

@@ -1,4 +1,4 @@
-"""Views of raw image buffers: every encoding, no copy, and a sentence for what is broken."""
+"""Views of raw image buffers: every encoding, no copy, and errors for broken buffers."""
 
 from array import array
 

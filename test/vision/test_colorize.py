@@ -1,4 +1,4 @@
-"""Colours for people: the tables, the slow range and what NaN looks like."""
+"""Colour tables, the running range, and the colour of NaN."""
 
 from depth_anything_ros.parameters import SPECS
 from depth_anything_ros.vision.colorize import color_table, colorize, RangeTracker

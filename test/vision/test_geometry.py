@@ -1,4 +1,4 @@
-"""Pixels and directions: pinhole, distortion there and back, grids, and what is refused."""
+"""Rays and projection: pinhole, distortion and its inverse, resized maps, invalid cameras."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The scale stands still; what moves in the scene moves as before."""
+"""Stabilization removes changes of scale and shift and keeps the motion in the scene."""
 
 import cv2
 from depth_anything_ros.vision.stabilization import Stabilizer
@@ -91,20 +91,20 @@ def test_a_pan_over_a_scene_keeps_its_scale() -> None:
     assert np.diff(found, axis=0).std(axis=0).max() < 0.5 * np.diff(raw, axis=0).std(axis=0).min()
 
 
-def test_a_cut_starts_anew() -> None:
+def test_a_cut_resets_the_estimate() -> None:
     stabilizer = Stabilizer()
-    told = []
+    resets = []
     for _ in range(5):
         stabilizer.update(scene(0))
-        told.append(stabilizer.was_reset)
-    assert told == [True, False, False, False, False]
+        resets.append(stabilizer.was_reset)
+    assert resets == [True, False, False, False, False]
     assert stabilizer.update(3.0 * scene(9)[::-1] + 1.0) == pytest.approx((1.0, 0.0))
     assert stabilizer.was_reset
     stabilizer.update(np.full_like(scene(0), np.nan))
     assert not stabilizer.was_reset
 
 
-def test_another_size_starts_anew() -> None:
+def test_another_size_resets_the_estimate() -> None:
     stabilizer = Stabilizer()
     stabilizer.update(scene())
     assert stabilizer.update(2.0 * scene(0, (154, 196))) == pytest.approx((1.0, 0.0))
