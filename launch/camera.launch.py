@@ -1,21 +1,17 @@
 """
-A camera and its depth: a driver, colour only, and depth_anything.launch.py on its topics.
+A camera driver and the depth of its images.
 
-Points and metric scale need a calibration: camera_calibration writes one, camera_info_url names
-it; a RealSense brings its own. Every argument of depth_anything.launch.py can be given too.
+Point clouds and metric depth need a calibration: camera_calibration writes one, and
+camera_info_url passes it to the driver; a RealSense brings its own. All arguments of
+depth_anything.launch.py are accepted too.
 """
 
-from ament_index_python.packages import get_package_share_path
-from depth_anything_ros.node.launch_support import require_packages
+from depth_anything_ros.node.launch_support import argument, depth_node, require_packages
 from launch import LaunchContext, LaunchDescription
 from launch.action import Action
-from launch.actions import (
-    DeclareLaunchArgument, GroupAction, IncludeLaunchDescription, OpaqueFunction,
-    SetLaunchConfiguration)
-from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.actions import OpaqueFunction, SetLaunchConfiguration
 from launch_ros.actions import Node
 
-DEPTH = get_package_share_path('depth_anything_ros') / 'launch' / 'depth_anything.launch.py'
 NEEDS = {'usb_cam': ['usb_cam'], 'v4l2_camera': ['v4l2_camera'],
          'realsense': ['realsense2_camera']}
 EXECUTABLE = {'usb_cam': 'usb_cam_node_exe', 'v4l2_camera': 'v4l2_camera_node',
@@ -25,33 +21,28 @@ OWN_FRAME = 'camera_optical_frame'
 
 def generate_launch_description() -> LaunchDescription:
     """Return the driver and the depth node."""
-    def argument(name: str, default: str | None, description: str,
-                 choices: list[str] | None = None) -> DeclareLaunchArgument:
-        return DeclareLaunchArgument(name, default_value=default, description=description,
-                                     choices=choices)
-
     return LaunchDescription([
         argument('driver', None, 'Driver of the camera.', list(NEEDS)),
-        argument('video_device', '/dev/video0', 'Device of usb_cam and v4l2_camera.'),
-        argument('width', '640', 'Width of the image (px).'),
-        argument('height', '480', 'Height of the image (px).'),
+        argument('video_device', '/dev/video0', 'Device file for usb_cam and v4l2_camera.'),
+        argument('width', '640', 'Width of the images (px).'),
+        argument('height', '480', 'Height of the images (px).'),
         argument('fps', '30', 'Images per second.'),
         argument('camera_info_url', '', 'Calibration for usb_cam and v4l2_camera, such as '
-                 'file:///home/me/camera.yaml. Empty: what the driver finds for the camera.'),
+                 'file:///home/me/camera.yaml. Empty: the default of the driver.'),
         argument('driver_params_file', '', 'YAML file with more parameters of the driver.'),
         OpaqueFunction(function=_driver),
-        GroupAction([IncludeLaunchDescription(PythonLaunchDescriptionSource(str(DEPTH)))]),
+        depth_node(),
     ])
 
 
 def _driver(context: LaunchContext) -> list[Action]:
-    """Return the driver and the topic and frame of its images, which the depth node is given."""
-    given = context.launch_configurations
-    driver = given['driver']
+    """Return the driver, and set topic and frame of its images for the depth node."""
+    values = context.launch_configurations
+    driver = values['driver']
     require_packages(f'driver:={driver}', NEEDS[driver])
-    parameters: list[object] = [_parameters(driver, given)]
-    if given['driver_params_file']:
-        parameters.append(given['driver_params_file'])
+    parameters: list[object] = [_parameters(driver, values)]
+    if values['driver_params_file']:
+        parameters.append(values['driver_params_file'])
     name, topic, frame = (
         ('camera', '/camera/camera/color/image_raw', 'camera_color_optical_frame')
         if driver == 'realsense' else (driver, '/camera/image_raw', OWN_FRAME))
@@ -62,13 +53,13 @@ def _driver(context: LaunchContext) -> list[Action]:
     ]
 
 
-def _parameters(driver: str, given: dict[str, str]) -> dict[str, object]:
-    """Return the driver's parameters, under the names that this driver has for them."""
-    width, height, fps = int(given['width']), int(given['height']), int(given['fps'])
+def _parameters(driver: str, values: dict[str, str]) -> dict[str, object]:
+    """Return the parameters of the driver; each driver has other names for them."""
+    width, height, fps = int(values['width']), int(values['height']), int(values['fps'])
     if driver == 'realsense':
         return {'enable_color': True, 'enable_depth': False, 'enable_infra1': False,
                 'enable_infra2': False, 'rgb_camera.color_profile': f'{width}x{height}x{fps}'}
-    common = {'video_device': given['video_device'], 'camera_info_url': given['camera_info_url']}
+    common = {'video_device': values['video_device'], 'camera_info_url': values['camera_info_url']}
     if driver == 'usb_cam':
         return {**common, 'frame_id': OWN_FRAME, 'image_width': width, 'image_height': height,
                 'framerate': float(fps)}

@@ -1,20 +1,115 @@
-"""Whether the ROS packages that a launch file starts are installed."""
+"""
+What the launch files share: arguments, required packages, the depth node and its lifecycle.
+
+Only launch files call these functions, so ``launch`` and ``launch_ros`` are imported inside them.
+"""
 
 from collections.abc import Sequence
+from inspect import signature
 import os
+from typing import Any
 
+from ament_index_python.packages import get_package_share_path
 from ament_index_python.resources import has_resource
 from depth_anything_ros.errors import MissingDependencyError
+
+SWITCH = ('true', 'false')
+# Name: default, description, choices. Several launch files declare these arguments, because they
+# use their values themselves beside passing them to depth_anything.launch.py.
+_COMMON: dict[str, tuple[str, str, Sequence[str]]] = {
+    'namespace': ('', 'Namespace of the depth node.', ()),
+    'node_name': ('depth_anything', 'Name of the depth node; its topics are below this name.', ()),
+    'image_topic': ('image', 'Topic of the input images. With transport:=compressed the node '
+                    'reads <image_topic>/compressed.', ()),
+    'autostart': ('true', 'Configure and activate the depth node. With false a lifecycle manager '
+                  'has to do this.', SWITCH),
+    'use_sim_time': ('false', 'Use the time of /clock.', SWITCH)}
+
+
+def argument(name: str, default: object | None, description: str,
+             choices: Sequence[str] = ()) -> Any:
+    """Return a DeclareLaunchArgument; ``default`` None makes the argument required."""
+    from launch.actions import DeclareLaunchArgument
+    return DeclareLaunchArgument(
+        name, default_value=None if default is None else str(default), description=description,
+        choices=list(choices) or None)
+
+
+def common_argument(name: str, default: str | None = None) -> Any:
+    """Return an argument that several launch files have, with its own default where given."""
+    usual, description, choices = _COMMON[name]
+    return argument(name, usual if default is None else default, description, choices)
+
+
+def is_on(context: Any, name: str) -> bool:
+    """Return whether the argument ``name`` of a LaunchContext is true."""
+    from launch.conditions import IfCondition
+    from launch.substitutions import LaunchConfiguration
+    return bool(IfCondition(LaunchConfiguration(name)).evaluate(context))
 
 
 def require_packages(purpose: str, names: Sequence[str]) -> None:
     """
-    Raise MissingDependencyError unless all of ``names`` are in the ament index.
+    Raise MissingDependencyError unless all packages ``names`` are in the ament index.
 
-    The error names the first package that is missing and the apt line that installs all of them.
+    The error names the first missing package and the apt command that installs all of them.
     """
     missing = [name for name in names if not has_resource('packages', name)]
     if missing:
         distro = os.environ.get('ROS_DISTRO', '$ROS_DISTRO')
         debs = ' '.join(f'ros-{distro}-{name.replace("_", "-")}' for name in missing)
         raise MissingDependencyError(missing[0], purpose, f'sudo apt install {debs}')
+
+
+def packages_required(purpose: str, names: Sequence[str]) -> Any:
+    """Return an action that calls ``require_packages`` before the actions after it run."""
+    from launch.actions import OpaqueFunction
+
+    def check(context: Any) -> list[Any]:
+        require_packages(purpose, names)
+        return []
+
+    return OpaqueFunction(function=check)
+
+
+def depth_node() -> Any:
+    """Return depth_anything.launch.py, which gets every argument of the including file."""
+    from launch.actions import GroupAction, IncludeLaunchDescription
+    from launch.launch_description_sources import PythonLaunchDescriptionSource
+    file = get_package_share_path('depth_anything_ros') / 'launch' / 'depth_anything.launch.py'
+    # The group keeps the defaults of that file from replacing those of the including one.
+    return GroupAction([IncludeLaunchDescription(PythonLaunchDescriptionSource(str(file)))])
+
+
+def lifecycle_node(autostart: bool, **options: Any) -> list[Any]:
+    """
+    Return the actions that start a LifecycleNode and, with ``autostart``, bring it to active.
+
+    From release 0.26.7 (Jazzy) launch_ros does so itself; before, event handlers do.
+    """
+    from launch_ros.actions import LifecycleNode
+    if autostart and 'autostart' in signature(LifecycleNode.__init__).parameters:
+        return [LifecycleNode(autostart=True, **options)]
+    node = LifecycleNode(**options)
+    return [*_transition_handlers(node), node] if autostart else [node]
+
+
+def _transition_handlers(node: Any) -> list[Any]:
+    """Return the handlers that configure the node after its start, and activate it once."""
+    from launch.actions import EmitEvent, RegisterEventHandler
+    from launch.event_handlers import OnProcessStart
+    from launch.events import matches_action
+    from launch_ros.event_handlers import OnStateTransition
+    from launch_ros.events.lifecycle import ChangeState
+    from lifecycle_msgs.msg import Transition
+
+    def request(transition: int) -> Any:
+        return EmitEvent(event=ChangeState(
+            lifecycle_node_matcher=matches_action(node), transition_id=transition))
+
+    return [
+        RegisterEventHandler(OnProcessStart(
+            target_action=node, on_start=[request(Transition.TRANSITION_CONFIGURE)])),
+        RegisterEventHandler(OnStateTransition(
+            target_lifecycle_node=node, start_state='configuring', goal_state='inactive',
+            entities=[request(Transition.TRANSITION_ACTIVATE)], handle_once=True))]

@@ -86,7 +86,7 @@ class Rig:
     def show(self, second: float, reference: Any = None, topic: str = '') -> dict[str, str]:
         """Publish the reference, then the picture; return what the alignment then is."""
         if reference is not None:
-            kept = self.robot.stream().aligner._reference._messages
+            kept = self.robot.stream().aligner._source._messages
             before = list(kept)
             self.robot.publish(topic, reference)
             assert self.robot.until(lambda: kept and list(kept) != before)

@@ -1,9 +1,9 @@
-"""Packages that a launch file needs are looked up in the ament index."""
+"""What the launch files share: required packages, arguments, and how the node is activated."""
 
 from pathlib import Path
 
 from depth_anything_ros.errors import MissingDependencyError
-from depth_anything_ros.node.launch_support import require_packages
+from depth_anything_ros.node.launch_support import argument, lifecycle_node, require_packages
 import pytest
 
 
@@ -36,3 +36,50 @@ def test_without_a_sourced_distribution_the_line_names_the_variable(
     monkeypatch.delenv('ROS_DISTRO')
     with pytest.raises(MissingDependencyError, match=r'ros-\$ROS_DISTRO-not-here$'):
         require_packages('a scan', ['not_here'])
+
+
+@pytest.fixture
+def lifecycle_action(monkeypatch: pytest.MonkeyPatch) -> type:
+    """Return the LifecycleNode action of launch_ros from 0.26.7 on, which has ``autostart``."""
+    actions = pytest.importorskip('launch_ros.actions', reason='launch_ros is not installed')
+
+    class WithAutostart(actions.Node):
+
+        def __init__(self, *, autostart: bool = False, **options: object) -> None:
+            super().__init__(**options)
+            self.autostart = autostart
+
+    monkeypatch.setattr(actions, 'LifecycleNode', WithAutostart)
+    return WithAutostart
+
+
+@pytest.mark.parametrize('autostart', [True, False])
+def test_launch_ros_activates_the_node_where_it_can(lifecycle_action: type,
+                                                    autostart: bool) -> None:
+    node, = lifecycle_node(autostart, package='here', executable='node', name='n', namespace='')
+    assert type(node) is lifecycle_action
+    assert node.autostart is autostart
+
+
+def test_event_handlers_activate_the_node_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    actions = pytest.importorskip('launch_ros.actions', reason='launch_ros is not installed')
+
+    class WithoutAutostart(actions.LifecycleNode):
+
+        def __init__(self, **options: object) -> None:
+            super().__init__(name='n', namespace='', **options)
+
+    monkeypatch.setattr(actions, 'LifecycleNode', WithoutAutostart)
+    node, = lifecycle_node(False, package='here', executable='node')
+    assert type(node) is WithoutAutostart
+    *handlers, node = lifecycle_node(True, package='here', executable='node')
+    assert type(node) is WithoutAutostart
+    assert [type(handler).__name__ for handler in handlers] == ['RegisterEventHandler'] * 2
+
+
+def test_an_argument_without_a_default_is_required() -> None:
+    pytest.importorskip('launch.actions', reason='launch is not installed')
+    required, optional = argument('driver', None, 'Driver.', ['a', 'b']), argument('fps', 30, '-')
+    assert (required.default_value, required.choices) == (None, ['a', 'b'])
+    assert optional.default_value[0].text == '30'
+    assert optional.choices is None

@@ -25,8 +25,8 @@ SMOOTH = np.stack(np.broadcast_arrays(
 
 @pytest.mark.parametrize('encoding', ['bgr8', 'rgba8', 'mono8', 'bayer_rggb8'])
 @pytest.mark.parametrize('frame_id', ['', 'a', 'cam', 'left', 'front', 'ö/optical'])
-def test_header_and_pixels_are_read_whatever_the_length_of_the_strings(frame_id: str,
-                                                              encoding: str) -> None:
+def test_header_and_pixels_are_read_whatever_the_length_of_the_strings(
+        frame_id: str, encoding: str) -> None:
     """Numbers are aligned after strings of any length."""
     message = image_message(PIXELS, encoding, stamp_ns=12_345_678_901_234)
     message.header.frame_id = frame_id
