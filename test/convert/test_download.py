@@ -9,7 +9,8 @@ import shutil
 from depth_anything_ros.convert.hub import client as hub_client
 from depth_anything_ros.convert.hub.catalog import published
 from depth_anything_ros.convert.hub.download import fetch, find_checkpoint
-from depth_anything_ros.convert.sources.records import read_record, record_path
+from depth_anything_ros.convert.sources.records import (
+    DownloadRecord, read_record, record_path, write_record)
 from depth_anything_ros.errors import CheckpointError
 from loopback_hub import COMMIT, etag_of, HubServer
 import pytest
@@ -212,6 +213,15 @@ def test_a_file_that_was_fetched_by_hand_is_recognised(hub: HubServer, models: P
     (models / FILE).write_bytes(SMALL)
     path = download_checkpoint('vits', models)
     assert commands(hub, FILE) == ['HEAD'] and read_record(path) is not None
+
+
+def test_the_record_of_another_file_is_replaced(hub: HubServer, models: Path) -> None:
+    hub.files[DEFAULT_REPOSITORY, FILE] = SMALL
+    models.mkdir()
+    (models / FILE).write_bytes(SMALL)
+    write_record(models / FILE, DownloadRecord('me/mine', COMMIT, {FILE: '0' * 64}, 'MIT', ''))
+    record = read_record(download_checkpoint('vits', models))
+    assert record is not None and record.repository == DEFAULT_REPOSITORY
 
 
 def test_too_little_space_is_said_before_anything_is_fetched(

@@ -1,6 +1,6 @@
 """Downloads of published checkpoints: verified, recorded, and found again without a network."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 import hashlib
@@ -9,14 +9,13 @@ from pathlib import Path
 import re
 import shutil
 
+from depth_anything_ros.cli.progress import Report
 from depth_anything_ros.convert.hub import client
 from depth_anything_ros.convert.hub.catalog import (
     find_published, is_hub_id, nearest_names, Published)
 from depth_anything_ros.convert.sources.records import (
     DownloadRecord, read_record, sha256_of, write_record)
 from depth_anything_ros.errors import CheckpointError
-
-Report = Callable[[str], None]
 
 _SHA256 = re.compile('[0-9a-f]{64}')
 _GIT_BLOB = re.compile('[0-9a-f]{40}')
@@ -78,7 +77,7 @@ def fetch(checkpoint: Published, directory: Path, *, offline: bool = False,
         raise CheckpointError(target, f'it differs from {checkpoint.repository} on the hub',
                               'remove it or choose another folder')
     report(f'{target} exists already and equals the one on the hub')
-    if read_record(target) is None:
+    if read_record(target, digests.values()) is None:
         _record(checkpoint, target, files[0].revision, digests)
     return target
 

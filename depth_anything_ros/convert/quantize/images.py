@@ -1,10 +1,11 @@
 """Pictures for calibration and for the gate, as network inputs."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from depth_anything_ros.arrays import F32, U8
+from depth_anything_ros.cli.progress import Report
 from depth_anything_ros.errors import CheckpointError, ImageError
 from depth_anything_ros.media.open_images import open_images
 from depth_anything_ros.media.source import ImageSource
@@ -19,8 +20,7 @@ Size = tuple[int, int]
 MIN_PICTURES = 4
 
 
-def read_pictures(name: str, topic: str | None, limit: int,
-                  report: Callable[[str], None]) -> list[U8]:
+def read_pictures(name: str, topic: str | None, limit: int, report: Report) -> list[U8]:
     """
     Return at most ``limit`` BGR pictures [H, W, 3], evenly spread over a source.
 
