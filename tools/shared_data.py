@@ -1,17 +1,29 @@
-"""Where a demo or a measurement takes its model and its pictures from."""
+"""
+The data beside the repository, in ../shared: a checkpoint, photographs, image sequences.
 
+Only tools use it, for measurements. Photographs of the corpus are named by number; those whose
+number is divisible by ten are held out: no model is trained or calibrated on them.
+"""
+
+from collections.abc import Iterable
 from pathlib import Path
 
+from depth_anything_ros.convert.sources.identity import Overrides
 from depth_anything_ros.resources import ROOT
 
 SHARED = ROOT.parent / 'shared'
-SEQUENCE = SHARED / 'images' / 'sequence'
-SEQUENCE_FOCAL_PX = 481.2
+IMAGES = SHARED / 'images'
+SEQUENCE = IMAGES / 'sequence'
 CORPUS = SHARED / 'corpus'
+# The corpus ended before this number when the model in the box was trained and measured.
+_FIRST_CORPUS_END = 5040
+_PHOTOGRAPH_SUFFIXES = ('.jpg', '.webp')
+# A refit checkpoint has no official name, so its kind and version are stated here.
+CHECKPOINT_OVERRIDES = Overrides('relative', 'v2')
 
 
 def local_checkpoint() -> Path | None:
-    """Return the checkpoint that lies beside the repository, or None."""
+    """Return the checkpoint beside the repository, or None."""
     found = sorted((SHARED / 'weights').glob('*.pth'))
     return found[0] if found else None
 
@@ -22,19 +34,57 @@ def sequence_folder() -> Path | None:
 
 
 def training_photographs(corpus: Path) -> list[Path]:
-    """Return the photographs that a model may be trained or calibrated on, by name."""
+    """Return the photographs that a model may be trained or calibrated on, by number."""
     return [file for file in _photographs(corpus) if not is_held_out(file)]
 
 
 def validation_photographs(corpus: Path) -> list[Path]:
-    """Return the photographs that are held out, by name."""
+    """Return the photographs that are held out, by number."""
     return [file for file in _photographs(corpus) if is_held_out(file)]
 
 
+def first_corpus(photographs: Iterable[Path]) -> list[Path]:
+    """
+    Return the photographs that belonged to the corpus when the model in the box was trained.
+
+    Its figures are comparable on these only, and it has seen no others.
+    """
+    return [file for file in photographs if int(file.stem) < _FIRST_CORPUS_END]
+
+
 def is_held_out(file: Path) -> bool:
-    """Return whether the number that the file is named by is divisible by ten."""
+    """Return whether the number of a photograph, its file name, is divisible by ten."""
     return file.stem.endswith('0')
 
 
+def write_int8_lists(folder: Path) -> tuple[Path, Path]:
+    """Write the lists of the images for INT8 calibration and for its gate; return their paths."""
+    calibration, gate = folder / 'calibration.txt', folder / 'gate.txt'
+    calibration.write_text('\n'.join(map(str, calibration_images())), encoding='utf-8')
+    gate.write_text('\n'.join(map(str, gate_images())), encoding='utf-8')
+    return calibration, gate
+
+
+def calibration_images() -> list[Path]:
+    """Return the images for INT8 calibration: every 95th photograph and four frames."""
+    frames = sorted(SEQUENCE.glob('rgb_*.jpg'))
+    return [*first_corpus(training_photographs(CORPUS))[3::95], *frames[::52][:4]]
+
+
+def gate_images() -> list[Path]:
+    """Return the images that judge an INT8 model: ten photographs, five of RGB-D pairs."""
+    return [*sorted((IMAGES / 'photos').glob('*.jpg')),
+            *sorted((IMAGES / 'rgbd').glob('rgb_*.png'))]
+
+
+def require_data() -> Path:
+    """Return the checkpoint beside the repository; FileNotFoundError if data is missing."""
+    checkpoint = local_checkpoint()
+    if checkpoint is None or not CORPUS.is_dir() or not IMAGES.is_dir():
+        raise FileNotFoundError(f'{SHARED} lacks weights/*.pth, images or corpus')
+    return checkpoint
+
+
 def _photographs(corpus: Path) -> list[Path]:
-    return sorted((corpus / 'images').glob('*.jpg'))
+    return sorted(file for file in (corpus / 'images').glob('*')
+                  if file.suffix in _PHOTOGRAPH_SUFFIXES)

@@ -1,9 +1,8 @@
 """
-How far this package's network is from that of ``transformers``, an independent implementation.
+Compares the network of this package with ``transformers``, an independent implementation.
 
-Both compute the same random weights, which go through a folder as the Hugging Face hub has them.
-The two interpolate the position embedding in different ways, so they are compared at 518x518,
-where neither interpolates.
+Both load the same random weights from a folder in the layout of the Hugging Face hub. They are
+compared at 518x518, because they interpolate the position embedding differently at other sizes.
 """
 
 from collections.abc import Mapping
@@ -20,7 +19,7 @@ from depth_anything_ros.networks.models import (
 def parity(encoder: str, version: ModelVersion = 'v2', max_depth_m: float | None = None,
            table: tuple[ModelSpec, ...] = MODELS, shard_size: str = '50GB') -> float:
     """
-    Return the largest difference at 518x518 in units of the output's standard deviation.
+    Return the largest difference at 518x518 in standard deviations of the output.
 
     ``max_depth_m`` makes the network metric; the weights are stored in shards of ``shard_size``.
     """
@@ -47,14 +46,14 @@ def parity(encoder: str, version: ModelVersion = 'v2', max_depth_m: float | None
 def random_model(spec: EncoderSpec, version: ModelVersion = 'v2',
                  max_depth_m: float | None = None) -> Any:
     """
-    Return the model of ``transformers`` for an encoder, with random weights of a useful scale.
+    Return the model of ``transformers`` for an encoder with random weights.
 
-    Its output is neither flat nor cut off by the last activation.
+    With their scale the output is neither constant nor clipped by the last activation.
     """
     try:
         import transformers
     except ImportError as error:
-        raise MissingDependencyError('transformers', 'a second opinion on the network',
+        raise MissingDependencyError('transformers', 'the comparison of the network',
                                      "pip install 'depth_anything_ros[test]'") from error
     backbone = transformers.Dinov2Config(
         hidden_size=spec.width, num_hidden_layers=spec.depth, num_attention_heads=spec.heads,
@@ -95,11 +94,11 @@ def _randomise(model: Any) -> None:
 def load_transformers_model(checkpoint: Path, info: ModelInfo,
                             table: tuple[ModelSpec, ...] = MODELS) -> Any:
     """
-    Return ``DepthAnythingForDepthEstimation`` in f32 with the very weights of a checkpoint.
+    Return ``DepthAnythingForDepthEstimation`` in f32 with the weights of a checkpoint.
 
-    Kind, version and range are those of ``info``, which an IR of the same checkpoint says.
-    CheckpointError if the checkpoint cannot be read or its tensors have no place there,
-    MissingDependencyError without transformers.
+    Kind, version and range are those of ``info``, the metadata of an IR of the same checkpoint.
+    CheckpointError if the checkpoint cannot be read or does not fit, MissingDependencyError
+    without transformers.
     """
     from depth_anything_ros.convert.sources.identity import Overrides
     from depth_anything_ros.convert.sources.load_network import load_network
@@ -120,11 +119,11 @@ def load_transformers_model(checkpoint: Path, info: ModelInfo,
 
 def to_hub_layout(official: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
     """
-    Return official weights under the names of ``wanted``, a state dict in the layout of the hub.
+    Return official weights under the names of ``wanted``, a state dict in the hub layout.
 
-    ``to_official`` itself tells where each row of a tensor belongs: it is asked with the rows
-    numbered by the tensor of ``wanted`` that they come from. ValueError names weights that have no
-    place.
+    ``to_official`` maps in the other direction. Applied to tensors that hold the number of their
+    name, it shows for each row of an official tensor which hub tensor it belongs to. ValueError
+    names weights that exist on one side only.
     """
     from depth_anything_ros.convert.sources.hf_folder import to_official
     import torch

@@ -1,1 +1,1 @@
-"""How fast this package is, and what else there is: the modes of ``depth_anything_benchmark``."""
+"""The speed of this package on this machine: the modes of ``depth_anything_benchmark``."""

@@ -1,4 +1,4 @@
-"""Which of several choices nobody would replace by another one."""
+"""Table, figures and chart of mode ``ladder``."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,9 +6,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from depth_anything_ros.benchmark.ladder_steps import Plan, Rung, Speed
-from depth_anything_ros.benchmark.report import new_figure, require_matplotlib
-from depth_anything_ros.benchmark.results import Table
+from depth_anything_ros.benchmark.ladder_steps import Config, Plan, Speed
+from depth_anything_ros.benchmark.report import new_figure, require_matplotlib, Table
 from depth_anything_ros.vision.accuracy import DepthScores
 
 _WIDTH_INCH, _HEIGHTS_INCH = 8.0, (5.0, 3.0)
@@ -19,8 +18,8 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[bool]:
     """
     Return for each point (gain, cost) whether it is on the Pareto front.
 
-    It is unless another one is at least as good in both and better in one; equal points share
-    their fate. A point that is not finite is never on the front.
+    It is unless another one is at least as good in both and better in one; equal points are both
+    on it or both not. A point that is not finite is never on the front.
     """
     usable = [point for point in points if all(map(math.isfinite, point))]
     return [point in usable and not any(_beats(other, point) for other in usable)
@@ -34,14 +33,13 @@ def _beats(other: tuple[float, float], point: tuple[float, float]) -> bool:
 @dataclass(frozen=True)
 class Step:
     """
-    What was found for a rung.
+    The measurement of one configuration.
 
     ``lost`` is the mean AbsRel to the reference after alignment, ``truth`` the scores on measured
-    depth if there is any; ``best`` says that no other rung is as fast and as accurate as this one
-    and better in one of both.
+    depth, if any; ``best`` is whether the configuration is on the Pareto front of speed and loss.
     """
 
-    rung: Rung
+    config: Config
     speed: Speed
     lost: float
     truth: DepthScores | None
@@ -49,10 +47,10 @@ class Step:
 
 
 def figures_of(steps: Sequence[Step]) -> dict[str, float]:
-    """Return speed, loss and, if they were measured, AbsRel and delta1 of each rung by name."""
+    """Return speed, loss and, if they were measured, AbsRel and delta1 by configuration."""
     figures: dict[str, float] = {}
     for step in steps:
-        name = f'{step.rung.line}_{step.rung.size}'
+        name = f'{step.config.line}_{step.config.size}'
         figures |= {f'{name}_speed': step.speed.relative.median, f'{name}_lost': step.lost}
         if step.truth is not None:
             figures |= {f'{name}_absrel': step.truth.abs_rel, f'{name}_delta1': step.truth.delta1}
@@ -60,7 +58,7 @@ def figures_of(steps: Sequence[Step]) -> dict[str, float]:
 
 
 def table_of(steps: Sequence[Step], plan: Plan) -> Table:
-    """Return the rungs from the slowest to the fastest."""
+    """Return a row per configuration, from the slowest to the fastest."""
     ordered = sorted(steps, key=lambda step: step.speed.relative.median)
     measured = ('AbsRel', 'δ1') if steps[0].truth is not None else ()
     return Table(
@@ -74,23 +72,24 @@ def _row(step: Step) -> tuple[str, ...]:
     height, width = step.speed.network_hw
     scores = () if step.truth is None else (f'{step.truth.abs_rel:.3f}',
                                             f'{step.truth.delta1:.3f}')
-    return (step.rung.line, str(step.rung.size), f'{width}x{height}', str(step.speed.relative),
+    return (step.config.line, str(step.config.size), f'{width}x{height}', str(step.speed.relative),
             f'{step.lost:.4f}', *scores, '*' if step.best else '')
 
 
 def _note(steps: Sequence[Step], plan: Plan) -> str:
-    reached = steps[0].speed.yardstick_hz.median
-    note = (f'Speed is relative to {plan.yardstick}, {reached:.3g} images/s in this run; in '
-            'parentheses the lowest and the highest round. For a wanted rate divide it by that '
-            'figure and take the first row with a * whose lowest speed reaches the quotient: it '
-            'loses least. No other row is as fast and as accurate as one with a * and better in '
-            'one of both. Lost is the mean AbsRel after alignment.')
-    return note if steps[0].truth is None else note + ' AbsRel and δ1 are to measured depth.'
+    reached = steps[0].speed.baseline_hz.median
+    note = (f'Speed is relative to {plan.baseline}, {reached:.3g} images/s in this run; in '
+            'parentheses the lowest and the highest round. To reach a frame rate, divide it by '
+            'that figure and choose the first row with a * whose lowest speed is at least the '
+            'quotient. Rows with a * are on the Pareto front: no other row is at least as fast '
+            'and as accurate and better in one of the two. Lost is the mean AbsRel after '
+            'alignment.')
+    return note if steps[0].truth is None else f'{note} AbsRel and δ1 are to measured depth.'
 
 
 def draw_ladder(steps: Sequence[Step], plan: Plan, path: Path) -> None:
     """
-    Write a PNG file: the loss over the speed, below it AbsRel to measured depth if there is any.
+    Write a PNG: the loss over the speed and below it AbsRel to measured depth, if any.
 
     Pareto points are filled. MissingDependencyError without matplotlib.
     """
@@ -102,19 +101,19 @@ def draw_ladder(steps: Sequence[Step], plan: Plan, path: Path) -> None:
     _draw_losses(panels[0], steps, f'AbsRel lost to {plan.reference}')
     if len(panels) > 1:
         _draw_lines(panels[1], steps, _abs_rel)
-        panels[1].set_ylabel('AbsRel to measured depth\n(points below those above)')
-    _mark_speeds(panels[-1], f'speed, {plan.yardstick} = 1')
+        panels[1].set_ylabel('AbsRel to measured depth\n(same points as above)')
+    _mark_speeds(panels[-1], f'speed, {plan.baseline} = 1')
     figure.savefig(path, format='png')
 
 
 def _draw_losses(axes: Any, steps: Sequence[Step], title: str) -> None:
-    """Draw the panel that names the sizes; its lines are apart and rise to the right."""
+    """Draw the upper panel, whose points are labelled with their input size."""
     colors = _draw_lines(axes, steps, lambda step: step.lost)
-    fastest = max(steps, key=_speed).rung.line
+    fastest = max(steps, key=_speed).config.line
     for step in filter(lambda step: math.isfinite(step.lost), steps):
-        right, up, side = (6, -8, 'left') if step.rung.line == fastest else (-5, 8, 'right')
-        axes.annotate(str(step.rung.size), (_speed(step), step.lost), fontsize=8, ha=side,
-                      va='center', color=colors[step.rung.line], xytext=(right, up),
+        right, up, side = (6, -8, 'left') if step.config.line == fastest else (-5, 8, 'right')
+        axes.annotate(str(step.config.size), (_speed(step), step.lost), fontsize=8, ha=side,
+                      va='center', color=colors[step.config.line], xytext=(right, up),
                       textcoords='offset points')
     axes.margins(x=0.08, y=0.1)
     axes.set_ylabel(title)
@@ -125,9 +124,9 @@ def _draw_lines(axes: Any, steps: Sequence[Step],
                 value: Callable[[Step], float]) -> dict[str, str]:
     """Draw the lines and return their colours."""
     colors: dict[str, str] = {}
-    for line in dict.fromkeys(step.rung.line for step in steps):
-        own = sorted((step for step in steps if step.rung.line == line),
-                     key=lambda step: step.rung.size)
+    for line in dict.fromkeys(step.config.line for step in steps):
+        own = sorted((step for step in steps if step.config.line == line),
+                     key=lambda step: step.config.size)
         drawn, = axes.plot([_speed(step) for step in own], [value(step) for step in own],
                            linewidth=1, marker='o', markerfacecolor='white', label=line)
         best = [step for step in own if step.best]
@@ -139,7 +138,7 @@ def _draw_lines(axes: Any, steps: Sequence[Step],
 
 
 def _mark_speeds(axes: Any, title: str) -> None:
-    """Make the axis that all panels share logarithmic, with plain numbers."""
+    """Make the shared axis logarithmic, with plain numbers."""
     axes.set_xscale('log')
     low, high = axes.get_xlim()
     ticks = [tick for tick in _TICKS if low <= tick <= high]

@@ -1,15 +1,15 @@
-"""The executable ``depth_anything_benchmark``: how fast this is, beside what else there is."""
+"""The program ``depth_anything_benchmark``: how fast depth is computed on this machine."""
 
 from collections.abc import Sequence
 import sys
 from typing import TYPE_CHECKING
 
-from depth_anything_ros.cli.program import run_app
+from depth_anything_ros.cli.program import Program, run_app
 
 if TYPE_CHECKING:
     import typer
 
-PROGRAM = 'depth_anything_benchmark'
+PROGRAM = Program('depth_anything_benchmark')
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Mode ``node``: the real node over DDS against the bare compiled model, in the same run."""
+"""Mode ``node``: the node over DDS compared with the bare compiled model in the same run."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -9,16 +9,16 @@ import tempfile
 from typing import Any
 
 from depth_anything_ros.benchmark.bare_model import BareModel
-from depth_anything_ros.benchmark.node_report import Key, node_report, Seen
+from depth_anything_ros.benchmark.node_report import node_report, NodeMeasurements, PhaseKey
 from depth_anything_ros.benchmark.node_under_test import NodeUnderTest, OUTPUTS, under_test
-from depth_anything_ros.benchmark.results import Report, Say
+from depth_anything_ros.benchmark.report import Log, Report
 from depth_anything_ros.cli.processes import private_domain
 from depth_anything_ros.errors import MissingDependencyError, SettingsError
 
-# How much more a saturating camera sends than the bare model could compute.
+# Rate of a saturating camera over the rate of the bare model.
 _SATURATION = 1.25
 _STARTS, _START_RATE_HZ = 4, 30.0
-# Memory is watched on a small network, so that many frames pass.
+# Memory is measured with a small network, so that many frames are processed in little time.
 _MEMORY_INPUT, _MEMORY_RATE_HZ, _MEMORY_WARM_UP = 140, 30.0, 300
 
 
@@ -27,9 +27,9 @@ class NodeOptions:
     """
     What to measure.
 
-    ``images`` None plays pictures of other packages; ``sizes`` (height, width) of the camera;
-    ``rates_hz`` beside a camera that saturates the node; ``frames`` for the growth of memory, 0
-    leaves that out.
+    ``images`` is a folder, None the photographs of the package; ``sizes`` are image sizes (height,
+    width) of the camera; ``rates_hz`` are its rates, in addition to one that saturates the node;
+    ``frames`` is the number of frames for the growth of memory, 0 to skip that.
     """
 
     model: Path
@@ -47,12 +47,12 @@ class NodeOptions:
             raise SettingsError('rounds', self.rounds, 'at least 1')
 
 
-def measure_node(options: NodeOptions, say: Say) -> Report:
+def measure_node(options: NodeOptions, log: Log) -> Report:
     """
-    Return rates and ages relative to the bare model, CPU time per frame, start-up and memory.
+    Return rates and ages relative to the bare model, CPU time per frame, start-up time and memory.
 
-    ModelError for the model, MissingDependencyError without ROS, TimeoutError if the node stays
-    silent.
+    ModelError for the model, MissingDependencyError without ROS, TimeoutError if the node
+    publishes no depth.
     """
     bare = {size: BareModel(options.model, image_hw=size) for size in options.sizes}
     private_domain()
@@ -61,59 +61,59 @@ def measure_node(options: NodeOptions, say: Say) -> Report:
     except ImportError as error:
         raise MissingDependencyError(error.name or 'rclpy', 'the node', 'source ROS 2, or '
                                      "pip install 'depth_anything_ros[jazzy]'") from error
-    seen = Seen()
+    seen = NodeMeasurements()
     with tempfile.TemporaryDirectory() as name, \
             closing(Observer('depth_anything_benchmark', 'depth_anything')) as observer:
         for size_hw in options.sizes:
             with under_test(observer, options.model, Path(name), bare[size_hw].threads, size_hw,
                             options.images, {}) as node:
-                _measure_size(options, size_hw, bare[size_hw], node, seen, say)
+                _measure_size(options, size_hw, bare[size_hw], node, seen, log)
                 if size_hw == options.sizes[0]:
-                    _measure_starts(options, bare[size_hw], node, seen, say)
+                    _measure_starts(options, bare[size_hw], node, seen, log)
         if options.frames:
-            seen.memory_mib = _memory(options, observer, Path(name), bare[options.sizes[0]], say)
+            seen.memory_mib = _memory(options, observer, Path(name), bare[options.sizes[0]], log)
     return node_report(options.model, bare, options.rates_hz, seen, {
-        'rounds': f'{options.rounds}, each phase {options.seconds:g} s after 3 depth images that '
-                  'do not count; the bare model runs for half as long before and after each '
-                  'phase, while the camera is silent',
+        'rounds': f'{options.rounds}, each phase {options.seconds:g} s after 3 depth images for '
+                  'warm-up; the bare model runs for half as long before and after each phase, '
+                  'without a camera',
         'images': str(options.images or 'the photographs of the package'),
         'memory': f'{options.frames} frames at input size {_MEMORY_INPUT}, all outputs'})
 
 
 def _measure_size(options: NodeOptions, size_hw: tuple[int, int], bare: BareModel,
-                  node: NodeUnderTest, seen: Seen, say: Say) -> None:
+                  node: NodeUnderTest, seen: NodeMeasurements, log: Log) -> None:
     phases: Mapping[tuple[str, float], Sequence[str]] = {
         **{(outputs, 0.0): OUTPUTS[outputs] for outputs in OUTPUTS},
         **{(outputs, rate): OUTPUTS[outputs] for rate in options.rates_hz
            for outputs in ('depth', 'all')}}
     before_hz = bare.rate(options.seconds / 2)
     for number in range(1, options.rounds + 1):
-        said = []
+        ratios = []
         for (outputs, rate), topics in phases.items():
             phase = node.phase(topics, rate or _SATURATION * before_hz, options.seconds)
             after_hz = bare.rate(options.seconds / 2)
             bare_hz, before_hz = statistics.mean((before_hz, after_hz)), after_hz
-            seen.add(Key(size_hw, outputs, rate), phase, bare_hz)
-            said.append(f'{outputs} {f"at {rate:g} Hz " if rate else ""}'
-                        f'{phase.rate_hz / bare_hz:.3f}')
-        say(f'{size_hw[1]}x{size_hw[0]}, round {number} of {options.rounds}, rate over that of '
-            f'the bare model ({before_hz:.2f}/s): {"; ".join(said)}')
+            seen.add(PhaseKey(size_hw, outputs, rate), phase, bare_hz)
+            ratios.append(f'{outputs} {f"at {rate:g} Hz " if rate else ""}'
+                          f'{phase.rate_hz / bare_hz:.3f}')
+        log(f'{size_hw[1]}x{size_hw[0]}, round {number} of {options.rounds}, rate over that of '
+            f'the bare model ({before_hz:.2f}/s): {"; ".join(ratios)}')
 
 
-def _measure_starts(options: NodeOptions, bare: BareModel, node: NodeUnderTest, seen: Seen,
-                    say: Say) -> None:
+def _measure_starts(options: NodeOptions, bare: BareModel, node: NodeUnderTest,
+                    seen: NodeMeasurements, log: Log) -> None:
     for number in range(1, _STARTS + 1):
         before_hz = bare.rate(options.seconds / 2)
         start = node.start(max(options.rates_hz, default=_START_RATE_HZ), options.seconds)
         inference_s = 2 / (before_hz + bare.rate(options.seconds / 2))
         seen.starts.append((start, inference_s))
-        say(f'start {number} of {_STARTS}: first depth after {start.first_depth_s:.2f} s, from '
+        log(f'start {number} of {_STARTS}: first depth after {start.first_depth_s:.2f} s, from '
             f'receipt to publication {start.latency_p50_s / inference_s:.3f} inferences')
 
 
 def _memory(options: NodeOptions, observer: Any, folder: Path, bare: BareModel,
-            say: Say) -> list[float]:
-    say(f'memory over {options.frames} frames')
+            log: Log) -> list[float]:
+    log(f'memory over {options.frames} frames')
     with under_test(observer, options.model, folder, bare.threads, options.sizes[0],
                     options.images, {'input_size': _MEMORY_INPUT}) as node:
         return node.memory_mib(_MEMORY_RATE_HZ, _MEMORY_WARM_UP, options.frames)

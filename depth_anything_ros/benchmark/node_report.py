@@ -1,4 +1,4 @@
-"""Tables, figures and picture of mode ``node``."""
+"""Tables, figures and chart of mode ``node``."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,52 +10,52 @@ from typing import Any
 from depth_anything_ros.benchmark.bare_model import BareModel
 from depth_anything_ros.benchmark.machine import describe_machine
 from depth_anything_ros.benchmark.node_under_test import OUTPUTS, Phase, Start
-from depth_anything_ros.benchmark.report import new_figure
-from depth_anything_ros.benchmark.results import Report, Spread, Table
+from depth_anything_ros.benchmark.report import new_figure, Report, Spread, Table
 
 _COLUMNS = ('images', 'subscribed', 'camera', 'rate ÷ bare', 'age p50 ÷ inference',
             'age p95 ÷ inference', 'dropped', 'CPU ms beside inference', 'CPU ms in all')
 _NOTE = ('**rate ÷ bare**: depth images a second over calls a second of the bare compiled model. '
-         '**age**: from the stamp, just before the camera sends, to the arrival of the depth at a '
-         'subscriber, over the time of one inference; the newest image wins, so it holds on '
-         'average half a period of the camera. **dropped**: share of the images that a newer one '
-         'replaced. **CPU ms**: per depth image, of the whole node and without the threads that '
-         'compute the network. Camera and subscriber run on the same cores.')
+         '**age**: from the stamp, set just before the camera sends, to the arrival of the depth '
+         'at a subscriber, over the time of one inference; it includes the wait for the next '
+         'inference, on average half a camera period. **dropped**: share of the images that were '
+         'replaced by a newer one before their inference. **CPU ms**: per depth image, of the '
+         'whole node and without the inference threads. Camera and subscriber run on the same '
+         'cores.')
 _ALLOWED_S = 0.5
-_STARTED_AS = 'fed as fast as the fastest camera above, depth and camera_info subscribed'
+_STARTED_AS = 'at the highest camera rate above, depth and camera_info subscribed'
 
 
 @dataclass(frozen=True)
-class Key:
-    """Which phases belong together: image size, what is subscribed, Hz or 0 if saturated."""
+class PhaseKey:
+    """The conditions of a phase: image size, outputs, camera rate [Hz], 0 if it saturates."""
 
     size_hw: tuple[int, int]
     outputs: str
     rate_hz: float
 
     def texts(self) -> tuple[str, str, str]:
-        """Return them in words."""
+        """Return the three as cells of the table."""
         camera = f'{self.rate_hz:g} Hz' if self.rate_hz else 'saturating'
         return f'{self.size_hw[1]}×{self.size_hw[0]}', self.outputs, camera
 
 
 @dataclass
-class Seen:
-    """Phases with the bare model's rate, starts with the time of an inference, memory in MiB."""
+class NodeMeasurements:
+    """Phases with the rate [Hz] of the bare model, starts with the inference time [s], memory."""
 
-    phases: dict[Key, list[tuple[Phase, float]]] = field(default_factory=dict)
+    phases: dict[PhaseKey, list[tuple[Phase, float]]] = field(default_factory=dict)
     starts: list[tuple[Start, float]] = field(default_factory=list)
     memory_mib: list[float] = field(default_factory=list)
 
-    def add(self, key: Key, phase: Phase, bare_hz: float) -> None:
-        """Keep a phase and the rate of the bare model at that time."""
+    def add(self, key: PhaseKey, phase: Phase, bare_hz: float) -> None:
+        """Add a phase and the rate of the bare model, measured right before and after it."""
         self.phases.setdefault(key, []).append((phase, bare_hz))
 
-    def rate_ratio(self, key: Key) -> Spread:
-        """Return the node's rate over the bare model's."""
+    def rate_ratio(self, key: PhaseKey) -> Spread:
+        """Return the rate of the node over that of the bare model."""
         return Spread.of([phase.rate_hz / bare_hz for phase, bare_hz in self.phases[key]])
 
-    def age_ratio(self, key: Key, percentile: float) -> Spread:
+    def age_ratio(self, key: PhaseKey, percentile: float) -> Spread:
         """Return a percentile of the age over the time of one inference."""
         return Spread.of([phase.age_s(percentile) * bare_hz
                           for phase, bare_hz in self.phases[key]])
@@ -72,14 +72,15 @@ class Seen:
             'age_p95_ratio': Spread.of([start.latency_p95_s / inference_s
                                         for start, inference_s in self.starts])}
 
-    def host_ms(self, key: Key) -> Spread:
-        """Return the CPU time beside inference per frame."""
+    def host_ms(self, key: PhaseKey) -> Spread:
+        """Return the CPU time [ms] per frame without the inference threads."""
         return Spread.of([phase.host_s / phase.frames * 1000 for phase, _ in self.phases[key]])
 
 
 def node_report(model: Path, bare: Mapping[tuple[int, int], BareModel],
-                rates_hz: Sequence[float], seen: Seen, settings: Mapping[str, str]) -> Report:
-    """Return what was seen as tables and figures."""
+                rates_hz: Sequence[float], seen: NodeMeasurements,
+                settings: Mapping[str, str]) -> Report:
+    """Return the report of the measurements; ``bare`` is the bare model by image size."""
     networks = ', '.join(f'{width}x{height} images in {one.network_hw[1]}x{one.network_hw[0]}'
                          for (height, width), one in bare.items())
     threads = next(iter(bare.values())).threads
@@ -91,12 +92,12 @@ def node_report(model: Path, bare: Mapping[tuple[int, int], BareModel],
         tables.append(_memory_table(seen.memory_mib))
     return Report('node', {
         'machine': describe_machine(), 'model': model.name, 'network': networks,
-        'threads': f'{threads} for inference, as OpenVINO chooses; nothing is pinned by hand',
+        'threads': f'{threads} for inference, chosen by OpenVINO; no further pinning',
         **settings}, tuple(tables), _figures(seen, next(iter(bare)), rates_hz),
         partial(_draw, seen))
 
 
-def _row(key: Key, seen: Seen) -> tuple[str, ...]:
+def _row(key: PhaseKey, seen: NodeMeasurements) -> tuple[str, ...]:
     phases = [phase for phase, _ in seen.phases[key]]
     rate_hz = statistics.median(phase.rate_hz for phase in phases)
     dropped = f'{max(0.0, 1 - rate_hz / key.rate_hz):.0%}' if key.rate_hz else ''
@@ -105,7 +106,7 @@ def _row(key: Key, seen: Seen) -> tuple[str, ...]:
             str(seen.age_ratio(key, 95)), dropped, str(seen.host_ms(key)), f'{cpu_ms:.0f}')
 
 
-def _starts_table(seen: Seen) -> Table:
+def _starts_table(seen: NodeMeasurements) -> Table:
     names = {
         'activation_ratio': 'from the request to configure, with a warm cache, to the arrival of '
                             'the first depth ÷ (one inference + 0.5 s)',
@@ -124,15 +125,16 @@ def _memory_table(memory_mib: Sequence[float]) -> Table:
                  (('MiB', *growth),))
 
 
-def _figures(seen: Seen, size_hw: tuple[int, int], rates_hz: Sequence[float]) -> dict[str, float]:
+def _figures(seen: NodeMeasurements, size_hw: tuple[int, int],
+             rates_hz: Sequence[float]) -> dict[str, float]:
     figures: dict[str, float] = {}
     for name, outputs in (('node_ratio_depth', 'depth'), ('node_ratio_all', 'all')):
-        ratio = seen.rate_ratio(Key(size_hw, outputs, 0.0))
+        ratio = seen.rate_ratio(PhaseKey(size_hw, outputs, 0.0))
         figures |= {name: ratio.median, f'{name}_low': ratio.low, f'{name}_high': ratio.high}
-    fastest = Key(size_hw, 'depth', max(rates_hz, default=0.0))
+    fastest = PhaseKey(size_hw, 'depth', max(rates_hz, default=0.0))
     figures['arrival_p50_ratio'] = seen.age_ratio(fastest, 50).median
     figures['arrival_p95_ratio'] = seen.age_ratio(fastest, 95).median
-    figures['host_ms_per_frame'] = seen.host_ms(Key(size_hw, 'depth', 0.0)).median
+    figures['host_ms_per_frame'] = seen.host_ms(PhaseKey(size_hw, 'depth', 0.0)).median
     figures['node_ratio_fed'] = seen.rate_ratio(fastest).median
     figures |= {name: spread.median for name, spread in seen.start_ratios().items()}
     if seen.memory_mib:
@@ -141,8 +143,8 @@ def _figures(seen: Seen, size_hw: tuple[int, int], rates_hz: Sequence[float]) ->
     return figures
 
 
-def _draw(seen: Seen, path: Path) -> None:
-    """Write a PNG: rates over the bare model's, and ages over the time of one inference."""
+def _draw(seen: NodeMeasurements, path: Path) -> None:
+    """Write a PNG: rates over those of the bare model, ages over the time of one inference."""
     figure = new_figure(9, 4.5)
     rates, ages = figure.subplots(1, 2)
     _draw_rates(rates, seen)
@@ -150,11 +152,11 @@ def _draw(seen: Seen, path: Path) -> None:
     figure.savefig(path, format='png')
 
 
-def _draw_rates(axes: Any, seen: Seen) -> None:
+def _draw_rates(axes: Any, seen: NodeMeasurements) -> None:
     sizes = list(dict.fromkeys(key.size_hw for key in seen.phases))
     width = 0.8 / len(sizes)
     for index, size_hw in enumerate(sizes):
-        spreads = [seen.rate_ratio(Key(size_hw, outputs, 0.0)) for outputs in OUTPUTS]
+        spreads = [seen.rate_ratio(PhaseKey(size_hw, outputs, 0.0)) for outputs in OUTPUTS]
         places = [place + (index - (len(sizes) - 1) / 2) * width for place in range(len(OUTPUTS))]
         axes.bar(places, [one.median for one in spreads], width * 0.9,
                  label=f'{size_hw[1]}×{size_hw[0]}',
@@ -171,7 +173,7 @@ def _draw_rates(axes: Any, seen: Seen) -> None:
     axes.legend(frameon=False, loc='upper left', ncols=len(sizes))
 
 
-def _draw_ages(axes: Any, seen: Seen) -> None:
+def _draw_ages(axes: Any, seen: NodeMeasurements) -> None:
     keys = [key for key in seen.phases if key.rate_hz]
     for size_hw in dict.fromkeys(key.size_hw for key in keys):
         own = [key for key in keys if key.size_hw == size_hw and key.outputs == 'depth']

@@ -1,61 +1,93 @@
-"""What the pictures of all modes begin with."""
+"""The report of a measurement: figures by name, tables, a chart; as text, JSON and Markdown."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 import importlib.util
-import json
-import math
-from typing import Any
+from pathlib import Path
+import statistics
+from typing import Any, TYPE_CHECKING
 
-from depth_anything_ros.benchmark.results import Report, Table
-from depth_anything_ros.cli.reports import markdown_table
+from depth_anything_ros.cli.reports import finite, markdown_table, print_lines, print_table
 from depth_anything_ros.errors import MissingDependencyError
-from rich.console import Console
-from rich.markup import escape
-import rich.table
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Log = Callable[[str], None]
 DPI = 120
 
 
-def new_figure(width_inch: float, height_inch: float) -> Any:
-    """Return an empty figure that needs no screen; MissingDependencyError without matplotlib."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise _missing() from error
-    figure = Figure(figsize=(width_inch, height_inch), dpi=DPI, layout='constrained')
-    FigureCanvasAgg(figure)
-    return figure
+@dataclass(frozen=True)
+class Spread:
+    """A figure measured in several rounds: the median, the lowest and the highest."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> 'Spread':
+        """Return the spread of one value per round; at least one round."""
+        return cls(statistics.median(values), min(values), max(values))
+
+    def __str__(self) -> str:
+        return f'{_text(self.median)} ({_text(self.low)} to {_text(self.high)})'
 
 
-def require_matplotlib() -> None:
-    """Raise MissingDependencyError without matplotlib, which is not loaded for that."""
-    if importlib.util.find_spec('matplotlib') is None:
-        raise _missing()
+@dataclass(frozen=True)
+class Table:
+    """Rows of text below ``columns``; ``note`` explains how to read them."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ''
 
 
-def _missing() -> MissingDependencyError:
-    return MissingDependencyError('matplotlib', 'the picture',
-                                  "pip install 'depth_anything_ros[tools]'")
+@dataclass(frozen=True)
+class Report:
+    """
+    The result of one mode of the benchmark.
+
+    ``settings`` state warm-up, threads, sizes and everything else that the figures depend on.
+    ``draw`` writes the chart of the mode as PNG; None where the mode has no chart.
+    """
+
+    mode: str
+    settings: Mapping[str, str]
+    tables: tuple[Table, ...]
+    figures: Mapping[str, float]
+    draw: Callable[[Path], None] | None = field(default=None, compare=False)
+
+
+def interleaved(runs: Mapping[str, Callable[[], float]], rounds: int,
+                log: Log) -> dict[str, list[float]]:
+    """Return the figures of each run by round; runs alternate, so that all see the same load."""
+    found: dict[str, list[float]] = {name: [] for name in runs}
+    for number in range(1, rounds + 1):
+        for name, run in runs.items():
+            found[name].append(run())
+        latest = ', '.join(f'{name} {values[-1]:.3g}' for name, values in found.items())
+        log(f'round {number} of {rounds}: {latest}')
+    return found
+
+
+def ratio(values: Sequence[float], others: Sequence[float]) -> Spread:
+    """Return the spread of ``values`` over ``others``, divided round by round."""
+    return Spread.of([value / other for value, other in zip(values, others, strict=True)])
 
 
 def as_dict(report: Report) -> dict[str, Any]:
     """Return mode, settings, figures (null where not finite) and tables as plain values."""
     return {'mode': report.mode, 'settings': dict(report.settings),
-            'figures': {name: value if math.isfinite(value) else None
-                        for name, value in report.figures.items()},
+            'figures': finite(report.figures),
             'tables': [{'title': table.title, 'columns': list(table.columns),
                         'rows': [list(row) for row in table.rows], 'note': table.note}
                        for table in report.tables]}
 
 
-def to_json(report: Report) -> str:
-    """Return one JSON object, as ``as_dict`` describes it."""
-    return json.dumps(as_dict(report), indent=2, ensure_ascii=False, allow_nan=False) + '\n'
-
-
 def to_markdown(content: Mapping[str, Any]) -> str:
-    """Return a section with settings and tables of what ``as_dict`` returned."""
+    """Return a section with the settings and tables of ``content``, made by ``as_dict``."""
     lines = [f'## {content["mode"]}', '',
              *(f'- {name}: {value}' for name, value in content['settings'].items())]
     for table in content['tables']:
@@ -66,22 +98,36 @@ def to_markdown(content: Mapping[str, Any]) -> str:
     return '\n'.join(lines) + '\n'
 
 
-def print_report(report: Report, console: Console) -> None:
+def print_report(report: Report, console: 'Console') -> None:
     """Print settings and tables."""
-    for name, value in report.settings.items():
-        console.print(escape(f'{name}: {value}'), highlight=False, soft_wrap=True)
+    print_lines(console, (f'{name}: {value}' for name, value in report.settings.items()))
     for table in report.tables:
-        console.print(_rich_table(table))
-        if table.note:
-            console.print(escape(table.note), highlight=False, soft_wrap=True)
+        print_table(console, table.columns, table.rows, table.title)
+        print_lines(console, filter(None, [table.note]))
 
 
-def _rich_table(table: Table) -> rich.table.Table:
-    shown = rich.table.Table(*_escaped(table.columns), title=escape(table.title))
-    for row in table.rows:
-        shown.add_row(*_escaped(row))
-    return shown
+def new_figure(width_inch: float, height_inch: float) -> Any:
+    """Return an empty figure that needs no screen; MissingDependencyError without matplotlib."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise _missing_matplotlib() from error
+    figure = Figure(figsize=(width_inch, height_inch), dpi=DPI, layout='constrained')
+    FigureCanvasAgg(figure)
+    return figure
 
 
-def _escaped(cells: Iterable[str]) -> list[str]:
-    return [escape(cell) for cell in cells]
+def require_matplotlib() -> None:
+    """Raise MissingDependencyError if matplotlib is not installed; does not import it."""
+    if importlib.util.find_spec('matplotlib') is None:
+        raise _missing_matplotlib()
+
+
+def _missing_matplotlib() -> MissingDependencyError:
+    return MissingDependencyError('matplotlib', 'the picture',
+                                  "pip install 'depth_anything_ros[tools]'")
+
+
+def _text(value: float) -> str:
+    return f'{value:.0f}' if abs(value) >= 100 else f'{value:.3g}'

@@ -9,11 +9,11 @@ import sys
 import cv2
 from depth_anything_ros.benchmark.ladder import LadderOptions, measure_ladder
 from depth_anything_ros.benchmark.ladder_report import draw_ladder, pareto, Step, table_of
-from depth_anything_ros.benchmark.ladder_steps import measure_speeds, plan_rungs, Speed
-from depth_anything_ros.benchmark.results import Report, Spread
-from depth_anything_ros.errors import ImageError, MissingDependencyError, ModelError, SettingsError
-from depth_anything_ros.evaluate.files import DatasetError
-from depth_anything_ros.evaluate.predictions import open_engine, RunOptions
+from depth_anything_ros.benchmark.ladder_steps import measure_speeds, plan_configs, Speed
+from depth_anything_ros.benchmark.report import Report, Spread
+from depth_anything_ros.errors import (
+    DatasetError, ImageError, MissingDependencyError, ModelError, SettingsError)
+from depth_anything_ros.evaluate.predictions import ModelOptions, open_engine
 from depth_anything_ros.evaluate.rgbd import evaluate_rgbd
 from depth_anything_ros.evaluate.rgbd_folder import open_folder, RgbdConfig
 from depth_anything_ros.resources import photographs
@@ -62,17 +62,17 @@ def measure(*models: Path, **options: object) -> Report:
 
 
 def names(report: Report) -> list[str]:
-    """Return the rungs that have figures."""
+    """Return the configurations that have figures."""
     return [name.removesuffix('_speed') for name in report.figures if name.endswith('_speed')]
 
 
 def native(model: Path) -> str:
     """Return what auto executes on this machine."""
-    with closing(open_engine(model, RunOptions())) as engine:
-        return engine.execution_precision
+    with closing(open_engine(model, ModelOptions())) as engine:
+        return engine.state.execution_precision
 
 
-def test_every_precision_at_every_size_is_a_rung_named_by_what_is_executed(
+def test_every_precision_at_every_size_is_a_row_named_by_what_is_executed(
         pictures: Path, tiny_ir: Path) -> None:
     report = measure(tiny_ir, images=pictures, precisions=('f32', 'auto'))
     expected = {f'{line}_{size}' for line in ('f32', native(tiny_ir)) for size in (112, 56)}
@@ -85,29 +85,29 @@ def test_every_precision_at_every_size_is_a_rung_named_by_what_is_executed(
         for name in expected)
 
 
-def test_what_is_executed_alike_is_one_rung(tiny_ir: Path) -> None:
+def test_what_is_executed_alike_is_one_row(tiny_ir: Path) -> None:
     precision = native(tiny_ir)
-    plan = plan_rungs((tiny_ir, tiny_ir), (precision, 'auto', precision), (56, 56))
-    assert [str(rung) for rung in plan.rungs] == [f'{precision} 56']
+    plan = plan_configs((tiny_ir, tiny_ir), (precision, 'auto', precision), (56, 56))
+    assert [str(config) for config in plan.configs] == [f'{precision} 56']
 
 
 def test_an_int8_model_is_one_line_whatever_is_asked_for(
         tiny_ir: Path, make_ir: Callable[..., Path]) -> None:
     quantized = make_ir(precision='int8')
-    plan = plan_rungs((tiny_ir, quantized), ('f32',), (112, 56))
-    assert [str(rung) for rung in plan.rungs] == ['f32 112', 'f32 56', 'int8 112', 'int8 56']
-    assert {rung.precision for rung in plan.rungs if rung.model == quantized} == {'auto'}
+    plan = plan_configs((tiny_ir, quantized), ('f32',), (112, 56))
+    assert [str(config) for config in plan.configs] == ['f32 112', 'f32 56', 'int8 112', 'int8 56']
+    assert {config.precision for config in plan.configs if config.model == quantized} == {'auto'}
 
 
 def test_a_second_model_in_the_same_precision_carries_its_name(
         tiny_ir: Path, make_ir: Callable[..., Path]) -> None:
-    plan = plan_rungs((tiny_ir, make_ir()), ('f32',), (56,))
-    assert [str(rung) for rung in plan.rungs] == ['f32 56', 'tiny_f32 56']
+    plan = plan_configs((tiny_ir, make_ir()), ('f32',), (56,))
+    assert [str(config) for config in plan.configs] == ['f32 56', 'tiny_f32 56']
     with pytest.raises(ModelError, match='has the same name; rename one'):
-        plan_rungs((tiny_ir, make_ir(), make_ir()), ('f32',), (56,))
+        plan_configs((tiny_ir, make_ir(), make_ir()), ('f32',), (56,))
 
 
-def test_a_model_of_a_fixed_size_is_one_rung(
+def test_a_model_of_a_fixed_size_is_one_row(
         pictures: Path, tiny_ir: Path, make_ir: Callable[..., Path]) -> None:
     fixed = make_ir(fixed_size_hw=(56, 84), input_size=56)
     report = measure(tiny_ir, fixed, images=pictures)
@@ -116,7 +116,7 @@ def test_a_model_of_a_fixed_size_is_one_rung(
     assert names(measure(fixed, images=pictures)) == ['f32_56']
 
 
-def test_the_yardstick_has_the_speed_one(pictures: Path, tiny_ir: Path) -> None:
+def test_the_baseline_has_the_speed_one(pictures: Path, tiny_ir: Path) -> None:
     report = measure(tiny_ir, images=pictures, precisions=('auto',), rounds=2)
     line = native(tiny_ir)
     assert report.figures[f'{line}_112_speed'] == 1.0
@@ -124,25 +124,25 @@ def test_the_yardstick_has_the_speed_one(pictures: Path, tiny_ir: Path) -> None:
     assert report.settings['speed 1'].startswith(f'{line} 112 of tiny.xml, ')
 
 
-def test_speed_is_relative_to_a_yardstick_beside_the_ladder_too(
+def test_speed_is_relative_to_a_baseline_outside_the_ladder_too(
         make_ir: Callable[..., Path]) -> None:
-    plan = plan_rungs((make_ir(slow_layers=4),), ('f32',), (28,))
-    assert str(plan.yardstick) == 'auto 112'
-    speeds = measure_speeds(plan.rungs, plan.yardstick, 1, lambda line: None)
-    assert list(speeds) == list(plan.rungs) and speeds[plan.rungs[0]].relative.median > 2
+    plan = plan_configs((make_ir(slow_layers=4),), ('f32',), (28,))
+    assert str(plan.baseline) == 'auto 112'
+    speeds = measure_speeds(plan.configs, plan.baseline, 1, lambda line: None)
+    assert list(speeds) == list(plan.configs) and speeds[plan.configs[0]].relative.median > 2
 
 
-def test_each_of_several_groups_of_rungs_is_measured_beside_the_yardstick(
+def test_each_of_several_groups_is_measured_beside_the_baseline(
         tiny_ir: Path) -> None:
-    plan = plan_rungs((tiny_ir,), ('auto',), (112, *range(14, 154, 14)))
+    plan = plan_configs((tiny_ir,), ('auto',), (112, *range(14, 154, 14)))
     said: list[str] = []
-    speeds = measure_speeds(plan.rungs, plan.yardstick, 2, said.append)
-    assert len(plan.rungs) == 10 and list(speeds) == list(plan.rungs)
+    speeds = measure_speeds(plan.configs, plan.baseline, 2, said.append)
+    assert len(plan.configs) == 10 and list(speeds) == list(plan.configs)
     rounds = [line for line in said if line.startswith('round')]
     assert [line.partition(':')[0] for line in rounds] == ['round 1 of 2', 'round 2 of 2'] * 2
-    assert all(f'{plan.yardstick} ' in line for line in rounds)
+    assert all(f'{plan.baseline} ' in line for line in rounds)
     assert [line for line in said if line.startswith('speed')] == [
-        'speed: rungs 1 to 8 of 10', 'speed: rungs 9 to 10 of 10']
+        'speed: 1 to 8 of 10', 'speed: 9 to 10 of 10']
 
 
 def test_the_loss_is_that_of_the_depth_at_the_size_of_the_picture(
@@ -182,7 +182,7 @@ def test_scores_on_measured_depth_are_those_of_the_evaluation(
         pictures: Path, rgbd: Path, tiny_ir: Path) -> None:
     report = measure(tiny_ir, images=pictures, rgbd=rgbd, input_sizes=(56,))
     config = RgbdConfig('rgb_*.png', 'depth_*.png', 1000.0, DepthRange(0.1, 10.0))
-    expected = evaluate_rgbd(tiny_ir, open_folder(rgbd, config), RunOptions(56, precision='f32'))
+    expected = evaluate_rgbd(tiny_ir, open_folder(rgbd, config), ModelOptions(56, precision='f32'))
     assert report.figures['f32_56_absrel'] == pytest.approx(expected.mean.abs_rel, rel=1e-6)
     assert report.figures['f32_56_delta1'] == pytest.approx(expected.mean.delta1, rel=1e-6)
     assert report.tables[0].columns[-3:] == ('AbsRel', 'δ1', 'Pareto')
@@ -213,10 +213,10 @@ def test_missing_pictures_are_refused(tmp_path: Path, tiny_ir: Path) -> None:
         measure(tiny_ir, images=tmp_path)
 
 
-def test_a_damaged_image_is_named_because_rungs_need_the_same_images(
+def test_a_damaged_image_is_named_because_all_need_the_same_images(
         pictures: Path, rgbd: Path, tiny_ir: Path) -> None:
     (rgbd / 'depth_3.png').write_bytes(b'damaged')
-    with pytest.raises(ImageError, match=r'rgb_3\.png: .*depth_3.*; take it out'):
+    with pytest.raises(ImageError, match=r'rgb_3\.png: .*depth_3.*; remove it'):
         measure(tiny_ir, images=pictures, rgbd=rgbd)
     (pictures / '1.png').write_bytes(b'damaged')
     with pytest.raises(ImageError, match=r'1\.png: .*cannot decode'):
@@ -232,9 +232,9 @@ def test_a_folder_without_measured_depth_is_refused(
 def test_models_that_cannot_be_compared_are_refused(
         tiny_ir: Path, make_ir: Callable[..., Path]) -> None:
     with pytest.raises(ModelError, match='INT8, which has no f32 depth'):
-        plan_rungs((make_ir(precision='int8'), tiny_ir), ('auto',), (56,))
+        plan_configs((make_ir(precision='int8'), tiny_ir), ('auto',), (56,))
     with pytest.raises(ModelError, match='it is metric, but'):
-        plan_rungs((tiny_ir, make_ir(kind='metric', max_depth_m=20.0)), ('auto',), (56,))
+        plan_configs((tiny_ir, make_ir(kind='metric', max_depth_m=20.0)), ('auto',), (56,))
 
 
 @pytest.mark.parametrize('changes', [
@@ -258,10 +258,10 @@ def test_a_point_is_on_the_front_unless_another_is_as_good_and_better_in_one(
 
 
 def test_the_table_goes_from_slow_to_fast_and_marks_the_front(tiny_ir: Path) -> None:
-    plan = plan_rungs((tiny_ir,), ('f32',), (56, 84, 112))
+    plan = plan_configs((tiny_ir,), ('f32',), (56, 84, 112))
     points = [(3.0, 0.2), (0.9, 0.3), (1.0, 0.0)]
-    steps = [Step(rung, Speed(Spread.of([speed]), Spread.of([7.0]), (1, 1)), lost, None, best)
-             for rung, (speed, lost), best in zip(plan.rungs, points, pareto(points))]
+    steps = [Step(config, Speed(Spread.of([speed]), Spread.of([7.0]), (1, 1)), lost, None, best)
+             for config, (speed, lost), best in zip(plan.configs, points, pareto(points))]
     table = table_of(steps, plan)
     assert [(row[1], row[-1]) for row in table.rows] == [('84', ''), ('112', '*'), ('56', '*')]
     assert 'relative to auto 112, 7 images/s' in table.note
@@ -288,4 +288,4 @@ def test_without_matplotlib_the_picture_says_what_to_install(
     for name in ('matplotlib', 'matplotlib.figure', 'matplotlib.backends.backend_agg'):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingDependencyError, match='the picture needs matplotlib'):
-        draw_ladder((), plan_rungs((tiny_ir,), ('f32',), (56,)), tmp_path / 'ladder.png')
+        draw_ladder((), plan_configs((tiny_ir,), ('f32',), (56,)), tmp_path / 'ladder.png')

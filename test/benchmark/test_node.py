@@ -12,12 +12,12 @@ import time
 import cv2
 from depth_anything_ros.benchmark import node as node_module
 from depth_anything_ros.benchmark.bare_model import BareModel
+from depth_anything_ros.benchmark.machine import cpu_seconds, resident_mib, thread_times
 from depth_anything_ros.benchmark.node import measure_node, NodeOptions
-from depth_anything_ros.benchmark.node_report import Key, node_report, Seen
-from depth_anything_ros.benchmark.node_under_test import (
-    OUTPUTS, Phase, resident_mib, Start, taken, thread_times)
-from depth_anything_ros.benchmark.report import as_dict, to_json
-from depth_anything_ros.benchmark.results import Report
+from depth_anything_ros.benchmark.node_report import node_report, NodeMeasurements, PhaseKey
+from depth_anything_ros.benchmark.node_under_test import OUTPUTS, Phase, Start
+from depth_anything_ros.benchmark.report import as_dict, Report
+from depth_anything_ros.cli.reports import to_json
 from depth_anything_ros.errors import MissingDependencyError, ModelError
 import numpy as np
 import pytest
@@ -61,16 +61,16 @@ def test_the_time_of_a_busy_thread_is_seen_and_can_be_left_out() -> None:
     end.set()
     thread.join()
     assert ids[0] not in before and 0.29 < after[ids[0]] < 0.5
-    assert taken(before, after) > 0.29
-    assert taken(before, after, without_busiest=1) < 0.15
+    assert cpu_seconds(before, after) > 0.29
+    assert cpu_seconds(before, after, without_busiest=1) < 0.15
     assert ids[0] not in thread_times(os.getpid())
 
 
 def test_time_is_counted_from_the_first_reading_on() -> None:
     before, after = {1: 5.0, 2: 1.0, 3: 9.0}, {1: 5.5, 2: 3.0, 4: 0.25}
-    assert taken(before, after) == pytest.approx(0.5 + 2.0 + 0.25)
-    assert taken(before, after, 1) == pytest.approx(0.5 + 0.25)
-    assert taken(before, after, 3) == 0
+    assert cpu_seconds(before, after) == pytest.approx(0.5 + 2.0 + 0.25)
+    assert cpu_seconds(before, after, 1) == pytest.approx(0.5 + 0.25)
+    assert cpu_seconds(before, after, 3) == 0
 
 
 def test_memory_is_what_the_process_has_written_to() -> None:
@@ -88,24 +88,24 @@ def phase(rate_hz: float, age_s: float = 0.1, host_s: float = 0.004) -> Phase:
     return Phase(frames, 2.0, tuple(ages), frames * 0.1, frames * host_s)
 
 
-def seen_at(camera_hz: float, *rates_hz: float) -> Seen:
+def seen_at(camera_hz: float, *rates_hz: float) -> NodeMeasurements:
     """Return what a node did that was as fast as given and saturated at the first rate."""
-    seen = Seen()
+    seen = NodeMeasurements()
     for outputs in OUTPUTS:
         for number, rate_hz in enumerate(rates_hz):
-            seen.add(Key(HW, outputs, 0.0), phase(rate_hz), 10.0 + number)
+            seen.add(PhaseKey(HW, outputs, 0.0), phase(rate_hz), 10.0 + number)
     for rate_hz in rates_hz:
-        seen.add(Key(HW, 'depth', camera_hz), phase(rate_hz), 10.0)
+        seen.add(PhaseKey(HW, 'depth', camera_hz), phase(rate_hz), 10.0)
     return seen
 
 
 def test_ratios_are_formed_round_by_round() -> None:
     seen = seen_at(30.0, 9.0, 11.0, 6.0)
-    ratio = seen.rate_ratio(Key(HW, 'depth', 0.0))
+    ratio = seen.rate_ratio(PhaseKey(HW, 'depth', 0.0))
     assert (ratio.median, ratio.low, ratio.high) == (0.9, 0.5, 1.0)
-    assert seen.age_ratio(Key(HW, 'depth', 0.0), 50).median == pytest.approx(0.1 * 11)
-    assert seen.age_ratio(Key(HW, 'depth', 30.0), 95).low == pytest.approx(0.3 * 10)
-    assert seen.host_ms(Key(HW, 'depth', 0.0)).high == pytest.approx(4.0)
+    assert seen.age_ratio(PhaseKey(HW, 'depth', 0.0), 50).median == pytest.approx(0.1 * 11)
+    assert seen.age_ratio(PhaseKey(HW, 'depth', 30.0), 95).low == pytest.approx(0.3 * 10)
+    assert seen.host_ms(PhaseKey(HW, 'depth', 0.0)).high == pytest.approx(4.0)
 
 
 @pytest.fixture
@@ -209,7 +209,7 @@ def test_the_tables_hold_every_phase_in_every_column(
         assert '' not in {*row} - {dropped}
         assert re.fullmatch(r'\d+%' if row[2] == '10 Hz' else '', dropped)
     assert len(starts.rows) == 3 and len(memory.columns) == 12
-    assert json.loads(to_json(report)) == as_dict(report)
+    assert json.loads(to_json(as_dict(report))) == as_dict(report)
     assert report.settings['network'] == '160x120 images in 154x112'
 
 

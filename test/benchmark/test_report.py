@@ -4,8 +4,9 @@ import io
 import json
 import math
 
-from depth_anything_ros.benchmark.report import as_dict, print_report, to_json, to_markdown
-from depth_anything_ros.benchmark.results import interleaved, ratio, Report, Spread, Table
+from depth_anything_ros.benchmark.report import (
+    as_dict, interleaved, print_report, ratio, Report, Spread, Table, to_markdown)
+from depth_anything_ros.cli.reports import to_json
 import pytest
 
 rich_console = pytest.importorskip('rich.console')
@@ -41,7 +42,7 @@ def test_runs_take_turns_and_each_round_is_said() -> None:
 
 
 def test_json_holds_everything_and_null_for_what_is_not_finite() -> None:
-    found = json.loads(to_json(REPORT))
+    found = json.loads(to_json(as_dict(REPORT)))
     assert found == as_dict(REPORT)
     assert found['figures'] == {'rate': 2.0, 'lost': None, 'far': None}
     assert found['tables'] == [{

@@ -9,8 +9,8 @@ from typing import Any
 import warnings
 
 import cv2
-from depth_anything_ros.benchmark.report import as_dict, to_json
-from depth_anything_ros.benchmark.results import Report, Spread
+from depth_anything_ros.benchmark.report import as_dict, Report, Spread
+from depth_anything_ros.cli.reports import to_json
 from depth_anything_ros.errors import MissingDependencyError, ModelError, SettingsError
 from depth_anything_ros.inference.ir import build_graph
 import numpy as np
@@ -266,7 +266,7 @@ def test_figures_are_shares_of_time_and_of_the_peak(report: Report) -> None:
 
 
 def test_the_report_says_what_was_compared(report: Report) -> None:
-    assert json.loads(to_json(report)) == as_dict(report)
+    assert json.loads(to_json(as_dict(report))) == as_dict(report)
     assert report.settings['network'] == '154x112'
     assert 'fp32 weights, runs in f32' in report.settings['model']
     table, = report.tables

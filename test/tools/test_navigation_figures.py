@@ -59,8 +59,8 @@ def test_the_pictures_show_both_halves(tmp_path: Path) -> None:
     for number in (75, 165):
         gray = np.full((480, 640, 3), 200, np.uint8)
         cv2.imwrite(str(tmp_path / f'rgb_{number:05d}.jpg'), gray)
-        millimetres = (truth(0) * 1000).astype(np.uint16)
-        cv2.imwrite(str(tmp_path / f'depth_{number:05d}.png'), millimetres)
+        to_millimetres = (truth(0) * 1000).astype(np.uint16)
+        cv2.imwrite(str(tmp_path / f'depth_{number:05d}.png'), to_millimetres)
     written = cloud_pictures(tmp_path, tmp_path, lambda image_bgr: network_map(truth(0)))
     assert [path.name for path in written] == ['cloud_vs_truth.jpg', 'edge_filter.jpg']
     for path in written:

@@ -16,11 +16,10 @@ from depth_anything_ros.networks.models import EncoderSpec
 import numpy as np
 import pytest
 from tiny import TINY_INFO, weighted_sum
-from tools.peers.choice import Peer, Sizes
-from tools.peers.engines import open_peer, rate_in_a_loop, Task
-from tools.peers.measure import measure_peers, PeersOptions, read_images
-from tools.peers.process import Facts, PeerProcess, RunningPeer
-from tools.peers.report import Measured, parity, peers_report
+from tools.peers.engines import load_peer, Peer, PeerTask, rate_in_a_loop, Sizes
+from tools.peers.measure import (
+    measure_peers, parity, PeerMeasurement, peers_report, PeersOptions, read_images)
+from tools.peers.process import PeerProcess, PeerUsage, RunningPeer
 
 TINY = EncoderSpec('tiny', 48, 5, 3, 16, (8, 12, 16, 24), (0, 1, 2, 4), 'Apache-2.0')
 TABLE = (TINY,)
@@ -79,18 +78,20 @@ def no_more_workers() -> bool:
     for entry in Path('/proc').glob('[0-9]*'):
         try:
             parent = (entry / 'stat').read_text().rpartition(')')[2].split()[1]
-            if int(parent) == os.getpid() and b'peer_worker' in (entry / 'cmdline').read_bytes():
+            command = (entry / 'cmdline').read_bytes()
+            if int(parent) == os.getpid() and b'tools.peers.process' in command:
                 return False
         except OSError:
             continue
     return True
 
 
-def measured(name: str, rates: list[float], precision: str = 'f32', failure: str = '') -> Measured:
+def measured(name: str, rates: list[float], precision: str = 'f32',
+             failure: str = '') -> PeerMeasurement:
     """Return a peer whose depth is a ramp."""
     depth = np.arange(1, 13, dtype=np.float32).reshape(1, 3, 4)
-    return Measured(name, precision, rates, [1000 / rate for rate in rates],
-                    Facts(2, 300.0, 40.0), depth, failure)
+    return PeerMeasurement(name, precision, rates, [1000 / rate for rate in rates],
+                           PeerUsage(2, 300.0, 40.0), depth, failure)
 
 
 def test_the_model_of_transformers_gets_every_weight(checkpoint: Path) -> None:
@@ -131,10 +132,10 @@ def test_all_software_computes_the_same_from_its_file(
         files: Path, kind: str, file: str, limit: float) -> None:
     if kind == 'onnxruntime':
         pytest.importorskip('onnxruntime')
-    task = partial(Task, precision='', input_size=28, image_hw=SMALL.image_hw,
+    task = partial(PeerTask, precision='', input_size=28, image_hw=SMALL.image_hw,
                    network_hw=SMALL.network_hw)
-    expected = open_peer('pytorch_eager', task(files / 'transformers')).compute(CARD[0])
-    peer = open_peer(kind, task(files / file))
+    expected = load_peer('pytorch_eager', task(files / 'transformers')).compute(CARD[0])
+    peer = load_peer(kind, task(files / file))
     found = peer.compute(CARD[0])
     assert found.shape == expected.shape == SMALL.network_hw
     assert found.dtype == np.float32
@@ -149,9 +150,9 @@ def test_a_worker_measures_the_engine(
     assert loaded == {'precision': 'f32'}
     assert worker.ask(60, 'throughput', seconds=0.05)['rate'] > 0
     assert min(worker.ask(60, 'latency', seconds=0.05)['latency_ms']) > 0
-    facts = worker.ask(60, 'facts')
-    assert facts['peak_mib'] > facts['start_mib'] > 1
-    assert facts['threads'] >= 1
+    usage = worker.ask(60, 'usage')
+    assert usage['peak_mib'] > usage['start_mib'] > 1
+    assert usage['threads'] >= 1
     assert worker.ask(60, 'depth', file=str(tmp_path / 'depth.npy')) == {}
     resized = cv2.resize(CARD[0], (42, 28), interpolation=cv2.INTER_CUBIC)
     depth = np.load(tmp_path / 'depth.npy')
@@ -163,9 +164,9 @@ def test_memory_is_that_of_the_peer_and_not_of_who_started_it(
     ballast = np.ones(100_000_000)
     with closing(RunningPeer(Peer('openvino_plain', 'openvino_plain', tiny_ir), tmp_path)) as one:
         one.load(SMALL, images)
-        facts = one.facts()
-    assert facts is not None
-    assert facts.peak_mib < ballast.nbytes / 2**20
+        usage = one.usage()
+    assert usage is not None
+    assert usage.peak_mib < ballast.nbytes / 2**20
 
 
 def test_an_engine_of_another_network_size_says_so(
@@ -184,14 +185,14 @@ def test_a_worker_that_is_killed_says_so_and_rests(
         os.kill(one.process.process.pid, signal.SIGKILL)
         assert np.isnan(one.turn(0.05))
         assert one.failure == 'it ended (SIGKILL)'
-        assert np.isnan(one.turn(0.05)) and one.facts() is None and one.depth() is None
+        assert np.isnan(one.turn(0.05)) and one.usage() is None and one.depth() is None
 
 
 def test_a_worker_that_hangs_is_given_up(worker: PeerProcess) -> None:
     os.kill(worker.process.pid, signal.SIGSTOP)
-    assert worker.ask(0.3, 'facts') == {'error': 'it did not answer within 0.3 s'}
+    assert worker.ask(0.3, 'usage') == {'error': 'it did not answer within 0.3 s'}
     assert worker.process.returncode == -signal.SIGKILL
-    assert 'error' in worker.ask(0.3, 'facts')
+    assert 'error' in worker.ask(0.3, 'usage')
 
 
 def test_a_worker_ends_when_nobody_can_ask_it_any_more(worker: PeerProcess) -> None:

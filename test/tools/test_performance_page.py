@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-from depth_anything_ros.benchmark.results import Report, Table
+from depth_anything_ros.benchmark.report import Report, Table
 import numpy as np
 import pytest
-from tools.measure import int8_model, performance, performance_page
+from tools import shared_data
+from tools.measure import performance, performance_page
 from tools.measure.figures import FOLDER, ROOT
 from tools.measure.performance import figure_name, main, shrink_picture, with_report
 from tools.measure.performance_page import MODES, PAGE, render, TARGETS
@@ -79,10 +80,11 @@ def test_the_page_names_machine_and_command_and_has_a_section_per_mode(
     assert 'Written by `python -m x`' in page and 'Machine: AMD, 2 cores.' in page
     headings = [line for line in page.splitlines() if line.startswith('## ')]
     assert headings == ['## Method', '## Targets', '## node', '## limit',
-                        '## What stands in the way', '## What was tried']
+                        '## What limits the figures', '## What was tried']
     assert page.count('| ours | 12 |') == 2
     assert '- images: 4, from ../shared/images/photos' in page and '![' not in page
-    assert all(f'depth_anything_benchmark {mode} ' in page for mode in MODES)
+    assert all(f'depth_anything_benchmark {mode} ' in page for mode in ('node', 'ladder'))
+    assert all(f'python -m tools.{mode} ' in page for mode in ('peers', 'limit'))
 
 
 def test_a_report_replaces_the_one_of_its_mode_and_keeps_the_others(
@@ -166,7 +168,7 @@ def test_all_modes_are_measured_and_one_alone_keeps_the_others(
 def test_missing_data_is_named_in_one_line(
         monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
         capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(int8_model.model_source, 'SHARED', tmp_path)
+    monkeypatch.setattr(shared_data, 'SHARED', tmp_path)
     assert main([]) == 1
     out, err = capsys.readouterr()
     assert out == '' and err == f'error: {tmp_path} lacks weights/*.pth, images or corpus\n'
@@ -178,18 +180,18 @@ def test_a_checkpoint_that_cannot_be_converted_is_named_in_one_line(
     pytest.importorskip('torch')
     (tmp_path / 'weights').mkdir()
     (tmp_path / 'weights' / 'depth_anything_v2_vits.pth').write_bytes(b'damaged')
-    monkeypatch.setattr(int8_model.model_source, 'SHARED', tmp_path)
-    monkeypatch.setattr(int8_model, 'CORPUS', tmp_path)
-    monkeypatch.setattr(int8_model, 'IMAGES', tmp_path)
+    monkeypatch.setattr(shared_data, 'SHARED', tmp_path)
+    monkeypatch.setattr(shared_data, 'CORPUS', tmp_path)
+    monkeypatch.setattr(shared_data, 'IMAGES', tmp_path)
     assert main([]) == 1
     err = capsys.readouterr().err
     assert err.startswith('error: ') and err.count('\n') == 1
     assert 'depth_anything_v2_vits.pth' in err
 
 
-@pytest.mark.skipif(not int8_model.CORPUS.is_dir(), reason='../shared/corpus is not there')
+@pytest.mark.skipif(not shared_data.CORPUS.is_dir(), reason='../shared/corpus is not there')
 def test_no_image_that_calibrates_is_one_that_judges(tmp_path: Path) -> None:
     calibration, gate = (set(file.read_text(encoding='utf-8').splitlines())
-                         for file in int8_model.list_images(tmp_path))
+                         for file in shared_data.write_int8_lists(tmp_path))
     assert len(gate) == 15 and len(calibration) > 20 and not calibration & gate
     assert all(Path(name).is_file() for name in calibration | gate)

@@ -1,1 +1,1 @@
-"""How close the network comes to the limit of the processor."""
+"""The speed of the network compared with the peak of the processor."""

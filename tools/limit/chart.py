@@ -1,4 +1,4 @@
-"""The picture of the roofline: the roof of the machine and how near each part comes to it."""
+"""The roofline chart: the roof of the machine and the groups of layers below it."""
 
 from collections.abc import Sequence
 import math
@@ -9,9 +9,9 @@ from depth_anything_ros.benchmark.report import DPI, new_figure
 import numpy as np
 from tools.limit.roofline import GroupCost, Roof
 
-# Area of a circle [points^2] that stands for all the time, and of the smallest.
+# Area of a circle [points^2] for the whole inference, and of the smallest circle.
 _AREA, _SMALLEST = 3500.0, 12.0
-# Groups without products stand left of all others, each this factor from the next.
+# Groups without products are left of all others, a factor apart from each other.
 _STEP = 1.8
 _LOWEST_REACH = 0.05
 _MARGIN_PT, _AIR_PX = 3, 1
@@ -26,10 +26,10 @@ Place = tuple[float, float]
 def draw_roofline(groups: Sequence[GroupCost], whole: GroupCost, roof: Roof, precision: str,
                   path: Path) -> None:
     """
-    Write a PNG: operations per byte against GFLOP/s, a circle's area the share of time.
+    Write a PNG: FLOP per byte against GFLOP/s; the area of a circle is its share of time.
 
-    Groups that do no products stand on the left, as far below the slope as their GB/s are below
-    those of memory. MissingDependencyError without matplotlib.
+    Groups without products are on the left; their distance below the slope shows their GB/s
+    relative to the memory bandwidth. MissingDependencyError without matplotlib.
     """
     figure = new_figure(9, 5.5)
     axes = figure.subplots()
@@ -43,15 +43,16 @@ def draw_roofline(groups: Sequence[GroupCost], whole: GroupCost, roof: Roof, pre
         axes.scatter(*place, area, f'C{number}', alpha=0.65, edgecolors='black', linewidths=0.6,
                      zorder=3)
     figure.draw_without_rendering()
-    input_spec = [text.get_window_extent() for text in axes.texts]
-    input_spec += [_box(axes, place, area) for place, area in zip(places, areas, strict=True)]
+    occupied = [text.get_window_extent() for text in axes.texts]
+    occupied += [_box(axes, place, area) for place, area in zip(places, areas, strict=True)]
     for group, place, area in zip(groups, places, areas, strict=True):
-        input_spec.append(_write(axes, f'{group.name}, {100 * group.share:.1f} %', place, area, input_spec))
+        text = f'{group.name}, {100 * group.share:.1f} %'
+        occupied.append(_write(axes, text, place, area, occupied))
     figure.savefig(path, format='png')
 
 
 def _places(groups: Sequence[GroupCost], roof: Roof) -> list[Place]:
-    """Return operations per byte and GFLOP/s; those without operations side by side."""
+    """Return FLOP per byte and GFLOP/s of each group; those without FLOP side by side."""
     x = _without_products_below(groups, roof)
     places = []
     for group in groups:
@@ -64,7 +65,7 @@ def _places(groups: Sequence[GroupCost], roof: Roof) -> list[Place]:
 
 
 def _without_products_below(groups: Sequence[GroupCost], roof: Roof) -> float:
-    """Return where the strip of the groups without products ends."""
+    """Return the right end of the strip for groups without products [FLOP/byte]."""
     return min([roof.ridge, *(group.intensity for group in groups if group.flop > 0)]) / _STEP
 
 
@@ -77,7 +78,7 @@ def _draw_roof(axes: Any, roof: Roof, places: Sequence[Place], precision: str) -
     highest = max(roof.peak_gflops, *(y for _, y in places))
     axes.set(xscale='log', yscale='log', xlim=(left, right),
              ylim=(min(y for _, y in places) / 2, 2 * highest),
-             xlabel='FLOP per byte (in the grey strip: no products, by GB/s against memory)',
+             xlabel='FLOP per byte (grey strip: no products, by GB/s relative to memory)',
              ylabel='GFLOP/s')
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     for axis in (axes.xaxis, axes.yaxis):
@@ -105,8 +106,8 @@ def _box(axes: Any, place: Place, area: float) -> Any:
     return Bbox.from_extents(x - radius, y - radius, x + radius, y + radius)
 
 
-def _write(axes: Any, text: str, place: Place, area: float, input_spec: Sequence[Any]) -> Any:
-    """Write near the circle where nothing else is; return the box of the text."""
+def _write(axes: Any, text: str, place: Place, area: float, occupied: Sequence[Any]) -> Any:
+    """Write the text near the circle where it overlaps nothing; return its box."""
     from matplotlib.text import Text
     radius = math.sqrt(area / math.pi)
     label = axes.annotate(text, place, xytext=(0, 0), bbox=_BEHIND_TEXT, zorder=4, in_layout=False,
@@ -119,14 +120,14 @@ def _write(axes: Any, text: str, place: Place, area: float, input_spec: Sequence
                              (0, away, 'center', 'bottom'), (-away, 0, 'right', 'center')):
             label.set(position=(x, y), ha=ha, va=va)
             label.update_positions(renderer)
-            # That of an annotation would contain its leader.
+            # The extent of an annotation would include its leader line.
             box = Text.get_window_extent(label).padded(_AIR_PX)
-            if _fits(box, inside, input_spec):
+            if _fits(box, inside, occupied):
                 return box
     return box
 
 
-def _fits(box: Any, inside: Any, input_spec: Sequence[Any]) -> bool:
+def _fits(box: Any, inside: Any, occupied: Sequence[Any]) -> bool:
     return (inside.fully_containsx(box.x0) and inside.fully_containsx(box.x1)
             and inside.fully_containsy(box.y0) and inside.fully_containsy(box.y1)
-            and not any(box.overlaps(other) for other in input_spec))
+            and not any(box.overlaps(other) for other in occupied))

@@ -1,4 +1,4 @@
-"""What a compiled model runs, layer by layer, as plain values."""
+"""The layers of a compiled model: their FLOP, their bytes, and the group of each."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -37,9 +37,10 @@ _SIMPLE = {'Softmax': ATTENTION, 'Interpolate': RESIZING,
 @dataclass(frozen=True)
 class Operand:
     """
-    What a layer reads or writes: its shape and the bytes of one element.
+    An input or output of a layer: its shape and the bytes per element.
 
-    ``producer`` is the name of the layer it comes from; ``constant`` where no image changes it.
+    ``producer`` is the name of the layer that computes it; ``constant`` is whether it is the same
+    for all images.
     """
 
     shape: Shape
@@ -49,7 +50,7 @@ class Operand:
 
     @property
     def elements(self) -> int:
-        """Return how many values it holds."""
+        """Return the number of elements."""
         return math.prod(self.shape)
 
     @property
@@ -61,10 +62,10 @@ class Operand:
 @dataclass(frozen=True)
 class Node:
     """
-    One layer as the device runs it, several of the model's operations fused into it.
+    One layer of the compiled model, often several operations of the model fused.
 
-    ``kind`` is OpenVINO's name of the layer's type, ``precision`` what it computes in, and
-    ``origins`` are the types of the operations it was made from, as far as they are known.
+    ``kind`` is OpenVINO's type of the layer, ``precision`` its precision, and ``origins`` are the
+    types of the fused operations, as far as they are known.
     """
 
     name: str
@@ -85,7 +86,7 @@ def read_nodes(compiled: 'ov.CompiledModel', graph: 'ov.Model') -> list[Node]:
     """
     Return the layers of ``compiled`` that depend on the image, in order of execution.
 
-    ``graph`` is the model it was compiled from, which tells what its layers were made of.
+    ``graph`` is the model it was compiled from; its operations give the origins of the layers.
     """
     kinds = {op.get_friendly_name(): op.get_type_name() for op in graph.get_ops()}
     nodes: dict[str, Node] = {}
@@ -114,7 +115,7 @@ def _read(op: Any, known: dict[str, Node], kinds: dict[str, str]) -> Node:
 
 
 def _input(value: Any, known: dict[str, Node], precision: str) -> Operand:
-    """Return an operand; constants are kept in the precision of the layer that uses them."""
+    """Return an operand; a constant is stored in the precision of the layer that uses it."""
     found = _operand(value)
     producer = value.get_node().get_friendly_name()
     constant = known[producer].constant
@@ -127,13 +128,13 @@ def _operand(value: Any) -> Operand:
 
 
 def _origins(names: Sequence[str], kinds: dict[str, str]) -> frozenset[str]:
-    """Return types: what was in the model by that name, else what OpenVINO named by its type."""
+    """Return operation types, from the model by name, else from the name that OpenVINO made."""
     generated = ((name, re.fullmatch(r'([A-Z]\w*?)_\d+', name)) for name in names)
     return frozenset(kinds.get(name) or (match[1] if match else '') for name, match in generated)
 
 
 def is_fused_attention(node: Node) -> bool:
-    """Return whether products and softmax of one block's attention became this one layer."""
+    """Return whether the layer is the fused products and softmax of one attention block."""
     if node.kind == 'ScaledDotProductAttention':
         return True
     return node.kind == 'Subgraph' and bool(node.origins & ATTENTION_KINDS)
@@ -143,7 +144,7 @@ def node_flop(node: Node) -> float:
     """
     Return the multiplications and additions of products, convolutions and attention.
 
-    Other layers count as none: what they take is memory.
+    That is 0 for other layers, whose time is memory access.
     """
     if is_fused_attention(node):
         return _attention_flop(node)
@@ -157,15 +158,15 @@ def node_flop(node: Node) -> float:
 
 
 def node_bytes(node: Node) -> float:
-    """Return the bytes that a layer has to read and write, each once."""
+    """Return the bytes of the inputs and outputs of a layer, once each."""
     return sum(operand.size_bytes for operand in (*node.inputs, *node.outputs))
 
 
 def graph_flop(graph: 'ov.Model') -> float:
     """
-    Return the same of a whole static model, counted from its own operations.
+    Return the FLOP of a whole static model, counted from its own operations.
 
-    What depends on no input is left out: it is computed once, when the model is compiled.
+    Operations that depend on no input are left out: they are computed once, at compile time.
     """
     changing: set[str] = set()
     total = 0.0
@@ -196,8 +197,8 @@ def _attention_flop(node: Node) -> float:
     """
     Return the cost of softmax(q k) v, the softmax not counted.
 
-    Heads and tokens come in either order, depending on which transposition was fused as well; an
-    image always has more tokens than there are heads.
+    The order of heads and tokens depends on which transposition is fused; an image always has more
+    tokens than heads.
     """
     out = node.outputs[0].shape
     tokens = max(out[-3:-1])
@@ -218,14 +219,14 @@ def _taps(weights: Sequence[int], out: Shape) -> int:
 
 @dataclass(frozen=True)
 class _Landmarks:
-    """What comes before the patch embedding, and the shapes that only attention has."""
+    """Layers before the patch embedding, and the shapes that only attention has."""
 
     before_patches: frozenset[str]
     attention_shapes: frozenset[Shape]
 
 
 def group_nodes(nodes: Sequence[Node]) -> dict[str, str]:
-    """Return the group of each layer by its name; one that fits nothing is in ``other``."""
+    """Return the group of each layer by its name; ``other`` if it fits none."""
     landmarks = _Landmarks(_before(nodes, filter(_is_patch_embedding, nodes)),
                            frozenset(_attention_shapes(nodes)))
     return {node.name: _group(node, landmarks) for node in nodes}
@@ -248,13 +249,13 @@ def _group(node: Node, landmarks: _Landmarks) -> str:
 
 
 def _group_of_product(node: Node) -> str:
-    """Return the projections for D to D (q, k, v apart or the last) and D to 3 D, else the MLP."""
+    """Return PROJECTIONS for D to D (q, k, v alone or the output) and D to 3 D, else MLP."""
     inputs, outputs = node.inputs[0].shape[-1], node.outputs[0].shape[-1]
     return PROJECTIONS if outputs in (inputs, 3 * inputs) else MLP
 
 
 def _group_of_elementwise(shape: Shape, landmarks: _Landmarks) -> str:
-    """Return where tensors of this shape are: heads of attention, tokens, else maps."""
+    """Return the group of a shape: heads of attention, tokens, else feature maps."""
     if shape in landmarks.attention_shapes:
         return ATTENTION
     return NORMALISATION if len(shape) <= 3 else CONVOLUTIONS
@@ -281,7 +282,7 @@ def _attention_shapes(nodes: Iterable[Node]) -> Iterable[Shape]:
 
 
 def _before(nodes: Iterable[Node], landmarks: Iterable[Node]) -> frozenset[str]:
-    """Return the names of all layers whose results these landmarks depend on."""
+    """Return the names of all layers that these landmarks depend on."""
     by_name = {node.name: node for node in nodes}
     found: set[str] = set()
     waiting = list(landmarks)

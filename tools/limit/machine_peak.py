@@ -1,4 +1,4 @@
-"""What the machine can do: products of matrices and streams through memory, by OpenVINO."""
+"""The peak of the machine, measured with OpenVINO: matrix products and memory bandwidth."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from typing import Any
 from depth_anything_ros.arrays import U8
 import numpy as np
 
-# Rows and width of a chain of square products; small ones stay in the cache, large ones amortise.
+# Rows and width of the products; small ones stay in the cache, large ones have less overhead.
 MATMULS = ((1024, 768), (2048, 1024), (2048, 2048))
 _CHAIN = 4
 _STREAM_BYTES = 64 << 20
@@ -19,7 +19,7 @@ _SECONDS, _FEWEST_CALLS = 0.25, 3
 
 @dataclass(frozen=True)
 class Execution:
-    """How the CPU runs a model, and so what it is compared with: bf16, f32 or f16; threads."""
+    """The precision (bf16, f32 or f16) and the threads of a model and of its comparison."""
 
     precision: str
     threads: int
@@ -33,10 +33,10 @@ class Execution:
 def make_matmul(rows: int, width: int, execution: Execution,
                 seconds: float = _SECONDS) -> Callable[[], float]:
     """
-    Return a function that measures GFLOP/s for so long and returns the median.
+    Return a function that measures for ``seconds`` and returns the median GFLOP/s.
 
-    It computes four products, one after the other, of [rows, width] with constants
-    [width, width], so that getting in and out of the precision hardly counts.
+    It computes a chain of four products of [rows, width] with constants [width, width], so that
+    the conversion to and from the precision is a small part.
     """
     import openvino as ov
     from openvino import opset13 as op
@@ -62,9 +62,9 @@ def make_matmul(rows: int, width: int, execution: Execution,
 def make_stream(execution: Execution, seconds: float = _SECONDS,
                 size_bytes: int = _STREAM_BYTES) -> Callable[[], float]:
     """
-    Return a function that measures GB/s for so long and returns the median.
+    Return a function that measures for ``seconds`` and returns the median GB/s.
 
-    It adds 1 to so many bytes of f32 and counts what is read and what is written, once each.
+    It adds 1 to ``size_bytes`` of f32 and counts the bytes read and the bytes written.
     """
     import openvino as ov
     from openvino import opset13 as op
@@ -82,19 +82,19 @@ def make_stream(execution: Execution, seconds: float = _SECONDS,
 
 
 def seconds_of(call: Callable[[], object]) -> float:
-    """Return what this call takes."""
+    """Return the duration of a call [s]."""
     started_s = time.perf_counter()
     call()
     return time.perf_counter() - started_s
 
 
 def best_per_round(found: Sequence[Sequence[float]]) -> list[float]:
-    """Return for each round the highest of the figures that were found in it."""
+    """Return the highest figure of each round."""
     return [max(values) for values in zip(*found, strict=True)]
 
 
 def _median_seconds(call: Callable[[], object], seconds: float) -> float:
-    """Return what one call takes, of so many as fit and at least three."""
+    """Return the median duration [s] of calls over ``seconds``, at least three."""
     found: list[float] = []
     while len(found) < _FEWEST_CALLS or sum(found) < seconds:
         found.append(seconds_of(call))
@@ -103,11 +103,11 @@ def _median_seconds(call: Callable[[], object], seconds: float) -> float:
 
 class ProfiledModel:
     """
-    A request of a model compiled with PERF_COUNT, and what its layers took in each call.
+    A request of a model compiled with PERF_COUNT, and the time of its layers in each call.
 
-    OpenVINO's figures are means, in whole microseconds, over all calls since the model was
-    compiled; a call is the difference of two sums. ``rounds`` holds calls by round, and of each
-    call the seconds of the layers that ran, by name.
+    OpenVINO reports means, in whole microseconds, over all calls since the model was compiled, so
+    the time of a call is the difference of two sums. ``rounds`` holds the calls of each round: a
+    mapping from the name of each executed layer to its time [s].
     """
 
     def __init__(self, request: Any, image: U8, warm_up: int) -> None:
@@ -120,7 +120,7 @@ class ProfiledModel:
             self._call()
 
     def run(self, calls: int) -> float:
-        """Return the seconds of one inference, the median of ``calls``; adds a round."""
+        """Run a round of ``calls`` and return the median time of one inference [s]."""
         found = [self._call() for _ in range(calls)]
         self.rounds.append([layers_s for _, layers_s in found])
         return statistics.median(seconds for seconds, _ in found)

@@ -1,4 +1,4 @@
-"""How near each part of the network comes to what this machine can do."""
+"""Measures each group of layers and the peak of the machine, and makes the report."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import statistics
 from typing import TYPE_CHECKING
 
 from depth_anything_ros.benchmark.machine import describe_machine
-from depth_anything_ros.benchmark.results import interleaved, ratio, Report, Log, Spread
+from depth_anything_ros.benchmark.report import interleaved, Log, ratio, Report, Spread
 from depth_anything_ros.errors import ModelError, SettingsError
 from depth_anything_ros.vision.transforms import network_size
 import numpy as np
@@ -29,10 +29,10 @@ _MODEL, _STREAM = 'model GFLOP/s', 'stream GB/s'
 @dataclass(frozen=True)
 class LimitOptions:
     """
-    Which model to hold against the machine, and how.
+    What to measure.
 
-    ``input_size`` 0 is the model's; ``precision`` auto, f32, bf16 or f16; ``image_hw`` is the size
-    of the camera's image.
+    ``input_size`` 0 is that of the model; ``precision`` auto, f32, bf16 or f16; ``image_hw`` is
+    the size of the camera image.
     """
 
     model: Path
@@ -48,7 +48,7 @@ class LimitOptions:
 
 @dataclass(frozen=True)
 class _Subject:
-    """The compiled model, the graph it was made from, its input's size and its weights' type."""
+    """The compiled model, its graph, its network size and the type of its weights."""
 
     compiled: 'ov.CompiledModel'
     graph: 'ov.Model'
@@ -58,10 +58,10 @@ class _Subject:
 
 def measure_limit(options: LimitOptions, log: Log) -> Report:
     """
-    Return where the time goes and how much of the machine's peak each part reaches.
+    Return the time of each group of layers and its share of the peak of the machine.
 
-    Inferences, products of matrices in the same precision on the same threads, and a stream
-    through memory are measured in turn. ModelError if the model cannot be read or compiled.
+    Inferences, matrix products in the same precision on the same threads, and a stream through
+    memory alternate. ModelError if the model cannot be read or compiled.
     """
     from depth_anything_ros.inference.devices import execution_summary
     log(f'compiling {options.model}')
@@ -102,7 +102,7 @@ def _compile(options: LimitOptions) -> _Subject:
             **compile_options(core, 'CPU', options.precision, None), 'PERF_COUNT': 'YES'})
     except RuntimeError as error:
         raise ModelError(options.model, f'CPU cannot compile it ({error_reason(error)})',
-                         'take another input_size or precision') from error
+                         'choose another input_size or precision') from error
     return _Subject(compiled, graph, network_hw, info.precision)
 
 
@@ -119,7 +119,7 @@ def _settings(options: LimitOptions, subject: _Subject, execution: Execution,
         'threads': f'{execution.threads}, {"pinned to cores" if pinned else "not pinned"}, one '
                    'request; the same for products and stream',
         'rounds': f'{options.rounds} of {_CALLS} inferences each, after {_WARM_UP} to warm up; '
-                  'products and stream in between',
+                  'alternating with products and stream',
         'peak': f'{Spread.of(peaks)} GFLOP/s, best: {best.partition(" GFLOP")[0]}',
         'memory': f'{Spread.of(found[_STREAM])} GB/s, read and written'}
 

@@ -1,5 +1,5 @@
 """
-The roofline model: what a layer could do on this machine against what it does.
+The roofline model: the speed of each group of layers and the limit of the machine.
 
 Source: Williams et al., Roofline: an insightful visual performance model (2009).
 """
@@ -8,38 +8,39 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 import statistics
 
-from depth_anything_ros.benchmark.results import ratio, Spread
+from depth_anything_ros.benchmark.report import ratio, Spread
 from tools.limit.layers import group_nodes, GROUPS, Node, node_bytes, node_flop
 
 
 @dataclass(frozen=True)
 class Roof:
-    """The measured peak of matrix products and what goes through memory."""
+    """The measured peak of matrix products and the memory bandwidth."""
 
     peak_gflops: float
     bandwidth_gb_s: float
 
     @property
     def ridge(self) -> float:
-        """Return the operations per byte from which on the peak is the limit."""
+        """Return the FLOP per byte above which the peak is the limit."""
         return self.peak_gflops / self.bandwidth_gb_s
 
     def gflops_at(self, intensity: float) -> float:
-        """Return the most at so many operations per byte."""
+        """Return the limit [GFLOP/s] at an intensity [FLOP/byte]."""
         return min(self.peak_gflops, intensity * self.bandwidth_gb_s)
 
     def seconds(self, flop: float, size_bytes: float) -> float:
-        """Return the least time for so many operations on so many bytes."""
+        """Return the shortest possible time [s] for an amount of FLOP and of bytes."""
         return max(flop / self.peak_gflops, size_bytes / self.bandwidth_gb_s) / 1e9
 
 
 @dataclass(frozen=True)
 class GroupCost:
     """
-    What the layers of a group take together.
+    The cost of the layers of one group together.
 
-    ``seconds`` is the median of the rounds, ``share`` that of all layers; ``least_seconds`` is the
-    sum of what the roof allows each layer; ``peak_fraction`` is taken round by round.
+    ``seconds`` is the median of the rounds, ``share`` its share of all layers; ``least_seconds``
+    is the sum of the shortest possible times of the layers; ``peak_fraction`` is computed round
+    by round.
     """
 
     name: str
@@ -53,31 +54,31 @@ class GroupCost:
 
     @property
     def gflops(self) -> float:
-        """Return the operations per second that were reached."""
+        """Return the measured GFLOP/s."""
         return self.flop / max(self.seconds, 1e-9) / 1e9
 
     @property
     def gb_s(self) -> float:
-        """Return the bytes per second that were reached, caches included."""
+        """Return the measured GB/s, with data from caches."""
         return self.size_bytes / max(self.seconds, 1e-9) / 1e9
 
     @property
     def intensity(self) -> float:
-        """Return operations per byte."""
+        """Return FLOP per byte."""
         return self.flop / max(self.size_bytes, 1.0)
 
     @property
     def seconds_above_roof(self) -> float:
-        """Return the time that the roof does not explain; data in caches may well beat it."""
+        """Return the time above the shortest possible one [s], 0 if caches make it shorter."""
         return max(0.0, self.seconds - self.least_seconds)
 
 
 def cost_groups(nodes: Sequence[Node], rounds: Sequence[Sequence[Mapping[str, float]]],
                 peaks_gflops: Sequence[float], roof: Roof) -> list[GroupCost]:
     """
-    Return the groups that took time, from the seconds of each layer in each call of each round.
+    Return the groups that were executed, from the time [s] of each layer by round and call.
 
-    ``peaks_gflops`` are the peaks of the same rounds. A layer that did not run is in no call.
+    ``peaks_gflops`` are the peaks by round. A layer that was not executed is missing in all calls.
     """
     groups = group_nodes(nodes)
     members = {group: [node for node in nodes
@@ -93,7 +94,7 @@ def cost_groups(nodes: Sequence[Node], rounds: Sequence[Sequence[Mapping[str, fl
 
 def cost_whole(groups: Sequence[GroupCost], seconds: float, flop: float,
                peak_fraction: Spread) -> GroupCost:
-    """Return what a whole inference takes, in which no group can be faster than it was."""
+    """Return the cost of a whole inference; a group faster than its roof counts as measured."""
     return GroupCost('whole inference', seconds, 1.0, flop,
                      sum(group.size_bytes for group in groups),
                      sum(min(group.least_seconds, group.seconds) for group in groups),

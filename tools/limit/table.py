@@ -1,22 +1,22 @@
-"""The parts of the network against the roof, as a table, and what that says."""
+"""The groups of layers compared with the roof: a table and sentences about it."""
 
 from collections import Counter
 from collections.abc import Sequence
 
-from depth_anything_ros.benchmark.results import Spread, Table
+from depth_anything_ros.benchmark.report import Spread, Table
 from tools.limit.layers import group_nodes, Node, node_flop, OTHER
 from tools.limit.roofline import GroupCost, Roof
 
 _COLUMNS = ('group', 'layers', 'ms', 'share of time', 'GFLOP', 'GFLOP/s', 'share of peak',
             'FLOP/byte', 'GB/s', 'bound by', 'ms above its roof')
 _HOW_TO_READ = (
-    'FLOP are those of products, convolutions and attention; bytes are what a layer reads and '
-    'writes, once each. The roof is the lower of the measured peak and FLOP/byte times the '
-    'bandwidth of memory; data that stay in a cache can beat the latter.')
-_INT8 = ('Some layers run in INT8, which has a higher peak of its own: the shares are of the peak '
-         'in the precision of the others.')
+    'FLOP are those of products, convolutions and attention; bytes are the inputs and outputs of '
+    'a layer, once each. The roof is the lower of the measured peak and FLOP/byte times the '
+    'memory bandwidth; data in a cache can be faster than that.')
+_INT8 = ('Some layers run in INT8, whose peak is higher; the shares are relative to the peak in '
+         'the precision of the other layers.')
 _NAMED, _WORTH_NAMING = 3, 0.02
-# Below that, or with more between the layers, the sentences say so.
+# A smaller share of counted FLOP, or a larger share between the layers, gets a sentence.
 _COUNTED, _BETWEEN = 0.99, 0.03
 
 
@@ -28,28 +28,28 @@ def limit_table(groups: Sequence[GroupCost], whole: GroupCost, roof: Roof, note:
 
 def describe_limit(nodes: Sequence[Node], groups: Sequence[GroupCost], whole: GroupCost,
                    roof: Roof) -> str:
-    """Return sentences about what stands between the model and the roof."""
+    """Return sentences about the time above the roof and its causes."""
     total = sum(group.seconds_above_roof for group in groups)
     above = sorted((group for group in groups
                     if group.seconds_above_roof > _WORTH_NAMING * total),
                    key=lambda group: -group.seconds_above_roof)
     layers_s = sum(group.seconds for group in groups)
-    said = [f'With every group at its roof the layers would take {_ms(layers_s - total)} ms '
-            f'instead of {_ms(layers_s)}.']
+    sentences = [f'With every group at its roof the layers would take {_ms(layers_s - total)} ms '
+                 f'instead of {_ms(layers_s)}.']
     if above:
-        said.append('Of the difference ' + '; '.join(
+        sentences.append('Of the difference ' + '; '.join(
             f'{_percent(group.seconds_above_roof / total)} is {group.name}, which '
             f'{_reached(group, roof)}' for group in above[:_NAMED]) + '.')
     between = 1 - layers_s / whole.seconds
     if between > _BETWEEN:
-        said.append(f'{_percent(between)} of the inference pass between the layers.')
+        sentences.append(f'{_percent(between)} of the inference pass between the layers.')
     counted = sum(group.flop for group in groups) / max(whole.flop, 1.0)
     if not _COUNTED < counted < 1 / _COUNTED:
-        said.append(f"The layers' FLOP are {_percent(counted)} of those of the model.")
-    said += _about_strangers(nodes)
+        sentences.append(f"The layers' FLOP are {_percent(counted)} of those of the model.")
+    sentences += _unknown_layers(nodes)
     if any(node.precision in ('i8', 'u8') and node_flop(node) > 0 for node in nodes):
-        said.append(_INT8)
-    return ' '.join([*said, _HOW_TO_READ])
+        sentences.append(_INT8)
+    return ' '.join([*sentences, _HOW_TO_READ])
 
 
 def _reached(group: GroupCost, roof: Roof) -> str:
@@ -58,7 +58,7 @@ def _reached(group: GroupCost, roof: Roof) -> str:
     return f'moves {group.gb_s:.3g} GB/s where memory gives {roof.bandwidth_gb_s:.3g}'
 
 
-def _about_strangers(nodes: Sequence[Node]) -> list[str]:
+def _unknown_layers(nodes: Sequence[Node]) -> list[str]:
     groups = group_nodes(nodes)
     kinds = Counter(node.kind for node in nodes if groups[node.name] == OTHER)
     listed = ', '.join(f'{count} {kind}' for kind, count in kinds.most_common())

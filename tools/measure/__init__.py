@@ -1,1 +1,1 @@
-"""The figures that README and docs quote."""
+"""Measurements for the figures in README and docs."""

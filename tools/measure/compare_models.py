@@ -1,26 +1,24 @@
 """
-Draw what several models make of the same photographs, side by side, as one picture.
+Draw the depth of several models for the same photographs side by side in one picture.
 
-A row per photograph, a column per model, near is red. Each map lies between its own 2nd and 98th
-percentile.
+The picture has a row per photograph and a column per model; near is red. The colours of each panel
+range from the 2nd to the 98th percentile of its depth.
 """
 
 import argparse
 from collections.abc import Sequence
-from contextlib import closing
-from functools import partial
 from pathlib import Path
 import sys
 
 import cv2
+from depth_anything_ros.api import load_model
 from depth_anything_ros.arrays import U8
 from depth_anything_ros.demo.player import fit, read_bgr
 from depth_anything_ros.errors import DepthAnythingError
 from depth_anything_ros.resources import photographs
 from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.colorize import RangeTracker
-from depth_anything_ros.vision.drawing import draw, make_look
-from depth_anything_ros.vision.transforms import resize_depth
+from depth_anything_ros.vision.drawing import depth_style, draw_depth
 import numpy as np
 
 _IMAGE_HW, _PANEL_HW = (480, 640), (270, 360)
@@ -29,12 +27,12 @@ _PAPER, _INK = 255, 24
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the picture and return 0, or 1 with a sentence why there is none."""
+    """Write the picture and return 0, or 1 with a sentence if that failed."""
     options = _parser().parse_args(arguments)
     try:
-        photographs = [fit(read_bgr(file), _IMAGE_HW) for file in options.photos or _shipped()]
-        columns = [_column('photograph', photographs),
-                   *(_model_column(model, photographs) for model in options.models)]
+        images = [fit(read_bgr(file), _IMAGE_HW) for file in options.photos or _shipped()]
+        columns = [_column('photograph', images),
+                   *(_model_column(model, images) for model in options.models)]
         if not cv2.imwrite(str(options.output), _beside(columns)):
             raise OSError(f'{options.output} could not be written; is the folder writable?')
     except (DepthAnythingError, OSError, cv2.error) as error:
@@ -45,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog='compare_models', description=__doc__)
+    parser = argparse.ArgumentParser(prog='python -m tools.measure.compare_models',
+                                     description=__doc__)
     parser.add_argument('models', type=Path, nargs='+', metavar='NAME.xml', help='an IR')
     parser.add_argument('--photos', type=Path, nargs='+', metavar='FILE',
                         help='pictures to show (default: the photographs of the package)')
@@ -58,23 +57,19 @@ def _shipped() -> list[Path]:
     return sorted(photographs().glob('*.jpg'))
 
 
-def _model_column(model: Path, photographs: Sequence[U8]) -> U8:
-    """Return the column of a model; DepthAnythingError says why it does not run."""
-    from depth_anything_ros.inference.engine import Engine, EngineOptions
-    from depth_anything_ros.inference.pool import wait_for_one
-    with closing(Engine(model, EngineOptions(image_hw=_IMAGE_HW))) as engine:
-        look = make_look(engine.info.kind, 'spectral_r', pred_only=True)
-        pictures = []
-        for photograph in photographs:
-            image = ColorImage(photograph, 'bgr')
-            depth = resize_depth(wait_for_one(partial(engine.submit, image)), _IMAGE_HW)
-            pictures.append(draw(look, image, depth, *RangeTracker().update(depth)))
-        height, width = engine.network_hw
-    return _column(f'{model.stem}, {width}x{height}', pictures)
+def _model_column(path: Path, images: Sequence[U8]) -> U8:
+    """Return the column of a model; DepthAnythingError if it cannot run."""
+    with load_model(path) as model:
+        style = depth_style(model.info.kind, 'spectral_r', pred_only=True)
+        pictures = [draw_depth(style, ColorImage(image, 'bgr'), depth,
+                               *RangeTracker().update(depth))
+                    for image, depth in zip(images, model.infer_many(images))]
+        height, width = model.state.network_hw
+    return _column(f'{path.stem}, {width}x{height}', pictures)
 
 
 def _column(heading: str, pictures: Sequence[U8]) -> U8:
-    """Return the heading and the pictures below each other, [H, W, 3]."""
+    """Return a column, BGR [H, W, 3]: the heading and below it the pictures."""
     line = _blank(_LINE_PX, _PANEL_HW[1])
     plain = heading.encode('ascii', 'replace').decode()
     cv2.putText(line, plain, (0, _LINE_PX - 9), cv2.FONT_HERSHEY_SIMPLEX, 0.5,

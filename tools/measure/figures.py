@@ -1,8 +1,8 @@
 """
-Figures that the documentation quotes: one JSON file each, with its command and machine.
+Reads and writes docs/figures/NAME.json, and updates the figures that pages quote.
 
-A page quotes a figure as a link to its file with the figure's name as title, so that the text can
-be brought up to date and checked.
+A page quotes a figure as a link to the JSON file with the name of the figure as title, so that a
+program can update the number and a test can check it.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ def write_figures(name: str, command: str, figures: Mapping[str, float],
     """
     Write docs/figures/``name``.json and return its path.
 
-    ``reports`` is what a page needs beside the figures, by name.
+    ``reports`` holds further content for a page, by name.
     """
     path = FOLDER / f'{name}.json'
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ def read_content(name: str) -> dict[str, Any]:
 
 
 def requote(page: str, folder: Path | None = None) -> str:
-    """Return the page with every quoted figure as in ``folder``, usually docs/figures."""
+    """Return the page with every quoted figure from ``folder``, by default docs/figures."""
     def current(quote: re.Match[str]) -> str:
         content = json.loads(((folder or FOLDER) / f'{quote[2]}.json').read_text(encoding='utf-8'))
         return f'[{content["figures"][quote[3]]:.3g}]{quote[1]}'
@@ -63,9 +63,9 @@ def pages() -> list[Path]:
 
 def requote_pages() -> None:
     """
-    Bring the figures in README.md, docs/ and the model card up to date.
+    Update the quoted figures in README.md, docs/ and the model card.
 
-    KeyError names a figure that nothing has measured yet; no page has changed then.
+    KeyError names a figure that was not measured yet; then no page has changed.
     """
     current = {page: requote(page.read_text(encoding='utf-8')) for page in pages()}
     for page, text in current.items():

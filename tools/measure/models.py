@@ -20,7 +20,8 @@ from depth_anything_ros.errors import DepthAnythingError
 from depth_anything_ros.model_info import ExecutionPrecision
 from tools.measure.figures import model_mib, read_figures, requote_pages, ROOT, write_figures
 from tools.shared_data import (
-    calibration_images, gate_images, IMAGES, require_data, SEQUENCE, write_int8_lists)
+    calibration_images, CHECKPOINT_OVERRIDES, gate_images, IMAGES, require_data, SEQUENCE,
+    write_int8_lists)
 
 COMMAND = 'python -m tools.measure.models'
 PARTS = ('models', 'run', 'encoders')
@@ -123,7 +124,7 @@ def _convert(checkpoint: Path, folder: Path) -> tuple[Figures, dict[str, Path]]:
     figures, models = {}, {}
     for precision in ('fp32', 'fp16'):
         models[precision] = folder / f'{precision}.xml'
-        done = convert(Job(checkpoint, models[precision], precision))
+        done = convert(Job(checkpoint, models[precision], precision, CHECKPOINT_OVERRIDES))
         figures[f'vits_{precision}_parity'] = done.parity.worst('OpenVINO')
     return figures, models
 
@@ -134,6 +135,7 @@ def _quantize(models: dict[str, Path], folder: Path) -> Figures:
     from depth_anything_ros.convert.quantize.images import (
         inputs_of_one_size, inputs_of_own_size, read_pictures)
     from depth_anything_ros.convert.quantize.measure import make_samples, measure, speedup
+    from depth_anything_ros.convert.quantize.quantize import quantize, QuantizeJob
     from depth_anything_ros.inference.ir import read_model
     import openvino
 

@@ -23,7 +23,8 @@ from tools.measure.nano_figures import (
     clone_conditions, clone_to_pictures_s, rgbd_figures, speed_figures, teacher_figures)
 from tools.measure.performance_page import Target
 from tools.shared_data import (
-    CORPUS, first_corpus, local_checkpoint, SHARED, training_photographs, validation_photographs)
+    CHECKPOINT_OVERRIDES, CORPUS, first_corpus, local_checkpoint, SHARED, training_photographs,
+    validation_photographs)
 
 COMMAND = 'python -m tools.measure.nano'
 PARTS = ('teacher', 'rgbd', 'speed', 'clone')
@@ -44,7 +45,7 @@ Figures = dict[str, float]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print and write after each part; return 0, or 1 with a sentence if data is missing."""
+    """Measure, print and write after each part; 1 with a sentence if data is missing."""
     options = _parser().parse_args(arguments)
     parts = options.only or PARTS[:-1]
     if options.clone and 'clone' not in parts:
@@ -85,7 +86,7 @@ def judge(figures: Mapping[str, float]) -> dict[str, dict[str, Any]]:
 
 
 def size_mib(model: Path) -> float:
-    """Return MiB of the .xml and .bin together; ModelError if it is not a model of this package."""
+    """Return MiB of the .xml and .bin; ModelError if it is not a model of this package."""
     read_model_info(model)
     return model_mib(model)
 
@@ -125,7 +126,8 @@ def _open_teacher(teacher: Path | None, folder: Path) -> Path:
     if checkpoint is None:
         raise FileNotFoundError(f'{SHARED} lacks weights/*.pth; name a teacher with --teacher')
     from depth_anything_ros.convert.conversion import convert, Job
-    return convert(Job(checkpoint, folder / 'teacher.xml', 'fp16'), report=_log).path
+    job = Job(checkpoint, folder / 'teacher.xml', 'fp16', CHECKPOINT_OVERRIDES)
+    return convert(job, report=_log).path
 
 
 def _measure(part: str, options: argparse.Namespace, teacher: Callable[[], Path]) -> Figures:

@@ -12,6 +12,7 @@ import time
 from depth_anything_ros.benchmark.bare_model import BareModel
 from depth_anything_ros.benchmark.ladder_steps import Config, open_truth, score_on
 from depth_anything_ros.benchmark.report import interleaved, Log, ratio, Spread
+from depth_anything_ros.cli.progress import count_in_lines
 from depth_anything_ros.errors import DepthAnythingError, ImageError, ModelError
 from depth_anything_ros.evaluate.compare import compare_models
 from depth_anything_ros.evaluate.predictions import ModelOptions
@@ -19,7 +20,7 @@ import numpy as np
 
 # Input sizes, in addition to that of the model.
 RGBD_SIZES = (224, 384, 480)
-_TEACHER_SIZE, _LOG_EVERY = 518, 25
+_TEACHER_SIZE = 518
 
 Figures = dict[str, float]
 # Multiples of 14, which ViT-S needs, and of 32.
@@ -53,12 +54,10 @@ def teacher_figures(model: Path, teacher: Path, held_out: Sequence[Path],
 
 
 def _ranks(model: Path, teacher: Path, photographs: Sequence[Path], log: Log) -> list[float]:
-    def progress(done: int, total: int) -> None:
-        if done % _LOG_EVERY == 0 or done == total:
-            log(f'compared {done} of {total} photographs')
-
-    found = compare_models(model, teacher, photographs, ModelOptions(), ModelOptions(_TEACHER_SIZE),
-                           progress)
+    found = compare_models(model, teacher, photographs, ModelOptions(),
+                           ModelOptions(_TEACHER_SIZE),
+                           partial(count_in_lines, log, indent=''))
+    log(f'compared {len(found.images)} of {len(photographs)} photographs')
     if found.failed:
         raise ImageError(f'{found.failed[0].name}: {found.failed[0].reason}')
     return [one.scores.rank_correlation for one in found.images]

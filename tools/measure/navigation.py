@@ -8,14 +8,16 @@ figures of the others.
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 import multiprocessing
 from pathlib import Path
 import sys
 import tempfile
 from typing import Any
 
+from depth_anything_ros.api import load_model
 from depth_anything_ros.arrays import F32
 from depth_anything_ros.cli.processes import private_domain
 from depth_anything_ros.errors import DepthAnythingError
@@ -23,12 +25,11 @@ from depth_anything_ros.evaluate.rgbd_folder import read_depth
 from depth_anything_ros.media.pictures import read_picture
 from depth_anything_ros.vision.color_image import to_bgr
 import numpy as np
-from tools import shared_data
 from tools.measure.figures import read_figures, requote_pages, ROOT, write_figures
+from tools.shared_data import CHECKPOINT_OVERRIDES, IMAGES, local_checkpoint, SEQUENCE, SHARED
 
 COMMAND = 'python -m tools.measure.navigation'
 PARTS = ('alignment', 'stability', 'clouds', 'cameras', 'soak')
-_IMAGES = shared_data.SHARED / 'images'
 
 Figures = dict[str, float]
 
@@ -56,11 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _measure(folder: Path, parts: Sequence[str], minutes: float) -> Figures:
-    checkpoint = shared_data.local_checkpoint()
-    if checkpoint is None or not _IMAGES.is_dir():
-        raise FileNotFoundError(f'{shared_data.SHARED} lacks weights/*.pth or images')
+    checkpoint = local_checkpoint()
+    if checkpoint is None or not IMAGES.is_dir():
+        raise FileNotFoundError(f'{SHARED} lacks weights/*.pth or images')
     from depth_anything_ros.convert.conversion import convert, Job
-    model = convert(Job(checkpoint, folder / 'fp16.xml', 'fp16')).path
+    model = convert(Job(checkpoint, folder / 'fp16.xml', 'fp16', CHECKPOINT_OVERRIDES)).path
     figures: Figures = {}
     if {'alignment', 'stability', 'clouds'} & set(parts):
         figures |= _vision_figures(model, parts)
@@ -84,36 +85,26 @@ def _vision_figures(model: Path, parts: Sequence[str]) -> Figures:
     from tools.measure.navigation_alignment import alignment_figures
     from tools.measure.navigation_cloud import cloud_figures, cloud_pictures
     from tools.measure.navigation_stability import stability_figures
-    depth_of = _depth_of(model)
     figures: Figures = {}
-    if 'alignment' in parts:
-        figures |= alignment_figures(_IMAGES, depth_of)
-    if 'stability' in parts:
-        print('depth of every frame of the sequence', flush=True)
-        images, truths = _sequence(every=1)
-        figures |= stability_figures(map(depth_of, images), truths)
-    if 'clouds' in parts:
-        images, truths = _sequence(every=10)
-        figures |= cloud_figures(map(depth_of, images), truths)
-        cloud_pictures(ROOT / 'docs' / 'images', shared_data.SEQUENCE, depth_of)
+    with load_model(model) as depth_model:
+        depth_of = partial(depth_model.infer, output_size='native')
+        if 'alignment' in parts:
+            figures |= alignment_figures(IMAGES, depth_of)
+        if 'stability' in parts:
+            print('depth of every frame of the sequence', flush=True)
+            images, truths = _sequence(every=1)
+            figures |= stability_figures(map(depth_of, images), truths)
+        if 'clouds' in parts:
+            images, truths = _sequence(every=10)
+            figures |= cloud_figures(map(depth_of, images), truths)
+            cloud_pictures(ROOT / 'docs' / 'images', SEQUENCE, depth_of)
     return figures
-
-
-def _depth_of(model: Path) -> Callable[[Any], F32]:
-    """Return a function from a BGR image to its inverse depth at the network size."""
-    from functools import partial
-
-    from depth_anything_ros.inference.engine import Engine, EngineOptions
-    from depth_anything_ros.inference.pool import wait_for_one
-    from depth_anything_ros.vision.color_image import ColorImage
-    engine = Engine(model, EngineOptions())
-    return lambda image: wait_for_one(partial(engine.submit, ColorImage(image, 'bgr')))
 
 
 def _sequence(every: int) -> tuple[list[Any], list[F32]]:
     """Return images and true depths [m] of every n-th frame, NaN where invalid."""
     images, truths = [], []
-    for file in sorted(shared_data.SEQUENCE.glob('rgb_*.jpg'))[::every]:
+    for file in sorted(SEQUENCE.glob('rgb_*.jpg'))[::every]:
         depth_file = file.with_name(file.name.replace('rgb_', 'depth_')).with_suffix('.png')
         depth_m = read_depth(depth_file, 1000.0)
         images.append(to_bgr(read_picture(file)))

@@ -1,4 +1,4 @@
-"""Views of a floor with walls and boxes on it, as a model would see them: for measuring fits."""
+"""Accuracy of the alignment: by sparse points on real images, by the ground on made rooms."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -39,10 +39,11 @@ _MOUNTS = {0.3: (0, 10, 25), 0.6: (0, 10, 25), 1.0: (5, 15, 30), 1.5: (5, 15, 30
 @dataclass(frozen=True)
 class Room:
     """
-    Where the camera is and what stands around; a wall closes the room at ``wall_m`` (0: none).
+    A made room: the pose of the camera, boxes, and a wall at ``wall_m`` (0: none).
 
-    ``height_m`` above the floor, ``pitch_rad`` below the horizon, ``roll_rad`` clockwise. The
-    model's d is (1/z - ``shift``) / ``scale``, and ``noise`` the share of 1/z that it errs by.
+    The camera is ``height_m`` above the floor, ``pitch_rad`` below the horizon and ``roll_rad``
+    clockwise. The inverse depth of the model is (1/z - ``shift``) / ``scale``, with a relative
+    error of ``noise``.
     """
 
     height_m: float
@@ -57,7 +58,7 @@ class Room:
 
 @dataclass(frozen=True)
 class FloorView:
-    """The model's d, the true 1/z [1/m] and whether it is floor, each [H, W]."""
+    """Inverse depth of the model, true 1/z [1/m] and whether a pixel is floor, each [H, W]."""
 
     inverse_depth: F32
     inverse_z: F64
@@ -65,7 +66,7 @@ class FloorView:
 
 
 def floor_view(room: Room, seed: int) -> FloorView:
-    """Return what FLOOR_CAMERA sees; boxes, noise and smooth errors come from ``seed``."""
+    """Return the view of FLOOR_CAMERA; boxes, noise and smooth errors depend on ``seed``."""
     rng = np.random.default_rng(seed)
     ahead, down, right = _level_rays(room)
     inverse_z = np.maximum(down / room.height_m, 0.0)
@@ -91,7 +92,7 @@ def floor_view(room: Room, seed: int) -> FloorView:
 
 
 def _level_rays(room: Room) -> tuple[F64, F64, F64]:
-    """Return the rays (x, y, 1) in a frame that is level: ahead, down and right, each [H, W]."""
+    """Return the rays (x, y, 1) in a level frame: ahead, down and right, each [H, W]."""
     rows, columns = np.indices(FLOOR_CAMERA.size_hw, np.float64)
     x = (columns - FLOOR_CAMERA.cx) / FLOOR_CAMERA.fx
     y = (rows - FLOOR_CAMERA.cy) / FLOOR_CAMERA.fy
@@ -103,13 +104,14 @@ def _level_rays(room: Room) -> tuple[F64, F64, F64]:
 
 def alignment_figures(images: Path, depth_of: DepthOf) -> dict[str, float]:
     """
-    Return the figures ``alignment_*`` and ``ground_*``, printing what they are made of.
+    Return the figures ``alignment_*`` and ``ground_*`` and print the result of each image.
 
-    ``images`` has the folders rgbd and sequence, of which every tenth frame counts; ``depth_of``
-    gives the inverse depth [H, W] of a BGR image at the size of the network. The excess is the
-    mean AbsRel by 200 points over that by least squares to all pixels, less 1: with 20 % and
-    40 % of the points at random depths, and with 30 %, side by side, too far by half. The cost is
-    that of samples, fit and tracker with dense depth, as a share of the time of ``depth_of``.
+    ``images`` has the folders rgbd and sequence; every tenth frame of the sequence is used.
+    ``depth_of`` returns the inverse depth [H, W] of a BGR image at the network size. The excess is
+    the mean AbsRel after a fit to 200 points over that after least squares on all pixels, minus 1:
+    with 20 % and 40 % of the points at random depths, and with 30 % of them, neighbours, 1.5 times
+    too far. The cost is the time of samples, fit and tracker with dense depth, as a share of the
+    time of ``depth_of``.
     """
     scores: dict[str, list[float]] = {kind: [] for kind in ('dense', *_KINDS)}
     model_s, fit_s = [], []
@@ -148,7 +150,7 @@ def ground_figures() -> dict[str, float]:
 
 
 def _frames(images: Path) -> Iterator[tuple[str, U8, F32]]:
-    """Yield name, image and measured depth [m], NaN where it does not count."""
+    """Yield name, image and measured depth [m], NaN where it is invalid."""
     for folder, suffix, step in (('rgbd', 'png', 1), ('sequence', 'jpg', _EVERY_NTH)):
         config = RgbdConfig(f'rgb_*.{suffix}', 'depth_*.png', 1000.0, _LIMITS)
         for pair in open_folder(images / folder, config).pairs[::step]:
@@ -158,7 +160,7 @@ def _frames(images: Path) -> Iterator[tuple[str, U8, F32]]:
 
 
 def _sparse_abs_rel(inverse_depth: F32, full: F32, truth_m: F32, kind: str, seed: int) -> float:
-    """Return AbsRel after the fit to points of which some are wrong, in the way of ``kind``."""
+    """Return AbsRel after the fit to points, some of them wrong; ``kind`` is one of _KINDS."""
     rng = np.random.default_rng(seed)
     places = rng.choice(np.flatnonzero(np.isfinite(truth_m)), _POINTS, replace=False)
     depth_m = truth_m.ravel()[places]
@@ -181,7 +183,7 @@ def _abs_rel(found_m: F32, truth_m: F32) -> float:
 
 
 def _ground_abs_rel(tilt_deg: float, with_shift: bool) -> float:
-    """Return the mean over rooms and, with a tilt, over its signs and a roll as large."""
+    """Return the mean AbsRel over rooms, both signs of the tilt, and a roll of the same angle."""
     tilt = np.radians(tilt_deg)
     errors = []
     for height_m, pitches_deg in _MOUNTS.items():

@@ -1,4 +1,4 @@
-"""What several cameras on one engine cost, and how long changing the engine holds frames up."""
+"""Cost of several cameras on one engine, and delay of frames while the engine is switched."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import time
 
 from depth_anything_ros.errors import InferenceError
 from depth_anything_ros.inference.engine import EngineOptions, Size
-from depth_anything_ros.inference.scheduler import FrameScheduler, Frame, Result
+from depth_anything_ros.inference.scheduler import Frame, FrameScheduler, Result
 from depth_anything_ros.inference.switchable_engine import SwitchableEngine
 from depth_anything_ros.vision.color_image import ColorImage
 import numpy as np
@@ -27,7 +27,7 @@ _SWITCH_ROUNDS, _UNDISTURBED = 3, 10
 
 
 class _Saturated:
-    """Cameras that always have a newer frame, and when and whose each result was."""
+    """Cameras that always have a newer frame, and the time and source of each result."""
 
     def __init__(self, engine: SwitchableEngine, cameras: int) -> None:
         pixels = np.random.default_rng(0).integers(0, 255, (*_IMAGE_HW, 3), np.uint8)
@@ -36,27 +36,27 @@ class _Saturated:
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self.results: list[tuple[float, str, Size]] = []
-        self._estimator = FrameScheduler(engine, self._on_result)
+        self._scheduler = FrameScheduler(engine, self._on_result)
         self._thread = threading.Thread(target=self._offer, name='cameras', daemon=True)
         self._thread.start()
 
     def wait(self, count: int) -> None:
-        """Wait until so many results are there; raises the first error among them."""
+        """Wait for ``count`` results; InferenceError if one failed."""
         with self._changed:
             self._changed.wait_for(lambda: len(self.results) >= count)
-        if self._estimator.stats().failed:
-            raise InferenceError(self._estimator.stats().last_error)
+        if self._scheduler.stats().failed:
+            raise InferenceError(self._scheduler.stats().last_error)
 
     def close(self) -> None:
-        """Stop the cameras and let go of the engine."""
+        """Stop the cameras and the scheduler."""
         self._stop.set()
         self._thread.join()
-        self._estimator.close()
+        self._scheduler.close()
 
     def _offer(self) -> None:
         while not self._stop.wait(_OFFER_EVERY_S):
             for name in self._names:
-                self._estimator.offer(Frame(time.monotonic_ns(), lambda: self._image, source=name))
+                self._scheduler.offer(Frame(time.monotonic_ns(), lambda: self._image, source=name))
 
     def _on_result(self, result: Result) -> None:
         height, width = getattr(result.outcome, 'shape', (0, 0))
@@ -67,12 +67,13 @@ class _Saturated:
 
 def cameras_figures(model: Path) -> dict[str, float]:
     """
-    Return the figures ``cameras_*`` and ``switch_gap_*``, printing what they are made of.
+    Return the figures ``cameras_*`` and ``switch_gap_*`` and print the result of each round.
 
-    ``cameras_N_ratio`` is results/s of N saturated 640x480 cameras over those of one, the median
-    of rounds in turn; ``cameras_4_smallest_share`` what the worst served of four got over a
-    quarter. ``switch_gap_frames`` is the longest time between two results while input_size changes
-    from 518 to 392 and back, in undisturbed frame periods, the median of rounds.
+    ``cameras_N_ratio`` is results/s of N saturating 640x480 cameras over those of one, the median
+    of the rounds; ``cameras_4_smallest_share`` is the share of the camera with the fewest results
+    of four, over a quarter. ``switch_gap_frames`` is the longest time between two results while
+    input_size changes from 518 to 392 and back, in undisturbed frame periods, the median of the
+    rounds.
     """
     options = EngineOptions(input_size=_SIZES[0], image_hw=_IMAGE_HW, timeout_s=300.0)
     with closing(SwitchableEngine(model, options, print)) as engine:
@@ -113,7 +114,7 @@ def _switch_gap(engine: SwitchableEngine) -> float:
 
 
 def _switch(engine: SwitchableEngine, flow: _Saturated, options: EngineOptions) -> range:
-    """Switch, let undisturbed results follow and return the indices of those disturbed."""
+    """Switch, wait for undisturbed results and return the indices of the disturbed ones."""
     done: SimpleQueue[Exception | None] = SimpleQueue()
     start = len(flow.results)
     engine.switch(options, [_IMAGE_HW], done.put)
@@ -126,10 +127,11 @@ def _switch(engine: SwitchableEngine, flow: _Saturated, options: EngineOptions) 
 
 def longest_gap(results: Sequence[tuple[float, Size]], disturbed: Sequence[range]) -> float:
     """
-    Return the longest time from one result to the next while disturbed, in frame periods.
+    Return the longest gap between two results during a switch, in frame periods.
 
-    ``results`` are times [s] and sizes, ``disturbed`` their indices. The period of a size is the
-    median gap of its undisturbed results; between two sizes the longer one counts.
+    ``results`` are times [s] and sizes, ``disturbed`` are indices of results during switches. The
+    period of a size is the median gap of its undisturbed results; between two sizes the longer
+    period is used.
     """
     inside = {index for indices in disturbed for index in indices}
     gaps: dict[Size, list[float]] = {}

@@ -1,4 +1,4 @@
-"""A long run: two cameras on one node over DDS, with the lifecycle going round all the time."""
+"""A long run: two cameras on one node over DDS, with repeated lifecycle transitions."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -19,17 +19,17 @@ _CAMERAS = ('front', 'rear')
 _RATE_HZ = 15.0
 _CYCLES, _SHORTEST_CYCLE_S = 10, 1.0
 _PAUSE = ('deactivate', 'activate')
-_ANEW = ('deactivate', 'cleanup', 'configure', 'activate')
-# Every third cycle loads the model anew.
-_ANEW_EVERY = 3
-# The process grows with the first models that OpenVINO loads; then it has its size.
+_RELOAD = ('deactivate', 'cleanup', 'configure', 'activate')
+# Every third cycle loads the model again.
+_RELOAD_EVERY = 3
+# The process grows with the first models that OpenVINO loads and stays constant after that.
 _WARM_UP_CYCLES = 5
 _TRANSITION_S, _DELIVERY_S = 60.0, 20.0
 _SAMPLE_EVERY_S, _REPORT_EVERY_S = 1.0, 10.0
 
 
 class _Watch:
-    """What arrives from both cameras, and the memory of the node's process."""
+    """Counts the messages of both cameras and samples the memory of the node process."""
 
     def __init__(self, observer: Any, process: 'subprocess.Popen[bytes]') -> None:
         from sensor_msgs.msg import CameraInfo, Image, PointCloud2
@@ -44,11 +44,11 @@ class _Watch:
                 self._count(kind, f'/{_NODE}/{camera}/{name}')
 
     def frames(self) -> list[int]:
-        """Return how many depth images each camera gave."""
+        """Return the number of depth images by camera."""
         return [self.counts[f'/{_NODE}/{camera}/depth/image'] for camera in _CAMERAS]
 
     def sample(self, seconds: float) -> None:
-        """Listen for so long, then note the memory; ObserverError if the node is gone."""
+        """Receive for ``seconds``, then sample the memory; ObserverError if the node has ended."""
         self._observer.spin_until(lambda: False, seconds)
         self._check_alive()
         pages = int(Path(f'/proc/{self._process.pid}/statm').read_text().split()[1])
@@ -59,8 +59,8 @@ class _Watch:
         for transition in ('configure', 'activate'):
             self._observer.change_state(transition)
 
-    def change_states(self, transitions: Sequence[str], say: Callable[[str], None]) -> None:
-        """Request each, then wait for all topics to speak again; count what does not happen."""
+    def change_states(self, transitions: Sequence[str], log: Callable[[str], None]) -> None:
+        """Request each transition, then wait for all topics; count what is missed."""
         from depth_anything_ros.ros.observer import ObserverError
         for transition in transitions:
             try:
@@ -68,13 +68,13 @@ class _Watch:
             except ObserverError as error:
                 self._check_alive()
                 self.missed += 1
-                say(f'missed: {error}')
+                log(f'missed: {error}')
         before = self.counts.copy()
         if not self._observer.spin_until(lambda: self._all_beyond(before), _DELIVERY_S):
             self._check_alive()
             self.missed += 1
             silent = [topic for topic, count in before.items() if self.counts[topic] == count]
-            say(f'missed: nothing on {", ".join(silent)} within {_DELIVERY_S:g} s')
+            log(f'missed: nothing on {", ".join(silent)} within {_DELIVERY_S:g} s')
 
     def _count(self, kind: type, topic: str) -> None:
         def count(data: bytes) -> None:
@@ -92,34 +92,35 @@ class _Watch:
             raise ObserverError(f'the node ended with status {self._process.returncode}')
 
 
-def soak(model: Path, minutes: float, say: Callable[[str], None],
+def soak(model: Path, minutes: float, log: Callable[[str], None],
          input_size: int = 252) -> dict[str, float]:
     """
-    Return the figures ``soak_*`` of so many minutes, saying every 10 s how it goes.
+    Run for ``minutes`` and return the figures ``soak_*``; logs the state every 10 s.
 
-    Two players of 640x480 images, a node for both and this process, which listens to everything.
-    After a warm-up, and then in each tenth of the time, the node goes through its lifecycle, and
-    all topics of both cameras must speak again; ``soak_missed_transitions`` counts what did not
-    happen. ``soak_rss_growth_mib`` is the node's resident memory in the last tenth less that in
-    the second one, medians; ``soak_smallest_share`` what the worse served camera got over a half.
-    ObserverError if the node does not come up or ends.
+    Two players send 640x480 images to one node, and this process subscribes to all its topics.
+    After a warm-up, the node goes through lifecycle transitions in each tenth of the time, and all
+    topics of both cameras must deliver again; ``soak_missed_transitions`` counts those that did
+    not. ``soak_rss_growth_mib`` is the median resident memory of the node in the last tenth minus
+    that in the second tenth; ``soak_smallest_share`` is the share of the camera with fewer frames
+    over a half. ObserverError if the node does not start or ends.
     """
     private_domain()
     from depth_anything_ros.ros.observer import Observer, ObserverError
     with tempfile.TemporaryDirectory() as folder, ExitStack() as processes:
-        log = Path(folder) / 'node.log'
+        log_file = Path(folder) / 'node.log'
+        parameters = ros_parameters(_parameters(model, input_size))
         node = processes.enter_context(running(
-            'depth_anything_ros.node.main', ros_parameters(_parameters(model, input_size)), log))
+            'depth_anything_ros.node.main', parameters, log_file))
         for camera in _CAMERAS:
             processes.enter_context(running('depth_anything_ros.demo.player', _player(camera),
                                             Path(folder) / f'{camera}.log'))
         observer = Observer('depth_anything_soak', _NODE)
         try:
             watch = _Watch(observer, node)
-            _run(watch, minutes * 60, say)
+            _run(watch, minutes * 60, log)
         except ObserverError as error:
-            lines = log.read_text(errors='replace').strip().splitlines() or ['nothing']
-            raise ObserverError(f'{error}; its last words: {lines[-1]}') from error
+            lines = log_file.read_text(errors='replace').strip().splitlines() or ['empty']
+            raise ObserverError(f'{error}; the last line of its log: {lines[-1]}') from error
         finally:
             observer.close()
     frames = watch.frames()
@@ -129,28 +130,28 @@ def soak(model: Path, minutes: float, say: Callable[[str], None],
 
 
 def growth(resident_mib: Sequence[float]) -> float:
-    """Return the median of the last tenth of the samples less that of the second one."""
+    """Return the median of the last tenth of the samples minus that of the second tenth."""
     tenth = max(1, len(resident_mib) // 10)
     return (statistics.median(resident_mib[-tenth:])
             - statistics.median(resident_mib[tenth:2 * tenth] or resident_mib))
 
 
-def _run(watch: _Watch, seconds: float, say: Callable[[str], None]) -> None:
+def _run(watch: _Watch, seconds: float, log: Callable[[str], None]) -> None:
     watch.bring_up()
     for _ in range(_WARM_UP_CYCLES):
-        watch.change_states(_ANEW, say)
+        watch.change_states(_RELOAD, log)
     start = time.monotonic()
     period_s = max(seconds / _CYCLES, _SHORTEST_CYCLE_S)
     cycles, report_at = 0, 0.0
     while (passed := time.monotonic() - start) < seconds:
         if passed >= period_s * (cycles + 1):
             cycles += 1
-            watch.change_states(_PAUSE if cycles % _ANEW_EVERY else _ANEW, say)
+            watch.change_states(_PAUSE if cycles % _RELOAD_EVERY else _RELOAD, log)
         watch.sample(min(_SAMPLE_EVERY_S, seconds / 20))
         if passed >= report_at:
             report_at = passed + _REPORT_EVERY_S
             front, rear = watch.frames()
-            say(f'{passed:4.0f} s: {front} + {rear} frames, {watch.resident_mib[-1]:.0f} MiB, '
+            log(f'{passed:4.0f} s: {front} + {rear} frames, {watch.resident_mib[-1]:.0f} MiB, '
                 f'{cycles} cycles, {watch.missed} missed')
 
 

@@ -1,4 +1,4 @@
-"""How much the depth of a sequence flickers, with stabilization and without."""
+"""Flicker of the depth of a sequence with and without stabilization."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ import numpy as np
 
 _LIMITS = DepthRange(0.01, 20.0)
 _EVERY_NTH_PIXEL = 4
-# What is added to a figure's name, and the frames from one to the next of a sequence at 30 Hz.
+# Suffix of the figures, and the step between frames of a sequence at 30 Hz.
 _RATES = {'': 1, '_10_hz': 3, '_5_hz': 6}
 
 
@@ -19,10 +19,10 @@ def stability_figures(maps: Iterable[F32], truths: Iterable[F32]) -> dict[str, f
     """
     Return the figures ``flicker_*`` and ``sequence_absrel_*`` of consecutive frames.
 
-    ``maps`` are inverse depths of the network's size, ``truths`` measured depths [m]. The maps of
-    the whole sequence are fitted to the truths by one scale and one shift, before and after
-    stabilization each. Flicker is the mean |change of 1/z - its true change| from frame to frame
-    over the mean true 1/z; the names without a rate stand for every frame.
+    ``maps`` are inverse depths at the network size, ``truths`` measured depths [m]. One scale and
+    one shift fit the maps of the whole sequence to the truths, separately before and after
+    stabilization. Flicker is the mean |change of 1/z - true change of 1/z| from frame to frame
+    over the mean true 1/z. Figures without a rate in their name are over every frame.
     """
     stabilizers = {name: Stabilizer() for name in _RATES}
     before: list[F32] = []
@@ -51,7 +51,7 @@ def _sampled(inverse_depth: F32, size_hw: tuple[int, ...]) -> F32:
 
 
 def _scores(inverse_depths: F32, truths_m: F32) -> tuple[float, float]:
-    """Return flicker and AbsRel of maps [N, H, W] under one scale and shift."""
+    """Return flicker and AbsRel of maps [N, H, W] with one scale and one shift."""
     scale, shift = fit_scale_shift(inverse_depths, truths_m)
     true_inverse = np.where(truths_m > 0, 1 / np.where(truths_m > 0, truths_m, 1), np.nan)
     error = scale * inverse_depths + shift - true_inverse

@@ -1,8 +1,8 @@
 """
-Measure the converter and the node on real data and write docs/figures/node.json.
+Measure the converter and the node on real data, and write docs/figures/node.json.
 
-``python -m tools.measure.node``, beside a folder ../shared with weights/ (a
-checkpoint), images/sequence and images/rgbd. Takes about five minutes on two quiet cores.
+``python -m tools.measure.node`` needs a folder ../shared with weights/ (a checkpoint),
+images/sequence and images/rgbd. It takes about five minutes on two idle cores.
 """
 
 import argparse
@@ -32,7 +32,7 @@ _COUNTS = DepthRange(1e-3, 10.0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print and write; 1 with a sentence where ../shared or the node is missing."""
+    """Measure, print and write; return 0, or 1 with a sentence if data or the node is missing."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.parse_args(arguments)
     private_domain()
@@ -56,7 +56,8 @@ def _measure(folder: Path) -> dict[str, float]:
         raise FileNotFoundError(f'{shared_data.SHARED} has no weights/*.pth or images/sequence')
     figures, model = {}, folder / 'fp16.xml'
     for precision in ('fp32', 'fp16'):
-        conversion = convert(Job(checkpoint, folder / f'{precision}.xml', precision))
+        conversion = convert(Job(checkpoint, folder / f'{precision}.xml', precision,
+                                 shared_data.CHECKPOINT_OVERRIDES))
         figures[f'parity_{precision}_max'] = _rounded(conversion.parity.worst('OpenVINO'))
     figures['speedup_input_size_252'] = _rounded(
         BareModel(model, 252).rate(_PHASE_S) / BareModel(model).rate(_PHASE_S))
@@ -75,7 +76,7 @@ def _measure(folder: Path) -> dict[str, float]:
 
 
 def _rate_ratio(observer: Any, model: Path, folder: Path) -> float:
-    """Return node frames/s over bare infer calls/s: the median of rounds taken in turn."""
+    """Return frames/s of the node over bare calls/s, the median of alternating rounds."""
     from sensor_msgs.msg import Image
     arrivals: list[float] = []
     observer.listen(Image, _DEPTH, lambda data: arrivals.append(time.monotonic()), raw=True)

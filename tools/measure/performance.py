@@ -1,10 +1,10 @@
 """
 Measure the speed and write docs/figures/performance.json, docs/performance.md and its pictures.
 
-``python -m tools.measure.performance``, beside a folder ../shared with weights/
-(a checkpoint), images/ (photos, rgbd, sequence) and corpus/. Runs the modes of
-``depth_anything_benchmark`` on a quiet machine; ``--only MODE`` runs one anew and keeps what the
-others found.
+``python -m tools.measure.performance`` needs a folder ../shared with weights/ (a checkpoint),
+images/ (photos, rgbd, sequence) and corpus/, and an idle machine. It runs the modes of
+``depth_anything_benchmark``, ``tools.peers`` and ``tools.limit``; ``--only MODE`` runs one and
+keeps the figures of the others.
 """
 
 import argparse
@@ -18,14 +18,13 @@ import tempfile
 from typing import Any
 
 import cv2
-from depth_anything_ros.benchmark.report import as_dict
-from depth_anything_ros.benchmark.results import Report
+from depth_anything_ros.benchmark.report import as_dict, Report
 from depth_anything_ros.errors import DepthAnythingError
 import numpy as np
 from tools.measure.figures import FOLDER, read_content, requote_pages, ROOT, write_figures
-from tools.measure.int8_model import IMAGES, list_images, make_int8, require_data
 from tools.measure.performance_page import MODES, write_page
-from tools.shared_data import SEQUENCE, SHARED
+from tools.shared_data import (
+    CHECKPOINT_OVERRIDES, IMAGES, require_data, SEQUENCE, SHARED, write_int8_lists)
 
 COMMAND = 'python -m tools.measure.performance'
 _NAME = 'performance'
@@ -37,7 +36,7 @@ _PHASE_S, _NODE_ROUNDS, _LADDER_ROUNDS = 6.0, 2, 2
 
 @dataclass(frozen=True)
 class Inputs:
-    """The weights that are measured, the models made of them, and the images."""
+    """The checkpoint, the models that are made of it, and the images."""
 
     checkpoint: Path
     fp16: Path
@@ -47,11 +46,11 @@ class Inputs:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print and write after each mode; 1 with a sentence where something is missing."""
+    """Measure, print and write after each mode; 1 with a sentence if data is missing."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument('--only', choices=MODES, action='append', help='default: all')
-    parser.add_argument('--models', type=Path, metavar='FOLDER', help='take fp16.xml and int8.xml '
-                        'from here, or leave them here where they are missing')
+    parser.add_argument('--models', type=Path, metavar='FOLDER', help='folder with fp16.xml and '
+                        'int8.xml; missing ones are made and kept there')
     options = parser.parse_args(arguments)
     content = _content_so_far() if options.only else {'figures': {}, 'reports': {}}
     try:
@@ -68,26 +67,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(mode: str, inputs: Inputs) -> Report:
-    """Run one of MODES with the options of the documentation."""
+    """Run one of MODES with the options that the documentation is measured with."""
     if mode == 'peers':
         from tools.peers.measure import measure_peers, PeersOptions
         return measure_peers(PeersOptions(inputs.checkpoint, (inputs.fp16, inputs.int8),
-                                          inputs.photos), _say)
+                                          inputs.photos), _log)
     if mode == 'node':
         from depth_anything_ros.benchmark.node import measure_node, NodeOptions
         return measure_node(NodeOptions(inputs.fp16, SEQUENCE, rounds=_NODE_ROUNDS,
-                                        seconds=_PHASE_S), _say)
+                                        seconds=_PHASE_S), _log)
     if mode == 'ladder':
         from depth_anything_ros.benchmark.ladder import LadderOptions, measure_ladder
         return measure_ladder(LadderOptions((inputs.fp16, inputs.int8), inputs.photos,
-                                            inputs.rgbd, rounds=_LADDER_ROUNDS), _say)
+                                            inputs.rgbd, rounds=_LADDER_ROUNDS), _log)
     from tools.limit.measure import LimitOptions, measure_limit
-    return measure_limit(LimitOptions(inputs.fp16), _say)
+    return measure_limit(LimitOptions(inputs.fp16), _log)
 
 
 def with_report(content: Mapping[str, Any], mode: str, report: Report,
                 pictures: Path) -> dict[str, Any]:
-    """Return the content of performance.json with a report, whose picture goes to ``pictures``."""
+    """Return the content of performance.json with a report; its chart goes to ``pictures``."""
     found = as_dict(report)
     figures = {figure_name(mode, name): float(f'{value:.4g}')
                for name, value in found.pop('figures').items() if value is not None}
@@ -104,24 +103,24 @@ def with_report(content: Mapping[str, Any], mode: str, report: Report,
 
 
 def figure_name(mode: str, name: str) -> str:
-    """Return the name of a figure among those of all modes."""
+    """Return the name of a figure, unique over all modes."""
     if mode not in _PREFIXED or name in _UNPREFIXED or name.startswith(f'{mode}_'):
         return name
     return f'{mode}_{name}'
 
 
 def shrink_picture(path: Path) -> None:
-    """Write a PNG anew in sixteen levels per colour, which halves a drawing and harms none."""
+    """Rewrite a PNG with sixteen levels per colour, which halves the size of a chart."""
     picture = cv2.imread(str(path))
     if picture is None:
-        raise OSError(f'{path} is not a picture that can be read')
+        raise OSError(f'{path} is not a picture that OpenCV can read')
     levels = (np.round(picture / _COLOR_STEP) * _COLOR_STEP).astype(np.uint8)
     cv2.imwrite(str(path), levels, [cv2.IMWRITE_PNG_COMPRESSION, 9, cv2.IMWRITE_PNG_STRATEGY,
                                     cv2.IMWRITE_PNG_STRATEGY_DEFAULT])
 
 
 def _make_inputs(folder: Path) -> Inputs:
-    """Return them; PyTorch, which makes the models, stays out of the process that measures."""
+    """Return the inputs; another process makes the models, so that PyTorch is not loaded here."""
     inputs = Inputs(require_data(), folder / 'fp16.xml', folder / 'int8.xml')
     if inputs.fp16.is_file() and inputs.int8.is_file():
         return inputs
@@ -133,17 +132,19 @@ def _make_inputs(folder: Path) -> Inputs:
 
 def _make_models(inputs: Inputs) -> None:
     from depth_anything_ros.convert.conversion import convert, Job
+    from depth_anything_ros.convert.quantize.quantize import quantize, QuantizeJob
     try:
-        convert(Job(inputs.checkpoint, inputs.fp16, 'fp16'))
-        make_int8(inputs.fp16, inputs.int8, *list_images(inputs.int8.parent))
+        convert(Job(inputs.checkpoint, inputs.fp16, 'fp16', CHECKPOINT_OVERRIDES))
+        calibration, gate = write_int8_lists(inputs.int8.parent)
+        quantize(QuantizeJob(inputs.fp16, inputs.int8, str(calibration), gate_images=str(gate)))
     except DepthAnythingError as error:
-        # An error that is made of several facts does not get from one process to another.
+        # Errors whose constructor needs several facts cannot be pickled.
         raise DepthAnythingError(str(error)) from error
 
 
 def _content_so_far() -> dict[str, Any]:
-    there = (FOLDER / f'{_NAME}.json').is_file()
-    return read_content(_NAME) if there else {'figures': {}, 'reports': {}}
+    exists = (FOLDER / f'{_NAME}.json').is_file()
+    return read_content(_NAME) if exists else {'figures': {}, 'reports': {}}
 
 
 def _write(content: Mapping[str, Any]) -> str:
@@ -151,7 +152,7 @@ def _write(content: Mapping[str, Any]) -> str:
     return f'{figures} and {write_page(read_content(_NAME))}'
 
 
-def _say(line: str) -> None:
+def _log(line: str) -> None:
     print(line, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""The page docs/performance.md, made of docs/figures/performance.json."""
+"""Writes docs/performance.md from docs/figures/performance.json."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ MODES = ('peers', 'node', 'ladder', 'limit')
 
 @dataclass(frozen=True)
 class Target:
-    """What a figure means and what it should be; ``limit`` None: it is shown only."""
+    """The meaning of a figure and its target; ``limit`` None: no target."""
 
     figure: str
     meaning: str
@@ -23,7 +23,7 @@ class Target:
     limit: float | None = None
 
     def is_met(self, value: float) -> bool:
-        """Return whether the figure is what it should be."""
+        """Return whether a value meets the target."""
         if self.limit is None:
             return True
         return {'≥': value >= self.limit, '≤': value <= self.limit,
@@ -57,77 +57,77 @@ _HEAD = """# Performance
 
 Written by `{command}` from
 [figures/performance.json](figures/performance.json). Machine: {machine}.
-Depth-Anything-V2-Small has one refit layer here, which changes no speed.
+One layer of the Depth-Anything-V2-Small checkpoint was refit, which does not change the speed.
 
 ## Method
 
-Speed is compared side by side and never with figures from elsewhere: what is compared has the same
-weights, network size and images, is warmed up before anything counts, and takes turns within one
-run, round by round, so that all share the moods of the machine. A figure is the median of the
-rounds; the lowest and the highest stand beside it. Ratios are formed round by round. Each section
-states its settings.
+Speeds are measured side by side in one run and never compared with figures from elsewhere. The
+candidates have the same weights, network size and images, are warmed up before the measurement,
+and alternate, round by round, so that all see the same load of the machine. Each figure is the
+median of the rounds, with the lowest and the highest beside it. Ratios are computed round by
+round. Each section states its settings.
 
-To measure your own machine, which should do nothing else meanwhile:
+To measure your own machine, which should be idle otherwise:
 
 ```
 pip install 'path/to/depth_anything_ros[tools,convert]' transformers
-python -m tools.peers           CHECKPOINT.pth FP16.xml INT8.xml --images FOLDER
 depth_anything_benchmark node   FP16.xml --images FOLDER
 depth_anything_benchmark ladder FP16.xml INT8.xml --images FOLDER --rgbd FOLDER
+cd path/to/depth_anything_ros
+python -m tools.peers           CHECKPOINT.pth FP16.xml INT8.xml --images FOLDER
 python -m tools.limit           FP16.xml
 ```
 
-`node` needs ROS 2. `--json FILE`, `--markdown FILE` and `--picture FILE.png` write the report to
-files, `--rounds` trades time for certainty, `--help` says the rest.
+`node` needs ROS 2; `tools` is not installed and runs from the checkout. `--json FILE`,
+`--markdown FILE` and `--picture FILE.png` write the report to files. More `--rounds` give more
+reliable figures. `--help` lists all options.
 
 ## Targets
 
 """
 
-# What was learnt on the way and left no trace in the code.
-WHAT_WAS_TRIED = """## What stands in the way
+# Results of experiments that left no trace in the code.
+WHAT_WAS_TRIED = """## What limits the figures
 
-- **The node's rate and age.** Camera, DDS and subscriber share the two cores with the inference,
-  which wants both all the time: what any of them takes, the inference lacks. Of the host work
-  about a third is resizing, serialising and publishing the depth, a fifth each reading and
-  resizing the image and the threads of DDS, the rest receiving, waking and diagnostics. Each
-  step costs two to three times what it costs in a loop of its own, because the network has
-  emptied the caches before it.
-- **Age** also holds the wait of the newest image for the inference before it, on average half a
-  period of the camera.
-- **Noise.** On a shared machine single rounds differ by several percent either way; the medians
-  of two runs on the same code were up to four percent apart.
+- **Rate and age of the node.** Camera, DDS and subscriber run on the same two cores as the
+  inference, which uses both fully, so their CPU time is lost to it. About a third of the work
+  beside the inference is resizing, serialising and publishing the depth; reading and resizing the
+  image is a fifth, the threads of DDS another fifth, and the rest is receiving, thread wake-ups
+  and diagnostics. Each step takes two to three times as long as in a loop of its own, because the
+  network replaces the content of the caches.
+- **Age** includes the time that the newest image waits for the current inference to end, on
+  average half a camera period.
+- **Noise.** On a shared machine single rounds differ by several percent; the medians of two runs
+  of the same code differed by up to four percent.
 
 ## What was tried
 
-What a measurement kept is in the code; this is what it did not keep, so that nobody tries it again
-without a new idea. Each was measured side by side with what is there.
+These changes were measured side by side with the code and brought no gain, so they are not in it.
 
-- **Attention** is fused by OpenVINO's CPU plugin and is what holds the model below the peak: heads
-  are 64 wide, and the softmax between the two products is no product. Kept as one SDPA operation,
-  written as three projections instead of one, or without the maximum that softmax subtracts, it
-  takes the same time within the noise.
+- **Attention** is fused by OpenVINO's CPU plugin and is the main reason why the model stays below
+  the peak: its heads are 64 wide, and the softmax between the two products is not a product. As
+  one SDPA operation, with three projections instead of one, or without the maximum that softmax
+  subtracts, it takes the same time within the noise.
 - **Folding constants**: mean and standard deviation into the patch convolution, that convolution
   as a product, the scale of attention, LayerScale and the affine part of the norms into the
-  weights next to them. Together a gain of about one percent, and a larger error in bf16, because
-  the folded weights are rounded. Not taken.
-- **The head's last convolutions before the last upsampling** instead of behind it: a gain of some
-  percent for more than twice the loss that bf16 costs. A smaller `input_size` gives more speed and
-  loses less against measured depth, so that is the lever to use.
-- **Resizing inside the head** as separable passes or as products with two matrices: equal or
-  slower.
+  neighbouring weights. Together they gain about one percent and increase the error in bf16,
+  because the folded weights are rounded.
+- **The last convolutions of the head before the last upsampling** instead of after it: a few
+  percent faster, with more than twice the loss of bf16. A smaller `input_size` gives more speed
+  and loses less accuracy on measured depth.
+- **Resizing in the head** as separable passes or as products with two matrices: equal or slower.
 - **Huge pages** for OpenVINO's buffers (glibc.malloc.hugetlb): no difference.
-- **Self-check and warm-up side by side** at the start: both keep all cores busy, no gain. What
-  shortens a start is to remember that the check has passed.
-- **Waiting with the next inference until the last result is published**, so that the two do not
+- **Self-check and warm-up at the same time** at the start: both use all cores, no gain. A stored
+  result of the self-check is what makes a start shorter.
+- **Starting the next inference after the last result is published**, so that the two do not
   compete: no difference beyond the noise.
-- **The resize of the depth in stripes** that stay in the cache: a little faster alone, not in the
-  node, where the network has emptied the caches before.
+- **Resizing the depth in stripes** that fit into the cache: slightly faster alone, not in the
+  node, where the network replaces the content of the caches.
 """
 
 
 def render(content: Mapping[str, Any]) -> str:
-    """Return the page of what performance.json holds: command, machine, figures, reports."""
+    """Return the page for the content of performance.json: command, machine, figures, reports."""
     reports = content['reports']
     return '\n'.join([_HEAD.format(**content) + _targets(content['figures']),
                       *(_section(reports[mode]) for mode in MODES if mode in reports),

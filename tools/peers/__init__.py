@@ -1,1 +1,1 @@
-"""The engine beside what else runs the same network."""
+"""The engine compared with other software that runs the same network."""

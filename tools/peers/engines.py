@@ -1,42 +1,104 @@
-"""The files that users of other software start from, all made from one checkpoint."""
+"""The peers: which ones there are, the files they start from, and how each one runs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import cycle
+from itertools import cycle, takewhile
 import os
 from pathlib import Path
-from queue import SimpleQueue
 import time
 from typing import Any
 
 from depth_anything_ros.arrays import F32, U8
-from depth_anything_ros.errors import MissingDependencyError, ModelError
-from depth_anything_ros.model_info import ModelInfo
+from depth_anything_ros.errors import MissingDependencyError, ModelError, SettingsError
+from depth_anything_ros.model_info import ExecutionPrecision, ModelInfo
 from depth_anything_ros.networks.models import MEAN_RGB, MODELS, ModelSpec, STD_RGB
-from depth_anything_ros.vision.color_image import ColorImage
-from depth_anything_ros.vision.transforms import normalize, resize_for_network
+from depth_anything_ros.vision.transforms import network_size, normalize, resize_for_network
 from tools.transformers_parity import load_transformers_model
 
-# Each is made from the one before.
-HUB, ONNX, IR = 'transformers', 'naive.onnx', 'naive.xml'
-FILES = (HUB, ONNX, IR)
 Size = tuple[int, int]
 Compute = Callable[[U8], F32]
+# The files that other software starts from; each one is made from the one before.
+HUB, ONNX, IR = 'transformers', 'naive.onnx', 'naive.xml'
+FILES = (HUB, ONNX, IR)
+# Kind of peer, and the file that it starts from.
+OTHERS = {'pytorch_eager': HUB, 'pytorch_bf16': HUB, 'pytorch_compile': HUB,
+          'onnxruntime': ONNX, 'openvino_plain': IR}
+OWN_BF16, OWN_F32, OWN_INT8 = 'openvino_bf16', 'openvino_f32', 'int8'
+OWN = (OWN_BF16, OWN_F32, OWN_INT8)
+REFERENCE = 'pytorch_eager'
 
-# The second request lets the next image be prepared while the first computes.
+# With two requests the next image is prepared while the first one computes.
 _REQUESTS = 2
 _TIMEOUT_S = 300.0
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One of KINDS under the name of its figures; ``file`` need not exist yet."""
+
+    name: str
+    kind: str
+    file: Path
+    precision: ExecutionPrecision = 'auto'
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The size of the images and of the network, the same for all peers."""
+
+    image_hw: tuple[int, int]
+    input_size: int
+    network_hw: tuple[int, int]
+
+
+def read_infos(models: Sequence[Path]) -> list[ModelInfo]:
+    """Return the metadata of the IRs; ModelError for one that cannot be read."""
+    from depth_anything_ros.inference.ir import read_model
+    import openvino
+
+    core = openvino.Core()
+    return [read_model(core, model)[1] for model in models]
+
+
+def resolve_sizes(info: ModelInfo, input_size: int, image_hw: tuple[int, int]) -> Sizes:
+    """Return the sizes for the first IR; ``input_size`` 0 is its own."""
+    size = input_size or info.input_size
+    return Sizes(image_hw, size, info.fixed_size_hw
+                 or network_size(image_hw, size, info.patch_multiple))
+
+
+def choose_peers(models: Sequence[Path], infos: Sequence[ModelInfo], folder: Path,
+                 names: Sequence[str]) -> list[Peer]:
+    """
+    Return the peers with these names, or all; the files of other software are in ``folder``.
+
+    SettingsError for an unknown name, ModelError for two IRs of the same name.
+    """
+    peers: dict[str, Peer] = {}
+    for model, info in zip(models, infos):
+        found = ([Peer(OWN_INT8, 'engine', model)] if info.precision == 'int8' else
+                 [Peer(OWN_BF16, 'engine', model), Peer(OWN_F32, 'engine', model, 'f32')])
+        if found[0].name in peers:
+            raise ModelError(model, f'{peers[found[0].name].file} is such a model already',
+                             'give one IR with int8 and one with floating point weights')
+        peers |= {peer.name: peer for peer in found}
+    peers |= {name: Peer(name, name, folder / file) for name, file in OTHERS.items()}
+    for name in names:
+        if name not in peers:
+            raise SettingsError('peers', name, f'one of {", ".join(peers)}')
+    return [peer for name, peer in peers.items() if not names or name in names]
 
 
 def make_files(checkpoint: Path, info: ModelInfo, folder: Path, network_hw: tuple[int, int],
                last: str, table: tuple[ModelSpec, ...] = MODELS) -> None:
     """
-    Write FILES into ``folder``, up to ``last``; ``info`` says what the checkpoint is.
+    Write FILES into ``folder``, up to ``last``; ``info`` is the metadata of the checkpoint.
 
-    A folder as the hub has it; an ONNX file of that model for one image of ``network_hw``, as
-    ``torch.onnx.export`` makes it; and the IR that ``ovc`` makes of that. Errors are those of the
-    libraries, CheckpointError and MissingDependencyError; what was made before stays.
+    They are a folder in the layout of the Hugging Face hub, an ONNX file of that model for one
+    image of ``network_hw``, made by ``torch.onnx.export``, and the IR that ``ovc`` makes of it.
+    Raises the errors of the libraries, CheckpointError and MissingDependencyError; files written
+    before the error remain.
     """
     model = load_transformers_model(checkpoint, info, table)
     model.save_pretrained(folder / HUB)
@@ -56,19 +118,19 @@ def _export(model: Any, path: Path, network_hw: tuple[int, int]) -> None:
 
 
 @dataclass(frozen=True)
-class Task:
-    """What a peer runs on: its file or folder, and the sizes of the images and of the network."""
+class PeerTask:
+    """What a peer computes: its file or folder, precision, and the sizes of images and network."""
 
     file: Path
-    precision: str
+    precision: ExecutionPrecision
     input_size: int
     image_hw: Size
     network_hw: Size
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A peer that is ready: the precision it executes in, one image, images/s for some seconds."""
+class LoadedPeer:
+    """A loaded peer: executed precision, threads, depth of one image, images/s over a time [s]."""
 
     precision: str
     threads: Callable[[], int]
@@ -76,13 +138,13 @@ class Opened:
     rate: Callable[[Sequence[U8], float], float]
 
 
-def open_peer(kind: str, task: Task) -> Opened:
-    """Load a peer, one of KINDS; errors are those of its library and of this package."""
+def load_peer(kind: str, task: PeerTask) -> LoadedPeer:
+    """Load a peer, one of KINDS; raises errors of its library and of this package."""
     return KINDS[kind](task)
 
 
 def rate_in_a_loop(compute: Compute, images: Sequence[U8], seconds: float) -> float:
-    """Return images per second of one call after the other."""
+    """Return images per second of consecutive calls."""
     started, count = time.monotonic(), 0
     for image in cycle(images):
         compute(image)
@@ -92,48 +154,30 @@ def rate_in_a_loop(compute: Compute, images: Sequence[U8], seconds: float) -> fl
     return count / (time.monotonic() - started)
 
 
-def _open_engine(task: Task) -> Opened:
-    from depth_anything_ros.inference.engine import Engine, EngineOptions
-    from depth_anything_ros.inference.pool import wait_for_one
+def _load_engine(task: PeerTask) -> LoadedPeer:
+    from depth_anything_ros.api import load_model
 
-    engine = Engine(task.file, EngineOptions(
-        precision=task.precision, requests=_REQUESTS, timeout_s=_TIMEOUT_S,
-        input_size=task.input_size, image_hw=task.image_hw))
-    if engine.network_hw != task.network_hw:
-        (height, width), (wanted_height, wanted_width) = engine.network_hw, task.network_hw
+    model = load_model(task.file, precision=task.precision, requests=_REQUESTS,
+                       request_timeout=_TIMEOUT_S, input_size=task.input_size,
+                       image_hw=task.image_hw)
+    if model.state.network_hw != task.network_hw:
+        (height, width), (wanted_height, wanted_width) = model.state.network_hw, task.network_hw
         raise ModelError(task.file, f'it computes {width}x{height} and not '
                          f'{wanted_width}x{wanted_height}', 'give models of one network size')
 
-    def compute(image: U8) -> F32:
-        return wait_for_one(partial(engine.submit, ColorImage(image, 'bgr')))
-
     def rate(images: Sequence[U8], seconds: float) -> float:
-        done: SimpleQueue[F32 | Exception] = SimpleQueue()
-        started, count = time.monotonic(), 0
-        for image in cycle(images):
-            engine.submit(ColorImage(image, 'bgr'), done.put)
-            count += 1
-            if count > engine.capacity:
-                _take(done)
-            if time.monotonic() >= started + seconds:
-                break
-        for _ in range(min(count, engine.capacity)):
-            _take(done)
+        started = time.monotonic()
+        source = takewhile(lambda _: time.monotonic() < started + seconds, cycle(images))
+        count = sum(1 for _ in model.infer_many(source, output_size='native'))
         return count / (time.monotonic() - started)
 
-    quantized = 'int8 and ' if engine.info.precision == 'int8' else ''
-    return Opened(quantized + engine.execution_precision, partial(_engine_threads, task), compute,
-                  rate)
+    quantized = 'int8 and ' if model.info.precision == 'int8' else ''
+    return LoadedPeer(quantized + model.state.execution_precision, partial(_engine_threads, task),
+                      partial(model.infer, output_size='native'), rate)
 
 
-def _take(done: 'SimpleQueue[F32 | Exception]') -> None:
-    outcome = done.get()
-    if isinstance(outcome, Exception):
-        raise outcome
-
-
-def _engine_threads(task: Task) -> int:
-    """Return what a model compiled as the engine compiles it is given."""
+def _engine_threads(task: PeerTask) -> int:
+    """Return the number of threads of a model that is compiled like the engine."""
     from depth_anything_ros.benchmark.bare_model import BareModel
     return BareModel(task.file, task.input_size, task.precision, task.image_hw).threads
 
@@ -142,7 +186,7 @@ def _openvino_threads(compiled: Any) -> int:
     return int(compiled.get_property('INFERENCE_NUM_THREADS'))
 
 
-def _open_pytorch(task: Task, dtype: str = 'float32', compiled: bool = False) -> Opened:
+def _load_pytorch(task: PeerTask, dtype: str = 'float32', compiled: bool = False) -> LoadedPeer:
     try:
         import torch
         from transformers import DepthAnythingForDepthEstimation
@@ -156,14 +200,14 @@ def _open_pytorch(task: Task, dtype: str = 'float32', compiled: bool = False) ->
 
     def compute(image: U8) -> F32:
         with torch.inference_mode():
-            given = torch.from_numpy(_prepared(image, task)).to(element)
-            depth: F32 = model(pixel_values=given).predicted_depth[0].float().numpy()
+            pixels = torch.from_numpy(_prepared(image, task)).to(element)
+            depth: F32 = model(pixel_values=pixels).predicted_depth[0].float().numpy()
         return depth
 
     return _looped('f32' if dtype == 'float32' else 'bf16', torch.get_num_threads, compute)
 
 
-def _open_onnxruntime(task: Task) -> Opened:
+def _load_onnxruntime(task: PeerTask) -> LoadedPeer:
     try:
         import onnxruntime
     except ImportError as error:
@@ -171,7 +215,7 @@ def _open_onnxruntime(task: Task) -> Opened:
                                      'pip install onnxruntime') from error
     before = _running_threads()
     session = onnxruntime.InferenceSession(task.file, providers=['CPUExecutionProvider'])
-    # The caller is one of them; the session does not tell how many it has chosen.
+    # The calling thread is one of them; the session has no property for the number.
     threads = _running_threads() - before + 1
     name = session.get_inputs()[0].name
 
@@ -182,7 +226,7 @@ def _open_onnxruntime(task: Task) -> Opened:
     return _looped('f32', lambda: threads, compute)
 
 
-def _open_plain_openvino(task: Task) -> Opened:
+def _load_plain_openvino(task: PeerTask) -> LoadedPeer:
     from depth_anything_ros.inference.devices import execution_summary
     import openvino
 
@@ -195,11 +239,11 @@ def _open_plain_openvino(task: Task) -> Opened:
     return _looped(execution_summary(compiled)[1], partial(_openvino_threads, compiled), compute)
 
 
-def _looped(precision: str, threads: Callable[[], int], compute: Compute) -> Opened:
-    return Opened(precision, threads, compute, partial(rate_in_a_loop, compute))
+def _looped(precision: str, threads: Callable[[], int], compute: Compute) -> LoadedPeer:
+    return LoadedPeer(precision, threads, compute, partial(rate_in_a_loop, compute))
 
 
-def _prepared(image: U8, task: Task) -> F32:
+def _prepared(image: U8, task: PeerTask) -> F32:
     return normalize(resize_for_network(image, task.network_hw), MEAN_RGB, STD_RGB)
 
 
@@ -207,11 +251,11 @@ def _running_threads() -> int:
     return len(os.listdir('/proc/self/task'))
 
 
-KINDS: dict[str, Callable[[Task], Opened]] = {
-    'engine': _open_engine,
-    'pytorch_eager': _open_pytorch,
-    'pytorch_bf16': partial(_open_pytorch, dtype='bfloat16'),
-    'pytorch_compile': partial(_open_pytorch, compiled=True),
-    'onnxruntime': _open_onnxruntime,
-    'openvino_plain': _open_plain_openvino,
+KINDS: dict[str, Callable[[PeerTask], LoadedPeer]] = {
+    'engine': _load_engine,
+    'pytorch_eager': _load_pytorch,
+    'pytorch_bf16': partial(_load_pytorch, dtype='bfloat16'),
+    'pytorch_compile': partial(_load_pytorch, compiled=True),
+    'onnxruntime': _load_onnxruntime,
+    'openvino_plain': _load_plain_openvino,
 }

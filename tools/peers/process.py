@@ -1,8 +1,16 @@
-"""A worker process as the benchmark sees it: questions, answers, and an end in any case."""
+"""
+A peer in a process of its own: the worker, and the parent that sends it commands.
 
-from collections.abc import Mapping
+``python -m tools.peers.process`` is the worker. Each line on stdin is a JSON object with a
+``command`` and its arguments, each line on stdout the answer: an object, with ``error``, one
+sentence, if the command failed. The output of libraries goes to stderr. The worker ends at the end
+of stdin.
+"""
+
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import cycle
 import json
 import math
 import os
@@ -15,28 +23,33 @@ import threading
 import time
 from typing import Any
 
-from depth_anything_ros.arrays import F32
+from depth_anything_ros.arrays import F32, U8
+from depth_anything_ros.benchmark.machine import memory_mib
+from depth_anything_ros.errors import DepthAnythingError
+from depth_anything_ros.model_info import ExecutionPrecision, ModelInfo
 import numpy as np
-from tools.peers.choice import Peer, Sizes
-from tools.peers.worker import Answer
+from tools.peers.engines import load_peer, LoadedPeer, make_files, Peer, PeerTask, Sizes
 from tools.structure import ROOT
 
-_MODULE = 'tools.peers.worker'
-# With these set, PyTorch would not take its own default, and OpenVINO takes no notice of them.
+Answer = Mapping[str, Any]
+_MODULE = 'tools.peers.process'
+# These change the default of PyTorch and have no effect on OpenVINO.
 _NOT_INHERITED = ('OMP_NUM_THREADS', 'MKL_NUM_THREADS')
-# PyTorch compiles for minutes; a large encoder takes its time for one image.
+# PyTorch compiles for minutes, and a large encoder is slow.
 LOAD_LIMIT_S = 900.0
 ANSWER_LIMIT_S = 300.0
-# The threads of PyTorch and ONNX Runtime wait actively for a while before they sleep.
+# The idle threads of PyTorch and ONNX Runtime spin for a while before they sleep.
 PAUSE_S = 0.5
+_WARM_UP_IMAGES = 2
+_LONGEST_SENTENCE = 300
 
 
 class PeerProcess:
     """
-    Runs ``peer_worker``; ``ask`` never raises for what goes wrong there, the answer says it.
+    A worker process; an error in it is part of the answer of ``ask`` and never raised.
 
-    ``close`` ends the process and all that it started, and may be called again. Ctrl-C on the
-    terminal does not reach the process: it ends when this one closes it or is gone.
+    ``close`` ends the worker and its children and may be called again. Ctrl-C in the terminal does
+    not reach the worker: it ends with ``close`` or with this process.
     """
 
     def __init__(self, log: Path) -> None:
@@ -54,7 +67,7 @@ class PeerProcess:
         threading.Thread(target=self._read, daemon=True, name='peer_answers').start()
 
     def ask(self, limit_s: float, command: str, **arguments: Any) -> Answer:
-        """Return the answer; ``error`` in it says what went wrong, also if there was none."""
+        """Send a command and return its answer, with ``error`` if it failed or came too late."""
         if self._ended:
             return {'error': self._ended}
         assert self.process.stdin is not None
@@ -76,7 +89,7 @@ class PeerProcess:
         return answer
 
     def close(self) -> None:
-        """End the process, which holds nothing that is worth finishing."""
+        """Kill the worker and its children; idempotent."""
         self._ended = self._ended or 'it was closed'
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
@@ -90,8 +103,8 @@ class PeerProcess:
         if status < 0:
             return f' ({signal.Signals(-status).name})'
         lines = self._log.read_text(encoding='utf-8', errors='replace').split('\n')
-        told = [line.strip() for line in lines if line.strip()]
-        return f' with status {status}{": " + told[-1] if told else ""}'
+        output = [line.strip() for line in lines if line.strip()]
+        return f' with status {status}{": " + output[-1] if output else ""}'
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -102,11 +115,11 @@ class PeerProcess:
 
 
 @dataclass(frozen=True)
-class Facts:
+class PeerUsage:
     """
-    What a peer took: threads, and the most resident memory in MiB.
+    Threads of a peer, and the peak of its resident memory in MiB.
 
-    ``start_mib`` of it are the interpreter with numpy and OpenCV.
+    ``start_mib`` of it belong to the interpreter with numpy and OpenCV.
     """
 
     threads: int
@@ -116,9 +129,9 @@ class Facts:
 
 class RunningPeer:
     """
-    Asks one peer and keeps what it answers; ``failure`` says why it is out, empty if it is not.
+    One peer and its worker; ``failure`` is the reason why it is excluded, empty if it is not.
 
-    ``close`` ends its process, in any state.
+    ``close`` ends the worker in any state.
     """
 
     def __init__(self, peer: Peer, folder: Path) -> None:
@@ -130,14 +143,14 @@ class RunningPeer:
         self._folder = folder
 
     def load(self, sizes: Sizes, images: Path) -> None:
-        """Let it load its file and the images, a .npy, and warm up."""
+        """Load the file of the peer and the images, a .npy, and warm up."""
         answer = self._ask(LOAD_LIMIT_S, 'load', kind=self.peer.kind, file=str(self.peer.file),
                            precision=self.peer.precision, input_size=sizes.input_size,
                            images=str(images), network_hw=sizes.network_hw)
         self.precision = answer.get('precision', '')
 
     def turn(self, seconds: float) -> float:
-        """Return images/s and keep the latencies, then pause; not a number if it is out."""
+        """Measure one round and pause; return images/s, NaN if the peer is excluded."""
         limit_s = ANSWER_LIMIT_S + seconds
         rate = self._ask(limit_s, 'throughput', seconds=seconds).get('rate', math.nan)
         self.latencies_ms += self._ask(limit_s, 'latency', seconds=seconds).get('latency_ms', [])
@@ -145,13 +158,13 @@ class RunningPeer:
             time.sleep(PAUSE_S)
         return float('nan') if self.failure else float(rate)
 
-    def facts(self) -> Facts | None:
+    def usage(self) -> PeerUsage | None:
         """Return what it took, None if it is out."""
-        answer = self._ask(ANSWER_LIMIT_S, 'facts')
-        return None if self.failure else Facts(**answer)
+        answer = self._ask(ANSWER_LIMIT_S, 'usage')
+        return None if self.failure else PeerUsage(**answer)
 
     def depth(self) -> F32 | None:
-        """Return the depth of all images [N, H, W], None if it is out."""
+        """Return the depth of all images [N, H, W], None if the peer is excluded."""
         file = self._folder / f'{self.peer.name}.npy'
         self._ask(ANSWER_LIMIT_S, 'depth', file=str(file))
         if self.failure:
@@ -160,12 +173,12 @@ class RunningPeer:
         return depth
 
     def fail(self, reason: str) -> None:
-        """Leave it out from now on."""
+        """Exclude the peer from now on."""
         self.failure = reason
         self.close()
 
     def close(self) -> None:
-        """End its process."""
+        """End the worker."""
         self.process.close()
 
     def _ask(self, limit_s: float, command: str, **arguments: Any) -> Mapping[str, Any]:
@@ -176,3 +189,109 @@ class RunningPeer:
             self.fail(str(answer['error']))
             return {}
         return answer
+
+
+class Session:
+    """The state of a worker: the loaded peer and the images."""
+
+    def __init__(self) -> None:
+        self._start_mib = peak_memory_mib()
+        self._images: list[U8] = []
+        self._peer: LoadedPeer | None = None
+
+    def make(self, checkpoint: str, info: dict[str, str], folder: str, network_hw: list[int],
+             last: str) -> Answer:
+        """Write the files that peers start from; ``info`` has the strings of the rt_info."""
+        make_files(Path(checkpoint), ModelInfo.from_strings(info), Path(folder),
+                   (network_hw[0], network_hw[1]), last)
+        return {}
+
+    def load(self, kind: str, file: str, precision: ExecutionPrecision, input_size: int,
+             images: str, network_hw: list[int]) -> Answer:
+        """Load the peer and the images, a .npy of 8-bit BGR [N, H, W, 3], and warm up."""
+        self._images = list(np.load(images))
+        height, width = self._images[0].shape[:2]
+        self._peer = load_peer(kind, PeerTask(Path(file), precision, input_size, (height, width),
+                                              (network_hw[0], network_hw[1])))
+        for _ in range(_WARM_UP_IMAGES):
+            self._peer.compute(self._images[0])
+        return {'precision': self._peer.precision}
+
+    def throughput(self, seconds: float) -> Answer:
+        """Return images per second."""
+        peer = self._after_one_image()
+        return {'rate': peer.rate(self._images, seconds)}
+
+    def latency(self, seconds: float) -> Answer:
+        """Return the time from pixels to depth of one image after the other."""
+        peer, found = self._after_one_image(), []
+        end = time.monotonic() + seconds
+        for image in cycle(self._images):
+            started = time.monotonic()
+            peer.compute(image)
+            finished = time.monotonic()
+            found.append(1e3 * (finished - started))
+            if finished >= end:
+                break
+        return {'latency_ms': found}
+
+    def depth(self, file: str) -> Answer:
+        """Write the depth of all images, f32 [N, H', W'], to a .npy."""
+        peer = self._after_one_image()
+        np.save(file, np.stack([peer.compute(image).copy() for image in self._images]))
+        return {}
+
+    def usage(self) -> Answer:
+        """Return peak memory, that of the interpreter before, and the number of threads."""
+        return {'peak_mib': peak_memory_mib(), 'start_mib': self._start_mib,
+                'threads': self._after_one_image().threads()}
+
+    def _after_one_image(self) -> LoadedPeer:
+        """Return the peer after one image, which warms caches and threads up again."""
+        if self._peer is None:
+            raise ValueError('no peer was opened')
+        self._peer.compute(self._images[0])
+        return self._peer
+
+
+def peak_memory_mib() -> float:
+    """
+    Return the peak of the resident memory of this program.
+
+    ``getrusage`` would include the memory of the parent at the time of the fork.
+    """
+    return memory_mib(os.getpid(), 'VmHWM')
+
+
+def main() -> int:
+    """Answer commands until the end of stdin."""
+    session = Session()
+    commands: Mapping[str, Callable[..., Answer]] = {
+        'make': session.make, 'load': session.load, 'throughput': session.throughput,
+        'latency': session.latency, 'depth': session.depth, 'usage': session.usage}
+    with os.fdopen(os.dup(sys.stdout.fileno()), 'w', encoding='utf-8') as answers:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        for line in sys.stdin:
+            arguments = json.loads(line)
+            answer = _answer(commands[arguments.pop('command')], arguments)
+            print(json.dumps(answer), file=answers, flush=True)
+    return 0
+
+
+def _answer(command: Callable[..., Answer], arguments: Mapping[str, Any]) -> Answer:
+    try:
+        return command(**arguments)
+    except Exception as error:  # noqa: B902 - any library error; the other peers still run
+        return {'error': _sentence(error)}
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, DepthAnythingError):
+        return str(error)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    sentence = f'{type(error).__name__}: {lines[0] if lines else "no reason given"}'
+    return sentence[:_LONGEST_SENTENCE]
+
+
+if __name__ == '__main__':
+    sys.exit(main())
