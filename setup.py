@@ -17,7 +17,9 @@ setup(
     maintainer='depth_anything_ros maintainers',
     maintainer_email='maintainers@depth-anything-ros.invalid',
     packages=find_packages(include=[NAME, f'{NAME}.*']),
-    zip_safe=True,
+    package_data={NAME: ['py.typed']},
+    # Type checkers do not read py.typed inside a zip file.
+    zip_safe=False,
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
         (SHARE, ['package.xml']),

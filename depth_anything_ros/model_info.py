@@ -90,6 +90,11 @@ class ModelInfo:
     quantization: Quantization | None = None
     format_version: int = FORMAT_VERSION
 
+    @property
+    def unit(self) -> str:
+        """Return the unit of the output: 'm' for metric depth, '' for relative inverse depth."""
+        return 'm' if self.kind == 'metric' else ''
+
     def to_strings(self) -> dict[str, str]:
         """Return the rt_info entries: one JSON text per field."""
         return {name: json.dumps(value) for name, value in asdict(self).items()}
