@@ -22,7 +22,6 @@ _HYPOTHESES, _SCORED, _ROUNDS = 96, 400, 7
 # Residuals, about the share of the depth: the truncation of the score, and the limits of the
 # tolerance within which a point agrees with a fit.
 _SCORE_CAP, _NARROWEST, _WIDEST = 0.15, 0.02, 0.5
-_DEVIATIONS, _MAD_TO_SIGMA = 3.0, 1.4826
 _FLAT = ('the reference points span too little depth to fix a scale and a shift; bring something '
          'nearer or farther into view, or set alignment.fit to scale')
 
@@ -109,14 +108,24 @@ def fit_alignment(samples: Samples, with_shift: bool) -> Fit:
     agree = np.ones(d.size, bool)
     for _ in range(_ROUNDS):
         residual = _residuals(scale * d + shift, inverse_z)
-        sigma = _MAD_TO_SIGMA * float(np.median(residual[agree]))
-        agree = residual <= min(max(_DEVIATIONS * sigma, _NARROWEST), _WIDEST)
+        sigma = robust_sigma(residual[agree])
+        agree = residual <= tolerance(sigma, _WIDEST)
         if not agree.any():
             raise AlignmentError('no two reference points agree on a scale; check the pose of '
                                  'the reference and its time stamps')
         weights = agree / (inverse_z ** 2 * np.maximum(residual, max(0.2 * sigma, 1e-6)))
         scale, shift = _weighted_line(d, inverse_z, weights, with_shift)
     return _checked_fit(scale, shift, d[agree], inverse_z[agree], d.size, with_shift)
+
+
+def robust_sigma(residuals: F64) -> float:
+    """Return the standard deviation of absolute residuals [N], estimated from their median."""
+    return 1.4826 * float(np.median(residuals))
+
+
+def tolerance(sigma: float, widest: float) -> float:
+    """Return the residual up to which a point agrees with a fit: 3 sigma, within limits."""
+    return min(max(3.0 * sigma, _NARROWEST), widest)
 
 
 def check_fit(fit: Fit, settings: AlignmentSettings) -> None:

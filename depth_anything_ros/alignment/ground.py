@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from depth_anything_ros.alignment.fit import AlignmentFrame, Fit
+from depth_anything_ros.alignment.fit import AlignmentFrame, Fit, robust_sigma, tolerance
 from depth_anything_ros.arrays import Bools, F32, F64
 from depth_anything_ros.errors import AlignmentError
 from depth_anything_ros.parameters import Settings
@@ -23,8 +23,7 @@ _ROWS, _SCORED, _HYPOTHESES, _ROUNDS = 56, 400, 256, 6
 _BELOW_HORIZON = 0.08
 _TILT_RAD = np.radians(15)
 # Relative errors of 1/z within which a pixel is floor: for the hypotheses, and for the fit.
-_TOLERANCE, _NARROWEST, _WIDEST = 0.08, 0.02, 0.15
-_DEVIATIONS, _MAD_TO_SIGMA = 3.0, 1.4826
+_TOLERANCE, _WIDEST = 0.08, 0.15
 _MIN_PIXELS, _MIN_SHARE = 50, 0.2
 
 
@@ -78,20 +77,19 @@ def fit_ground(inverse_depth: F32, camera: Intrinsics, height_m: float, pitch_ra
     mount = _Mount(height_m, pitch_rad, with_shift)
     rays, d = _expected_floor(inverse_depth, partial(rays_of, camera), pitch_rad)
     plane = _best(_hypotheses(rays, d, mount), rays, d)
-    tolerance = _TOLERANCE
+    limit = _TOLERANCE
     for _ in range(_ROUNDS):
-        floor = np.abs(_excess(rays, d, plane))[:, 0] < tolerance
+        floor = np.abs(_excess(rays, d, plane))[:, 0] < limit
         plane = _refined(rays[floor], d[floor], plane, mount)
-        off = np.abs(_excess(rays, d, plane))[:, 0]
-        sigma = _MAD_TO_SIGMA * float(np.median(off[floor]))
-        tolerance = min(max(_DEVIATIONS * sigma, _NARROWEST), _WIDEST)
-    floor = off < tolerance
+        residual = np.abs(_excess(rays, d, plane))[:, 0]
+        limit = tolerance(robust_sigma(residual[floor]), _WIDEST)
+    floor = residual < limit
     share = float(floor.mean()) if _is_floor(plane, mount).all() else 0.0
     if share < _MIN_SHARE:
         raise _no_floor(share)
     scale, shift = float(plane.scale[0]), float(plane.shift[0])
     far, near = np.percentile(scale * d[floor] + shift, (10, 90))
-    return Fit(scale, shift, int(floor.sum()), 1 - share, float(np.median(off[floor])),
+    return Fit(scale, shift, int(floor.sum()), 1 - share, float(np.median(residual[floor])),
                (float(far), float(near)))
 
 

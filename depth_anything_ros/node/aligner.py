@@ -12,7 +12,7 @@ from depth_anything_ros.model_info import Kind
 from depth_anything_ros.node.camera_info import CameraView
 from depth_anything_ros.node.reference import Reference, stamp_s
 from depth_anything_ros.parameters import Settings
-from depth_anything_ros.vision.geometry import aligned_corners
+from depth_anything_ros.vision.geometry import network_intrinsics
 from rclpy.node import Node
 from std_msgs.msg import Header
 
@@ -105,7 +105,7 @@ class Aligner:
 
 def _frame(header: Header, inverse_depth: F32, view: CameraView) -> AlignmentFrame:
     height, width = inverse_depth.shape
-    camera = None if view.camera is None else aligned_corners(view.camera, (height, width))
+    camera = None if view.camera is None else network_intrinsics(view.camera, (height, width))
     return AlignmentFrame(inverse_depth, camera, view.problem, stamp_s(header), header.frame_id)
 
 

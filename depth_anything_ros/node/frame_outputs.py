@@ -140,7 +140,7 @@ class FrameOutputs:
 
     def camera_on_grid(self, camera: Intrinsics) -> Intrinsics:
         """Return the image's ``camera`` for the pixels of the grid."""
-        return camera.on_grid(self.grid.size_hw, self.grid.scale_xy, self.grid.offset_xy)
+        return camera.on_grid(self.grid)
 
     def cloud(self, camera: Intrinsics) -> F32 | None:
         """

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import cv2
 from depth_anything_ros.arrays import F32, F64
 from depth_anything_ros.errors import CameraInfoError
+from depth_anything_ros.vision.transforms import output_grid, OutputGrid
 import numpy as np
 
 _COEFFICIENTS = {'plumb_bob': (4, 5), 'rational_polynomial': (8,), 'equidistant': (4,)}
@@ -66,13 +67,12 @@ class Intrinsics:
                 f'the camera is not calibrated (fx {self.fx:g}, fy {self.fy:g}); '
                 'calibrate it, for example with camera_calibration')
 
-    def on_grid(self, size_hw: tuple[int, int], scale_xy: tuple[float, float],
-                offset_xy: tuple[float, float]) -> 'Intrinsics':
-        """Return the intrinsics after a resize that moves pixel u to scale * u + offset."""
-        (scale_x, scale_y), (offset_x, offset_y) = scale_xy, offset_xy
+    def on_grid(self, grid: OutputGrid) -> 'Intrinsics':
+        """Return the intrinsics for the pixels of ``grid``."""
+        (scale_x, scale_y), (offset_x, offset_y) = grid.scale_xy, grid.offset_xy
         return replace(self, fx=self.fx * scale_x, fy=self.fy * scale_y,
                        cx=self.cx * scale_x + offset_x, cy=self.cy * scale_y + offset_y,
-                       size_hw=size_hw)
+                       size_hw=grid.size_hw)
 
 
 @dataclass(frozen=True)
@@ -89,15 +89,9 @@ class Rays:
     stride: int
 
 
-def aligned_corners(camera: Intrinsics, size_hw: tuple[int, int]) -> Intrinsics:
-    """
-    Return the intrinsics of a map of ``size_hw`` whose corner pixels are those of the image.
-
-    This is how the network aligns its output with the image.
-    """
-    (height, width), (old_height, old_width) = size_hw, camera.size_hw
-    scale_xy = ((width - 1) / max(old_width - 1, 1), (height - 1) / max(old_height - 1, 1))
-    return camera.on_grid(size_hw, scale_xy, (0.0, 0.0))
+def network_intrinsics(camera: Intrinsics, network_hw: tuple[int, int]) -> Intrinsics:
+    """Return the intrinsics for the pixels of the network's output map."""
+    return camera.on_grid(output_grid('native', 1, camera.size_hw, network_hw))
 
 
 def pixel_rays(camera: Intrinsics, stride: int) -> Rays:

@@ -106,8 +106,8 @@ def test_a_table_in_view_is_not_mistaken_for_the_floor(with_shift: bool, right: 
 
 @pytest.mark.parametrize('with_shift', [True, False])
 @pytest.mark.parametrize('noise', [0.005, 0.03])
-def test_a_wall_before_the_camera_is_not_mistaken_for_the_floor(with_shift: bool,
-                                                             noise: float) -> None:
+def test_a_wall_before_the_camera_is_not_mistaken_for_the_floor(
+        with_shift: bool, noise: float) -> None:
     for seed in range(4):
         view = floor_view(Room(0.6, 0.0, boxes=0, wall_m=0.9, noise=noise), seed)
         assert not view.floor.any()

@@ -3,7 +3,7 @@
 from depth_anything_ros.alignment.references import (
     samples_from_depth, samples_from_points, samples_from_range)
 from depth_anything_ros.vision.depth import DepthRange
-from depth_anything_ros.vision.geometry import aligned_corners, Intrinsics, pixel_rays
+from depth_anything_ros.vision.geometry import Intrinsics, network_intrinsics, pixel_rays
 import numpy as np
 from numpy.testing import assert_allclose
 import pytest
@@ -76,7 +76,7 @@ def test_points_fall_onto_a_map_of_the_size_of_the_network() -> None:
     slope_m = np.repeat(np.linspace(8, 2, 96)[:, None], 128, axis=1)
     larger = np.repeat(np.linspace(8, 2, 126)[:, None], 168, axis=1)
     found = samples_from_points((1 / larger).astype(np.float32), points_of(slope_m),
-                                aligned_corners(CAMERA, (126, 168)), LIMITS)
+                                network_intrinsics(CAMERA, (126, 168)), LIMITS)
     assert_allclose(1 / found.values, 1 / found.inverse_z, atol=0.5 * 6 / 125 + 1e-5)
 
 

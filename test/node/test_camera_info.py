@@ -78,8 +78,7 @@ def test_a_scaled_camera_folds_binning_and_region_of_interest_in() -> None:
     info.roi.x_offset, info.roi.y_offset, info.roi.width, info.roi.height = 20, 10, 100, 80
     grid = output_grid('divisor', 2, (40, 50), (112, 154))
     scaled = camera_info_on_grid(Header(), info, (40, 50), grid)
-    direct = intrinsics(info, (40, 50), raw=False).on_grid(
-        grid.size_hw, grid.scale_xy, grid.offset_xy)
+    direct = intrinsics(info, (40, 50), raw=False).on_grid(grid)
     assert intrinsics(scaled, grid.size_hw, raw=False) == direct
 
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from depth_anything_ros.errors import CameraInfoError
 from depth_anything_ros.vision.geometry import (
-    aligned_corners, Distortion, Intrinsics, pixel_rays, project, RayCache)
+    Distortion, Intrinsics, network_intrinsics, pixel_rays, project, RayCache)
+from depth_anything_ros.vision.transforms import OutputGrid
 import numpy as np
 from numpy.testing import assert_allclose
 import pytest
@@ -91,7 +92,7 @@ def test_no_points_have_no_pixels() -> None:
 
 
 def test_aligned_corners_put_the_corners_of_both_grids_on_one_ray() -> None:
-    other = aligned_corners(CAMERA, (21, 127))
+    other = network_intrinsics(CAMERA, (21, 127))
     assert other.size_hw == (21, 127)
     for rays, same in ((pixel_rays(CAMERA, 1), pixel_rays(other, 1)),):
         np.testing.assert_allclose(rays.x_over_z[0, [0, -1]], same.x_over_z[0, [0, -1]], rtol=1e-6)
@@ -100,7 +101,7 @@ def test_aligned_corners_put_the_corners_of_both_grids_on_one_ray() -> None:
 
 def test_another_grid_sees_a_point_where_its_scale_and_offset_say() -> None:
     camera = lens_camera(LENSES[0])
-    other = camera.on_grid((30, 40), (0.5, 0.25), (3.0, -1.0))
+    other = camera.on_grid(OutputGrid((30, 40), (0.5, 0.25), (3.0, -1.0)))
     point = np.array([[0.2, -0.3, 1.5]])
     expected = project(point, camera) * (0.5, 0.25) + (3.0, -1.0)
     np.testing.assert_allclose(project(point, other), expected)
