@@ -1,9 +1,9 @@
 """
-What a student sees: a part of an image, turned and strongly changed, and the label of that part.
+Training batches: crops of images and labels, augmented, made ahead of time on threads.
 
 Source: Depth Anything V1 (2024): strong colour jitter and blur on the student's input alone,
-CutMix for half of the images. The parts that look down, lean or are dark or blurred by motion
-stand for what photographs lack and robots see.
+CutMix for half of the images. Crops that look down or are tilted, dark or blurred by motion stand
+for views that robots have and photographs lack.
 """
 
 from collections import deque
@@ -17,7 +17,7 @@ import os
 import cv2
 from depth_anything_ros.arrays import F32, F64, U8
 from depth_anything_ros.distill.job import Augmentation
-from depth_anything_ros.distill.labels import Labelled
+from depth_anything_ros.distill.labels import LabelledImage
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -25,22 +25,68 @@ from torch import Tensor
 
 RandomGenerator = np.random.Generator
 
-_SHRINKS = 1.5
-_AHEAD = 2
+_BLUR_FROM_SCALE = 1.5
+_BATCHES_AHEAD = 2
 
 
-def crop_and_turn(image: U8, label: F32, size_hw: tuple[int, int], how: Augmentation,
-                  generator: RandomGenerator) -> tuple[U8, F32]:
+@dataclass(frozen=True)
+class Batch:
     """
-    Return the same part of image [H, W, 3] and label [H, W], both of ``size_hw``.
+    The input of one training step.
 
-    Beyond the edges both are mirrored, so that they still belong together.
+    ``images`` u8 [N, H, W, 3], BGR; ``labels`` f32 [N, H, W], inverse depth of the image that
+    each pixel is from; ``pasted`` bool [N, H, W], true where CutMix pasted another image.
     """
-    matrix = _part(label.shape, size_hw, how, generator)
-    # Where the part is much larger than the result, a plain look-up would skip pixels.
-    shrink = float(np.hypot(*matrix[:, :2]).max())
-    if shrink > _SHRINKS:
-        image = _blurred(image, 0.4 * shrink)
+
+    images: Tensor
+    labels: Tensor
+    pasted: Tensor
+
+
+def batches(images: Sequence[LabelledImage], size: int, crop_hw: tuple[int, int],
+            augmentation: Augmentation, seed: int, first_step: int = 0
+            ) -> Generator[Batch, None, None]:
+    """
+    Yield batches of ``size`` images without end, from step ``first_step`` on.
+
+    The batch of a step depends only on the seed and the number of the step, not on the threads or
+    on where a training resumed. Each epoch has every image once. The error of an image that cannot
+    be read is raised here; closing the generator ends the threads.
+    """
+    order = _shuffled(len(images), seed)
+
+    def make(step: int) -> Batch:
+        chosen = [images[order(index)] for index in range(step * size, (step + 1) * size)]
+        return _make(chosen, crop_hw, augmentation, np.random.default_rng((seed, step)))
+
+    # Half of the processors: the other half computes the steps.
+    threads = max(1, (os.cpu_count() or 1) // 2)
+    with ThreadPoolExecutor(threads, thread_name_prefix='batches') as pool:
+        ahead: deque[Future[Batch]] = deque()
+        step = first_step
+        try:
+            while True:
+                while len(ahead) < threads + _BATCHES_AHEAD:
+                    ahead.append(pool.submit(make, step))
+                    step += 1
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()
+
+
+def crop_and_rotate(image: U8, label: F32, size_hw: tuple[int, int], augmentation: Augmentation,
+                    generator: RandomGenerator) -> tuple[U8, F32]:
+    """
+    Return the same random crop of an image [H, W, 3] and its label [H, W], both ``size_hw``.
+
+    The crop may be scaled, rotated and flipped; beyond the edges both are mirrored.
+    """
+    matrix = _crop_matrix(label.shape, size_hw, augmentation, generator)
+    # Against aliasing, where the crop is much larger than the result.
+    scale = float(np.hypot(*matrix[:, :2]).max())
+    if scale > _BLUR_FROM_SCALE:
+        image = _blurred(image, 0.4 * scale)
     size = size_hw[1], size_hw[0]
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return tuple(cv2.warpAffine(  # type: ignore[return-value]
@@ -48,43 +94,21 @@ def crop_and_turn(image: U8, label: F32, size_hw: tuple[int, int], how: Augmenta
         for one in (image, label))
 
 
-def _part(image_hw: tuple[int, int], size_hw: tuple[int, int], how: Augmentation,
-          generator: RandomGenerator) -> F64:
-    """Return the matrix [2, 3] from pixels (x, y, 1) of a result to those of the image."""
-    height, width = image_hw
-    area = generator.uniform(how.area, 1.0) * height * width
-    ratio = size_hw[1] / size_hw[0] * how.aspect ** generator.uniform(-1, 1)
-    crop_h, crop_w = math.sqrt(area / ratio), math.sqrt(area * ratio)
-    fits = min(1.0, height / crop_h, width / crop_w)
-    crop_h, crop_w = fits * crop_h, fits * crop_w
-    low = 0.5 if generator.random() < how.low_chance else 0.0
-    middle_y = crop_h / 2 + generator.uniform(low, 1) * (height - crop_h)
-    middle_x = crop_w / 2 + generator.uniform() * (width - crop_w)
-    tilts = generator.random() < how.tilt_chance
-    angle = math.radians(generator.uniform(-how.tilt_deg, how.tilt_deg)) if tilts else 0.0
-    mirror = -1 if generator.random() < how.flip_chance else 1
-    sine, cosine = math.sin(angle), math.cos(angle)
-    along_x, along_y = mirror * crop_w / size_hw[1], crop_h / size_hw[0]
-    turn = np.array([[cosine * along_x, -sine * along_y], [sine * along_x, cosine * along_y]])
-    middle = np.array([(size_hw[1] - 1) / 2, (size_hw[0] - 1) / 2])
-    shift = np.array([middle_x - 0.5, middle_y - 0.5]) - turn @ middle
-    return np.column_stack([turn, shift])
-
-
-def change_look(image: U8, how: Augmentation, generator: RandomGenerator) -> U8:
-    """Return the image [H, W, 3] as another camera in another light would have seen it."""
+def change_appearance(image: U8, augmentation: Augmentation, generator: RandomGenerator) -> U8:
+    """Return the image [H, W, 3] with random changes of colour, light, sharpness and noise."""
     for chance, change in (
-            (how.jitter_chance, _jitter), (how.grey_chance, _grey), (how.blur_chance, _soften),
-            (how.motion_chance, _smear), (how.dark_chance, _darken), (how.noise_chance, _grain)):
+            (augmentation.jitter_chance, _jitter), (augmentation.grey_chance, _grey),
+            (augmentation.blur_chance, _blur), (augmentation.motion_chance, _motion_blur),
+            (augmentation.dark_chance, _darken), (augmentation.noise_chance, _noise)):
         if generator.random() < chance:
             image = change(image, generator)
     return image
 
 
-def cutmix_box(size_hw: tuple[int, int], how: Augmentation,
+def cutmix_box(size_hw: tuple[int, int], augmentation: Augmentation,
                generator: RandomGenerator) -> tuple[slice, slice]:
-    """Return (rows, columns) of what CutMix replaces, empty where it does not."""
-    if generator.random() >= how.cutmix_chance:
+    """Return (rows, columns) of the box that CutMix replaces, often an empty one."""
+    if generator.random() >= augmentation.cutmix_chance:
         return slice(0, 0), slice(0, 0)
     share, stretch = generator.uniform(0.1, 0.5), 2 ** generator.uniform(-0.5, 0.5)
     height, width = (min(side, round(side * math.sqrt(share) * factor))
@@ -92,6 +116,67 @@ def cutmix_box(size_hw: tuple[int, int], how: Augmentation,
     top = int(generator.integers(size_hw[0] - height + 1))
     left = int(generator.integers(size_hw[1] - width + 1))
     return slice(top, top + height), slice(left, left + width)
+
+
+def _make(images: Sequence[LabelledImage], crop_hw: tuple[int, int], augmentation: Augmentation,
+          generator: RandomGenerator) -> Batch:
+    crops, labels = [], []
+    for image in images:
+        crop, label = crop_and_rotate(*image.read(), crop_hw, augmentation, generator)
+        crops.append(change_appearance(crop, augmentation, generator))
+        labels.append(label)
+    return _cutmix(np.stack(crops), np.stack(labels), augmentation, generator)
+
+
+def _shuffled(count: int, seed: int) -> Callable[[int], int]:
+    """Return a map from position in the training to image, shuffled for each epoch."""
+    @lru_cache(maxsize=2)
+    def order(epoch: int) -> npt.NDArray[np.int64]:
+        return np.random.default_rng((seed, epoch, 1)).permutation(count)
+
+    def image_at(index: int) -> int:
+        return int(order(index // count)[index % count])
+
+    return image_at
+
+
+def _cutmix(images: U8, labels: F32, augmentation: Augmentation,
+            generator: RandomGenerator) -> Batch:
+    """Paste a box of the next image into some images (CutMix)."""
+    mixed, mixed_labels = images.copy(), labels.copy()
+    pasted = np.zeros(labels.shape, np.bool_)
+    for index in range(len(images) if len(images) > 1 else 0):
+        rows, columns = cutmix_box(labels.shape[1:], augmentation, generator)
+        other = (index + 1) % len(images)
+        mixed[index, rows, columns] = images[other, rows, columns]
+        mixed_labels[index, rows, columns] = labels[other, rows, columns]
+        pasted[index, rows, columns] = True
+    return Batch(*map(torch.from_numpy, (mixed, mixed_labels, pasted)))
+
+
+def _crop_matrix(image_hw: tuple[int, int], size_hw: tuple[int, int], augmentation: Augmentation,
+                 generator: RandomGenerator) -> F64:
+    """Return the matrix [2, 3] that maps pixels (x, y, 1) of the crop to those of the image."""
+    height, width = image_hw
+    area = generator.uniform(augmentation.area, 1.0) * height * width
+    ratio = size_hw[1] / size_hw[0] * augmentation.aspect ** generator.uniform(-1, 1)
+    crop_h, crop_w = math.sqrt(area / ratio), math.sqrt(area * ratio)
+    fits = min(1.0, height / crop_h, width / crop_w)
+    crop_h, crop_w = fits * crop_h, fits * crop_w
+    low = 0.5 if generator.random() < augmentation.low_chance else 0.0
+    middle_y = crop_h / 2 + generator.uniform(low, 1) * (height - crop_h)
+    middle_x = crop_w / 2 + generator.uniform() * (width - crop_w)
+    angle = 0.0
+    if generator.random() < augmentation.tilt_chance:
+        tilt_deg = augmentation.tilt_deg
+        angle = math.radians(generator.uniform(-tilt_deg, tilt_deg))
+    mirror = -1 if generator.random() < augmentation.flip_chance else 1
+    sine, cosine = math.sin(angle), math.cos(angle)
+    along_x, along_y = mirror * crop_w / size_hw[1], crop_h / size_hw[0]
+    turn = np.array([[cosine * along_x, -sine * along_y], [sine * along_x, cosine * along_y]])
+    middle = np.array([(size_hw[1] - 1) / 2, (size_hw[0] - 1) / 2])
+    shift = np.array([middle_x - 0.5, middle_y - 0.5]) - turn @ middle
+    return np.column_stack([turn, shift])
 
 
 def _jitter(image: U8, generator: RandomGenerator) -> U8:
@@ -112,12 +197,12 @@ def _grey(image: U8, generator: RandomGenerator) -> U8:
     return cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)  # type: ignore[return-value]
 
 
-def _soften(image: U8, generator: RandomGenerator) -> U8:
+def _blur(image: U8, generator: RandomGenerator) -> U8:
     return _blurred(image, generator.uniform(0.3, 2.0))
 
 
-def _smear(image: U8, generator: RandomGenerator) -> U8:
-    """Blur along a line, as a camera that moves does."""
+def _motion_blur(image: U8, generator: RandomGenerator) -> U8:
+    """Blur along a line, as a moving camera does."""
     length = int(generator.integers(2, 7))
     kernel = np.zeros((2 * length + 1, 2 * length + 1), np.float32)
     angle = generator.uniform(0, math.pi)
@@ -127,97 +212,16 @@ def _smear(image: U8, generator: RandomGenerator) -> U8:
 
 
 def _darken(image: U8, generator: RandomGenerator) -> U8:
-    """Take light away, most of it from what is dark already."""
+    """Darken the image, dark pixels most."""
     gain, gamma = generator.uniform(0.4, 1.0), generator.uniform(1.0, 3.0)
     levels = 255 * gain * (np.arange(256) / 255) ** gamma
     return cv2.LUT(image, levels.astype(np.uint8))  # type: ignore[return-value]
 
 
-def _grain(image: U8, generator: RandomGenerator) -> U8:
+def _noise(image: U8, generator: RandomGenerator) -> U8:
     noise = generator.standard_normal(image.shape, np.float32) * generator.uniform(2, 12)
     return np.clip(image + noise, 0, 255).astype(np.uint8)
 
 
 def _blurred(image: U8, sigma: float) -> U8:
     return cv2.GaussianBlur(image, (0, 0), sigma)  # type: ignore[return-value]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """
-    What one step learns from.
-
-    ``images`` u8 [N, H, W, 3], BGR; ``labels`` f32 [N, H, W], inverse depth of the image that
-    each pixel is from; ``pasted`` bool [N, H, W], true where CutMix put another image in.
-    """
-
-    images: Tensor
-    labels: Tensor
-    pasted: Tensor
-
-
-def batches(images: Sequence[Labelled], size: int, crop_hw: tuple[int, int], how: Augmentation,
-            seed: int, first_step: int = 0) -> Generator[Batch, None, None]:
-    """
-    Yield batches of ``size`` images without end, from step ``first_step`` on.
-
-    Each step's batch depends on the seed and its number alone, however many threads make it and
-    wherever training was taken up again. Every image comes once before any comes again. The error
-    of an image that cannot be read is raised here; closing the generator ends the threads.
-    """
-    order = _shuffled(len(images), seed)
-
-    def make(step: int) -> Batch:
-        chosen = [images[order(index)] for index in range(step * size, (step + 1) * size)]
-        return _make(chosen, crop_hw, how, np.random.default_rng((seed, step)))
-
-    # Half of the processors: the other half computes the steps.
-    threads = max(1, (os.cpu_count() or 1) // 2)
-    with ThreadPoolExecutor(threads, thread_name_prefix='batches') as pool:
-        ahead: deque[Future[Batch]] = deque()
-        step = first_step
-        try:
-            while True:
-                while len(ahead) < threads + _AHEAD:
-                    ahead.append(pool.submit(make, step))
-                    step += 1
-                yield ahead.popleft().result()
-        finally:
-            for future in ahead:
-                future.cancel()
-
-
-def _make(images: Sequence[Labelled], crop_hw: tuple[int, int], how: Augmentation,
-          generator: np.random.Generator) -> Batch:
-    parts, labels = [], []
-    for one in images:
-        part, label = crop_and_turn(*one.read(), crop_hw, how, generator)
-        parts.append(change_look(part, how, generator))
-        labels.append(label)
-    return _mixed(np.stack(parts), np.stack(labels), how, generator)
-
-
-def _shuffled(count: int, seed: int) -> Callable[[int], int]:
-    """Return which of ``count`` images is the N-th from the start, in another order per epoch."""
-    @lru_cache(maxsize=2)
-    def order(epoch: int) -> npt.NDArray[np.int64]:
-        return np.random.default_rng((seed, epoch, 1)).permutation(count)
-
-    def place(index: int) -> int:
-        return int(order(index // count)[index % count])
-
-    return place
-
-
-def _mixed(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.float32], how: Augmentation,
-           generator: np.random.Generator) -> Batch:
-    """Paste into some images a box of the next one."""
-    mixed, mixed_labels = images.copy(), labels.copy()
-    pasted = np.zeros(labels.shape, np.bool_)
-    for index in range(len(images) if len(images) > 1 else 0):
-        rows, columns = cutmix_box(labels.shape[1:], how, generator)
-        other = (index + 1) % len(images)
-        mixed[index, rows, columns] = images[other, rows, columns]
-        mixed_labels[index, rows, columns] = labels[other, rows, columns]
-        pasted[index, rows, columns] = True
-    return Batch(*map(torch.from_numpy, (mixed, mixed_labels, pasted)))

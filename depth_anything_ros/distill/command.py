@@ -10,7 +10,7 @@ from depth_anything_ros.convert.commands.options import (
     EncoderOption, KindOption, MaxDepthOption, OfflineOption, VersionOption, YesOption)
 from depth_anything_ros.convert.hub.resolve import DownloadOptions, local_source
 from depth_anything_ros.distill import PROGRAM
-from depth_anything_ros.distill.job import MEDIUM, MILD, Recipe, STRONG
+from depth_anything_ros.distill.job import DistillJob, MEDIUM, MILD, Recipe, STRONG
 from depth_anything_ros.errors import SettingsError
 from depth_anything_ros.model_info import Precision
 import typer
@@ -21,86 +21,88 @@ depth_anything_distill vitb photos -o models/mine.xml --yes --flip --sizes 518,7
 depth_anything_distill vits drive -o mine.xml --start models/depth_anything_nano.xml
 depth_anything_distill vits photos -o models/mine.xml --student vitt --device cuda"""
 
-Student = Literal['nano', 'vitt']
+StudentName = Literal['nano', 'vitt']
 Strength = Literal['mild', 'medium', 'strong']
-_AUGMENTATIONS = {'mild': MILD, 'medium': MEDIUM, 'strong': STRONG}
 Device = Literal['auto', 'cpu', 'cuda']
-_USUAL_CROP_HW = (192, 256)
+_AUGMENTATIONS = {'mild': MILD, 'medium': MEDIUM, 'strong': STRONG}
+_DEFAULT_CROP_HW = (192, 256)
 
 
 def command(
         context: typer.Context,
         teacher: Annotated[str, typer.Argument(
             metavar='TEACHER', help='A .pth or .safetensors file, a Hugging Face folder, an .onnx '
-            'or .xml file, or a short name or hub id, which is downloaded.')],
+            'or .xml file, or a short name or hub id to download.')],
         data: Annotated[list[str], typer.Argument(
             metavar='DATA...', help='Folders or lists of photographs or videos, videos, ROS 2 '
             'bags.')],
         output: Annotated[Path, typer.Option(
-            '--output', '-o', metavar='NAME.xml', help='Where to write the IR; the checkpoint '
-            'NAME.pth goes beside it.')],
-        student: Annotated[Student, typer.Option(
+            '--output', '-o', metavar='NAME.xml', help='Path of the IR; the checkpoint NAME.pth '
+            'goes beside it.')],
+        student: Annotated[StudentName, typer.Option(
             '--student', help='nano: small and convolutional; vitt: a tiny vision transformer '
-            'that wants many more pictures.')] = 'nano',
-        steps: Annotated[int, typer.Option('--steps', min=1, help='Steps to train.')] = 10000,
+            'that needs many more images.')] = 'nano',
+        steps: Annotated[int, typer.Option(
+            '--steps', min=1, help='Number of training steps.')] = 10000,
         batch: Annotated[int, typer.Option(
-            '--batch', min=1, help='Pictures per step.')] = Recipe.batch,
+            '--batch', min=1, help='Images per step.')] = Recipe.batch,
         crop: Annotated[str, typer.Option(
-            '--crop', metavar='HxW|PX', help='Part of a picture that a step sees, in pixels.',
+            '--crop', metavar='HxW|PX', help='Size in pixels of the crops that the student sees.',
             show_default='192x256, 196x252 for vitt')] = '',
         encoder_rate: Annotated[float, typer.Option(
-            '--encoder-rate', min=0, help='Highest learning rate of the encoder.')
+            '--encoder-rate', min=0, help='Peak learning rate of the encoder.')
         ] = Recipe.encoder_rate,
         head_rate: Annotated[float, typer.Option(
-            '--head-rate', min=0, help='Highest learning rate of the rest.')
+            '--head-rate', min=0, help='Peak learning rate of all other weights.')
         ] = Recipe.head_rate,
         gradient_weight: Annotated[float, typer.Option(
-            '--gradient-weight', min=0, help='Weight of the error of the gradients, which makes '
-            'edges sharp, beside that of the depth.')] = Recipe.gradient_weight,
+            '--gradient-weight', min=0, help='Weight of the error of the gradients, for sharp '
+            'edges; the error of the depth has 1.')] = Recipe.gradient_weight,
         order_weight: Annotated[float, typer.Option(
             '--order-weight', min=0, help='Weight of the error of the order, in which far pixels '
             'count like near ones.')] = Recipe.order_weight,
         weight_decay: Annotated[float, typer.Option(
-            '--weight-decay', min=0, help='How strongly weights are pulled to 0.')
+            '--weight-decay', min=0, help='Weight decay of the optimizer AdamW.')
         ] = Recipe.weight_decay,
         drop_path: Annotated[float, typer.Option(
-            '--drop-path', min=0, max=0.9, help='Share of pictures for which the deepest branch '
-            'of the encoder is left out: against learning few pictures by heart.')
+            '--drop-path', min=0, max=0.9, help='Share of images for which the deepest residual '
+            'branch of the encoder is skipped; against overfitting.')
         ] = Recipe.drop_path,
         augmentation: Annotated[Strength, typer.Option(
-            '--augmentation', help='How much pictures are changed; strong, as in the papers, is '
-            'for trainings that see each many tens of times.')] = 'mild',
-        seed: Annotated[int, typer.Option('--seed', min=0, help='Of all random choices.')] = 0,
+            '--augmentation', help='How strongly images are changed; strong, as in the papers, '
+            'is for trainings that see each image many tens of times.')] = 'mild',
+        seed: Annotated[int, typer.Option(
+            '--seed', min=0, help='Seed of all random choices.')] = 0,
         start: Annotated[Path | None, typer.Option(
-            '--start', metavar='NAME.pth|NAME.xml', help='A distilled checkpoint, or the IR of a '
-            'nano student, to go on from.',
-            show_default='nano: ImageNet weights, vitt: random ones')] = None,
+            '--start', metavar='NAME.pth|NAME.xml', help='Begin with a distilled checkpoint, or '
+            'with the IR of a nano student.',
+            show_default='nano: ImageNet weights, vitt: random weights')] = None,
         every: Annotated[int, typer.Option(
-            '--every', min=1, metavar='N', help='Take every Nth frame of videos and bags.')] = 10,
+            '--every', min=1, metavar='N', help='Use every Nth frame of videos and bags.')] = 10,
         topic: Annotated[str | None, typer.Option(
             '--topic', help='Image topic of bags that have several.')] = None,
         hold_out: Annotated[int, typer.Option(
-            '--hold-out', min=2, metavar='N', help='Never learn from pictures whose number is '
-            'divisible by N; the result is measured on them.')] = 10,
+            '--hold-out', min=2, metavar='N', help='Hold out the images whose number is '
+            'divisible by N: the student is validated on them and never learns from them.')] = 10,
         label_size: Annotated[int, typer.Option(
-            '--label-size', min=32, metavar='PX', help='Reduce larger pictures to this short '
-            'side before they are labelled.')] = 384,
+            '--label-size', min=32, metavar='PX', help='Reduce larger images to this short side '
+            'before they are labelled.')] = 384,
         sizes: Annotated[str, typer.Option(
             '--sizes', metavar='PX,...', help="Short sides of the teacher's input; the labels of "
-            'several are averaged.', show_default="the teacher's own")] = '',
+            'several are averaged.', show_default="the teacher's default")] = '',
         flip: Annotated[bool, typer.Option(
-            '--flip', help='Average each label with that of the mirrored picture.')] = False,
-        look_every: Annotated[int, typer.Option(
+            '--flip', help='Average each label with that of the mirrored image.')] = False,
+        validate_every: Annotated[int, typer.Option(
             '--look-every', min=1, metavar='N', help='Compare the student with the teacher on '
-            'held-out pictures every N steps.')] = 500,
+            'held-out images every N steps.')] = 500,
         device: Annotated[Device, typer.Option(
-            '--device', help='Where PyTorch computes; auto: CUDA if there is one.')] = 'auto',
+            '--device', help='Device of PyTorch; auto uses CUDA where it is available.')] = 'auto',
         work: Annotated[Path | None, typer.Option(
-            '--work', metavar='FOLDER', help='Frames, labels and the state of the training.',
-            show_default='NAME.distill beside the output')] = None,
+            '--work', metavar='FOLDER', help='Folder for frames, labels and the state of the '
+            'training.', show_default='NAME.distill beside the output')] = None,
         precision: Annotated[Precision, typer.Option(
             '--precision', help='Precision of the stored weights; int8 is fp16, then quantized '
-            'with pictures that were learned from.')] = 'fp16',
+            'with training images.')] = 'fp16',
         licence: Annotated[str | None, typer.Option(
             '--licence', metavar='TEXT', help='Licence of the student.',
             show_default="the teacher's")] = None,
@@ -109,25 +111,24 @@ def command(
         model_version: VersionOption = None,
         encoder: EncoderOption = None,
         force: Annotated[bool, typer.Option(
-            '--force', help='Replace an output that exists; begin anew where the work folder is '
-            'that of other options.')] = False,
+            '--force', help='Replace an output that exists; start over in a work folder that was '
+            'made with other options.')] = False,
         yes: YesOption = False,
         offline: OfflineOption = False) -> None:
     """
-    Distil a large Depth Anything into a small one on your own pictures.
+    Distil a large Depth Anything into a small one on your own images.
 
-    The teacher labels the pictures once, the student learns from the labels, and what comes out
-    is an IR like any other. The student is always relative. The same command goes on where an
-    earlier one was broken off.
+    The teacher labels each image once, the student learns from the labels, and the result is an
+    IR for the node and all programs. The student's depth is always relative. After an
+    interruption the same command continues.
     """
     require_packages(PROGRAM, 'numpy', 'cv2', 'torch', 'onnx', 'onnxscript', 'onnxruntime',
                      'openvino', 'matplotlib', *(['nncf'] if precision == 'int8' else []))
     from depth_anything_ros.convert.sources.identity import Overrides
     from depth_anything_ros.distill.dataset import Selection
     from depth_anything_ros.distill.distill import distill
-    from depth_anything_ros.distill.job import DistillJob
     recipe = Recipe(
-        steps, batch, _crop(crop, student), encoder_rate=encoder_rate, head_rate=head_rate,
+        steps, batch, _parse_crop(crop, student), encoder_rate=encoder_rate, head_rate=head_rate,
         weight_decay=weight_decay, warmup=min(Recipe.warmup, steps // 10), drop_path=drop_path,
         gradient_weight=gradient_weight, order_weight=order_weight, seed=seed,
         augmentation=_AUGMENTATIONS[augmentation])
@@ -136,24 +137,22 @@ def command(
         path = local_source(teacher, output.parent, DownloadOptions(yes, offline), report)
         job = DistillJob(
             path, tuple(data), output, recipe, student, Selection(every, topic, label_size),
-            _sizes(sizes), flip, hold_out, look_every, _device(device), work, precision, licence,
-            start, Overrides(kind, model_version, max_depth, encoder), force)
-        done = distill(
-            job, table=context.obj, report=report, counting=counting(console, report))
-    size = output.with_suffix('.bin').stat().st_size / 1e6
-    record = done.record
-    print(f'{done.path} is ready ({size:.1f} MB of weights beside it): rank correlation with the '
-          f'teacher {record.rank_correlation:.4f}, mean of {record.held_out} pictures that it '
-          'did not learn from')
-    print(f'try it: depth_anything_run {done.path} --input {data[0]}')
+            _parse_sizes(sizes), flip, hold_out, validate_every, _torch_device(device), work,
+            precision, licence, start, Overrides(kind, model_version, max_depth, encoder), force)
+        model = distill(job, table=context.obj, report=report, counting=counting(console, report))
+    size_mb = output.with_suffix('.bin').stat().st_size / 1e6
+    record = model.record
+    print(f'{model.path} is ready ({size_mb:.1f} MB of weights beside it): rank correlation with '
+          f'the teacher {record.rank_correlation:.4f}, mean of {record.held_out} held-out images')
+    print(f'try it: depth_anything_run {model.path} --input {data[0]}')
 
 
-def _crop(text: str, student: str) -> tuple[int, int]:
+def _parse_crop(text: str, student: str) -> tuple[int, int]:
     """Return (height, width) that the student takes; SettingsError for another text."""
     from depth_anything_ros.networks.models import input_spec_of
     multiple = input_spec_of(student).multiple
     if not text:
-        height, width = (round(side / multiple) * multiple for side in _USUAL_CROP_HW)
+        height, width = (round(side / multiple) * multiple for side in _DEFAULT_CROP_HW)
         return height, width
     match = re.fullmatch(r'(\d+)(?:x(\d+))?', text)
     sides = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
@@ -163,16 +162,16 @@ def _crop(text: str, student: str) -> tuple[int, int]:
     return sides
 
 
-def _sizes(text: str) -> tuple[int, ...]:
+def _parse_sizes(text: str) -> tuple[int, ...]:
     if not re.fullmatch(r'|[1-9]\d*(,[1-9]\d*)*', text):
         raise SettingsError('--sizes', text, 'sides in pixels with commas between, such as '
                             '518,700')
     return tuple(map(int, filter(None, text.split(','))))
 
 
-def _device(overrides: str) -> str:
+def _torch_device(choice: str) -> str:
     import torch
-    there = torch.cuda.is_available()
-    if overrides == 'cuda' and not there:
-        raise SettingsError('--device', overrides, 'cpu or auto, because PyTorch sees no CUDA device')
-    return 'cuda' if there and overrides != 'cpu' else 'cpu'
+    has_cuda = torch.cuda.is_available()
+    if choice == 'cuda' and not has_cuda:
+        raise SettingsError('--device', choice, 'cpu or auto, because PyTorch sees no CUDA device')
+    return 'cuda' if has_cuda and choice != 'cpu' else 'cpu'

@@ -1,4 +1,4 @@
-"""The course of a training: numbers in a file of JSON lines, and a picture of them."""
+"""The training log, a file of JSON lines, and the figure of its curves."""
 
 from collections.abc import Iterator
 import json
@@ -6,48 +6,48 @@ from pathlib import Path
 import time
 from typing import Any
 
-from depth_anything_ros.distill.trainer import Progress
+from depth_anything_ros.distill.trainer import StepResult
 from depth_anything_ros.errors import CheckpointError, MissingDependencyError
-from depth_anything_ros.files import atomic_file
+from depth_anything_ros.files import atomic_path
 
-_EVERY = 20
-# The smoothed loss follows the mean over about this share of a training.
-_SMOOTH = 0.03
-_TICKS = (1, 1.2, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
+_STEPS_PER_LINE = 20
+# The smoothed loss is the mean over about this share of the training.
+_SMOOTHED_SHARE = 0.03
+_LOSS_TICKS = (1, 1.2, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
 
 Entry = dict[str, Any]
 
 
-class Journal:
+class TrainingLog:
     """
-    Numbers of a training, one JSON line each.
+    The figures of a training, appended to a file of JSON lines.
 
-    ``{"step", "loss", "rate", "seconds"}`` has the mean loss since the line before, the factor
-    of the learning rates and the time that the training has taken; ``{"step",
-    "rank_correlation"}`` what a look at other images found.
+    ``{"step", "loss", "rate", "seconds"}`` has the mean loss since the previous line, the factor
+    of the learning rates and the duration of the training so far; ``{"step",
+    "rank_correlation"}`` is the result of a validation.
     """
 
-    def __init__(self, path: Path, taken_up: int = 0) -> None:
-        """Go on after step ``taken_up``: what the file says of later steps did not last."""
+    def __init__(self, path: Path, step: int = 0) -> None:
+        """Continue the log after ``step``; entries of later steps are removed."""
         self._path = path
-        kept = [entry for entry in read_journal(path) if entry['step'] <= taken_up]
-        with atomic_file(path) as staged:
-            staged.write_text(''.join(map(_line, kept)))
+        kept = [entry for entry in read_log(path) if entry['step'] <= step]
+        with atomic_path(path) as file:
+            file.write_text(''.join(map(_line, kept)))
         before = max((entry['seconds'] for entry in kept if 'seconds' in entry), default=0.0)
         self._start = time.monotonic() - before
         self._losses: list[float] = []
 
-    def add(self, progress: Progress) -> None:
-        """Take in one step; with every 20 a line is written."""
-        self._losses.append(progress.loss)
-        if len(self._losses) == _EVERY:
+    def add(self, result: StepResult) -> None:
+        """Add the result of a step; every 20th writes a line."""
+        self._losses.append(result.loss)
+        if len(self._losses) == _STEPS_PER_LINE:
             seconds = time.monotonic() - self._start
-            self._write({'step': progress.step, 'loss': sum(self._losses) / _EVERY,
-                         'rate': progress.rate, 'seconds': round(seconds, 1)})
+            self._write({'step': result.step, 'loss': sum(self._losses) / _STEPS_PER_LINE,
+                         'rate': result.rate, 'seconds': round(seconds, 1)})
             self._losses = []
 
-    def look(self, step: int, rank_correlation: float) -> None:
-        """Write what a look at images that are not learned from has found."""
+    def add_validation(self, step: int, rank_correlation: float) -> None:
+        """Write the result of a validation."""
         self._write({'step': step, 'rank_correlation': rank_correlation})
 
     def _write(self, entry: Entry) -> None:
@@ -55,9 +55,28 @@ class Journal:
             file.write(_line(entry))
 
 
-def read_journal(path: Path) -> list[Entry]:
-    """Return the entries of a journal, none where there is no file; half a line is left out."""
+def read_log(path: Path) -> list[Entry]:
+    """Return the entries of a log, [] without a file; an incomplete line is left out."""
     return list(_entries(path)) if path.is_file() else []
+
+
+def draw_curves(log: Path, figure_path: Path) -> None:
+    """
+    Draw loss and rank correlation of a log over the steps.
+
+    CheckpointError if the log has no line yet, MissingDependencyError without matplotlib.
+    """
+    entries = read_log(log)
+    if not entries:
+        raise CheckpointError(log, 'there is nothing to draw in it', 'let the training run')
+    figure = _figure()
+    upper, lower = figure.subplots(2, sharex=True)
+    _draw_loss(upper, [(entry['step'], entry['loss']) for entry in entries if 'loss' in entry])
+    _draw_validations(lower, [(entry['step'], entry['rank_correlation']) for entry in entries
+                              if 'rank_correlation' in entry])
+    lower.set_xlabel('step')
+    with atomic_path(figure_path) as file:
+        figure.savefig(file)
 
 
 def _entries(path: Path) -> Iterator[Entry]:
@@ -74,31 +93,12 @@ def _line(entry: Entry) -> str:
     return f'{json.dumps(entry)}\n'
 
 
-def draw_curves(journal: Path, picture: Path) -> None:
-    """
-    Write a picture of a journal, loss and rank correlation over the steps.
-
-    CheckpointError where the journal has no line yet, MissingDependencyError without matplotlib.
-    """
-    entries = read_journal(journal)
-    if not entries:
-        raise CheckpointError(journal, 'there is nothing in it to draw', 'let the training run')
-    figure = _figure()
-    upper, lower = figure.subplots(2, sharex=True)
-    _draw_loss(upper, [(entry['step'], entry['loss']) for entry in entries if 'loss' in entry])
-    _draw_looks(lower, [(entry['step'], entry['rank_correlation']) for entry in entries
-                        if 'rank_correlation' in entry])
-    lower.set_xlabel('step')
-    with atomic_file(picture) as staged:
-        figure.savefig(staged)
-
-
 def _figure() -> Any:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MissingDependencyError('matplotlib', 'the picture of a training',
+        raise MissingDependencyError('matplotlib', 'the figure of a training',
                                      "pip install 'depth_anything_ros[distill]'") from error
     figure = Figure(figsize=(8, 7), dpi=110, layout='constrained')
     FigureCanvasAgg(figure)
@@ -114,7 +114,7 @@ def _draw_loss(axes: Any, points: list[tuple[int, float]]) -> None:
         return
     steps, losses = zip(*points)
     axes.set_yscale('log')
-    axes.yaxis.set_major_locator(LogLocator(subs=_TICKS))
+    axes.yaxis.set_major_locator(LogLocator(subs=_LOSS_TICKS))
     axes.yaxis.set_major_formatter(StrMethodFormatter('{x:g}'))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.plot(steps, losses, color='C0', alpha=0.3, linewidth=0.8)
@@ -122,16 +122,16 @@ def _draw_loss(axes: Any, points: list[tuple[int, float]]) -> None:
 
 
 def _smoothed(values: tuple[float, ...]) -> list[float]:
-    """Return the running mean, over more and more values until there are enough of them."""
-    enough = max(1, round(_SMOOTH * len(values)))
+    """Return the running mean; its window grows until it has its full length."""
+    window = max(1, round(_SMOOTHED_SHARE * len(values)))
     mean, smooth = values[0], []
     for count, value in enumerate(values, start=1):
-        mean += (value - mean) / min(count, enough)
+        mean += (value - mean) / min(count, window)
         smooth.append(mean)
     return smooth
 
 
-def _draw_looks(axes: Any, points: list[tuple[int, float]]) -> None:
+def _draw_validations(axes: Any, points: list[tuple[int, float]]) -> None:
     axes.set_ylabel('rank correlation with the teacher')
     axes.grid(alpha=0.3)
     if not points:

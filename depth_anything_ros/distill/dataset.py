@@ -1,4 +1,4 @@
-"""The pictures to learn from: photographs where they lie, frames of videos and bags as JPEGs."""
+"""The images of a distillation: photographs in place, frames of videos and bags as JPEG files."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,23 +10,24 @@ import cv2
 from depth_anything_ros.arrays import U8
 from depth_anything_ros.cli.progress import Counting, Report
 from depth_anything_ros.errors import ImageError
-from depth_anything_ros.files import atomic_file
+from depth_anything_ros.files import atomic_path
 from depth_anything_ros.media.bag_reader import is_bag
 from depth_anything_ros.media.open_images import list_videos, open_images
 from depth_anything_ros.media.pictures import read_size_hw
 from depth_anything_ros.media.source import ImageItem, ImageSource
 from depth_anything_ros.vision.color_image import to_bgr
 
+MIN_TRAINING_IMAGES = 8
 _JPEG = (cv2.IMWRITE_JPEG_QUALITY, 95)
 
 
 @dataclass(frozen=True)
 class Selection:
     """
-    What is taken of the data.
+    Which images of the data are used, and at which size.
 
-    Of videos and bags that is every ``every``-th frame; ``topic`` is the one of bags with several
-    image topics. Pictures whose short side is longer than ``short_side`` pixels are reduced to it.
+    Every ``every``-th frame of videos and bags; ``topic`` chooses one image topic of a bag. Images
+    whose short side is longer than ``short_side`` pixels are reduced to it.
     """
 
     every: int = 10
@@ -35,12 +36,12 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class Picture:
+class DatasetImage:
     """
-    A file that is labelled as it is; ``name``, SOURCE/FILE or SOURCE/FRAME, is its own.
+    An image file to label.
 
-    ``number`` stands at the end of a photograph's name; without one it is its place in the source,
-    as with the frames that are taken.
+    ``name`` is unique: SOURCE/FILE or SOURCE/FRAME. ``number`` is the one at the end of a
+    photograph's name; without one, and for frames, the position among the images of its source.
     """
 
     name: str
@@ -48,100 +49,113 @@ class Picture:
     number: int
 
 
-def collect(data: Sequence[str], folder: Path, how: Selection, report: Report,
-           counting: Counting) -> list[Picture]:
+def collect(data: Sequence[str], folder: Path, selection: Selection, report: Report,
+            counting: Counting) -> list[DatasetImage]:
     """
-    Return the pictures of all data; frames and what was too large are kept in ``folder``.
+    Return the images of all data, with frames and reduced photographs as files in ``folder``.
 
-    What lies there already is not read again. Pictures that cannot be read are reported and left
-    out. ImageError for data that cannot be opened, OSError where ``folder`` cannot be written.
+    Files that exist there are reused. Images that cannot be read are reported and left out.
+    ImageError for data that cannot be opened, OSError where ``folder`` cannot be written.
     """
-    sources = _open(data, how.topic)
-    pictures: dict[str, Picture] = {}
-    with counting('images looked at', sum(source.count or 0 for source in sources), 0) as advance:
+    sources = _open(data, selection.topic)
+    images: dict[str, DatasetImage] = {}
+    with counting('images checked', sum(source.count or 0 for source in sources), 0) as advance:
         for source in sources:
-            found = len(pictures)
-            for image in source:
-                picture = _take(source, image, folder, how, report)
-                if picture is not None:
-                    pictures[picture.name] = picture
+            before = len(images)
+            for item in source:
+                image = _select(source, item, folder, selection, report)
+                if image is not None:
+                    images[image.name] = image
                 advance('')
-            report(f'      {source.name}: {len(pictures) - found} pictures')
-    return list(pictures.values())
+            report(f'      {source.name}: {len(images) - before} images')
+    return list(images.values())
 
 
-def hold_out(pictures: Sequence[Picture], every: int) -> tuple[list[Picture], list[Picture]]:
-    """Return (pictures to learn from, those whose number is divisible by ``every``)."""
-    learned = [picture for picture in pictures if picture.number % every]
-    return learned, [picture for picture in pictures if not picture.number % every]
+def split_dataset(images: Sequence[DatasetImage], hold_out: int
+                  ) -> tuple[list[DatasetImage], list[DatasetImage]]:
+    """
+    Return (training images, held-out images), those whose number is divisible by ``hold_out``.
+
+    ImageError if one of the two has too few.
+    """
+    training = [image for image in images if image.number % hold_out]
+    held_out = [image for image in images if not image.number % hold_out]
+    if len(training) < MIN_TRAINING_IMAGES or not held_out:
+        raise ImageError(
+            f'{len(training)} training images and {len(held_out)} held-out images are too few; '
+            f'give data with at least {MIN_TRAINING_IMAGES} and 1, better thousands, or change '
+            '--hold-out')
+    return training, held_out
 
 
 def _open(data: Sequence[str], topic: str | None) -> list[ImageSource]:
-    bags = any(is_bag(Path(name)) for name in data)
+    has_bags = any(is_bag(Path(name)) for name in data)
     sources = []
     for name in dict.fromkeys(data):
         for one in list_videos(name) or [name]:
-            source = open_images(one, topic if is_bag(Path(one)) or not bags else None)
+            source = open_images(one, topic if is_bag(Path(one)) or not has_bags else None)
             if source.kind == 'camera':
-                raise ImageError(f'{source.name} has no end; record a video or a bag first')
+                raise ImageError(f'{source.name} is a live camera; record a video or a bag first')
             sources.append(source)
     return sources
 
 
-def _take(source: ImageSource, image: ImageItem, folder: Path, how: Selection,
-          report: Report) -> Picture | None:
-    """Return the picture of an image, None where it is not wanted or cannot be read."""
+def _select(source: ImageSource, item: ImageItem, folder: Path, selection: Selection,
+            report: Report) -> DatasetImage | None:
+    """Return the image of an item, None where it is skipped or cannot be read."""
     try:
-        if image.path is not None:
-            return _photograph(source, image, image.path, folder, how.short_side)
-        if image.index % how.every == 0:
-            return _frame(source, image, folder, how)
+        if item.path is not None:
+            return _photograph(source, item, item.path, folder, selection.short_side)
+        if item.index % selection.every == 0:
+            return _frame(source, item, folder, selection)
     except ImageError as error:
-        report(f'      {source.name}: {image.name} is left out: {error}')
+        report(f'      {source.name}: {item.name} is left out: {error}')
     return None
 
 
-def _photograph(source: ImageSource, image: ImageItem, path: Path, folder: Path,
-                short_side: int) -> Picture:
+def _photograph(source: ImageSource, item: ImageItem, path: Path, folder: Path,
+                short_side: int) -> DatasetImage:
     name = f'{Path(source.name).stem}/{path.stem}-{_digest(path)}'
     digits = re.search(r'\d+$', path.stem)
-    number = int(digits[0]) if digits else image.index
-    size_hw = read_size_hw(path) or image.read().size_hw
+    number = int(digits[0]) if digits else item.index
+    size_hw = read_size_hw(path) or item.read().size_hw
     if min(size_hw) <= short_side:
-        return Picture(name, path, number)
-    return Picture(name, _kept(image, path, folder / f'{name}.jpg', short_side), number)
+        return DatasetImage(name, path, number)
+    return DatasetImage(name, _write_jpeg(item, path, folder / f'{name}.jpg', short_side), number)
 
 
-def _frame(source: ImageSource, image: ImageItem, folder: Path, how: Selection) -> Picture:
+def _frame(source: ImageSource, item: ImageItem, folder: Path,
+           selection: Selection) -> DatasetImage:
     origin = Path(source.name)
-    name = f'{origin.stem}-{_digest(origin, source.topic or "")}/{image.index:06}'
-    path = _kept(image, origin, folder / f'{name}.jpg', how.short_side)
-    return Picture(name, path, image.index // how.every)
+    name = f'{origin.stem}-{_digest(origin, source.topic or "")}/{item.index:06}'
+    path = _write_jpeg(item, origin, folder / f'{name}.jpg', selection.short_side)
+    return DatasetImage(name, path, item.index // selection.every)
 
 
-def _kept(image: ImageItem, origin: Path, path: Path, short_side: int) -> Path:
-    """Return ``path`` with the image in it, reduced; it is written unless it is newer."""
+def _write_jpeg(item: ImageItem, origin: Path, path: Path, short_side: int) -> Path:
+    """Write the reduced image to ``path`` unless the file is newer than its origin."""
     if path.is_file() and path.stat().st_mtime_ns >= _changed_ns(origin):
         return path
-    pixels = to_bgr(image.read())
+    image_bgr = to_bgr(item.read())
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as staged:
-        if not cv2.imwrite(str(staged), _reduced(pixels, short_side), _JPEG):
+    with atomic_path(path) as file:
+        if not cv2.imwrite(str(file), _reduced(image_bgr, short_side), _JPEG):
             raise OSError(f'{path} cannot be written; is the disk full?')
     return path
 
 
-def _reduced(pixels: U8, short_side: int) -> U8:
-    height, width = pixels.shape[:2]
+def _reduced(image_bgr: U8, short_side: int) -> U8:
+    height, width = image_bgr.shape[:2]
     scale = short_side / min(height, width)
     if scale >= 1:
-        return pixels
-    size = round(width * scale), round(height * scale)
-    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+        return image_bgr
+    size_wh = round(width * scale), round(height * scale)
+    return cv2.resize(  # type: ignore[return-value]
+        image_bgr, size_wh, interpolation=cv2.INTER_AREA)
 
 
 def _changed_ns(path: Path) -> int:
-    """Return when a file, or one of a folder's files, was changed last."""
+    """Return the time of the last change to a file, or to any file of a folder."""
     return max(file.stat().st_mtime_ns for file in _files(path))
 
 
@@ -152,5 +166,5 @@ def _files(path: Path) -> Iterator[Path]:
 
 
 def _digest(path: Path, more: str = '') -> str:
-    """Return eight digits that stand for a file: others of the same name lie elsewhere."""
+    """Return eight hex digits that distinguish files of the same name in other folders."""
     return hashlib.sha256(f'{path.resolve()}{more}'.encode()).hexdigest()[:8]

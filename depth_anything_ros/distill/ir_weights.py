@@ -1,9 +1,9 @@
 """
-The weights of a nano student out of its IR, where no checkpoint is at hand.
+The weights of a nano student, read from its IR where there is no checkpoint.
 
-In the file normalisation is folded into the convolutions, and most tensors have lost their names.
-But layers of a kind stand in the order in which the image passes them, and convolutions of the
-head, which branches, still have their names.
+In an IR, normalisation is folded into the convolutions and most tensors have lost their names. But
+layers of one type are in the order of the forward pass, and the convolutions of the head, which
+has branches, have kept their names.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ from torch import nn, Tensor
 if TYPE_CHECKING:
     import openvino
 
-_PROVED_AT_HW = (192, 256)
+_COMPARED_AT_HW = (192, 256)
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ def read_nano_ir(path: Path) -> dict[str, Tensor]:
     """
     Return the state dict of ``NanoDepth`` with the weights of an IR in fp16 or fp32.
 
-    CheckpointError where it holds another network or another precision, or where the result does
-    not compute what the IR computes.
+    CheckpointError if it holds another network or another precision, or if a network with these
+    weights computes another depth than the IR.
     """
     graph = read_graph(path)
     if graph.info is None or graph.info.encoder != NANO.name:
-        raise _unusable(path, 'its metadata does not say that it is a nano student')
+        raise _unusable(path, 'its metadata does not describe a nano student')
     if graph.precision == 'int8':
         raise _unusable(path, 'its weights are int8')
     network = NanoDepth().eval().requires_grad_(False)
@@ -56,9 +56,9 @@ def read_nano_ir(path: Path) -> dict[str, Tensor]:
     except ValueError as error:
         raise _unusable(path, str(error)) from error
     row, = measure(torch_runner(network), [ir_runner(path)], 'fp32', network.input_spec,
-                   [_PROVED_AT_HW]).rows
+                   [_COMPARED_AT_HW]).rows
     if not row.passed:
-        raise _unusable(path, 'the weights found in it compute something else')
+        raise _unusable(path, 'the weights found in it compute another depth')
     return network.state_dict()
 
 
@@ -68,7 +68,7 @@ def _unusable(path: Path, fact: str) -> CheckpointError:
 
 
 def _fill(network: NanoDepth, model: 'openvino.Model') -> None:
-    """Copy the weights of every layer; ValueError where they are not those of the network."""
+    """Copy the weights of every layer; ValueError if the layers are not those of the network."""
     named = {f'{name}.weight': part for name, part in network.named_modules()
              if isinstance(part, nn.Conv2d)}
     encoder = []
@@ -78,7 +78,7 @@ def _fill(network: NanoDepth, model: 'openvino.Model') -> None:
         else:
             encoder.append(layer)
     if named:
-        raise ValueError(f'no convolution in it is called {min(named)}')
+        raise ValueError(f'it has no convolution called {min(named)}')
     _copy_all(encoder, network, NormalizedConv)
     _copy_all(list(_layers(model, ('MatMul',))), network, nn.Linear)
     _copy_all(list(_layers(model, ('MVN',))), network, nn.LayerNorm)
@@ -87,7 +87,8 @@ def _fill(network: NanoDepth, model: 'openvino.Model') -> None:
 def _copy_all(layers: list[Layer], network: NanoDepth, kind: type[nn.Module]) -> None:
     parts = [part for part in network.modules() if isinstance(part, kind)]
     if len(parts) != len(layers):
-        raise ValueError(f'as {kind.__name__} it has {len(layers)} layers instead of {len(parts)}')
+        raise ValueError(f'it has {len(layers)} layers like {kind.__name__} instead of '
+                         f'{len(parts)}')
     for layer, part in zip(layers, parts):
         _copy(layer, part)
 
@@ -104,15 +105,15 @@ def _copy(layer: Layer, part: nn.Module) -> None:
 
 
 def _layers(model: 'openvino.Model', types: tuple[str, ...]) -> Iterator[Layer]:
-    """Yield the operations of these types that have weights, as the image passes them."""
+    """Yield the operations of these types that have weights, in the order of the forward pass."""
     for node in model.get_ordered_ops():
         if node.get_type_name() not in types:
             continue
-        # A layer normalisation is followed by its weight, others have it as their second input.
-        scaled = _follower(node, 'Multiply') if node.get_type_name() == 'MVN' else node
-        shifted = scaled and _follower(scaled, 'Add')
-        weight = scaled and _constant(scaled)
-        bias = shifted and _constant(shifted)
+        # The weight of a layer normalisation follows it, that of others is their second input.
+        product = _follower(node, 'Multiply') if node.get_type_name() == 'MVN' else node
+        total = product and _follower(product, 'Add')
+        weight = product and _constant(product)
+        bias = total and _constant(total)
         if weight and bias:
             name, values = weight
             if node.get_attributes().get('transpose_b') is False:
@@ -121,15 +122,15 @@ def _layers(model: 'openvino.Model', types: tuple[str, ...]) -> Iterator[Layer]:
 
 
 def _follower(node: Any, type_name: str) -> Any:
-    """Return the only operation that takes what the node computes, None if it is another one."""
-    takers = [taker.get_node() for taker in node.output(0).get_target_inputs()]
-    return takers[0] if len(takers) == 1 and takers[0].get_type_name() == type_name else None
+    """Return the only operation that uses the node's output, None if its type is another one."""
+    users = [user.get_node() for user in node.output(0).get_target_inputs()]
+    return users[0] if len(users) == 1 and users[0].get_type_name() == type_name else None
 
 
 def _constant(node: Any) -> tuple[str, F32] | None:
-    """Return name and values of the constant that the node takes."""
-    for given in node.input_values():
-        source = given.get_node()
+    """Return name and values of the constant among the node's inputs, None without one."""
+    for value in node.input_values():
+        source = value.get_node()
         if source.get_type_name() == 'Convert':
             source = source.input_value(0).get_node()
         if source.get_type_name() == 'Constant':

@@ -1,4 +1,9 @@
-"""Every choice of a training in one place: what a run can be repeated with."""
+"""
+The settings of a distillation, and the check that a work folder was made with the same ones.
+
+Field names of ``Recipe`` and ``Augmentation`` are stored in work folders and records; renaming one
+makes existing work folders unusable.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -10,20 +15,20 @@ from depth_anything_ros.convert.sources.identity import Overrides
 from depth_anything_ros.distill.dataset import Selection
 from depth_anything_ros.distill.teacher import source_sha256
 from depth_anything_ros.errors import CheckpointError
-from depth_anything_ros.files import atomic_file
+from depth_anything_ros.files import atomic_path
 from depth_anything_ros.model_info import Precision
 
-_FILE = 'options.json'
+_OPTIONS_FILE = 'options.json'
 
 
 @dataclass(frozen=True)
 class Augmentation:
     """
-    How strongly images are changed; the ``_chance`` of each change is between 0 and 1.
+    How strongly training images are changed; each ``_chance`` is a probability from 0 to 1.
 
     ``area`` is the smallest share of an image that a crop shows, unless its shape does not fit
     into the image at that size, ``aspect`` the largest ratio of the two scales, ``tilt_deg`` the
-    largest roll of the camera; ``low_chance`` is that of a part from the lower half.
+    largest roll of the camera; ``low_chance`` is the probability of a crop from the lower half.
     """
 
     area: float = 0.3
@@ -41,8 +46,8 @@ class Augmentation:
     cutmix_chance: float = 0.5
 
 
-# As the papers do it; and less of it, from which a student learns faster as long as it has seen
-# little.
+# STRONG follows the papers. A student that has seen each image only a few times learns faster
+# with less of it.
 STRONG = Augmentation()
 MEDIUM = Augmentation(
     tilt_chance=0.2, jitter_chance=0.7, grey_chance=0.05, dark_chance=0.08, blur_chance=0.2,
@@ -50,7 +55,7 @@ MEDIUM = Augmentation(
 MILD = Augmentation(
     area=0.4, tilt_chance=0.15, jitter_chance=0.5, grey_chance=0.03, dark_chance=0.05,
     blur_chance=0.15, motion_chance=0.05, noise_chance=0.1, cutmix_chance=0.1)
-# The largest part of a crop's shape that an image holds, as it is.
+# The largest crop that fits, unchanged.
 NO_AUGMENTATION = Augmentation(1.0, 1.0, **{
     name: 0.0 for name in Augmentation.__dataclass_fields__ if name.endswith('_chance')})
 
@@ -58,15 +63,17 @@ NO_AUGMENTATION = Augmentation(1.0, 1.0, **{
 @dataclass(frozen=True)
 class Recipe:
     """
-    How a student learns.
+    The hyperparameters of a training.
 
-    ``batch`` images per step, each a crop of ``crop_hw`` pixels; the learning rates of the
-    pretrained encoder and of everything else rise for ``warmup`` steps and fall to 0 at step
-    ``steps``. ``average`` is the decay of the averaged weights, ``drop_path`` the share of images
-    for which the deepest residual branch of the encoder is left out. To the trimmed error of a map
-    ``gradient_weight`` times that of its gradients is added, ``order_weight`` times that of its
-    order, ``anchor_weight`` times that of the map as it is and ``alignment_weight`` times that of
-    the tokens.
+    - ``steps``, ``batch``, ``crop_hw``: optimizer steps, crops per step, pixels per crop.
+    - ``encoder_rate``, ``head_rate``: peak learning rates of the encoder and of all other weights;
+      they rise for ``warmup`` steps and fall to 0 at step ``steps``.
+    - ``weight_decay``, ``gradient_norm``: of AdamW; the gradient is clipped to that norm.
+    - ``drop_path``: share of images for which the deepest residual branch is skipped.
+    - ``average``: decay of the averaged weights.
+    - ``gradient_weight``, ``order_weight``, ``anchor_weight``, ``alignment_weight``: of the errors
+      of gradients, order, unscaled map and tokens, beside 1 for the trimmed error.
+    - ``seed``: of all random choices.
     """
 
     steps: int
@@ -90,14 +97,18 @@ class Recipe:
 @dataclass(frozen=True)
 class DistillJob:
     """
-    Which teacher teaches which student on what, and where the student goes.
+    One distillation: the teacher, the images, the student and where its files go.
 
-    ``data`` are what ``media.open_images`` takes, or folders and lists of videos. ``output`` is an
-    .xml; the checkpoint goes beside it. ``sizes`` and ``flip`` are those of ``TeacherOptions``.
-    Of the pictures every ``hold_out``-th is not learned from; ``look_every`` steps the student is
-    compared with the teacher on some of them. ``licence`` None is the teacher's. ``start`` is a
-    checkpoint or an IR of the student to go on from. ``force`` replaces an output and what
-    ``work`` holds of another job.
+    - ``data``: what ``media.open_images`` takes, or folders and lists of videos.
+    - ``output``: an .xml; the checkpoint .pth goes beside it.
+    - ``sizes``, ``flip``: as in ``TeacherOptions``.
+    - ``hold_out``: images whose number is divisible by it are for validation only.
+    - ``validate_every``: steps between two validations.
+    - ``work``: the work folder, None for NAME.distill beside the output.
+    - ``licence``: of the student, None for the teacher's.
+    - ``start``: a checkpoint or an IR of the student to begin with.
+    - ``overrides``: options that say what the teacher is.
+    - ``force``: replace an output, and files in the work folder that another job left.
     """
 
     teacher: Path
@@ -109,7 +120,7 @@ class DistillJob:
     sizes: tuple[int, ...] = ()
     flip: bool = False
     hold_out: int = 10
-    look_every: int = 500
+    validate_every: int = 500
     device: str = 'cpu'
     work: Path | None = None
     precision: Precision = 'fp16'
@@ -120,23 +131,24 @@ class DistillJob:
 
     @property
     def folder(self) -> Path:
-        """Return where pictures, labels and the state of the training are kept."""
+        """Return the work folder with images, labels and the state of the training."""
         return self.work or self.output.with_suffix('.distill')
 
     @property
     def checkpoint(self) -> Path:
-        """Return where the student's weights go."""
+        """Return the path of the student's weights."""
         return self.output.with_suffix('.pth')
 
     def options(self, teacher_sha256: str) -> dict[str, Any]:
-        """Return by their names the options that make another student when they differ."""
-        recipe, how, overrides = self.recipe, self.selection, self.overrides
+        """Return by name the options of the command line that change the student."""
+        recipe, selection, overrides = self.recipe, self.selection, self.overrides
         return {
             'TEACHER': teacher_sha256[:16],
             '--kind': overrides.kind, '--max-depth': overrides.max_depth_m,
             '--model-version': overrides.model_version,
             'DATA': sorted(str(Path(name).resolve()) for name in self.data),
-            '--every': how.every, '--topic': how.topic, '--label-size': how.short_side,
+            '--every': selection.every, '--topic': selection.topic,
+            '--label-size': selection.short_side,
             '--sizes': list(self.sizes), '--flip': self.flip, '--hold-out': self.hold_out,
             '--student': self.student, '--steps': recipe.steps, '--batch': recipe.batch,
             '--crop': list(recipe.crop_hw), '--seed': recipe.seed,
@@ -148,29 +160,30 @@ class DistillJob:
             '--start': self.start and source_sha256(self.start)[:16]}
 
 
-def same_as_before(folder: Path, options: Mapping[str, Any], force: bool) -> bool:
+def has_options(folder: Path, options: Mapping[str, Any], force: bool) -> bool:
     """
-    Return whether ``folder`` remembers these options, false where it remembers none.
+    Return whether a work folder was made with these options; False if it stores none.
 
-    Others raise a CheckpointError that names the first one, unless ``force`` gives them up.
+    CheckpointError names the first option that differs; with ``force`` the result is False
+    instead.
     """
-    before = _read(folder / _FILE)
-    if before is None:
+    stored = _read(folder / _OPTIONS_FILE)
+    if stored is None:
         return False
-    changed = [name for name in options if before.get(name) != options[name]]
+    changed = [name for name in options if stored.get(name) != options[name]]
     if changed and not force:
         name = changed[0]
         raise CheckpointError(
-            folder, f'it was begun with {name} {_text(before.get(name))}, not '
-            f'{_text(options[name])}', 'give the same options to go on, another --work, or '
-            '--force to begin anew')
+            folder, f'the work folder was made with {name} {_text(stored.get(name))}, not '
+            f'{_text(options[name])}', 'give the same options to continue, another --work, or '
+            '--force to start over')
     return not changed
 
 
-def remember(folder: Path, options: Mapping[str, Any]) -> None:
-    """Write down the options that ``folder`` was begun with."""
-    with atomic_file(folder / _FILE) as staged:
-        staged.write_text(json.dumps(options, indent=2) + '\n', encoding='utf-8')
+def store_options(folder: Path, options: Mapping[str, Any]) -> None:
+    """Write the options that a work folder is made with into it."""
+    with atomic_path(folder / _OPTIONS_FILE) as file:
+        file.write_text(json.dumps(options, indent=2) + '\n', encoding='utf-8')
 
 
 def _read(file: Path) -> dict[str, Any] | None:

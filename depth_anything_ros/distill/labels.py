@@ -1,7 +1,7 @@
 """
-Pseudo-labels on disk: one file of 16-bit floats per picture, written whole or not at all.
+The labels of the images on disk: one file of 16-bit floats each, replaced only when complete.
 
-A label is the teacher's inverse depth [H, W] at the size of its picture.
+A label is the teacher's inverse depth [H, W] at the size of its image.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,47 +13,48 @@ from pathlib import Path
 from depth_anything_ros.arrays import F16, F32, U8
 from depth_anything_ros.cli.progress import Counting, Report
 from depth_anything_ros.convert.sources.identity import Overrides
-from depth_anything_ros.distill.dataset import Picture
+from depth_anything_ros.distill.dataset import DatasetImage
 from depth_anything_ros.distill.teacher import Teacher
 from depth_anything_ros.errors import CheckpointError, ImageError
-from depth_anything_ros.files import atomic_file
+from depth_anything_ros.files import atomic_path
 from depth_anything_ros.media.pictures import read_picture, read_size_hw
 import numpy as np
 
-_AGAIN = 'remove it and run the same command again'
-_LARGEST = float(np.finfo(np.float16).max)
+_RETRY = 'remove it and run the same command again'
+_LARGEST_FLOAT16 = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """A picture and the file with its label."""
+class LabelledImage:
+    """The files of an image and of its label."""
 
     image: Path
     label: Path
 
     def read(self) -> tuple[U8, F32]:
         """
-        Return the picture BGR u8 [H, W, 3] and its inverse depth f32 [H, W].
+        Return the image BGR u8 [H, W, 3] and its inverse depth f32 [H, W].
 
-        ImageError or CheckpointError name a file that is missing, damaged or not of the other.
+        ImageError or CheckpointError name a file that is missing or damaged, or a label of another
+        size.
         """
         try:
-            picture = read_picture(self.image).pixels
+            image_bgr = read_picture(self.image).pixels
         except ImageError as error:
             raise ImageError(f'{self.image}: {error}') from error
         try:
             label = np.load(self.label).astype(np.float32)
         except (OSError, ValueError, EOFError) as error:
             raise CheckpointError(self.label, f'the label cannot be read ({error})',
-                                  _AGAIN) from error
-        if label.shape != picture.shape[:2]:
-            raise CheckpointError(self.label, f'it is no label of {self.image}', _AGAIN)
-        return picture, label
+                                  _RETRY) from error
+        if label.shape != image_bgr.shape[:2]:
+            raise CheckpointError(self.label, f'its size is not that of {self.image}', _RETRY)
+        return image_bgr, label
 
 
 @dataclass(frozen=True)
 class LabelFacts:
-    """What all labels of a folder have in common: other facts make other labels."""
+    """What decides the labels of a folder: if one value changes, all labels change."""
 
     teacher_sha256: str
     overrides: Overrides
@@ -63,56 +64,55 @@ class LabelFacts:
 
 
 def label_folder(work: Path, facts: LabelFacts) -> Path:
-    """Return the folder below ``work`` for labels with these facts; labels.json there says so."""
+    """Create and return the folder below ``work`` for these labels; labels.json has the facts."""
     text = json.dumps(asdict(facts), indent=2) + '\n'
     folder = work / f'labels-{hashlib.sha256(text.encode()).hexdigest()[:8]}'
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic_file(folder / 'labels.json') as staged:
-        staged.write_text(text, encoding='utf-8')
+    with atomic_path(folder / 'labels.json') as file:
+        file.write_text(text, encoding='utf-8')
     return folder
 
 
-def make_labels(pictures: Sequence[Picture], teacher: Teacher, folder: Path, report: Report,
-                counting: Counting) -> Mapping[Picture, Labelled]:
+def make_labels(images: Sequence[DatasetImage], teacher: Teacher, folder: Path, report: Report,
+                counting: Counting) -> Mapping[DatasetImage, LabelledImage]:
     """
-    Return the pictures with their labels, making those that ``folder`` does not hold yet.
+    Return the images with their labels, after making those that ``folder`` lacks.
 
-    A label older than its picture is made again. Pictures that cannot be read or labelled are
-    reported and left out.
+    A label older than its image is made again. Images that cannot be read or labelled are reported
+    and left out.
     """
-    pairs = {picture: Labelled(picture.path, folder / f'{picture.name}.npy')
-             for picture in pictures}
-    missing = [picture for picture, pair in pairs.items() if not _is_there(pair)]
-    # One size after the other, because the network is compiled for each.
-    missing.sort(key=lambda picture: read_size_hw(picture.path) or (0, 0))
+    pairs = {image: LabelledImage(image.path, folder / f'{image.name}.npy') for image in images}
+    missing = [image for image, pair in pairs.items() if not _is_current(pair)]
+    # In order of size, because the network is compiled for each size.
+    missing.sort(key=lambda image: read_size_hw(image.path) or (0, 0))
     with counting('labels', len(pairs), len(pairs) - len(missing)) as advance:
-        for picture in missing:
+        for image in missing:
             try:
-                _make(pairs[picture], teacher)
+                _make(pairs[image], teacher)
             except ImageError as error:
-                report(f'      {picture.path} is left out: {error}')
-                del pairs[picture]
+                report(f'      {image.path} is left out: {error}')
+                del pairs[image]
             advance('')
     return pairs
 
 
-def _is_there(pair: Labelled) -> bool:
+def as_float16(label: F32) -> F16:
+    """Return a finite label [H, W] in 16 bits, scaled down where its values are too large."""
+    largest = float(np.abs(label).max())
+    return (label * min(1.0, 0.99 * _LARGEST_FLOAT16 / max(largest, 1.0))).astype(np.float16)
+
+
+def _is_current(pair: LabelledImage) -> bool:
     try:
         return pair.label.stat().st_mtime_ns >= pair.image.stat().st_mtime_ns
     except OSError:
         return False
 
 
-def _make(pair: Labelled, teacher: Teacher) -> None:
+def _make(pair: LabelledImage, teacher: Teacher) -> None:
     label = teacher.label(read_picture(pair.image).pixels)
     if not np.isfinite(label).all():
-        raise ImageError('the teacher answers with values that are no finite numbers')
+        raise ImageError('the teacher returns values that are not finite')
     pair.label.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(pair.label) as staged:
-        np.save(staged, as_float16(label))
-
-
-def as_float16(label: F32) -> F16:
-    """Return a finite label [H, W] in 16 bits, scaled down where its numbers are too large."""
-    largest = float(np.abs(label).max())
-    return (label * min(1.0, 0.99 * _LARGEST / max(largest, 1.0))).astype(np.float16)
+    with atomic_path(pair.label) as file:
+        np.save(file, as_float16(label))

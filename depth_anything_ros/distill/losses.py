@@ -3,7 +3,7 @@ The losses of Depth Anything on pseudo-labels, each map [N, H, W] with its own s
 
 Source: Ranftl et al., MiDaS (2020), for the trimmed scale-and-shift-invariant loss and the
 gradient matching; Yang et al., Depth Anything V1 and V2 (2024), for their weights, CutMix and the
-feature alignment. The order error is this project's own.
+feature alignment. The order error is our own.
 """
 
 import torch
@@ -11,42 +11,42 @@ from torch import Tensor
 from torch.nn import functional
 
 _SCALES = 4
-# The worst of this many pixels is left out.
-_WORST = 10
-_TOLERANCE = 0.85
-_LEAST_DEVIATION = 1e-4
-# The scale of ranks: its straight pieces, which of the pixels it is made from, how much steeper
-# than a straight line it may be.
+# One in this many pixels, those with the largest error, does not count.
+_TRIMMED = 10
+_ALIGNED_COSINE = 0.85
+_MIN_DEVIATION = 1e-4
+# The rank scale: number of straight pieces, every which pixel it uses, and its largest slope
+# compared with a straight line.
 _PIECES = 32
-_EVERY = 7
-_STEEPEST = 4.0
+_PIXEL_STEP = 7
+_MAX_SLOPE = 4.0
 
 
 def normalize_map(depth: Tensor, mask: Tensor) -> Tensor:
     """
     Return maps [N, H, W] with zero median and unit mean deviation over their ``mask``.
 
-    Beside the mask they are 0. The median of an even number of values is the lower one, as in
-    PyTorch. A map that deviates by less than 1e-4 is divided by that: a constant one becomes 0.
+    They are 0 outside the mask. The median of an even number of values is the lower one, as in
+    PyTorch. A deviation below 1e-4 counts as 1e-4, so that a constant map becomes 0.
     """
     flat, inside = depth.flatten(1), mask.flatten(1)
     median = flat.masked_fill(~inside, torch.nan).nanmedian(dim=1, keepdim=True).values
     centred = (flat - median.nan_to_num()).masked_fill(~inside, 0)
     deviation = centred.abs().sum(1, keepdim=True) / inside.sum(1, keepdim=True).clamp(min=1)
-    return (centred / deviation.clamp(min=_LEAST_DEVIATION)).reshape(depth.shape)
+    return (centred / deviation.clamp(min=_MIN_DEVIATION)).reshape(depth.shape)
 
 
 def trimmed_error(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """
-    Return [N]: the mean absolute difference of normalised maps without the worst 10 %.
+    Return [N]: the mean absolute difference of normalised maps without their worst 10 %.
 
-    Those are taken from each map for itself; a map with an empty mask has 0.
+    Each map loses its own worst pixels; a map with an empty mask has the error 0.
     """
     error = (predicted - target).abs().flatten(1)
     inside = mask.flatten(1)
     ascending = error.masked_fill(~inside, torch.inf).sort(dim=1).values
     count = inside.sum(1, keepdim=True)
-    kept = count - count // _WORST
+    kept = count - count // _TRIMMED
     among = torch.arange(error.shape[1], device=error.device)[None] < kept
     total = ascending.masked_fill(~among, 0).sum(1)
     return total / kept[:, 0].clamp(min=1)
@@ -54,9 +54,9 @@ def trimmed_error(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 
 def gradient_error(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """
-    Return [N]: how much the steps of normalised maps to the next pixel differ, at four scales.
+    Return [N]: the difference between the gradients of normalised maps, summed over four scales.
 
-    Each scale takes every second pixel of the one before; its sum of absolute horizontal and
+    Each scale uses every second pixel of the previous one; its sum of absolute horizontal and
     vertical differences is divided by its number of pixels.
     """
     difference = predicted - target
@@ -74,23 +74,23 @@ def gradient_error(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 
 def order_error(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """
-    Return [N]: how far apart normalised maps are on the scale of the target's ranks.
+    Return [N]: the mean absolute difference of normalised maps on the rank scale of the target.
 
-    The scale rises by 1 from the target's lowest to its highest value, by as much where many
-    pixels lie, up to four times as steeply as a straight line; beyond them it is straight. In
-    inverse depth the far half of a scene lies close together and hardly counts in the other
+    The rank scale maps a value to the share of the target's pixels below it, with a slope of at
+    most four times that of a straight line; it continues straight outside the target's range. In
+    inverse depth the far half of a scene has nearly equal values and hardly counts in the other
     errors; here each of its pixels counts like a near one.
     """
-    ours, theirs, inside = predicted.flatten(1), target.flatten(1), mask.flatten(1)
-    knots = _knots(theirs, inside)
-    apart = (_rank(ours, knots) - _rank(theirs, knots)).abs().masked_fill(~inside, 0)
-    return apart.sum(1) / inside.sum(1).clamp(min=1)
+    student, teacher, inside = predicted.flatten(1), target.flatten(1), mask.flatten(1)
+    knots = _rank_knots(teacher, inside)
+    difference = (_rank(student, knots) - _rank(teacher, knots)).abs().masked_fill(~inside, 0)
+    return difference.sum(1) / inside.sum(1).clamp(min=1)
 
 
-def _knots(values: Tensor, inside: Tensor) -> Tensor:
-    """Return [N, 33], ascending: between two lie equally many of the values [N, P]."""
-    some, kept = values[:, ::_EVERY], inside[:, ::_EVERY]
-    ascending = some.masked_fill(~kept, torch.inf).sort(dim=1).values
+def _rank_knots(values: Tensor, inside: Tensor) -> Tensor:
+    """Return [N, 33], ascending, with equally many of the values [N, P] between neighbours."""
+    sample, kept = values[:, ::_PIXEL_STEP], inside[:, ::_PIXEL_STEP]
+    ascending = sample.masked_fill(~kept, torch.inf).sort(dim=1).values
     last = (kept.sum(1, keepdim=True) - 1).clamp(min=0)
     share = torch.linspace(0, 1, _PIECES + 1, dtype=values.dtype, device=values.device)
     knots = ascending.gather(1, (share * last).round().long())
@@ -98,11 +98,11 @@ def _knots(values: Tensor, inside: Tensor) -> Tensor:
 
 
 def _rank(values: Tensor, knots: Tensor) -> Tensor:
-    """Return values [N, P] on the scale that the knots [N, 33] make."""
+    """Return values [N, P] on the rank scale with these knots [N, 33]."""
     first, last = knots[:, :1], knots[:, -1:]
-    span = (last - first).clamp(min=_LEAST_DEVIATION)
+    span = (last - first).clamp(min=_MIN_DEVIATION)
     gap = knots.diff(dim=1)
-    slope = torch.minimum(1 / (_PIECES * gap.clamp(min=1e-9)), _STEEPEST / span)
+    slope = torch.minimum(1 / (_PIECES * gap.clamp(min=1e-9)), _MAX_SLOPE / span)
     height = torch.cat([torch.zeros_like(span), (slope * gap).cumsum(1)], 1)
     piece = torch.searchsorted(knots, values.detach()).clamp(1, _PIECES) - 1
     within = height.gather(1, piece) + (values - knots.gather(1, piece)) * slope.gather(1, piece)
@@ -115,51 +115,51 @@ def depth_error(predicted: Tensor, target: Tensor, mask: Tensor, gradient_weight
     """
     Return [N]: trimmed error plus weighted gradient and order errors, normalised on ``mask``.
 
-    A constant target, as open sky is, has no shape to learn and counts as 0.
+    A constant target, such as open sky, has no shape to learn and gives 0.
     """
-    ours, theirs = normalize_map(predicted, mask), normalize_map(target, mask)
-    error = (trimmed_error(ours, theirs, mask)
-             + gradient_weight * gradient_error(ours, theirs, mask))
+    student, teacher = normalize_map(predicted, mask), normalize_map(target, mask)
+    error = (trimmed_error(student, teacher, mask)
+             + gradient_weight * gradient_error(student, teacher, mask))
     if order_weight:
-        error = error + order_weight * order_error(ours, theirs, mask)
-    return error * theirs.flatten(1).any(1)
+        error = error + order_weight * order_error(student, teacher, mask)
+    return error * teacher.flatten(1).any(1)
 
 
 def mixed_depth_error(predicted: Tensor, target: Tensor, pasted: Tensor,
                       gradient_weight: float = 2.0, order_weight: float = 0.0) -> Tensor:
     """
-    Return the loss of a batch in which ``pasted`` [N, H, W] marks what CutMix brought in.
+    Return the loss of a batch in which ``pasted`` [N, H, W] marks the pixels that CutMix pasted.
 
-    ``target`` holds the label of each pixel's own image. The two parts of a map come from two
-    images, so each has its own scale and shift; they count by their share of the map.
+    ``target`` holds the label of the image that each pixel is from. The two parts of a map are
+    from two images, so each has its own scale and shift; its weight is its share of the map.
     """
-    some = pasted.flatten(1).any(1)
+    has_paste = pasted.flatten(1).any(1)
     weights = gradient_weight, order_weight
     errors = depth_error(predicted, target, ~pasted, *weights)
     share = pasted.flatten(1).float().mean(1)
     total = (errors * (1 - share)).sum()
-    if some.any():
-        inner = depth_error(predicted[some], target[some], pasted[some], *weights)
-        total = total + (inner * share[some]).sum()
+    if has_paste.any():
+        inner = depth_error(predicted[has_paste], target[has_paste], pasted[has_paste], *weights)
+        total = total + (inner * share[has_paste]).sum()
     return total / len(predicted)
 
 
 def anchor_error(predicted: Tensor, target: Tensor) -> Tensor:
     """
-    Return the mean absolute difference of the maps as they are.
+    Return the mean absolute difference of the maps, without normalisation.
 
-    With a small weight it gives the student the teacher's scale and keeps 0 at infinity, which the
-    other losses leave open.
+    With a small weight it gives the student the scale of the teacher and 0 at infinity, which the
+    other losses ignore.
     """
     return (predicted - target).abs().mean()
 
 
 def alignment_error(student: Tensor, teacher: Tensor) -> Tensor:
     """
-    Return 1 - cosine of tokens [N, T, D], over those that do not agree well already.
+    Return the mean of 1 - cosine of tokens [N, T, D] over those with a cosine below 0.85.
 
-    Tokens whose cosine is above 0.85 are left alone: the student may differ there.
+    Tokens above that are similar enough: the student may differ a little.
     """
     cosine = functional.cosine_similarity(student, teacher, dim=-1)
-    apart = (cosine < _TOLERANCE).to(cosine.dtype)
-    return ((1 - cosine) * apart).sum() / apart.sum().clamp(min=1)
+    different = (cosine < _ALIGNED_COSINE).to(cosine.dtype)
+    return ((1 - cosine) * different).sum() / different.sum().clamp(min=1)

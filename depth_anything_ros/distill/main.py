@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     import typer
 
 
-def main(argv: Sequence[str] | None = None,
-         table: tuple[ModelSpec, ...] = MODELS) -> int:
+def main(argv: Sequence[str] | None = None, table: tuple[ModelSpec, ...] = MODELS) -> int:
     """Run the program and return the exit status."""
     return run_app(PROGRAM, _application, argv, table)
 

@@ -1,11 +1,10 @@
-"""A teacher's network at work: OpenVINO on the CPU, PyTorch elsewhere."""
+"""The teacher: any Depth Anything model, which labels an image with inverse depth."""
 
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from depth_anything_ros.arrays import F32, U8
 from depth_anything_ros.cli.progress import Report
@@ -17,84 +16,38 @@ from depth_anything_ros.convert.sources.load_network import load_network
 from depth_anything_ros.convert.sources.onnx_files import read_onnx_file
 from depth_anything_ros.convert.sources.records import sha256_of
 from depth_anything_ros.errors import CheckpointError
+from depth_anything_ros.inference.engine import Engine, EngineOptions
 from depth_anything_ros.inference.ir import check_ir_files, read_ir
+from depth_anything_ros.inference.pool import wait_for_one
 from depth_anything_ros.model_info import Kind, ModelInfo
 from depth_anything_ros.networks.depth_anything import Network
 from depth_anything_ros.networks.models import MODELS, ModelSpec
+from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.transforms import (
     network_size, normalize, resize_depth, resize_for_network)
 import numpy as np
 import torch
 
-if TYPE_CHECKING:
-    import openvino
+# A BGR image u8 [H, W, 3] and the short side of the network's input to the network's map f32.
+Infer = Callable[[U8, int], F32]
 
-# A BGR picture u8 [H, W, 3] of a size that the network takes, to the network's map f32 [H, W].
-Compute = Callable[[U8], F32]
-
-_MOST_COMPILED = 4
-# Metric networks end at 0 m; nearer than a centimetre nothing is seen.
+_SIZES_KEPT = 4
+# Large teachers take seconds per image; only a broken device takes minutes.
+_TIMEOUT_S = 600.0
+# Metric networks output down to 0 m; no camera sees anything nearer than a centimetre.
 _NEAREST_M = 0.01
-
-
-def with_openvino(xml_path: Path, info: ModelInfo) -> Compute:
-    """
-    Return an IR on the CPU at the precision that the CPU likes best.
-
-    It is compiled for each size; the sizes used last are kept.
-    """
-    compiled: OrderedDict[tuple[int, ...], openvino.CompiledModel] = OrderedDict()
-
-    def compute(picture: U8) -> F32:
-        size = picture.shape[:2]
-        if size not in compiled:
-            compiled[size] = _compile(xml_path, size)
-        compiled.move_to_end(size)
-        if len(compiled) > _MOST_COMPILED:
-            compiled.popitem(last=False)
-        output = compiled[size]([normalize(picture, info.mean_rgb, info.std_rgb)])[0]
-        return np.array(output[0], np.float32)
-
-    return compute
-
-
-def _compile(xml_path: Path, size: tuple[int, ...]) -> 'openvino.CompiledModel':
-    import openvino
-
-    core = openvino.Core()
-    try:
-        model = core.read_model(xml_path)
-        model.reshape([1, 3, *size])
-        return core.compile_model(model, 'CPU', {'PERFORMANCE_HINT': 'LATENCY'})
-    except RuntimeError as error:
-        raise CheckpointError(xml_path, f'OpenVINO cannot run it at {size[1]}x{size[0]} ({error})',
-                              'take another size or another teacher') from error
-
-
-def with_torch(network: Network, device: str) -> Compute:
-    """Return a network in PyTorch on ``device``, in bf16 where that is a GPU."""
-    given = network.input_spec
-    network = network.to(device)
-
-    def compute(picture: U8) -> F32:
-        image = torch.from_numpy(normalize(picture, given.mean_rgb, given.std_rgb)).to(device)
-        with torch.inference_mode(), torch.autocast(device, torch.bfloat16,
-                                                    enabled=device != 'cpu'):
-            depth: F32 = network(image)[0].float().cpu().numpy()
-        return depth
-
-    return compute
 
 
 @dataclass(frozen=True)
 class TeacherOptions:
     """
-    How labels are made.
+    How to make labels.
 
-    ``sizes`` are short sides of the network's input whose maps are averaged, the model's own where
-    there is none; ``flip`` averages with the mirrored picture. On 'cpu', and whatever the device
-    for ONNX files and IRs, OpenVINO computes on the CPU, elsewhere PyTorch on ``device``.
-    ``folder`` keeps the IR that a checkpoint is converted to.
+    - ``folder``: keeps the IR that a checkpoint is converted to.
+    - ``device``: 'cpu' runs the teacher in OpenVINO, others run a checkpoint in PyTorch there;
+      ONNX files and IRs always run in OpenVINO on the CPU.
+    - ``sizes``: short sides of the network's input, whose maps are averaged; () for the default.
+    - ``flip``: average with the mirrored image.
     """
 
     folder: Path
@@ -106,38 +59,35 @@ class TeacherOptions:
 @dataclass(frozen=True)
 class Teacher:
     """
-    A model that labels pictures.
+    A model that labels images.
 
-    ``name``, ``licence`` and ``kind`` are what it says of itself, ``sha256`` that of the file that
-    the user named. ``fixed_size_hw`` is the only size it takes, else any multiple of ``multiple``.
+    ``name``, ``licence`` and ``kind`` are those of the model, ``sha256`` that of the file that the
+    user named. ``close`` releases the model.
     """
 
     name: str
     sha256: str
     licence: str
     kind: Kind
-    multiple: int
-    fixed_size_hw: tuple[int, int] | None
     sizes: tuple[int, ...]
     flip: bool
-    compute: Compute
+    infer: Infer
+    close: Callable[[], None] = lambda: None
 
-    def label(self, picture: U8) -> F32:
-        """Return the inverse depth f32 [H, W] of a BGR picture u8 [H, W, 3], larger is nearer."""
-        maps = [self._inverse_depth(picture, size) for size in self.sizes]
+    def label(self, image_bgr: U8) -> F32:
+        """Return the inverse depth f32 [H, W] of an image u8 [H, W, 3], larger is nearer."""
+        maps = [self._inverse_depth(image_bgr, size) for size in self.sizes]
         if self.flip:
-            mirrored = np.ascontiguousarray(picture[:, ::-1])
+            mirrored = np.ascontiguousarray(image_bgr[:, ::-1])
             maps += [self._inverse_depth(mirrored, size)[:, ::-1] for size in self.sizes]
         mean: F32 = np.mean(maps, axis=0, dtype=np.float32)
         return mean
 
-    def _inverse_depth(self, picture: U8, size: int) -> F32:
-        image_hw = picture.shape[0], picture.shape[1]
-        size_hw = self.fixed_size_hw or network_size(image_hw, size, self.multiple)
-        depth = self.compute(resize_for_network(picture, size_hw))
+    def _inverse_depth(self, image_bgr: U8, size: int) -> F32:
+        depth = self.infer(image_bgr, size)
         if self.kind == 'metric':
             depth = np.reciprocal(np.maximum(depth, np.float32(_NEAREST_M)))
-        return resize_depth(depth, image_hw)
+        return resize_depth(depth, (image_bgr.shape[0], image_bgr.shape[1]))
 
 
 def open_teacher(source: Path, overrides: Overrides, options: TeacherOptions, *,
@@ -145,20 +95,38 @@ def open_teacher(source: Path, overrides: Overrides, options: TeacherOptions, *,
     """
     Return a checkpoint (.pth, .safetensors, -hf folder), an ONNX file or an IR as a teacher.
 
-    CheckpointError, ParityError or OSError say why it cannot be one.
+    CheckpointError, ModelError, ParityError or OSError say why it cannot be one.
     """
     if options.device == 'cpu' or is_graph(source):
-        return _with_openvino(source, overrides, options, table, report)
+        return _in_openvino(source, overrides, options, table, report)
     loaded = load_network(source, overrides, table)
-    identity, given = loaded.identity, loaded.network.input_spec
+    identity, input_spec = loaded.identity, loaded.network.input_spec
     return Teacher(
         identity.source_name, loaded.checkpoint.sha256, identity.licence, identity.kind,
-        given.multiple, None, options.sizes or (given.size,), options.flip,
-        with_torch(loaded.network, options.device))
+        options.sizes or (input_spec.size,), options.flip,
+        in_torch(loaded.network, options.device))
+
+
+def in_torch(network: Network, device: str) -> Infer:
+    """Return a network in PyTorch on ``device``, in bf16 where that is a GPU."""
+    input_spec = network.input_spec
+    network = network.to(device)
+
+    def infer(image_bgr: U8, size: int) -> F32:
+        network_hw = network_size((image_bgr.shape[0], image_bgr.shape[1]), size,
+                                  input_spec.multiple)
+        tensor = torch.from_numpy(normalize(resize_for_network(image_bgr, network_hw),
+                                            input_spec.mean_rgb, input_spec.std_rgb)).to(device)
+        with torch.inference_mode(), torch.autocast(device, torch.bfloat16,
+                                                    enabled=device != 'cpu'):
+            depth: F32 = network(tensor)[0].float().cpu().numpy()
+        return depth
+
+    return infer
 
 
 def source_sha256(source: Path) -> str:
-    """Return the sha256 that conversions record; CheckpointError where the model is missing."""
+    """Return the sha256 that a conversion records; CheckpointError or ModelError if missing."""
     if source.suffix == '.xml':
         return sha256_of(check_ir_files(source))
     if source.suffix == '.onnx':
@@ -171,26 +139,47 @@ def source_sha256(source: Path) -> str:
     return sha256_of([source])
 
 
-def _with_openvino(source: Path, overrides: Overrides, options: TeacherOptions,
-                   table: tuple[ModelSpec, ...], report: Report) -> Teacher:
+def _in_openvino(source: Path, overrides: Overrides, options: TeacherOptions,
+                 table: tuple[ModelSpec, ...], report: Report) -> Teacher:
     sha256 = source_sha256(source)
-    xml_path, info = source, _read_ir(source) if source.suffix == '.xml' else None
+    xml_path, info = source, _read_info(source) if source.suffix == '.xml' else None
     if info is None:
         xml_path = _converted(source, sha256, overrides, options.folder, table, report)
-        info = _read_ir(xml_path)
+        info = _read_info(xml_path)
     if info is None:
-        raise CheckpointError(xml_path, 'it has lost its metadata', 'remove it')
+        raise CheckpointError(xml_path, 'it has no metadata any more', 'remove it')
     if options.sizes and info.fixed_size_hw:
         height, width = info.fixed_size_hw
-        raise CheckpointError(source, f'it takes {width}x{height} only', 'leave out --sizes')
-    return Teacher(
-        info.source_name, sha256, info.licence, info.kind, info.patch_multiple,
-        info.fixed_size_hw, options.sizes or (info.input_size,), options.flip,
-        with_openvino(xml_path, info))
+        raise CheckpointError(source, f'its input size is fixed to {width}x{height}',
+                              'leave out --sizes')
+    engines = _Engines(xml_path)
+    return Teacher(info.source_name, sha256, info.licence, info.kind,
+                   options.sizes or (info.input_size,), options.flip, engines.infer,
+                   engines.close)
 
 
-def _read_ir(xml_path: Path) -> ModelInfo | None:
-    """Return what an IR says about itself, None where it says nothing."""
+class _Engines:
+    """One engine on the CPU per input size, made for the first image."""
+
+    def __init__(self, xml_path: Path) -> None:
+        self._xml_path = xml_path
+        self._engines: dict[int, Engine] = {}
+
+    def infer(self, image_bgr: U8, size: int) -> F32:
+        image = ColorImage(image_bgr, 'bgr')
+        if size not in self._engines:
+            self._engines[size] = Engine(self._xml_path, EngineOptions(
+                requests=1, timeout_s=_TIMEOUT_S, input_size=size, image_hw=image.size_hw,
+                self_check=False, sizes_kept=_SIZES_KEPT))
+        return wait_for_one(partial(self._engines[size].submit, image))
+
+    def close(self) -> None:
+        for engine in self._engines.values():
+            engine.close()
+        self._engines.clear()
+
+
+def _read_info(xml_path: Path) -> ModelInfo | None:
     import openvino
 
     return read_ir(openvino.Core(), xml_path)[1]
@@ -198,9 +187,10 @@ def _read_ir(xml_path: Path) -> ModelInfo | None:
 
 def _converted(source: Path, sha256: str, overrides: Overrides, folder: Path,
                table: tuple[ModelSpec, ...], report: Report) -> Path:
-    """Return the IR of a source, made once for each answer to what the source is."""
+    """Return the IR of a source, converted once per file content and overrides."""
     digest = hashlib.sha256(f'{sha256}{overrides}'.encode()).hexdigest()[:8]
     target = folder / f'teacher-{digest}.xml'
     if not target.is_file():
-        convert(Job(source, target, overrides=overrides, overwrite=True), table=table, report=report)
+        convert(Job(source, target, overrides=overrides, overwrite=True), table=table,
+                report=report)
     return target

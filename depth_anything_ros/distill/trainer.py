@@ -1,4 +1,4 @@
-"""Learning rate and averaged weights over the steps of a training."""
+"""One training step after the other: learning rate, losses, averaged weights, token alignment."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -9,7 +9,7 @@ from typing import Any
 
 from depth_anything_ros.distill.batches import Batch, batches
 from depth_anything_ros.distill.job import Recipe
-from depth_anything_ros.distill.labels import Labelled
+from depth_anything_ros.distill.labels import LabelledImage
 from depth_anything_ros.distill.losses import alignment_error, anchor_error, mixed_depth_error
 from depth_anything_ros.distill.students import Student
 from depth_anything_ros.errors import SettingsError
@@ -19,16 +19,153 @@ import numpy as np
 import torch
 from torch import nn, Tensor
 
-_SHORT = 10
+# The warm-up takes at most one in this many steps.
+_MIN_STEPS_PER_WARMUP = 10
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """The number of a step, from 1, its loss, and the factor of its learning rates, 0 to 1."""
+
+    step: int
+    loss: float
+    rate: float
+
+
+class Trainer:
+    """
+    Trains a student step by step and can resume after a stop.
+
+    It computes in f32 on the CPU and in bf16 on CUDA. On one CPU the same recipe, images and
+    first weights give the same weights bit for bit, with or without a stop. ``averaged`` are the
+    weights of the result, ``alignment`` is None if the recipe has none. Not thread-safe.
+    """
+
+    def __init__(self, student: Student, recipe: Recipe, images: Sequence[LabelledImage],
+                 device: str = 'cpu', teacher: DepthAnything | None = None) -> None:
+        """
+        Prepare the training, which changes the weights of ``student`` in place.
+
+        ``teacher`` is needed for the alignment of tokens only. SettingsError if the recipe does
+        not suit the student.
+        """
+        _check_crop(recipe.crop_hw, student)
+        self.student, self.recipe, self.images, self.device = student, recipe, images, device
+        self.network = student.network.to(device, memory_format=torch.channels_last).train()
+        for name, value in self.network.named_parameters():
+            value.requires_grad_(not name.startswith(student.frozen_prefixes))
+        set_drop_path(self.network, recipe.drop_path)
+        self.averaged = AveragedWeights(self.network, recipe.average)
+        self.step = 0
+        self.alignment = make_alignment(student, teacher, recipe, device)
+        self._optimizer = torch.optim.AdamW(self._parameter_groups(),
+                                            weight_decay=recipe.weight_decay, fused=True)
+        self._mean = torch.tensor(student.input_spec.mean_rgb, device=device) * 255
+        self._std = torch.tensor(student.input_spec.std_rgb, device=device) * 255
+
+    def run(self) -> Iterator[StepResult]:
+        """
+        Train until the last step of the recipe and yield the result of each step.
+
+        SettingsError if the loss is not finite; the weights are then those of the previous step.
+        ImageError or CheckpointError if an image or label cannot be read.
+        """
+        recipe = self.recipe
+        source = batches(self.images, recipe.batch, recipe.crop_hw, recipe.augmentation,
+                         recipe.seed, self.step)
+        with closing(source):
+            while self.step < recipe.steps:
+                yield self._train_step(next(source))
+
+    def result(self) -> Network:
+        """Return a copy of the network with the averaged weights, on the CPU, for inference."""
+        network = copy.deepcopy(self.network)
+        network.load_state_dict(self.averaged.values)
+        return network.cpu().eval().requires_grad_(False)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that a step changes."""
+        state = {'step': self.step, 'network': self.network.state_dict(),
+                 'averaged': self.averaged.state_dict(),
+                 'optimizer': self._optimizer.state_dict()}
+        if self.alignment is not None:
+            state['bridge'] = self.alignment.bridge.state_dict()
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a state that ``state_dict`` returned."""
+        self.network.load_state_dict(state['network'])
+        self.averaged.load_state_dict(state['averaged'])
+        self._optimizer.load_state_dict(state['optimizer'])
+        if self.alignment is not None:
+            self.alignment.bridge.load_state_dict(state['bridge'])
+        self.step = state['step']
+
+    def _train_step(self, batch: Batch) -> StepResult:
+        rate = learning_rate(self.step, self.recipe.steps, self.recipe.warmup)
+        for group in self._optimizer.param_groups:
+            group['lr'] = group['full_rate'] * rate
+        self._optimizer.zero_grad(set_to_none=True)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(_step_seed(self.recipe.seed, self.step))
+            loss = self._loss(batch)
+        loss.backward()
+        trained = [value for group in self._optimizer.param_groups for value in group['params']]
+        norm = nn.utils.clip_grad_norm_(trained, self.recipe.gradient_norm)
+        self._check_finite(loss.item(), norm.item())
+        self._optimizer.step()
+        self.averaged.update(self.network)
+        self.step += 1
+        return StepResult(self.step, loss.item(), rate)
+
+    def _check_finite(self, loss: float, gradient_norm: float) -> None:
+        if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
+            raise SettingsError(
+                'head_rate', self.recipe.head_rate,
+                f'lower, and encoder_rate with it: at step {self.step + 1} the loss is {loss:g} '
+                f'and the norm of its gradient {gradient_norm:g}; the weights are those of step '
+                f'{self.step}')
+
+    def _loss(self, batch: Batch) -> Tensor:
+        labels, pasted = batch.labels.to(self.device), batch.pasted.to(self.device)
+        image = self._normalized(batch.images)
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.device != 'cpu'):
+            predicted, tokens = self.student.predict(image)
+            token_error = 0.0 if self.alignment is None else self.alignment.error(tokens, image)
+        predicted = predicted.float()
+        return (mixed_depth_error(predicted, labels, pasted, self.recipe.gradient_weight,
+                                  self.recipe.order_weight)
+                + self.recipe.anchor_weight * anchor_error(predicted, labels)
+                + self.recipe.alignment_weight * token_error)
+
+    def _normalized(self, images_bgr: Tensor) -> Tensor:
+        """Return u8 [N, H, W, 3], BGR, as the network's input f32 [N, 3, H, W], RGB."""
+        rgb = images_bgr.to(self.device).flip(-1).float()
+        return ((rgb - self._mean) / self._std).permute(0, 3, 1, 2)
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the parameters by learning rate; vectors have no weight decay."""
+        named = [(name.startswith(self.student.encoder_prefix), value)
+                 for name, value in self.network.named_parameters() if value.requires_grad]
+        if self.alignment is not None:
+            named += [(False, value) for value in self.alignment.bridge.parameters()]
+        groups = []
+        for encoder, rate in ((True, self.recipe.encoder_rate), (False, self.recipe.head_rate)):
+            values = [value for inside, value in named if inside == encoder]
+            groups += [
+                {'params': [value for value in values if value.ndim > 1], 'full_rate': rate},
+                {'params': [value for value in values if value.ndim <= 1], 'full_rate': rate,
+                 'weight_decay': 0.0}]
+        return groups
 
 
 def learning_rate(step: int, steps: int, warmup: int) -> float:
     """
-    Return the factor for ``step`` from 0: a straight rise over ``warmup`` steps, then a cosine.
+    Return the factor of the learning rates at ``step`` from 0: linear warm-up, then a cosine.
 
-    The rise takes no more than a tenth of all steps. Source: Loshchilov and Hutter, SGDR (2017).
+    The warm-up takes at most a tenth of all steps. Source: Loshchilov and Hutter, SGDR (2017).
     """
-    warmup = min(warmup, steps // _SHORT)
+    warmup = min(warmup, steps // _MIN_STEPS_PER_WARMUP)
     if step < warmup:
         return (step + 1) / warmup
     progress = (step - warmup) / max(steps - warmup, 1)
@@ -39,7 +176,8 @@ class AveragedWeights:
     """
     The exponential moving average of a network's weights.
 
-    Source: Polyak and Juditsky (1992); the first steps count less, as long as there are few.
+    Source: Polyak and Juditsky (1992). During the first steps the decay is smaller, so that the
+    first weights are forgotten.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -49,7 +187,7 @@ class AveragedWeights:
         self._steps = 0
 
     def update(self, network: nn.Module) -> None:
-        """Take in the weights that the network has now."""
+        """Add the present weights of the network to the average."""
         self._steps += 1
         decay = min(self.decay, (1 + self._steps) / (10 + self._steps))
         with torch.no_grad():
@@ -57,11 +195,11 @@ class AveragedWeights:
                 self.values[name].lerp_(value, 1 - decay)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what ``load_state_dict`` takes."""
+        """Return the values and the number of updates."""
         return {'steps': self._steps, 'values': self.values}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what ``state_dict`` returned, on the device of the present values."""
+        """Continue from a state that ``state_dict`` returned, on the device of the values here."""
         self._steps = state['steps']
         for name, value in self.values.items():
             value.copy_(state['values'][name])
@@ -69,9 +207,10 @@ class AveragedWeights:
 
 class Alignment:
     """
-    A frozen teacher and ``bridge``, a learned map of the student's tokens to the teacher's width.
+    Compares the student's tokens with those of a frozen teacher.
 
-    The bridge learns with the student and is no part of it.
+    ``bridge`` maps the student's tokens to the teacher's width; it is trained with the student and
+    is not part of the result.
     """
 
     def __init__(self, student_width: int, teacher: DepthAnything, seed: int,
@@ -83,7 +222,7 @@ class Alignment:
         self.bridge.to(device)
 
     def error(self, tokens: Tensor, image: Tensor) -> Tensor:
-        """Return how far tokens [N, T, D] are from those that the teacher has of ``image``."""
+        """Return the alignment error of tokens [N, T, D] for an image [N, 3, H, W]."""
         with torch.no_grad():
             target = self._teacher.pretrained(image)[-1]
         return alignment_error(self.bridge(tokens), target)
@@ -92,9 +231,9 @@ class Alignment:
 def make_alignment(student: Student, teacher: DepthAnything | None, recipe: Recipe,
                    device: str) -> Alignment | None:
     """
-    Return the alignment that a recipe asks for, none where its weight is 0.
+    Return the alignment of a recipe, None where its weight is 0.
 
-    SettingsError where student or teacher cannot do it.
+    SettingsError if student or teacher have no tokens or take different images.
     """
     if recipe.alignment_weight == 0:
         return None
@@ -104,150 +243,14 @@ def make_alignment(student: Student, teacher: DepthAnything | None, recipe: Reci
     elif teacher is None:
         problem = 'there is no teacher as a PyTorch network'
     elif teacher.input_spec != student.input_spec:
-        problem = f'the student {student.name} does not take the images that its teacher takes'
+        problem = f'the student {student.name} and its teacher take different images'
     if problem or teacher is None:
         raise SettingsError('alignment_weight', recipe.alignment_weight, f'0: {problem}')
     return Alignment(student.token_width, teacher, recipe.seed, device)
 
 
-@dataclass(frozen=True)
-class Progress:
-    """What one step did: its number from 1 on, its loss and the factor of its learning rates."""
-
-    step: int
-    loss: float
-    rate: float
-
-
-class Training:
-    """
-    A student that learns step by step, and everything that is needed to go on later.
-
-    It computes in f32 on the CPU and in bf16 on CUDA. On one CPU the same recipe, images and
-    first weights give the same weights bit for bit, with a stop in between or without.
-    ``averaged`` are the weights to use, ``alignment`` is None where the recipe has none. Not
-    thread-safe.
-    """
-
-    def __init__(self, student: Student, recipe: Recipe, images: Sequence[Labelled],
-                 device: str = 'cpu', teacher: DepthAnything | None = None) -> None:
-        """
-        Prepare to learn; the weights of ``student`` are those that change.
-
-        ``teacher`` is needed for the alignment of tokens only. SettingsError where the recipe
-        asks for what this student cannot do.
-        """
-        _check_crop(recipe.crop_hw, student)
-        self.student, self.recipe, self.images, self.device = student, recipe, images, device
-        self.network = student.network.to(device, memory_format=torch.channels_last).train()
-        for name, value in self.network.named_parameters():
-            value.requires_grad_(not name.startswith(student.frozen))
-        set_drop_path(self.network, recipe.drop_path)
-        self.averaged = AveragedWeights(self.network, recipe.average)
-        self.step = 0
-        self.alignment = make_alignment(student, teacher, recipe, device)
-        self._optimizer = torch.optim.AdamW(self._groups(), weight_decay=recipe.weight_decay,
-                                            fused=True)
-        self._mean = torch.tensor(student.input_spec.mean_rgb, device=device) * 255
-        self._std = torch.tensor(student.input_spec.std_rgb, device=device) * 255
-
-    def run(self) -> Iterator[Progress]:
-        """
-        Learn until the last step of the recipe, one step per value.
-
-        SettingsError where the loss is not finite any more; the weights are then those of the
-        step before. ImageError or CheckpointError where an image or label cannot be read.
-        """
-        recipe = self.recipe
-        source = batches(self.images, recipe.batch, recipe.crop_hw, recipe.augmentation,
-                         recipe.seed, self.step)
-        with closing(source):
-            while self.step < recipe.steps:
-                yield self._learn(next(source))
-
-    def result(self) -> Network:
-        """Return a copy of the network with the averaged weights, on the CPU, ready for use."""
-        network = copy.deepcopy(self.network)
-        network.load_state_dict(self.averaged.values)
-        return network.cpu().eval().requires_grad_(False)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything that changes while it runs."""
-        state = {'step': self.step, 'network': self.network.state_dict(),
-                 'averaged': self.averaged.state_dict(),
-                 'optimizer': self._optimizer.state_dict()}
-        if self.alignment is not None:
-            state['bridge'] = self.alignment.bridge.state_dict()
-        return state
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what ``state_dict`` returned."""
-        self.network.load_state_dict(state['network'])
-        self.averaged.load_state_dict(state['averaged'])
-        self._optimizer.load_state_dict(state['optimizer'])
-        if self.alignment is not None:
-            self.alignment.bridge.load_state_dict(state['bridge'])
-        self.step = state['step']
-
-    def _learn(self, batch: Batch) -> Progress:
-        rate = learning_rate(self.step, self.recipe.steps, self.recipe.warmup)
-        for group in self._optimizer.param_groups:
-            group['lr'] = group['full_rate'] * rate
-        self._optimizer.zero_grad(set_to_none=True)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_seed(self.recipe.seed, self.step))
-            loss = self._loss(batch)
-        loss.backward()
-        learned = [value for group in self._optimizer.param_groups for value in group['params']]
-        norm = nn.utils.clip_grad_norm_(learned, self.recipe.gradient_norm)
-        self._check(loss.item(), norm.item())
-        self._optimizer.step()
-        self.averaged.update(self.network)
-        self.step += 1
-        return Progress(self.step, loss.item(), rate)
-
-    def _check(self, loss: float, gradient_norm: float) -> None:
-        if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
-            raise SettingsError(
-                'head_rate', self.recipe.head_rate,
-                f'lower, and encoder_rate with it: at step {self.step + 1} the loss is {loss:g} '
-                f'and the norm of its gradient {gradient_norm:g}; the weights are those of step '
-                f'{self.step}')
-
-    def _loss(self, batch: Batch) -> Tensor:
-        labels, pasted = batch.labels.to(self.device), batch.pasted.to(self.device)
-        image = self._input(batch.images)
-        with torch.autocast(self.device, torch.bfloat16, enabled=self.device != 'cpu'):
-            predicted, tokens = self.student.predict(image)
-            apart = 0.0 if self.alignment is None else self.alignment.error(tokens, image)
-        predicted = predicted.float()
-        return (mixed_depth_error(predicted, labels, pasted, self.recipe.gradient_weight,
-                                  self.recipe.order_weight)
-                + self.recipe.anchor_weight * anchor_error(predicted, labels)
-                + self.recipe.alignment_weight * apart)
-
-    def _input(self, images: Tensor) -> Tensor:
-        rgb = images.to(self.device).flip(-1).float()
-        return ((rgb - self._mean) / self._std).permute(0, 3, 1, 2)
-
-    def _groups(self) -> list[dict[str, Any]]:
-        """Return the parameters by learning rate; vectors are not pulled to 0."""
-        named = [(name.startswith(self.student.encoder), value)
-                 for name, value in self.network.named_parameters() if value.requires_grad]
-        if self.alignment is not None:
-            named += [(False, value) for value in self.alignment.bridge.parameters()]
-        groups = []
-        for encoder, rate in ((True, self.recipe.encoder_rate), (False, self.recipe.head_rate)):
-            some = [value for inside, value in named if inside == encoder]
-            groups += [
-                {'params': [one for one in some if one.ndim > 1], 'full_rate': rate},
-                {'params': [one for one in some if one.ndim <= 1], 'full_rate': rate,
-                 'weight_decay': 0.0}]
-        return groups
-
-
-def _seed(seed: int, step: int) -> int:
-    """Return what the random choices of a step depend on, wherever training was taken up."""
+def _step_seed(seed: int, step: int) -> int:
+    """Return the seed of the network's random choices in a step, the same after a resume."""
     return int(np.random.default_rng((seed, step, 1)).integers(2 ** 63))
 
 

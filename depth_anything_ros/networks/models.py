@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from depth_anything_ros.model_info import SELF_CHECK_SIZE_HW, ModelInfo, ModelVersion
+from depth_anything_ros.model_info import ModelInfo, ModelVersion, SELF_CHECK_SIZE_HW
 
 PATCH = 14
 GRID = 37

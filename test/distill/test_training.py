@@ -1,4 +1,4 @@
-"""A student learns what its labels say, and the same training gives the same weights."""
+"""A student learns its labels, and the same training gives the same weights."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,11 +15,11 @@ import pytest
 torch = pytest.importorskip('torch')
 
 from depth_anything_ros.distill.job import NO_AUGMENTATION, Recipe  # noqa: E402, I100
-from depth_anything_ros.distill.labels import Labelled  # noqa: E402
+from depth_anything_ros.distill.labels import LabelledImage  # noqa: E402
 from depth_anything_ros.distill.students import nano_student, Student, vit_student  # noqa: E402
-from depth_anything_ros.distill.train_loop import rank_correlation  # noqa: E402
+from depth_anything_ros.distill.train_loop import mean_rank_correlation  # noqa: E402
 from depth_anything_ros.distill.trainer import (  # noqa: E402
-    AveragedWeights, learning_rate, Training)
+    AveragedWeights, learning_rate, Trainer)
 from depth_anything_ros.networks.depth_anything import build_network  # noqa: E402
 from depth_anything_ros.networks.efficientnet_lite import NormalizedConv  # noqa: E402
 from depth_anything_ros.networks.models import EncoderSpec, InputSpec  # noqa: E402
@@ -28,7 +28,7 @@ SMALL = Recipe(steps=4, batch=2, crop_hw=(28, 42), warmup=1)
 
 
 @pytest.fixture
-def images(tmp_path: Path) -> list[Labelled]:
+def images(tmp_path: Path) -> list[LabelledImage]:
     """Return eight pictures of a ball before a slope, each in other colours and places."""
     generator = np.random.default_rng(0)
     rows, columns = np.mgrid[:64, :64] / 63
@@ -40,14 +40,14 @@ def images(tmp_path: Path) -> list[Labelled]:
         colours = generator.uniform(0, 255, (3, 3))
         picture = (rows[..., None] * colours[0] + columns[..., None] * colours[1]) / 2
         picture[ball] = colours[2]
-        one = Labelled(tmp_path / f'{index}.png', tmp_path / f'{index}.npy')
+        one = LabelledImage(tmp_path / f'{index}.png', tmp_path / f'{index}.npy')
         cv2.imwrite(str(one.image), picture.astype(np.uint8))
         np.save(one.label, label.astype(np.float16))
         found.append(one)
     return found
 
 
-def awake_nano() -> Student:
+def active_nano() -> Student:
     """Return a nano student whose random weights keep the size of the signals, as ImageNet's."""
     torch.manual_seed(0)
     student = nano_student()
@@ -57,53 +57,53 @@ def awake_nano() -> Student:
     return student
 
 
-def weights_after(training: Training, steps: int) -> dict[str, Any]:
+def weights_after(trainer: Trainer, steps: int) -> dict[str, Any]:
     """Return the averaged weights after some more steps."""
-    assert len(list(islice(training.run(), steps))) == steps
-    return training.averaged.values
+    assert len(list(islice(trainer.run(), steps))) == steps
+    return trainer.averaged.values
 
 
 def equal(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-def test_a_tiny_run_overfits_eight_images(images: list[Labelled]) -> None:
-    student = awake_nano()
+def test_a_tiny_run_overfits_eight_images(images: list[LabelledImage]) -> None:
+    student = active_nano()
     first = {name: value.clone() for name, value in student.network.state_dict().items()}
     recipe = Recipe(steps=70, batch=8, crop_hw=(64, 64), encoder_rate=1e-3, head_rate=2e-3,
                     warmup=5, average=0.9, augmentation=NO_AUGMENTATION)
-    training = Training(student, recipe, images)
-    losses = [progress.loss for progress in training.run()]
+    trainer = Trainer(student, recipe, images)
+    losses = [result.loss for result in trainer.run()]
     assert losses[-1] < 0.3 * losses[0]
-    assert rank_correlation(training.result(), images, 64) > 0.95
-    last = training.result().state_dict()
+    assert mean_rank_correlation(trainer.result(), images, 64) > 0.95
+    last = trainer.result().state_dict()
     for name in first:
-        frozen = name.startswith(student.frozen)
+        frozen = name.startswith(student.frozen_prefixes)
         assert torch.equal(first[name], last[name]) == frozen, name
 
 
 def test_the_same_seed_gives_the_same_weights_bit_for_bit(
-        images: list[Labelled], tiny: EncoderSpec) -> None:
-    def learned(seed: int) -> dict[str, Any]:
+        images: list[LabelledImage], tiny: EncoderSpec) -> None:
+    def weights(seed: int) -> dict[str, Any]:
         torch.manual_seed(1)
-        return weights_after(Training(vit_student(tiny), replace(SMALL, seed=seed), images), 3)
+        return weights_after(Trainer(vit_student(tiny), replace(SMALL, seed=seed), images), 3)
 
-    first = learned(0)
-    assert equal(first, learned(0))
-    assert not equal(first, learned(1))
+    first = weights(0)
+    assert equal(first, weights(0))
+    assert not equal(first, weights(1))
 
 
-def test_a_training_with_drop_path_goes_on_bit_for_bit_and_leaves_the_generator_alone(
-        images: list[Labelled], tiny: EncoderSpec) -> None:
-    def training(rate: float) -> Training:
+def test_a_training_with_drop_path_resumes_bit_for_bit_and_leaves_the_generator_alone(
+        images: list[LabelledImage], tiny: EncoderSpec) -> None:
+    def make_trainer(rate: float) -> Trainer:
         torch.manual_seed(1)
-        return Training(vit_student(tiny), replace(SMALL, drop_path=rate), images)
+        return Trainer(vit_student(tiny), replace(SMALL, drop_path=rate), images)
 
-    whole = weights_after(training(0.5), 4)
-    assert not equal(whole, weights_after(training(0.0), 4))
-    first = training(0.5)
+    whole = weights_after(make_trainer(0.5), 4)
+    assert not equal(whole, weights_after(make_trainer(0.0), 4))
+    first = make_trainer(0.5)
     weights_after(first, 2)
-    second = training(0.5)
+    second = make_trainer(0.5)
     second.load_state_dict(first.state_dict())
     torch.manual_seed(5)
     assert equal(whole, weights_after(second, 2))
@@ -113,30 +113,30 @@ def test_a_training_with_drop_path_goes_on_bit_for_bit_and_leaves_the_generator_
 
 
 def test_steps_are_counted_and_the_rates_follow_the_schedule(
-        images: list[Labelled], tiny: EncoderSpec) -> None:
-    training = Training(vit_student(tiny), replace(SMALL, steps=3), images)
-    progress = list(training.run())
-    assert [one.step for one in progress] == [1, 2, 3] and training.step == 3
-    assert [one.rate for one in progress] == pytest.approx([1, 0.75, 0.25])
-    assert list(training.run()) == []
+        images: list[LabelledImage], tiny: EncoderSpec) -> None:
+    trainer = Trainer(vit_student(tiny), replace(SMALL, steps=3), images)
+    results = list(trainer.run())
+    assert [result.step for result in results] == [1, 2, 3] and trainer.step == 3
+    assert [result.rate for result in results] == pytest.approx([1, 0.75, 0.25])
+    assert list(trainer.run()) == []
 
 
 def test_a_loss_that_is_not_finite_stops_before_it_spoils_the_weights(
-        images: list[Labelled], tiny: EncoderSpec) -> None:
-    training = Training(vit_student(tiny), replace(SMALL, encoder_rate=1e30, head_rate=1e30),
-                        images)
-    steps = training.run()
+        images: list[LabelledImage], tiny: EncoderSpec) -> None:
+    trainer = Trainer(vit_student(tiny), replace(SMALL, encoder_rate=1e30, head_rate=1e30),
+                      images)
+    steps = trainer.run()
     next(steps)
-    before = {name: value.clone() for name, value in training.network.state_dict().items()}
+    before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
     with pytest.raises(SettingsError, match=r'head_rate is 1e\+30; it must be lower.*at step 2'):
         next(steps)
-    assert training.step == 1
-    assert equal(before, training.network.state_dict())
+    assert trainer.step == 1
+    assert equal(before, trainer.network.state_dict())
     assert all(torch.isfinite(value).all() for value in before.values())
 
 
 def test_tokens_come_nearer_to_those_of_the_teacher(
-        images: list[Labelled], tiny: EncoderSpec,
+        images: list[LabelledImage], tiny: EncoderSpec,
         make_weights: Callable[..., dict[str, Any]]) -> None:
     wider = replace(tiny, width=60)
     teacher = build_network(wider, 'v2', None, make_weights(wider))
@@ -145,38 +145,38 @@ def test_tokens_come_nearer_to_those_of_the_teacher(
     student = vit_student(tiny)
     recipe = Recipe(steps=40, batch=4, crop_hw=(28, 28), encoder_rate=2e-3, head_rate=5e-3,
                     alignment_weight=5.0, augmentation=NO_AUGMENTATION)
-    training = Training(student, recipe, images, teacher=teacher)
+    trainer = Trainer(student, recipe, images, teacher=teacher)
     input_spec = student.input_spec
     picture = torch.from_numpy(normalize(
         cv2.resize(images[0].read()[0], (28, 28)), input_spec.mean_rgb, input_spec.std_rgb))
 
     def error() -> float:
         with torch.no_grad():
-            return training.alignment.error(student.predict(picture)[1], picture).item()
+            return trainer.alignment.error(student.predict(picture)[1], picture).item()
 
     first = error()
-    list(training.run())
+    list(trainer.run())
     assert error() < 0.7 * first
     assert equal(before, teacher.state_dict())
-    assert set(training.result().state_dict()) == set(vit_student(tiny).network.state_dict())
+    assert set(trainer.result().state_dict()) == set(vit_student(tiny).network.state_dict())
 
 
-def test_alignment_asks_for_tokens_and_for_a_teacher_that_takes_the_same_images(
-        images: list[Labelled], tiny: EncoderSpec,
+def test_alignment_needs_tokens_and_a_teacher_that_takes_the_same_images(
+        images: list[LabelledImage], tiny: EncoderSpec,
         make_weights: Callable[..., dict[str, Any]]) -> None:
     aligned = replace(SMALL, alignment_weight=0.5)
     teacher = build_network(tiny, 'v2', None, make_weights(tiny))
     with pytest.raises(SettingsError, match='alignment_weight is 0.5.*nano has no tokens'):
-        Training(nano_student(), replace(aligned, crop_hw=(32, 32)), images, teacher=teacher)
+        Trainer(nano_student(), replace(aligned, crop_hw=(32, 32)), images, teacher=teacher)
     with pytest.raises(SettingsError, match='there is no teacher'):
-        Training(vit_student(tiny), aligned, images)
-    assert Training(vit_student(tiny), SMALL, images, teacher=teacher).alignment is None
+        Trainer(vit_student(tiny), aligned, images)
+    assert Trainer(vit_student(tiny), SMALL, images, teacher=teacher).alignment is None
 
 
-def test_a_crop_that_the_student_does_not_take_is_refused(
-        images: list[Labelled], tiny: EncoderSpec) -> None:
+def test_a_crop_that_does_not_suit_the_student_is_refused(
+        images: list[LabelledImage], tiny: EncoderSpec) -> None:
     with pytest.raises(SettingsError, match="crop is '28x40'; it must be multiples of 14"):
-        Training(vit_student(tiny), replace(SMALL, crop_hw=(28, 40)), images)
+        Trainer(vit_student(tiny), replace(SMALL, crop_hw=(28, 40)), images)
 
 
 def test_the_rate_rises_straight_and_falls_as_a_cosine() -> None:
@@ -223,13 +223,13 @@ def test_the_rank_correlation_is_the_mean_over_the_images(tmp_path: Path) -> Non
     ramp = np.tile(np.linspace(0, 255, 64), (48, 1))
     found = []
     for index, label in enumerate((ramp, ramp, -ramp, ramp)):
-        one = Labelled(tmp_path / f'{index}.png', tmp_path / f'{index}.npy')
+        one = LabelledImage(tmp_path / f'{index}.png', tmp_path / f'{index}.npy')
         cv2.imwrite(str(one.image), np.dstack([255 - ramp, ramp, 0 * ramp]).astype(np.uint8))
         np.save(one.label, label.astype(np.float16))
         found.append(one)
     network = Green(3.0)
-    assert rank_correlation(network, found) == pytest.approx(0.5, abs=1e-3)
-    assert rank_correlation(Green(-1.0), found[:2]) == pytest.approx(-1, abs=1e-3)
+    assert mean_rank_correlation(network, found) == pytest.approx(0.5, abs=1e-3)
+    assert mean_rank_correlation(Green(-1.0), found[:2]) == pytest.approx(-1, abs=1e-3)
     assert network.seen == [(1, 3, 32, 40)] * 4
-    rank_correlation(network, found[:1], 16)
+    mean_rank_correlation(network, found[:1], 16)
     assert network.seen[-1] == (1, 3, 16, 24)
