@@ -5,7 +5,8 @@ Use it as ``from depth_anything_ros import load_model``; docs/python.md has exam
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 import logging
 from pathlib import Path
 from queue import SimpleQueue
@@ -18,10 +19,9 @@ from depth_anything_ros.arrays import AnyArray, F32, U8
 from depth_anything_ros.errors import (
     CameraInfoError, DepthAnythingError, ImageError, InferenceError, SettingsError)
 from depth_anything_ros.files import make_folder
-from depth_anything_ros.inference.devices import PerformanceHint
 from depth_anything_ros.inference.engine import Engine, EngineOptions, EngineState
 from depth_anything_ros.inference.ir import error_reason
-from depth_anything_ros.inference.pool import Outcome
+from depth_anything_ros.inference.pool import OnDone, Outcome
 from depth_anything_ros.model_info import ExecutionPrecision, ModelInfo
 from depth_anything_ros.parameters import Settings
 from depth_anything_ros.resources import shipped_model
@@ -33,15 +33,16 @@ from depth_anything_ros.vision.transforms import resize_depth
 import numpy as np
 
 OutputSize = Literal['input', 'native']
+Hint = Literal['auto', 'LATENCY', 'THROUGHPUT']
 
-# Where a device recommends one request, a second one takes the next image while the first runs.
-_REQUESTS = 2
+# With a second request the next image is resized and waits while the first one is computed.
+_LATENCY_REQUESTS = 2
 _ORDERS: dict[int, Order] = {3: 'bgr', 4: 'bgra'}
 
 
 def load_model(path: Path | str | None = None, *, device: str = 'CPU',
                precision: ExecutionPrecision = 'auto', input_size: int = 0, requests: int = 0,
-               hint: PerformanceHint = 'LATENCY', cache_dir: Path | str | None = None,
+               hint: Hint = 'auto', cache_dir: Path | str | None = None,
                request_timeout: float = 60.0, image_hw: tuple[int, int] = (480, 640),
                sizes_kept: int = 4) -> 'DepthModel':
     """
@@ -53,7 +54,9 @@ def load_model(path: Path | str | None = None, *, device: str = 'CPU',
     - ``precision``: of the computation; auto lets the device choose.
     - ``input_size``: short side of the network's input [px]; 0 uses the model's default.
     - ``requests``: infer requests, the images computed at a time; 0 lets the device choose.
-    - ``hint``: LATENCY gives all cores to one image, THROUGHPUT computes several at once.
+    - ``hint``: OpenVINO's performance hint. auto compiles for LATENCY now, which is best for
+      ``infer``, and once more for THROUGHPUT at the first ``infer_many``. Name one of the two to
+      compile once, which needs less memory.
     - ``cache_dir``: folder for compiled models, which makes the next start faster; None for none.
     - ``request_timeout``: time [s] after which an infer request is given up.
     - ``image_hw``: image size (height, width) to compile for now. The first image with another
@@ -66,8 +69,8 @@ def load_model(path: Path | str | None = None, *, device: str = 'CPU',
     model = shipped_model() if path is None else Path(path).expanduser()
     settings = Settings(model=str(model), device=device, precision=precision, requests=requests,
                         input_size=input_size, request_timeout=request_timeout)
-    if hint not in ('LATENCY', 'THROUGHPUT'):
-        raise SettingsError('hint', hint, 'LATENCY or THROUGHPUT')
+    if hint not in ('auto', 'LATENCY', 'THROUGHPUT'):
+        raise SettingsError('hint', hint, 'auto, LATENCY or THROUGHPUT')
     if sizes_kept < 1:
         raise SettingsError('sizes_kept', sizes_kept, 'at least 1')
     if min(image_hw) < 1:
@@ -76,12 +79,19 @@ def load_model(path: Path | str | None = None, *, device: str = 'CPU',
     if cache_dir is not None:
         folder = Path(cache_dir).expanduser()
         make_folder(folder)
-    if not requests and hint == 'LATENCY':
-        requests = _REQUESTS
-    return DepthModel(Engine(model, EngineOptions(
+    warn = logging.getLogger(__name__).warning
+    throughput = EngineOptions(
         devices=settings.devices, precision=precision, requests=requests,
         timeout_s=request_timeout, input_size=input_size, image_hw=image_hw, cache_dir=folder,
-        hint=hint, sizes_kept=sizes_kept), logging.getLogger(__name__).warning))
+        hint='THROUGHPUT', sizes_kept=sizes_kept)
+    if hint == 'THROUGHPUT':
+        return DepthModel(Engine(model, throughput, warn))
+    engine = Engine(model, replace(throughput, hint='LATENCY',
+                                   requests=requests or _LATENCY_REQUESTS), warn)
+    if hint == 'LATENCY':
+        return DepthModel(engine)
+    throughput = replace(throughput, devices=(engine.state.device,), self_check=False)
+    return DepthModel(engine, lambda: Engine(model, throughput, warn))
 
 
 class DepthModel:
@@ -97,20 +107,23 @@ class DepthModel:
     may use an iterator of ``infer_many``. ``close``, also called by ``with``, releases the device.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._submit_lock = threading.Lock()
+    def __init__(self, engine: Engine,
+                 make_throughput_engine: Callable[[], Engine] | None = None) -> None:
+        self._engine = _SharedEngine(engine)
+        self._make_throughput_engine = make_throughput_engine
+        self._throughput_engine: _SharedEngine | None = None
+        self._lock = threading.Lock()
         self._closed = False
 
     @property
     def info(self) -> ModelInfo:
         """Return the model's metadata: kind, unit, encoder, source, licence, precision."""
-        return self._engine.info
+        return self._engine.engine.info
 
     @property
     def state(self) -> EngineState:
-        """Return the device, the execution precision and the network's size in use."""
-        return self._engine.state
+        """Return the device, the execution precision and the network's size of ``infer``."""
+        return self._engine.engine.state
 
     def infer(self, image: U8, *, output_size: OutputSize = 'input') -> F32:
         """
@@ -121,29 +134,34 @@ class DepthModel:
         InferenceError if the device fails or the model is closed.
         """
         _check_output_size(output_size)
-        return _depth_of(self._start(image), output_size)
+        return _depth_of(self._start(self._engine, image), output_size)
 
     def infer_many(self, images: Iterable[U8], *, output_size: OutputSize = 'input',
                    ) -> Iterator[F32]:
         """
         Yield the depth of each image, float32 [H, W], in the order of ``images``.
 
-        While the caller uses one map, the device computes the next ones. Images may have different
-        sizes. They are read one by one, a few ahead of the yielded map, so ``images`` may be
-        endless. Errors as in ``infer``, and those of ``images``; each is raised after the maps of
-        all images before it.
+        The device computes several images at a time, also while the caller uses one map. Images
+        may have different sizes. They are read one by one, a few ahead of the yielded map, so
+        ``images`` may be endless. Errors as in ``infer``, and those of ``images``; each is raised
+        after the maps of all images before it. The first call may compile the model, see ``hint``
+        of ``load_model``.
         """
         _check_output_size(output_size)
         self._check_open()
         if isinstance(images, np.ndarray) and images.ndim < 4:
             raise ImageError(f'infer_many needs several images, not an array {images.shape}; '
                              'pass a list of images or an array [N, H, W, 3]')
-        return self._infer_many(iter(images), output_size)
+        return self._infer_many(self._engine_for_many(), iter(images), output_size)
 
     def close(self) -> None:
         """Wait for the images in flight and release the device; idempotent."""
         self._closed = True
-        self._engine.close()
+        with self._lock:
+            engines = (self._engine, self._throughput_engine)
+        for shared in engines:
+            if shared is not None:
+                shared.engine.close()
 
     def __enter__(self) -> 'DepthModel':
         """Return the model."""
@@ -154,31 +172,39 @@ class DepthModel:
         """Close the model."""
         self.close()
 
-    def _infer_many(self, images: Iterator[U8], output_size: OutputSize) -> Iterator[F32]:
+    def _engine_for_many(self) -> '_SharedEngine':
+        with self._lock:
+            self._check_open()
+            if self._throughput_engine is None:
+                make = self._make_throughput_engine
+                self._throughput_engine = _SharedEngine(make()) if make else self._engine
+            return self._throughput_engine
+
+    def _infer_many(self, shared: '_SharedEngine', images: Iterator[U8],
+                    output_size: OutputSize) -> Iterator[F32]:
         started: deque[_Started] = deque()
         failure: Exception | None = None
         while failure is None:
             try:
-                started.append(self._start(next(images)))
+                started.append(self._start(shared, next(images)))
             except StopIteration:
                 break
             except Exception as error:  # noqa: B902 - raised after the maps before it
                 failure = error
             else:
-                if len(started) > self._engine.capacity:
+                if len(started) > shared.engine.capacity:
                     yield _depth_of(started.popleft(), output_size)
         while started:
             yield _depth_of(started.popleft(), output_size)
         if failure is not None:
             raise failure
 
-    def _start(self, image: U8) -> '_Started':
+    def _start(self, shared: '_SharedEngine', image: U8) -> '_Started':
         """Start inference; InferenceError also for the errors of OpenVINO and OpenCV."""
         checked, outcome = _color_image(image), SimpleQueue[Outcome]()
         self._check_open()
         try:
-            with self._submit_lock:
-                self._engine.submit(checked, outcome.put)
+            shared.submit(checked, outcome.put)
         except DepthAnythingError:
             self._check_open()
             raise
@@ -190,6 +216,18 @@ class DepthModel:
     def _check_open(self) -> None:
         if self._closed:
             raise InferenceError('the model is closed; load it again with load_model()')
+
+
+class _SharedEngine:
+    """Lets several threads submit images to one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._lock = threading.Lock()
+
+    def submit(self, image: ColorImage, on_done: OnDone) -> None:
+        with self._lock:
+            self.engine.submit(image, on_done)
 
 
 # The image's size (height, width) and the queue that gets its map or its error.

@@ -98,7 +98,6 @@ def test_without_opencv_the_error_says_how_to_install_it() -> None:
     assert 'python3-opencv' in printed_by("""
 import sys
 sys.modules['cv2'] = None
-import cv2
 import depth_anything_ros
 try:
     from depth_anything_ros import load_model
@@ -256,7 +255,8 @@ def test_images_are_read_a_few_ahead_of_the_maps(make_model: MakeModel) -> None:
 
 
 def test_stopping_early_leaves_the_model_free_for_others(make_model: MakeModel) -> None:
-    model, before = make_model(requests=2), request_threads()
+    model = make_model(requests=2, hint='THROUGHPUT')
+    before = request_threads()
     for _ in range(5):
         for _ in model.infer_many(constant_image(0) for _ in range(100)):
             break
@@ -305,6 +305,20 @@ def test_an_error_of_a_library_becomes_one_of_this_package(error: Exception) -> 
     assert raised.value.__cause__ is error
 
 
+@pytest.mark.parametrize(('hint', 'compiled'), [('auto', 2), ('LATENCY', 1), ('THROUGHPUT', 1)])
+def test_the_hint_says_how_often_the_model_is_compiled(
+        make_model: MakeModel, hint: str, compiled: int) -> None:
+    before = request_threads()
+    model = make_model(hint=hint, requests=2)
+    assert len(request_threads() - before) == 2
+    for _ in range(2):
+        [depth] = model.infer_many([IMAGE])
+        np.testing.assert_array_equal(depth, model.infer(IMAGE))
+    assert len(request_threads() - before) == 2 * compiled
+    model.close()
+    assert request_threads() == before
+
+
 def test_many_images_take_no_longer_than_one_after_the_other(
         make_model: MakeModel, make_ir: Callable[..., Path]) -> None:
     model = make_model(make_ir(slow_layers=6))
@@ -341,7 +355,7 @@ def test_threads_may_share_a_model(make_model: MakeModel) -> None:
 def test_a_closed_model_says_so_and_can_be_closed_again(make_model: MakeModel) -> None:
     before = request_threads()
     with make_model() as model:
-        depths = model.infer_many([IMAGE, IMAGE, IMAGE, IMAGE])
+        depths = model.infer_many([IMAGE] * 20)
         next(depths)
     model.close()
     assert request_threads() == before
