@@ -311,7 +311,7 @@ def test_an_interrupted_conversion_leaves_nothing_behind(
                      '--model-version', 'v2'], with_table(tiny))
     while process.poll() is None and not (models.is_dir() and any(models.iterdir())):
         time.sleep(0.02)
-    assert [path.suffix for path in models.iterdir()] == ['']
+    assert [path.is_dir() for path in models.iterdir()] == [True]
     process.send_signal(number)
     code, out, err = finish(process)
     assert code == status and 'is ready' not in out and 'Traceback' not in err

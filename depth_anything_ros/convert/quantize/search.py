@@ -88,13 +88,13 @@ class LayerSearch:
         """Search until the gate is met or no layer would be left in INT8."""
         kept: frozenset[str] = frozenset()
         with steps.step('quantizing every layer'):
-            uncompressed = self._quantizer(self._model, self._calibration, compress=False)
-            layers = quantized_layers(uncompressed)
-            self._names = {layer.node: layer.name for layer in layers}
             excess = self._try(kept)
         if excess <= 1:
             return
-        with steps.step(f'measuring the error of each of {len(layers)} layers'):
+        with steps.step('measuring the error of each layer'):
+            uncompressed = self._quantizer(self._model, self._calibration, compress=False)
+            layers = quantized_layers(uncompressed)
+            self._names = {layer.node: layer.name for layer in layers}
             errors = self._layer_errors(uncompressed, layers)
         with steps.step('keeping layers in floating point'):
             for _ in range(_ROUNDS):
