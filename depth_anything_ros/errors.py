@@ -1,18 +1,18 @@
 """
-Every error this package raises on purpose.
+The errors of this package.
 
-Each takes facts and builds one sentence that names the fact and the fix::
+Each message is a sentence that names the fact and the fix::
 
     DepthAnythingError
     ├── SettingsError            a parameter has a value that cannot work
     ├── ModelError               an IR is missing, damaged, foreign or wrong on this device
-    ├── CheckpointError          a checkpoint, ONNX file or IR cannot be converted as asked
+    ├── CheckpointError          a checkpoint, ONNX file or IR cannot be converted
     ├── ParityError              a converted model differs from its source
     ├── QualityError             an INT8 model loses more than the gate allows
     ├── DeviceError              no device of the list can run the model
-    ├── InferenceError           one frame could not be computed
+    ├── InferenceError           one image could not be computed
     │   └── InferenceTimeoutError
-    ├── ImageError               an image message, file, video or bag cannot be read
+    ├── ImageError               an image message, array, file, video or bag cannot be read
     ├── DatasetError             a folder, its description or an annotation file cannot be used
     ├── CameraInfoError          a camera_info cannot be used
     ├── PointCloudError          a point cloud message cannot be read
@@ -46,7 +46,7 @@ class ModelError(DepthAnythingError):
 
 
 class CheckpointError(DepthAnythingError):
-    """A checkpoint, ONNX file or IR cannot be converted as asked."""
+    """A checkpoint, ONNX file or IR cannot be converted."""
 
     def __init__(self, path: Path | str, problem: str, fix: str) -> None:
         super().__init__(f'{path}: {problem}; {fix}')
@@ -72,7 +72,7 @@ class QualityError(DepthAnythingError):
         super().__init__(
             f'{path}: the best INT8 model found loses {found}; allowed are {allowed}; no file was '
             'written. Calibrate with more images like those of the camera, raise the limits, or '
-            'add --force to write it all the same')
+            'add --force to write it in spite of that')
 
 
 class DeviceError(DepthAnythingError):
@@ -87,7 +87,7 @@ class DeviceError(DepthAnythingError):
 
 
 class InferenceError(DepthAnythingError):
-    """One frame could not be computed."""
+    """One image could not be computed."""
 
 
 class InferenceTimeoutError(InferenceError):
@@ -100,7 +100,7 @@ class InferenceTimeoutError(InferenceError):
 
 
 class ImageError(DepthAnythingError):
-    """An image message, file, video or bag cannot be read."""
+    """An image message, array, file, video or bag cannot be read."""
 
 
 class DatasetError(DepthAnythingError):
@@ -136,7 +136,7 @@ class MissingDependencyError(DepthAnythingError):
 
 
 def was_interrupted(error: BaseException | None) -> bool:
-    """Return whether Ctrl-C is behind ``error``: within an import it becomes an ImportError."""
+    """Return whether Ctrl-C caused ``error``; during an import it becomes an ImportError."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None

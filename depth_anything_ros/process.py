@@ -1,4 +1,4 @@
-"""Keeping the memory of images and maps in the process from one to the next."""
+"""Settings of this process: memory that glibc keeps, and the priority of background work."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,23 +7,23 @@ import os
 import sys
 import threading
 
-# Names and numbers of glibc's malloc.h; 32 MiB is the largest threshold that it accepts.
+# The most freed memory that a process keeps, for a node and for a training.
+NODE_BYTES, TRAINING_BYTES = 128 * 2 ** 20, 2 ** 31 - 1
+# Numbers of glibc's malloc.h; 32 MiB is the largest threshold that it accepts.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _MMAP_THRESHOLD_BYTES = 32 * 2 ** 20
-USUAL_BYTES, MOST_BYTES = 128 * 2 ** 20, 2 ** 31 - 1
 _ARENAS = 2
-_STEPS_DOWN = 10
-_LOWEST = 19
+_NICENESS_STEP, _HIGHEST_NICENESS = 10, 19
 
 
-def keep_freed_memory(most_bytes: int = USUAL_BYTES) -> bool:
+def keep_freed_memory(most_bytes: int = NODE_BYTES) -> bool:
     """
-    Tell glibc to reuse the memory of large buffers instead of giving it back each time.
+    Let glibc keep freed memory of images and maps for the next ones, up to ``most_bytes`` < 2 GiB.
 
-    Otherwise every 640x480 image costs some 640 page faults and takes twice the time to receive.
-    Up to ``most_bytes`` that were used once, below 2 GiB, stay with the process. Few arenas: with
-    one per thread each model that is loaded anew leaves freed memory in others. Returns False, and
-    changes nothing, where the C library is another one.
+    Without this, every 640x480 image costs about 640 page faults and takes twice the time to
+    receive. The number of arenas is limited too: with one arena per thread, each model that is
+    loaded leaves freed memory in another arena. Returns False, and changes nothing, where the C
+    library is not glibc.
     """
     if not sys.platform.startswith('linux'):
         return False
@@ -37,52 +37,54 @@ def keep_freed_memory(most_bytes: int = USUAL_BYTES) -> bool:
 @contextmanager
 def lower_priority() -> Iterator[None]:
     """
-    Run the block on this thread ten steps nicer, where Linux allows to undo that.
+    Run the block with a niceness 10 higher on this thread, then restore the niceness.
 
-    Threads inherit the niceness, so those that the block started get the usual one at its end.
-    That takes CAP_SYS_NICE or RLIMIT_NICE; without them nothing changes, lest they stay nice.
+    Threads that the block starts inherit the niceness, so theirs is restored as well. Restoring
+    needs CAP_SYS_NICE or RLIMIT_NICE; without them, and where the system is not Linux, the block
+    runs at the normal priority, because these threads could never leave the low one.
     """
-    if not _may_return():
+    if not _can_restore_priority():
         yield
         return
-    me, others = threading.get_native_id(), _threads()
-    usual = os.getpriority(os.PRIO_PROCESS, me)
-    os.setpriority(os.PRIO_PROCESS, me, min(_LOWEST, usual + _STEPS_DOWN))
+    this_thread, others = threading.get_native_id(), _thread_ids()
+    normal = os.getpriority(os.PRIO_PROCESS, this_thread)
+    os.setpriority(os.PRIO_PROCESS, this_thread,
+                   min(_HIGHEST_NICENESS, normal + _NICENESS_STEP))
     try:
         yield
     finally:
-        for thread in {me, *(_threads() - others)}:
-            _set(thread, usual)
+        for thread_id in {this_thread, *(_thread_ids() - others)}:
+            _set_niceness(thread_id, normal)
 
 
-def _may_return() -> bool:
-    """Try it on a thread that ends at once, because where it fails that thread stays nice."""
+def _can_restore_priority() -> bool:
+    """Try it on a short-lived thread, which keeps the low priority if restoring fails."""
     if sys.platform != 'linux':
         return False
-    allowed = []
+    restored = []
 
-    def probe() -> None:
-        me = threading.get_native_id()
-        usual = os.getpriority(os.PRIO_PROCESS, me)
-        os.setpriority(os.PRIO_PROCESS, me, usual + 1)
+    def try_it() -> None:
+        thread_id = threading.get_native_id()
+        normal = os.getpriority(os.PRIO_PROCESS, thread_id)
+        os.setpriority(os.PRIO_PROCESS, thread_id, normal + 1)
         try:
-            os.setpriority(os.PRIO_PROCESS, me, usual)
+            os.setpriority(os.PRIO_PROCESS, thread_id, normal)
         except PermissionError:
             return
-        allowed.append(True)
+        restored.append(True)
 
-    thread = threading.Thread(target=probe)
+    thread = threading.Thread(target=try_it)
     thread.start()
     thread.join()
-    return bool(allowed)
+    return bool(restored)
 
 
-def _threads() -> set[int]:
+def _thread_ids() -> set[int]:
     return {int(name) for name in os.listdir('/proc/self/task')}
 
 
-def _set(thread: int, niceness: int) -> None:
+def _set_niceness(thread_id: int, niceness: int) -> None:
     try:
-        os.setpriority(os.PRIO_PROCESS, thread, niceness)
+        os.setpriority(os.PRIO_PROCESS, thread_id, niceness)
     except ProcessLookupError:
         return

@@ -1,4 +1,4 @@
-"""A compiled model called in a loop: what the node and the programs are measured against."""
+"""A compiled model without engine and node, the baseline of every measured speed."""
 
 from pathlib import Path
 import time
@@ -7,7 +7,12 @@ import numpy as np
 
 
 class BareModel:
-    """The same IR, compiled the same way, called in a loop with an input that is ready."""
+    """
+    An IR compiled as the engine compiles it for LATENCY, called in a loop with a prepared input.
+
+    ``image_hw`` is the image size (height, width) that gives the network's size ``network_hw``;
+    ``threads`` is the number of threads of an inference. ModelError if the IR is unusable.
+    """
 
     def __init__(self, model: Path, input_size: int = 0, precision: str = 'auto',
                  image_hw: tuple[int, int] = (480, 640)) -> None:
@@ -27,7 +32,7 @@ class BareModel:
         self._input = np.full((1, *size_hw, 3), 127, np.uint8)
 
     def rate(self, seconds: float) -> float:
-        """Return calls per second."""
+        """Return inferences per second, measured for ``seconds`` after one warm-up."""
         self._request.infer([self._input], share_inputs=True)
         started, calls = time.monotonic(), 0
         while time.monotonic() < started + seconds:

@@ -17,7 +17,7 @@ from depth_anything_ros.distill.trainer import StepResult, Trainer
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.files import atomic_path
 from depth_anything_ros.networks.depth_anything import Network
-from depth_anything_ros.process import keep_freed_memory, MOST_BYTES
+from depth_anything_ros.process import keep_freed_memory, TRAINING_BYTES
 from depth_anything_ros.vision.agreement import rank_correlation
 from depth_anything_ros.vision.transforms import (
     network_size, normalize, resize_depth, resize_for_network)
@@ -71,7 +71,7 @@ def train(run: RunFolder, trainer: Trainer, held_out: Sequence[LabelledImage],
     log = TrainingLog(run.log, trainer.step)
     if trainer.step < trainer.recipe.steps:
         # Each step needs the memory of the previous one again.
-        keep_freed_memory(MOST_BYTES)
+        keep_freed_memory(TRAINING_BYTES)
         _train(run, log, trainer, held_out, validate_every, report, counting)
     network = trainer.result()
     found = mean_rank_correlation(network, held_out)
