@@ -12,7 +12,7 @@ from pathlib import Path
 from queue import SimpleQueue
 import threading
 from types import TracebackType
-from typing import Literal
+from typing import Literal, overload
 
 import cv2
 from depth_anything_ros.arrays import AnyArray, F32, U8
@@ -136,23 +136,35 @@ class DepthModel:
         _check_output_size(output_size)
         return _depth_of(self._start(self._engine, image), output_size)
 
+    @overload
     def infer_many(self, images: Iterable[U8], *, output_size: OutputSize = 'input',
-                   ) -> Iterator[F32]:
+                   return_exceptions: Literal[False] = False) -> Iterator[F32]:
+        ...
+
+    @overload
+    def infer_many(self, images: Iterable[U8], *, output_size: OutputSize = 'input',
+                   return_exceptions: Literal[True]) -> Iterator[F32 | DepthAnythingError]:
+        ...
+
+    def infer_many(self, images: Iterable[U8], *, output_size: OutputSize = 'input',
+                   return_exceptions: bool = False) -> Iterator[F32 | DepthAnythingError]:
         """
         Yield the depth of each image, float32 [H, W], in the order of ``images``.
 
         The device computes several images at a time, also while the caller uses one map. Images
         may have different sizes. They are read one by one, a few ahead of the yielded map, so
         ``images`` may be endless. Errors as in ``infer``, and those of ``images``; each is raised
-        after the maps of all images before it. The first call may compile the model, see ``hint``
-        of ``load_model``.
+        after the maps of all images before it. With ``return_exceptions`` the error of an image is
+        yielded in place of its map and the next images follow; errors of ``images`` are raised.
+        The first call may compile the model, see ``hint`` of ``load_model``.
         """
         _check_output_size(output_size)
         self._check_open()
         if isinstance(images, np.ndarray) and images.ndim < 4:
             raise ImageError(f'infer_many needs several images, not an array {images.shape}; '
                              'pass a list of images or an array [N, H, W, 3]')
-        return self._infer_many(self._engine_for_many(), iter(images), output_size)
+        depths = self._infer_many(self._engine_for_many(), iter(images), output_size)
+        return depths if return_exceptions else _raise_errors(depths)
 
     def close(self) -> None:
         """Wait for the images in flight and release the device; idempotent."""
@@ -181,21 +193,25 @@ class DepthModel:
             return self._throughput_engine
 
     def _infer_many(self, shared: '_SharedEngine', images: Iterator[U8],
-                    output_size: OutputSize) -> Iterator[F32]:
-        started: deque[_Started] = deque()
+                    output_size: OutputSize) -> Iterator[F32 | DepthAnythingError]:
+        started: deque[_Started | DepthAnythingError] = deque()
         failure: Exception | None = None
-        while failure is None:
+        while True:
             try:
-                started.append(self._start(shared, next(images)))
+                image = next(images)
             except StopIteration:
                 break
             except Exception as error:  # noqa: B902 - raised after the maps before it
                 failure = error
-            else:
-                if len(started) > shared.engine.capacity:
-                    yield _depth_of(started.popleft(), output_size)
+                break
+            try:
+                started.append(self._start(shared, image))
+            except DepthAnythingError as error:
+                started.append(error)
+            if len(started) > shared.engine.capacity:
+                yield _depth_or_error(started.popleft(), output_size)
         while started:
-            yield _depth_of(started.popleft(), output_size)
+            yield _depth_or_error(started.popleft(), output_size)
         if failure is not None:
             raise failure
 
@@ -240,6 +256,23 @@ def _depth_of(started: _Started, output_size: OutputSize) -> F32:
     if isinstance(outcome, Exception):
         raise outcome
     return outcome if output_size == 'native' else resize_depth(outcome, image_hw)
+
+
+def _depth_or_error(started: _Started | DepthAnythingError,
+                    output_size: OutputSize) -> F32 | DepthAnythingError:
+    if isinstance(started, DepthAnythingError):
+        return started
+    try:
+        return _depth_of(started, output_size)
+    except DepthAnythingError as error:
+        return error
+
+
+def _raise_errors(outcomes: Iterator[F32 | DepthAnythingError]) -> Iterator[F32]:
+    for outcome in outcomes:
+        if isinstance(outcome, DepthAnythingError):
+            raise outcome
+        yield outcome
 
 
 def _color_image(image: U8) -> ColorImage:

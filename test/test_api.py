@@ -287,6 +287,16 @@ def test_an_unusable_image_among_many_is_raised_in_its_turn(make_model: MakeMode
         next(depths)
 
 
+def test_errors_of_images_can_be_returned_instead(make_model: MakeModel) -> None:
+    images = [constant_image(1), IMAGE.astype(np.float64), np.zeros((1, 8000, 3), np.uint8),
+              constant_image(4)]
+    first, dtype, size, last = make_model().infer_many(images, return_exceptions=True)
+    assert isinstance(dtype, ImageError) and 'float64' in str(dtype)
+    assert isinstance(size, ImageError) and 'too large' in str(size)
+    np.testing.assert_allclose(first, 7 / 255, atol=1e-4)
+    np.testing.assert_allclose(last, 28 / 255, atol=1e-4)
+
+
 def test_an_error_of_the_device_is_raised_in_its_turn() -> None:
     engine, timeout = FakeEngine(capacity=2), InferenceTimeoutError('NPU', 60.0)
     depths = DepthModel(engine).infer_many([IMAGE] * 3)
@@ -294,6 +304,7 @@ def test_an_error_of_the_device_is_raised_in_its_turn() -> None:
     np.testing.assert_array_equal(next(depths), IMAGE[..., 0])
     with pytest.raises(InferenceTimeoutError, match='request_timeout'):
         next(depths)
+    assert list(depths) == []
 
 
 @pytest.mark.parametrize('error', [RuntimeError('Infer Request is busy'), cv2.error('assertion')])

@@ -11,7 +11,7 @@ import time
 from depth_anything_ros.arrays import F32
 from depth_anything_ros.benchmark.report import interleaved, Log, ratio, Spread
 from depth_anything_ros.errors import ImageError, ModelError
-from depth_anything_ros.evaluate.predictions import ModelOptions, open_engine, Prediction
+from depth_anything_ros.evaluate.predictions import ModelOptions, open_model, Prediction
 from depth_anything_ros.evaluate.results import Failure, mean_of, score_files
 from depth_anything_ros.evaluate.rgbd import evaluate_rgbd
 from depth_anything_ros.evaluate.rgbd_folder import (
@@ -116,8 +116,9 @@ def _executed(model: Path, info: ModelInfo, precisions: Sequence[ExecutionPrecis
     requested: Sequence[ExecutionPrecision] = ('auto',) if info.precision == 'int8' else sorted(
         precisions, key=lambda precision: precision != 'auto')
     for precision in requested:
-        with closing(open_engine(model, ModelOptions(size, precision=precision))) as engine:
-            executed = 'int8' if info.precision == 'int8' else engine.state.execution_precision
+        with open_model(model, ModelOptions(size, precision=precision)) as depth_model:
+            executed = ('int8' if info.precision == 'int8'
+                        else depth_model.state.execution_precision)
         if executed not in seen:
             seen.add(executed)
             yield executed, precision
@@ -202,8 +203,8 @@ class Reference:
 def make_reference(config: Config, files: Sequence[Path], relative: bool) -> Reference:
     """Compute the depth that others are compared with; ImageError names a file that fails."""
     names = [str(file) for file in files]
-    with closing(open_engine(config.model, config.options)) as engine:
-        maps, failed = score_files(engine, files, names, lambda index, found: found.depth)
+    with open_model(config.model, config.options) as depth_model:
+        maps, failed = score_files(depth_model, files, names, lambda index, found: found.depth)
     _require_all(failed)
     return Reference(config, tuple(files), {one.name: one.scores for one in maps}, relative)
 
@@ -223,8 +224,8 @@ def lost_to(reference: Reference, config: Config) -> float:
                            for depth in (prediction.depth, reference.maps[str(files[index])]))
         return agreement(found, expected, reference.relative)
 
-    with closing(open_engine(config.model, config.options)) as engine:
-        images, failed = score_files(engine, files, [str(file) for file in files], score)
+    with open_model(config.model, config.options) as depth_model:
+        images, failed = score_files(depth_model, files, [str(file) for file in files], score)
     _require_all(failed)
     return mean_of(images).abs_rel
 

@@ -1,19 +1,18 @@
 """Agreement of a model with a reference model, on images without ground truth."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 import os
 from pathlib import Path
 
+from depth_anything_ros.api import DepthModel
 from depth_anything_ros.arrays import F32, U8
 from depth_anything_ros.cli.progress import Counting
 from depth_anything_ros.errors import ModelError
 from depth_anything_ros.evaluate.gallery import Case, color_map_of, Gallery
 from depth_anything_ros.evaluate.predictions import (
-    compute_order, model_facts, ModelOptions, open_engine, Outcome, predict, Prediction)
+    compute_order, model_facts, ModelOptions, open_model, Outcome, predict, Prediction)
 from depth_anything_ros.evaluate.results import badness, Evaluation, mean_of, score_all, worst_of
-from depth_anything_ros.inference.engine import Engine
 from depth_anything_ros.inference.ir import read_model_info
 from depth_anything_ros.vision.agreement import agreement, MAX_DEPTH_RATIO, rank_correlation
 from depth_anything_ros.vision.colorize import RangeTracker
@@ -56,9 +55,9 @@ def compare_models(model: Path, reference: Path, files: Sequence[Path],
     DeviceError, or ImageError if no image could be compared.
     """
     names = _names(files)
-    with closing(open_engine(model, options or ModelOptions())) as first:
+    with open_model(model, options or ModelOptions()) as first:
         run = _options_of_reference(first, reference, reference_options)
-        with closing(open_engine(reference, run)) as second:
+        with open_model(reference, run) as second:
             _require_same_kind(model, first, reference, second)
             relative, order = first.info.kind == 'relative', compute_order(files, first, second)
 
@@ -112,7 +111,8 @@ def parity_panels(image_bgr: U8, found: F32, expected: F32, relative: bool) -> l
             color_map_of(resize_depth(difference, size_hw), 0.0, _BRIGHT_DIFFERENCE, 'inferno')]
 
 
-def _options_of_reference(first: Engine, reference: Path, options: ModelOptions) -> ModelOptions:
+def _options_of_reference(first: DepthModel, reference: Path,
+                          options: ModelOptions) -> ModelOptions:
     """Return ``options`` with the input size of the first model if both can run at it."""
     multiple = read_model_info(reference).patch_multiple
     if options.input_size or multiple != first.info.patch_multiple:
@@ -144,7 +144,8 @@ def _both(found: Iterator[Outcome],
             yield one, other
 
 
-def _require_same_kind(model: Path, first: Engine, reference: Path, second: Engine) -> None:
+def _require_same_kind(model: Path, first: DepthModel, reference: Path,
+                       second: DepthModel) -> None:
     if first.info.kind != second.info.kind:
         raise ModelError(model, f'it is {first.info.kind}, but {reference} is {second.info.kind}',
                          'compare two models of the same kind')

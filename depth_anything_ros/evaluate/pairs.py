@@ -1,7 +1,6 @@
 """Ordered pairs of points: how many a model orders correctly, in the file format of DA-2K."""
 
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 import json
 from pathlib import Path, PurePosixPath
@@ -13,7 +12,7 @@ from depth_anything_ros.cli.progress import Counting
 from depth_anything_ros.errors import DatasetError, ImageError
 from depth_anything_ros.evaluate.gallery import Case, color_map_of, Gallery
 from depth_anything_ros.evaluate.predictions import (
-    model_facts, ModelOptions, open_engine, Prediction)
+    model_facts, ModelOptions, open_model, Prediction)
 from depth_anything_ros.evaluate.results import (
     badness, Evaluation, ImageScores, score_files, worst_first)
 from depth_anything_ros.vision.accuracy import is_ordered
@@ -82,8 +81,8 @@ def evaluate_pairs(model: Path, annotated: Sequence[PairedImage], root: Path,
     cannot run, ImageError if no image could be scored.
     """
     files = [root / one.name for one in annotated]
-    with closing(open_engine(model, options or ModelOptions())) as engine:
-        relative = engine.info.kind == 'relative'
+    with open_model(model, options or ModelOptions()) as depth_model:
+        relative = depth_model.info.kind == 'relative'
 
         def score(index: int, prediction: Prediction) -> PairScores:
             one, image_hw = annotated[index], prediction.image_bgr.shape[:2]
@@ -98,11 +97,11 @@ def evaluate_pairs(model: Path, annotated: Sequence[PairedImage], root: Path,
                     lambda: pair_panels(prediction.image_bgr, depth, one.pairs, right, relative)))
             return scores
 
-        images, failed = score_files(engine, files, [one.name for one in annotated], score,
+        images, failed = score_files(depth_model, files, [one.name for one in annotated], score,
                                      counting)
         scenes = {one.name: one.scene for one in annotated}
         return Evaluation(
-            model_facts(model, engine),
+            model_facts(model, depth_model),
             'share of pairs ordered correctly, a tie is wrong '
             f'({"larger" if relative else "smaller"} is nearer); mean over pairs',
             _over_all_pairs(images), worst_first(images)[0].scores, images, failed,

@@ -4,18 +4,15 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
 
+from depth_anything_ros.api import DepthModel, load_model
 from depth_anything_ros.arrays import F32, U8
 from depth_anything_ros.errors import DepthAnythingError
-from depth_anything_ros.inference.devices import device_names
-from depth_anything_ros.inference.engine import Engine, EngineOptions
 from depth_anything_ros.media.pictures import read_picture
 from depth_anything_ros.media.size_order import network_size_of, order_by_size
 from depth_anything_ros.model_info import ExecutionPrecision
+from depth_anything_ros.vision.color_image import to_bgr
 
-# While one image is computed, the second request takes the resized pixels of the next one.
-_REQUESTS = 2
 # No camera waits for the result, and a large model takes minutes on a small machine.
 _TIMEOUT_S = 300.0
 
@@ -56,58 +53,50 @@ class Prediction:
     depth: F32
 
 
-Outcome = Prediction | Exception
-_Pending = tuple[U8, 'SimpleQueue[F32 | Exception]']
+Outcome = Prediction | DepthAnythingError
 
 
-def open_engine(model: Path, options: ModelOptions) -> Engine:
+def open_model(model: Path, options: ModelOptions) -> DepthModel:
     """Start a model; ModelError or DeviceError if it cannot run."""
-    return Engine(model, EngineOptions(
-        devices=device_names(options.device), precision=options.precision, requests=_REQUESTS,
-        timeout_s=_TIMEOUT_S, input_size=options.input_size))
+    return load_model(
+        model, device=options.device, precision=options.precision, hint='LATENCY',
+        input_size=options.input_size, request_timeout=_TIMEOUT_S, sizes_kept=1)
 
 
-def model_facts(model: Path, engine: Engine) -> ModelFacts:
-    """Return the facts of a model that ``engine`` runs."""
-    info, state = engine.info, engine.state
-    return ModelFacts(model.name, info.source_name, info.encoder, info.kind, info.precision,
+def model_facts(file: Path, model: DepthModel) -> ModelFacts:
+    """Return the facts of a model that runs, which was read from ``file``."""
+    info, state = model.info, model.state
+    return ModelFacts(file.name, info.source_name, info.encoder, info.kind, info.precision,
                       state.execution_device, state.execution_precision, state.input_size)
 
 
-def compute_order(files: Sequence[Path], *engines: Engine) -> list[int]:
-    """Return the indices of ``files`` in an order in which no engine compiles a size twice."""
-    return order_by_size(files, *(network_size_of(engine.info, engine.state.input_size)
-                                  for engine in engines if engine.info.fixed_size_hw is None))
+def compute_order(files: Sequence[Path], *models: DepthModel) -> list[int]:
+    """Return the indices of ``files`` in an order in which no model compiles a size twice."""
+    return order_by_size(files, *(network_size_of(model.info, model.state.input_size)
+                                  for model in models if model.info.fixed_size_hw is None))
 
 
-def predict(engine: Engine, files: Sequence[Path], order: Sequence[int]) -> Iterator[Outcome]:
+def predict(model: DepthModel, files: Sequence[Path], order: Sequence[int]) -> Iterator[Outcome]:
     """
     Yield the prediction for each file, or its error, in ``order``.
 
     While the caller handles one, the next ones are computed.
     """
-    pending: deque[_Pending | Exception] = deque()
-    for index in order:
-        pending.append(_start(engine, files[index]))
-        if len(pending) > engine.capacity:
-            yield _finish(pending.popleft())
-    while pending:
-        yield _finish(pending.popleft())
+    read: deque[U8 | DepthAnythingError] = deque()
 
+    def images() -> Iterator[U8]:
+        for index in order:
+            try:
+                image_bgr = to_bgr(read_picture(files[index]))
+            except DepthAnythingError as error:
+                read.append(error)
+            else:
+                read.append(image_bgr)
+                yield image_bgr
 
-def _start(engine: Engine, file: Path) -> _Pending | Exception:
-    done: SimpleQueue[F32 | Exception] = SimpleQueue()
-    try:
-        image = read_picture(file)
-        engine.submit(image, done.put)
-    except DepthAnythingError as error:
-        return error
-    return image.pixels, done
-
-
-def _finish(started: _Pending | Exception) -> Outcome:
-    if isinstance(started, Exception):
-        return started
-    image_bgr, done = started
-    outcome = done.get()
-    return outcome if isinstance(outcome, Exception) else Prediction(image_bgr, outcome)
+    depths = model.infer_many(images(), output_size='native', return_exceptions=True)
+    for depth in depths:
+        while isinstance(image := read.popleft(), DepthAnythingError):
+            yield image
+        yield depth if isinstance(depth, DepthAnythingError) else Prediction(image, depth)
+    yield from (error for error in read if isinstance(error, DepthAnythingError))

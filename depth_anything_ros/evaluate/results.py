@@ -6,12 +6,12 @@ from pathlib import Path
 import statistics
 from typing import Any, Generic, TYPE_CHECKING, TypeVar
 
+from depth_anything_ros.api import DepthModel
 from depth_anything_ros.cli.progress import Counting, no_counting
 from depth_anything_ros.cli.reports import markdown_table, print_lines, print_table
 from depth_anything_ros.errors import DepthAnythingError, ImageError
 from depth_anything_ros.evaluate.predictions import (
     compute_order, ModelFacts, predict, Prediction)
-from depth_anything_ros.inference.engine import Engine
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -72,12 +72,12 @@ class Evaluation(Generic[Scores]):
 ScoresAndFailures = tuple[tuple[ImageScores[Scores], ...], tuple[Failure, ...]]
 
 
-def score_files(engine: Engine, files: Sequence[Path], names: Sequence[str],
+def score_files(depth_model: DepthModel, files: Sequence[Path], names: Sequence[str],
                 score: Callable[[int, Prediction], Scores],
                 counting: Counting | None = None) -> ScoresAndFailures[Scores]:
     """Compute ``files`` and return the scores and the failures, as ``score_all``."""
-    order = compute_order(files, engine)
-    return score_all(names, order, predict(engine, files, order), score, counting)
+    order = compute_order(files, depth_model)
+    return score_all(names, order, predict(depth_model, files, order), score, counting)
 
 
 def score_all(names: Sequence[str], order: Sequence[int],

@@ -1,7 +1,6 @@
 """Scores of a model on images with measured depth."""
 
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 from depth_anything_ros.arrays import F32, U8
@@ -9,7 +8,7 @@ from depth_anything_ros.cli.progress import Counting
 from depth_anything_ros.errors import ModelError
 from depth_anything_ros.evaluate.gallery import Case, color_map_of, Gallery
 from depth_anything_ros.evaluate.predictions import (
-    model_facts, ModelOptions, open_engine, Prediction)
+    model_facts, ModelOptions, open_model, Prediction)
 from depth_anything_ros.evaluate.results import (
     badness, Evaluation, mean_of, score_files, worst_of)
 from depth_anything_ros.evaluate.rgbd_folder import read_truth, RgbdConfig, RgbdDataset
@@ -36,11 +35,11 @@ def evaluate_rgbd(model: Path, dataset: RgbdDataset, options: ModelOptions | Non
     """
     pairs, config = dataset.pairs, dataset.config
     files = [pair.color for pair in pairs]
-    with closing(open_engine(model, options or ModelOptions())) as engine:
-        if median_scaling and engine.info.kind == 'relative':
+    with open_model(model, options or ModelOptions()) as depth_model:
+        if median_scaling and depth_model.info.kind == 'relative':
             raise ModelError(model, 'it is relative and therefore fitted to each image anyway',
                              'remove median scaling')
-        relative = engine.info.kind == 'relative'
+        relative = depth_model.info.kind == 'relative'
         align = _aligner(relative, config, median_scaling)
 
         def score(index: int, prediction: Prediction) -> DepthScores:
@@ -55,10 +54,11 @@ def evaluate_rgbd(model: Path, dataset: RgbdDataset, options: ModelOptions | Non
                     lambda: depth_panels(prediction.image_bgr, predicted_m, truth_m)))
             return scores
 
-        images, failed = score_files(engine, files, [pair.name for pair in pairs], score, counting)
-        return Evaluation(model_facts(model, engine), _protocol(relative, config, median_scaling),
-                          mean_of(images), worst_of(images), images, failed,
-                          unmatched=dataset.unmatched)
+        images, failed = score_files(depth_model, files, [pair.name for pair in pairs], score,
+                                     counting)
+        return Evaluation(
+            model_facts(model, depth_model), _protocol(relative, config, median_scaling),
+            mean_of(images), worst_of(images), images, failed, unmatched=dataset.unmatched)
 
 
 def depth_panels(image_bgr: U8, predicted_m: F32, truth_m: F32) -> list[U8]:

@@ -1,7 +1,6 @@
 """The ladder of the benchmark on models whose depth can be computed by hand."""
 
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 import sys
@@ -13,7 +12,7 @@ from depth_anything_ros.benchmark.ladder_steps import measure_speeds, plan_confi
 from depth_anything_ros.benchmark.report import Report, Spread
 from depth_anything_ros.errors import (
     DatasetError, ImageError, MissingDependencyError, ModelError, SettingsError)
-from depth_anything_ros.evaluate.predictions import ModelOptions, open_engine
+from depth_anything_ros.evaluate.predictions import ModelOptions, open_model
 from depth_anything_ros.evaluate.rgbd import evaluate_rgbd
 from depth_anything_ros.evaluate.rgbd_folder import open_folder, RgbdConfig
 from depth_anything_ros.resources import photographs
@@ -68,8 +67,8 @@ def names(report: Report) -> list[str]:
 
 def native(model: Path) -> str:
     """Return what auto executes on this machine."""
-    with closing(open_engine(model, ModelOptions())) as engine:
-        return engine.state.execution_precision
+    with open_model(model, ModelOptions()) as depth_model:
+        return depth_model.state.execution_precision
 
 
 def test_every_precision_at_every_size_is_a_row_named_by_what_is_executed(

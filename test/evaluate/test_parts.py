@@ -1,7 +1,6 @@
 """The parts below the programs: predictions in flight, results, reports and pictures."""
 
 from collections.abc import Callable
-from contextlib import closing
 import json
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from depth_anything_ros.errors import ImageError
 from depth_anything_ros.evaluate.compare import parity_panels
 from depth_anything_ros.evaluate.gallery import Case, Gallery
 from depth_anything_ros.evaluate.predictions import (
-    compute_order, ModelFacts, ModelOptions, open_engine, predict, Prediction)
+    compute_order, ModelFacts, ModelOptions, open_model, predict, Prediction)
 from depth_anything_ros.evaluate.results import (
     as_dict, Evaluation, Failure, ImageScores, mean_of, to_markdown, worst_first, worst_of)
 from depth_anything_ros.evaluate.rgbd import depth_panels
@@ -39,21 +38,21 @@ def test_sizes_that_alternate_are_computed_one_after_the_other(
         tmp_path: Path, tiny_ir: Path, make_ir: Callable[..., Path]) -> None:
     files = write(tmp_path, [(112, 154), (154, 112), (112, 154), (154, 112), (224, 308)])
     (tmp_path / '5.png').write_bytes(b'damaged')
-    with closing(open_engine(tiny_ir, ModelOptions())) as engine:
-        assert compute_order([*files, tmp_path / '5.png'], engine) == [0, 2, 4, 1, 3, 5]
-    with closing(open_engine(make_ir(fixed_size_hw=(56, 56)), ModelOptions())) as engine:
-        assert compute_order(files, engine) == [0, 1, 2, 3, 4]
+    with open_model(tiny_ir, ModelOptions()) as model:
+        assert compute_order([*files, tmp_path / '5.png'], model) == [0, 2, 4, 1, 3, 5]
+    with open_model(make_ir(fixed_size_hw=(56, 56)), ModelOptions()) as model:
+        assert compute_order(files, model) == [0, 1, 2, 3, 4]
 
 
 def test_images_that_are_one_size_to_a_model_and_two_to_the_other_do_not_alternate(
         tmp_path: Path, tiny_ir: Path, make_ir: Callable[..., Path]) -> None:
     files = write(tmp_path, [(112, 136), (112, 144), (112, 136), (112, 144)])
     coarse, fixed = make_ir(patch_multiple=32, input_size=64), make_ir(fixed_size_hw=(56, 56))
-    with closing(open_engine(tiny_ir, ModelOptions())) as engine:
-        assert compute_order(files, engine) == [0, 1, 2, 3]
-        with closing(open_engine(coarse, ModelOptions())) as other:
-            assert compute_order(files, engine, other) == [0, 2, 1, 3]
-            with closing(open_engine(fixed, ModelOptions())) as third:
+    with open_model(tiny_ir, ModelOptions()) as model:
+        assert compute_order(files, model) == [0, 1, 2, 3]
+        with open_model(coarse, ModelOptions()) as other:
+            assert compute_order(files, model, other) == [0, 2, 1, 3]
+            with open_model(fixed, ModelOptions()) as third:
                 assert compute_order(files, third, other) == [0, 2, 1, 3]
 
 
@@ -62,9 +61,9 @@ def test_every_file_gets_its_own_answer_in_the_order_asked_for(
     files = write(tmp_path, [(112, 112)] * 7)
     files[2].write_bytes(b'damaged')
     order = [6, 0, 2, 4, 1, 3, 5]
-    with closing(open_engine(make_ir(slow_layers=3), ModelOptions(precision='f32'))) as engine:
-        assert engine.capacity == 2
-        outcomes = list(predict(engine, files, order))
+    with open_model(make_ir(slow_layers=3), ModelOptions(precision='f32')) as model:
+        assert model._engine.engine.capacity == 2
+        outcomes = list(predict(model, files, order))
     assert [isinstance(one, ImageError) for one in outcomes] == [index == 2 for index in order]
     for index, outcome in zip(order, outcomes):
         if isinstance(outcome, Prediction):
@@ -77,7 +76,8 @@ def test_the_next_images_are_started_before_a_result_is_looked_at(
         tmp_path: Path, tiny_ir: Path) -> None:
     files = write(tmp_path, [(112, 112)] * 9)
     started: list[object] = []
-    with closing(open_engine(tiny_ir, ModelOptions())) as engine:
+    with open_model(tiny_ir, ModelOptions()) as model:
+        engine = model._engine.engine
         submit = engine.submit
 
         def counted(image: object, done: object) -> None:
@@ -85,7 +85,7 @@ def test_the_next_images_are_started_before_a_result_is_looked_at(
             submit(image, done)
 
         engine.submit = counted
-        for number, _ in enumerate(predict(engine, files, range(9)), start=1):
+        for number, _ in enumerate(predict(model, files, range(9)), start=1):
             assert len(started) == min(9, number + engine.capacity)
 
 
