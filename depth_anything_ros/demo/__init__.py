@@ -1,1 +1,1 @@
-"""Command-line programs that put the rooms below together."""
+"""The demo: a player that stands for a camera, and the node, on one machine."""

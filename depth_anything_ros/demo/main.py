@@ -1,12 +1,12 @@
 """
-The executable ``depth_anything_demo``: the whole product on one machine in a few seconds.
+The executable ``depth_anything_demo``: camera, node and pictures of its depth on one machine.
 
-A player process publishes images at 640x480, the node process turns them into depth over DDS, and
-this process brings the node up, listens, prints figures and saves pictures.
+A player process publishes images of 640x480, the node process computes their depth over DDS, and
+this process configures the node, subscribes to its topics, prints figures and saves pictures.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 import sys
 import time
@@ -14,12 +14,16 @@ from typing import Any
 
 import cv2
 from depth_anything_ros.cli.processes import private_domain, ros_parameters, running
-from depth_anything_ros.errors import DepthAnythingError
+from depth_anything_ros.cli.program import Program, run_program
+from depth_anything_ros.cli.signals import deferred_signals
+from depth_anything_ros.files import make_folder
 from depth_anything_ros.media.depth_files import write_ply
 from depth_anything_ros.resources import shipped_model
 from depth_anything_ros.vision.drawing import render_cloud, side_by_side
 import numpy as np
 
+PROGRAM = Program('depth_anything_demo', "pip install 'depth_anything_ros[jazzy]'",
+                  'no pictures were written')
 _NODE = 'depth_anything'
 _KEPT_IMAGES = 200
 _PICTURES = 4
@@ -29,7 +33,12 @@ _FIGURES = ('device', 'precision', 'network size', 'images received', 'frames de
 
 
 class Recording:
-    """What arrived: images by stamp, times of depth, pairs of pictures, last cloud and health."""
+    """
+    What the demo received.
+
+    ``images`` by stamp, times of arrival of depth, ``pairs`` of an image and its coloured depth,
+    the last point cloud, and the last diagnostics of the node by name.
+    """
 
     def __init__(self, seconds: float) -> None:
         self._pair_every_s = seconds / (_PICTURES + 1)
@@ -38,10 +47,10 @@ class Recording:
         self.arrivals_s: list[float] = []
         self.pairs: list[tuple[Any, Any]] = []
         self.cloud: Any = None
-        self.health: dict[str, str] = {}
+        self.diagnostics: dict[str, str] = {}
 
     def listen(self, observer: Any) -> None:
-        """Subscribe to the camera and to everything the node publishes."""
+        """Subscribe to the camera and to all topics of the node."""
         from diagnostic_msgs.msg import DiagnosticArray
         from sensor_msgs.msg import Image, PointCloud2
         observer.listen(Image, '/image', self._on_image)
@@ -49,10 +58,10 @@ class Recording:
         observer.listen(Image, f'/{_NODE}/depth/image', self._on_depth)
         observer.listen(Image, f'/{_NODE}/color/image', self._on_color)
         observer.listen(PointCloud2, f'/{_NODE}/points', self._on_cloud)
-        observer.listen(DiagnosticArray, '/diagnostics', self._on_health)
+        observer.listen(DiagnosticArray, '/diagnostics', self._on_diagnostics)
 
     def frames_per_second(self) -> float:
-        """Return the rate of depth messages between the first and the last."""
+        """Return the mean rate of depth messages [Hz]."""
         if len(self.arrivals_s) < 2:
             return 0.0
         return (len(self.arrivals_s) - 1) / (self.arrivals_s[-1] - self.arrivals_s[0])
@@ -72,7 +81,7 @@ class Recording:
         if image is None:
             return
         if self.pairs and image.data == self.pairs[-1][0].data:
-            # A still picture is kept as last seen: the range of its colours has settled.
+            # The same picture again: by now the range of the colours has settled.
             self.pairs[-1] = image, message
         elif (now >= self._next_pair_at and len(self.pairs) < _PICTURES
                 and all(image.data != shown.data for shown, _ in self.pairs)):
@@ -82,72 +91,86 @@ class Recording:
     def _on_cloud(self, message: Any) -> None:
         self.cloud = message
 
-    def _on_health(self, message: Any) -> None:
-        self.health = {entry.key: entry.value for entry in message.status[0].values}
+    def _on_diagnostics(self, message: Any) -> None:
+        self.diagnostics = {entry.key: entry.value for entry in message.status[0].values}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo and return 0 if depth came out, 1 with a sentence otherwise."""
-    options = _parser().parse_args(arguments)
+    """Run the demo and return the exit status: 0 if depth arrived, 1 otherwise."""
+    return run_program(PROGRAM, lambda: _run(_parser().parse_args(arguments)))
+
+
+def _run(options: argparse.Namespace) -> None:
     private_domain()
-    try:
-        options.output.mkdir(parents=True, exist_ok=True)
-        model = options.model or shipped_model()
-        recording = _record(model, options)
-        _print_figures(recording)
-        _save_pictures(recording, options.output)
-    except (DepthAnythingError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    return 0
+    make_folder(options.output)
+    recording = _record(options.model or shipped_model(), options)
+    _print_figures(recording)
+    _save_pictures(recording, options.output)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog='depth_anything_demo', description=__doc__)
+    parser = argparse.ArgumentParser(prog=PROGRAM.name, description=__doc__)
     parser.add_argument('--model', type=Path, metavar='NAME.xml',
-                        help='an IR (default: models/depth_anything_nano.xml of the package)')
-    parser.add_argument('--images', type=Path, metavar='FOLDER', help='pictures to play')
+                        help='IR to run (default: models/depth_anything_nano.xml of the package)')
+    parser.add_argument('--images', type=Path, metavar='FOLDER',
+                        help='pictures to play, a frame each in the order of their names '
+                             '(default: the photographs of the package)')
     parser.add_argument('--focal', type=float, metavar='PX',
-                        help='focal length of the camera that took them, at their size')
+                        help='focal length of their camera, for 640x480 (default: 60 degrees '
+                             'horizontal field of view)')
     parser.add_argument('--output', type=Path, default=Path('demo_output'),
                         help='folder for pictures and logs (default: demo_output)')
-    parser.add_argument('--seconds', type=float, default=10.0, help='default: 10')
-    parser.add_argument('--device', default='CPU', help='default: CPU')
+    parser.add_argument('--seconds', type=float, default=10.0,
+                        help='time to record (default: 10)')
+    parser.add_argument('--device', default='CPU',
+                        help='OpenVINO devices in order of preference (default: CPU)')
     parser.add_argument('--input-size', type=int, default=0, metavar='PX',
-                        help='short side of the network input (default: as the model says)')
+                        help='short side of the network input (default: that of the model)')
     return parser
 
 
 def _record(model: Path, options: argparse.Namespace) -> Recording:
-    from depth_anything_ros.ros.observer import Observer, ObserverError
-    recording = Recording(options.seconds)
-    player = ['--images', str(options.images)] if options.images else []
-    player += ['--focal', str(options.focal)] if options.focal else []
+    """Run the node and the player and return what arrived; ObserverError if no depth did."""
+    from depth_anything_ros.ros.observer import ObserverError
+    node_log, player_log = options.output / 'node.log', options.output / 'player.log'
     node = ros_parameters({
         'model': model, 'device': options.device, 'input_size': options.input_size,
         'points_stride': 1, 'qos_overrides./image.subscription.reliability': 'reliable'})
-    node_log, player_log = options.output / 'node.log', options.output / 'player.log'
-    with running('depth_anything_ros.node.main', node, node_log) as node_process, \
+    player = ['--images', str(options.images)] if options.images else []
+    player += ['--focal', str(options.focal)] if options.focal else []
+    recording = Recording(options.seconds)
+    with deferred_signals(deliver=True) as stop, \
+            running('depth_anything_ros.node.main', node, node_log) as node_process, \
             running('depth_anything_ros.demo.player', player, player_log) as player_process:
-        observer = Observer('depth_anything_demo', _NODE)
+        def ended() -> bool:
+            return stop.is_set() or any(process.poll() is not None
+                                        for process in (node_process, player_process))
         try:
-            recording.listen(observer)
-            _say('configuring the node: load, compile, self-check, warm-up')
-            observer.change_state('configure')
-            observer.change_state('activate')
-            _say(f'active; recording for {options.seconds:g} s')
-            observer.spin_until(
-                lambda: node_process.poll() is not None or player_process.poll() is not None,
-                options.seconds)
-            observer.change_state('deactivate')
-            observer.change_state('cleanup')
-        except ObserverError as error:
-            raise ObserverError(f'{error}, {node_log}: {_last_line(node_log)}') from error
-        finally:
-            observer.close()
+            _observe(recording, options.seconds, ended)
+        except Exception as error:  # noqa: B902 - after a signal rclpy may raise anything
+            if not stop.is_set():
+                if not isinstance(error, ObserverError):
+                    raise
+                raise ObserverError(f'{error}, {node_log}: {_last_line(node_log)}') from error
     if not recording.arrivals_s:
         raise ObserverError(f'no depth arrived; see {node_log} and {player_log}')
     return recording
+
+
+def _observe(recording: Recording, seconds: float, ended: Callable[[], bool]) -> None:
+    from depth_anything_ros.ros.observer import Observer
+    observer = Observer(PROGRAM.name, _NODE)
+    try:
+        recording.listen(observer)
+        _print('configuring the node: load, compile, self-check, warm-up')
+        observer.change_state('configure')
+        observer.change_state('activate')
+        _print(f'active; recording for {seconds:g} s')
+        observer.spin_until(ended, seconds)
+        observer.change_state('deactivate')
+        observer.change_state('cleanup')
+    finally:
+        observer.close()
 
 
 def _last_line(log: Path) -> str:
@@ -156,9 +179,9 @@ def _last_line(log: Path) -> str:
 
 def _print_figures(recording: Recording) -> None:
     for name in _FIGURES:
-        if name in recording.health:
-            _say(f'  {name:32} {recording.health[name]}')
-    _say(f'  {"depth out, mean [Hz]":32} {recording.frames_per_second():.2f}')
+        if name in recording.diagnostics:
+            _print(f'  {name:32} {recording.diagnostics[name]}')
+    _print(f'  {"depth out, mean [Hz]":32} {recording.frames_per_second():.2f}')
 
 
 def _save_pictures(recording: Recording, folder: Path) -> None:
@@ -169,18 +192,18 @@ def _save_pictures(recording: Recording, folder: Path) -> None:
         message = recording.cloud
         cloud = np.frombuffer(message.data, np.float32).reshape(message.height, message.width, 4)
         count = write_ply(folder / 'cloud.ply', cloud)
-        _say(f'  wrote {folder / "cloud.ply"} ({count} points)')
+        _print(f'  wrote {folder / "cloud.ply"} ({count} points)')
         _write(folder / 'cloud.png', render_cloud(cloud, (720, 960)))
 
 
 def _write(path: Path, picture: Any) -> None:
     if not cv2.imwrite(str(path), picture):
         raise OSError(f'{path} could not be written; is the folder writable?')
-    _say(f'  wrote {path}')
+    _print(f'  wrote {path}')
 
 
-def _say(sentence: str) -> None:
-    print(sentence, flush=True)
+def _print(line: str) -> None:
+    print(line, flush=True)
 
 
 if __name__ == '__main__':

@@ -1,16 +1,23 @@
-"""Pictures to play as a camera: a folder of images, or the photographs of the package."""
+"""
+The executable ``depth_anything_player``: a node that publishes picture files like a camera.
+
+It plays a folder of images, by default the photographs of the package, on the topics ``image`` and
+``camera_info``.
+"""
 
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+import signal
 import sys
 from typing import TYPE_CHECKING
 
 import cv2
 from depth_anything_ros.arrays import U8
-from depth_anything_ros.errors import DepthAnythingError, ImageError
-from depth_anything_ros.media.pictures import read_picture
+from depth_anything_ros.cli.program import Program, run_program
+from depth_anything_ros.errors import ImageError
+from depth_anything_ros.media.pictures import read_picture, SUFFIXES
 from depth_anything_ros.resources import photographs
 from depth_anything_ros.vision.geometry import Intrinsics
 from depth_anything_ros.vision.transforms import crop_to_aspect
@@ -19,17 +26,22 @@ import numpy as np
 if TYPE_CHECKING:
     from rclpy.node import Node
 
-# Pictures held in memory, so that playing them costs no decoding: 277 MiB at 640x480.
+PROGRAM = Program('depth_anything_player', "pip install 'depth_anything_ros[jazzy]'")
+# Pictures that stay decoded in memory: 277 MiB at 640x480.
 _KEPT_PICTURES = 300
-# Frames for which a photograph is shown: at 30 Hz long enough to look at its depth.
+# Each photograph of the package is played for this number of frames, 2 s at 30 Hz.
 _PHOTOGRAPH_FRAMES = 60
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp')
 FRAME_ID = 'camera_optical_frame'
 
 
 @dataclass(frozen=True)
 class Footage:
-    """``read`` returns frame ``index`` of ``count`` as BGR [H, W, 3] of ``camera.size_hw``."""
+    """
+    The frames to play.
+
+    ``read`` returns frame ``index``, from 0 to ``count`` - 1, as BGR u8 [H, W, 3] of
+    ``camera.size_hw``.
+    """
 
     name: str
     count: int
@@ -42,9 +54,11 @@ def open_footage(folder: Path | None, size_hw: tuple[int, int],
     """
     Return the pictures of ``folder`` in the order of their names, a frame each.
 
-    Without a folder these are the photographs of the package, 60 frames each. Every picture is
-    cropped to the aspect of ``size_hw`` and resized. The camera's centre is the middle of the
-    picture; ``focal_px`` None stands for a horizontal field of view of 60 degrees.
+    Files whose name starts with depth are left out. ``folder`` None stands for the photographs of
+    the package, 60 frames each. Each picture is cropped to the aspect of ``size_hw`` and resized.
+    The principal point of the camera is the middle of the picture; ``focal_px`` at ``size_hw``,
+    None: a horizontal field of view of 60 degrees. ImageError if there is no picture or a file
+    cannot be read.
     """
     frames = 1 if folder else _PHOTOGRAPH_FRAMES
     folder = folder or photographs()
@@ -62,7 +76,7 @@ def open_footage(folder: Path | None, size_hw: tuple[int, int],
 
 
 def read_bgr(file: Path) -> U8:
-    """Return a picture file as BGR [H, W, 3]; ImageError names it if it is none."""
+    """Return a picture file as BGR u8 [H, W, 3]; ImageError names a file that cannot be read."""
     try:
         return read_picture(file).pixels
     except ImageError as error:
@@ -86,29 +100,34 @@ def _camera(size_hw: tuple[int, int], focal_px: float | None) -> Intrinsics:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Play until SIGINT or SIGTERM and return 0, or 1 after an error."""
+    command_line = list(sys.argv if arguments is None else [PROGRAM.name, *arguments])
+    return run_program(PROGRAM, lambda: _run(command_line))
+
+
+def _run(command_line: list[str]) -> None:
     from depth_anything_ros.ros.spin import run
     from rclpy.utilities import remove_ros_args
-    command_line = list(sys.argv if arguments is None else ['depth_anything_player', *arguments])
     options = _parser().parse_args(remove_ros_args(command_line)[1:])
-    try:
-        footage = open_footage(options.images, (options.height, options.width), options.focal)
-    except DepthAnythingError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+    footage = open_footage(options.images, (options.height, options.width), options.focal)
+    # rclpy ends spinning for SIGTERM, and then calls a handler of Python: this end is no failure.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     run(lambda: _make_node(footage, options.rate), command_line)
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog='depth_anything_player', description=__doc__)
+    parser = argparse.ArgumentParser(prog=PROGRAM.name, description=__doc__)
     parser.add_argument('--images', type=Path, metavar='FOLDER',
                         help='pictures to play in the order of their names '
                              '(default: the photographs of the package)')
-    parser.add_argument('--rate', type=float, default=30.0, metavar='HZ', help='default: 30')
-    parser.add_argument('--width', type=int, default=640, metavar='PX', help='default: 640')
-    parser.add_argument('--height', type=int, default=480, metavar='PX', help='default: 480')
+    parser.add_argument('--rate', type=float, default=30.0, metavar='HZ',
+                        help='frames per second (default: 30)')
+    parser.add_argument('--width', type=int, default=640, metavar='PX',
+                        help='width of the published images (default: 640)')
+    parser.add_argument('--height', type=int, default=480, metavar='PX',
+                        help='height of the published images (default: 480)')
     parser.add_argument('--focal', type=float, metavar='PX',
-                        help='focal length (default: 60 degrees horizontal field of view)')
+                        help='focal length at this width (default: 60 degrees horizontal field '
+                             'of view)')
     return parser
 
 

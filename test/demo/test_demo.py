@@ -4,6 +4,7 @@ from array import array
 from collections.abc import Callable
 import os
 from pathlib import Path
+import signal
 import subprocess
 import sys
 
@@ -12,14 +13,26 @@ import numpy as np
 import pytest
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the demo in ``folder`` and return what it printed."""
+def start(folder: Path, *arguments: str) -> 'subprocess.Popen[str]':
+    """Start the demo in ``folder``."""
+    return start_module('main', folder, *arguments)
+
+
+def start_module(name: str, folder: Path, *arguments: str) -> 'subprocess.Popen[str]':
+    """Start a module of the room ``demo`` on a domain of this test run."""
     domain = str(64 + (os.getpid() + 9) % 36)
-    return subprocess.run(
-        [sys.executable, '-m', 'depth_anything_ros.demo.main', *arguments], cwd=folder,
+    return subprocess.Popen(
+        [sys.executable, '-m', f'depth_anything_ros.demo.{name}', *arguments], cwd=folder,
         env={**os.environ, 'ROS_DOMAIN_ID': domain,
              'PYTHONPATH': str(Path(__file__).resolve().parents[2])},
-        capture_output=True, text=True, timeout=120, check=False)
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the demo in ``folder`` and return what it printed."""
+    process = start(folder, *arguments)
+    out, err = process.communicate(timeout=120)
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
 def test_the_demo_prints_figures_and_saves_pictures_and_a_cloud(
@@ -30,7 +43,7 @@ def test_the_demo_prints_figures_and_saves_pictures_and_a_cloud(
     y, x = np.mgrid[0:480, 0:640]
     cv2.imwrite(str(pictures / '1.png'),
                 np.stack([x // 4, y // 3, 40 + x // 4], axis=-1).astype(np.uint8))
-    result = run(tmp_path, '--model', str(make_ir()), '--images', str(pictures),
+    result = run(tmp_path, '--model', str(make_ir()), '--images', str(pictures), '--focal', '320',
                  '--seconds', '4')
     assert result.returncode == 0, result.stdout + result.stderr
     printed = dict(line.strip().split('  ', 1) for line in result.stdout.splitlines()
@@ -47,6 +60,10 @@ def test_the_demo_prints_figures_and_saves_pictures_and_a_cloud(
     header = (output / 'cloud.ply').read_bytes()[:200].decode(errors='replace')
     assert header.startswith('ply\nformat binary_little_endian')
     assert int(header.split('element vertex ')[1].split()[0]) > 100_000
+    # 320 px at a width of 640 are 90 degrees.
+    vertices = (output / 'cloud.ply').read_bytes().partition(b'end_header\n')[2]
+    xyz = np.frombuffer(vertices, [('xyz', '<f4', 3), ('rgb', 'u1', 3)])['xyz']
+    assert np.abs(xyz[:, 0] / xyz[:, 2]).max() == pytest.approx(1.0, abs=0.02)
 
 
 def test_every_photograph_is_kept_once_as_last_seen() -> None:
@@ -64,10 +81,49 @@ def test_every_photograph_is_kept_once_as_last_seen() -> None:
 
 
 def test_a_demo_that_cannot_work_ends_with_a_sentence(tmp_path: Path) -> None:
-    """Which quotes the node's own last word."""
+    """It quotes the last line of the node's log."""
     result = run(tmp_path, '--model', 'missing.xml', '--images', str(tmp_path), '--seconds', '1')
     assert result.returncode == 1
     assert 'error:' in result.stderr
     assert 'node.log' in result.stderr
     assert 'missing.xml: there is no such file' in result.stderr
     assert 'Traceback' not in result.stderr
+
+
+@pytest.mark.parametrize(('number', 'status', 'message'), [
+    (signal.SIGINT, 130, 'error: interrupted; no pictures were written\n'),
+    (signal.SIGTERM, 143, '')])
+def test_an_interrupted_demo_ends_its_processes_and_writes_no_pictures(
+        tmp_path: Path, tiny_ir: Path, number: int, status: int, message: str) -> None:
+    process = start(tmp_path, '--model', str(tiny_ir), '--seconds', '100')
+    assert process.stdout is not None
+    while not process.stdout.readline().startswith('active'):
+        assert process.poll() is None
+    children = [int(entry) for entry in Path(
+        f'/proc/{process.pid}/task/{process.pid}/children').read_text().split()]
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (status, message)
+    assert len(children) == 2
+    assert not any(Path(f'/proc/{child}').exists() for child in children)
+    assert sorted(os.listdir(tmp_path / 'demo_output')) == ['node.log', 'player.log']
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_the_player_ends_in_good_order(tmp_path: Path, number: int) -> None:
+    pytest.importorskip('rclpy', reason='ROS 2 is not installed')
+    process = start_module('player', tmp_path)
+    assert process.stderr is not None and 'frames of' in process.stderr.readline()
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0 and 'Traceback' not in err
+
+
+def test_the_player_needs_none_of_the_packages_of_the_tools() -> None:
+    pytest.importorskip('rclpy', reason='ROS 2 is not installed')
+    code = ("import sys; sys.modules['typer'] = sys.modules['rich'] = None\n"
+            'from depth_anything_ros.demo.player import main; sys.exit(main())')
+    run = subprocess.run([sys.executable, '-c', code, '--images', 'none'], capture_output=True,
+                         text=True, timeout=60, check=False)
+    assert run.returncode == 1
+    assert run.stderr.startswith('error: none holds no image')
