@@ -1,4 +1,4 @@
-"""PyTorch to ONNX for any or one height and width, and OpenVINO models to IR files."""
+"""Writes ONNX files from PyTorch, with free or fixed height and width, and IR files."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,21 +17,21 @@ import torch
 if TYPE_CHECKING:
     import openvino
 
-# Batch, and rows and columns in multiples of the network, that PyTorch traces with; all differ, so
-# that none is taken for another.
+# Batch, and rows and columns in multiples of the network, of the traced image. All differ, so that
+# the exporter cannot confuse two axes.
 _TRACED = (2, 5, 7)
-# What one file of protocol buffers can hold, and some room for the operators.
+# The capacity of one file of protocol buffers, less some room for the operators.
 _ONE_FILE_BYTES = 2 ** 31 - 2 ** 24
 
 
 @dataclass(frozen=True)
 class OnnxOptions:
     """
-    How an ONNX file is written.
+    The form of an ONNX file.
 
-    ``batch`` 0 and a side of ``size_hw`` that is 0 stay open, as both sides do with None.
-    ``opset`` None is the exporter's own choice; from 17 on all work. ``external_data`` puts the
-    weights into a second file, NAME.onnx.data.
+    ``batch`` 0 and a side of ``size_hw`` that is 0 are free; None frees both sides. ``opset``
+    None lets the exporter choose; 17 and later work. ``external_data`` puts the weights into a
+    second file, NAME.onnx.data.
     """
 
     batch: int = 0
@@ -45,18 +45,19 @@ def export_onnx(network: Network, onnx_path: Path, options: OnnxOptions | None =
     """
     Write the network with input ``image`` f32 [N, 3, H, W] and output ``depth`` f32 [N, H, W].
 
-    H and W that ``options`` leave open stay multiples of what the network takes. ``info`` goes
-    into the metadata of the file.
+    H and W that ``options`` leave free are multiples of ``network.input_spec.multiple``. ``info``
+    is written into the metadata of the file. CheckpointError if the network cannot be exported,
+    OSError if the file cannot be written.
     """
     options = options or OnnxOptions()
     if not options.external_data:
         _check_one_file(network, onnx_path)
-    example, open_axes = _example(options, network.input_spec.multiple)
+    example, free_axes = _example(options, network.input_spec.multiple)
     try:
         with _quiet():
             program = torch.onnx.export(
                 network, (example,), dynamo=True, verbose=False, input_names=['image'],
-                output_names=['depth'], dynamic_shapes={'image': open_axes},
+                output_names=['depth'], dynamic_shapes={'image': free_axes},
                 opset_version=options.opset)
             if info is not None:
                 program.model.metadata_props.update(metadata_props(info))
@@ -70,16 +71,16 @@ def export_onnx(network: Network, onnx_path: Path, options: OnnxOptions | None =
 
 
 def _example(options: OnnxOptions, multiple: int) -> tuple[torch.Tensor, dict[int, Any]]:
-    """Return the image to trace with and what stands for each axis that stays open."""
+    """Return the image to trace with, and the symbol of each free axis."""
     batch, rows, columns = _TRACED
     height, width = options.size_hw or (0, 0)
-    open_axes = {} if options.batch else {0: torch.export.Dim('batch')}
+    free_axes = {} if options.batch else {0: torch.export.Dim('batch')}
     if not height:
-        open_axes[2] = multiple * torch.export.Dim('rows')
+        free_axes[2] = multiple * torch.export.Dim('rows')
     if not width:
-        open_axes[3] = multiple * torch.export.Dim('columns')
+        free_axes[3] = multiple * torch.export.Dim('columns')
     shape = options.batch or batch, 3, height or multiple * rows, width or multiple * columns
-    return torch.zeros(shape), open_axes
+    return torch.zeros(shape), free_axes
 
 
 def _check_one_file(network: Network, onnx_path: Path) -> None:
@@ -102,7 +103,7 @@ def save_ir(model: 'openvino.Model', xml_path: Path, info: ModelInfo) -> None:
 
 
 def annotate(model: 'openvino.Model', info: ModelInfo) -> None:
-    """Write ``info`` into the model's rt_info, where the runtime looks for it."""
+    """Write ``info`` into the section of the model's rt_info that the runtime reads."""
     for name, text in info.to_strings().items():
         model.set_rt_info(text, [SECTION, name])
 
@@ -113,7 +114,7 @@ def _unwritable(path: Path, what: str, error: Exception) -> OSError:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep back the exporter's remarks on its own insides and on a missing torchvision."""
+    """Suppress the exporter's messages about its internals and a missing torchvision."""
     names = ('_registration', '_compat')
     loggers = [logging.getLogger(f'torch.onnx._internal.exporter.{name}') for name in names]
     levels = [logger.level for logger in loggers]

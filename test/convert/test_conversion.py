@@ -109,7 +109,7 @@ def test_a_conversion_reports_what_it_found_and_where_from(converted: Converted)
 
 @pytest.mark.parametrize(('kind', 'bytes_per_weight'), [
     ('relative_v2', 4), ('metric_v1_swiglu', 2)])
-def test_weights_are_stored_in_the_precision_asked_for(
+def test_weights_are_stored_in_the_chosen_precision(
         converted: Converted, table: tuple[EncoderSpec, ...], make_weights: Callable[..., Any],
         kind: str, bytes_per_weight: int) -> None:
     stored = converted(kind)[0].path.with_suffix('.bin').stat().st_size

@@ -72,7 +72,7 @@ def test_a_file_of_one_size_is_one_file(single: Conversion) -> None:
     assert [row.size_hw for row in single.parity.rows] == [(70, 98)]
 
 
-def test_the_file_tells_what_the_network_is(exported: Conversion, single: Conversion) -> None:
+def test_the_file_contains_the_metadata(exported: Conversion, single: Conversion) -> None:
     for done, encoder, fixed, opset in ((exported, 'tiny_glu', None, None),
                                         (single, 'tiny', (70, 98), 18)):
         outside = read_onnx_file(done.path)

@@ -27,7 +27,7 @@ from depth_anything_ros.inference.ir import read_ir  # noqa: E402
 
 KERNEL = (1.0, 2.0, 4.0)
 SIZES_HW = ((70, 98), (56, 42))
-ASKED = Overrides('relative', 'v2')
+OVERRIDES = Overrides('relative', 'v2')
 OPEN = ('N', 3, 'H', 'W')
 # What is done to the output [N,1,H,W] of a convolution.
 FORMS = {'[N,H,W]': [1], '[N,1,H,W]': [], '[H,W]': [0, 1]}
@@ -59,7 +59,7 @@ def write_onnx(path: Path, *, given: str = 'image', output: str = 'depth',
 
 def converted(source: Path, **options: Any) -> Conversion:
     """Return what becomes of a source with the options of a Job."""
-    job = Job(source, source.parent / 'out' / 'depth.xml', **{'overrides': ASKED, **options})
+    job = Job(source, source.parent / 'out' / 'depth.xml', **{'overrides': OVERRIDES, **options})
     return convert(job, sizes_hw=SIZES_HW, report=lambda line: None)
 
 
@@ -143,14 +143,14 @@ def test_half_precision_stays_and_takes_images_in_f32(tmp_path: Path) -> None:
      ('vitb', 'metric', 'v2', 20, 'CC-BY-NC-4.0')),
     ('depth_anything_v2_vits_outdoor_518x518.onnx', ('vits', 'metric', 'v2', 80, 'Apache-2.0')),
     ('depth_anything_vitb14.onnx', ('vitb', 'relative', 'v1', None, 'Apache-2.0'))])
-def test_usual_names_tell_what_the_network_is(
+def test_official_names_state_what_the_network_is(
         tmp_path: Path, name: str, facts: tuple[Any, ...]) -> None:
     info = converted(write_onnx(tmp_path / name), overrides=Overrides()).info
     assert (info.encoder, info.kind, info.model_version, info.max_depth_m, info.licence) == facts
     assert info.source_name == name
 
 
-def test_what_a_graph_cannot_tell_is_asked_for_and_only_the_encoder_may_stay_unknown(
+def test_unknown_facts_need_options_and_only_the_encoder_may_stay_unknown(
         tmp_path: Path) -> None:
     source = write_onnx(tmp_path / 'model.onnx')
     with pytest.raises(CheckpointError, match='its kind is unknown: .*neither its metadata.*add'):
@@ -159,7 +159,7 @@ def test_what_a_graph_cannot_tell_is_asked_for_and_only_the_encoder_may_stay_unk
         converted(source, overrides=Overrides('relative'))
     info = converted(source, overrides=Overrides('metric', 'v2', 10.0)).info
     assert (info.encoder, info.kind, info.max_depth_m) == ('unknown', 'metric', 10.0)
-    done = converted(source, overrides=replace(ASKED, encoder='vits'), overwrite=True)
+    done = converted(source, overrides=replace(OVERRIDES, encoder='vits'), overwrite=True)
     assert done.info.encoder == 'vits'
 
 
@@ -216,7 +216,7 @@ def test_an_ir_without_metadata_keeps_its_precision_and_gets_what_it_lacks(
     assert written_info(done) == done.info
 
 
-def test_an_ir_in_f32_is_compressed_when_asked_and_never_the_other_way(tmp_path: Path) -> None:
+def test_an_ir_in_f32_can_be_compressed_and_never_the_other_way(tmp_path: Path) -> None:
     source = ovc(write_onnx(tmp_path / 'a.onnx'), tmp_path / 'plain.xml', compress=False)
     half = converted(source, precision='fp16')
     assert half.info.precision == 'fp16'
@@ -239,7 +239,7 @@ def test_weights_of_8_bit_stay_and_become_nothing_else(tmp_path: Path) -> None:
         converted(tmp_path / 'plain.xml', precision='fp16', overwrite=True)
 
 
-def test_metadata_stays_but_for_what_is_asked(
+def test_metadata_stays_except_for_the_overrides(
         tmp_path: Path, make_ir: Callable[..., Path]) -> None:
     source = make_ir(source_name='first.pth', licence='MIT')
     before = read_ir(openvino.Core(), source)[1]
@@ -258,11 +258,11 @@ def test_an_ir_is_replaced_by_itself_only_with_force(
     source = ovc(write_onnx(tmp_path / 'a.onnx'), tmp_path / 'depth.xml', compress=False)
     before = source.read_bytes()
     with pytest.raises(CheckpointError, match='depth.xml: the file exists already; add --force'):
-        convert(Job(source, source, overrides=ASKED))
+        convert(Job(source, source, overrides=OVERRIDES))
     with pytest.raises(CheckpointError, match='its kind is unknown'):
         convert(Job(source, source, overwrite=True), report=lambda line: None)
     assert source.read_bytes() == before
-    done = convert(Job(source, source, overrides=ASKED, overwrite=True), sizes_hw=SIZES_HW,
+    done = convert(Job(source, source, overrides=OVERRIDES, overwrite=True), sizes_hw=SIZES_HW,
                    report=lambda line: None)
     assert written_info(done) == done.info
     np.testing.assert_allclose(ir_runner(source).run(card_input((70, 98))), expected((70, 98)),
@@ -282,7 +282,7 @@ def test_a_damaged_ir_is_named(
         converted(source)
 
 
-def test_size_and_batch_are_fixed_when_asked(tmp_path: Path) -> None:
+def test_size_and_batch_can_be_fixed(tmp_path: Path) -> None:
     done = converted(write_onnx(tmp_path / 'a.onnx'), size_hw=(56, 84), batch=3)
     model = openvino.Core().read_model(done.path)
     assert list(model.input('image').shape) == [3, 3, 56, 84]
@@ -311,7 +311,7 @@ def test_sizes_that_cannot_be_fixed_are_refused(
 def test_an_ir_that_differs_from_its_source_is_not_written(tmp_path: Path) -> None:
     source = write_onnx(tmp_path / 'a.onnx')
     with pytest.raises(ParityError, match='differs from ONNX Runtime by .* no file was written'):
-        convert(Job(source, tmp_path / 'out' / 'depth.xml', overrides=ASKED), sizes_hw=SIZES_HW,
-                limits={**conversion_limits('fp16'), 'OpenVINO': Limits(-1.0)},
-                report=lambda line: None)
+        convert(Job(source, tmp_path / 'out' / 'depth.xml', overrides=OVERRIDES),
+                sizes_hw=SIZES_HW, report=lambda line: None,
+                limits={**conversion_limits('fp16'), 'OpenVINO': Limits(-1.0)})
     assert [path.name for path in tmp_path.iterdir()] == ['a.onnx']

@@ -57,7 +57,7 @@ def change_weights(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     safetensors.save_file(weights, path)
 
 
-def variant_of(folder: Path, table: Table, overrides: Overrides | None = None) -> ModelIdentity:
+def identity_of(folder: Path, table: Table, overrides: Overrides | None = None) -> ModelIdentity:
     return load_network(folder, overrides or Overrides(), table).identity
 
 
@@ -87,8 +87,8 @@ def test_the_sha256_is_that_of_the_weights_and_for_shards_of_their_digests(
     assert read_checkpoint(saved['shards'], table).sha256 == expected
 
 
-def test_config_json_tells_kind_version_and_range(folder: Path, table: Table) -> None:
-    identity = variant_of(folder, table)
+def test_config_json_states_kind_version_and_range(folder: Path, table: Table) -> None:
+    identity = identity_of(folder, table)
     assert (identity.encoder, identity.kind, identity.model_version) == ('tiny', 'relative', 'v2')
     assert 'model version: v2, from config.json' in identity.origins
     assert identity.source_name == 'mine'
@@ -99,21 +99,21 @@ def test_config_json_tells_kind_version_and_range(folder: Path, table: Table) ->
         config['backbone_config'].update(out_features=['stage2', 'stage3', 'stage4', 'stage5'])
 
     change_json(folder / 'config.json', metric_v1)
-    identity = variant_of(folder, table)
+    identity = identity_of(folder, table)
     assert (identity.kind, identity.model_version, identity.max_depth_m) == ('metric', 'v1', 80)
-    identity = variant_of(folder, table, Overrides('relative'))
+    identity = identity_of(folder, table, Overrides('relative'))
     assert 'kind: relative, from --kind, although config.json says metric' in identity.origins
 
 
-def test_what_config_json_leaves_out_is_asked_for(folder: Path, table: Table) -> None:
+def test_facts_missing_from_config_json_need_options(folder: Path, table: Table) -> None:
     change_json(folder / 'config.json', lambda config: config['backbone_config'].update(
         out_indices=None, out_features=None))
     with pytest.raises(CheckpointError, match='model version.*add --model-version'):
-        variant_of(folder, table)
-    assert variant_of(folder, table, Overrides(None, 'v1')).model_version == 'v1'
+        identity_of(folder, table)
+    assert identity_of(folder, table, Overrides(None, 'v1')).model_version == 'v1'
 
 
-def test_a_config_of_the_official_code_tells_neither_kind_nor_version(
+def test_a_config_of_the_official_code_states_neither_kind_nor_version(
         tmp_path: Path, table: Table, tiny: EncoderSpec,
         make_weights: Callable[..., dict[str, Any]]) -> None:
     folder = tmp_path / 'mine'
@@ -123,7 +123,7 @@ def test_a_config_of_the_official_code_tells_neither_kind_nor_version(
     checkpoint = read_checkpoint(folder, table)
     assert checkpoint.layout == 'official'
     with pytest.raises(CheckpointError, match='its kind is unknown'):
-        variant_of(folder, table)
+        identity_of(folder, table)
 
 
 @pytest.mark.parametrize('layout', ['huggingface', 'official'])
@@ -149,7 +149,7 @@ def test_the_source_is_named_as_the_hub_does(
         tmp_path: Path, saved: dict[str, Path], table: Table, parts: tuple[str, ...],
         expected: str) -> None:
     folder = shutil.copytree(saved['one'], tmp_path.joinpath(*parts))
-    assert variant_of(Path(folder), table).source_name == expected
+    assert identity_of(Path(folder), table).source_name == expected
 
 
 @pytest.mark.parametrize(('change', 'message'), [

@@ -23,8 +23,8 @@ def identity_of(path: Path, spec: ModelSpec, overrides: Overrides | None = None,
     return resolve_identity(path, spec, evidence, overrides).require_complete()
 
 
-def settle(name: str, encoder: str = 'vits', overrides: Overrides | None = None,
-           config: Evidence | None = None) -> ModelIdentity:
+def by_name(name: str, encoder: str = 'vits', overrides: Overrides | None = None,
+            config: Evidence | None = None) -> ModelIdentity:
     return identity_of(Path(name), SPECS[encoder], overrides, config)
 
 
@@ -44,7 +44,7 @@ def settle(name: str, encoder: str = 'vits', overrides: Overrides | None = None,
     ('depth-anything-large-hf', 'vitl', ('relative', 'v1', None, 'Apache-2.0'))])
 def test_official_names_state_everything(
         name: str, encoder: str, expected: tuple[object, ...]) -> None:
-    found = settle(name, encoder)
+    found = by_name(name, encoder)
     assert (found.kind, found.model_version, found.max_depth_m, found.licence) == expected
     assert found.source_name == name
     assert f'kind: {expected[0]}, from the file name' in found.origins
@@ -55,55 +55,55 @@ def test_official_names_state_everything(
     'my_depth_anything_v2_vits.pth', 'depth_anything_vits.pth', 'pytorch_model.bin'])
 def test_any_other_name_asks_for_what_is_missing(name: str) -> None:
     with pytest.raises(CheckpointError, match='its kind is unknown.*add --kind relative or --kin'):
-        settle(name)
+        by_name(name)
     with pytest.raises(CheckpointError, match='model version.*add --model-version v1 or'):
-        settle(name, overrides=Overrides('relative'))
+        by_name(name, overrides=Overrides('relative'))
     with pytest.raises(CheckpointError, match='max depth.*add --max-depth METRES'):
-        settle(name, overrides=Overrides('metric', 'v2'))
-    found = settle(name, overrides=Overrides('metric', 'v2', 12.5))
+        by_name(name, overrides=Overrides('metric', 'v2'))
+    found = by_name(name, overrides=Overrides('metric', 'v2', 12.5))
     assert (found.kind, found.model_version, found.max_depth_m) == ('metric', 'v2', 12.5)
     assert found.licence == 'unknown' and found.source_name == name
 
 
 def test_options_win_over_the_name_and_the_contradiction_is_reported() -> None:
-    found = settle('depth_anything_v2_metric_vkitti_vits.pth',
-                   overrides=Overrides('metric', 'v1', 100))
+    found = by_name('depth_anything_v2_metric_vkitti_vits.pth',
+                    overrides=Overrides('metric', 'v1', 100))
     assert (found.model_version, found.max_depth_m) == ('v1', 100)
     assert 'model version: v1, from --model-version, although the file name says v2' in (
         found.origins)
     assert 'max depth in metres: 100, from --max-depth, although the file name says 80.0' in (
         found.origins)
     assert 'kind: metric, from the file name' not in found.origins
-    other = settle('depth_anything_v2_vits.pth', overrides=Overrides('metric', None, 20.0))
+    other = by_name('depth_anything_v2_vits.pth', overrides=Overrides('metric', None, 20.0))
     assert 'kind: metric, from --kind, although the file name says relative' in other.origins
 
 
 def test_a_name_of_another_encoder_is_not_relied_on() -> None:
     with pytest.raises(CheckpointError, match='its kind is unknown'):
-        settle('depth_anything_v2_vitb.pth', 'vits')
-    found = settle('depth_anything_v2_vitb.pth', 'vits', overrides=Overrides('relative', 'v2'))
+        by_name('depth_anything_v2_vitb.pth', 'vits')
+    found = by_name('depth_anything_v2_vitb.pth', 'vits', overrides=Overrides('relative', 'v2'))
     assert found.licence == 'unknown'
     assert 'file name: it describes vitb, so it is ignored' in found.origins
 
 
 def test_max_depth_must_fit_the_kind_and_be_a_length() -> None:
     with pytest.raises(CheckpointError, match='--max-depth belongs to metric models'):
-        settle('depth_anything_v2_vits.pth', overrides=Overrides(max_depth_m=20.0))
+        by_name('depth_anything_v2_vits.pth', overrides=Overrides(max_depth_m=20.0))
     for value in (0.0, -1.0, float('nan'), float('inf')):
         with pytest.raises(CheckpointError, match='give a positive number of metres'):
-            settle('mine.pth', overrides=Overrides('metric', 'v2', value))
+            by_name('mine.pth', overrides=Overrides('metric', 'v2', value))
 
 
 def test_a_licence_that_forbids_commercial_use_is_reported() -> None:
     assert any('forbids commercial use' in line
-               for line in settle('depth_anything_v2_vitl.pth', 'vitl').origins)
-    assert any('vitl are under CC-BY-NC-4.0' in line for line in settle(
+               for line in by_name('depth_anything_v2_vitl.pth', 'vitl').origins)
+    assert any('vitl are under CC-BY-NC-4.0' in line for line in by_name(
         'mine.pth', 'vitl', overrides=Overrides('relative', 'v2')).origins)
 
 
 def test_config_json_wins_over_the_name() -> None:
     config = Evidence('config.json', 'Depth-Anything-V2-Small-hf', 'vits', 'metric', 'v1', 5.0)
-    found = settle('folder', config=config)
+    found = by_name('folder', config=config)
     assert (found.kind, found.model_version, found.max_depth_m) == ('metric', 'v1', 5.0)
     assert 'kind: metric, from config.json, although the file name says relative' in found.origins
     assert found.licence == 'Apache-2.0'
@@ -112,7 +112,7 @@ def test_config_json_wins_over_the_name() -> None:
 def test_a_config_json_of_another_encoder_is_not_relied_on() -> None:
     config = Evidence('config.json', 'mine', 'vitb', 'relative', 'v2')
     with pytest.raises(CheckpointError, match='its kind is unknown'):
-        settle('mine', config=config)
+        by_name('mine', config=config)
 
 
 def test_a_download_record_states_the_licence_where_nothing_else_does(tmp_path: Path) -> None:
@@ -137,9 +137,9 @@ def test_the_record_of_shards_is_valid_for_all_of_them_only(tmp_path: Path) -> N
 
 def test_an_encoder_that_the_tensors_contradict_is_refused() -> None:
     name = 'depth_anything_v2_vits.pth'
-    assert settle(name, overrides=Overrides(encoder='vits')).encoder == 'vits'
+    assert by_name(name, overrides=Overrides(encoder='vits')).encoder == 'vits'
     with pytest.raises(CheckpointError, match='are those of vits, not of vitb; leave out --enc'):
-        settle(name, overrides=Overrides(encoder='vitb'))
+        by_name(name, overrides=Overrides(encoder='vitb'))
 
 
 def distilled(path: Path, student: str) -> None:

@@ -1,4 +1,4 @@
-"""What is said of checkpoints, ONNX files and IRs, and of files that are none."""
+"""Inspecting checkpoints, ONNX files, IRs, and files that are none of these."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -50,7 +50,7 @@ def hub_folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_checkpoint_without_a_telling_name_keeps_its_secret(
+def test_kind_and_version_are_unknown_without_an_official_name(
         save_checkpoint: Callable[..., Path], make_weights: Callable[..., dict[str, Any]],
         tiny: EncoderSpec, table: tuple[EncoderSpec, ...]) -> None:
     pytest.importorskip('torch')
@@ -66,7 +66,7 @@ def test_a_checkpoint_without_a_telling_name_keeps_its_secret(
     assert found.licence == 'unknown'
 
 
-def test_an_official_name_tells_kind_version_range_and_licence(
+def test_an_official_name_states_kind_version_range_and_licence(
         save_checkpoint: Callable[..., Path], tiny: EncoderSpec) -> None:
     pytest.importorskip('torch')
     vitb = replace(tiny, name='vitb', licence='CC-BY-NC-4.0')
@@ -91,7 +91,7 @@ def test_a_hugging_face_folder_is_read_with_its_config(
     assert found.sha256 == sha256(hub_folder / 'model.safetensors')
 
 
-def test_the_record_of_a_download_tells_the_licence(
+def test_the_record_of_a_download_states_the_licence(
         hub_folder: Path, table: tuple[EncoderSpec, ...]) -> None:
     files = {'model.safetensors': sha256(hub_folder / 'model.safetensors')}
     write_record(hub_folder, DownloadRecord('somebody/field-depth', 'c0ffee', files, 'MIT',

@@ -43,7 +43,7 @@ RECORD = DistillationRecord('nano', 'my-teacher', '1' * 64, 'MIT', 90, 10, 3, {'
 @pytest.fixture(scope='module')
 def checkpoint(tmp_path_factory: pytest.TempPathFactory,
                make_nano: Callable[..., Weights]) -> Path:
-    """Return random weights of nano and their record under a name that tells nothing."""
+    """Return random weights of nano and their record under a name that is not official."""
     path: Path = tmp_path_factory.mktemp('nano') / 'mine.pth'
     torch.save(make_nano(), path)
     write_distillation_record(path, replace(RECORD, sha256=sha256_of([path])))
@@ -64,7 +64,7 @@ def done(exported: Conversion, tmp_path_factory: pytest.TempPathFactory) -> Conv
                    report=lambda line: None)
 
 
-def test_nano_becomes_a_proven_ir_that_tells_what_it_takes(
+def test_nano_becomes_a_proven_ir_that_describes_its_input(
         exported: Conversion, done: Conversion, checkpoint: Path) -> None:
     info = read_ir(openvino.Core(), done.path)[1]
     assert info is not None and info == done.info

@@ -1,4 +1,4 @@
-"""Whether an IR is said to compute what it should, and only then."""
+"""An IR passes verification if it computes correctly, and only then."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -33,20 +33,20 @@ def test_a_sound_ir_passes_at_every_size_and_on_its_self_check(tiny_ir: Path) ->
     assert all(check.pearson > 0.999 and check.abs_rel < 0.01 for check in found.checks[:2])
 
 
-def test_without_sizes_those_of_the_network_are_taken(make_ir: Callable[..., Path]) -> None:
+def test_without_sizes_those_of_the_network_are_compared(make_ir: Callable[..., Path]) -> None:
     found = verify(make_ir(patch_multiple=32, input_size=128))
     assert found.verdict == 'PASS'
     assert [check.size_hw for check in found.checks] == [(128, 128), (96, 128), (196, 252)]
 
 
-def test_a_precision_that_is_asked_for_is_the_one_that_runs(tiny_ir: Path) -> None:
+def test_the_chosen_precision_is_the_one_that_runs(tiny_ir: Path) -> None:
     found = verify(tiny_ir, precision='f32', sizes_hw=[SIZE_HW])
     assert found.precision == 'f32'
     assert found.checks[0].max_error == 0
     assert found.checks[1].mean_error < 1e-5
 
 
-def test_an_ir_that_fails_its_self_check_is_told_so(make_ir: Callable[..., Path]) -> None:
+def test_an_ir_that_fails_its_self_check_fails(make_ir: Callable[..., Path]) -> None:
     found = verify(make_ir(wrong_check=True), sizes_hw=[SIZE_HW])
     assert found.checks[0].passed
     assert found.verdict == f'FAIL: {found.checks[1].name} at 252x196'

@@ -1,4 +1,4 @@
-"""Whatever is wrong with an IR is said in a sentence that names the file and the fix."""
+"""Every fault of an IR is reported in one sentence that names the file and the fix."""
 
 from collections.abc import Callable, Iterator
 import json

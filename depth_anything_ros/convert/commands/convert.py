@@ -5,8 +5,8 @@ from typing import Annotated
 
 from depth_anything_ros.cli.progress import open_console, StepReport
 from depth_anything_ros.convert.commands.options import (
-    BatchOption, EncoderOption, ForceOption, HeightOption, KindOption, MaxDepthOption, MODELS,
-    OfflineOption, require, size_from, VersionOption, WidthOption, YesOption)
+    BatchOption, EncoderOption, ForceOption, HeightOption, KindOption, MaxDepthOption,
+    MODELS_FOLDER, OfflineOption, require, size_from, VersionOption, WidthOption, YesOption)
 from depth_anything_ros.convert.hub.resolve import DownloadOptions, local_source, name_of
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.model_info import Precision
@@ -54,9 +54,9 @@ def command(
     from depth_anything_ros.convert.conversion import convert, convert_to_int8, Job
     from depth_anything_ros.convert.sources.identity import Overrides
     with StepReport(open_console()) as report:
-        path = local_source(source, output.parent if output else MODELS,
+        path = local_source(source, output.parent if output else MODELS_FOLDER,
                             DownloadOptions(yes, offline), report)
-        target = output or MODELS / f'{name_of(path)}.xml'
+        target = output or MODELS_FOLDER / f'{name_of(path)}.xml'
         job = Job(path, target, precision,
                   Overrides(kind, model_version, max_depth, encoder), force, size_hw, batch_size)
         if precision == 'int8':

@@ -1,10 +1,11 @@
-"""The subcommand ``download``: names to files."""
+"""The subcommand ``download``: published checkpoints by name."""
 
 from pathlib import Path
 from typing import Annotated
 
 from depth_anything_ros.cli.progress import open_console, StepReport
-from depth_anything_ros.convert.commands.options import MODELS, OfflineOption, require, YesOption
+from depth_anything_ros.convert.commands.options import (
+    MODELS_FOLDER, OfflineOption, require, YesOption)
 from depth_anything_ros.convert.hub.catalog import published
 from depth_anything_ros.convert.hub.download import find_checkpoint
 from depth_anything_ros.convert.hub.resolve import DownloadOptions, obtain
@@ -24,14 +25,14 @@ def command(
         list_names: Annotated[bool, typer.Option(
             '--list', help='List the published checkpoints and stop.')] = False,
         output: Annotated[Path, typer.Option(
-            '--output', '-o', metavar='FOLDER', help='Where to put them.')] = MODELS,
+            '--output', '-o', metavar='FOLDER', help='Folder for the files.')] = MODELS_FOLDER,
         offline: OfflineOption = False,
         yes: YesOption = False) -> None:
     """
     Download published checkpoints with their licence.
 
-    The sha256 that the hub names is compared, and the licence is recorded. A connection that
-    breaks is resumed. HF_ENDPOINT chooses a mirror; HF_HUB_OFFLINE=1 is --offline.
+    The sha256 is compared with the one that the hub names, and the licence is recorded. A broken
+    connection is resumed. HF_ENDPOINT selects a mirror; HF_HUB_OFFLINE=1 is --offline.
     """
     console = open_console()
     if list_names:

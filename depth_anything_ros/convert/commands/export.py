@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 from depth_anything_ros.cli.progress import open_console, StepReport
 from depth_anything_ros.convert.commands.options import (
-    BatchOption, EncoderOption, ForceOption, HeightOption, KindOption, MaxDepthOption, MODELS,
-    OfflineOption, require, VersionOption, WidthOption, YesOption)
+    BatchOption, EncoderOption, ForceOption, HeightOption, KindOption, MaxDepthOption,
+    MODELS_FOLDER, OfflineOption, require, VersionOption, WidthOption, YesOption)
 from depth_anything_ros.convert.hub.resolve import DownloadOptions, local_source, name_of
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.model_info import Kind
@@ -67,9 +67,9 @@ def command(
     options = OnnxOptions(batch_size, (height, width) if height or width else None, opset,
                           external_data)
     with StepReport(open_console()) as report:
-        path = local_source(name, output.parent if output else MODELS,
+        path = local_source(name, output.parent if output else MODELS_FOLDER,
                             DownloadOptions(yes, offline), report)
-        job = ExportJob(path, output or MODELS / f'{name_of(path)}.onnx', options,
+        job = ExportJob(path, output or MODELS_FOLDER / f'{name_of(path)}.onnx', options,
                         Overrides(kind, model_version, max_depth, encoder), force)
         export(job, table=context.obj, report=report)
     print(f'{job.output} is ready')

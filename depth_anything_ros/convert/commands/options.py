@@ -9,7 +9,7 @@ from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.model_info import Kind, ModelVersion
 import typer
 
-MODELS = Path('models')
+MODELS_FOLDER = Path('models')
 
 Encoder = Literal['vits', 'vitb', 'vitl', 'vitg', 'vitt', 'nano']
 
@@ -47,7 +47,7 @@ def size_from(height: int, width: int) -> tuple[int, int] | None:
     """Return (height, width), None if both are 0; CheckpointError if only one of them is."""
     if bool(height) != bool(width):
         raise CheckpointError(f'--height {height} --width {width}', 'only one side is fixed',
-                              'give both, or neither for a model that takes any size')
+                              'give both, or neither for a model of any size')
     return (height, width) if height else None
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from depth_anything_ros.cli.progress import open_console, StepReport
-from depth_anything_ros.convert.commands.options import MODELS, require
+from depth_anything_ros.convert.commands.options import MODELS_FOLDER, require
 import typer
 
 EXAMPLES = """depth_anything_convert quantize models/small.xml --images my_photos
@@ -54,7 +54,7 @@ def command(
     from depth_anything_ros.convert.quantize.gate import Gate
     from depth_anything_ros.convert.quantize.quantize import quantize, QuantizeJob
     gate = Gate(abs_rel_mean, abs_rel_max, pearson_min)
-    target = output or MODELS / f'{source.stem}_int8.xml'
+    target = output or MODELS_FOLDER / f'{source.stem}_int8.xml'
     with StepReport(open_console()) as report:
         done = quantize(QuantizeJob(source, target, images, topic, gate_images, gate, input_size,
                                     limit, force), report=report)

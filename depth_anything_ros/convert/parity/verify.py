@@ -107,7 +107,7 @@ def _open_source(path: Path, info: ModelInfo, table: tuple[ModelSpec, ...]
 
 
 def _source_limits(info: ModelInfo) -> Limits:
-    """Return the limits of a conversion; INT8 is no exact copy and has those of a device."""
+    """Return the limits of a conversion; for INT8, which is not exact, those of a device."""
     return DEVICE_LIMITS if info.precision == 'int8' else (
         conversion_limits(info.precision)['OpenVINO'])
 

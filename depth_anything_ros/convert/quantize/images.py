@@ -12,7 +12,7 @@ from depth_anything_ros.media.source import ImageSource
 from depth_anything_ros.model_info import ModelInfo
 from depth_anything_ros.vision.color_image import to_bgr
 from depth_anything_ros.vision.transforms import (
-    crop_to_aspect, network_size, normalize, resize_for_network)
+    crop_to_aspect, model_input_hw, normalize, resize_for_network)
 import numpy as np
 
 Size = tuple[int, int]
@@ -72,7 +72,7 @@ def inputs_of_one_size(pictures: Sequence[U8], info: ModelInfo, input_size: int)
 
 def _size(picture: U8, info: ModelInfo, input_size: int) -> Size:
     height, width = picture.shape[:2]
-    return info.fixed_size_hw or network_size((height, width), input_size, info.patch_multiple)
+    return model_input_hw(info, (height, width), input_size)
 
 
 def _input(picture: U8, size_hw: Size, info: ModelInfo) -> F32:

@@ -222,7 +222,7 @@ def _as_f32(model: 'openvino.Model', changes: list[str]) -> 'openvino.Model':
 
 def _output_shape(path: Path, model: 'openvino.Model', size_hw: Size,
                   batch: int) -> tuple[int, ...]:
-    """Return the shape of the output for one image of a size that the network takes."""
+    """Return the shape of the output for images of this size."""
     trial = model.clone()
     try:
         trial.reshape([batch or 1, 3, *size_hw])
