@@ -19,6 +19,7 @@ from depth_anything_ros.arrays import AnyArray, F32, U8
 from depth_anything_ros.errors import (
     CameraInfoError, DepthAnythingError, ImageError, InferenceError, SettingsError)
 from depth_anything_ros.files import make_folder
+from depth_anything_ros.inference.devices import device_names
 from depth_anything_ros.inference.engine import Engine, EngineOptions, EngineState
 from depth_anything_ros.inference.ir import error_reason
 from depth_anything_ros.inference.pool import OnDone, Outcome
@@ -67,8 +68,8 @@ def load_model(path: Path | str | None = None, *, device: str = 'CPU',
     SettingsError for a wrong argument, OSError if ``cache_dir`` cannot be written.
     """
     model = shipped_model() if path is None else Path(path).expanduser()
-    settings = Settings(model=str(model), device=device, precision=precision, requests=requests,
-                        input_size=input_size, request_timeout=request_timeout)
+    Settings(precision=precision, requests=requests, input_size=input_size,
+             request_timeout=request_timeout)
     if hint not in ('auto', 'LATENCY', 'THROUGHPUT'):
         raise SettingsError('hint', hint, 'auto, LATENCY or THROUGHPUT')
     if sizes_kept < 1:
@@ -81,7 +82,7 @@ def load_model(path: Path | str | None = None, *, device: str = 'CPU',
         make_folder(folder)
     warn = logging.getLogger(__name__).warning
     throughput = EngineOptions(
-        devices=settings.devices, precision=precision, requests=requests,
+        devices=device_names(device), precision=precision, requests=requests,
         timeout_s=request_timeout, input_size=input_size, image_hw=image_hw, cache_dir=folder,
         hint='THROUGHPUT', sizes_kept=sizes_kept)
     if hint == 'THROUGHPUT':

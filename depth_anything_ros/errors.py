@@ -79,7 +79,7 @@ class DeviceError(DepthAnythingError):
     """No device of the list can run the model."""
 
     def __init__(self, tried: Sequence[tuple[str, str]], available: Sequence[str]) -> None:
-        reasons = '; '.join(f'{device}: {reason}' for device, reason in tried)
+        reasons = '; '.join(f'{device}: {reason}' for device, reason in tried) or 'none is named'
         super().__init__(
             f'no device can run the model ({reasons}). OpenVINO sees: '
             f'{", ".join(available) or "none"}. Set the parameter device to one of them')

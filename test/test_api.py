@@ -188,7 +188,7 @@ def test_an_unusable_image_is_refused_with_the_fact_and_the_fix(
 
 
 @pytest.mark.parametrize('options', [
-    {'device': 'TPU 4'}, {'precision': 'f8'}, {'input_size': -1}, {'requests': -1},
+    {'precision': 'f8'}, {'input_size': -1}, {'requests': -1},
     {'hint': 'FAST'}, {'sizes_kept': 0}, {'image_hw': (0, 10)}, {'request_timeout': 0.0}])
 def test_a_wrong_option_is_named(make_model: MakeModel, options: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match=next(iter(options))):
@@ -206,8 +206,9 @@ def test_a_missing_model_and_a_missing_device_raise_the_errors_of_the_engine(
         make_model: MakeModel, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match='no such file'):
         load_model(str(tmp_path / 'missing.xml'))
-    with pytest.raises(DeviceError, match='GPU.7'):
-        make_model(device='GPU.7')
+    for device in ('GPU.7', 'TPU', ''):
+        with pytest.raises(DeviceError, match=f'{device}.* OpenVINO sees: .*CPU'):
+            make_model(device=device)
 
 
 def test_each_device_that_does_not_work_is_logged(

@@ -18,6 +18,7 @@ MESSAGES = [
     (errors.DeviceError([('GPU', 'no driver'), ('NPU', 'no such device')], ['CPU', 'GPU.0']),
      ['GPU: no driver', 'NPU: no such device', 'CPU, GPU.0', 'parameter device']),
     (errors.DeviceError([('GPU', 'no driver')], []), ['OpenVINO sees: none']),
+    (errors.DeviceError([], ['CPU']), ['none is named', 'OpenVINO sees: CPU']),
     (errors.InferenceTimeoutError('NPU', 2.5), ['NPU', '2.5 s', 'lower input_size']),
     (errors.MissingDependencyError('torch', 'Converting', 'pip install torch'),
      ['Converting needs torch', 'pip install torch']),
