@@ -18,12 +18,11 @@ class BareModel:
                  image_hw: tuple[int, int] = (480, 640)) -> None:
         from depth_anything_ros.inference.devices import compile_options
         from depth_anything_ros.inference.ir import build_graph, read_model
-        from depth_anything_ros.vision.transforms import network_size
+        from depth_anything_ros.vision.transforms import model_input_hw
         import openvino as ov
         core = ov.Core()
         network, info = read_model(core, model)
-        size_hw = info.fixed_size_hw or network_size(
-            image_hw, input_size or info.input_size, info.patch_multiple)
+        size_hw = model_input_hw(info, image_hw, input_size)
         compiled = core.compile_model(build_graph(network, info, size_hw), 'CPU',
                                       compile_options(core, 'CPU', precision, None))
         self.threads = int(compiled.get_property('INFERENCE_NUM_THREADS'))

@@ -19,7 +19,7 @@ from depth_anything_ros.inference.pool import (
     ENGINE_CLOSED, OnDone, RequestPool, wait_for_one)
 from depth_anything_ros.vision import self_check
 from depth_anything_ros.vision.color_image import ColorImage, to_bgr
-from depth_anything_ros.vision.transforms import network_size, resize_for_network
+from depth_anything_ros.vision.transforms import model_input_hw, resize_for_network
 import numpy as np
 
 if TYPE_CHECKING:
@@ -158,8 +158,7 @@ class Engine:
             self._drop_oldest_pools(0)
 
     def _network_hw_of(self, image_hw: Size) -> Size:
-        return self.info.fixed_size_hw or network_size(
-            image_hw, self._state.input_size, self.info.patch_multiple)
+        return model_input_hw(self.info, image_hw, self._state.input_size)
 
     def _start_on_first_working_device(self, log: Callable[[str], None]) -> None:
         tried: list[tuple[str, str]] = []

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from depth_anything_ros.media.pictures import read_size_hw
 from depth_anything_ros.model_info import ModelInfo
-from depth_anything_ros.vision.transforms import network_size
+from depth_anything_ros.vision.transforms import model_input_hw
 
 Size = tuple[int, int]
 # Returns the size (height, width) of the network input for an image of (height, width).
@@ -14,8 +14,7 @@ NetworkSize = Callable[[Size], Size]
 
 def network_size_of(info: ModelInfo, input_size: int = 0) -> NetworkSize:
     """Return the sizes of a model's input; ``input_size`` 0 stands for the model's default."""
-    return lambda image_hw: info.fixed_size_hw or network_size(
-        image_hw, input_size or info.input_size, info.patch_multiple)
+    return lambda image_hw: model_input_hw(info, image_hw, input_size)
 
 
 def order_by_size(files: Sequence[Path | None], *network_sizes: NetworkSize) -> list[int]:

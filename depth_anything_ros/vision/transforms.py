@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import cv2
 from depth_anything_ros.arrays import F32, F64, U8
+from depth_anything_ros.model_info import ModelInfo
 import numpy as np
 import numpy.typing as npt
 
@@ -29,6 +30,17 @@ def network_size(image_hw: tuple[int, int], input_size: int,
     scale = max(input_size / height, input_size / width)
     return (_to_multiple(scale * height, input_size, multiple),
             _to_multiple(scale * width, input_size, multiple))
+
+
+def model_input_hw(info: ModelInfo, image_hw: tuple[int, int],
+                   input_size: int = 0) -> tuple[int, int]:
+    """
+    Return (height, width) in pixels of a model's input for an image of ``image_hw``.
+
+    ``input_size`` 0 stands for the default of the model. ValueError as ``network_size``.
+    """
+    return info.fixed_size_hw or network_size(image_hw, input_size or info.input_size,
+                                              info.patch_multiple)
 
 
 def _to_multiple(side: float, minimum: int, multiple: int) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from depth_anything_ros.benchmark.machine import describe_machine
 from depth_anything_ros.benchmark.report import interleaved, Log, ratio, Report, Spread
 from depth_anything_ros.errors import ModelError, SettingsError
-from depth_anything_ros.vision.transforms import network_size
+from depth_anything_ros.vision.transforms import model_input_hw
 import numpy as np
 from tools.limit.chart import draw_roofline
 from tools.limit.layers import graph_flop, read_nodes
@@ -94,8 +94,7 @@ def _compile(options: LimitOptions) -> _Subject:
     import openvino as ov
     core = ov.Core()
     network, info = read_model(core, options.model)
-    network_hw = info.fixed_size_hw or network_size(
-        options.image_hw, options.input_size or info.input_size, info.patch_multiple)
+    network_hw = model_input_hw(info, options.image_hw, options.input_size)
     try:
         graph = build_graph(network, info, network_hw)
         compiled = core.compile_model(graph, 'CPU', {
