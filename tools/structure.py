@@ -7,7 +7,7 @@ the same figures for another checkout, also an older one, and writes nothing.
 - ``circles``: groups of files of the package and of tools/ that import each other.
 - ``files_installed``, ``lines_installed``: all .py files of the package, ``__init__`` included.
 - ``files_under_60``, ``median_lines``: the same files without ``__init__``.
-- ``trail_NAME``: files that a reader opens to understand a feature, without ``__init__``. These are
+- ``trail_NAME``: files that a reader opens to understand a feature, without ``__init__``. They are
   the files reached by imports from its entries, followed inside its own rooms only, and the files
   of the package whose code names one of its symbols. Imports of shared floors are not followed,
   because a reader of the feature need not open them. ``--trails`` lists the files.

@@ -1,4 +1,4 @@
-"""A real colcon build: everything lies where ros2 run and ros2 launch look, and it runs."""
+"""A real colcon build: everything is where ros2 run and ros2 launch look, and it runs."""
 
 from collections.abc import Iterator
 import os
@@ -10,12 +10,11 @@ import sys
 import time
 
 import pytest
+from sources import copy_sources, NAME, ROOT
 
 pytest.importorskip('colcon_ros', reason='colcon is not installed')
 pytest.importorskip('ament_index_python', reason='ROS 2 is not installed')
 
-ROOT = Path(__file__).resolve().parents[2]
-NAME = 'depth_anything_ros'
 PROGRAMS = {f'depth_anything_{name}' for name in (
     'node', 'convert', 'distill', 'run', 'evaluate', 'benchmark', 'demo', 'player')}
 MODEL = 'depth_anything_nano'
@@ -26,7 +25,7 @@ DOMAIN_ID = 58
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Build a copy of the sources, with a model in it, and yield the install folder."""
     workspace = tmp_path_factory.mktemp('workspace')
-    _copy_sources(workspace / 'src' / NAME)
+    copy_sources(workspace / 'src' / NAME)
     for suffix in ('.xml', '.bin'):
         (workspace / 'src' / NAME / 'models' / f'{MODEL}{suffix}').write_text('model')
     done = subprocess.run(
@@ -58,7 +57,7 @@ def test_the_share_folder_holds_launch_config_models_and_photographs(installed: 
 
 
 def test_the_programs_find_the_installed_model_and_photographs(installed: Path) -> None:
-    code = ('from tools.shared_data import photographs, shipped_model; '
+    code = ('from depth_anything_ros.resources import photographs, shipped_model; '
             'print(shipped_model().is_file(), len(list(photographs().glob("*.jpg"))))')
     found = _run(installed, [sys.executable, '-c', code]).stdout.split()
     assert found == ['True', str(len(list((ROOT / 'resource' / 'photos').glob('*.jpg'))))]
@@ -76,7 +75,20 @@ def test_every_module_is_installed(installed: Path) -> None:
             for path in (site_packages / NAME).rglob('*.py')} == modules
 
 
-@pytest.mark.parametrize('name', ['convert', 'distill', 'run', 'evaluate'])
+def test_nothing_of_tools_test_and_docs_is_installed(installed: Path) -> None:
+    site_packages, = (installed / NAME / 'lib').glob('python3.*/site-packages')
+    packages = {path.name for path in site_packages.iterdir() if path.is_dir()}
+    assert {name for name in packages if not name.endswith(('-info', '__pycache__'))} == {NAME}
+    folders = {part for path in installed.rglob('*') for part in path.relative_to(installed).parts}
+    assert not folders & {'tools', 'test', 'docs'}
+
+
+def test_the_marker_of_a_typed_package_is_installed(installed: Path) -> None:
+    site_packages, = (installed / NAME / 'lib').glob('python3.*/site-packages')
+    assert (site_packages / NAME / 'py.typed').is_file()
+
+
+@pytest.mark.parametrize('name', ['convert', 'distill', 'run', 'evaluate', 'benchmark'])
 def test_an_installed_program_prints_its_help(installed: Path, name: str) -> None:
     pytest.importorskip('typer')
     done = _run(installed, [str(installed / NAME / 'lib' / NAME / f'depth_anything_{name}'),
@@ -114,15 +126,6 @@ def _appears(observer: object, name: str, timeout_s: float) -> bool:
             return True
         time.sleep(0.1)
     return False
-
-
-def _copy_sources(target: Path) -> None:
-    """Copy what colcon needs, without the models that may lie here."""
-    for name in ('config', NAME, 'launch', 'resource'):
-        shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns('__pycache__'))
-    (target / 'models').mkdir()
-    for name in ('LICENSE', 'models/README.md', 'package.xml', 'setup.cfg', 'setup.py'):
-        shutil.copy2(ROOT / name, target / name)
 
 
 def _clean_environment() -> dict[str, str]:

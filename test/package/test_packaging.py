@@ -6,10 +6,12 @@ import re
 import runpy
 import subprocess
 import sys
+import zipfile
 
 import depth_anything_ros
 import pytest
 import setuptools
+from sources import copy_sources
 
 ROOT = Path(__file__).resolve().parents[2]
 TOP_LEVEL = {
@@ -100,6 +102,41 @@ def test_every_python_folder_is_installed(setup_arguments) -> None:
     folders = {'.'.join(path.parent.relative_to(ROOT).parts)
                for path in (ROOT / 'depth_anything_ros').rglob('*.py')}
     assert set(setup_arguments['packages']) == folders
+
+
+@pytest.fixture(scope='module')
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """Return the names of the files in a wheel that pip builds from a copy of the sources."""
+    folder = tmp_path_factory.mktemp('wheel')
+    copy_sources(folder / 'sources')
+    for suffix in ('.xml', '.bin'):
+        (folder / 'sources' / 'models' / f'depth_anything_nano{suffix}').write_text('model')
+    done = subprocess.run(
+        [sys.executable, '-m', 'pip', 'wheel', '--no-deps', '--no-build-isolation', '--no-index',
+         '--wheel-dir', str(folder), str(folder / 'sources')],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    file, = folder.glob('*.whl')
+    with zipfile.ZipFile(file) as archive:
+        return set(archive.namelist())
+
+
+def test_a_wheel_holds_every_module_and_nothing_of_the_tools(wheel: set[str]) -> None:
+    modules = {str(path.relative_to(ROOT))
+               for path in (ROOT / 'depth_anything_ros').rglob('*.py')}
+    assert {name for name in wheel if name.endswith('.py') and '.data/' not in name} == modules
+    assert {name.split('/')[0].partition('-')[0] for name in wheel} == {'depth_anything_ros'}
+    assert 'depth_anything_ros/py.typed' in wheel
+
+
+def test_a_wheel_holds_launch_files_configuration_model_and_photographs(wheel: set[str]) -> None:
+    share = 'share/depth_anything_ros/'
+    found = {name.partition(share)[2] for name in wheel if share in name}
+    expected = {str(path.relative_to(ROOT)) for folder, pattern in (
+        ('launch', '*.launch.py'), ('config', '*.*'), ('resource/photos', '*.*'))
+        for path in (ROOT / folder).glob(pattern)}
+    assert found == expected | {'package.xml', 'models/README.md', 'models/depth_anything_nano.xml',
+                                'models/depth_anything_nano.bin'}
 
 
 def test_the_model_in_the_box_is_small_and_free_to_use() -> None:
