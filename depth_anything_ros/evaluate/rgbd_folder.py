@@ -8,14 +8,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import cv2
-from depth_anything_ros.arrays import F32
+from depth_anything_ros.arrays import AnyArray, F32
 from depth_anything_ros.cli.program import INSTALL_TOOLS
 from depth_anything_ros.errors import DatasetError, ImageError, MissingDependencyError
 from depth_anything_ros.vision.depth import DepthRange, limit_range
 import numpy as np
-import numpy.typing as npt
-
-AnyArray = npt.NDArray[Any]
 
 _REQUIRED = ('color', 'depth', 'depth_scale', 'max_depth')
 _OPTIONAL = ('min_depth', 'crop')
