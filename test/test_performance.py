@@ -114,8 +114,8 @@ def topics(monkeypatch: pytest.MonkeyPatch) -> Iterator[Topics]:
     topics.close()
 
 
-def test_an_intake_takes_an_image_in_less_time_than_an_executor(topics: Topics) -> None:
-    """What both of them take between two messages, by the clock of their own thread."""
+def test_an_image_subscription_needs_less_time_per_image_than_an_executor(topics: Topics) -> None:
+    """The CPU time of both between two messages, by the clock of their own thread."""
     from depth_anything_ros.ros.image_subscription import ImageSubscription, SubscribedTopic
     from depth_anything_ros.ros.messages import SerializedMessage
     from robot import image_message, RELIABLE
@@ -137,14 +137,15 @@ def test_an_intake_takes_an_image_in_less_time_than_an_executor(topics: Topics) 
                      for topic in ('past', 'through'))
     topics.listener.create_subscription(
         Image, 'through', lambda data: tick(SerializedMessage(Image, data)), RELIABLE, raw=True)
-    intake = ImageSubscription(topics.listener, (SubscribedTopic(Image, 'past', tick, RELIABLE),), print)
+    subscription = ImageSubscription(
+        topics.listener, (SubscribedTopic(Image, 'past', tick, RELIABLE),), print)
     topics.spin()
     try:
         assert until(lambda: past.get_subscription_count() == 1
                      and through.get_subscription_count() == 1)
         assert ratio(lambda: per_message_s(past), lambda: per_message_s(through)) < 0.8
     finally:
-        intake.close()
+        subscription.close()
 
 
 def test_an_image_is_written_and_sent_as_bytes_as_fast_as_a_message_of_an_array(

@@ -144,7 +144,7 @@ def test_a_device_that_computes_something_else_is_refused(
     assert 'precision f32' in str(error.value)
 
 
-def test_a_device_that_hangs_in_the_self_check_is_passed_over(
+def test_a_device_that_hangs_in_the_self_check_is_not_used(
         make_ir: Callable[..., Path]) -> None:
     slow = make_ir(slow_layers=150)
     with pytest.raises(DeviceError, match='CPU did not answer within 0.05 s'):

@@ -201,7 +201,7 @@ def test_a_submit_that_waits_during_close_is_refused_or_answered(make_pool: Make
         try:
             for value in range(6):
                 pool.submit(filled_with(value), outcomes)
-                ends.append('taken')
+                ends.append('accepted')
         except InferenceError:
             ends.append('refused')
 
@@ -211,4 +211,4 @@ def test_a_submit_that_waits_during_close_is_refused_or_answered(make_pool: Make
     pool.close()
     submitting.join(10)
     assert not submitting.is_alive() and ends[-1] == 'refused'
-    assert len(outcomes.first(ends.count('taken'), timeout_s=2)) == ends.count('taken')
+    assert len(outcomes.first(ends.count('accepted'), timeout_s=2)) == ends.count('accepted')

@@ -101,7 +101,7 @@ def request_threads() -> set[threading.Thread]:
             if thread.name.startswith('infer_request')}
 
 
-def test_the_largest_size_is_taken_if_it_holds_the_rate(opened: Opened) -> None:
+def test_the_largest_size_is_chosen_if_it_reaches_the_rate(opened: Opened) -> None:
     engine = opened((0.05, 0.01))
     assert engine.state.input_size == 112 and compute(engine).shape == (112, 154)
     assert opened.reported[-1] == (
@@ -112,7 +112,7 @@ def test_the_largest_size_is_taken_if_it_holds_the_rate(opened: Opened) -> None:
     assert opened.warned == []
 
 
-def test_a_smaller_size_is_measured_before_it_is_taken_and_the_next_larger_one_is_named(
+def test_a_smaller_size_is_measured_before_it_runs_and_the_next_larger_one_is_named(
         opened: Opened) -> None:
     engine = opened((0.2, 0.02, 0.08))
     assert engine.state.input_size == 70
@@ -126,7 +126,7 @@ def test_a_smaller_size_is_measured_before_it_is_taken_and_the_next_larger_one_i
     assert depth.shape == engine.state.network_hw == NETWORK_HW[70]
 
 
-def test_if_the_smallest_is_too_slow_it_is_taken_with_a_warning_that_says_what_helps(
+def test_if_the_smallest_is_too_slow_it_runs_with_a_warning_that_names_the_fix(
         opened: Opened) -> None:
     engine = opened((2.0, 0.2))
     assert engine.state.input_size == 42
@@ -136,25 +136,25 @@ def test_if_the_smallest_is_too_slow_it_is_taken_with_a_warning_that_says_what_h
     assert 'INT8' in warning and 'smaller encoder' in warning
 
 
-def test_input_size_is_the_largest_that_may_be_taken(opened: Opened) -> None:
+def test_input_size_is_the_upper_limit(opened: Opened) -> None:
     assert opened((0.05, 0.01), input_size=84).state.input_size == 84
 
 
-def test_an_input_size_with_none_below_it_is_measured_and_taken(opened: Opened) -> None:
+def test_an_input_size_with_none_below_it_is_measured_and_runs(opened: Opened) -> None:
     engine = opened((0.01,), input_size=14)
     for _ in range(3):
         assert compute(engine).shape == engine.state.network_hw == (14, 14)
     assert 'largest size allowed' in opened.reported[-1] and opened.warned == []
 
 
-def test_known_times_are_reckoned_with_instead_of_measuring(opened: Opened) -> None:
+def test_known_times_replace_the_measurement(opened: Opened) -> None:
     known_seconds = opened((0.2, 0.02, 0.08)).measured_seconds
     engine = opened((), input_size=84, known_seconds=known_seconds)
     assert engine.state.input_size == 70 and engine.measured_seconds == known_seconds
     assert 'predicted' in opened.reported[-1]
 
 
-def test_a_model_of_one_size_runs_as_it_is_and_the_warning_says_so(
+def test_a_model_of_one_size_runs_at_that_size_with_a_warning(
         opened: Opened, make_ir: Callable[..., Path]) -> None:
     opened.path = make_ir(fixed_size_hw=(56, 84))
     engine = opened()
@@ -164,7 +164,7 @@ def test_a_model_of_one_size_runs_as_it_is_and_the_warning_says_so(
     assert len(request_threads()) == engine.capacity
 
 
-def test_the_neighbours_are_compiled_with_the_first_image_and_no_more_than_they(
+def test_the_first_image_compiles_the_neighbouring_sizes_only(
         opened: Opened) -> None:
     engine = opened((0.2, 0.02, 0.08))
     assert compiled_sizes(engine) == [70]
@@ -174,15 +174,15 @@ def test_the_neighbours_are_compiled_with_the_first_image_and_no_more_than_they(
     assert len(request_threads()) == 3 * engine.capacity
 
 
-def test_a_step_is_said_once_and_compiles_only_the_next_neighbour(
+def test_a_change_is_reported_once_and_compiles_only_the_next_neighbour(
         opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = opened((0.2, 0.02, 0.08))
     compute(engine)
     force(engine, monkeypatch, 4)
     compute(engine)
     assert engine.state.input_size == 56
-    assert opened.reported[-1] == ('input_size 70 -> 56: 8.0 images/s possible, 10 wanted, '
-                               '12.0 expected')
+    assert opened.reported[-1] == (
+        'input_size 70 -> 56: 8.0 images/s possible, 10 wanted, 12.0 expected')
     count = len(opened.reported)
     assert compute(engine).shape == NETWORK_HW[56]
     settle(engine)
@@ -254,7 +254,7 @@ def test_an_engine_that_becomes_slow_steps_down_and_loses_no_frame(opened: Opene
     assert np.diff([at_s for at_s, _ in results]).max() < 1.0, 'a pause of a compilation'
 
 
-def test_an_image_of_the_size_before_the_step_is_not_judged(
+def test_an_image_of_the_size_before_the_change_does_not_count(
         opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     engine, seen, waiting = opened((0.2, 0.02, 0.08)), [], []
     compute(engine)
@@ -287,7 +287,7 @@ def test_images_that_time_out_lead_down_as_well(
     assert len(seen) == 1
 
 
-def test_while_sizes_are_prepared_nothing_is_judged_and_then_it_begins_anew(
+def test_while_sizes_are_prepared_no_image_counts_and_the_rate_is_measured_again_after_it(
         opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     engine, gate, seen = opened((0.2, 0.02, 0.08)), threading.Event(), []
     compute(engine)
@@ -355,7 +355,7 @@ def test_what_cannot_start_raises_as_the_engine_does_and_leaves_nothing(
     assert request_threads() == before
 
 
-def test_a_device_that_is_passed_over_is_tried_and_logged_once(opened: Opened) -> None:
+def test_a_device_that_does_not_work_is_tried_and_logged_once(opened: Opened) -> None:
     engine = opened((0.2, 0.02, 0.08), devices=('GPU.7', 'CPU'))
     compute(engine)
     settle(engine)

@@ -51,7 +51,7 @@ Flow = tuple[FrameScheduler, FakeEngine, Receiver]
 
 @pytest.fixture
 def make_flow() -> Iterator[Callable[..., Flow]]:
-    """Return a function that joins an estimator, a fake engine and a receiver."""
+    """Return a function that joins a scheduler, a fake engine and a receiver."""
     flows: list[Flow] = []
 
     def make(**options: Any) -> Flow:
@@ -400,16 +400,16 @@ def test_threads_that_offer_while_another_drains_and_resumes_lose_nothing() -> N
     """Nobody is left asleep: after each resume results come, and each drain ends."""
     engine, receiver, end = PromptEngine(), Receiver(), threading.Event()
     scheduler = FrameScheduler(engine, receiver)
-    taken = dict.fromkeys(('front', 'rear', 'left', 'right'), 0)
+    accepted = dict.fromkeys(('front', 'rear', 'left', 'right'), 0)
 
     def offer(source: str) -> None:
         number = 0
         while not end.is_set():
             number += 1
-            taken[source] += scheduler.offer(replace(frame(number), source=source))
+            accepted[source] += scheduler.offer(replace(frame(number), source=source))
             time.sleep(0.0002)
 
-    threads = [threading.Thread(target=offer, args=(source,), daemon=True) for source in taken]
+    threads = [threading.Thread(target=offer, args=(source,), daemon=True) for source in accepted]
     for thread in threads:
         thread.start()
     for _ in range(200):
@@ -425,8 +425,8 @@ def test_threads_that_offer_while_another_drains_and_resumes_lose_nothing() -> N
     assert until(lambda: on_their_way(scheduler) == 0)
     scheduler.close()
     engine.threads.shutdown()
-    stats = {source: scheduler.stats(source) for source in taken}
-    assert {source: each.offered for source, each in stats.items()} == taken
+    stats = {source: scheduler.stats(source) for source in accepted}
+    assert {source: each.offered for source, each in stats.items()} == accepted
     assert all(each.delivered > 0 and each.failed == each.late == 0 for each in stats.values())
     assert on_their_way(scheduler) == 0
     assert len(receiver.results) == scheduler.stats().delivered

@@ -21,16 +21,16 @@ Flow = tuple[FrameScheduler, FakeEngine, list[Result]]
 
 @pytest.fixture
 def make_flow() -> Iterator[Callable[..., Flow]]:
-    """Return a function that joins an estimator, a fake engine and a list of results."""
-    estimators: list[FrameScheduler] = []
+    """Return a function that joins a scheduler, a fake engine and a list of results."""
+    schedulers: list[FrameScheduler] = []
 
     def make(capacity: int = 1) -> Flow:
         engine, results = FakeEngine(capacity), []
-        estimators.append(FrameScheduler(engine, results.append))
-        return estimators[-1], engine, results
+        schedulers.append(FrameScheduler(engine, results.append))
+        return schedulers[-1], engine, results
 
     yield make
-    for scheduler in estimators:
+    for scheduler in schedulers:
         scheduler.close(0.01)
 
 
@@ -96,8 +96,8 @@ def test_a_camera_that_comes_later_is_served_next(make_flow: Callable[..., Flow]
 def test_a_camera_that_was_silent_gets_one_turn_not_those_it_missed(
         make_flow: Callable[..., Flow]) -> None:
     served = run_turns(make_flow(), 31, lambda turn: {
-        'steady': 1, **({'returning': 1} if turn < 2 or turn >= 20 else {})})
-    assert served[:2] == ['steady', 'returning']
+        'constant': 1, **({'returning': 1} if turn < 2 or turn >= 20 else {})})
+    assert served[:2] == ['constant', 'returning']
     assert abs(Counter(served[20:])['returning'] - 5) <= 1
 
 
@@ -168,7 +168,7 @@ def test_each_camera_is_counted_for_itself_and_all_are_the_sum(
         both.last_result_age_s, abs=0.1)
 
 
-def test_a_camera_that_sent_nothing_has_come_to_nothing(make_flow: Callable[..., Flow]) -> None:
+def test_a_camera_that_sent_nothing_has_only_zeros(make_flow: Callable[..., Flow]) -> None:
     scheduler, _, _ = make_flow()
     scheduler.offer(frame('front', 1))
     stats = scheduler.stats('rear')

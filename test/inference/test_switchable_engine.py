@@ -83,7 +83,7 @@ HELD_UP = replace(SMALL, devices=('GPU.7', 'CPU'))
 
 
 class Camera:
-    """Offers numbered images as fast as the estimator takes them, and keeps the results."""
+    """Offers numbered images as fast as the scheduler accepts them, and keeps the results."""
 
     def __init__(self, engine: SwitchableEngine) -> None:
         self.results: list[Result] = []
@@ -207,7 +207,7 @@ def test_an_engine_that_cannot_start_leaves_the_old_one_at_work(
     assert compute(engine).shape == (56, 70)
 
 
-def test_the_log_gets_a_line_for_each_device_that_is_passed_over(
+def test_each_device_that_does_not_work_is_one_warning(
         make_engine: MakeEngine) -> None:
     lines: list[str] = []
     engine = make_engine(log=lines.append)
@@ -216,7 +216,7 @@ def test_the_log_gets_a_line_for_each_device_that_is_passed_over(
     assert [line.split(' cannot run')[0] for line in lines] == ['GPU.7']
 
 
-def test_the_newest_options_win_and_those_overtaken_are_never_reported(
+def test_the_newest_options_win_and_those_replaced_are_never_reported(
         make_engine: MakeEngine) -> None:
     gate, done = Gate(), Outcomes()
     engine = make_engine(log=gate)
@@ -341,7 +341,7 @@ def test_twenty_switches_keep_no_memory_and_no_thread(tiny_ir: Path) -> None:
     assert last_mib - first_mib < 16
 
 
-def test_another_size_is_taken_without_proving_the_device_again(
+def test_another_size_needs_no_second_self_check(
         make_engine: MakeEngine, make_ir: Callable[..., Path]) -> None:
     """Another precision is not: there the stored result of a wrong model refuses it."""
     path = make_ir()
