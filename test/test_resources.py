@@ -7,7 +7,7 @@ import pytest
 
 
 def test_the_shipped_model_is_that_of_the_checkout() -> None:
-    """Which is the one that the launch file starts with."""
+    """The launch file runs the same model."""
     launch_file = resources.ROOT / 'launch' / 'depth_anything.launch.py'
     model = resources.shipped_model().relative_to(resources.ROOT)
     assert f"MODEL = '{model.as_posix()}'" in launch_file.read_text()
@@ -15,7 +15,7 @@ def test_the_shipped_model_is_that_of_the_checkout() -> None:
 
 def test_an_installed_package_has_them_in_its_share_folder(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As pip and colcon lay them out."""
+    """That is where pip and colcon install them."""
     monkeypatch.setattr(resources, 'ROOT', tmp_path / 'lib' / 'python3.12' / 'site-packages')
     share = tmp_path / 'share' / 'depth_anything_ros'
     assert resources.shipped_model() == share / 'models' / 'depth_anything_nano.xml'

@@ -1,4 +1,4 @@
-"""The node and the player as processes of their own, on a domain that nobody else uses."""
+"""Runs nodes as child processes, on a ROS domain of their own."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,9 +14,9 @@ _STOP_S = 20.0
 
 def private_domain() -> None:
     """
-    Keep this process and its children to this machine and off the user's graph.
+    Select a random ROS domain, limited to this machine, for this process and its children.
 
-    Call it before rclpy is initialised. A ROS_DOMAIN_ID that is set already is kept.
+    Call it before rclpy is initialised. A ROS_DOMAIN_ID in the environment stays unchanged.
     """
     os.environ.setdefault('ROS_DOMAIN_ID', str(random.randint(60, 100)))
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
@@ -24,7 +24,7 @@ def private_domain() -> None:
 
 @contextmanager
 def running(module: str, arguments: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run ``python -m module`` with its output in ``log``; SIGINT at the end, then SIGKILL."""
+    """Run ``python -m module`` with its output in ``log``, and ``stop`` it after the block."""
     with log.open('wb') as output:
         process = subprocess.Popen([sys.executable, '-m', module, *arguments], stdout=output,
                                    stderr=subprocess.STDOUT)
@@ -35,7 +35,7 @@ def running(module: str, arguments: Sequence[str], log: Path) -> Iterator[subpro
 
 
 def stop(process: subprocess.Popen[bytes]) -> int:
-    """Ask with SIGINT, insist with SIGKILL after 20 s, return the exit status."""
+    """Send SIGINT, and SIGKILL if the process still runs after 20 s; return its exit status."""
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
     try:
@@ -46,7 +46,7 @@ def stop(process: subprocess.Popen[bytes]) -> int:
 
 
 def ros_parameters(values: Mapping[str, object]) -> list[str]:
-    """Return the command line that sets parameters of a node; a tuple becomes a list."""
+    """Return the command-line arguments that set parameters of a node."""
     arguments = ['--ros-args']
     for name, value in values.items():
         arguments += ['-p', f'{name}:={_yaml(value)}']

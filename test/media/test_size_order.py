@@ -1,10 +1,12 @@
 """Files in an order in which each size of the network input is compiled once."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
-from depth_anything_ros.media.size_order import order_by_size
+from depth_anything_ros.media.size_order import network_size_of, order_by_size
 import numpy as np
+from tiny import TINY_INFO
 
 
 def write(folder: Path, sizes_hw: list[tuple[int, int]]) -> list[Path | None]:
@@ -43,3 +45,12 @@ def test_a_second_model_orders_within_the_groups_of_the_first(tmp_path: Path) ->
 
     assert order_by_size(files, height, own_size) == [0, 2, 1, 3, 4]
     assert order_by_size(files, own_size, height) == [0, 2, 1, 3, 4]
+
+
+def test_the_sizes_of_a_model_follow_its_metadata() -> None:
+    image_hw = (480, 640)
+    assert network_size_of(replace(TINY_INFO, input_size=140))(image_hw) == (140, 182)
+    assert network_size_of(TINY_INFO, 70)(image_hw) == (70, 98)
+    assert network_size_of(replace(TINY_INFO, patch_multiple=32), 64)(image_hw) == (64, 96)
+    fixed = replace(TINY_INFO, fixed_size_hw=(56, 84))
+    assert network_size_of(fixed, 70)(image_hw) == (56, 84)

@@ -146,17 +146,23 @@ def test_a_larger_input_size_changes_the_result(tmp_path: Path, tiny_ir: Path) -
     assert depths[2].std() < 0.9 * depths[0].std()
 
 
-def test_images_of_many_sizes_are_all_done_and_each_size_is_compiled_once(
-        tmp_path: Path, tiny_ir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Return the sizes (height, width) for which an engine compiles, in their order."""
     from depth_anything_ros.inference.engine import Engine
-    compiled: list[tuple[int, int]] = []
+    sizes_hw: list[tuple[int, int]] = []
     compile_pool = Engine._compile_pool
 
-    def count(self: Engine, network_hw: tuple[int, int]) -> Any:
-        compiled.append(network_hw)
+    def record(self: Engine, network_hw: tuple[int, int]) -> Any:
+        sizes_hw.append(network_hw)
         return compile_pool(self, network_hw)
 
-    monkeypatch.setattr(Engine, '_compile_pool', count)
+    monkeypatch.setattr(Engine, '_compile_pool', record)
+    return sizes_hw
+
+
+def test_images_of_many_sizes_are_all_done_and_each_size_is_compiled_once(
+        tmp_path: Path, tiny_ir: Path, compiled: list[tuple[int, int]]) -> None:
     for number in range(9):
         size_hw = (SIZE_HW, (140, 112), (112, 196))[number % 3]
         save(tmp_path / 'photos' / f'{number}.png', picture(number, size_hw))
@@ -165,6 +171,15 @@ def test_images_of_many_sizes_are_all_done_and_each_size_is_compiled_once(
     for number in range(9):
         size_hw = (SIZE_HW, (140, 112), (112, 196))[number % 3]
         assert cv2.imread(f'vis_depth/{number}.png').shape[:2] == size_hw
+
+
+def test_the_first_compilation_is_for_the_first_image_at_the_default_size_of_the_model(
+        tmp_path: Path, tiny_ir: Path, compiled: list[tuple[int, int]]) -> None:
+    """At the 518 pixels of other models this image would be too large."""
+    save(tmp_path / 'photos' / '0.png', picture(0, (50, 1150)))
+    save(tmp_path / 'photos' / '1.png', picture(1))
+    assert main([str(tiny_ir), '--input', 'photos']) == 0
+    assert compiled == [(112, 2576), SIZE_HW]
 
 
 def test_images_that_cannot_be_read_are_named_and_the_rest_is_done(
