@@ -23,7 +23,7 @@ help:  ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
 
 .PHONY: demo
-demo: $(VENV)/.base  ## Run the node on a sequence of images and write what it publishes to demo_output/
+demo: $(VENV)/.base  ## Run the node on images and write what it publishes to demo_output/
 	$(VENV)/bin/depth_anything_demo $(ARGS)
 
 .PHONY: test
@@ -31,7 +31,7 @@ test: $(VENV)/.test  ## Run the tests; ARGS='-k name' selects some
 	$(VENV)/bin/python -m pytest $(ARGS)
 
 .PHONY: check
-check: $(VENV)/.lint  ## Run the linters, the type checker and the check of package.xml
+check: $(VENV)/.lint  ## Run the linters and the type checker, check package.xml and the parameter files
 	$(VENV)/bin/ruff check $(LINTED)
 	$(VENV)/bin/mypy
 	$(VENV)/bin/ament_flake8 $(LINTED)
@@ -41,6 +41,12 @@ check: $(VENV)/.lint  ## Run the linters, the type checker and the check of pack
 	$(VENV)/bin/python -c 'import catkin_pkg.package as package; \
 	  found = []; package.parse_package("package.xml", warnings=found); raise SystemExit(found or 0)'
 	$(VENV)/bin/python -m tools.parameter_docs
+
+.PHONY: docs
+docs: $(VENV)/.tools  ## Rewrite the generated pages, quoted figures and parameter files; measures no speed
+	$(VENV)/bin/python -m tools.parameter_docs --write
+	$(VENV)/bin/python -m tools.structure
+	$(VENV)/bin/python -m tools.measure.pages
 
 .PHONY: clean
 clean:  ## Remove .venv and everything that was built

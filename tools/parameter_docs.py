@@ -1,7 +1,7 @@
 """
-Write the parameter file and the parameter table from ``settings.SPECS``.
+Write config/depth_anything.yaml and the table of docs/parameters.md from ``parameters.SPECS``.
 
-Run in the source tree. Without ``--write`` it only tells which file differs, and exits with 1.
+Without ``--write`` it names the files that differ and exits with status 1.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import sys
 from textwrap import wrap
 
 from depth_anything_ros.parameters import Spec, SPECS, Value
+from tools.structure import ROOT
 
 COMMAND = 'python3 -m tools.parameter_docs --write'
 WIDTH = 99
@@ -24,7 +25,7 @@ WHEN = {
 
 
 def value_text(value: Value) -> str:
-    """Return a parameter value as YAML that is read back with the same type."""
+    """Return a parameter value as YAML that is parsed to the same type."""
     if isinstance(value, tuple):
         return f'[{", ".join(map(value_text, value))}]'
     if isinstance(value, bool):
@@ -38,7 +39,7 @@ def value_text(value: Value) -> str:
 
 
 def expected_text(spec: Spec) -> str:
-    """Return what a value must be, with its unit."""
+    """Return the allowed values with their unit."""
     return f'{spec.expected} {spec.unit}'.strip()
 
 
@@ -70,7 +71,7 @@ def parameter_table() -> str:
 
 
 def with_table(page: str) -> str:
-    """Return the page with the table between its two markers; ValueError if they are missing."""
+    """Return the page with the table between its two markers; ValueError without markers."""
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
@@ -79,7 +80,7 @@ def with_table(page: str) -> str:
 
 
 def outdated(root: Path) -> Iterator[tuple[Path, str]]:
-    """Yield each file under ``root`` that differs from the settings, and its new text."""
+    """Yield each file below ``root`` that differs from the parameters, and its new text."""
     texts: dict[str, Callable[[str], str]] = {
         'config/depth_anything.yaml': lambda _: parameter_file(),
         'docs/parameters.md': with_table,
@@ -94,10 +95,10 @@ def outdated(root: Path) -> Iterator[tuple[Path, str]]:
 
 def main(arguments: Sequence[str] | None = None, root: Path | None = None) -> int:
     """Check or rewrite both files; return the exit status."""
-    parser = argparse.ArgumentParser(prog='parameter_docs', description=__doc__)
+    parser = argparse.ArgumentParser(prog='python -m tools.parameter_docs', description=__doc__)
     parser.add_argument('--write', action='store_true', help='rewrite the files that differ')
     options = parser.parse_args(arguments)
-    root = root or Path(__file__).resolve().parents[1]
+    root = root or ROOT
     if not (root / 'config').is_dir():
         print(f'{root} is not a source tree of depth_anything_ros', file=sys.stderr)
         return 2

@@ -1,7 +1,8 @@
-"""Every number in README and docs is the one that was measured."""
+"""Every number in README and docs was measured, and every command that they name exists."""
 
 import json
 from pathlib import Path
+import re
 
 from depth_anything_ros.benchmark.machine import describe_machine
 import pytest
@@ -9,6 +10,19 @@ from tools.measure.figures import pages, requote
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / 'docs' / 'figures').glob('*.json'))
+# Pages and files in which people find commands.
+QUOTING = [*pages(), ROOT / 'CONTRIBUTING.md', ROOT / 'CHANGELOG.rst', ROOT / 'Makefile',
+           ROOT / 'config' / 'depth_anything.yaml', *FILES]
+# Names that begin like a program and are none.
+NO_PROGRAMS = {'depth_anything_ros', 'depth_anything_nano', 'depth_anything_images',
+               'depth_anything_nano_costmap', 'depth_anything_soak'}
+FOLDERS = (ROOT, ROOT / 'depth_anything_ros', ROOT / 'depth_anything_ros' / 'convert')
+
+
+def is_module(name: str) -> bool:
+    """Return whether ``python -m`` runs this module of the repository."""
+    path = ROOT.joinpath(*name.split('.'))
+    return path.with_suffix('.py').is_file() or (path / '__main__.py').is_file()
 
 
 @pytest.mark.parametrize('page', pages(), ids=lambda page: page.name)
@@ -25,8 +39,7 @@ def test_the_readme_quotes_figures() -> None:
 def test_a_file_of_figures_names_its_command_and_machine(file: Path) -> None:
     content = json.loads(file.read_text(encoding='utf-8'))
     assert set(content) - {'reports'} == {'command', 'machine', 'figures'}
-    module = content['command'].removeprefix('python -m ').replace('.', '/')
-    assert (ROOT / f'{module}.py').is_file()
+    assert content['command'].startswith('python -m ') and is_module(content['command'].split()[2])
     assert 'cores' in content['machine']
     assert all(isinstance(value, float) for value in content['figures'].values())
 
@@ -40,3 +53,30 @@ def test_a_quote_is_replaced_by_the_figure_of_its_name(tmp_path: Path) -> None:
 
 def test_the_machine_is_described_without_its_name() -> None:
     assert 'OpenVINO' in describe_machine()
+
+
+@pytest.mark.parametrize('file', QUOTING, ids=lambda file: file.name)
+def test_every_module_and_program_that_is_named_exists(file: Path) -> None:
+    text = file.read_text(encoding='utf-8')
+    modules = set(re.findall(r'python3? -m ((?:tools|depth_anything_ros)[\w.]*)', text))
+    assert {name for name in modules if not is_module(name)} == set()
+
+
+@pytest.mark.parametrize('name', ['docs/architecture.md', 'CONTRIBUTING.md'])
+def test_every_file_and_room_that_is_named_exists(name: str) -> None:
+    paths = re.findall(r'`([\w./]*(?:\.py|[a-z]/))`', (ROOT / name).read_text(encoding='utf-8'))
+    assert paths
+    assert [path for path in paths
+            if not any((folder / path).exists() for folder in FOLDERS)] == ['demo_output/'] * (
+                name == 'CONTRIBUTING.md')
+
+
+def test_every_program_that_is_named_is_installed() -> None:
+    setup = (ROOT / 'setup.py').read_text(encoding='utf-8')
+    programs = set(re.findall(r"'(depth_anything_\w+) = ", setup))
+    lines = [line for file in QUOTING for line in file.read_text(encoding='utf-8').splitlines()]
+    named = {name for line in lines
+             for name in re.findall(r'(?:^|`|\$ |bin/|depth_anything_ros )(depth_anything_[a-z]+)'
+                                    r'(?= |`|$)', line.strip())}
+    assert programs and named >= programs - {'depth_anything_player'}
+    assert named - programs - NO_PROGRAMS == set()

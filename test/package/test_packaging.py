@@ -135,8 +135,8 @@ def test_a_wheel_holds_launch_files_configuration_model_and_photographs(wheel: s
     expected = {str(path.relative_to(ROOT)) for folder, pattern in (
         ('launch', '*.launch.py'), ('config', '*.*'), ('resource/photos', '*.*'))
         for path in (ROOT / folder).glob(pattern)}
-    assert found == expected | {'package.xml', 'models/README.md', 'models/depth_anything_nano.xml',
-                                'models/depth_anything_nano.bin'}
+    assert found == expected | {'package.xml', 'models/README.md',
+                                *(f'models/depth_anything_nano{end}' for end in ('.xml', '.bin'))}
 
 
 def test_the_model_in_the_box_is_small_and_free_to_use() -> None:

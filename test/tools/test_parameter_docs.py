@@ -88,3 +88,7 @@ def test_value_survives_yaml_with_its_type(value: object) -> None:
     again = yaml.safe_load(f'key: {parameter_docs.value_text(value)}')['key']
     assert again == value
     assert type(again) is type(value)
+
+
+def test_without_a_folder_the_files_of_this_checkout_are_checked() -> None:
+    assert parameter_docs.main([]) == 0
