@@ -87,13 +87,14 @@ class Engine:
     Depth from 8-bit images by asynchronous infer requests.
 
     The constructor reads the IR, compiles it on the first device of the list that works, runs the
-    self-check and one warm-up; ModelError or DeviceError say why that failed. ``info`` is the
-    model's metadata. ``submit`` and ``warm_up`` must be called from one thread at a time;
-    ``close`` may be called from any thread, also again.
+    self-check and one warm-up; ModelError or DeviceError name what failed. ``warn`` gets a line
+    for each device that does not work. ``info`` is the model's metadata. ``submit`` and
+    ``warm_up`` must be called from one thread at a time; ``close`` may be called from any thread,
+    also again.
     """
 
     def __init__(self, path: Path, options: EngineOptions,
-                 log: Callable[[str], None] = lambda line: None) -> None:
+                 warn: Callable[[str], None] = lambda line: None) -> None:
         import openvino as ov
         self._core = ov.Core()
         self._path = path
@@ -105,7 +106,7 @@ class Engine:
         self._closed = False
         self._state = EngineState('none', 'none', 'none',
                                   options.input_size or self.info.input_size, (0, 0))
-        self._start_on_first_working_device(log)
+        self._start_on_first_working_device(warn)
 
     @property
     def state(self) -> EngineState:
@@ -160,7 +161,7 @@ class Engine:
     def _network_hw_of(self, image_hw: Size) -> Size:
         return model_input_hw(self.info, image_hw, self._state.input_size)
 
-    def _start_on_first_working_device(self, log: Callable[[str], None]) -> None:
+    def _start_on_first_working_device(self, warn: Callable[[str], None]) -> None:
         tried: list[tuple[str, str]] = []
         for device in self._options.devices:
             try:
@@ -170,7 +171,7 @@ class Engine:
                 self._failed.clear()
                 reason = error_reason(error)
                 tried.append((device, reason))
-                log(f'{device} cannot run the model: {reason}')
+                warn(f'{device} cannot run the model: {reason}')
             else:
                 return
         raise DeviceError(tried, self._core.available_devices)

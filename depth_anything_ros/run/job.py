@@ -55,7 +55,7 @@ def _start_engine(options: RunOptions, task: Task) -> Engine:
         devices=device_names(options.device), precision=options.precision,
         requests=options.requests, timeout_s=_TIMEOUT_S, input_size=options.input_size,
         hint='THROUGHPUT', image_hw=first_size_hw(task, info, options.input_size)
-        or EngineOptions.image_hw), log=messages.append)
+        or EngineOptions.image_hw), warn=messages.append)
     for message in messages:
         print(message, file=sys.stderr)
     return engine
