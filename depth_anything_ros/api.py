@@ -156,7 +156,8 @@ class DepthModel:
         may have different sizes. They are read one by one, a few ahead of the yielded map, so
         ``images`` may be endless. Errors as in ``infer``, and those of ``images``; each is raised
         after the maps of all images before it. With ``return_exceptions`` the error of an image is
-        yielded in place of its map and the next images follow; errors of ``images`` are raised.
+        yielded in place of its map and the next images follow; errors of ``images`` are raised, and
+        so is the error of a closed model.
         The first call may compile the model, see ``hint`` of ``load_model``.
         """
         _check_output_size(output_size)
@@ -208,6 +209,9 @@ class DepthModel:
             try:
                 started.append(self._start(shared, image))
             except DepthAnythingError as error:
+                if self._closed:
+                    failure = error
+                    break
                 started.append(error)
             if len(started) > shared.engine.capacity:
                 yield _depth_or_error(started.popleft(), output_size)

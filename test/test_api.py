@@ -378,6 +378,17 @@ def test_a_closed_model_says_so_and_can_be_closed_again(make_model: MakeModel) -
         list(depths)
 
 
+def test_a_closed_model_ends_an_endless_iteration_that_returns_errors(
+        make_model: MakeModel) -> None:
+    model = make_model(hint='LATENCY')
+    outcomes = model.infer_many(iter(lambda: IMAGE, None), return_exceptions=True)
+    assert next(outcomes).shape == IMAGE_HW
+    model.close()
+    with pytest.raises(InferenceError, match='the model is closed'):
+        for outcome in outcomes:
+            assert isinstance(outcome, np.ndarray)
+
+
 def test_metric_depth_is_the_inverse_of_scaled_and_shifted_inverse_depth() -> None:
     inverse_depth = np.float32([[1.0, 2.0, 0.0], [-1.0, np.nan, 4.0]])
     np.testing.assert_allclose(to_metric(inverse_depth, 0.25, 0.0), np.float32(
