@@ -1,7 +1,6 @@
 """From a checkpoint to an IR that any runtime can use and that proves itself."""
 
 from collections.abc import Callable
-import functools
 from pathlib import Path
 from typing import Any
 
@@ -37,19 +36,10 @@ Converted = Callable[[str], tuple[Conversion, list[str]]]
 
 
 @pytest.fixture(scope='module')
-def converted(tmp_path_factory: pytest.TempPathFactory, glu_export: Conversion,
-              tiny_conversion: tuple[Conversion, list[str]]) -> Converted:
+def converted(tiny_conversion: tuple[Conversion, list[str]],
+              glu_conversion: tuple[Conversion, list[str]]) -> Converted:
     """Return a function that gives each kind, from a checkpoint or through an ONNX file."""
-    @functools.cache
-    def make(kind: str) -> tuple[Conversion, list[str]]:
-        if kind == 'relative_v2':
-            return tiny_conversion
-        lines: list[str] = []
-        output = tmp_path_factory.mktemp('ir') / 'depth.xml'
-        return convert(Job(glu_export.path, output), sizes_hw=PARITY_SIZES_HW[:1],
-                       report=lines.append), lines
-
-    return make
+    return {'relative_v2': tiny_conversion, 'metric_v1_swiglu': glu_conversion}.__getitem__
 
 
 def compiled_ir(path: Path, size_hw: tuple[int, int], **options: Any) -> Any:

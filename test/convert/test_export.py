@@ -84,14 +84,29 @@ def test_the_file_contains_the_metadata(exported: Conversion, single: Conversion
         assert done.info.source_name == 'mine.pth' and len(done.info.source_sha256) == 64
 
 
-@pytest.mark.parametrize('size_hw', [None, (98, 70)])
-def test_our_own_file_becomes_an_ir_without_options(
-        tmp_path: Path, exported: Conversion, size_hw: tuple[int, int] | None) -> None:
-    done = convert(Job(exported.path, tmp_path / 'depth.xml', size_hw=size_hw),
-                   sizes_hw=SIZES_HW[:1], report=lambda line: None)
+@pytest.fixture
+def open_ir(glu_conversion: tuple[Conversion, list[str]]) -> Conversion:
+    """Return the IR of the open file, converted without options."""
+    return glu_conversion[0]
+
+
+@pytest.fixture(scope='module')
+def fixed_ir(glu_export: Conversion, tmp_path_factory: pytest.TempPathFactory) -> Conversion:
+    """Return the IR of the open file with one size and batch."""
+    output = tmp_path_factory.mktemp('fixed') / 'depth.xml'
+    return convert(Job(glu_export.path, output, 'fp32', size_hw=(70, 98), batch=2),
+                   report=lambda line: None)
+
+
+@pytest.mark.parametrize(('name', 'precision', 'size_hw'), [
+    ('open_ir', 'fp16', None), ('fixed_ir', 'fp32', (70, 98))])
+def test_our_own_file_becomes_an_ir_without_its_facts_as_options(
+        request: pytest.FixtureRequest, exported: Conversion, name: str, precision: str,
+        size_hw: tuple[int, int] | None) -> None:
+    done: Conversion = request.getfixturevalue(name)
     same = ('encoder', 'kind', 'model_version', 'max_depth_m', 'source_sha256', 'licence')
     assert all(getattr(done.info, name) == getattr(exported.info, name) for name in same)
-    assert (done.info.precision, done.info.fixed_size_hw) == ('fp16', size_hw)
+    assert (done.info.precision, done.info.fixed_size_hw) == (precision, size_hw)
     assert done.info.self_check.size_hw == (size_hw or exported.info.self_check.size_hw)
     assert [row.size_hw for row in done.parity.rows] == [size_hw or SIZES_HW[0]]
 
@@ -105,16 +120,13 @@ def test_what_ovc_makes_of_our_file_becomes_an_ir_again(
     assert done.parity.worst('OpenVINO') < 1e-5
 
 
-def test_an_ir_of_a_fixed_batch_goes_back_to_single_images(
-        tmp_path: Path, exported: Conversion) -> None:
-    done = convert(Job(exported.path, tmp_path / 'depth.xml', 'fp32', size_hw=(70, 98), batch=2),
-                   report=lambda line: None)
-    model = openvino.Core().read_model(done.path)
+def test_an_ir_of_a_fixed_batch_goes_back_to_single_images(fixed_ir: Conversion) -> None:
+    model = openvino.Core().read_model(fixed_ir.path)
     assert list(model.input(0).shape) == [2, 3, 70, 98]
     model.reshape([1, 3, 70, 98])
     compiled = openvino.Core().compile_model(model, 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
     image = card_input((70, 98))
-    expected = ir_runner(done.path).run(image)
+    expected = ir_runner(fixed_ir.path).run(image)
     assert abs(compiled([image])[0][0] - expected).max() < 1e-4 * expected.std()
 
 

@@ -148,6 +148,22 @@ def glu_export(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture(scope='session')
+def glu_conversion(glu_export: Any,
+                   tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, list[str]]:
+    """
+    Return the conversion of that ONNX file without any option, and what it reported.
+
+    Do not change the files.
+    """
+    from depth_anything_ros.convert.conversion import convert, Job
+
+    lines: list[str] = []
+    output = tmp_path_factory.mktemp('glu') / 'depth.xml'
+    return convert(Job(glu_export.path, output), sizes_hw=PARITY_SIZES_HW[:1],
+                   report=lines.append), lines
+
+
+@pytest.fixture(scope='session')
 def refit_checkpoint() -> Path:
     """Return a real checkpoint, which is no part of the repository."""
     if not REFIT.is_file():
