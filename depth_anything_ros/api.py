@@ -156,9 +156,9 @@ class DepthModel:
         may have different sizes. They are read one by one, a few ahead of the yielded map, so
         ``images`` may be endless. Errors as in ``infer``, and those of ``images``; each is raised
         after the maps of all images before it. With ``return_exceptions`` the error of an image is
-        yielded in place of its map and the next images follow; errors of ``images`` are raised, and
-        so is the error of a closed model.
-        The first call may compile the model, see ``hint`` of ``load_model``.
+        yielded in place of its map and the next images follow; errors of ``images`` and that of a
+        closed model are raised. The first call may compile the model, see ``hint`` of
+        ``load_model``.
         """
         _check_output_size(output_size)
         self._check_open()

@@ -1,6 +1,7 @@
 """The Python API: what is exported, what is loaded when, what it computes and refuses."""
 
 from collections.abc import Callable, Iterator
+from itertools import repeat
 import logging
 from pathlib import Path
 import subprocess
@@ -381,7 +382,7 @@ def test_a_closed_model_says_so_and_can_be_closed_again(make_model: MakeModel) -
 def test_a_closed_model_ends_an_endless_iteration_that_returns_errors(
         make_model: MakeModel) -> None:
     model = make_model(hint='LATENCY')
-    outcomes = model.infer_many(iter(lambda: IMAGE, None), return_exceptions=True)
+    outcomes = model.infer_many(repeat(IMAGE), return_exceptions=True)
     assert next(outcomes).shape == IMAGE_HW
     model.close()
     with pytest.raises(InferenceError, match='the model is closed'):
