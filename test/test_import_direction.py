@@ -1,7 +1,8 @@
-"""Each room imports only what the architecture allows it, imports point down, no file circles."""
+"""Each room imports only what the architecture allows, and no files import each other."""
 
 from collections.abc import Mapping
 from pathlib import Path
+import re
 import subprocess
 import sys
 
@@ -10,8 +11,8 @@ from tools.structure import (
     circles, import_graph, imports_of, module_name, modules_below, NAME, PACKAGE, ROOT)
 
 GROUND = 'ground floor'
-# What each room may import; that of a program imports no other program, but for two: distilling
-# ends in a conversion, and the benchmark says how good a model is beside how fast.
+# What each room may import. Programs do not import each other, with two exceptions: distilling
+# ends with a conversion, and the benchmark evaluates the accuracy of a model beside its speed.
 _BELOW = {GROUND, 'vision', 'media', 'inference', 'cli'}
 ROOMS = {
     GROUND: {GROUND},
@@ -125,6 +126,26 @@ def test_imports_between_rooms_point_down(room: str) -> None:
               and (room_of(name) not in ROOMS[room] | {room}
                    or any(name.startswith(banned) for banned in EXCEPT.get(room, ())))]
     assert not upward
+
+
+def test_every_import_of_the_package_names_a_module_or_a_member_of_one() -> None:
+    """Members of the package itself are for users: which room they are from cannot be seen."""
+    modules = modules_below(PACKAGE)
+    unclear = [f'{module} imports {name}' for module, path in modules.items()
+               for name in imports_of(path) if name.split('.')[0] == NAME
+               and name not in modules and name.rpartition('.')[0] in (NAME, '')]
+    assert not unclear
+
+
+def test_the_page_about_the_architecture_lists_what_each_room_may_import() -> None:
+    text = (ROOT / 'docs' / 'architecture.md').read_text(encoding='utf-8')
+    rows = [re.findall(r'`(\w+)(?:/|\.py)`', cell) for line in text.splitlines()
+            if line.startswith('| `') for cell in line.split('|')[1:3]]
+    page = {room: set(may) - {room} for rooms, may in zip(rows[::2], rows[1::2])
+            for room in rooms if room in ROOMS}
+    page['distill'] |= page['convert']
+    assert {room: may & set(ROOMS) for room, may in page.items()} == {
+        room: may - {GROUND, room} for room, may in ROOMS.items() if room != GROUND}
 
 
 def test_nothing_installed_knows_the_tools_or_the_data_beside_the_repository() -> None:
