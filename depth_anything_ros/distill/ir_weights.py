@@ -43,7 +43,7 @@ def read_nano_ir(path: Path) -> dict[str, Tensor]:
     Return the state dict of ``NanoDepth`` with the weights of an IR in fp16 or fp32.
 
     CheckpointError if it holds another network or another precision, or if a network with these
-    weights computes another depth than the IR.
+    weights computes another depth than the IR. ModelError if the IR is missing or damaged.
     """
     graph = read_graph(path)
     if graph.info is None or graph.info.encoder != NANO.name:

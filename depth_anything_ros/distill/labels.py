@@ -17,7 +17,8 @@ from depth_anything_ros.distill.dataset import DatasetImage
 from depth_anything_ros.distill.teacher import Teacher
 from depth_anything_ros.errors import CheckpointError, ImageError
 from depth_anything_ros.files import atomic_path
-from depth_anything_ros.media.pictures import read_picture, read_size_hw
+from depth_anything_ros.media.pictures import read_picture
+from depth_anything_ros.media.size_order import order_by_size
 import numpy as np
 
 _RETRY = 'remove it and run the same command again'
@@ -83,10 +84,9 @@ def make_labels(images: Sequence[DatasetImage], teacher: Teacher, folder: Path, 
     """
     pairs = {image: LabelledImage(image.path, folder / f'{image.name}.npy') for image in images}
     missing = [image for image, pair in pairs.items() if not _is_current(pair)]
-    # In order of size, because the network is compiled for each size.
-    missing.sort(key=lambda image: read_size_hw(image.path) or (0, 0))
+    order = order_by_size([image.path for image in missing], *teacher.network_sizes)
     with counting('labels', len(pairs), len(pairs) - len(missing)) as advance:
-        for image in missing:
+        for image in [missing[index] for index in order]:
             try:
                 _make(pairs[image], teacher)
             except ImageError as error:

@@ -57,9 +57,9 @@ def make_student(name: str, start: Path | None = None, seed: int = 0) -> Student
     """
     Return the student of that name with its first weights, or with those in the file ``start``.
 
-    Random weights depend on ``seed`` alone. SettingsError lists the students, CheckpointError says
-    why ``start`` does not fit; MissingDependencyError if the ImageNet weights of nano are not
-    installed.
+    Random weights depend on ``seed`` alone. SettingsError lists the students, CheckpointError or
+    ModelError say why ``start`` does not fit; MissingDependencyError if the ImageNet weights of
+    nano are not installed.
     """
     if name not in STUDENTS:
         raise SettingsError('student', name, ' or '.join(STUDENTS))

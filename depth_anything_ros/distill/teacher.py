@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 import hashlib
 from pathlib import Path
 
+from depth_anything_ros.api import DepthModel, load_model
 from depth_anything_ros.arrays import F32, U8
 from depth_anything_ros.cli.progress import Report
 from depth_anything_ros.convert.conversion import convert, Job
@@ -16,13 +16,11 @@ from depth_anything_ros.convert.sources.load_network import load_network
 from depth_anything_ros.convert.sources.onnx_files import read_onnx_file
 from depth_anything_ros.convert.sources.records import sha256_of
 from depth_anything_ros.errors import CheckpointError
-from depth_anything_ros.inference.engine import Engine, EngineOptions
 from depth_anything_ros.inference.ir import check_ir_files, read_ir
-from depth_anything_ros.inference.pool import wait_for_one
+from depth_anything_ros.media.size_order import network_size_of, NetworkSize
 from depth_anything_ros.model_info import Kind, ModelInfo
 from depth_anything_ros.networks.depth_anything import Network
 from depth_anything_ros.networks.models import MODELS, ModelSpec
-from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.transforms import (
     network_size, normalize, resize_depth, resize_for_network)
 import numpy as np
@@ -31,7 +29,6 @@ import torch
 # A BGR image u8 [H, W, 3] and the short side of the network's input to the network's map f32.
 Infer = Callable[[U8, int], F32]
 
-_SIZES_KEPT = 4
 # Large teachers take seconds per image; only a broken device takes minutes.
 _TIMEOUT_S = 600.0
 # Metric networks output down to 0 m; no camera sees anything nearer than a centimetre.
@@ -62,7 +59,8 @@ class Teacher:
     A model that labels images.
 
     ``name``, ``licence`` and ``kind`` are those of the model, ``sha256`` that of the file that the
-    user named. ``close`` releases the model.
+    user named. ``network_sizes`` are the sizes of its input for which it compiles, () if it does
+    not compile. ``close`` releases the model.
     """
 
     name: str
@@ -72,6 +70,7 @@ class Teacher:
     sizes: tuple[int, ...]
     flip: bool
     infer: Infer
+    network_sizes: tuple[NetworkSize, ...] = ()
     close: Callable[[], None] = lambda: None
 
     def label(self, image_bgr: U8) -> F32:
@@ -152,31 +151,32 @@ def _in_openvino(source: Path, overrides: Overrides, options: TeacherOptions,
         height, width = info.fixed_size_hw
         raise CheckpointError(source, f'its input size is fixed to {width}x{height}',
                               'leave out --sizes')
-    engines = _Engines(xml_path)
-    return Teacher(info.source_name, sha256, info.licence, info.kind,
-                   options.sizes or (info.input_size,), options.flip, engines.infer,
-                   engines.close)
+    sizes = options.sizes or (info.input_size,)
+    models = _Models(xml_path)
+    return Teacher(info.source_name, sha256, info.licence, info.kind, sizes, options.flip,
+                   models.infer, tuple(network_size_of(info, size) for size in sizes),
+                   models.close)
 
 
-class _Engines:
-    """One engine on the CPU per input size, made for the first image."""
+class _Models:
+    """One compiled model on the CPU per input size, loaded for the first image."""
 
     def __init__(self, xml_path: Path) -> None:
         self._xml_path = xml_path
-        self._engines: dict[int, Engine] = {}
+        self._models: dict[int, DepthModel] = {}
 
     def infer(self, image_bgr: U8, size: int) -> F32:
-        image = ColorImage(image_bgr, 'bgr')
-        if size not in self._engines:
-            self._engines[size] = Engine(self._xml_path, EngineOptions(
-                requests=1, timeout_s=_TIMEOUT_S, input_size=size, image_hw=image.size_hw,
-                self_check=False, sizes_kept=_SIZES_KEPT))
-        return wait_for_one(partial(self._engines[size].submit, image))
+        if size not in self._models:
+            self._models[size] = load_model(
+                self._xml_path, input_size=size, requests=1, hint='LATENCY',
+                request_timeout=_TIMEOUT_S,
+                image_hw=(image_bgr.shape[0], image_bgr.shape[1]))
+        return self._models[size].infer(image_bgr, output_size='native')
 
     def close(self) -> None:
-        for engine in self._engines.values():
-            engine.close()
-        self._engines.clear()
+        for model in self._models.values():
+            model.close()
+        self._models.clear()
 
 
 def _read_info(xml_path: Path) -> ModelInfo | None:

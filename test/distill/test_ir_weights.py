@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from depth_anything_ros.errors import CheckpointError
+from depth_anything_ros.errors import CheckpointError, ModelError
 from depth_anything_ros.resources import shipped_model
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def test_the_model_in_the_box_does_not_fit_another_student() -> None:
 def test_another_network_is_refused(tiny_ir: Path) -> None:
     with pytest.raises(CheckpointError, match='does not describe a nano .* give a nano IR'):
         read_nano_ir(tiny_ir)
-    with pytest.raises(CheckpointError, match='there is no such file'):
+    with pytest.raises(ModelError, match='there is no such file'):
         read_nano_ir(tiny_ir.with_name('none.xml'))
 
 
