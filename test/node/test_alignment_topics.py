@@ -45,7 +45,7 @@ def depth_reference(stamp_ns: int, encoding: str = '32FC1', **scale: float) -> I
 
 
 def cloud_reference(stamp_ns: int) -> PointCloud2:
-    """Return the true points in a frame that lies 0.2 m right of the camera and looks back."""
+    """Return the true points in a frame 0.2 m right of the camera that is turned back."""
     depth_m = true_depth_m()[::8, ::8].astype(np.float64)
     rows, columns = np.mgrid[0:HW[0]:8, 0:HW[1]:8]
     points = np.stack([(columns - 79.5) / 100 * depth_m, (rows - 59.5) / 100 * depth_m, depth_m],
@@ -67,7 +67,7 @@ def metres(message: Image) -> np.ndarray:
 
 
 def values(message: DiagnosticArray) -> dict[str, str]:
-    """Return what the only status says."""
+    """Return the values of the only status."""
     return {entry.key: entry.value for entry in message.status[0].values}
 
 
@@ -120,11 +120,11 @@ def make_rig(make_robot: Callable[..., Robot]) -> Callable[..., Rig]:
 def test_a_sparse_depth_image_with_outliers_gives_metres(
         make_rig: Callable[..., Rig], encoding: str) -> None:
     rig = make_rig('depth')
-    said = rig.show(10.0, depth_reference(10_000_000_000, encoding), 'reference/depth')
-    assert said['state'] == 'fitted'
-    assert float(said['scale [1/m]']) == pytest.approx(SCALE, rel=0.02)
-    assert float(said['shift [1/m]']) == pytest.approx(SHIFT, abs=0.01)
-    assert 4 * 3 / 300 <= float(said['outliers']) < 0.1, 'twelve of 300 points are wrong'
+    status = rig.show(10.0, depth_reference(10_000_000_000, encoding), 'reference/depth')
+    assert status['state'] == 'fitted'
+    assert float(status['scale [1/m]']) == pytest.approx(SCALE, rel=0.02)
+    assert float(status['shift [1/m]']) == pytest.approx(SHIFT, abs=0.01)
+    assert 4 * 3 / 300 <= float(status['outliers']) < 0.1, 'twelve of 300 points are wrong'
     assert rig.robot.until(lambda: rig.depths)
     assert_allclose(metres(rig.depths[-1])[8:-8, 8:-8], true_depth_m()[8:-8, 8:-8], rtol=0.05)
     assert rig.states[-1].header == rig.depths[-1].header
@@ -132,15 +132,15 @@ def test_a_sparse_depth_image_with_outliers_gives_metres(
 
 def test_a_metric_model_gets_the_scale_that_it_lacks(
         make_rig: Callable[..., Rig], make_ir: Callable[..., Any]) -> None:
-    """Its metres are 1.25 times too short; the shift stays 0 unless it is asked for."""
+    """Its metres are 1.25 times too short; the shift stays 0 unless it is requested."""
     rig = make_rig('depth', model=str(make_ir(kind='metric', max_depth_m=20.0)))
     z = weighted_sum(slope())
     reference = np.where(z > 0.3, 1.25 * z, np.nan).astype(np.float32)
     message = image_message(reference, '32FC1', stamp_ns=10_000_000_000)
-    said = rig.show(10.0, message, 'reference/depth')
-    assert said['state'] == 'fitted', said['reason']
-    assert float(said['scale [1/m]']) == pytest.approx(0.8, rel=0.01)
-    assert float(said['shift [1/m]']) == 0.0
+    status = rig.show(10.0, message, 'reference/depth')
+    assert status['state'] == 'fitted', status['reason']
+    assert float(status['scale [1/m]']) == pytest.approx(0.8, rel=0.01)
+    assert float(status['shift [1/m]']) == 0.0
     assert rig.robot.until(lambda: rig.depths)
     assert freeze(rig.robot, True).message == 'frozen, metric_scale: 1.25, metric_offset: 0'
     known = np.isfinite(reference)
@@ -151,9 +151,9 @@ def test_nothing_metric_is_published_until_there_is_a_fit(make_rig: Callable[...
     """Neither depth nor a cloud for looking: a wrong metre is worse than none."""
     rig = make_rig('depth', points_stride=4)
     clouds = rig.robot.listen(PointCloud2, '/depth_anything/points')
-    said = rig.show(10.0)
-    assert said['state'] == 'waiting'
-    assert 'reference/depth' in said['reason']
+    status = rig.show(10.0)
+    assert status['state'] == 'waiting'
+    assert 'reference/depth' in status['reason']
     assert rig.states[-1].status[0].level == DiagnosticStatus.WARN
     assert rig.robot.until(lambda: rig.maps)
     assert not rig.depths and not clouds
@@ -166,10 +166,10 @@ def test_a_cloud_from_another_place_gives_metres(make_rig: Callable[..., Rig]) -
     rig = make_rig('points', **{
         'alignment.reference_frame': 'fixed',
         'alignment.reference_pose': [0.2, 0.0, 0.0, 0.0, np.pi, 0.0]})
-    said = rig.show(10.0, cloud_reference(10_000_000_000), 'reference/points')
-    assert said['state'] == 'fitted', said['reason']
-    assert float(said['scale [1/m]']) == pytest.approx(SCALE, rel=0.03)
-    assert float(said['shift [1/m]']) == pytest.approx(SHIFT, abs=0.02)
+    status = rig.show(10.0, cloud_reference(10_000_000_000), 'reference/points')
+    assert status['state'] == 'fitted', status['reason']
+    assert float(status['scale [1/m]']) == pytest.approx(SCALE, rel=0.03)
+    assert float(status['shift [1/m]']) == pytest.approx(SHIFT, abs=0.02)
 
 
 def test_a_range_sensor_gives_the_scale(make_rig: Callable[..., Rig]) -> None:
@@ -182,10 +182,10 @@ def test_a_range_sensor_gives_the_scale(make_rig: Callable[..., Rig]) -> None:
                     range=float(1 / (SCALE * centre)))
     message.header.frame_id = 'sonar'
     message.header.stamp.sec = 10
-    said = rig.show(10.0, message, 'reference/range')
-    assert said['state'] == 'fitted', said['reason']
-    assert float(said['scale [1/m]']) == pytest.approx(SCALE, rel=0.03)
-    assert float(said['shift [1/m]']) == 0.0
+    status = rig.show(10.0, message, 'reference/range')
+    assert status['state'] == 'fitted', status['reason']
+    assert float(status['scale [1/m]']) == pytest.approx(SCALE, rel=0.03)
+    assert float(status['shift [1/m]']) == 0.0
     far = Range(field_of_view=0.02, min_range=0.1, max_range=5.0, range=float('inf'))
     far.header.stamp.sec = 11
     assert 'inf' in rig.show(11.0, far, 'reference/range')['reason']
@@ -204,8 +204,8 @@ def test_the_floor_gives_metres_from_height_and_pitch_of_the_camera(
     before = len(rig.states)
     rig.robot.show(picture)
     assert rig.robot.until(lambda: len(rig.states) > before)
-    said = values(rig.states[-1])
-    assert said['state'] == 'fitted', said['reason']
+    status = values(rig.states[-1])
+    assert status['state'] == 'fitted', status['reason']
     assert rig.robot.until(lambda: rig.depths)
     floor = inverse_z > 0.25
     assert_allclose(metres(rig.depths[-1])[floor, 80], 1 / inverse_z[floor], rtol=0.1)
@@ -216,9 +216,9 @@ def test_a_reference_that_drops_out_ends_the_metres_and_its_return_brings_them_b
     rig = make_rig('depth', **{'alignment.timeout': 2.0})
     rig.show(10.0, depth_reference(10_000_000_000), 'reference/depth')
     assert rig.show(11.5)['state'] == 'fitted'
-    said = rig.show(12.5)
-    assert said['state'] == 'stale'
-    assert 'max_time_difference' in said['reason']
+    status = rig.show(12.5)
+    assert status['state'] == 'stale'
+    assert 'max_time_difference' in status['reason']
     assert rig.robot.until(lambda: len(rig.maps) == 3 and len(rig.depths) == 2)
     rig.show(13.0, depth_reference(13_000_000_000), 'reference/depth')
     assert rig.robot.until(lambda: len(rig.depths) == 3)
@@ -226,9 +226,9 @@ def test_a_reference_that_drops_out_ends_the_metres_and_its_return_brings_them_b
 
 def test_a_reference_of_another_time_is_not_used(make_rig: Callable[..., Rig]) -> None:
     rig = make_rig('depth')
-    said = rig.show(10.0, depth_reference(10_500_000_000), 'reference/depth')
-    assert said['state'] == 'waiting'
-    assert '+0.500 s' in said['reason']
+    status = rig.show(10.0, depth_reference(10_500_000_000), 'reference/depth')
+    assert status['state'] == 'waiting'
+    assert '+0.500 s' in status['reason']
 
 
 def test_a_bag_that_starts_over_goes_on_with_its_alignment(make_rig: Callable[..., Rig]) -> None:
@@ -237,8 +237,8 @@ def test_a_bag_that_starts_over_goes_on_with_its_alignment(make_rig: Callable[..
     for start in (100.0, 10.0):
         for step in range(3):
             stamp = start + 0.1 * step
-            said = rig.show(stamp, depth_reference(round(stamp * 1e9)), 'reference/depth')
-            assert (said['state'], said['reason']) == ('fitted', '')
+            status = rig.show(stamp, depth_reference(round(stamp * 1e9)), 'reference/depth')
+            assert (status['state'], status['reason']) == ('fitted', '')
 
 
 def test_a_frozen_alignment_stays_whatever_the_reference_says(
@@ -250,8 +250,8 @@ def test_a_frozen_alignment_stays_whatever_the_reference_says(
     rig.show(10.0, depth_reference(10_000_000_000), 'reference/depth')
     answer = freeze(rig.robot, True)
     assert answer.success
-    told = re.fullmatch(r'frozen, relative_scale: (.*), relative_shift: (.*)', answer.message)
-    assert [float(value) for value in told.groups()] == pytest.approx([SCALE, SHIFT], abs=0.01)
+    frozen = re.fullmatch(r'frozen, relative_scale: (.*), relative_shift: (.*)', answer.message)
+    assert [float(value) for value in frozen.groups()] == pytest.approx([SCALE, SHIFT], abs=0.01)
     frozen = rig.show(50.0, depth_reference(50_000_000_000, scale=2 * SCALE), 'reference/depth')
     assert frozen['state'] == 'frozen'
     assert float(frozen['scale [1/m]']) == pytest.approx(SCALE, rel=0.02)
@@ -273,7 +273,7 @@ def test_freezing_without_a_source_or_a_model_says_why(make_robot: Callable[...,
     assert 'alignment.source' in answer.message
 
 
-def test_an_unreadable_reference_is_named_and_the_depth_goes_on(
+def test_an_unreadable_reference_is_reported_and_the_depth_still_comes(
         make_rig: Callable[..., Rig]) -> None:
     rig = make_rig('depth')
     wrong = image_message(np.zeros((*HW, 3), np.uint8), stamp_ns=10_000_000_000)

@@ -34,7 +34,7 @@ def broken(**changes: object) -> Image:
     (broken(encoding='bayer_rggb16', step=160), 'step')],
     ids=['no data', 'short data', 'short step', 'no step', 'no rows', 'wide', 'unknown encoding',
          'no encoding', 'float image', 'short bayer'])
-def test_a_broken_image_is_named_and_the_next_one_works(
+def test_a_broken_image_is_reported_and_the_next_one_works(
         make_robot: Callable[..., Robot], capfd: pytest.CaptureFixture[str], message: Image,
         fact: str) -> None:
     """The failure is counted, in the log and in diagnostics."""
@@ -53,7 +53,7 @@ def test_a_broken_image_is_named_and_the_next_one_works(
     assert robot.until(lambda: depths)
 
 
-def test_a_compressed_message_that_is_no_image_is_named(
+def test_a_compressed_message_without_an_image_is_reported(
         make_robot: Callable[..., Robot], capfd: pytest.CaptureFixture[str]) -> None:
     """Empty data and noise alike."""
     robot = make_robot(image_transport='compressed')
@@ -69,7 +69,7 @@ def test_a_compressed_message_that_is_no_image_is_named(
     assert '17 bytes' in log
 
 
-def test_camera_info_of_another_size_is_named_and_depth_goes_on_without(
+def test_camera_info_of_another_size_is_reported_and_depth_comes_without_it(
         make_robot: Callable[..., Robot], capfd: pytest.CaptureFixture[str]) -> None:
     """A wrong camera_info is never published beside the depth, nor used for the cloud."""
     robot = make_robot()
@@ -107,7 +107,7 @@ def test_an_uncalibrated_camera_gets_depth_but_no_cloud(
 
 def test_an_uncalibrated_camera_is_no_complaint_while_nobody_wants_a_cloud(
         make_robot: Callable[..., Robot], capfd: pytest.CaptureFixture[str]) -> None:
-    """Its camera_info is passed on beside the depth all the same."""
+    """Its camera_info is still published beside the depth."""
     robot = make_robot()
     robot.bring_up()
     depths = robot.listen(Image, DEPTH)
@@ -159,14 +159,14 @@ def test_a_sliver_of_an_image_is_refused_instead_of_filling_memory(
 def test_a_network_that_returns_nan_publishes_nothing_and_says_so(
         make_robot: Callable[..., Robot], make_ir: Callable[..., Path],
         capfd: pytest.CaptureFixture[str]) -> None:
-    """The warm-up finds it; a device that does so is not taken."""
+    """The warm-up finds it, and the device is not used."""
     robot = make_robot(model=str(make_ir(gain=float('nan'))),
                        self_check=False)
     assert robot.depth.trigger_configure().name == 'FAILURE'
     assert 'no finite depth' in capfd.readouterr().err
 
 
-def test_a_late_stamp_is_dropped_and_a_restarted_clock_is_taken(
+def test_a_late_stamp_is_dropped_and_a_restarted_clock_is_accepted(
         make_robot: Callable[..., Robot]) -> None:
     """A bag that loops jumps back by more than a second."""
     robot = make_robot()

@@ -1,4 +1,4 @@
-"""What a camera_info says about its image."""
+"""From camera_info to the camera of an image, and back for the outputs."""
 
 from depth_anything_ros.errors import CameraInfoError
 from depth_anything_ros.node.camera_info import camera_info_on_grid, intrinsics, is_raw
@@ -40,7 +40,7 @@ def test_binning_and_region_of_interest_are_applied() -> None:
     (CameraInfo(), '0x0'), (CameraInfo(width=160, height=120), 'not calibrated'),
     (camera_info(160, 120, focal=float('nan')), 'not calibrated'),
     (camera_info(640, 480), '640x480')])
-def test_an_unusable_camera_info_is_named(info: CameraInfo, fact: str) -> None:
+def test_an_unusable_camera_info_raises_with_the_reason(info: CameraInfo, fact: str) -> None:
     """Empty, uncalibrated, not a number, of another size."""
     with pytest.raises(CameraInfoError, match=fact):
         intrinsics(info, (120, 160), raw=False)
@@ -56,7 +56,7 @@ def test_the_original_message_keeps_its_header() -> None:
 @pytest.mark.parametrize('size, network_hw', [('divisor', (112, 154)), ('native', (112, 154))])
 def test_a_scaled_camera_sees_a_point_where_the_scaled_map_has_it(
         size: str, network_hw: tuple[int, int]) -> None:
-    """K and P project a point onto the pixel that the grid's mapping says."""
+    """K and P project a point to the pixel that the mapping of the grid gives."""
     info = camera_info(160, 120)
     info.p[2], info.p[3] = 70.0, -12.0
     grid = output_grid(size, 2, (120, 160), network_hw)
@@ -104,8 +104,8 @@ def test_raw_is_what_the_parameter_says_or_what_d_and_the_topic_tell(
     assert is_raw(info, geometry, topic) is expected
 
 
-def test_an_unknown_distortion_model_of_a_raw_image_is_named() -> None:
-    """Its rays cannot be told."""
+def test_an_unknown_distortion_model_of_a_raw_image_raises() -> None:
+    """Its rays cannot be computed."""
     info = camera_info(160, 120)
     info.d, info.distortion_model = [0.1], 'omnidirectional'
     with pytest.raises(CameraInfoError, match='omnidirectional'):

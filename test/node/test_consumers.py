@@ -31,7 +31,7 @@ Camera = tuple[float, float, float, float]
 
 
 def scene(depth_m: np.ndarray, scale: float = SCALE) -> np.ndarray:
-    """Return the BGR picture of which the tiny model says 1 / (scale * depth) [H, W]."""
+    """Return the BGR picture for which the tiny model outputs 1 / (scale * depth) [H, W]."""
     level = np.clip(np.round(255 / (scale * depth_m)), 0, 1785).astype(np.int64)
     blue = np.minimum(level // 4, 255)
     green = np.minimum((level - 4 * blue) // 2, 255)
@@ -57,7 +57,7 @@ class Seen:
 
 
 @pytest.fixture
-def look(make_robot: Callable[..., Robot]) -> Callable[..., Seen]:
+def outputs_of(make_robot: Callable[..., Robot]) -> Callable[..., Seen]:
     """Return a function that shows a picture to the node and returns what it publishes."""
     robot = make_robot(relative_scale=SCALE, points_stride=1, points_min=0.0, points_max=0.0)
     robot.bring_up()
@@ -122,7 +122,7 @@ def assert_same_points(found: np.ndarray, seen: Seen) -> None:
 
 
 def cut_camera() -> CameraInfo:
-    """Return the camera of which the images are a region of 320x240 pixels, binned by two."""
+    """Return a camera whose images are a region of 320x240 pixels, binned by two."""
     info = camera_info(640, 480, 2 * FOCAL)
     info.roi.x_offset, info.roi.y_offset, info.roi.width, info.roi.height = 100, 60, 320, 240
     info.binning_x = info.binning_y = 2
@@ -132,7 +132,7 @@ def cut_camera() -> CameraInfo:
 @SIZES
 @ENCODINGS
 def test_depth_image_proc_makes_the_same_cloud(
-        look: Callable[..., Seen], size: dict[str, Any], encoding: str) -> None:
+        outputs_of: Callable[..., Seen], size: dict[str, Any], encoding: str) -> None:
     """
     Nodelet point_cloud_xyz of image_pipeline 5.0: point_cloud_xyz.cpp, conversions.hpp.
 
@@ -140,7 +140,7 @@ def test_depth_image_proc_makes_the_same_cloud(
     """
     depth_m = wall(2.0, slant=0.4).copy()
     depth_m[:20] = np.inf
-    seen = look(scene(depth_m), depth_encoding=encoding, **size)
+    seen = outputs_of(scene(depth_m), depth_encoding=encoding, **size)
     assert seen.info.header == seen.depth.header
     assert_same_points(back_projected(metres(seen.depth), pinhole(seen.info)), seen)
     assert np.isnan(metres(seen.depth)).any()
@@ -159,9 +159,9 @@ def colored_cloud(seen: Seen) -> tuple[np.ndarray, np.ndarray] | None:
 
 @ENCODINGS
 def test_depth_image_proc_colors_the_same_cloud(
-        look: Callable[..., Seen], encoding: str) -> None:
+        outputs_of: Callable[..., Seen], encoding: str) -> None:
     """Nodelet point_cloud_xyzrgb: depth and rgb in one frame, of one size."""
-    seen = look(scene(wall(2.0, slant=0.4)), depth_encoding=encoding)
+    seen = outputs_of(scene(wall(2.0, slant=0.4)), depth_encoding=encoding)
     found = colored_cloud(seen)
     assert found is not None
     points, colors = found
@@ -174,9 +174,9 @@ def test_depth_image_proc_colors_the_same_cloud(
     {'output_size': 'divisor', 'output_divisor': 2}, {'output_size': 'native'}],
     ids=['divisor', 'native'])
 def test_depth_image_proc_refuses_to_color_a_smaller_depth(
-        look: Callable[..., Seen], size: dict[str, Any]) -> None:
-    """It says that the sizes do not match and publishes nothing: output_size must be input."""
-    assert colored_cloud(look(scene(wall()), **size)) is None
+        outputs_of: Callable[..., Seen], size: dict[str, Any]) -> None:
+    """It reports that the sizes differ and publishes nothing: output_size must be input."""
+    assert colored_cloud(outputs_of(scene(wall()), **size)) is None
 
 
 def rtabmap_cloud(seen: Seen) -> tuple[np.ndarray, int]:
@@ -199,10 +199,10 @@ def rtabmap_cloud(seen: Seen) -> tuple[np.ndarray, int]:
 @ENCODINGS
 @pytest.mark.parametrize('divisor', [1, 2, 4])
 def test_rtabmap_places_the_same_points(
-        look: Callable[..., Seen], encoding: str, divisor: int) -> None:
+        outputs_of: Callable[..., Seen], encoding: str, divisor: int) -> None:
     """It takes each depth for that of the first colour pixel of its block, not of the middle."""
-    seen = look(scene(wall()), depth_encoding=encoding, output_size='divisor',
-                output_divisor=divisor)
+    seen = outputs_of(scene(wall()), depth_encoding=encoding, output_size='divisor',
+                      output_divisor=divisor)
     points, ratio = rtabmap_cloud(seen)
     assert ratio == divisor
     off_px = (points - own_points(seen))[..., :2] / points[..., 2:] * FOCAL
@@ -210,10 +210,10 @@ def test_rtabmap_places_the_same_points(
     assert_allclose(off_px, (1 - divisor) / 2, atol=0.05)
 
 
-def test_rtabmap_cannot_take_the_size_of_the_network(look: Callable[..., Seen]) -> None:
+def test_rtabmap_cannot_use_the_size_of_the_network(outputs_of: Callable[..., Seen]) -> None:
     """154x112 does not divide 160x120."""
     with pytest.raises(AssertionError):
-        rtabmap_cloud(look(scene(wall()), output_size='native'))
+        rtabmap_cloud(outputs_of(scene(wall()), output_size='native'))
 
 
 def observation(cloud: PointCloud2, camera_height_m: float, lowest_m: float,
@@ -222,7 +222,7 @@ def observation(cloud: PointCloud2, camera_height_m: float, lowest_m: float,
     Return the points [N, 3] that a costmap keeps: x forward, y left, z up from the floor.
 
     nav2_costmap_2d: observation_buffer.cpp transforms x, y and z from the frame of the cloud into
-    the map and keeps what lies between min_obstacle_height and max_obstacle_height.
+    the map and keeps points between min_obstacle_height and max_obstacle_height.
     """
     assert cloud.header.frame_id == 'camera_optical'
     x, y, z = fields(cloud, 'x', 'y', 'z')
@@ -233,11 +233,11 @@ def observation(cloud: PointCloud2, camera_height_m: float, lowest_m: float,
 @pytest.mark.parametrize('points_color', [True, False])
 @pytest.mark.parametrize('voxel_m', [0.0, 0.1])
 def test_a_costmap_sees_the_wall_where_it_stands(
-        look: Callable[..., Seen], points_color: bool, voxel_m: float) -> None:
+        outputs_of: Callable[..., Seen], points_color: bool, voxel_m: float) -> None:
     """The floor, the ceiling and what is at infinity are no obstacles."""
     depth_m = wall().copy()
     depth_m[:10] = np.inf
-    seen = look(scene(depth_m), points_color=points_color, points_voxel=voxel_m)
+    seen = outputs_of(scene(depth_m), points_color=points_color, points_voxel=voxel_m)
     kept = observation(seen.cloud, camera_height_m=0.5, lowest_m=0.1, highest_m=1.3)
     assert np.isfinite(kept).all()
     assert_allclose(kept[:, 0], 2.0, rtol=0.01)
@@ -248,11 +248,11 @@ def test_a_costmap_sees_the_wall_where_it_stands(
     assert not len(observation(seen.cloud, 0.5, 0.01, 0.0)), 'max_obstacle_height is 0 by default'
 
 
-def test_a_costmap_clears_along_points_beyond_its_range(look: Callable[..., Seen]) -> None:
+def test_a_costmap_clears_along_points_beyond_its_range(outputs_of: Callable[..., Seen]) -> None:
     """obstacle_layer.cpp marks up to obstacle_max_range, here 3.5 m, and traces rays beyond it."""
     depth_m = np.full(HW, np.inf)
     depth_m[:, :80] = 2.0
-    open_space = look(scene(depth_m), points_max=3.0, points_clearing=4.0)
+    open_space = outputs_of(scene(depth_m), points_max=3.0, points_clearing=4.0)
     kept = observation(open_space.cloud, 0.5, -10.0, 10.0)
     distance_m = np.hypot(kept[:, 0], kept[:, 1])
     assert len(kept) == HW[0] * HW[1]
@@ -304,9 +304,10 @@ def laser_scan(seen: Seen) -> tuple[np.ndarray, np.ndarray, float]:
 @ENCODINGS
 @pytest.mark.parametrize('slant', [0.0, 0.5])
 def test_a_laser_scan_of_a_wall_is_that_of_the_wall(
-        look: Callable[..., Seen], size: dict[str, Any], encoding: str, slant: float) -> None:
+        outputs_of: Callable[..., Seen], size: dict[str, Any], encoding: str,
+        slant: float) -> None:
     """A wall's range at an angle a is distance / (cos a - slant * sin a)."""
-    seen = look(scene(wall(2.0, slant)), depth_encoding=encoding, **size)
+    seen = outputs_of(scene(wall(2.0, slant)), depth_encoding=encoding, **size)
     angles, ranges, step = laser_scan(seen)
     hit = np.isfinite(ranges)
     assert hit.mean() > 0.75
@@ -316,11 +317,11 @@ def test_a_laser_scan_of_a_wall_is_that_of_the_wall(
     assert (ranges[hit] <= np.maximum(*ends) * 1.01).all()
 
 
-def test_a_laser_scan_of_open_space_has_no_range(look: Callable[..., Seen]) -> None:
+def test_a_laser_scan_of_open_space_has_no_range(outputs_of: Callable[..., Seen]) -> None:
     """Neither a wall at zero nor one at the limit."""
     depth_m = wall().copy()
     depth_m[:, 80:] = np.inf
-    _, ranges, _ = laser_scan(look(scene(depth_m)))
+    _, ranges, _ = laser_scan(outputs_of(scene(depth_m)))
     assert np.isnan(ranges[:70]).all() and np.isfinite(ranges[90:]).any()
 
 
@@ -345,12 +346,12 @@ def rviz_points(seen: Seen) -> np.ndarray:
 @ENCODINGS
 @pytest.mark.parametrize('info', [camera_info(HW[1], HW[0], FOCAL), cut_camera()],
                          ids=['whole', 'cut'])
-def test_rviz_draws_the_same_cloud(look: Callable[..., Seen], size: dict[str, Any],
+def test_rviz_draws_the_same_cloud(outputs_of: Callable[..., Seen], size: dict[str, Any],
                                    encoding: str, info: CameraInfo) -> None:
     """Also where the images are a binned part of what the camera sees."""
     depth_m = wall(2.0, slant=0.4).copy()
     depth_m[:20] = np.inf
-    seen = look(scene(depth_m), info, depth_encoding=encoding, **size)
+    seen = outputs_of(scene(depth_m), info, depth_encoding=encoding, **size)
     own = own_points(seen).reshape(-1, 3)
     assert_allclose(rviz_points(seen), own[np.isfinite(own).all(axis=1)], atol=0.0006)
 
@@ -385,9 +386,9 @@ def steps(*depth_m: float) -> np.ndarray:
 
 @ENCODINGS
 def test_compressed_depth_keeps_what_is_nearer_than_ten_metres(
-        look: Callable[..., Seen], encoding: str) -> None:
+        outputs_of: Callable[..., Seen], encoding: str) -> None:
     """By default; the rest arrives as invalid, and so does what is invalid."""
-    seen = look(scene(steps(0.6, 2.0, 5.0, 15.0, np.inf)), depth_encoding=encoding)
+    seen = outputs_of(scene(steps(0.6, 2.0, 5.0, 15.0, np.inf)), depth_encoding=encoding)
     sent, arrived = metres(seen.depth), through_compressed_depth(seen.depth)
     near = sent < 9.9
     assert_allclose(arrived[near], sent[near], rtol=0.011)
@@ -397,21 +398,21 @@ def test_compressed_depth_keeps_what_is_nearer_than_ten_metres(
 
 
 def test_compressed_depth_wraps_around_below_15_cm_unless_depth_min_is_set(
-        look: Callable[..., Seen]) -> None:
+        outputs_of: Callable[..., Seen]) -> None:
     """10100 / z - 1009 reaches 65536 at 0.152 m: metres need depth_min, millimetres do not."""
     picture = scene(steps(0.1, 2.0), scale=2.0)
     with pytest.raises(AssertionError, match='16 bits'):
-        through_compressed_depth(look(picture, relative_scale=2.0).depth)
-    cut = look(picture, relative_scale=2.0, depth_min=0.16).depth
+        through_compressed_depth(outputs_of(picture, relative_scale=2.0).depth)
+    cut = outputs_of(picture, relative_scale=2.0, depth_min=0.16).depth
     assert np.isnan(through_compressed_depth(cut)[:, :70]).all()
     assert_allclose(through_compressed_depth(cut)[:, 90:], 2.0, rtol=0.02)
-    mm = look(picture, relative_scale=2.0, depth_min=0.0, depth_encoding='16UC1').depth
+    mm = outputs_of(picture, relative_scale=2.0, depth_min=0.0, depth_encoding='16UC1').depth
     assert_allclose(through_compressed_depth(mm)[:, :70], 0.1, rtol=0.02)
 
 
 @ENCODINGS
 def test_orb_slam_reads_the_depth_at_its_keypoints(
-        look: Callable[..., Seen], encoding: str) -> None:
+        outputs_of: Callable[..., Seen], encoding: str) -> None:
     """
     ORB-SLAM3: Tracking.cc divides by DepthMapFactor, Frame.cc reads at the keypoint if > 0.
 
@@ -419,7 +420,7 @@ def test_orb_slam_reads_the_depth_at_its_keypoints(
     """
     depth_m = wall(2.0, slant=0.4).copy()
     depth_m[:20] = np.inf
-    seen = look(scene(depth_m), depth_encoding=encoding)
+    seen = outputs_of(scene(depth_m), depth_encoding=encoding)
     assert (seen.depth.height, seen.depth.width) == (seen.image.height, seen.image.width)
     kind, factor = {'32FC1': (np.float32, 1.0), '16UC1': (np.uint16, 1000.0)}[encoding]
     raw = np.frombuffer(seen.depth.data, kind).reshape(HW) / np.float32(factor)

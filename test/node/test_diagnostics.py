@@ -1,4 +1,4 @@
-"""What /diagnostics says, and when it worries."""
+"""The values on /diagnostics, and when the level is WARN or ERROR."""
 
 from collections.abc import Callable
 import time

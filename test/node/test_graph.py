@@ -59,7 +59,7 @@ def unplug(robot: Robot, topic: str) -> None:
 
 
 def test_a_camera_that_restarts_is_heard_again(make_robot: Callable[..., Robot]) -> None:
-    """Also as another one: other size, other frame, stamps that begin anew."""
+    """Also as a different camera: other size, other frame, stamps that restart."""
     robot = make_robot(relative_scale=1.0)
     robot.bring_up()
     depths, clouds = robot.listen(Image, DEPTH), robot.listen(PointCloud2, POINTS)
@@ -79,7 +79,7 @@ def test_a_camera_that_restarts_is_heard_again(make_robot: Callable[..., Robot])
 @pytest.mark.parametrize('parameters', [
     {'relative_scale': 0.8}, {'relative_scale': 0.8, 'stabilization': 'all'}, ON_THE_FLOOR,
     {**ON_THE_FLOOR, 'stabilization': 'all'}],
-    ids=['plain', 'steady', 'aligned', 'aligned and steady'])
+    ids=['plain', 'stabilized', 'aligned', 'aligned and stabilized'])
 def test_a_clock_that_is_set_back_costs_no_frame_and_disorder_only_the_late_ones(
         make_robot: Callable[..., Robot], parameters: dict[str, Any]) -> None:
     """A bag that starts over jumps by more than a second; the metres stay what they were."""
@@ -87,13 +87,13 @@ def test_a_clock_that_is_set_back_costs_no_frame_and_disorder_only_the_late_ones
     robot.bring_up()
     depths, maps = robot.listen(Image, DEPTH), robot.listen(Image, MAP)
     robot.show_camera(camera_info(HW[1], HW[0]))
-    taken = 0
-    for stamp_s, is_taken in ((10.0, True), (10.1, True), (9.9, False), (5.0, True), (5.1, True),
-                              (5.05, False), (0.0, True)):
+    accepted = 0
+    for stamp_s, is_accepted in ((10.0, True), (10.1, True), (9.9, False), (5.0, True),
+                                 (5.1, True), (5.05, False), (0.0, True)):
         robot.publish('image', image_message(floor(), stamp_ns=round(stamp_s * 1e9)))
-        taken += is_taken
-        assert settled(robot, maps, taken)
-    assert robot.until(lambda: len(depths) == taken)
+        accepted += is_accepted
+        assert settled(robot, maps, accepted)
+    assert robot.until(lambda: len(depths) == accepted)
     assert [seconds(message) for message in depths] == [10.0, 10.1, 5.0, 5.1, 0.0]
     assert robot.depth._scheduler.stats().late == 2
     row = HW[0] - 10
@@ -145,7 +145,7 @@ def test_simulated_time_stamps_the_diagnostics_and_leaves_the_depth_to_the_image
 
 def test_simulated_time_without_a_clock_gives_depth_diagnostics_and_snapshots(
         make_robot: Callable[..., Robot], tmp_path: Path) -> None:
-    """Time stands at zero; each snapshot has a folder of its own nevertheless."""
+    """Time stays at zero, and still each snapshot has its own folder."""
     robot = make_robot(use_sim_time=True, snapshot_dir=str(tmp_path))
     robot.bring_up()
     maps, health = robot.listen(Image, MAP), robot.listen(DiagnosticArray, '/diagnostics')
@@ -198,7 +198,7 @@ def test_the_cloud_starts_with_the_camera_info_and_follows_it(
 
 def test_a_latched_camera_info_is_heard_when_it_comes_and_with_an_override_at_any_time(
         make_robot: Callable[..., Robot]) -> None:
-    """A driver that says it once, before the node listens, needs transient_local and reliable."""
+    """A driver that publishes it once before the node subscribes needs transient_local."""
     robot = make_robot()
     latched = robot.node.create_publisher(CameraInfo, 'camera_info', LATCHED)
     latched.publish(camera_info(HW[1], HW[0]))
@@ -244,7 +244,7 @@ def test_a_stricter_subscriber_is_reported_once_and_the_others_are_served(
     assert f'qos_overrides.{full}.publisher.*' in log[0]
 
 
-def test_the_override_that_is_named_serves_the_subscriber(
+def test_the_override_in_the_warning_serves_the_subscriber(
         make_robot: Callable[..., Robot]) -> None:
     robot = make_robot(relative_scale=1.0, **{
         f'qos_overrides.{DEPTH}.publisher.durability': 'transient_local'})
@@ -312,7 +312,7 @@ def test_subscribers_that_come_and_go_leave_nothing_behind(
 
 def test_cleanup_lets_go_of_the_model_without_waiting_for_the_garbage_collector(
         make_robot: Callable[..., Robot]) -> None:
-    """A node that is configured anew would else hold two models for a while."""
+    """Otherwise a node that is configured again would hold two models for a while."""
     robot = make_robot()
     gc.disable()
     try:
@@ -372,7 +372,7 @@ def test_a_lifecycle_manager_takes_two_nodes_up_and_down_five_times(
                    True)
 
 
-def test_the_transitions_that_are_possible_are_told(make_robot: Callable[..., Robot]) -> None:
+def test_the_possible_transitions_are_listed(make_robot: Callable[..., Robot]) -> None:
     robot = make_robot()
     manager = Manager(robot, ['depth_anything'])
 

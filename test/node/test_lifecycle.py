@@ -5,6 +5,7 @@ import gc
 from pathlib import Path
 import threading
 
+from depth_anything_ros.ros.rclpy_adapter import lifecycle_state
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 import numpy as np
@@ -18,7 +19,7 @@ DEPTH = '/depth_anything/inverse_depth/image'
 
 def state_of(robot: Robot) -> str:
     """Return the label of the node's lifecycle state."""
-    return str(robot.depth._state_machine.current_state[1])
+    return lifecycle_state(robot.depth)
 
 
 def request(robot: Robot, transition: int) -> bool:
@@ -81,7 +82,7 @@ def test_an_unknown_device_falls_back_and_no_device_fails_configure(
 
 def test_a_transition_that_the_state_forbids_is_refused_and_the_node_lives(
         make_robot: Callable[..., Robot]) -> None:
-    """Configure twice, activate without configure: false is answered, services go on."""
+    """Configure twice, activate without configure: the answer is false, services still work."""
     robot = make_robot()
     assert not request(robot, Transition.TRANSITION_ACTIVATE)
     assert request(robot, Transition.TRANSITION_CONFIGURE)

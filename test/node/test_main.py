@@ -1,4 +1,4 @@
-"""The executable as a process: it comes up, works, and ends when asked."""
+"""The executable as a process: it starts, works, and ends after a signal."""
 
 from collections.abc import Iterator
 import os
@@ -40,7 +40,7 @@ def wait(process: subprocess.Popen[bytes]) -> int:
 def test_signals_end_the_process_with_status_0_and_no_traceback(
         observer: Observer, tiny_ir: Path, tmp_path: Path, number: int,
         transitions: tuple[str, ...]) -> None:
-    """Launch and systemd take anything else for a crash."""
+    """Anything else is a crash for launch and systemd."""
     log = tmp_path / 'node.log'
     with running(NODE, ros_parameters({'model': tiny_ir, 'cache_dir': ''}), log) as process:
         assert observer.spin_until(
@@ -54,7 +54,7 @@ def test_signals_end_the_process_with_status_0_and_no_traceback(
 
 
 def run_node(body: str) -> 'subprocess.CompletedProcess[str]':
-    """Run a node whose constructor goes on with ``body`` as the node and the player are run."""
+    """Run a node whose constructor ends with ``body`` as the node and the player are run."""
     code = f"""
 import os, signal, time
 from depth_anything_ros.ros.spin import run
@@ -76,7 +76,7 @@ run(Slow)
 @pytest.mark.parametrize('name', ['SIGINT', 'SIGTERM'])
 def test_a_signal_while_the_node_is_made_ends_the_process_as_cleanly(
         observer: Observer, name: str) -> None:
-    """What needs the context then raises: here the timer."""
+    """Calls that need the context then raise: here the timer."""
     ended = run_node(f"""os.kill(os.getpid(), signal.{name})
         while self.context.ok():
             time.sleep(0.01)
@@ -156,7 +156,7 @@ def test_player_and_node_make_depth_of_a_folder_of_pictures(
     assert {round(float(pixels(message).mean()), 1) for message in depths} <= {0.0, 1.6, 3.3}
 
 
-def test_a_player_without_pictures_says_so(tmp_path: Path) -> None:
+def test_a_player_without_pictures_prints_the_reason(tmp_path: Path) -> None:
     """And ends with status 1."""
     log = tmp_path / 'player.log'
     with running(PLAYER, ['--images', str(tmp_path)], log) as process:

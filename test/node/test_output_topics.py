@@ -1,4 +1,4 @@
-"""Sizes, encodings and clouds of the outputs, as their parameters say."""
+"""Sizes, encodings and clouds of the outputs, set by parameters."""
 
 from collections.abc import Callable
 from typing import Any
@@ -35,7 +35,7 @@ def xyz(message: PointCloud2) -> np.ndarray:
 
 @pytest.fixture
 def show(make_robot: Callable[..., Robot]) -> Callable[..., tuple[Robot, Any]]:
-    """Return a function that shows a picture to a node and returns what a topic then says."""
+    """Return a function that publishes a picture and returns the message on an output topic."""
     def shown(kind: type, topic: str, picture: np.ndarray, **parameters: Any) -> Any:
         robot = make_robot(**{'relative_scale': 1.0, 'points_stride': 1, **parameters})
         robot.bring_up()
@@ -193,10 +193,10 @@ def test_a_metric_model_is_corrected_by_scale_offset_and_focal_length(
     assert_allclose(pixels(depths[0]), 128 / 255 * 2 * (100 / 120 / 0.5) + 0.25, rtol=1e-3)
 
 
-@pytest.mark.parametrize('stabilization, steady', [('off', False), ('color', False),
-                                                   ('all', True)])
+@pytest.mark.parametrize('stabilization, is_stable', [('off', False), ('color', False),
+                                                      ('all', True)])
 def test_stabilization_takes_the_flicker_out_of_the_data_only_when_asked(
-        make_robot: Callable[..., Robot], stabilization: str, steady: bool) -> None:
+        make_robot: Callable[..., Robot], stabilization: str, is_stable: bool) -> None:
     """The same scene, answered 10 % nearer the second time."""
     robot = make_robot(stabilization=stabilization)
     robot.bring_up()
@@ -207,4 +207,4 @@ def test_stabilization_takes_the_flicker_out_of_the_data_only_when_asked(
         robot.show((scene * gain).astype(np.uint8))
         assert robot.until(lambda number=number: len(maps) == number)
     first, second = (pixels(message).mean() for message in maps)
-    assert (abs(second / first - 1) < 0.03) == steady
+    assert (abs(second / first - 1) < 0.03) == is_stable

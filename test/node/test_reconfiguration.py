@@ -1,4 +1,4 @@
-"""Parameters that change while images flow: what was running goes on until the new is ready."""
+"""Parameters change while images flow: the old engine runs until the new one is ready."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -49,7 +49,7 @@ def flowing(make_robot: Callable[..., Robot], make_ir: Callable[..., Path]) -> A
 
 
 def test_another_input_size_comes_without_a_pause(flowing: Any) -> None:
-    """The old size goes on until the new one is compiled and has run once."""
+    """The old size is used until the new one is compiled and has run once."""
     robot, arrivals, _ = flowing
     assert robot.depth._engine.state.network_hw == (112, 154)
     assert robot.set_parameters(input_size=168)[0].successful

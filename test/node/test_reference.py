@@ -43,7 +43,7 @@ def test_a_fixed_pose_is_read_anew_each_time() -> None:
     assert poses.pose('camera', 'lidar', STAMP)[2, 3] == 0.5
 
 
-def test_without_tf2_the_install_line_and_the_other_way_are_named(node: Node) -> None:
+def test_without_tf2_the_error_has_the_install_line_and_the_alternative(node: Node) -> None:
     if 'tf2_ros' in sys.modules:
         pytest.skip('tf2_ros is installed')
     with pytest.raises(MissingDependencyError, match='tf2-ros-py.*reference_pose'):

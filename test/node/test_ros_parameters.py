@@ -17,7 +17,7 @@ DEPTH = '/depth_anything/inverse_depth/image'
 @pytest.mark.parametrize('spec', SPECS, ids=lambda spec: spec.name)
 def test_every_parameter_is_described_with_its_range(
         make_robot: Callable[..., Robot], spec: object) -> None:
-    """What ``ros2 param describe`` shows is what the declaration says."""
+    """``ros2 param describe`` shows the declaration."""
     described = make_robot().depth.describe_parameter(spec.name)
     assert spec.description in described.description
     assert described.read_only == (spec.when == 'start')
@@ -57,7 +57,7 @@ def test_a_bad_start_value_fails_configure_until_it_is_mended(
     robot.bring_up()
 
 
-def test_whole_numbers_are_taken_for_lengths(make_robot: Callable[..., Robot]) -> None:
+def test_whole_numbers_are_accepted_for_lengths(make_robot: Callable[..., Robot]) -> None:
     """Nobody has to write 20.0 for 20 metres, in the YAML file or later."""
     robot = make_robot(points_max=20)
     robot.bring_up()
@@ -65,7 +65,7 @@ def test_whole_numbers_are_taken_for_lengths(make_robot: Callable[..., Robot]) -
     assert robot.depth._settings.points_max == 15.0
 
 
-def test_what_configure_reads_is_refused_later_and_taken_after_cleanup(
+def test_parameters_of_configure_are_refused_later_and_accepted_after_cleanup(
         make_robot: Callable[..., Robot]) -> None:
     """A value that could not take effect is never accepted silently."""
     robot = make_robot()
@@ -78,7 +78,7 @@ def test_what_configure_reads_is_refused_later_and_taken_after_cleanup(
     assert robot.set_parameters(requests=2)[0].successful
 
 
-def test_transport_is_refused_while_active_and_taken_while_inactive(
+def test_transport_is_refused_while_active_and_accepted_while_inactive(
         make_robot: Callable[..., Robot]) -> None:
     """The subscription is made in activate."""
     robot = make_robot()

@@ -16,7 +16,7 @@ HW = (120, 160)
 PICTURE = np.full((*HW, 3), (10, 20, 128), np.uint8)
 
 
-def ask(robot: Robot) -> Any:
+def request_snapshot(robot: Robot) -> Any:
     """Call the service and return the future of its answer."""
     client = robot.node.create_client(Trigger, '/depth_anything/save_snapshot')
     assert robot.until(client.service_is_ready)
@@ -24,8 +24,8 @@ def ask(robot: Robot) -> Any:
 
 
 def save(robot: Robot, *cameras: str) -> Any:
-    """Ask, show a picture to every camera and return the answer."""
-    future = ask(robot)
+    """Request a snapshot, show a picture to every camera and return the answer."""
+    future = request_snapshot(robot)
     for camera in cameras:
         assert robot.until(lambda camera=camera: robot.stream(camera).has_consumers)
         robot.show(PICTURE, camera=camera)
@@ -76,7 +76,7 @@ def test_every_camera_gets_a_folder_of_its_own(
     assert (folder / 'rear' / 'image.png').is_file()
 
 
-def test_a_folder_that_cannot_be_written_is_named_and_the_node_goes_on(
+def test_a_folder_that_cannot_be_written_is_reported_and_the_node_runs(
         make_robot: Callable[..., Robot], tmp_path: Path) -> None:
     (tmp_path / 'file').touch()
     robot = make_robot(snapshot_dir=str(tmp_path / 'file' / 'below'))
@@ -94,7 +94,7 @@ def test_without_images_the_answer_says_so_and_the_node_is_not_blocked(
     monkeypatch.setattr('depth_anything_ros.node.services._SNAPSHOT_S', 0.5)
     robot = make_robot(snapshot_dir=str(tmp_path))
     assert robot.depth.trigger_configure().name == 'SUCCESS'
-    future = ask(robot)
+    future = request_snapshot(robot)
     assert robot.until(lambda: robot.stream().has_consumers)
     assert robot.depth.trigger_activate().name == 'SUCCESS'
     assert not future.done()

@@ -16,7 +16,7 @@ PICTURE = np.full((120, 160, 3), 90, np.uint8)
 
 
 def diagnosis(robot: Robot) -> dict[str, str]:
-    """Return what the next message on /diagnostics says."""
+    """Return the values of the next message on /diagnostics."""
     messages = robot.listen(DiagnosticArray, '/diagnostics')
     messages.clear()
     assert robot.until(lambda: messages)

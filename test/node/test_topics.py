@@ -102,7 +102,7 @@ def test_metric_model_publishes_metres_and_no_inverse_depth(
 
 def test_cloud_of_a_metric_model_reprojects_onto_its_pixels(
         make_robot: Callable[..., Robot], make_ir: Callable[..., Path]) -> None:
-    """Every point lies on its pixel's ray at the published depth, with the pixel's colour."""
+    """Every point is on its pixel's ray at the published depth, with the pixel's colour."""
     robot = make_robot(model=str(make_ir(kind='metric', max_depth_m=20.0)), points_stride=4)
     robot.bring_up()
     clouds = robot.listen(PointCloud2, '/depth_anything/points')
@@ -211,7 +211,7 @@ def test_compressed_transport_subscribes_beside_the_remapped_image(
 
 
 def test_nothing_is_computed_while_nobody_subscribes(make_robot: Callable[..., Robot]) -> None:
-    """Images are counted and left alone; the first subscriber starts the work."""
+    """Images are only counted; the first subscriber starts the computation."""
     robot = make_robot()
     robot.bring_up()
     robot.show(gradient())

@@ -1,7 +1,7 @@
 """
-The parameter files for navigation: valid for the node, and free of the traps of Nav2's costmaps.
+The parameter files for navigation: valid for the node, and suitable for Nav2's costmaps.
 
-What Nav2 does with a cloud is restated from ObservationBuffer::bufferCloud, VoxelLayer and
+What Nav2 does with a cloud is repeated from ObservationBuffer::bufferCloud, VoxelLayer and
 ObstacleLayer of nav2_costmap_2d (Humble to Rolling).
 """
 
@@ -33,7 +33,7 @@ def navigation() -> dict[str, Any]:
 
 @pytest.fixture(scope='module')
 def settings(navigation) -> Settings:
-    """Return the settings of a robot that says where its camera is."""
+    """Return the settings of a robot with a known camera height and pitch."""
     return Settings.from_mapping(
         {**navigation, 'camera_height': CAMERA_HEIGHT, 'camera_pitch': CAMERA_PITCH})
 
@@ -85,7 +85,7 @@ def test_numbers_have_the_type_that_rclcpp_insists_on() -> None:
 
 
 @pytest.mark.parametrize('source', SOURCES.values(), ids=SOURCES)
-def test_a_source_takes_the_cloud_of_the_node(source: dict[str, Any]) -> None:
+def test_a_source_uses_the_cloud_of_the_node(source: dict[str, Any]) -> None:
     assert source['topic'] == '/depth_anything/points'
     assert source['data_type'] == 'PointCloud2'
     assert 'sensor_frame' not in source, 'rays must begin at the frame of the cloud'

@@ -1,4 +1,4 @@
-"""What the launch files start; with launch_ros they really run, on stand-ins for the programs."""
+"""The launch files; with launch_ros they run, with stand-ins for programs of other packages."""
 
 import ast
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ service.include_launch_description(LaunchDescription([IncludeLaunchDescription(
     launch_arguments=[argument.split(':=') for argument in sys.argv[2:]])]))
 sys.exit(service.run())
 """
-# Writes its arguments, one a line, and the parameters it is given, one document a file.
+# Writes its arguments, one per line, and its parameters, one document per file.
 STAND_IN = """#!/bin/sh
 for argument; do
   [ "$last" = --params-file ] && echo --- && cat "$argument"
@@ -48,13 +48,13 @@ def generate_launch_description():
 """
 
 
-def _strings(file: Path, wanted: Callable[[ast.AST], Iterator[ast.expr]]) -> set[str]:
-    return {leaf.value for node in ast.walk(ast.parse(file.read_text())) for part in wanted(node)
+def _strings(file: Path, parts_of: Callable[[ast.AST], Iterator[ast.expr]]) -> set[str]:
+    return {leaf.value for node in ast.walk(ast.parse(file.read_text())) for part in parts_of(node)
             for leaf in ast.walk(part) if isinstance(leaf, ast.Constant)}
 
 
 def _started(node: ast.AST) -> Iterator[ast.expr]:
-    """Yield what names a package: package=… and get_package_share_path(…)."""
+    """Yield the packages in use: package=… and get_package_share_path(…)."""
     if isinstance(node, ast.Call):
         yield from (keyword.value for keyword in node.keywords if keyword.arg == 'package'
                     and isinstance(keyword.value, ast.Constant))
@@ -63,7 +63,7 @@ def _started(node: ast.AST) -> Iterator[ast.expr]:
 
 
 def _required(node: ast.AST) -> Iterator[ast.expr]:
-    """Yield what is looked up before: NEEDS, and lists given to require_packages."""
+    """Yield the packages that are checked: NEEDS, and the lists for require_packages."""
     if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == 'NEEDS':
         yield node.value
     if (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
@@ -77,7 +77,7 @@ def _config_files(node: ast.AST) -> Iterator[ast.expr]:
 
 
 @pytest.mark.parametrize('file', FILES, ids=lambda file: file.name)
-def test_a_launch_file_starts_only_what_it_looks_up_first(file: Path) -> None:
+def test_a_launch_file_starts_only_packages_that_it_checks_first(file: Path) -> None:
     compile(file.read_text(), str(file), 'exec')
     assert _strings(file, _started) <= {OURS, *_strings(file, _required)}
 
@@ -134,7 +134,7 @@ def recorded(records: Path, program: str) -> tuple[dict[str, str], dict[str, obj
     ('camera', ['driver:=v4l2_camera'], 'v4l2_camera', 'v4l2-camera'),
     ('camera', ['driver:=realsense'], 'realsense2_camera', 'realsense2-camera'),
 ])
-def test_what_is_missing_is_said_before_anything_starts(
+def test_missing_packages_are_reported_before_anything_starts(
         launched, tmp_path: Path, file: str, arguments: list[str], package: str,
         debs: str) -> None:
     printed = launched(f'{file}.launch.py', 'autostart:=false', *arguments)
@@ -217,7 +217,7 @@ def test_costmap_and_node_are_brought_up_by_one_lifecycle_manager(launched, inst
     assert (node['alignment.source'], node['camera_height']) == ('ground', 0.45)
 
 
-def test_without_a_costmap_it_says_what_nav2_needs(launched, tmp_path: Path) -> None:
+def test_without_a_costmap_it_prints_what_nav2_needs(launched, tmp_path: Path) -> None:
     printed = launched('nav2_costmap.launch.py', 'autostart:=false')
     assert 'config/nav2_costmap.yaml to the parameters of Nav2' in printed
     assert [path.name for path in tmp_path.glob('*.args')] == ['depth_anything_node.args']

@@ -66,7 +66,7 @@ def test_rviz_looks_forward_from_behind_and_above_the_camera() -> None:
     eye_y = view['Focal Point']['Y'] + horizontal * math.sin(view['Yaw'])
     eye_z = view['Focal Point']['Z'] + view['Distance'] * math.sin(view['Pitch'])
     assert manager['Global Options']['Fixed Frame'] == FRAME_ID
-    assert eye_y < -1 and eye_z < -1, 'the optical frame looks along +z and +y is down'
+    assert eye_y < -1 and eye_z < -1, 'the optical frame has z forward and y down'
 
 
 @pytest.fixture
@@ -80,11 +80,11 @@ def launch_file(install: Callable[[str], Path]) -> ModuleType:
 
 
 @pytest.fixture
-def given(launch_file: ModuleType) -> Callable[..., object]:
+def context_of(launch_file: ModuleType) -> Callable[..., object]:
     """Return a function that makes a launch context from arguments, defaults for the others."""
     from launch import LaunchContext
 
-    def context_of(**changes: str) -> object:
+    def make(**changes: str) -> object:
         context = LaunchContext()
         for action in launch_file.generate_launch_description().get_launch_arguments():
             if action.name in changes:
@@ -93,13 +93,13 @@ def given(launch_file: ModuleType) -> Callable[..., object]:
         assert not changes, f'no such argument: {changes}'
         return context
 
-    return context_of
+    return make
 
 
-def test_every_argument_is_described_and_has_its_default(launch_file, given) -> None:
+def test_every_argument_is_described_and_has_its_default(launch_file, context_of) -> None:
     described = {action.name: action.description for action
                  in launch_file.generate_launch_description().get_launch_arguments()}
-    found = given().launch_configurations
+    found = context_of().launch_configurations
     assert Path(found['params_file']).resolve() == OWN_PARAMETERS
     assert {name: found[name] for name in described} == {
         **ARGUMENTS, 'params_file': found['params_file']}
@@ -110,29 +110,29 @@ def test_every_argument_is_described_and_has_its_default(launch_file, given) -> 
         assert described[argument].startswith(spec.description)
 
 
-def test_left_alone_it_changes_nothing_but_the_model(launch_file, given) -> None:
-    file, overrides = launch_file._parameters(given())
+def test_left_alone_it_changes_nothing_but_the_model(launch_file, context_of) -> None:
+    file, overrides = launch_file._parameters(context_of())
     assert Path(file).resolve() == OWN_PARAMETERS
     assert list(overrides) == ['model']
     assert overrides['model'].endswith('depth_anything_ros/models/depth_anything_nano.xml')
 
 
-def test_every_file_of_the_package_comes_with_its_model(launch_file, given) -> None:
-    _, overrides = launch_file._parameters(given(
+def test_every_file_of_the_package_comes_with_its_model(launch_file, context_of) -> None:
+    _, overrides = launch_file._parameters(context_of(
         params_file=str(OWN_PARAMETERS.with_name('navigation.yaml'))))
     assert list(overrides) == ['model']
 
 
-def test_a_file_of_ones_own_is_not_touched(launch_file, given, tmp_path: Path) -> None:
+def test_a_file_of_ones_own_is_not_touched(launch_file, context_of, tmp_path: Path) -> None:
     own = tmp_path / 'own.yaml'
     own.write_text('/**: {ros__parameters: {model: mine.xml}}')
-    assert launch_file._parameters(given(params_file=str(own))) == [str(own)]
+    assert launch_file._parameters(context_of(params_file=str(own))) == [str(own)]
 
 
-def test_given_arguments_override_the_file_in_the_right_type(launch_file, given) -> None:
-    context = given(model='a.xml', device='GPU,CPU', input_size='252', transport='compressed',
-                    cameras='front, rear', alignment='ground', camera_height='1',
-                    camera_pitch='-0.1', use_sim_time='true')
+def test_given_arguments_override_the_file_in_the_right_type(launch_file, context_of) -> None:
+    context = context_of(model='a.xml', device='GPU,CPU', input_size='252', transport='compressed',
+                         cameras='front, rear', alignment='ground', camera_height='1',
+                         camera_pitch='-0.1', use_sim_time='true')
     _, overrides = launch_file._parameters(context)
     assert overrides.pop('use_sim_time') is True
     assert overrides == {'model': 'a.xml', 'device': 'GPU,CPU', 'input_size': 252,
@@ -144,14 +144,14 @@ def test_given_arguments_override_the_file_in_the_right_type(launch_file, given)
 
 
 @pytest.mark.parametrize('text', ['many', '-1', '99999', '2.5'])
-def test_an_impossible_input_size_is_named(launch_file, given, text: str) -> None:
+def test_an_impossible_input_size_is_an_error(launch_file, context_of, text: str) -> None:
     with pytest.raises(SettingsError, match='input_size .* integer from 0 to'):
-        launch_file._parameters(given(input_size=text))
+        launch_file._parameters(context_of(input_size=text))
 
 
-def test_a_parameter_file_that_does_not_exist_is_named(launch_file, given) -> None:
+def test_a_missing_parameter_file_is_an_error_with_its_path(launch_file, context_of) -> None:
     with pytest.raises(FileNotFoundError, match='/no/such.yaml'):
-        launch_file._parameters(given(params_file='/no/such.yaml'))
+        launch_file._parameters(context_of(params_file='/no/such.yaml'))
 
 
 @pytest.mark.parametrize(('image', 'camera_info', 'expected'), [
@@ -160,16 +160,16 @@ def test_a_parameter_file_that_does_not_exist_is_named(launch_file, given) -> No
     ('/image', '', '/camera_info'),
     ('/front/image_raw', '/calibration', '/calibration'),
 ])
-def test_inputs_are_remapped(launch_file, given, image: str, camera_info: str,
+def test_inputs_are_remapped(launch_file, context_of, image: str, camera_info: str,
                              expected: str) -> None:
-    context = given(image_topic=image, camera_info_topic=camera_info)
+    context = context_of(image_topic=image, camera_info_topic=camera_info)
     assert launch_file._inputs(context) == [
         ('image', image), ('camera_info', expected)]
 
 
-def test_inputs_of_several_cameras_follow_a_pattern(launch_file, given) -> None:
-    context = given(cameras='front,rear', image_topic='/{camera}/image_raw',
-                    reference_topic='/{camera}/lidar')
+def test_inputs_of_several_cameras_follow_a_pattern(launch_file, context_of) -> None:
+    context = context_of(cameras='front,rear', image_topic='/{camera}/image_raw',
+                         reference_topic='/{camera}/lidar')
     assert dict(launch_file._inputs(context)) == {
         f'{camera}/{name}': f'/{camera}/{topic}' for camera in ('front', 'rear')
         for name, topic in (('image', 'image_raw'), ('camera_info', 'camera_info'),
@@ -177,21 +177,21 @@ def test_inputs_of_several_cameras_follow_a_pattern(launch_file, given) -> None:
                             ('reference/range', 'lidar'))}
 
 
-def test_one_topic_for_several_cameras_is_refused(launch_file, given) -> None:
+def test_one_topic_for_several_cameras_is_refused(launch_file, context_of) -> None:
     with pytest.raises(SettingsError, match=r'image_topic .* pattern with \{camera\}'):
-        launch_file._inputs(given(cameras='front,rear', image_topic='/image_raw'))
+        launch_file._inputs(context_of(cameras='front,rear', image_topic='/image_raw'))
 
 
-def test_a_reference_has_its_own_topic(launch_file, given) -> None:
-    remapped = dict(launch_file._inputs(given(reference_topic='/stereo/depth')))
+def test_a_reference_has_its_own_topic(launch_file, context_of) -> None:
+    remapped = dict(launch_file._inputs(context_of(reference_topic='/stereo/depth')))
     assert remapped['reference/depth'] == '/stereo/depth'
 
 
-def test_autostart_and_rviz_are_switches(launch_file, given, install) -> None:
+def test_autostart_and_rviz_are_switches(launch_file, context_of, install) -> None:
     install('rviz2')
 
     def kinds(**changes: str) -> list[str]:
-        return [type(action).__name__ for action in launch_file._start(given(**changes))]
+        return [type(action).__name__ for action in launch_file._start(context_of(**changes))]
 
     handlers = ['RegisterEventHandler', 'RegisterEventHandler']
     assert kinds() == [*handlers, 'LifecycleNode']
@@ -199,6 +199,6 @@ def test_autostart_and_rviz_are_switches(launch_file, given, install) -> None:
     assert kinds(rviz='true') == [*handlers, 'LifecycleNode', 'Node']
 
 
-def test_rviz_that_is_not_installed_is_named(launch_file, given) -> None:
+def test_without_rviz_the_error_has_the_install_line(launch_file, context_of) -> None:
     with pytest.raises(MissingDependencyError, match='sudo apt install ros-jazzy-rviz2'):
-        launch_file._start(given(rviz='true'))
+        launch_file._start(context_of(rviz='true'))

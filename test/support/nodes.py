@@ -1,4 +1,4 @@
-"""A real rclpy context that is alone, and depth nodes in it."""
+"""Fixtures: an isolated rclpy context, and depth nodes in it."""
 
 from collections.abc import Callable, Iterator
 import os
@@ -18,10 +18,10 @@ DOMAIN_ID = 64 + os.getpid() % 36
 @pytest.fixture
 def context(monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
     """
-    Return an initialised context whose nodes see each other and nothing else.
+    Return an initialized context whose nodes discover only each other.
 
-    Nodes of another run of these tests have the same names: with them on the domain, services
-    are not found and counts are wrong.
+    Another run of these tests has nodes of the same names: if they were discovered, services
+    would not be found and counts would be wrong.
     """
     monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'OFF')
     context = Context()

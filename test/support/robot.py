@@ -1,4 +1,4 @@
-"""The rest of the ROS graph: messages, publishers and subscribers around a depth node."""
+"""The other nodes of a robot: publishers and subscribers for a depth node, and messages."""
 
 from collections.abc import Callable
 import threading
@@ -8,6 +8,7 @@ from typing import Any
 from depth_anything_ros.node.camera_stream import CameraStream
 from depth_anything_ros.node.node import DepthAnythingNode
 from depth_anything_ros.ros.messages import SerializedMessage
+from depth_anything_ros.ros.rclpy_adapter import lifecycle_state
 import numpy as np
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
@@ -37,7 +38,7 @@ def image_message(pixels: np.ndarray, encoding: str = 'bgr8', stamp_ns: int = 0,
 
 
 def as_received(message: Any) -> SerializedMessage:
-    """Return a message as the node gets it."""
+    """Return a message as the node receives it."""
     return SerializedMessage(type(message), serialize_message(message))
 
 
@@ -52,7 +53,7 @@ def camera_info(width: int, height: int, focal: float = 100.0) -> CameraInfo:
 
 
 class Robot:
-    """The rest of the graph: publishes images and keeps what the depth node publishes."""
+    """The other nodes: publishes images and collects the outputs of the depth node."""
 
     def __init__(self, context: Context, node: DepthAnythingNode) -> None:
         self.depth = node
@@ -75,7 +76,7 @@ class Robot:
         return messages
 
     def publish(self, topic: str, message: Any) -> None:
-        """Publish once somebody is there."""
+        """Publish after the topic has a subscriber."""
         if topic not in self._publishers:
             self._publishers[topic] = self.node.create_publisher(type(message), topic, RELIABLE)
         publisher = self._publishers[topic]
@@ -95,11 +96,11 @@ class Robot:
                                           for name, value in values.items()])
 
     def stream(self, camera: str = '') -> CameraStream:
-        """Return the depth node's part for one camera."""
+        """Return the depth node's stream of one camera."""
         return self.depth._streams[camera]
 
     def show_camera(self, info: CameraInfo, camera: str = '') -> None:
-        """Publish a camera_info and wait until the node has it."""
+        """Publish a camera_info and wait until the node has received it."""
         self.publish(f'{camera}/camera_info' if camera else 'camera_info', info)
         assert self.until(lambda: self.stream(camera)._camera_info == info)
 
@@ -134,4 +135,4 @@ class Robot:
                    if publisher.topic_name == topic)
 
     def _is_active(self) -> bool:
-        return self.depth._state_machine.current_state[1] == 'active'
+        return lifecycle_state(self.depth) == 'active'

@@ -1,4 +1,4 @@
-"""Waiting for what other threads do, never longer than a test should take."""
+"""Waiting for other threads with a time limit."""
 
 from collections.abc import Callable
 import threading
@@ -15,7 +15,7 @@ def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> bool:
 
 
 def within(timeout_s: float, call: Callable[..., Any], *args: Any) -> None:
-    """Call on a thread of its own, so that a call that never returns fails instead of hanging."""
+    """Call on another thread, so that a call that never returns fails instead of hanging."""
     raised: list[BaseException] = []
 
     def run() -> None:
@@ -33,7 +33,7 @@ def within(timeout_s: float, call: Callable[..., Any], *args: Any) -> None:
 
 
 class Outcomes:
-    """An ``on_done`` that keeps what it is called with."""
+    """An ``on_done`` callback that collects its arguments."""
 
     def __init__(self) -> None:
         self.all: list[Any] = []
@@ -46,7 +46,7 @@ class Outcomes:
             self._state.notify_all()
 
     def first(self, count: int, timeout_s: float = 20.0) -> list[Any]:
-        """Wait for ``count`` outcomes and return all there are."""
+        """Wait for ``count`` outcomes and return all of them."""
         with self._state:
             assert self._state.wait_for(lambda: len(self.all) >= count, timeout_s), (
                 f'{len(self.all)} of {count} outcomes came within {timeout_s} s')
