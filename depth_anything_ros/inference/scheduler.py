@@ -270,7 +270,7 @@ class FrameScheduler:
             outcome: Outcome = job.outcome
             try:
                 self._on_result(Result(job.frame, job.image, outcome))
-            except Exception as error:  # noqa: B902 - a fault of ``on_result`` must not end the thread
+            except Exception as error:  # noqa: B902 - it must not end the thread
                 outcome = error
             with self._state:
                 self._delivering = False
