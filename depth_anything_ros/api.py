@@ -19,11 +19,10 @@ from depth_anything_ros.arrays import AnyArray, F32, U8
 from depth_anything_ros.errors import (
     CameraInfoError, DepthAnythingError, ImageError, InferenceError, SettingsError)
 from depth_anything_ros.files import make_folder
-from depth_anything_ros.inference.devices import device_names
 from depth_anything_ros.inference.engine import Engine, EngineOptions, EngineState
 from depth_anything_ros.inference.ir import error_reason
 from depth_anything_ros.inference.pool import OnDone, Outcome
-from depth_anything_ros.model_info import ExecutionPrecision, ModelInfo
+from depth_anything_ros.model_info import device_names, ExecutionPrecision, ModelInfo
 from depth_anything_ros.parameters import Settings
 from depth_anything_ros.resources import shipped_model
 from depth_anything_ros.vision import cloud

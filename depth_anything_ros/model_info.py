@@ -24,6 +24,11 @@ SELF_CHECK_SIZE_HW = (196, 252)
 SELF_CHECK_GRID_HW = (7, 9)
 
 
+def device_names(text: str) -> tuple[str, ...]:
+    """Return the devices of a text such as 'NPU,GPU,CPU', in order of preference."""
+    return tuple(name.strip() for name in text.split(',') if name.strip())
+
+
 @dataclass(frozen=True)
 class SelfCheck:
     """

@@ -14,7 +14,7 @@ import re
 from typing import Any, get_args, Literal
 
 from depth_anything_ros.errors import SettingsError
-from depth_anything_ros.model_info import ExecutionPrecision
+from depth_anything_ros.model_info import device_names, ExecutionPrecision
 
 Value = bool | int | float | str | tuple[str, ...] | tuple[float, ...]
 When = Literal['start', 'configure', 'activate', 'runtime']
@@ -328,7 +328,7 @@ class Settings:
     @property
     def devices(self) -> tuple[str, ...]:
         """Return the devices in order of preference."""
-        return tuple(name.strip() for name in self.device.split(',') if name.strip())
+        return device_names(self.device)
 
     @property
     def has_height_band(self) -> bool:

@@ -14,11 +14,6 @@ PerformanceHint = Literal['LATENCY', 'THROUGHPUT']
 SELF_CHECK_LIMIT = 0.1
 
 
-def device_names(text: str) -> tuple[str, ...]:
-    """Return the devices of a text such as 'NPU,GPU,CPU', in order of preference."""
-    return tuple(name.strip() for name in text.split(',') if name.strip())
-
-
 def is_available(core: 'ov.Core', device: str) -> bool:
     """Return whether OpenVINO sees ``device``; GPU stands for the first of several GPUs."""
     return any(found == device or found.startswith(f'{device}.')

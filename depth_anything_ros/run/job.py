@@ -9,9 +9,9 @@ from depth_anything_ros.cli.progress import counting, open_console
 from depth_anything_ros.cli.signals import deferred_signals, StopRequest
 from depth_anything_ros.errors import ModelError
 from depth_anything_ros.files import make_folder
-from depth_anything_ros.inference.devices import device_names
 from depth_anything_ros.inference.engine import Engine, EngineOptions
 from depth_anything_ros.inference.ir import read_model_info
+from depth_anything_ros.model_info import device_names
 from depth_anything_ros.run.outputs import open_output
 from depth_anything_ros.run.pipeline import run_images, RunSummary
 from depth_anything_ros.run.tasks import (
