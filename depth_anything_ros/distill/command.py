@@ -10,7 +10,8 @@ from depth_anything_ros.convert.commands.options import (
     EncoderOption, KindOption, MaxDepthOption, OfflineOption, VersionOption, YesOption)
 from depth_anything_ros.convert.hub.resolve import DownloadOptions, local_source
 from depth_anything_ros.distill import PROGRAM
-from depth_anything_ros.distill.job import DistillJob, MEDIUM, MILD, Recipe, STRONG
+from depth_anything_ros.distill.job import (
+    DistillJob, MEDIUM, MILD, Recipe, Selection, STRONG)
 from depth_anything_ros.errors import SettingsError
 from depth_anything_ros.model_info import Precision
 import typer
@@ -125,7 +126,6 @@ def command(
     require_packages(PROGRAM, 'numpy', 'cv2', 'torch', 'onnx', 'onnxscript', 'onnxruntime',
                      'openvino', 'matplotlib', *(['nncf'] if precision == 'int8' else []))
     from depth_anything_ros.convert.sources.identity import Overrides
-    from depth_anything_ros.distill.dataset import Selection
     from depth_anything_ros.distill.distill import distill
     recipe = Recipe(
         steps, batch, _parse_crop(crop, student), encoder_rate=encoder_rate, head_rate=head_rate,

@@ -9,6 +9,7 @@ import re
 import cv2
 from depth_anything_ros.arrays import U8
 from depth_anything_ros.cli.progress import Counting, Report
+from depth_anything_ros.distill.job import Selection
 from depth_anything_ros.errors import ImageError
 from depth_anything_ros.files import atomic_path
 from depth_anything_ros.media.bag_reader import is_bag
@@ -19,20 +20,6 @@ from depth_anything_ros.vision.color_image import to_bgr
 
 MIN_TRAINING_IMAGES = 8
 _JPEG = (cv2.IMWRITE_JPEG_QUALITY, 95)
-
-
-@dataclass(frozen=True)
-class Selection:
-    """
-    Which images of the data are used, and at which size.
-
-    Every ``every``-th frame of videos and bags; ``topic`` chooses one image topic of a bag. Images
-    whose short side is longer than ``short_side`` pixels are reduced to it.
-    """
-
-    every: int = 10
-    topic: str | None = None
-    short_side: int = 384
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,8 @@ def distill(job: DistillJob, *, table: tuple[ModelSpec, ...] = MODELS,
     counting = counting or partial(count_in_lines, report)
     check_target(job.output, job.force)
     student = make_student(job.student, job.start, job.recipe.seed)
-    options = job.options(source_sha256(job.teacher))
+    options = job.options(source_sha256(job.teacher),
+                          source_sha256(job.start) if job.start else '')
     resumes = has_options(job.folder, options, job.force)
     _check_checkpoint(job, resumes)
     make_folder(job.folder)

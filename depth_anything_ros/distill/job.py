@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from depth_anything_ros.convert.sources.identity import Overrides
-from depth_anything_ros.distill.dataset import Selection
-from depth_anything_ros.distill.teacher import source_sha256
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.files import atomic_path
 from depth_anything_ros.model_info import Precision
@@ -95,6 +93,20 @@ class Recipe:
 
 
 @dataclass(frozen=True)
+class Selection:
+    """
+    Which images of the data are used, and at which size.
+
+    Every ``every``-th frame of videos and bags; ``topic`` chooses one image topic of a bag. Images
+    whose short side is longer than ``short_side`` pixels are reduced to it.
+    """
+
+    every: int = 10
+    topic: str | None = None
+    short_side: int = 384
+
+
+@dataclass(frozen=True)
 class DistillJob:
     """
     One distillation: the teacher, the images, the student and where its files go.
@@ -139,8 +151,8 @@ class DistillJob:
         """Return the path of the student's weights."""
         return self.output.with_suffix('.pth')
 
-    def options(self, teacher_sha256: str) -> dict[str, Any]:
-        """Return by name the options of the command line that change the student."""
+    def options(self, teacher_sha256: str, start_sha256: str = '') -> dict[str, Any]:
+        """Return by name the options that change the student; models count by their sha256."""
         recipe, selection, overrides = self.recipe, self.selection, self.overrides
         return {
             'TEACHER': teacher_sha256[:16],
@@ -157,7 +169,7 @@ class DistillJob:
             '--order-weight': recipe.order_weight,
             '--weight-decay': recipe.weight_decay, '--drop-path': recipe.drop_path,
             '--augmentation': asdict(recipe.augmentation),
-            '--start': self.start and source_sha256(self.start)[:16]}
+            '--start': start_sha256[:16] or None}
 
 
 def has_options(folder: Path, options: Mapping[str, Any], force: bool) -> bool:

@@ -14,7 +14,9 @@ import pytest
 pytest.importorskip('rich')
 
 from depth_anything_ros.cli.progress import count_in_lines  # noqa: E402, I100
-from depth_anything_ros.distill.dataset import collect, DatasetImage, Selection, split_dataset  # noqa: E402
+from depth_anything_ros.distill.dataset import (  # noqa: E402
+    collect, DatasetImage, split_dataset)
+from depth_anything_ros.distill.job import Selection  # noqa: E402
 
 NOISE = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
 
