@@ -25,7 +25,7 @@ class Program:
     A console script.
 
     ``install`` is the command that installs the optional packages it needs, ``after_interrupt``
-    the state of its output files after Ctrl-C, for the message that says so.
+    the state of its output files after Ctrl-C, for the message.
     """
 
     name: str

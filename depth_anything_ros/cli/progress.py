@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 Report = Callable[[str], None]
 # Counts one more, from any thread; the argument, such as a loss, is shown beside the number.
 Advance = Callable[..., None]
-# Opens the display of a count: what is counted, how many there are (None: unknown) and how many
-# were done before.
+# Opens the display of a count. Arguments: the name of the things counted, their number (None:
+# unknown) and the number already done.
 Counting = Callable[[str, int | None, int], AbstractContextManager[Advance]]
 
 _DETAIL = '      '

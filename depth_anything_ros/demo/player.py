@@ -109,7 +109,8 @@ def _run(command_line: list[str]) -> None:
     from rclpy.utilities import remove_ros_args
     options = _parser().parse_args(remove_ros_args(command_line)[1:])
     footage = open_footage(options.images, (options.height, options.width), options.focal)
-    # rclpy ends spinning for SIGTERM, and then calls a handler of Python: this end is no failure.
+    # rclpy ends spinning after SIGTERM and then calls the handler of Python, which would turn the
+    # regular end into status 143.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     run(lambda: _make_node(footage, options.rate), command_line)
 

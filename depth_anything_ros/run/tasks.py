@@ -114,12 +114,12 @@ def unique_stems(names: Sequence[str]) -> list[str]:
     counts = Counter(flat)
     stems = [stem if counts[stem] == 1 else _with_folders(name)
              for name, stem in zip(names, flat)]
-    seen: dict[str, str] = {}
+    names_by_stem: dict[str, str] = {}
     for name, stem in zip(names, stems):
-        if stem in seen:
-            raise ImageError(f'{seen[stem]} and {name} would both be written as {stem}; rename '
-                             'one of them or run them one after the other')
-        seen[stem] = name
+        if stem in names_by_stem:
+            raise ImageError(f'{names_by_stem[stem]} and {name} would both be written as {stem}; '
+                             'rename one of them or run them one after the other')
+        names_by_stem[stem] = name
     return stems
 
 

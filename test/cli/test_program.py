@@ -66,7 +66,7 @@ def single(main: Callable[[], None]) -> 'typer.Typer':
 
 
 def several(main: Callable[[], None]) -> 'typer.Typer':
-    """Return an app with two subcommands, the second of which is ``main``."""
+    """Return an app with two subcommands; ``main`` is the second one."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command('first')(lambda: pytest.fail('the wrong subcommand'))
     app.command('second')(main)

@@ -66,7 +66,7 @@ def test_the_demo_prints_figures_and_saves_pictures_and_a_cloud(
     assert np.abs(xyz[:, 0] / xyz[:, 2]).max() == pytest.approx(1.0, abs=0.02)
 
 
-def test_every_photograph_is_kept_once_as_last_seen() -> None:
+def test_every_photograph_is_kept_once_with_its_last_depth() -> None:
     """By then the range of the colours has settled on it."""
     pytest.importorskip('rclpy', reason='ROS 2 is not installed')
     from depth_anything_ros.demo.main import Recording
@@ -80,7 +80,7 @@ def test_every_photograph_is_kept_once_as_last_seen() -> None:
     assert [color.header.stamp.nanosec for _, color in recording.pairs] == [1, 3]
 
 
-def test_a_demo_that_cannot_work_ends_with_a_sentence(tmp_path: Path) -> None:
+def test_a_missing_model_is_one_line_that_names_the_log(tmp_path: Path) -> None:
     """It quotes the last line of the node's log."""
     result = run(tmp_path, '--model', 'missing.xml', '--images', str(tmp_path), '--seconds', '1')
     assert result.returncode == 1

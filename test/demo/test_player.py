@@ -57,7 +57,7 @@ def test_long_folders_are_not_held_in_memory(
 
 
 def test_without_a_folder_the_photographs_of_the_package_are_played() -> None:
-    """Each for two seconds at 30 Hz, so that there is time to look at its depth."""
+    """Each for two seconds at 30 Hz."""
     footage = open_footage(None, (480, 640), None)
     names = [file.stem for file in sorted(Path(footage.name).glob('*.jpg'))]
     assert names == ['camera', 'coffee', 'motorcycle']

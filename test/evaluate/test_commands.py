@@ -86,7 +86,7 @@ def test_rgbd_prints_a_table_and_writes_json_markdown_and_a_picture(
     assert cv2.imread(str(folder / 'found.png')).shape[1] == 1470
 
 
-def test_files_that_cannot_be_read_are_named_and_the_rest_is_done(
+def test_files_that_cannot_be_read_are_named_and_all_others_are_scored(
         run: Run, folder: Path, tiny_ir: Path) -> None:
     (folder / 'rgb_1.png').write_bytes(b'damaged')
     (folder / 'depth_2.png').write_bytes(b'damaged')
@@ -189,13 +189,13 @@ def test_help_names_every_subcommand(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(('number', 'status'), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_run_writes_nothing_and_says_so_by_its_status(
+def test_an_interrupted_run_writes_nothing_and_has_its_own_exit_status(
         folder: Path, make_ir: Callable[..., Path], number: signal.Signals, status: int) -> None:
     for copy in range(3, 200):
         for kind in ('rgb', 'depth'):
             os.link(folder / f'{kind}_0.png', folder / f'{kind}_{copy}.png')
     patch = ('import depth_anything_ros.evaluate.results as results; predict = results.predict; '
-             "results.predict = lambda *given: print('started', flush=True) or predict(*given)")
+             "results.predict = lambda *args: print('started', flush=True) or predict(*args)")
     process = start(folder, 'rgbd', make_ir(slow_layers=30), '.', '--config', 'data.yaml',
                     *OUTPUTS, code=f'{patch}; {MAIN}')
     assert process.stdout is not None and process.stdout.readline() == 'started\n'
@@ -211,6 +211,6 @@ def test_real_depth_maps_are_read_in_metres(run: Run, folder: Path, tiny_ir: Pat
     code, out, _ = run(folder, 'rgbd', tiny_ir, SHARED, '--config', 'data.yaml', *OUTPUTS)
     assert code == 0
     found = json.loads((folder / 'found.json').read_text())
-    # Colours say little about depth: the fit gives what a flat map would, in an indoor scene.
+    # The tiny model knows only colours: in an indoor scene its scores are those of a flat map.
     assert len(found['images']) == 5 and 0.2 < found['mean']['abs_rel'] < 0.6
     assert 0.5 < found['mean']['rmse_m'] < 3

@@ -41,7 +41,7 @@ def save(folder: Path, number: int, image: np.ndarray, depth_m: np.ndarray) -> N
 
 
 def dataset(folder: Path, maximum_m: float = 10.0) -> RgbdDataset:
-    """Return what is in ``folder``."""
+    """Return the pairs in ``folder``."""
     return open_folder(folder, RgbdConfig('rgb_*.png', 'depth_*.png', 1000.0,
                                           DepthRange(0.1, maximum_m)))
 
@@ -89,7 +89,8 @@ def test_images_of_other_sizes_are_scored_at_their_own_size(
     assert [one.name for one in found.images] == ['rgb_0.png', 'rgb_1.png', 'rgb_2.png']
 
 
-def test_a_metric_model_is_taken_as_it_is(tmp_path: Path, make_ir: Callable[..., Path]) -> None:
+def test_a_metric_model_is_scored_without_alignment(
+        tmp_path: Path, make_ir: Callable[..., Path]) -> None:
     model = make_ir(kind='metric', max_depth_m=20.0)
     image = picture(1)
     save(tmp_path, 1, image, 2 * weighted_sum(image))
@@ -100,14 +101,14 @@ def test_a_metric_model_is_taken_as_it_is(tmp_path: Path, make_ir: Callable[...,
     assert scaled.mean.abs_rel < 2e-3 and 'median' in scaled.protocol
 
 
-def test_median_scaling_is_refused_where_it_would_do_nothing(
+def test_median_scaling_of_a_relative_model_is_refused(
         tmp_path: Path, tiny_ir: Path) -> None:
     save(tmp_path, 1, picture(1), np.full(SIZE_HW, 2.0))
     with pytest.raises(ModelError, match='fitted to each image anyway'):
         evaluate_rgbd(tiny_ir, dataset(tmp_path), F32, median_scaling=True)
 
 
-def test_what_cannot_be_read_is_named_and_the_rest_is_scored(
+def test_files_that_cannot_be_read_are_named_and_all_others_are_scored(
         tmp_path: Path, tiny_ir: Path) -> None:
     for number in range(4):
         save(tmp_path, number, picture(number), np.full(SIZE_HW, 2.0))
@@ -131,7 +132,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_scored(
         evaluate_rgbd(tiny_ir, dataset(tmp_path), F32)
 
 
-def test_a_model_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_a_missing_model_is_refused(tmp_path: Path) -> None:
     save(tmp_path, 1, picture(1), np.full(SIZE_HW, 2.0))
     with pytest.raises(ModelError, match='no such file'):
         evaluate_rgbd(tmp_path / 'none.xml', dataset(tmp_path), F32)
@@ -212,7 +213,7 @@ def test_right_pairs_are_drawn_green_and_wrong_ones_red(
         assert (green.any(), red.any()) == expected
 
 
-def test_images_that_cannot_be_judged_are_named(
+def test_images_that_cannot_be_scored_are_named(
         halves: tuple[Path, tuple[PairedImage, ...]], tiny_ir: Path) -> None:
     root, annotated = halves
     content = {'images/outdoor/b.png': [pair((0, 0), (112, 3), 'point1')], 'c.png': [
@@ -240,7 +241,7 @@ def test_a_bad_annotation_file_names_the_entry(
     assert sentence in str(caught.value) and 'annotations.json' in str(caught.value)
 
 
-def test_an_annotation_file_that_is_no_json_is_refused(tmp_path: Path) -> None:
+def test_an_annotation_file_that_is_not_json_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match='cannot be read'):
         read_pairs(tmp_path / 'none.json')
     for content in (b'{"a": [', b'\xff\xfe'):
@@ -285,7 +286,7 @@ def test_metric_models_do_not_agree_up_to_scale(
     assert gallery.sheet()[60:200, 1104:1464].mean() > 150
 
 
-def test_another_network_is_found_out_and_its_worst_image_named(
+def test_another_network_gets_bad_scores_and_its_worst_image_is_named(
         tmp_path: Path, tiny_ir: Path, make_ir: Callable[..., Path]) -> None:
     files = write_pictures(tmp_path)
     cv2.imwrite(str(files[1]), np.full((*SIZE_HW, 3), 90, np.uint8))
@@ -342,7 +343,7 @@ def test_a_reference_of_another_multiple_runs_at_its_own_size_or_the_one_it_is_g
         assert (found.model.input_size, found.reference.input_size) == (112, 168)
 
 
-def test_a_map_with_a_pixel_that_is_not_finite_agrees_not_at_all() -> None:
+def test_a_map_with_a_pixel_that_is_not_finite_gets_the_worst_scores() -> None:
     expected = np.random.default_rng(0).random(SIZE_HW, np.float32)
     found = expected.copy()
     found[3, 4] = np.nan

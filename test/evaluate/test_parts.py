@@ -56,7 +56,7 @@ def test_images_that_are_one_size_to_a_model_and_two_to_the_other_do_not_alterna
                 assert compute_order(files, third, other) == [0, 2, 1, 3]
 
 
-def test_every_file_gets_its_own_answer_in_the_order_asked_for(
+def test_every_file_gets_its_own_prediction_in_the_given_order(
         tmp_path: Path, make_ir: Callable[..., Path]) -> None:
     files = write(tmp_path, [(112, 112)] * 7)
     files[2].write_bytes(b'damaged')
@@ -95,7 +95,7 @@ def agreements() -> list[ImageScores[Agreement]]:
             ImageScores('c', Agreement(0.2, 0.8))]
 
 
-def test_each_figure_is_averaged_and_its_worst_taken_on_its_own() -> None:
+def test_each_figure_is_averaged_and_its_worst_found_separately() -> None:
     mean = mean_of(agreements())
     assert (mean.abs_rel, mean.pearson) == (pytest.approx(0.2), pytest.approx(0.8))
     assert worst_of(agreements()) == Agreement(0.3, 0.7)

@@ -1,4 +1,4 @@
-"""Folders with measured depth: what the description may say and what the files may hold."""
+"""Folders with measured depth: their description and their files."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +36,7 @@ def save(path: Path, values: np.ndarray) -> Path:
     return path
 
 
-def test_a_description_says_patterns_units_range_and_crop(tmp_path: Path) -> None:
+def test_a_description_has_patterns_units_range_and_crop(tmp_path: Path) -> None:
     assert read_config(write_config(tmp_path)) == CONFIG
     full = write_config(tmp_path, min_depth='0.1', crop='[45, 471, 41, 601]',
                         depth_scale='256.0', max_depth='80')
@@ -69,7 +69,7 @@ def test_the_description_in_the_documentation_can_be_read(tmp_path: Path) -> Non
     ({'crop': '[10, 0, 0, 5]'}, 'crop is'),
     ({'color': '[a'}, 'not YAML'),
     ({'color': '!!python/object/apply:os.getpid []'}, 'not YAML')])
-def test_what_is_wrong_with_a_description_is_said(
+def test_a_wrong_description_names_the_key(
         tmp_path: Path, changes: dict[str, str | None], sentence: str) -> None:
     with pytest.raises(DatasetError) as caught:
         read_config(write_config(tmp_path, **changes))
@@ -113,7 +113,7 @@ def test_the_star_may_be_a_folder_and_brackets_are_only_brackets(tmp_path: Path)
     assert dataset.unmatched == ()
 
 
-def test_a_folder_without_pairs_says_how_much_each_pattern_found(tmp_path: Path) -> None:
+def test_a_folder_without_pairs_reports_the_matches_of_each_pattern(tmp_path: Path) -> None:
     (tmp_path / 'rgb_1.png').touch()
     with pytest.raises(DatasetError, match=r'1 files match rgb_\*.png, 0 match depth_\*.png'):
         open_folder(tmp_path, CONFIG)
@@ -146,7 +146,7 @@ def test_a_pfm_is_read_from_the_bottom_up_in_either_byte_order(tmp_path: Path) -
     ('a.npy', np.zeros((4, 4), bool), 'holds bool values'),
     ('a.npy', np.zeros((1, 4, 4), np.float32), 'not one depth per pixel'),
     ('a.npy', np.array([{}]), 'not a readable .npy file')], ids=str)
-def test_what_is_no_depth_is_refused(
+def test_files_that_cannot_be_depth_are_refused(
         tmp_path: Path, name: str, values: np.ndarray, sentence: str) -> None:
     with pytest.raises(ImageError, match=sentence):
         read_depth(save(tmp_path / name, values), 1000.0)
@@ -171,13 +171,15 @@ def measured(tmp_path: Path) -> Callable[[np.ndarray], RgbdPair]:
     return store
 
 
-def test_the_truth_holds_only_what_counts(measured: Callable[[np.ndarray], RgbdPair]) -> None:
+def test_depth_outside_of_the_range_is_not_scored(
+        measured: Callable[[np.ndarray], RgbdPair]) -> None:
     pair = measured(np.array([[0, 50, 2000, 12000]]))
     config = RgbdConfig('*', '*', 1000.0, DepthRange(0.1, 10.0))
     assert_array_equal(read_truth(pair, config, (1, 4)), np.float32([[np.nan] * 2 + [2, np.nan]]))
 
 
-def test_outside_of_the_crop_nothing_counts(measured: Callable[[np.ndarray], RgbdPair]) -> None:
+def test_pixels_outside_of_the_crop_are_not_scored(
+        measured: Callable[[np.ndarray], RgbdPair]) -> None:
     pair = measured(np.full((4, 6), 1000))
     config = RgbdConfig('*', '*', 1000.0, DepthRange(0.1, 10.0), (1, 3, 2, 6))
     assert_array_equal(np.argwhere(np.isfinite(read_truth(pair, config, (4, 6)))),

@@ -88,8 +88,8 @@ def test_a_folder_becomes_pictures_as_the_reference_draws_them(
 @pytest.mark.parametrize(('options', 'color_map', 'pred_only'), [
     (['--pred-only'], 'spectral_r', True), (['--pred-only', '--grayscale'], 'gray', True),
     (['--colormap', 'magma'], 'magma', False)])
-def test_the_look_can_be_chosen(tmp_path: Path, tiny_ir: Path, options: list[str],
-                                color_map: str, pred_only: bool) -> None:
+def test_colours_and_layout_can_be_chosen(tmp_path: Path, tiny_ir: Path, options: list[str],
+                                          color_map: str, pred_only: bool) -> None:
     save(tmp_path / 'a.png', picture(0))
     assert main([str(tiny_ir), '--input', 'a.png', '--precision', 'f32', *options]) == 0
     depth = weighted_sum(picture(0))
@@ -182,7 +182,7 @@ def test_the_first_compilation_is_for_the_first_image_at_the_default_size_of_the
     assert compiled == [(112, 2576), SIZE_HW]
 
 
-def test_images_that_cannot_be_read_are_named_and_the_rest_is_done(
+def test_images_that_cannot_be_read_are_named_and_all_others_are_written(
         tmp_path: Path, tiny_ir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save(tmp_path / 'photos' / 'good.png', picture(0))
     (tmp_path / 'photos' / 'bad').mkdir()
@@ -206,7 +206,7 @@ def test_existing_files_are_replaced_but_never_the_input(
     assert_array_equal(cv2.imread('a.png'), picture(0))
 
 
-def test_results_of_an_earlier_run_below_the_input_are_no_input(
+def test_results_of_an_earlier_run_are_not_read_as_input(
         tmp_path: Path, tiny_ir: Path) -> None:
     save(tmp_path / 'a.png', picture(0))
     for _ in range(2):
@@ -222,7 +222,7 @@ def test_a_list_of_paths_is_an_input(tmp_path: Path, tiny_ir: Path) -> None:
     assert contents(tmp_path / 'vis_depth') == ['one.png', 'three.png']
 
 
-def test_a_video_becomes_a_video_with_one_steady_range(tmp_path: Path, tiny_ir: Path) -> None:
+def test_a_video_becomes_a_video_with_one_stable_range(tmp_path: Path, tiny_ir: Path) -> None:
     video = VideoFile(tmp_path / 'clip.avi', 20)
     for number in range(12):
         frame = picture(0)
@@ -319,7 +319,7 @@ def test_the_encoder_of_a_script_must_be_that_of_the_model(
     (['MODEL', '--input', 'a.png', '--topic', '/image'], 'is no bag'),
     (['MODEL', '--input', 'same'], 'same.jpg and same.png would both be written as same'),
     (['MODEL', '--input', 'a.png', '--outdir', 'a.png/out'], 'cannot be written')])
-def test_what_cannot_work_is_one_line_and_status_1(
+def test_an_error_before_the_start_is_one_line_and_status_1(
         tmp_path: Path, tiny_ir: Path, capsys: pytest.CaptureFixture[str], arguments: list[str],
         message: str) -> None:
     for name in ('a.png', 'same/same.jpg', 'same/same.png'):
@@ -331,7 +331,7 @@ def test_what_cannot_work_is_one_line_and_status_1(
 
 
 @pytest.mark.parametrize('kind', ['folder', 'video', 'sqlite', 'mcap'])
-def test_a_disk_that_takes_no_more_is_one_line_and_leaves_nothing_half_written(
+def test_a_full_disk_is_one_line_and_leaves_no_incomplete_file(
         tmp_path: Path, tiny_ir: Path, capsys: pytest.CaptureFixture[str], kind: str) -> None:
     noise = [np.random.default_rng(seed).integers(0, 256, (112, 140, 3), np.uint8)
              for seed in range(40)]

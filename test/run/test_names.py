@@ -1,4 +1,4 @@
-"""Names of outputs: the reference's, and never one for two."""
+"""Names of outputs: those of the reference tools, each used once."""
 
 from pathlib import Path
 

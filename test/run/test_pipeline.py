@@ -1,4 +1,4 @@
-"""Every image is computed, in order where that is asked, in bounded memory."""
+"""All images are computed, in order with one writer, in bounded memory."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -55,7 +55,7 @@ def test_one_writer_gets_every_result_in_order_with_its_own_image(engine: Engine
     assert [depth for _, depth in collected.depths] == pytest.approx(expected, abs=0.05)
 
 
-def test_several_writers_miss_nothing(engine: Engine) -> None:
+def test_several_writers_write_every_image(engine: Engine) -> None:
     collected = Collected()
     run_images(engine, items(60), collected.write, writers=3)
     assert sorted(index for index, _ in collected.depths) == list(range(60))
@@ -97,7 +97,7 @@ def test_a_slow_writer_holds_the_reader_back(engine: Engine) -> None:
     assert most_ahead <= 14
 
 
-def test_images_that_fail_are_listed_in_order_and_the_rest_is_done(engine: Engine) -> None:
+def test_images_that_fail_are_listed_in_order_and_all_others_are_written(engine: Engine) -> None:
     def read(index: int) -> ColorImage:
         if index in (7, 2):
             raise ImageError(f'broken {index}')
@@ -118,7 +118,7 @@ def test_images_that_fail_are_listed_in_order_and_the_rest_is_done(engine: Engin
     assert 'too large' in summary.failed[1].reason
 
 
-def test_a_source_that_breaks_off_is_a_failure_of_its_own(engine: Engine) -> None:
+def test_a_source_that_fails_midway_is_listed_without_an_image_name(engine: Engine) -> None:
     def breaking() -> Iterator[ImageItem]:
         yield from items(3)
         raise ImageError('the bag is damaged')
@@ -178,6 +178,6 @@ def test_stop_ends_an_endless_source_and_closes_it(engine: Engine) -> None:
     assert [index for index, _ in collected.depths] == list(range(summary.done))
 
 
-def test_nothing_in_is_nothing_out(engine: Engine) -> None:
+def test_an_empty_source_gives_an_empty_summary(engine: Engine) -> None:
     summary = run_images(engine, [], Collected().write)
     assert (summary.done, summary.failed) == (0, ())
