@@ -8,6 +8,7 @@ import threading
 from depth_anything_ros.ros.rclpy_adapter import lifecycle_state
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from nodes import LOADED_S
 import numpy as np
 import pytest
 from robot import Robot
@@ -27,7 +28,7 @@ def request(robot: Robot, transition: int) -> bool:
     client = robot.node.create_client(ChangeState, '/depth_anything/change_state')
     assert robot.until(client.service_is_ready)
     future = client.call_async(ChangeState.Request(transition=Transition(id=transition)))
-    assert robot.until(future.done, 30.0), 'the service did not answer'
+    assert robot.until(future.done, LOADED_S), 'the service did not answer'
     return bool(future.result().success)
 
 
@@ -105,7 +106,7 @@ def test_lifecycle_services_answer_while_inference_runs(
     future = client.call_async(GetState.Request())
     assert robot.until(future.done)
     assert depths == [], 'inference was over before the service answered: make it slower'
-    assert robot.until(lambda: depths, 30.0)
+    assert robot.until(lambda: depths, LOADED_S)
 
 
 def test_deactivate_lets_the_frames_in_flight_leave(

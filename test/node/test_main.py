@@ -31,7 +31,7 @@ def observer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Observer]:
 
 def wait(process: subprocess.Popen[bytes]) -> int:
     """Return the exit status."""
-    return process.wait(20)
+    return process.wait(60)
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
@@ -44,7 +44,7 @@ def test_signals_end_the_process_with_status_0_and_no_traceback(
     log = tmp_path / 'node.log'
     with running(NODE, ros_parameters({'model': tiny_ir, 'cache_dir': ''}), log) as process:
         assert observer.spin_until(
-            lambda: observer.node.count_publishers('/diagnostics') == 1, 20.0), log.read_text()
+            lambda: observer.node.count_publishers('/diagnostics') == 1, 60.0), log.read_text()
         for transition in transitions:
             observer.change_state(transition)
         process.send_signal(number)
@@ -109,13 +109,14 @@ def test_shutdown_with_frames_in_flight_ends_cleanly(
     """The device is in the middle of a frame when the signal comes."""
     log = tmp_path / 'node.log'
     model = make_ir(slow_layers=20)
-    parameters = {'model': model, 'cache_dir': '', 'input_size': 448, **RELIABLE}
+    parameters = {'model': model, 'cache_dir': '', 'input_size': 448, 'request_timeout': 60.0,
+                  **RELIABLE}
     with running(NODE, ros_parameters(parameters), log) as process:
         observer.listen(Image, '/depth_anything/inverse_depth/image', lambda message: None)
         observer.change_state('configure')
         observer.change_state('activate')
         camera = observer.node.create_publisher(Image, '/image', 1)
-        assert observer.spin_until(lambda: camera.get_subscription_count() == 1, 20.0)
+        assert observer.spin_until(lambda: camera.get_subscription_count() == 1, 60.0)
         for number in range(3):
             camera.publish(image_message(np.zeros((480, 640, 3), np.uint8), stamp_ns=number + 1))
         observer.spin_until(lambda: False, 0.3)
@@ -144,7 +145,7 @@ def test_player_and_node_make_depth_of_a_folder_of_pictures(
             running(PLAYER, player, tmp_path / 'player.log') as playing:
         observer.change_state('configure')
         observer.change_state('activate')
-        assert observer.spin_until(lambda: len(depths) > 5 and len(infos) > 5, 20.0)
+        assert observer.spin_until(lambda: len(depths) > 5 and len(infos) > 5, 60.0)
         playing.send_signal(signal.SIGINT)
         assert wait(playing) == 0
     assert (images[0].height, images[0].width, images[0].encoding) == (120, 160, 'bgr8')

@@ -192,7 +192,7 @@ def test_self_check_refuses_a_device_that_computes_something_else(
     robot.bring_up()
 
 
-def test_request_timeout_gives_a_frame_up_and_says_so(
+def test_request_timeout_ends_a_request_with_the_limit_in_the_log(
         make_robot: Callable[..., Robot], make_ir: Callable[..., Path],
         capfd: pytest.CaptureFixture[str]) -> None:
     """The warm-up of configure is a request as well."""
@@ -202,7 +202,7 @@ def test_request_timeout_gives_a_frame_up_and_says_so(
     assert 'did not answer within 0.05 s' in capfd.readouterr().err
 
 
-def test_every_type_is_what_the_declaration_says(make_robot: Callable[..., Robot]) -> None:
+def test_every_parameter_has_the_declared_type(make_robot: Callable[..., Robot]) -> None:
     """Integers stay integers, texts texts."""
     kinds = {bool: ParameterType.PARAMETER_BOOL, int: ParameterType.PARAMETER_INTEGER,
              float: ParameterType.PARAMETER_DOUBLE, str: ParameterType.PARAMETER_STRING}

@@ -13,6 +13,8 @@ from rclpy.parameter import Parameter
 from robot import RELIABLE_INPUTS, Robot
 
 DOMAIN_ID = 64 + os.getpid() % 36
+# Long enough for an inference while other programs use the CPU.
+LOADED_S = 60.0
 
 
 @pytest.fixture
@@ -38,6 +40,7 @@ def make_robot(context: Context, tiny_ir: Path) -> Iterator[Callable[..., Robot]
     def make(cli_args: list[str] | None = None, **parameters: Any) -> Robot:
         values = {'model': str(tiny_ir), 'cache_dir': '', 'precision': 'f32',
                   'expected_width': 160, 'expected_height': 120, 'diagnostics_period': 0.1,
+                  'request_timeout': LOADED_S,
                   **RELIABLE_INPUTS, **parameters}
         node = DepthAnythingNode(context=context, cli_args=cli_args, parameter_overrides=[
             Parameter(name, value=value) for name, value in values.items()])

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 
-def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> bool:
+def until(condition: Callable[[], bool], timeout_s: float = 30.0) -> bool:
     """Wait for ``condition`` and return whether it came true."""
     deadline = time.monotonic() + timeout_s
     while not condition() and time.monotonic() < deadline:
@@ -45,7 +45,7 @@ class Outcomes:
             self.all.append(outcome)
             self._state.notify_all()
 
-    def first(self, count: int, timeout_s: float = 20.0) -> list[Any]:
+    def first(self, count: int, timeout_s: float = 60.0) -> list[Any]:
         """Wait for ``count`` outcomes and return all of them."""
         with self._state:
             assert self._state.wait_for(lambda: len(self.all) >= count, timeout_s), (
