@@ -61,14 +61,14 @@ def test_label_and_picture_show_the_same_part(shape: tuple[int, int], how: Augme
 def test_a_picture_of_the_crops_shape_stays_as_it_is() -> None:
     picture, label = encoded(CROP)
     part, part_label = crop_and_rotate(picture, label, CROP, NO_AUGMENTATION,
-                                     np.random.default_rng(0))
+                                       np.random.default_rng(0))
     assert np.array_equal(part, picture) and np.array_equal(part_label, label)
 
 
 def test_a_larger_picture_is_only_resized() -> None:
     picture, label = encoded((144, 192))
     part, part_label = crop_and_rotate(picture, label, CROP, NO_AUGMENTATION,
-                                     np.random.default_rng(0))
+                                       np.random.default_rng(0))
     assert np.abs(part.astype(int) - cv2.resize(picture, (64, 48)).astype(int)).max() <= 2
     np.testing.assert_allclose(part_label, cv2.resize(label, (64, 48)), atol=0.1)
 
@@ -98,7 +98,7 @@ def test_parts_keep_to_the_area_and_the_aspect() -> None:
 def test_a_flip_mirrors_and_a_tilt_turns() -> None:
     picture, label = encoded((96, 128))
     flipped, _ = crop_and_rotate(picture, label, CROP, replace(NO_AUGMENTATION, flip_chance=1.0),
-                               np.random.default_rng(0))
+                                 np.random.default_rng(0))
     plain, _ = crop_and_rotate(picture, label, CROP, NO_AUGMENTATION, np.random.default_rng(0))
     assert np.abs(flipped[:, ::-1].astype(int) - plain).max() <= 1
     angles = []

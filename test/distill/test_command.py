@@ -24,7 +24,7 @@ for package in ('typer', 'openvino', 'onnx', 'onnxscript', 'onnxruntime', 'matpl
 from depth_anything_ros.cli.progress import count_in_lines  # noqa: E402, I100
 from depth_anything_ros.convert.sources.records import read_distillation_record  # noqa: E402
 from depth_anything_ros.distill.job import (  # noqa: E402
-    DistillJob, MEDIUM, Recipe, store_options, has_options)
+    DistillJob, has_options, MEDIUM, Recipe, store_options)
 from depth_anything_ros.distill.labels import LabelledImage  # noqa: E402
 from depth_anything_ros.distill.students import nano_student  # noqa: E402
 from depth_anything_ros.distill.train_loop import (  # noqa: E402
@@ -256,7 +256,7 @@ def start_program(line: Sequence[str], code: str = 'pass') -> 'subprocess.Popen[
 
 def test_help_names_the_options_without_loading_torch_or_openvino() -> None:
     program = start_program(['--help'], 'import atexit; atexit.register('
-                    "lambda: print({'torch', 'openvino', 'cv2'} & set(sys.modules)))")
+                            "lambda: print({'torch', 'openvino', 'cv2'} & set(sys.modules)))")
     out, err = program.communicate(timeout=240)
     assert (program.returncode, err) == (0, '')
     for option in ('--student', '--steps', '--batch', '--crop', '--seed', '--device', '--work',

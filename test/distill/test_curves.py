@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip('torch')
 
 from depth_anything_ros.distill.curves import (  # noqa: E402, I100
-    draw_curves, TrainingLog, read_log)
+    draw_curves, read_log, TrainingLog)
 from depth_anything_ros.distill.trainer import StepResult  # noqa: E402
 from depth_anything_ros.errors import CheckpointError, MissingDependencyError  # noqa: E402
 
