@@ -1,1 +1,1 @@
-"""How good a model is: scores on measured depth, ordered pairs, agreement of two models."""
+"""The program ``depth_anything_evaluate``: accuracy of models, and agreement of two models."""

@@ -1,1 +1,1 @@
-"""The parts of ``depth_anything_run``: from what a user names to files, as fast as the engine."""
+"""The program ``depth_anything_run``: depth of images, videos, cameras and bags, as files."""

@@ -1,4 +1,4 @@
-"""The executable ``depth_anything_run``: depth of images, videos, cameras and bags, as files."""
+"""The program ``depth_anything_run``: the entry point, which needs no typer to be imported."""
 
 from collections.abc import Sequence
 import sys
