@@ -23,7 +23,7 @@ from depth_anything_ros.distill.trainer import Trainer
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.files import atomic_path, check_target, make_folder
 from depth_anything_ros.networks.depth_anything import DepthAnything, Network
-from depth_anything_ros.networks.models import MODELS, ModelSpec
+from depth_anything_ros.networks.models import forbids_commercial_use, MODELS, ModelSpec
 import torch
 
 # Depth and tokens have the same weight, as in Depth Anything V1.
@@ -122,7 +122,7 @@ def _label(job: DistillJob, teacher: Teacher, images: list[DatasetImage], report
     mirrored = ', averaged with the mirrored image' if teacher.flip else ''
     report(f'teacher: {teacher.name}, {teacher.kind}, licence {teacher.licence}, input '
            f'{", ".join(map(str, teacher.sizes))}{mirrored}')
-    if job.licence is None and '-NC' in teacher.licence.upper():
+    if job.licence is None and forbids_commercial_use(teacher.licence):
         report(f'the student is under {teacher.licence} too, which forbids commercial use')
     folder = label_folder(job.folder, LabelFacts(
         teacher.sha256, job.overrides, teacher.sizes, teacher.flip, job.selection.short_side))

@@ -8,6 +8,7 @@ the convolutional network of ``networks.nano``.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+import re
 from typing import Literal, TypeAlias
 
 from depth_anything_ros.model_info import ModelInfo, ModelVersion, SELF_CHECK_SIZE_HW
@@ -18,6 +19,8 @@ INPUT_SIZE = PATCH * GRID
 MEAN_RGB = (0.485, 0.456, 0.406)
 STD_RGB = (0.229, 0.224, 0.225)
 UNKNOWN_LICENCE = 'unknown'
+# Of all V1 weights; those of the V2 weights are in the table.
+LICENCE_V1 = 'Apache-2.0'
 _BLOCKS_READ = 4
 _NANO_KEY = 'encoder.stem.weight'
 
@@ -119,6 +122,11 @@ MODELS: tuple[ModelSpec, ...] = (
     EncoderSpec('vitt', 192, 12, 3, 32, (24, 48, 96, 192), (2, 5, 8, 11), UNKNOWN_LICENCE),
     NANO,
 )
+
+
+def forbids_commercial_use(licence: str) -> bool:
+    """Return whether a licence such as CC-BY-NC-4.0 forbids commercial use."""
+    return re.search(r'-NC(-|$)', licence.upper()) is not None
 
 
 def input_spec_of(name: str | None) -> InputSpec:

@@ -9,7 +9,8 @@ from depth_anything_ros.convert.sources.identity import (
 from depth_anything_ros.convert.sources.records import (
     DistillationRecord, DownloadRecord, sha256_of, write_distillation_record, write_record)
 from depth_anything_ros.errors import CheckpointError
-from depth_anything_ros.networks.models import EncoderSpec, MODELS, ModelSpec, NANO
+from depth_anything_ros.networks.models import (
+    EncoderSpec, forbids_commercial_use, MODELS, ModelSpec, NANO)
 import pytest
 
 SPECS = {spec.name: spec for spec in MODELS}
@@ -99,6 +100,13 @@ def test_a_licence_that_forbids_commercial_use_is_reported() -> None:
                for line in by_name('depth_anything_v2_vitl.pth', 'vitl').origins)
     assert any('vitl are under CC-BY-NC-4.0' in line for line in by_name(
         'mine.pth', 'vitl', overrides=Overrides('relative', 'v2')).origins)
+
+
+@pytest.mark.parametrize(('licence', 'forbidden'), [
+    ('CC-BY-NC-4.0', True), ('cc-by-nc-sa-4.0', True), ('CC-BY-NC', True), ('Apache-2.0', False),
+    ('NCSA', False), ('BSD-NCX', False), ('unknown', False)])
+def test_licences_that_forbid_commercial_use_are_known(licence: str, forbidden: bool) -> None:
+    assert forbids_commercial_use(licence) == forbidden
 
 
 def test_config_json_wins_over_the_name() -> None:

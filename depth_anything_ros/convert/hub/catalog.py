@@ -9,16 +9,14 @@ from dataclasses import dataclass
 import difflib
 import re
 
-from depth_anything_ros.networks.models import MODELS, UNKNOWN_LICENCE
-
-NON_COMMERCIAL = 'CC-BY-NC-4.0'
+from depth_anything_ros.networks.models import (
+    forbids_commercial_use, LICENCE_V1, MODELS, UNKNOWN_LICENCE)
 
 _SIZES = {'vits': 'Small', 'vitb': 'Base', 'vitl': 'Large'}
 _DATASETS = {'hypersim': 'Indoor', 'vkitti': 'Outdoor'}
 _HF_FILES = ('config.json', 'model.safetensors')
 _OWNER = 'depth-anything'
 _OWNER_V1 = 'LiheYoung'
-_LICENCE_V1 = 'Apache-2.0'
 _HUB_ID = re.compile(r'[\w-][\w.-]*/[\w-][\w.-]*')
 
 
@@ -45,7 +43,7 @@ class Published:
     @property
     def non_commercial(self) -> bool:
         """Return whether the licence forbids commercial use."""
-        return '-NC-' in self.licence.upper()
+        return forbids_commercial_use(self.licence)
 
 
 def published() -> tuple[Published, ...]:
@@ -87,9 +85,9 @@ def _rows() -> Iterator[Published]:
             yield _folder(f'{name}-hf', f'{_OWNER}/{stem}-Metric-{place}-{size}-hf', licence)
         v1 = f'depth_anything_{encoder}14'
         yield Published(f'v1-{encoder}', f'{_OWNER_V1}/{v1}', ('pytorch_model.bin',), f'{v1}.pth',
-                        _LICENCE_V1)
+                        LICENCE_V1)
         yield _folder(f'v1-{encoder}-hf', f'{_OWNER_V1}/depth-anything-{size.lower()}-hf',
-                      _LICENCE_V1)
+                      LICENCE_V1)
 
 
 def _single(name: str, repository: str, file: str, licence: str) -> Published:

@@ -18,7 +18,8 @@ from depth_anything_ros.convert.sources.records import (
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.model_info import Kind, ModelInfo, ModelVersion
 from depth_anything_ros.networks.models import (
-    identify_network, ModelSpec, NanoSpec, Shapes, UNKNOWN_LICENCE)
+    forbids_commercial_use, identify_network, LICENCE_V1, ModelSpec, NanoSpec, Shapes,
+    UNKNOWN_LICENCE)
 
 _V1 = r'depth_anything_(?P<encoder>vit[sbl])14'
 _V2 = r'depth_anything_v2_(?:metric_(?P<dataset>hypersim|vkitti)_)?(?P<encoder>vit[sblg])'
@@ -35,7 +36,6 @@ _OFFICIAL_NAMES: tuple[tuple[ModelVersion, str], ...] = (
     ('v1', _HUB_V1), ('v2', _HUB_V2), ('v2', rf'{_STUDENT}{_EXPORT}\.(?:pth|onnx|xml)'))
 _MAX_DEPTH_M = {'hypersim': 20.0, 'indoor': 20.0, 'vkitti': 80.0, 'outdoor': 80.0}
 _SIZES = {'small': 'vits', 'base': 'vitb', 'large': 'vitl'}
-_LICENCE_V1 = 'Apache-2.0'
 
 UNKNOWN = 'unknown, the weights do not show it'
 _UNKNOWN_ENCODER = 'unknown'
@@ -231,7 +231,7 @@ def from_file_name(name: str, table: tuple[ModelSpec, ...]) -> Evidence | None:
             encoder = groups.get('encoder') or _SIZES[groups['size'].lower()]
             place = groups.get('dataset') or groups.get('place')
             max_depth_m = _MAX_DEPTH_M[place.lower()] if place else None
-            licence = _LICENCE_V1 if version == 'v1' else next(
+            licence = LICENCE_V1 if version == 'v1' else next(
                 (spec.licence for spec in table if spec.name == encoder), UNKNOWN_LICENCE)
             return Evidence('the file name', name, encoder, 'metric' if place else 'relative',
                             version, max_depth_m, licence)
@@ -276,7 +276,7 @@ def _licence(spec: ModelSpec | None, evidence: Sequence[Evidence]) -> Fact[str]:
     for one in evidence:
         if one.licence != UNKNOWN_LICENCE:
             note = (', which forbids commercial use of these weights'
-                    if '-NC' in one.licence.upper() else '')
+                    if forbids_commercial_use(one.licence) else '')
             return Fact(one.licence, one.origin, f'licence: {one.licence}{note}')
     note = '' if spec is None or spec.licence == UNKNOWN_LICENCE else (
         f'; the published V2 weights of {spec.name} are under {spec.licence}')
