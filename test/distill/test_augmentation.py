@@ -122,7 +122,7 @@ def test_low_parts_show_the_lower_half() -> None:
 
 
 @pytest.mark.parametrize('name', ['jitter', 'grey', 'blur', 'motion', 'dark', 'noise'])
-def test_each_change_of_look_changes_the_picture(name: str) -> None:
+def test_each_change_of_appearance_changes_the_image(name: str) -> None:
     picture = cv2.GaussianBlur(
         np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8), (0, 0), 1)
     how = replace(NO_AUGMENTATION, **{f'{name}_chance': 1.0})
@@ -141,7 +141,7 @@ def test_each_change_of_look_changes_the_picture(name: str) -> None:
     assert seen[name]
 
 
-def test_cutmix_replaces_a_tenth_to_a_half_as_often_as_asked() -> None:
+def test_cutmix_replaces_a_tenth_to_a_half_with_the_given_probability() -> None:
     generator = np.random.default_rng(0)
     shares = []
     for _ in range(300):
@@ -217,7 +217,7 @@ def test_one_image_alone_is_not_pasted_into_itself(
 
 
 @pytest.mark.parametrize('lost', ['image', 'label'])
-def test_a_file_that_vanished_is_named_where_its_batch_is_taken(
+def test_a_missing_file_is_named_when_its_batch_is_used(
         make_images: Callable[[int], list[LabelledImage]], lost: str) -> None:
     images = make_images(6)
     getattr(images[4], lost).unlink()

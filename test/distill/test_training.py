@@ -29,7 +29,7 @@ SMALL = Recipe(steps=4, batch=2, crop_hw=(28, 42), warmup=1)
 
 @pytest.fixture
 def images(tmp_path: Path) -> list[LabelledImage]:
-    """Return eight pictures of a ball before a slope, each in other colours and places."""
+    """Return eight images of a ball before a slope, each in other colours and places."""
     generator = np.random.default_rng(0)
     rows, columns = np.mgrid[:64, :64] / 63
     found = []
