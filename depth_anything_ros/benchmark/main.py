@@ -9,15 +9,13 @@ from depth_anything_ros.cli.program import Program, run_app
 if TYPE_CHECKING:
     import typer
 
-PROGRAM = Program('depth_anything_benchmark')
-
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a subcommand and return the exit status: 0, 1 for bad input, 2 for wrong usage."""
-    return run_app(PROGRAM, _app, argv)
+    """Run a mode and return the exit status: 0, 1 for bad input, 2 for wrong usage."""
+    return run_app(Program('depth_anything_benchmark'), _make_app, argv)
 
 
-def _app() -> 'typer.Typer':
+def _make_app() -> 'typer.Typer':
     from depth_anything_ros.benchmark.commands import app
     return app
 

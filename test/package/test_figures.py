@@ -13,9 +13,8 @@ FILES = sorted((ROOT / 'docs' / 'figures').glob('*.json'))
 # Pages and files in which people find commands.
 QUOTING = [*pages(), ROOT / 'CONTRIBUTING.md', ROOT / 'CHANGELOG.rst', ROOT / 'Makefile',
            ROOT / 'config' / 'depth_anything.yaml', *FILES]
-# Names that begin like a program and are none.
-NO_PROGRAMS = {'depth_anything_ros', 'depth_anything_nano', 'depth_anything_images',
-               'depth_anything_nano_costmap', 'depth_anything_soak'}
+# The model of the package has a name like a program.
+NO_PROGRAMS = {'depth_anything_nano'}
 FOLDERS = (ROOT, ROOT / 'depth_anything_ros', ROOT / 'depth_anything_ros' / 'convert')
 
 

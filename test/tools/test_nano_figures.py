@@ -16,7 +16,8 @@ from tools.measure.figures import FOLDER, requote_pages
 from tools.measure.nano import COMMAND, judge, main, TARGETS
 from tools.measure.nano_figures import (
     clone_conditions, clone_to_pictures_s, rgbd_figures, speed_figures, teacher_figures)
-from tools.shared_data import training_photographs, validation_photographs
+from tools.shared_data import (
+    CORPUS, first_corpus, training_photographs, validation_photographs)
 
 pytest.importorskip('openvino')
 
@@ -102,6 +103,25 @@ def test_numbers_that_are_divisible_by_ten_are_held_out(corpus: Path) -> None:
     assert [file.stem for file in validation_photographs(corpus)] == [
         '00000', '00010', '00020', '00030']
     assert [file.stem for file in training_photographs(corpus)] == ['00009', '00031']
+
+
+def test_photographs_are_jpeg_and_webp_and_the_first_corpus_can_be_told_apart(
+        tmp_path: Path) -> None:
+    (tmp_path / 'images').mkdir()
+    for name in ('00010.jpg', '00011.webp', '05039.webp', '05040.webp', '05041.webp', 'a.txt'):
+        (tmp_path / 'images' / name).touch()
+    training, validation = training_photographs(tmp_path), validation_photographs(tmp_path)
+    assert [file.name for file in training] == ['00011.webp', '05039.webp', '05041.webp']
+    assert [file.name for file in validation] == ['00010.jpg', '05040.webp']
+    assert [file.name for file in first_corpus(training)] == ['00011.webp', '05039.webp']
+    assert [file.name for file in first_corpus(validation)] == ['00010.jpg']
+
+
+@pytest.mark.skipif(not CORPUS.is_dir(), reason='../shared/corpus is not there')
+def test_the_held_out_photographs_of_the_first_corpus_are_those_of_the_figures() -> None:
+    held_out = first_corpus(validation_photographs(CORPUS))
+    assert len(held_out) == json.loads(MEASURED.read_text())['figures']['rank_corr_images']
+    assert len(training_photographs(CORPUS)) > 8000
 
 
 def test_the_rank_correlation_is_that_of_all_held_out_photographs(

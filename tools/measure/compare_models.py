@@ -61,9 +61,10 @@ def _model_column(path: Path, images: Sequence[U8]) -> U8:
     """Return the column of a model; DepthAnythingError if it cannot run."""
     with load_model(path) as model:
         style = depth_style(model.info.kind, 'spectral_r', pred_only=True)
+        depths = map(model.infer, images)
         pictures = [draw_depth(style, ColorImage(image, 'bgr'), depth,
                                *RangeTracker().update(depth))
-                    for image, depth in zip(images, model.infer_many(images))]
+                    for image, depth in zip(images, depths)]
         height, width = model.state.network_hw
     return _column(f'{path.stem}, {width}x{height}', pictures)
 

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import cycle, takewhile
+from itertools import cycle
 import os
 from pathlib import Path
+from queue import SimpleQueue
 import time
 from typing import Any
 
@@ -13,6 +14,7 @@ from depth_anything_ros.arrays import F32, U8
 from depth_anything_ros.errors import MissingDependencyError, ModelError, SettingsError
 from depth_anything_ros.model_info import ExecutionPrecision, ModelInfo
 from depth_anything_ros.networks.models import MEAN_RGB, MODELS, ModelSpec, STD_RGB
+from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.transforms import network_size, normalize, resize_for_network
 from tools.transformers_parity import load_transformers_model
 
@@ -155,25 +157,43 @@ def rate_in_a_loop(compute: Compute, images: Sequence[U8], seconds: float) -> fl
 
 
 def _load_engine(task: PeerTask) -> LoadedPeer:
-    from depth_anything_ros.api import load_model
+    from depth_anything_ros.inference.engine import Engine, EngineOptions
+    from depth_anything_ros.inference.pool import wait_for_one
 
-    model = load_model(task.file, precision=task.precision, requests=_REQUESTS,
-                       request_timeout=_TIMEOUT_S, input_size=task.input_size,
-                       image_hw=task.image_hw)
-    if model.state.network_hw != task.network_hw:
-        (height, width), (wanted_height, wanted_width) = model.state.network_hw, task.network_hw
+    # Not load_model(): its infer_many() compiles for throughput, and the node for latency.
+    engine = Engine(task.file, EngineOptions(
+        precision=task.precision, requests=_REQUESTS, timeout_s=_TIMEOUT_S,
+        input_size=task.input_size, image_hw=task.image_hw))
+    if engine.state.network_hw != task.network_hw:
+        (height, width), (wanted_height, wanted_width) = engine.state.network_hw, task.network_hw
         raise ModelError(task.file, f'it computes {width}x{height} and not '
                          f'{wanted_width}x{wanted_height}', 'give models of one network size')
 
+    def compute(image: U8) -> F32:
+        return wait_for_one(partial(engine.submit, ColorImage(image, 'bgr')))
+
     def rate(images: Sequence[U8], seconds: float) -> float:
-        started = time.monotonic()
-        source = takewhile(lambda _: time.monotonic() < started + seconds, cycle(images))
-        count = sum(1 for _ in model.infer_many(source, output_size='native'))
+        done: SimpleQueue[F32 | Exception] = SimpleQueue()
+        started, count = time.monotonic(), 0
+        for image in cycle(images):
+            engine.submit(ColorImage(image, 'bgr'), done.put)
+            count += 1
+            if count > engine.capacity:
+                _raise_failure(done.get())
+            if time.monotonic() >= started + seconds:
+                break
+        for _ in range(min(count, engine.capacity)):
+            _raise_failure(done.get())
         return count / (time.monotonic() - started)
 
-    quantized = 'int8 and ' if model.info.precision == 'int8' else ''
-    return LoadedPeer(quantized + model.state.execution_precision, partial(_engine_threads, task),
-                      partial(model.infer, output_size='native'), rate)
+    quantized = 'int8 and ' if engine.info.precision == 'int8' else ''
+    return LoadedPeer(quantized + engine.state.execution_precision, partial(_engine_threads, task),
+                      compute, rate)
+
+
+def _raise_failure(outcome: F32 | Exception) -> None:
+    if isinstance(outcome, Exception):
+        raise outcome
 
 
 def _engine_threads(task: PeerTask) -> int:
