@@ -9,13 +9,12 @@ from depth_anything_ros.node import main as main_module
 from depth_anything_ros.node.callbacks import log_exceptions, ThrottledLogger
 from depth_anything_ros.node.node import DepthAnythingNode
 from depth_anything_ros.ros import rclpy_adapter
-from depth_anything_ros.ros.rclpy_adapter import check_rclpy, RclpyError
+from depth_anything_ros.ros.rclpy_adapter import RclpyError
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState
 import pytest
 from rclpy.context import Context
-from rclpy.lifecycle import LifecycleNode
 from robot import Robot
 from std_srvs.srv import SetBool, Trigger
 
@@ -166,19 +165,7 @@ def test_everything_else_is_released_when_one_release_fails(
     assert "shutdown failed: ValueError('bad luck')" in capfd.readouterr().err
 
 
-def test_a_release_of_rclpy_without_a_private_part_is_reported_in_one_sentence(
-        context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    node = LifecycleNode('probed', context=context)
-    check_rclpy(node)
-    monkeypatch.setattr(rclpy_adapter, '_OF_AN_EVENT', ('take_data', 'no_such_method'))
-    del node._parameter_overrides
-    with pytest.raises(RclpyError, match='this release of rclpy has no LifecycleNode._parameter_'
-                                         'overrides.get, EventHandler.no_such_method; use ROS 2'):
-        check_rclpy(node)
-    node.destroy_node()
-
-
-def test_the_node_looks_for_the_private_parts_when_it_starts(
+def test_the_node_checks_rclpy_when_it_starts(
         context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rclpy_adapter, '_OF_A_NODE', ('no_such_attribute',))
     with pytest.raises(RclpyError, match='no LifecycleNode.no_such_attribute'):
