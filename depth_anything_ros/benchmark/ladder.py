@@ -75,7 +75,7 @@ def _pictures(folder: Path | None) -> list[Path]:
     folder = folder or photographs()
     files = [file for file in files_below(folder, SUFFIXES) if not file.name.startswith('depth')]
     if not files:
-        raise ImageError(f'{folder} is no folder with images; supported are '
+        raise ImageError(f'{folder} is not a folder with images; supported are '
                          f'{", ".join(SUFFIXES)}; name another one with --images')
     return files
 

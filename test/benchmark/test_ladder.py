@@ -134,13 +134,13 @@ def test_speed_is_relative_to_a_baseline_outside_the_ladder_too(
 def test_each_of_several_groups_is_measured_beside_the_baseline(
         tiny_ir: Path) -> None:
     plan = plan_configs((tiny_ir,), ('auto',), (112, *range(14, 154, 14)))
-    said: list[str] = []
-    speeds = measure_speeds(plan.configs, plan.baseline, 2, said.append)
+    logged: list[str] = []
+    speeds = measure_speeds(plan.configs, plan.baseline, 2, logged.append)
     assert len(plan.configs) == 10 and list(speeds) == list(plan.configs)
-    rounds = [line for line in said if line.startswith('round')]
+    rounds = [line for line in logged if line.startswith('round')]
     assert [line.partition(':')[0] for line in rounds] == ['round 1 of 2', 'round 2 of 2'] * 2
     assert all(f'{plan.baseline} ' in line for line in rounds)
-    assert [line for line in said if line.startswith('speed')] == [
+    assert [line for line in logged if line.startswith('speed')] == [
         'speed: 1 to 8 of 10', 'speed: 9 to 10 of 10']
 
 
@@ -208,7 +208,7 @@ def test_without_a_folder_it_takes_the_photographs_of_the_package(tiny_ir: Path)
 
 
 def test_missing_pictures_are_refused(tmp_path: Path, tiny_ir: Path) -> None:
-    with pytest.raises(ImageError, match='no folder with images'):
+    with pytest.raises(ImageError, match='not a folder with images'):
         measure(tiny_ir, images=tmp_path)
 
 

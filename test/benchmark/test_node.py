@@ -162,27 +162,27 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope='module')
 def run(make_ir: Callable[..., Path],
         pictures: Path) -> tuple[Report, list[str], set[int]]:
-    """Return the report of a short run, what it said, and the processes that it left."""
+    """Return the report of a short run, its log, and the processes that are left."""
     pytest.importorskip('rclpy')
     model, before = make_ir(slow_layers=8), children()
-    said: list[str] = []
+    logged: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(node_module, '_MEMORY_WARM_UP', 5)
         patch.setattr(node_module, '_STARTS', 1)
         patch.setenv('ROS_DOMAIN_ID', str(64 + (os.getpid() + 9) % 36))
         report = measure_node(NodeOptions(model, pictures, sizes=(HW,), rates_hz=(10.0,),
-                                          rounds=1, seconds=1.0, frames=20), said.append)
-    return report, said, children() - before
+                                          rounds=1, seconds=1.0, frames=20), logged.append)
+    return report, logged, children() - before
 
 
 def test_a_run_gives_every_figure_that_the_page_wants_of_the_node(
         run: tuple[Report, list[str], set[int]]) -> None:
-    report, said, _ = run
+    report, logged, _ = run
     assert {target.figure for target in TARGETS} >= OF_THE_NODE
     assert report.figures.keys() >= OF_THE_NODE
     assert all(isinstance(value, float) and np.isfinite(value)
                for value in report.figures.values())
-    assert any('round 1 of 1' in line for line in said)
+    assert any('round 1 of 1' in line for line in logged)
 
 
 def test_what_a_run_measures_is_of_the_right_order(
@@ -237,8 +237,8 @@ def test_without_matplotlib_the_picture_says_how_to_get_it(
 
 
 def test_a_model_that_is_missing_is_named_before_anything_starts(tmp_path: Path) -> None:
-    said: list[str] = []
+    logged: list[str] = []
     before = children()
     with pytest.raises(ModelError, match='none.xml.*no such file'):
-        measure_node(NodeOptions(tmp_path / 'none.xml'), said.append)
-    assert said == [] and children() == before
+        measure_node(NodeOptions(tmp_path / 'none.xml'), logged.append)
+    assert logged == [] and children() == before

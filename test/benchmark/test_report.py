@@ -27,18 +27,19 @@ def test_ratios_are_formed_round_by_round() -> None:
         ratio([1.0], [1.0, 2.0])
 
 
-def test_runs_take_turns_and_each_round_is_said() -> None:
+def test_runs_take_turns_and_each_round_is_logged() -> None:
     calls: list[str] = []
-    said: list[str] = []
+    logged: list[str] = []
 
     def run(name: str, value: float) -> float:
         calls.append(name)
         return value + len(calls)
 
-    found = interleaved({'a': lambda: run('a', 0.0), 'b': lambda: run('b', 10.0)}, 2, said.append)
+    found = interleaved({'a': lambda: run('a', 0.0), 'b': lambda: run('b', 10.0)}, 2,
+                        logged.append)
     assert calls == ['a', 'b', 'a', 'b']
     assert found == {'a': [1.0, 3.0], 'b': [12.0, 14.0]}
-    assert said == ['round 1 of 2: a 1, b 12', 'round 2 of 2: a 3, b 14']
+    assert logged == ['round 1 of 2: a 1, b 12', 'round 2 of 2: a 3, b 14']
 
 
 def test_json_holds_everything_and_null_for_what_is_not_finite() -> None:

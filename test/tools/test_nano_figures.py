@@ -78,7 +78,7 @@ def documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @needs_figures
-def test_every_figure_was_measured_and_what_is_said_of_targets_is_true() -> None:
+def test_every_figure_was_measured_and_its_verdict_on_the_targets_is_true() -> None:
     content = json.loads(MEASURED.read_text(encoding='utf-8'))
     figures, reports = content['figures'], content['reports']
     assert content['command'] == COMMAND
@@ -105,7 +105,7 @@ def test_numbers_that_are_divisible_by_ten_are_held_out(corpus: Path) -> None:
     assert [file.stem for file in training_photographs(corpus)] == ['00009', '00031']
 
 
-def test_photographs_are_jpeg_and_webp_and_the_first_corpus_can_be_told_apart(
+def test_photographs_are_jpeg_and_webp_and_the_first_corpus_is_known(
         tmp_path: Path) -> None:
     (tmp_path / 'images').mkdir()
     for name in ('00010.jpg', '00011.webp', '05039.webp', '05040.webp', '05041.webp', 'a.txt'):
@@ -126,15 +126,15 @@ def test_the_held_out_photographs_of_the_first_corpus_are_those_of_the_figures()
 
 def test_the_rank_correlation_is_that_of_all_held_out_photographs(
         corpus: Path, small: Path, tiny_ir: Path) -> None:
-    said: list[str] = []
+    logged: list[str] = []
     figures = teacher_figures(small, tiny_ir, validation_photographs(corpus),
-                              training_photographs(corpus), said.append)
+                              training_photographs(corpus), logged.append)
     assert set(figures) == RANKS and figures['rank_corr_images'] == 4
     # Three agree; the flat one has no order at all.
     assert 0.7 < figures['rank_corr_teacher'] < 0.75
     assert figures['rank_corr_teacher_p10'] == pytest.approx(0.3, abs=0.02)
     assert figures['rank_corr_learned'] > 0.9 and figures['rank_corr_learned_images'] == 2
-    assert said == ['compared 4 of 4 photographs', 'compared 2 of 2 photographs']
+    assert logged == ['compared 4 of 4 photographs', 'compared 2 of 2 photographs']
 
 
 def test_a_photograph_that_cannot_be_read_is_named(
@@ -145,16 +145,16 @@ def test_a_photograph_that_cannot_be_read_is_named(
                         training_photographs(corpus), print)
     with pytest.raises(ImageError, match='--corpus'):
         teacher_figures(small, tiny_ir, [], training_photographs(corpus), print)
-    said: list[str] = []
+    logged: list[str] = []
     with pytest.raises(ImageError, match='--corpus'):
-        teacher_figures(small, tiny_ir, training_photographs(corpus), [], said.append)
-    assert not said, 'known before minutes of comparing'
+        teacher_figures(small, tiny_ir, training_photographs(corpus), [], logged.append)
+    assert not logged, 'known before minutes of comparing'
 
 
 def test_measured_depth_is_scored_at_several_sizes(rgbd: Path, small: Path) -> None:
-    said: list[str] = []
-    figures = rgbd_figures(small, rgbd, said.append)
-    assert set(figures) == RGBD and len(said) == 4
+    logged: list[str] = []
+    figures = rgbd_figures(small, rgbd, logged.append)
+    assert set(figures) == RGBD and len(logged) == 4
     assert figures['rgbd_absrel'] < 0.01 and figures['rgbd_delta1'] == 1.0
     assert len({figures[name] for name in RGBD if 'absrel' in name}) == 4
 
@@ -192,9 +192,9 @@ def test_a_fresh_clone_holds_what_is_committed_and_nothing_beside_it(
     monkeypatch.setenv('VIRTUAL_ENV', '/somewhere')
     recipe = ('test -z "$$VIRTUAL_ENV$$PYTHONPATH" -a ! -e ../shared -a ! -e uncommitted '
               '-a ! -e "$$PIP_CACHE_DIR" && mkdir demo_output && touch demo_output/depth_1.png')
-    said: list[str] = []
-    assert 0 < clone_to_pictures_s(repository(tmp_path / 'made', recipe), said.append) < 30
-    assert said[0].startswith('git clone') and said[1] == 'make demo'
+    logged: list[str] = []
+    assert 0 < clone_to_pictures_s(repository(tmp_path / 'made', recipe), logged.append) < 30
+    assert logged[0].startswith('git clone') and logged[1] == 'make demo'
     assert clone_conditions()['python'].startswith('Python 3.')
 
 
@@ -207,7 +207,7 @@ def test_a_demo_without_pictures_has_no_time(
         clone_to_pictures_s(repository(tmp_path / 'made', recipe), print)
 
 
-def test_one_part_is_measured_anew_and_the_others_stay(
+def test_one_part_is_measured_again_and_the_others_stay(
         documents: Path, corpus: Path, rgbd: Path, small: Path, tiny_ir: Path,
         capsys: pytest.CaptureFixture[str]) -> None:
     inputs = ['--model', str(small), '--teacher', str(tiny_ir), '--corpus', str(corpus),

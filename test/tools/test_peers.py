@@ -276,7 +276,7 @@ def test_a_loop_counts_what_it_computed() -> None:
     assert 0.1 <= len(seen) / rate < 10
 
 
-def test_ratios_are_taken_round_by_round() -> None:
+def test_ratios_are_computed_round_by_round() -> None:
     pytest.importorskip('openvino')
     report = peers_report([measured('openvino_bf16', [1, 2, 9], 'bf16'),
                            measured('pytorch_eager', [1, 4, 3])], True, {})

@@ -55,8 +55,8 @@ def test_measured_depth_is_met_as_well_as_the_figures_say() -> None:
     if not folder.is_dir():
         pytest.skip('../shared/images/rgbd is missing')
     from tools.measure.nano_figures import rgbd_figures
-    told = json.loads(Path(FOLDER / 'nano.json').read_text())['figures']
+    expected = json.loads(Path(FOLDER / 'nano.json').read_text())['figures']
     found = rgbd_figures(shipped_model(), folder, print, ())
     # Another processor may compute in another precision.
-    assert found['rgbd_absrel'] == pytest.approx(told['rgbd_absrel'], abs=0.01)
-    assert found['rgbd_delta1'] == pytest.approx(told['rgbd_delta1'], abs=0.03)
+    assert found['rgbd_absrel'] == pytest.approx(expected['rgbd_absrel'], abs=0.01)
+    assert found['rgbd_delta1'] == pytest.approx(expected['rgbd_delta1'], abs=0.03)

@@ -22,25 +22,25 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_both_cameras_deliver_after_every_round_of_the_lifecycle(
         tiny_ir: Path) -> None:
-    """Four seconds with a pause each second, every third of which loads the model anew."""
-    said: list[str] = []
-    figures = soak(tiny_ir, 0.07, said.append)
-    assert figures['soak_missed_transitions'] == 0, said
+    """Four seconds with a pause each second, every third of which loads the model again."""
+    logged: list[str] = []
+    figures = soak(tiny_ir, 0.07, logged.append)
+    assert figures['soak_missed_transitions'] == 0, logged
     assert figures['soak_minutes'] == 0.07
     assert figures['soak_frames'] > 20
     assert figures['soak_smallest_share'] > 0.6
     assert abs(figures['soak_rss_growth_mib']) < 100
-    assert 'frames' in said[0]
+    assert 'frames' in logged[0]
 
 
 def test_a_topic_that_stays_silent_is_counted_and_named(
         tiny_ir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing can come in no time."""
     monkeypatch.setattr('tools.measure.navigation_soak._DELIVERY_S', 0.0)
-    said: list[str] = []
-    figures = soak(tiny_ir, 0.03, said.append)
-    assert figures['soak_missed_transitions'] == len(said) - 1 >= 1
-    assert any('/depth_anything/rear/points' in sentence for sentence in said)
+    logged: list[str] = []
+    figures = soak(tiny_ir, 0.03, logged.append)
+    assert figures['soak_missed_transitions'] == len(logged) - 1 >= 1
+    assert any('/depth_anything/rear/points' in sentence for sentence in logged)
 
 
 def test_a_node_that_cannot_be_configured_ends_the_run_with_its_last_words(

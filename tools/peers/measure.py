@@ -134,7 +134,7 @@ def measure_peers(options: PeersOptions, log: Log) -> Report:
                   f'{options.images or "the test card"}',
         'load before': f'{load:.1f}',
         'network size': f'{sizes.network_hw[1]}x{sizes.network_hw[0]}',
-        'rounds': f'{options.rounds} in turn, each {options.seconds:g} s for throughput and '
+        'rounds': f'{options.rounds}, alternating, each {options.seconds:g} s for throughput and '
                   f'{options.seconds:g} s for latency'})
 
 
