@@ -276,10 +276,10 @@ def test_without_a_network_it_says_what_to_do(models: Path) -> None:
 def test_without_a_network_the_file_in_the_folder_is_used(models: Path) -> None:
     models.mkdir()
     (models / FILE).write_bytes(SMALL)
-    said: list[str] = []
-    assert fetch(find_checkpoint('vits'), models, report=said.append) == models / FILE
-    assert 'exists already; the hub was not contacted' in said[0]
-    assert 'is used, because' in said[1]
+    lines: list[str] = []
+    assert fetch(find_checkpoint('vits'), models, report=lines.append) == models / FILE
+    assert 'exists already; the hub was not contacted' in lines[0]
+    assert 'is used, because' in lines[1]
 
 
 @pytest.fixture
@@ -302,10 +302,10 @@ def test_offline_the_cache_of_the_hub_is_used_and_the_network_is_not(
         way: str) -> None:
     if way == 'variable':
         monkeypatch.setenv('HF_HUB_OFFLINE', '1')
-    said: list[str] = []
-    path = fetch(find_checkpoint(name), models, offline=way == 'option', report=said.append)
+    lines: list[str] = []
+    path = fetch(find_checkpoint(name), models, offline=way == 'option', report=lines.append)
     assert (models / found).read_bytes() == SMALL
-    assert "from the hub's cache" in said[0] and not hub.requests
+    assert "from the hub's cache" in lines[0] and not hub.requests
     record = read_record(path)
     assert record is not None and record.revision == COMMIT
 

@@ -144,13 +144,13 @@ def test_a_file_without_metadata_is_known_by_its_name(
         side.dim_value = length
     for name in ('depth_anything_nano.onnx', 'mine.onnx'):
         onnx.save(model, tmp_path / name)
-    told = convert(Job(tmp_path / 'depth_anything_nano.onnx', tmp_path / 'told.xml'),
-                   report=lambda line: None)
-    assert (told.info.encoder, told.info.kind, told.info.patch_multiple) == (
+    converted = convert(Job(tmp_path / 'depth_anything_nano.onnx', tmp_path / 'converted.xml'),
+                        report=lambda line: None)
+    assert (converted.info.encoder, converted.info.kind, converted.info.patch_multiple) == (
         'nano', 'relative', 32)
-    assert told.info.mean_rgb == NANO_INPUT.mean_rgb
+    assert converted.info.mean_rgb == NANO_INPUT.mean_rgb
     overrides = Overrides('relative', 'v2', encoder='nano')
-    assert convert(Job(tmp_path / 'mine.onnx', tmp_path / 'asked.xml', overrides=overrides),
+    assert convert(Job(tmp_path / 'mine.onnx', tmp_path / 'overridden.xml', overrides=overrides),
                    report=lambda line: None).info.patch_multiple == 32
     with pytest.raises(CheckpointError, match='not 3 channels of multiples of 14'):
         convert(Job(tmp_path / 'mine.onnx', tmp_path / 'no.xml'), report=lambda line: None)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from depth_anything_ros.inference.ir import build_graph
 from depth_anything_ros.model_info import ModelInfo
-from depth_anything_ros.vision.self_check import card_image
+from depth_anything_ros.vision.self_check import self_check_image
 import numpy as np
 import pytest
 from tiny import MEAN, RGB_WEIGHTS, STD, TINY_INFO, weighted_sum
@@ -25,7 +25,7 @@ def run(path: Path, image_bgr: np.ndarray, info: ModelInfo = TINY_INFO) -> np.nd
 
 def test_colour_order_and_normalisation_are_undone_by_a_network_that_inverts_them(
         tiny_ir: Path) -> None:
-    card = card_image(SIZE_HW)
+    card = self_check_image(SIZE_HW)
     output = run(tiny_ir, card)
     assert output.shape == (1, *SIZE_HW) and output.dtype == np.float32
     np.testing.assert_allclose(output[0], weighted_sum(card), atol=2e-5)
@@ -41,7 +41,7 @@ def test_each_colour_goes_to_its_own_plane(
 
 def test_mean_and_standard_deviation_are_those_of_the_metadata(tiny_ir: Path) -> None:
     mean, std = (0.1, 0.2, 0.3), (0.5, 0.25, 2.0)
-    card = card_image(SIZE_HW)
+    card = self_check_image(SIZE_HW)
     rgb = card[..., ::-1].astype(np.float64) / 255
     undone = (rgb - mean) / std * STD + MEAN
     output = run(tiny_ir, card, replace(TINY_INFO, mean_rgb=mean, std_rgb=std))
