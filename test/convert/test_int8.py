@@ -243,11 +243,11 @@ def test_the_command_line_quantizes_and_says_what_it_lost(
 def test_a_checkpoint_becomes_int8_in_one_step(
         model: Path, pictures: Path, tiny: EncoderSpec, tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from depth_anything_ros.convert import conversion
     from depth_anything_ros.convert.inspect.inspect import inspect
     from depth_anything_ros.convert.main import main
-    from depth_anything_ros.convert.quantize import quantize as module
-    lax = partial(module.QuantizeJob, gate=Gate(1.0, 1.0, 0.1))
-    monkeypatch.setattr(module, 'QuantizeJob', lax)
+    lax = partial(conversion.QuantizeJob, gate=Gate(1.0, 1.0, 0.1))
+    monkeypatch.setattr(conversion, 'QuantizeJob', lax)
     output = tmp_path / 'out' / 'int8.xml'
     arguments = ['convert', str(model.parent.with_name('mine.pth')), '-o', str(output),
                  '--precision', 'int8', '--height', '98', '--width', '126', '--kind', 'metric',
