@@ -1,4 +1,4 @@
-"""Settings of this process: memory that glibc keeps, and the priority of background work."""
+"""This process: memory that glibc keeps, priority of background work, signal stacks."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +32,32 @@ def keep_freed_memory(most_bytes: int = NODE_BYTES) -> bool:
         mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES)
         and mallopt(_M_TRIM_THRESHOLD, most_bytes)
         and mallopt(_M_ARENA_MAX, _ARENAS))
+
+
+@contextmanager
+def keep_signal_stack() -> Iterator[None]:
+    """
+    Run the block, then give this thread the alternate signal stack that it had before.
+
+    OpenVINO's CPU plugin sets such a stack when a Core loads it, and frees it with the Core. Where
+    a second Core was made meanwhile, the thread keeps the freed stack, and the next signal, such
+    as Ctrl-C, ends the process with a segmentation fault. Only Linux has this problem.
+    """
+    if not sys.platform.startswith('linux'):
+        yield
+        return
+    sigaltstack, before = ctypes.CDLL(None).sigaltstack, _SignalStack()
+    sigaltstack(None, ctypes.byref(before))
+    try:
+        yield
+    finally:
+        sigaltstack(ctypes.byref(before), None)
+
+
+class _SignalStack(ctypes.Structure):
+    """``stack_t`` of Linux' signal.h."""
+
+    _fields_ = [('sp', ctypes.c_void_p), ('flags', ctypes.c_int), ('size', ctypes.c_size_t)]
 
 
 @contextmanager

@@ -16,11 +16,10 @@ class BareModel:
 
     def __init__(self, model: Path, input_size: int = 0, precision: str = 'auto',
                  image_hw: tuple[int, int] = (480, 640)) -> None:
-        from depth_anything_ros.inference.devices import compile_options
+        from depth_anything_ros.inference.devices import compile_options, open_core
         from depth_anything_ros.inference.ir import build_graph, read_model
         from depth_anything_ros.vision.transforms import model_input_hw
-        import openvino as ov
-        core = ov.Core()
+        core = open_core()
         network, info = read_model(core, model)
         size_hw = model_input_hw(info, image_hw, input_size)
         compiled = core.compile_model(build_graph(network, info, size_hw), 'CPU',

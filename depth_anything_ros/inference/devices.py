@@ -1,8 +1,11 @@
 """OpenVINO devices: which ones exist, their compile options, and the check of their results."""
 
+from contextlib import suppress
 import hashlib
 from pathlib import Path
 from typing import Literal, TYPE_CHECKING
+
+from depth_anything_ros.process import keep_signal_stack
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -12,6 +15,19 @@ PerformanceHint = Literal['LATENCY', 'THROUGHPUT']
 # A device is refused where its mean deviation from the f32 result is above this, in standard
 # deviations of that result.
 SELF_CHECK_LIMIT = 0.1
+
+
+def open_core() -> 'ov.Core':
+    """
+    Return a new Core with the CPU plugin loaded, for everything that compiles a model.
+
+    The plugin changes the signal stack of the thread that loads it; this keeps the thread's own.
+    """
+    import openvino as ov
+    core = ov.Core()
+    with keep_signal_stack(), suppress(RuntimeError):
+        core.get_versions('CPU')
+    return core
 
 
 def is_available(core: 'ov.Core', device: str) -> bool:

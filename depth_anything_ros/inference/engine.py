@@ -12,8 +12,8 @@ from depth_anything_ros.arrays import U8
 from depth_anything_ros.errors import (
     DepthAnythingError, DeviceError, ImageError, InferenceError, ModelError)
 from depth_anything_ros.inference.devices import (
-    compile_options, execution_summary, is_available, PerformanceHint, SELF_CHECK_LIMIT,
-    self_check_marker)
+    compile_options, execution_summary, is_available, open_core, PerformanceHint,
+    SELF_CHECK_LIMIT, self_check_marker)
 from depth_anything_ros.inference.ir import build_graph, error_reason, read_model
 from depth_anything_ros.inference.pool import (
     ENGINE_CLOSED, OnDone, RequestPool, wait_for_one)
@@ -95,8 +95,7 @@ class Engine:
 
     def __init__(self, path: Path, options: EngineOptions,
                  warn: Callable[[str], None] = lambda line: None) -> None:
-        import openvino as ov
-        self._core = ov.Core()
+        self._core = open_core()
         self._path = path
         self._model, self.info = read_model(self._core, path)
         self._options = options

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from depth_anything_ros.errors import CheckpointError, ParityError
+from depth_anything_ros.inference.devices import open_core
 from depth_anything_ros.model_info import ModelInfo, SECTION
 from depth_anything_ros.networks.models import EncoderSpec, MEAN_RGB, STD_RGB
 from depth_anything_ros.vision.self_check import deviation, self_check_image
@@ -43,7 +44,7 @@ def converted(tiny_conversion: tuple[Conversion, list[str]],
 
 
 def compiled_ir(path: Path, size_hw: tuple[int, int], **options: Any) -> Any:
-    core = openvino.Core()
+    core = open_core()
     model = core.read_model(path)
     model.reshape([1, 3, *size_hw])
     return core.compile_model(model, 'CPU', {'INFERENCE_PRECISION_HINT': 'f32', **options})
@@ -135,7 +136,7 @@ def test_height_width_and_batch_stay_open(converted: Converted) -> None:
     model = openvino.Core().read_model(path)
     assert model.input('image').partial_shape == openvino.PartialShape([-1, 3, -1, -1])
     image = normalize(self_check_image((70, 98)), MEAN_RGB, STD_RGB)
-    dynamic = openvino.Core().compile_model(model, 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
+    dynamic = open_core().compile_model(model, 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
     both = dynamic(np.concatenate([image, image[..., ::-1]]))['depth']
     assert both.shape == (2, 70, 98)
     np.testing.assert_allclose(both[:1], compiled_ir(path, (70, 98))(image)['depth'], atol=1e-3)

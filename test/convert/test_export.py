@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from depth_anything_ros.errors import CheckpointError
+from depth_anything_ros.inference.devices import open_core
 from depth_anything_ros.networks.models import EncoderSpec
 import pytest
 
@@ -124,7 +125,7 @@ def test_an_ir_of_a_fixed_batch_goes_back_to_single_images(fixed_ir: Conversion)
     model = openvino.Core().read_model(fixed_ir.path)
     assert list(model.input(0).shape) == [2, 3, 70, 98]
     model.reshape([1, 3, 70, 98])
-    compiled = openvino.Core().compile_model(model, 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
+    compiled = open_core().compile_model(model, 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
     image = card_input((70, 98))
     expected = ir_runner(fixed_ir.path).run(image)
     assert abs(compiled([image])[0][0] - expected).max() < 1e-4 * expected.std()

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from depth_anything_ros.errors import CheckpointError, ModelError
+from depth_anything_ros.inference.devices import open_core
 from depth_anything_ros.resources import shipped_model
 import numpy as np
 import pytest
@@ -36,8 +37,8 @@ def test_a_student_starts_from_the_model_in_the_box() -> None:
     """It computes the same as OpenVINO, at a size that the reader did not compare."""
     student = make_student('nano', shipped_model())
     image = card_input(HW, student.input_spec)
-    compiled = openvino.Core().compile_model(str(shipped_model()), 'CPU',
-                                             {'INFERENCE_PRECISION_HINT': 'f32'})
+    compiled = open_core().compile_model(str(shipped_model()), 'CPU', {
+        'INFERENCE_PRECISION_HINT': 'f32'})
     expected = compiled([image])[0]
     with torch.no_grad():
         found = student.network(torch.from_numpy(image)).numpy()

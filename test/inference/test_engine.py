@@ -332,3 +332,28 @@ def test_opening_and_closing_twenty_times_keeps_no_memory_and_no_thread(tiny_ir:
     first_mib, first_threads, last_mib, last_threads = map(float, done.stdout.split())
     assert last_threads == first_threads
     assert last_mib - first_mib < 16
+
+
+# Two engines overlap, as during a switch of models, and the older one goes first.
+OVERLAPPING = """
+from pathlib import Path
+import signal, sys
+from depth_anything_ros.inference.engine import Engine, EngineOptions
+
+options = EngineOptions(precision='f32', image_hw=(120, 160), self_check=False)
+first, second = Engine(Path(sys.argv[1]), options), Engine(Path(sys.argv[1]), options)
+for engine in (first, second):
+    engine.close()
+del engine, first
+del second
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print('interrupted')
+"""
+
+
+def test_ctrl_c_after_overlapping_engines_is_no_crash(tiny_ir: Path) -> None:
+    done = subprocess.run([sys.executable, '-c', OVERLAPPING, str(tiny_ir)],
+                          text=True, capture_output=True, cwd=Path(__file__).parents[2])
+    assert (done.returncode, done.stdout) == (0, 'interrupted\n'), done.stderr

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from depth_anything_ros.inference.devices import open_core
 from depth_anything_ros.inference.ir import build_graph
 from depth_anything_ros.model_info import ModelInfo
 from depth_anything_ros.vision.self_check import self_check_image
@@ -17,7 +18,7 @@ SIZE_HW = (56, 84)
 
 def run(path: Path, image_bgr: np.ndarray, info: ModelInfo = TINY_INFO) -> np.ndarray:
     """Return the output of the built graph in f32."""
-    core = ov.Core()
+    core = open_core()
     graph = build_graph(core.read_model(str(path)), info, image_bgr.shape[:2])
     compiled = core.compile_model(graph, 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
     return compiled.create_infer_request().infer([image_bgr[None]])[0]

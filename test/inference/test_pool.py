@@ -7,6 +7,7 @@ import threading
 import time
 
 from depth_anything_ros.errors import InferenceError, InferenceTimeoutError
+from depth_anything_ros.inference.devices import open_core
 from depth_anything_ros.inference.ir import build_graph
 from depth_anything_ros.inference.pool import RequestPool
 import numpy as np
@@ -28,7 +29,7 @@ def make_pool(make_ir: Callable[..., Path]) -> Iterator[MakePool]:
 
     def make(count: int = 1, timeout_s: float = 20.0,
              **options: float) -> tuple[RequestPool, 'ov.CompiledModel']:
-        core = ov.Core()
+        core = open_core()
         graph = build_graph(core.read_model(str(make_ir(**options))), TINY_INFO, SIZE_HW)
         compiled = core.compile_model(graph, 'CPU', {
             'INFERENCE_PRECISION_HINT': 'f32', 'PERFORMANCE_HINT': 'LATENCY'})

@@ -12,6 +12,7 @@ import cv2
 from depth_anything_ros.benchmark.report import as_dict, Report, Spread
 from depth_anything_ros.cli.reports import to_json
 from depth_anything_ros.errors import MissingDependencyError, ModelError, SettingsError
+from depth_anything_ros.inference.devices import open_core
 from depth_anything_ros.inference.ir import build_graph
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def values(*shape: int) -> np.ndarray:
 
 def compiled_nodes(model: Any) -> list[Node]:
     """Return the layers of ``model`` as the CPU runs them in f32."""
-    return read_nodes(ov.Core().compile_model(
+    return read_nodes(open_core().compile_model(
         model, 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'}), model)
 
 
@@ -185,7 +186,7 @@ def test_a_layer_that_fits_nothing_is_shown() -> None:
 def test_layers_take_the_time_of_the_inference(make_ir: Callable[..., Path]) -> None:
     model = make_ir(slow_layers=6)
     graph = build_graph(ov.Core().read_model(model), TINY_INFO, SIZE_HW)
-    compiled = ov.Core().compile_model(graph, 'CPU', {'PERF_COUNT': 'YES'})
+    compiled = open_core().compile_model(graph, 'CPU', {'PERF_COUNT': 'YES'})
     profiled = ProfiledModel(compiled.create_infer_request(),
                              np.zeros((1, *SIZE_HW, 3), np.uint8), 2)
     seconds = profiled.run(5)

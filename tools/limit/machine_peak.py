@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from depth_anything_ros.arrays import U8
+from depth_anything_ros.inference.devices import open_core
 import numpy as np
 
 # Rows and width of the products; small ones stay in the cache, large ones have less overhead.
@@ -45,8 +46,8 @@ def make_matmul(rows: int, width: int, execution: Execution,
     for _ in range(_CHAIN):
         weights = rng.standard_normal((width, width), np.float32) / np.float32(width ** 0.5)
         result = op.matmul(result, op.constant(weights), False, True)
-    compiled = ov.Core().compile_model(ov.Model([op.result(result)], [image], 'matmul'),
-                                       'CPU', execution.options())
+    compiled = open_core().compile_model(
+        ov.Model([op.result(result)], [image], 'matmul'), 'CPU', execution.options())
     request = compiled.create_infer_request()
     tensor = ov.Tensor(rng.standard_normal((rows, width), np.float32))
     request.infer([tensor], share_inputs=True)
@@ -70,7 +71,7 @@ def make_stream(execution: Execution, seconds: float = _SECONDS,
     from openvino import opset13 as op
     image = op.parameter([size_bytes // 4], np.float32)
     model = ov.Model([op.result(op.add(image, np.float32(1)))], [image], 'stream')
-    compiled = ov.Core().compile_model(model, 'CPU', execution.options('f32'))
+    compiled = open_core().compile_model(model, 'CPU', execution.options('f32'))
     request = compiled.create_infer_request()
     request.input_tensors[0].data[:] = 0
     request.infer()

@@ -89,10 +89,9 @@ def measure_limit(options: LimitOptions, log: Log) -> Report:
 
 
 def _compile(options: LimitOptions) -> _Subject:
-    from depth_anything_ros.inference.devices import compile_options
+    from depth_anything_ros.inference.devices import compile_options, open_core
     from depth_anything_ros.inference.ir import build_graph, error_reason, read_model
-    import openvino as ov
-    core = ov.Core()
+    core = open_core()
     network, info = read_model(core, options.model)
     network_hw = model_input_hw(info, options.image_hw, options.input_size)
     try:

@@ -247,10 +247,9 @@ def _load_onnxruntime(task: PeerTask) -> LoadedPeer:
 
 
 def _load_plain_openvino(task: PeerTask) -> LoadedPeer:
-    from depth_anything_ros.inference.devices import execution_summary
-    import openvino
+    from depth_anything_ros.inference.devices import execution_summary, open_core
 
-    compiled = openvino.Core().compile_model(task.file, 'CPU')
+    compiled = open_core().compile_model(task.file, 'CPU')
 
     def compute(image: U8) -> F32:
         depth: F32 = compiled(_prepared(image, task))[0][0]

@@ -7,6 +7,7 @@ from typing import Literal, TYPE_CHECKING
 
 from depth_anything_ros.arrays import F32
 from depth_anything_ros.errors import CheckpointError
+from depth_anything_ros.inference.devices import open_core
 from depth_anything_ros.inference.ir import error_reason
 import numpy as np
 import numpy.typing as npt
@@ -70,9 +71,8 @@ def onnx_runner(onnx_path: Path) -> Runner:
 def ir_runner(xml_path: Path) -> Runner:
     """Return OpenVINO running an IR; CheckpointError where it cannot run it at some size."""
     def run(image: F32) -> F32:
-        import openvino
 
-        core = openvino.Core()
+        core = open_core()
         try:
             model = core.read_model(xml_path)
             shape = model.input(0).partial_shape

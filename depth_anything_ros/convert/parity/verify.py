@@ -14,7 +14,7 @@ from depth_anything_ros.convert.sources.onnx_files import read_onnx_file
 from depth_anything_ros.convert.sources.records import sha256_of
 from depth_anything_ros.errors import CheckpointError, ModelError
 from depth_anything_ros.inference.devices import (
-    compile_options, execution_summary, is_available)
+    compile_options, execution_summary, is_available, open_core)
 from depth_anything_ros.inference.ir import check_ir_files, error_reason, read_model
 from depth_anything_ros.model_info import ExecutionPrecision, ModelInfo
 from depth_anything_ros.networks.models import InputSpec, MODELS, ModelSpec
@@ -52,8 +52,7 @@ def verify(path: Path, *, source: Path | None = None, device: str = 'CPU',
     Without ``sizes_hw`` two usual sizes are compared, or the only size of the IR. ModelError if
     the IR, a size or the device cannot be used, CheckpointError if the source cannot.
     """
-    import openvino
-    core = openvino.Core()
+    core = open_core()
     model, info = read_model(core, path)
     if not is_available(core, device):
         raise ModelError(path, f'OpenVINO sees no device {device}',

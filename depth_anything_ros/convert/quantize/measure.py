@@ -7,6 +7,7 @@ import time
 from typing import Any, TYPE_CHECKING
 
 from depth_anything_ros.arrays import F32
+from depth_anything_ros.inference.devices import open_core
 from depth_anything_ros.vision.agreement import Agreement, agreement
 import numpy as np
 
@@ -44,9 +45,7 @@ def measure(model: 'openvino.Model', samples: Sequence[Sample], relative: bool,
 
 def _infer(model: 'openvino.Model', images: Sequence[F32], precision: str | None) -> list[F32]:
     """Return the depth [H, W] of each image; it compiles again where the size changes."""
-    import openvino
-
-    core = openvino.Core()
+    core = open_core()
     compiled: Any = None
     shape = None
     options = {'INFERENCE_PRECISION_HINT': precision} if precision else {}
@@ -87,7 +86,7 @@ def _infer_request(model: 'openvino.Model', image: F32) -> Any:
 
     fixed = model.clone()
     fixed.reshape(list(image.shape))
-    compiled = openvino.Core().compile_model(fixed, 'CPU', {'PERFORMANCE_HINT': 'LATENCY'})
+    compiled = open_core().compile_model(fixed, 'CPU', {'PERFORMANCE_HINT': 'LATENCY'})
     request = compiled.create_infer_request()
     request.set_input_tensor(openvino.Tensor(np.ascontiguousarray(image)))
     return request

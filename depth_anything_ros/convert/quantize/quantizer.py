@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from depth_anything_ros.arrays import F32
 from depth_anything_ros.convert.quantize.layers import (
     is_convolutional, layers_independent_of_image)
+from depth_anything_ros.process import keep_signal_stack
 
 if TYPE_CHECKING:
     import openvino
@@ -50,7 +51,7 @@ def quantize_model(model: 'openvino.Model', images: Sequence[F32], kept_float: I
     ignored = nncf.IgnoredScope(names=[*layers_independent_of_image(model), *kept_float],
                                 types=['Interpolate'], validate=False)
     # NNCF prints progress bars across the caller's report.
-    with redirect_stdout(io.StringIO()):
+    with redirect_stdout(io.StringIO()), keep_signal_stack():
         return nncf.quantize(
             model, nncf.Dataset(list(images)), subset_size=len(images), ignored_scope=ignored,
             model_type=None if is_convolutional(model) else nncf.ModelType.TRANSFORMER,
