@@ -27,8 +27,9 @@ def run(make_node: Callable[[], Node], args: Sequence[str] | None = None,
     rclpy.init(args=None if args is None else list(args))
     node = None
     try:
-        node = make_node()
+        # First, because an executor that a signal interrupts while it is made prints a traceback.
         executor = SingleThreadedExecutor()
+        node = make_node()
         executor.add_node(node)
         _spin(node, executor, keep_spinning)
     except ExternalShutdownException:
