@@ -4,7 +4,7 @@ from copy import copy
 from dataclasses import dataclass
 
 from depth_anything_ros.errors import CameraInfoError
-from depth_anything_ros.vision.geometry import Distortion, Intrinsics
+from depth_anything_ros.vision.geometry import bends_rays, Distortion, Intrinsics
 from depth_anything_ros.vision.transforms import OutputGrid
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
@@ -82,7 +82,8 @@ def intrinsics(info: CameraInfo, image_hw: tuple[int, int], raw: bool) -> Intrin
         fx, fy, cx, cy = info.k[0], info.k[4], info.k[2], info.k[5]
     else:
         fx, fy, cx, cy = info.p[0], info.p[5], info.p[2], info.p[6]
-    distortion = Distortion(info.distortion_model, tuple(info.d)) if raw and any(info.d) else None
+    distortion = (Distortion(info.distortion_model, tuple(info.d))
+                  if raw and bends_rays(info.distortion_model, info.d) else None)
     return Intrinsics(fx / binning_x, fy / binning_y, (cx - info.roi.x_offset) / binning_x,
                       (cy - info.roi.y_offset) / binning_y, image_hw, distortion)
 
@@ -96,7 +97,8 @@ def is_raw(info: CameraInfo, geometry: str, image_topic: str) -> bool:
     """
     if geometry != 'auto':
         return geometry == 'raw'
-    return any(info.d) and 'rect' not in image_topic.rpartition('/')[2]
+    return (bends_rays(info.distortion_model, info.d)
+            and 'rect' not in image_topic.rpartition('/')[2])
 
 
 def _binning(info: CameraInfo) -> tuple[int, int]:

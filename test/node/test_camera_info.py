@@ -1,8 +1,9 @@
 """From camera_info to the camera of an image, and back for the outputs."""
 
 from depth_anything_ros.errors import CameraInfoError
-from depth_anything_ros.node.camera_info import camera_info_on_grid, intrinsics, is_raw
-from depth_anything_ros.vision.geometry import Distortion
+from depth_anything_ros.node.camera_info import (
+    camera_info_on_grid, camera_view, intrinsics, is_raw)
+from depth_anything_ros.vision.geometry import Distortion, pixel_rays
 from depth_anything_ros.vision.transforms import output_grid, OutputGrid
 import numpy as np
 from numpy.testing import assert_allclose
@@ -102,6 +103,34 @@ def test_raw_is_what_the_parameter_says_or_what_d_and_the_topic_tell(
     info = camera_info(160, 120)
     info.d = [-0.3 * bent, 0.0, 0.0, 0.0, 0.0]
     assert is_raw(info, geometry, topic) is expected
+
+
+@pytest.mark.parametrize('model, d', [
+    ('plumb_bob', [0.08, -0.11, 1e-4, -3e-4, 0.045, 0.01, -0.02, 0.03]),
+    ('rational_polynomial', [-0.2, 0.05, 1e-3, -5e-4, 0.01]),
+    ('rational_polynomial', [0.1] * 12), ('rational_polynomial', [0.1] * 14),
+    ('plumb_bob', [-0.2, 0.05, 0.0, 0.0, 0.0, 0.0]), ('', [-0.2, 0.05, 0.0, 0.0, 0.0]),
+    ('equidistant', [-0.01, 0.03, -0.02, 0.004, 0.0]), ('fisheye', [-0.01, 0.03, -0.02, 0.004])])
+def test_a_camera_info_that_drivers_publish_has_a_camera(model: str, d: list[float]) -> None:
+    """Whatever image_geometry takes, and other names and lengths for the same lens."""
+    info = camera_info(160, 120)
+    info.distortion_model, info.d = model, d
+    view = camera_view(info, (120, 160), 'auto', '/camera/image_raw')
+    assert view.problem == ''
+    assert view.camera is not None and view.camera.distortion is not None
+
+
+@pytest.mark.parametrize('d', [[0.0] * 4, [0.0] * 5, []])
+@pytest.mark.parametrize('model', ['equidistant', 'fisheye'])
+def test_a_fisheye_without_coefficients_is_no_pinhole(model: str, d: list[float]) -> None:
+    """Its rays have equal angles at equal distances."""
+    info = camera_info(160, 120)
+    info.distortion_model, info.d = model, d
+    camera = camera_view(info, (120, 160), 'auto', '/camera/image_raw').camera
+    assert camera is not None
+    assert_allclose(pixel_rays(camera, 1).x_over_z[60, -1], np.tan(0.795), rtol=1e-4)
+    rectified = camera_view(info, (120, 160), 'auto', '/camera/image_rect').camera
+    assert rectified is not None and rectified.distortion is None
 
 
 def test_an_unknown_distortion_model_of_a_raw_image_raises() -> None:
