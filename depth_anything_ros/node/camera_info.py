@@ -2,12 +2,18 @@
 
 from copy import copy
 from dataclasses import dataclass
+import re
 
 from depth_anything_ros.errors import CameraInfoError
 from depth_anything_ros.vision.geometry import bends_rays, Distortion, Intrinsics
 from depth_anything_ros.vision.transforms import OutputGrid
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
+
+# Words in the names of topics.
+_RECTIFIED = {'rect', 'rectified', 'undistorted'}
+_NOT_RECTIFIED = {'unrect', 'unrectified', 'un', 'non', 'not', 'distorted'}
+_RAW = {'raw'}
 
 
 @dataclass(frozen=True)
@@ -92,13 +98,28 @@ def is_raw(info: CameraInfo, geometry: str, image_topic: str) -> bool:
     """
     Return whether the image is distorted, by the parameter ``image_geometry``.
 
-    auto looks at D and at the name of the topic, because image_proc publishes image_rect and
-    image_rect_color with a camera_info in which D is still set.
+    auto looks at the distortion and at the name of the topic, because image_proc publishes
+    image_rect and image_rect_color with a camera_info in which D is still set.
     """
     if geometry != 'auto':
         return geometry == 'raw'
-    return (bends_rays(info.distortion_model, info.d)
-            and 'rect' not in image_topic.rpartition('/')[2])
+    return bends_rays(info.distortion_model, info.d) and not _is_named_rectified(image_topic)
+
+
+def _is_named_rectified(image_topic: str) -> bool:
+    """
+    Return what the last part of a topic says that has a word for rectified or raw images.
+
+    /camera/image_rect/compressed and /camera/color/rect/image are rectified, as is realsense's
+    /camera/infra1/image_rect_raw; image_corrected and image_unrectified are not.
+    """
+    for part in reversed(image_topic.split('/')):
+        words = {word.lower() for word in re.findall('[A-Z]?[a-z]+|[A-Z]+', part)}
+        if words & _RECTIFIED and not words & _NOT_RECTIFIED:
+            return True
+        if words & (_RAW | _NOT_RECTIFIED):
+            return False
+    return False
 
 
 def _binning(info: CameraInfo) -> tuple[int, int]:

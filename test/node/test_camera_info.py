@@ -95,7 +95,7 @@ def test_a_raw_image_is_seen_through_k_and_the_distortion() -> None:
 
 @pytest.mark.parametrize('geometry, topic, bent, expected', [
     ('auto', '/camera/image_raw', True, True), ('auto', '/camera/image_raw', False, False),
-    ('auto', '/camera/image_rect_color', True, False), ('auto', '/rect/image', True, True),
+    ('auto', '/camera/image_rect_color', True, False), ('auto', '/image', True, True),
     ('raw', '/camera/image_rect', True, True), ('rectified', '/camera/image_raw', True, False)])
 def test_raw_is_what_the_parameter_says_or_what_d_and_the_topic_tell(
         geometry: str, topic: str, bent: bool, expected: bool) -> None:
@@ -103,6 +103,30 @@ def test_raw_is_what_the_parameter_says_or_what_d_and_the_topic_tell(
     info = camera_info(160, 120)
     info.d = [-0.3 * bent, 0.0, 0.0, 0.0, 0.0]
     assert is_raw(info, geometry, topic) is expected
+
+
+@pytest.mark.parametrize('topic', [
+    '/camera/image_rect', '/camera/image_rect/compressed', '/camera/image_rect_color/compressed',
+    '/zed/left/color/rect/image', '/zed/left/color/rect/image/compressed', '/rect/image',
+    '/camera/infra1/image_rect_raw', '/camera/rectified_image', '/raw/image_rectified',
+    '/camera/imageRect', '/camera/image_undistorted', '/camera/rect0/image'])
+def test_a_topic_with_a_word_for_rectified_is_rectified(topic: str) -> None:
+    """Whatever the transport, wherever the word stands."""
+    info = camera_info(160, 120)
+    info.d = [-0.3, 0.0, 0.0, 0.0, 0.0]
+    assert not is_raw(info, 'auto', topic)
+
+
+@pytest.mark.parametrize('topic', [
+    '/camera/image_raw/compressed', '/camera/image_corrected', '/camera/image_unrectified',
+    '/camera/image_corrected/compressed', '/zed/left/color/raw/image', '/rect/image_raw',
+    '/camera/rectangle/image', '/camera/direct/image', '/camera/image_not_rectified',
+    '/camera/image_unrect', '/camera/correct_image', '/camera/image_distorted'])
+def test_a_topic_without_such_a_word_or_with_its_opposite_is_raw(topic: str) -> None:
+    """The letters r, e, c, t in another word say nothing."""
+    info = camera_info(160, 120)
+    info.d = [-0.3, 0.0, 0.0, 0.0, 0.0]
+    assert is_raw(info, 'auto', topic)
 
 
 @pytest.mark.parametrize('model, d', [
