@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import re
 
 from depth_anything_ros.errors import CameraInfoError
-from depth_anything_ros.vision.geometry import bends_rays, Distortion, Intrinsics
+from depth_anything_ros.vision.geometry import (
+    bends_rays, CameraInfoFields, complete_fields, Distortion, has_projection, Intrinsics)
 from depth_anything_ros.vision.transforms import OutputGrid
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
@@ -58,16 +59,18 @@ def check_size(info: CameraInfo, image_hw: tuple[int, int]) -> None:
 def camera_info_on_grid(header: Header, info: CameraInfo, image_hw: tuple[int, int],
                         grid: OutputGrid) -> CameraInfo:
     """
-    Return ``info`` for an output on ``grid``, with the image's header.
+    Return ``info`` for an output on ``grid``, with the image's header and complete fields.
 
     Consumers match the two by stamp. If the grid is not that of the image, K and P are scaled and
     include region of interest and binning; the distortion D does not depend on the size.
     """
     message = copy(info)
     message.header = header
+    message.distortion_model, message.d, message.r, message.p = complete_fields(
+        info.k, CameraInfoFields(info.distortion_model, info.d, info.r, info.p))
     if grid == OutputGrid(image_hw):
         return message
-    message.k, message.p = _on_grid(info.k, 3, info, grid), _on_grid(info.p, 4, info, grid)
+    message.k, message.p = _on_grid(info.k, 3, info, grid), _on_grid(message.p, 4, info, grid)
     message.height, message.width = grid.size_hw
     message.binning_x = message.binning_y = 0
     message.roi = type(info.roi)()
@@ -84,7 +87,7 @@ def intrinsics(info: CameraInfo, image_hw: tuple[int, int], raw: bool) -> Intrin
     """
     check_size(info, image_hw)
     binning_x, binning_y = _binning(info)
-    if raw or info.p[0] == 0:
+    if raw or not has_projection(info.p):
         fx, fy, cx, cy = info.k[0], info.k[4], info.k[2], info.k[5]
     else:
         fx, fy, cx, cy = info.p[0], info.p[5], info.p[2], info.p[6]

@@ -83,6 +83,43 @@ def test_a_scaled_camera_folds_binning_and_region_of_interest_in() -> None:
     assert intrinsics(scaled, grid.size_hw, raw=False) == direct
 
 
+@pytest.mark.parametrize('size', ['input', 'divisor'])
+def test_an_empty_projection_matrix_is_published_as_the_node_uses_it(size: str) -> None:
+    """depth_image_proc and the laser scan find no point with P of zeros."""
+    info = camera_info(160, 120)
+    info.p, info.r = [0.0] * 12, [0.0] * 9
+    grid = output_grid(size, 2, (120, 160), (112, 154))
+    published = camera_info_on_grid(Header(), info, (120, 160), grid)
+    camera = intrinsics(info, (120, 160), raw=False).on_grid(grid)
+    assert_allclose(published.p, [camera.fx, 0, camera.cx, 0, 0, camera.fy, camera.cy, 0,
+                                  0, 0, 1, 0])
+    assert_allclose(published.r, np.eye(3).ravel())
+    assert not info.p.any()
+
+
+def test_a_camera_that_is_not_calibrated_stays_so() -> None:
+    """K of zeros says it; P is not invented."""
+    info = CameraInfo(width=160, height=120)
+    published = camera_info_on_grid(Header(), info, (120, 160), OutputGrid((120, 160)))
+    assert not published.k.any() and not published.p.any()
+
+
+@pytest.mark.parametrize('model, d, expected_model, expected_d', [
+    ('', [], 'plumb_bob', [0.0] * 5), ('plumb_bob', [], 'plumb_bob', [0.0] * 5),
+    ('', [-0.3, 0.1, 0.0, 0.0, 0.0], 'plumb_bob', [-0.3, 0.1, 0.0, 0.0, 0.0]),
+    ('plumb_bob', [-0.3, 0.1, 0.0, 0.0, 0.0, 0.0], 'plumb_bob', [-0.3, 0.1, 0.0, 0.0, 0.0]),
+    ('plumb_bob', [0.1] * 8, 'plumb_bob', [0.1] * 8),
+    ('fisheye', [0.1, 0.0, 0.0, 0.0, 0.0], 'equidistant', [0.1, 0.0, 0.0, 0.0]),
+    ('fov', [0.9], 'fov', [0.9])])
+def test_the_distortion_is_published_as_other_nodes_read_it(
+        model: str, d: list[float], expected_model: str, expected_d: list[float]) -> None:
+    """image_geometry refuses an empty model, and OpenCV other numbers of coefficients."""
+    info = camera_info(160, 120)
+    info.distortion_model, info.d = model, d
+    published = camera_info_on_grid(Header(), info, (120, 160), OutputGrid((120, 160)))
+    assert (published.distortion_model, list(published.d)) == (expected_model, expected_d)
+
+
 def test_a_raw_image_is_seen_through_k_and_the_distortion() -> None:
     """A rectified one through P, although camera_info holds D in both cases."""
     info = camera_info(160, 120)
