@@ -206,8 +206,9 @@ class Settings:
         choices=('raw', 'compressed'))
     image_geometry: str = parameter(
         'auto', 'runtime', 'Whether the images are rectified (P of camera_info applies) or raw '
-        '(K and the distortion D apply). auto means raw if D is not zero and the last part of the '
-        'image topic does not contain rect.', choices=('auto', 'rectified', 'raw'))
+        '(K and the distortion D apply). auto means rectified if the camera has no distortion, or '
+        'if the last part of the image topic that has one of the words rect, rectified, '
+        'undistorted and raw says so.', choices=('auto', 'rectified', 'raw'))
     relative_scale: float = parameter(
         0.0, 'runtime', 'Relative models without alignment: scale in 1/z = scale * d + shift, '
         'with depth z and model output d. 0 means unknown, and no metric depth is published.',

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 import sqlite3
 import sys
@@ -14,6 +15,7 @@ from depth_anything_ros.media.bag_reader import (
 from depth_anything_ros.media.source import Header
 from depth_anything_ros.model_info import Kind
 from depth_anything_ros.vision.depth import limit_range
+from depth_anything_ros.vision.geometry import CameraInfoFields, complete_fields
 import numpy as np
 
 _CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
@@ -40,8 +42,9 @@ class DepthBag:
     A copy of the bag ``source`` with the depth of the images of one topic.
 
     ``target`` is a new folder with the same storage format. The camera_info of the images is also
-    copied for the depth images, which have the same size. ``write`` copies the messages up to its
-    image, ``close`` the rest. All writing is done in one thread of its own, as SQLite requires.
+    written for the depth images, which have the same size, with its empty fields filled in.
+    ``write`` copies the messages up to its image, ``close`` the rest. All writing is done in one
+    thread of its own, as SQLite requires.
     """
 
     def __init__(self, source: Path, target: Path, image_topic: str, kind: Kind) -> None:
@@ -50,7 +53,8 @@ class DepthBag:
         self._types = message_types()
         self._pending: Message | None = None
         self._messages = bag_messages(source, lambda connection: True)
-        self._copies: dict[tuple[str, str, str], list[Any]] = {}
+        self._copies: dict[tuple[str, str, str], Any] = {}
+        self._depth_infos: dict[tuple[str, str, str], Any] = {}
         self._target = target
         self._call(self._open, source, target, image_topic)
 
@@ -85,14 +89,14 @@ class DepthBag:
         connections = bag_connections(source)
         for connection in connections:
             if _key(connection) not in self._copies:
-                self._copies[_key(connection)] = [self._copy_connection(connection)]
+                self._copies[_key(connection)] = self._copy_connection(connection)
         image = next(entry for entry in connections if entry.topic == image_topic)
         added = depth_topic(image_topic, self._kind)
         self._depth = self._add_connection(added, RAW, image.ext)
         for connection in connections:
             if connection.topic == info_topic and connection.msgtype == _CAMERA_INFO:
-                self._copies[_key(connection)].append(
-                    self._add_connection(_info_topic(added), _CAMERA_INFO, connection.ext))
+                self._depth_infos[_key(connection)] = self._add_connection(
+                    _info_topic(added), _CAMERA_INFO, connection.ext)
 
     def _add_connection(self, topic: str, message_type: str, ext: Any) -> Any:
         return self._writer.add_connection(topic, message_type, typestore=self._types,
@@ -124,9 +128,23 @@ class DepthBag:
         while (message := self._pending or next(self._messages, None)) and wanted(message):
             self._pending = None
             connection, timestamp_ns, data = message
-            for copy in self._copies[_key(connection)]:
-                self._writer.write(copy, timestamp_ns, data)
+            key = _key(connection)
+            self._writer.write(self._copies[key], timestamp_ns, data)
+            if key in self._depth_infos:
+                self._writer.write(self._depth_infos[key], timestamp_ns, self._complete_info(data))
         self._pending = message
+
+    def _complete_info(self, data: bytes) -> bytes:
+        """Return a serialized camera_info with complete fields, a damaged one unchanged."""
+        try:
+            info = self._types.deserialize_cdr(data, _CAMERA_INFO)
+        except Exception:  # noqa: B902 - one damaged message must not end the bag
+            return data
+        model, *arrays = complete_fields(
+            info.k, CameraInfoFields(info.distortion_model, info.d, info.r, info.p))
+        d, r, p = (np.asarray(values, np.float64) for values in arrays)
+        complete = replace(info, distortion_model=model, d=d, r=r, p=p)
+        return bytes(self._types.serialize_cdr(complete, _CAMERA_INFO))
 
     def _depth_message(self, depth: F32, header: Header) -> Any:
         if self._kind == 'metric':

@@ -2,12 +2,19 @@
 
 from copy import copy
 from dataclasses import dataclass
+import re
 
 from depth_anything_ros.errors import CameraInfoError
-from depth_anything_ros.vision.geometry import Distortion, Intrinsics
+from depth_anything_ros.vision.geometry import (
+    bends_rays, CameraInfoFields, complete_fields, Distortion, has_projection, Intrinsics)
 from depth_anything_ros.vision.transforms import OutputGrid
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
+
+# Words in the names of topics.
+_RECTIFIED = {'rect', 'rectified', 'undistorted'}
+_NOT_RECTIFIED = {'unrect', 'unrectified', 'un', 'non', 'not', 'distorted'}
+_RAW = {'raw'}
 
 
 @dataclass(frozen=True)
@@ -52,16 +59,18 @@ def check_size(info: CameraInfo, image_hw: tuple[int, int]) -> None:
 def camera_info_on_grid(header: Header, info: CameraInfo, image_hw: tuple[int, int],
                         grid: OutputGrid) -> CameraInfo:
     """
-    Return ``info`` for an output on ``grid``, with the image's header.
+    Return ``info`` for an output on ``grid``, with the image's header and complete fields.
 
     Consumers match the two by stamp. If the grid is not that of the image, K and P are scaled and
     include region of interest and binning; the distortion D does not depend on the size.
     """
     message = copy(info)
     message.header = header
+    message.distortion_model, message.d, message.r, message.p = complete_fields(
+        info.k, CameraInfoFields(info.distortion_model, info.d, info.r, info.p))
     if grid == OutputGrid(image_hw):
         return message
-    message.k, message.p = _on_grid(info.k, 3, info, grid), _on_grid(info.p, 4, info, grid)
+    message.k, message.p = _on_grid(info.k, 3, info, grid), _on_grid(message.p, 4, info, grid)
     message.height, message.width = grid.size_hw
     message.binning_x = message.binning_y = 0
     message.roi = type(info.roi)()
@@ -78,11 +87,12 @@ def intrinsics(info: CameraInfo, image_hw: tuple[int, int], raw: bool) -> Intrin
     """
     check_size(info, image_hw)
     binning_x, binning_y = _binning(info)
-    if raw or info.p[0] == 0:
+    if raw or not has_projection(info.p):
         fx, fy, cx, cy = info.k[0], info.k[4], info.k[2], info.k[5]
     else:
         fx, fy, cx, cy = info.p[0], info.p[5], info.p[2], info.p[6]
-    distortion = Distortion(info.distortion_model, tuple(info.d)) if raw and any(info.d) else None
+    distortion = (Distortion(info.distortion_model, tuple(info.d))
+                  if raw and bends_rays(info.distortion_model, info.d) else None)
     return Intrinsics(fx / binning_x, fy / binning_y, (cx - info.roi.x_offset) / binning_x,
                       (cy - info.roi.y_offset) / binning_y, image_hw, distortion)
 
@@ -91,12 +101,28 @@ def is_raw(info: CameraInfo, geometry: str, image_topic: str) -> bool:
     """
     Return whether the image is distorted, by the parameter ``image_geometry``.
 
-    auto looks at D and at the name of the topic, because image_proc publishes image_rect and
-    image_rect_color with a camera_info in which D is still set.
+    auto looks at the distortion and at the name of the topic, because image_proc publishes
+    image_rect and image_rect_color with a camera_info in which D is still set.
     """
     if geometry != 'auto':
         return geometry == 'raw'
-    return any(info.d) and 'rect' not in image_topic.rpartition('/')[2]
+    return bends_rays(info.distortion_model, info.d) and not _is_named_rectified(image_topic)
+
+
+def _is_named_rectified(image_topic: str) -> bool:
+    """
+    Return what the last part of a topic says that has a word for rectified or raw images.
+
+    /camera/image_rect/compressed and /camera/color/rect/image are rectified, as is realsense's
+    /camera/infra1/image_rect_raw; image_corrected and image_unrectified are not.
+    """
+    for part in reversed(image_topic.split('/')):
+        words = {word.lower() for word in re.findall('[A-Z]?[a-z]+|[A-Z]+', part)}
+        if words & _RECTIFIED and not words & _NOT_RECTIFIED:
+            return True
+        if words & (_RAW | _NOT_RECTIFIED):
+            return False
+    return False
 
 
 def _binning(info: CameraInfo) -> tuple[int, int]:

@@ -5,7 +5,9 @@ Points are in the optical frame of REP 103: x right, y down, z forward. Distorti
 those of sensor_msgs/CameraInfo, computed by OpenCV.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import cv2
 from depth_anything_ros.arrays import F32, F64
@@ -13,7 +15,12 @@ from depth_anything_ros.errors import CameraInfoError
 from depth_anything_ros.vision.transforms import output_grid, OutputGrid
 import numpy as np
 
-_COEFFICIENTS = {'plumb_bob': (4, 5), 'rational_polynomial': (8,), 'equidistant': (4,)}
+# OpenCV computes both polynomial models by one formula, with any of these numbers of coefficients:
+# k1, k2, p1, p2, k3, k4 to k6, s1 to s4 (thin prism), tau_x and tau_y (tilted sensor).
+_POLYNOMIAL = (4, 5, 8, 12, 14)
+_COEFFICIENTS = {'plumb_bob': _POLYNOMIAL, 'rational_polynomial': _POLYNOMIAL, 'equidistant': (4,)}
+_USUAL_NUMBER = {'plumb_bob': 5, 'rational_polynomial': 8, 'equidistant': 4}
+_OTHER_NAMES = {'': 'plumb_bob', 'fisheye': 'equidistant'}
 _NEWTON_STEPS, _NEWTON_ERROR = 6, 1e-6
 _ROUND_TRIP_PX = 0.05
 
@@ -21,28 +28,87 @@ _ROUND_TRIP_PX = 0.05
 @dataclass(frozen=True)
 class Distortion:
     """
-    ``distortion_model`` and ``d`` of a sensor_msgs/CameraInfo.
+    ``distortion_model`` and ``d`` of a sensor_msgs/CameraInfo, as OpenCV takes them.
 
-    CameraInfoError for an unknown model, a wrong number of coefficients or one that is not finite.
+    An empty model is plumb_bob, and fisheye is equidistant. Zeros after the last coefficient that
+    the model knows are removed, and missing coefficients are zeros if there are only zeros.
+    CameraInfoError for an unknown model, another number of coefficients or one that is not finite.
     """
 
     model: str
     coefficients: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        counts = _COEFFICIENTS.get(self.model)
-        if counts is None:
+        model = _OTHER_NAMES.get(self.model, self.model)
+        if model not in _COEFFICIENTS:
             raise CameraInfoError(
-                f'distortion model {self.model!r} is unknown; calibrate with one of '
+                f'distortion model {model!r} is unknown; calibrate with one of '
                 f'{", ".join(_COEFFICIENTS)}, or use rectified images')
-        if len(self.coefficients) not in counts:
-            raise CameraInfoError(
-                f'distortion model {self.model} has {len(self.coefficients)} coefficients, it '
-                f'needs {" or ".join(map(str, counts))}; calibrate the camera again')
         if not np.isfinite(self.coefficients).all():
             raise CameraInfoError(
-                f'distortion model {self.model} has coefficients that are not finite; '
-                'calibrate the camera again')
+                f'distortion model {model} has coefficients that are not finite; '
+                'correct D in the calibration file, or use rectified images')
+        object.__setattr__(self, 'model', model)
+        object.__setattr__(self, 'coefficients', _accepted(model, self.coefficients))
+
+
+def _accepted(model: str, coefficients: tuple[float, ...]) -> tuple[float, ...]:
+    """Return the coefficients in a number that OpenCV takes; CameraInfoError if they have none."""
+    numbers = _COEFFICIENTS[model]
+    if len(coefficients) < numbers[0] and not any(coefficients):
+        return (0.0,) * _USUAL_NUMBER[model]
+    number = max((number for number in numbers if number <= len(coefficients)), default=0)
+    if not number or any(coefficients[number:]):
+        *first, last = map(str, numbers)
+        raise CameraInfoError(
+            f'distortion model {model} has {len(coefficients)} coefficients, it takes '
+            f'{", ".join(first)}{" or " * bool(first)}{last}; correct D in the calibration file, '
+            'or use rectified images')
+    return coefficients[:number]
+
+
+def bends_rays(model: str, coefficients: Sequence[float]) -> bool:
+    """
+    Return whether a lens differs from a pinhole.
+
+    An equidistant one always does: without coefficients it puts equal angles at equal distances.
+    """
+    return any(coefficients) or _OTHER_NAMES.get(model, model) == 'equidistant'
+
+
+class CameraInfoFields(NamedTuple):
+    """Fields of a sensor_msgs/CameraInfo, row by row."""
+
+    distortion_model: str
+    d: Sequence[float]
+    r: Sequence[float]
+    p: Sequence[float]
+
+
+def complete_fields(k: Sequence[float], fields: CameraInfoFields) -> CameraInfoFields:
+    """
+    Return the fields with the values that drivers leave out and other nodes cannot do without.
+
+    P of zeros becomes that of K, which this package uses then; R of zeros becomes the identity. An
+    empty model becomes plumb_bob, and D gets a number of coefficients that OpenCV takes. A camera
+    that is not calibrated keeps its P, an unknown model its D.
+    """
+    model, d, r, p = fields
+    try:
+        lens = Distortion(model, tuple(map(float, d)))
+        model, d = lens.model, lens.coefficients
+    except CameraInfoError:
+        pass
+    if not has_projection(p) and k[0] > 0 and k[4] > 0:
+        p = (k[0], 0.0, k[2], 0.0, 0.0, k[4], k[5], 0.0, 0.0, 0.0, 1.0, 0.0)
+    if not any(r):
+        r = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+    return CameraInfoFields(model, d, r, p)
+
+
+def has_projection(p: Sequence[float]) -> bool:
+    """Return whether P is filled in."""
+    return bool(p[0] != 0)
 
 
 @dataclass(frozen=True)
@@ -145,7 +211,8 @@ def _largest_radius(distortion: Distortion) -> float:
     """Return the radius in x/z from which on the distortion moves points inwards again."""
     d = distortion.coefficients
     if distortion.model != 'equidistant':
-        d = (*d[:2], 0.0, 0.0, *d[4:])
+        # Tangential, thin prism and tilt coefficients do not depend on the radius alone.
+        d = (*d[:2], 0.0, 0.0, *d[4:8])
     radii = np.geomspace(1e-3, 1e3, 3000)
     distorted = _distort(np.stack([radii, np.zeros_like(radii)], axis=1),
                          replace(distortion, coefficients=d))[:, 0]

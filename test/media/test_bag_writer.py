@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 import re
 import sqlite3
@@ -70,13 +71,34 @@ def test_every_message_stays_as_it_is_and_depth_comes_beside_its_image(
         assert_array_equal(message.data.view(np.float32).reshape(30, 40), depth_map(index))
 
 
+def infos_beside_depth(source: Path, target: Path) -> tuple[list[Any], list[Any]]:
+    """Return time and data of the camera_info of the images, and of that beside their depth."""
+    add_depth(source, target)
+    messages = read_bag(target)
+    image, depth = ([entry[2:] for entry in messages if entry[0] == topic]
+                    for topic in (INFO_TOPIC, DEPTH_INFO))
+    return image, depth
+
+
 def test_the_camera_info_of_the_image_is_that_of_its_depth_too(tmp_path: Path) -> None:
-    add_depth(drive(tmp_path / 'drive'), tmp_path / 'out')
-    messages = read_bag(tmp_path / 'out')
-    infos = {topic: [entry[2:] for entry in messages if entry[0] == topic]
-             for topic in (INFO_TOPIC, DEPTH_INFO)}
-    assert len(infos[INFO_TOPIC]) == 3
-    assert infos[DEPTH_INFO] == infos[INFO_TOPIC]
+    filled = replace(camera_info(1), p=np.array([50., 0, 20, 0, 0, 50, 15, 0, 0, 0, 1, 0]))
+    bag = write_bag(tmp_path / 'bag', [(INFO_TOPIC, INFO, 99, filled),
+                                       (IMAGE, RAW, 100, raw_image(1, PIXELS)),
+                                       (INFO_TOPIC, INFO, 199, filled)])
+    image, depth = infos_beside_depth(bag, tmp_path / 'out')
+    assert len(image) == 2
+    assert depth == image
+
+
+def test_the_camera_info_beside_depth_is_complete(tmp_path: Path) -> None:
+    """Without P, depth_image_proc finds no point in the bag; that of the image stays."""
+    image, depth = infos_beside_depth(drive(tmp_path / 'drive'), tmp_path / 'out')
+    assert [stamp for stamp, _ in depth] == [stamp for stamp, _ in image] == [99, 199, 299]
+    for (_, before), (_, after) in zip(image, depth):
+        empty, complete = (store().deserialize_cdr(data, INFO) for data in (before, after))
+        assert not empty.p.any()
+        assert_array_equal(complete.p, [50, 0, 20, 0, 0, 50, 15, 0, 0, 0, 1, 0])
+        assert complete.header == empty.header
 
 
 def test_without_a_camera_info_none_is_invented(tmp_path: Path) -> None:

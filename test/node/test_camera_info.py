@@ -1,8 +1,9 @@
 """From camera_info to the camera of an image, and back for the outputs."""
 
 from depth_anything_ros.errors import CameraInfoError
-from depth_anything_ros.node.camera_info import camera_info_on_grid, intrinsics, is_raw
-from depth_anything_ros.vision.geometry import Distortion
+from depth_anything_ros.node.camera_info import (
+    camera_info_on_grid, camera_view, intrinsics, is_raw)
+from depth_anything_ros.vision.geometry import Distortion, pixel_rays
 from depth_anything_ros.vision.transforms import output_grid, OutputGrid
 import numpy as np
 from numpy.testing import assert_allclose
@@ -82,6 +83,43 @@ def test_a_scaled_camera_folds_binning_and_region_of_interest_in() -> None:
     assert intrinsics(scaled, grid.size_hw, raw=False) == direct
 
 
+@pytest.mark.parametrize('size', ['input', 'divisor'])
+def test_an_empty_projection_matrix_is_published_as_the_node_uses_it(size: str) -> None:
+    """depth_image_proc and the laser scan find no point with P of zeros."""
+    info = camera_info(160, 120)
+    info.p, info.r = [0.0] * 12, [0.0] * 9
+    grid = output_grid(size, 2, (120, 160), (112, 154))
+    published = camera_info_on_grid(Header(), info, (120, 160), grid)
+    camera = intrinsics(info, (120, 160), raw=False).on_grid(grid)
+    assert_allclose(published.p, [camera.fx, 0, camera.cx, 0, 0, camera.fy, camera.cy, 0,
+                                  0, 0, 1, 0])
+    assert_allclose(published.r, np.eye(3).ravel())
+    assert not info.p.any()
+
+
+def test_a_camera_that_is_not_calibrated_stays_so() -> None:
+    """K of zeros says it; P is not invented."""
+    info = CameraInfo(width=160, height=120)
+    published = camera_info_on_grid(Header(), info, (120, 160), OutputGrid((120, 160)))
+    assert not published.k.any() and not published.p.any()
+
+
+@pytest.mark.parametrize('model, d, expected_model, expected_d', [
+    ('', [], 'plumb_bob', [0.0] * 5), ('plumb_bob', [], 'plumb_bob', [0.0] * 5),
+    ('', [-0.3, 0.1, 0.0, 0.0, 0.0], 'plumb_bob', [-0.3, 0.1, 0.0, 0.0, 0.0]),
+    ('plumb_bob', [-0.3, 0.1, 0.0, 0.0, 0.0, 0.0], 'plumb_bob', [-0.3, 0.1, 0.0, 0.0, 0.0]),
+    ('plumb_bob', [0.1] * 8, 'plumb_bob', [0.1] * 8),
+    ('fisheye', [0.1, 0.0, 0.0, 0.0, 0.0], 'equidistant', [0.1, 0.0, 0.0, 0.0]),
+    ('fov', [0.9], 'fov', [0.9])])
+def test_the_distortion_is_published_as_other_nodes_read_it(
+        model: str, d: list[float], expected_model: str, expected_d: list[float]) -> None:
+    """image_geometry refuses an empty model, and OpenCV other numbers of coefficients."""
+    info = camera_info(160, 120)
+    info.distortion_model, info.d = model, d
+    published = camera_info_on_grid(Header(), info, (120, 160), OutputGrid((120, 160)))
+    assert (published.distortion_model, list(published.d)) == (expected_model, expected_d)
+
+
 def test_a_raw_image_is_seen_through_k_and_the_distortion() -> None:
     """A rectified one through P, although camera_info holds D in both cases."""
     info = camera_info(160, 120)
@@ -94,7 +132,7 @@ def test_a_raw_image_is_seen_through_k_and_the_distortion() -> None:
 
 @pytest.mark.parametrize('geometry, topic, bent, expected', [
     ('auto', '/camera/image_raw', True, True), ('auto', '/camera/image_raw', False, False),
-    ('auto', '/camera/image_rect_color', True, False), ('auto', '/rect/image', True, True),
+    ('auto', '/camera/image_rect_color', True, False), ('auto', '/image', True, True),
     ('raw', '/camera/image_rect', True, True), ('rectified', '/camera/image_raw', True, False)])
 def test_raw_is_what_the_parameter_says_or_what_d_and_the_topic_tell(
         geometry: str, topic: str, bent: bool, expected: bool) -> None:
@@ -102,6 +140,58 @@ def test_raw_is_what_the_parameter_says_or_what_d_and_the_topic_tell(
     info = camera_info(160, 120)
     info.d = [-0.3 * bent, 0.0, 0.0, 0.0, 0.0]
     assert is_raw(info, geometry, topic) is expected
+
+
+@pytest.mark.parametrize('topic', [
+    '/camera/image_rect', '/camera/image_rect/compressed', '/camera/image_rect_color/compressed',
+    '/zed/left/color/rect/image', '/zed/left/color/rect/image/compressed', '/rect/image',
+    '/camera/infra1/image_rect_raw', '/camera/rectified_image', '/raw/image_rectified',
+    '/camera/imageRect', '/camera/image_undistorted', '/camera/rect0/image'])
+def test_a_topic_with_a_word_for_rectified_is_rectified(topic: str) -> None:
+    """Whatever the transport, wherever the word stands."""
+    info = camera_info(160, 120)
+    info.d = [-0.3, 0.0, 0.0, 0.0, 0.0]
+    assert not is_raw(info, 'auto', topic)
+
+
+@pytest.mark.parametrize('topic', [
+    '/camera/image_raw/compressed', '/camera/image_corrected', '/camera/image_unrectified',
+    '/camera/image_corrected/compressed', '/zed/left/color/raw/image', '/rect/image_raw',
+    '/camera/rectangle/image', '/camera/direct/image', '/camera/image_not_rectified',
+    '/camera/image_unrect', '/camera/correct_image', '/camera/image_distorted'])
+def test_a_topic_without_such_a_word_or_with_its_opposite_is_raw(topic: str) -> None:
+    """The letters r, e, c, t in another word say nothing."""
+    info = camera_info(160, 120)
+    info.d = [-0.3, 0.0, 0.0, 0.0, 0.0]
+    assert is_raw(info, 'auto', topic)
+
+
+@pytest.mark.parametrize('model, d', [
+    ('plumb_bob', [0.08, -0.11, 1e-4, -3e-4, 0.045, 0.01, -0.02, 0.03]),
+    ('rational_polynomial', [-0.2, 0.05, 1e-3, -5e-4, 0.01]),
+    ('rational_polynomial', [0.1] * 12), ('rational_polynomial', [0.1] * 14),
+    ('plumb_bob', [-0.2, 0.05, 0.0, 0.0, 0.0, 0.0]), ('', [-0.2, 0.05, 0.0, 0.0, 0.0]),
+    ('equidistant', [-0.01, 0.03, -0.02, 0.004, 0.0]), ('fisheye', [-0.01, 0.03, -0.02, 0.004])])
+def test_a_camera_info_that_drivers_publish_has_a_camera(model: str, d: list[float]) -> None:
+    """Whatever image_geometry takes, and other names and lengths for the same lens."""
+    info = camera_info(160, 120)
+    info.distortion_model, info.d = model, d
+    view = camera_view(info, (120, 160), 'auto', '/camera/image_raw')
+    assert view.problem == ''
+    assert view.camera is not None and view.camera.distortion is not None
+
+
+@pytest.mark.parametrize('d', [[0.0] * 4, [0.0] * 5, []])
+@pytest.mark.parametrize('model', ['equidistant', 'fisheye'])
+def test_a_fisheye_without_coefficients_is_no_pinhole(model: str, d: list[float]) -> None:
+    """Its rays have equal angles at equal distances."""
+    info = camera_info(160, 120)
+    info.distortion_model, info.d = model, d
+    camera = camera_view(info, (120, 160), 'auto', '/camera/image_raw').camera
+    assert camera is not None
+    assert_allclose(pixel_rays(camera, 1).x_over_z[60, -1], np.tan(0.795), rtol=1e-4)
+    rectified = camera_view(info, (120, 160), 'auto', '/camera/image_rect').camera
+    assert rectified is not None and rectified.distortion is None
 
 
 def test_an_unknown_distortion_model_of_a_raw_image_raises() -> None:

@@ -146,6 +146,15 @@ def test_depth_image_proc_makes_the_same_cloud(
     assert np.isnan(metres(seen.depth)).any()
 
 
+def test_depth_image_proc_makes_the_same_cloud_of_a_camera_without_p(
+        outputs_of: Callable[..., Seen]) -> None:
+    """Drivers that know only K leave P, R and the distortion empty."""
+    info = camera_info(HW[1], HW[0], FOCAL)
+    info.p, info.r, info.d, info.distortion_model = [0.0] * 12, [0.0] * 9, [], ''
+    seen = outputs_of(scene(wall(2.0, slant=0.4)), info=info)
+    assert_same_points(back_projected(metres(seen.depth), pinhole(seen.info)), seen)
+
+
 def colored_cloud(seen: Seen) -> tuple[np.ndarray, np.ndarray] | None:
     """Return points and packed colours as point_cloud_xyzrgb.cpp, or None where it gives up."""
     same_size = (seen.depth.width, seen.depth.height) == (seen.image.width, seen.image.height)

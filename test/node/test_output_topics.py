@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 import pytest
 from robot import camera_info, Robot
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 HW = (120, 160)
 DEPTH, INFO, POINTS = (f'/depth_anything/{topic}' for topic in (
@@ -178,6 +179,32 @@ def test_the_rays_of_a_raw_image_are_undistorted(make_robot: Callable[..., Robot
     assert_allclose(rectified, np.array([-79.5, -59.5]) / 100 * 255 / 128, rtol=1e-3)
     assert (np.abs(raw) < 0.95 * np.abs(rectified)).all()
     assert_array_equal(auto, raw)
+
+
+@pytest.mark.parametrize('topic, rectified', [
+    ('image_rect', True), ('color/rect/image', True), ('image_raw', False),
+    ('image_corrected', False)])
+def test_compressed_images_are_rectified_if_their_base_topic_says_so(
+        make_robot: Callable[..., Robot], topic: str, rectified: bool) -> None:
+    """The name of the transport at the end says nothing."""
+    robot = make_robot(['--ros-args', '-r', f'image:=/camera/{topic}'], relative_scale=1.0,
+                       points_stride=1, image_transport='compressed',
+                       **{f'qos_overrides./camera/{topic}/compressed.subscription.reliability':
+                          'reliable'})
+    robot.bring_up()
+    clouds = robot.listen(PointCloud2, POINTS)
+    info = camera_info(HW[1], HW[0])
+    info.d = [0.1, 0.0, 0.0, 0.0, 0.0]
+    robot.show_camera(info)
+    png = cv2.imencode('.png', plain())[1].tobytes()
+    robot.publish(f'/camera/{topic}/compressed', CompressedImage(format='png', data=png))
+    assert robot.until(lambda: clouds)
+    x = xyz(clouds[0])[0, 0, 0]
+    pinhole_x = -79.5 / 100 * 255 / 128
+    if rectified:
+        assert_allclose(x, pinhole_x, rtol=1e-3)
+    else:
+        assert abs(x) < 0.95 * abs(pinhole_x)
 
 
 def test_a_metric_model_is_corrected_by_scale_offset_and_focal_length(

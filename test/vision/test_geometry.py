@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
+import cv2
 from depth_anything_ros.errors import CameraInfoError
 from depth_anything_ros.vision.geometry import (
-    Distortion, Intrinsics, network_intrinsics, pixel_rays, project, RayCache)
+    bends_rays, Distortion, Intrinsics, network_intrinsics, pixel_rays, project, RayCache)
 from depth_anything_ros.vision.transforms import OutputGrid
 import numpy as np
 from numpy.testing import assert_allclose
@@ -15,7 +16,17 @@ LENSES = [
     Distortion('plumb_bob', (-0.3, 0.1, 0.001, -0.0005, 0.0)),
     Distortion('plumb_bob', (0.1, -0.05, 0.0, 0.002)),
     Distortion('rational_polynomial', (0.5, -2.5, 6e-4, -2e-4, 1.5, 0.4, -2.3, 1.4)),
-    Distortion('equidistant', (-0.01, 0.03, -0.02, 0.004))]
+    Distortion('equidistant', (-0.01, 0.03, -0.02, 0.004)),
+    # An Orbbec camera, thin prism coefficients, and a sensor that is tilted by 2 and 3 degrees.
+    Distortion('plumb_bob', (0.08, -0.11, 1e-4, -3e-4, 0.045, 0.01, -0.02, 0.03)),
+    Distortion('rational_polynomial', (-0.2, 0.05, 1e-3, -5e-4, 0.01)),
+    Distortion('rational_polynomial', (0.1, -0.2, 1e-3, 2e-3, 0.05, 0.1, -0.1, 0.02,
+                                       0.03, -0.01, -0.02, 0.015)),
+    Distortion('rational_polynomial', (-0.1, 0.03, 1e-3, 2e-3, 0.0, 0.0, 0.0, 0.0,
+                                       0.01, -0.005, -0.01, 0.005, 0.035, -0.052)),
+    Distortion('plumb_bob', (-0.1, 0.03, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0,
+                             0.0, 0.0, 0.0, 0.0, -0.1, 0.15))]
+EQUIDISTANT = LENSES[3]
 
 
 def lens_camera(lens: Distortion | None) -> Intrinsics:
@@ -79,7 +90,7 @@ def test_a_point_far_out_of_the_view_is_not_folded_back_into_it() -> None:
     assert np.isfinite(project(np.array([[0.5, 0.0, 1.0]]), lens_camera(lens))).all()
 
 
-@pytest.mark.parametrize('lens', [None, LENSES[0], LENSES[3]])
+@pytest.mark.parametrize('lens', [None, LENSES[0], EQUIDISTANT])
 def test_what_is_not_in_front_of_the_camera_has_no_pixel(lens: Distortion | None) -> None:
     points = np.array([[0.1, 0.1, -1.0], [0.1, 0.1, 0.0], [np.nan, 0.0, 1.0], [0.0, 0.0, 2.0]])
     seen = project(points, lens_camera(lens))
@@ -108,11 +119,66 @@ def test_another_grid_sees_a_point_where_its_scale_and_offset_say() -> None:
     assert other.distortion == camera.distortion
 
 
+@pytest.mark.parametrize('lens', [lens for lens in LENSES if lens.model != 'equidistant'])
+def test_projection_and_rays_of_every_polynomial_lens_are_those_of_opencv(
+        lens: Distortion) -> None:
+    camera, coefficients = lens_camera(lens), np.array(lens.coefficients)
+    k = np.array([[50.0, 0.0, 38.0], [0.0, 52.0, 29.0], [0.0, 0.0, 1.0]])
+    points = np.random.default_rng(5).uniform((-0.7, -0.5, 1.0), (0.7, 0.5, 1.0), (200, 3))
+    expected, _ = cv2.projectPoints(points[:, None], np.zeros(3), np.zeros(3), k, coefficients)
+    assert_allclose(project(points, camera), expected[:, 0], atol=1e-9)
+    # OpenCV 4 stops after five iterations, which is not exact near the corners.
+    rows, columns = np.mgrid[9:50, 13:64]
+    pixels = np.stack([columns, rows], axis=-1).reshape(-1, 1, 2).astype(np.float64)
+    rays = cv2.undistortPoints(pixels, k, coefficients).reshape(*rows.shape, 2)
+    assert_allclose(points_of(camera)[rows, columns, :2] / 3, rays, atol=1e-3)
+
+
+@pytest.mark.parametrize('moved', [(8, 0.2), (10, 0.2), (12, 0.3), (13, 0.3)])
+def test_thin_prism_and_tilt_move_the_pixels_of_a_point(moved: tuple[int, float]) -> None:
+    index, value = moved
+    coefficients = np.zeros(14)
+    coefficients[index] = value
+    point = np.array([[0.4, 0.3, 1.0]])
+    lens = Distortion('rational_polynomial', tuple(coefficients))
+    assert np.abs(project(point, lens_camera(lens)) - project(point, lens_camera(None))).max() > 1
+
+
+def test_a_thin_prism_does_not_hide_the_view_of_a_lens() -> None:
+    """The radius where a lens folds is that of its radial coefficients."""
+    lens = Distortion('rational_polynomial', (0.0,) * 8 + (0.0, -0.05, 0.0, 0.0))
+    assert np.isfinite(points_of(lens_camera(lens))).all()
+
+
+@pytest.mark.parametrize(('model', 'coefficients', 'same'), [
+    ('plumb_bob', (-0.3, 0.1, 0.0, 0.0, 0.02, 0.0), ('plumb_bob', (-0.3, 0.1, 0.0, 0.0, 0.02))),
+    ('plumb_bob', (-0.3,) + (0.0,) * 15, ('plumb_bob', (-0.3,) + (0.0,) * 13)),
+    ('', (-0.3, 0.1, 0.0, 0.0, 0.02), ('plumb_bob', (-0.3, 0.1, 0.0, 0.0, 0.02))),
+    ('equidistant', (-0.01, 0.03, -0.02, 0.004, 0.0), (EQUIDISTANT.model,
+                                                       EQUIDISTANT.coefficients)),
+    ('fisheye', (-0.01, 0.03, -0.02, 0.004), (EQUIDISTANT.model, EQUIDISTANT.coefficients)),
+    ('fisheye', (0.0,), ('equidistant', (0.0,) * 4)), ('', (), ('plumb_bob', (0.0,) * 5))])
+def test_other_names_and_zeros_at_the_end_are_the_lens_that_they_mean(
+        model: str, coefficients: tuple[float, ...], same: tuple[str, tuple[float, ...]]) -> None:
+    assert Distortion(model, coefficients) == Distortion(*same)
+
+
+@pytest.mark.parametrize(('model', 'coefficients', 'bends'), [
+    ('plumb_bob', (0.0,) * 5, False), ('', (), False), ('plumb_bob', (0.0, 0.1, 0.0, 0.0), True),
+    ('rational_polynomial', (0.0,) * 13 + (0.1,), True), ('equidistant', (0.0,) * 4, True),
+    ('fisheye', (), True)])
+def test_a_lens_without_coefficients_is_a_pinhole_unless_it_is_a_fisheye(
+        model: str, coefficients: tuple[float, ...], bends: bool) -> None:
+    assert bends_rays(model, coefficients) is bends
+
+
 @pytest.mark.parametrize(('model', 'coefficients', 'sentence'), [
     ('fov', (0.9,), "'fov' is unknown; calibrate with one of plumb_bob"),
-    ('plumb_bob', (0.1, 0.2), 'has 2 coefficients, it needs 4 or 5; calibrate'),
-    ('rational_polynomial', (0.1,) * 5, 'has 5 coefficients, it needs 8; calibrate'),
-    ('equidistant', (0.1, np.nan, 0.0, 0.0), 'not finite; calibrate')])
+    ('plumb_bob', (0.1, 0.2), 'has 2 coefficients, it takes 4, 5, 8, 12 or 14; correct D'),
+    ('rational_polynomial', (0.1,) * 6, 'has 6 coefficients, it takes 4, 5, 8, 12 or 14; correct'),
+    ('plumb_bob', (0.1,) * 15, 'has 15 coefficients'),
+    ('equidistant', (0.1,) * 5, 'has 5 coefficients, it takes 4; correct D'),
+    ('equidistant', (0.1, np.nan, 0.0, 0.0), 'not finite; correct D')])
 def test_a_distortion_that_cannot_be_used_is_refused_with_what_to_do(
         model: str, coefficients: tuple[float, ...], sentence: str) -> None:
     with pytest.raises(CameraInfoError, match=sentence):
