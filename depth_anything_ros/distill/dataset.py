@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 import hashlib
+import os
 from pathlib import Path
 import re
 
@@ -125,9 +126,11 @@ def _write_jpeg(item: ImageItem, origin: Path, path: Path, short_side: int) -> P
         return path
     image_bgr = to_bgr(item.read())
     path.parent.mkdir(parents=True, exist_ok=True)
+    done, data = cv2.imencode('.jpg', _reduced(image_bgr, short_side), _JPEG)
+    if not done:
+        raise ImageError('OpenCV cannot write it as JPEG')
     with atomic_path(path) as file:
-        if not cv2.imwrite(str(file), _reduced(image_bgr, short_side), _JPEG):
-            raise OSError(f'{path} cannot be written; is the disk full?')
+        file.write_bytes(data.tobytes())
     return path
 
 
@@ -154,4 +157,4 @@ def _files(path: Path) -> Iterator[Path]:
 
 def _digest(path: Path, more: str = '') -> str:
     """Return eight hex digits that distinguish files of the same name in other folders."""
-    return hashlib.sha256(f'{path.resolve()}{more}'.encode()).hexdigest()[:8]
+    return hashlib.sha256(os.fsencode(f'{path.resolve()}{more}')).hexdigest()[:8]

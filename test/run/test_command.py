@@ -362,6 +362,47 @@ def test_a_full_disk_is_one_line_and_leaves_no_incomplete_file(
     assert contents(tmp_path / 'vis_depth') == []
 
 
+def test_a_video_that_breaks_off_or_has_no_frame_is_status_1_and_its_frames_are_written(
+        tmp_path: Path, tiny_ir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    video = VideoFile(tmp_path / 'clip.avi', 20)
+    for seed in range(40):
+        video.write(np.random.default_rng(seed).integers(0, 256, (112, 140, 3), np.uint8))
+    video.close()
+    content = Path('clip.avi').read_bytes()
+    Path('clip.avi').write_bytes(content[:len(content) // 2])
+    assert main([str(tiny_ir), '--input', 'clip.avi']) == 1
+    out, err = capsys.readouterr()
+    assert 'clip.avi breaks off after' in err and 'of 40 frames' in err
+    done = int(out.split()[0])
+    assert 0 < done < 30
+    assert cv2.VideoCapture('vis_depth/clip.mp4').get(cv2.CAP_PROP_FRAME_COUNT) == done
+    assert main([str(tiny_ir), '--input', 'clip.avi', '--frames', '5']) == 0
+    Path('empty.avi').write_bytes(content[:content.index(b'movi') + 4])
+    capsys.readouterr()
+    assert main([str(tiny_ir), '--input', 'empty.avi']) == 1
+    out, err = capsys.readouterr()
+    assert '0 of 40 frames can be read' in err and err.count('\n') == 1
+    assert 'nothing written' in out
+
+
+def test_names_that_are_not_utf8_do_not_end_the_run(
+        tmp_path: Path, tiny_ir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / 'clips').mkdir()
+    bad = tmp_path / 'clips' / os.fsdecode(b'caf\xe9.mp4')
+    write_video(tmp_path / 'clips' / 'a.mp4', 3).rename(bad)
+    write_video(tmp_path / 'clips' / 'b.mp4', 3)
+    assert main([str(tiny_ir), '--input', 'clips']) == 1
+    out, err = capsys.readouterr()
+    assert contents(tmp_path / 'vis_depth') == ['b.mp4']
+    assert err.count('error:') == 1 and 'caf\\udce9.mp4: the path is not UTF-8' in err
+    photo = tmp_path / os.fsdecode(b'caf\xe9.png')
+    save(tmp_path / 'a.png', picture(0)).rename(photo)
+    assert main([str(tiny_ir), '--input', str(photo), '--outdir',
+                 os.fsdecode(b'na\xefve')]) == 0
+    assert os.listdir(os.fsencode(tmp_path / os.fsdecode(b'na\xefve'))) == [b'caf\xe9.png']
+    assert 'written to na\\udcefve' in capsys.readouterr().out
+
+
 def test_a_camera_is_recorded(tmp_path: Path, tiny_ir: Path,
                               monkeypatch: pytest.MonkeyPatch) -> None:
     write_video(tmp_path / 'clip.mp4', 10)
