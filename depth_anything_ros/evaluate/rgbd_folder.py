@@ -11,6 +11,7 @@ import cv2
 from depth_anything_ros.arrays import AnyArray, F32
 from depth_anything_ros.cli.program import INSTALL_TOOLS
 from depth_anything_ros.errors import DatasetError, ImageError, MissingDependencyError
+from depth_anything_ros.foreign_files import read_text
 from depth_anything_ros.vision.depth import DepthRange, limit_range
 import numpy as np
 
@@ -64,10 +65,10 @@ def read_config(path: Path) -> RgbdConfig:
         raise MissingDependencyError('pyyaml', 'the description of a folder',
                                      INSTALL_TOOLS) from error
     try:
-        entries = yaml.safe_load(path.read_text(encoding='utf-8'))
+        entries = yaml.safe_load(read_text(path))
     except OSError as error:
         raise DatasetError(path, f'it cannot be read ({error.strerror})', _SEE) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         reason = ' '.join(str(error).split())
         raise DatasetError(path, f'it is not YAML ({reason})', _SEE) from error
     if not isinstance(entries, dict):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from depth_anything_ros.errors import ImageError
-from depth_anything_ros.media import bag_reader, pictures, video
+from depth_anything_ros.media import bag_reader, folders, pictures, video
 from depth_anything_ros.media.source import ImageSource
 
 
@@ -20,14 +20,14 @@ def open_images(name: str, topic: str | None = None) -> ImageSource:
     if topic is not None:
         raise ImageError(f'{name} is no bag, so it has no topic {topic}; leave the topic out')
     if path.is_dir():
-        return pictures.open_folder(path)
+        return folders.open_folder(path)
     if not path.exists():
         if name.isdecimal():
             return video.open_camera(int(name))
         raise ImageError(f'there is no file or folder {name}')
     suffix = path.suffix.lower()
     if suffix == '.txt':
-        return pictures.open_list(path)
+        return folders.open_list(path)
     return video.open_video(path) if suffix in video.SUFFIXES else pictures.open_picture(path)
 
 
@@ -35,10 +35,23 @@ def list_videos(name: str) -> list[str]:
     """Return the videos of a folder without pictures, or of a list that names only videos."""
     path = Path(name)
     if path.is_dir() and not bag_reader.is_bag(path):
-        found = pictures.files_below(path, pictures.SUFFIXES)
-        return [] if found else list(map(str, pictures.files_below(path, video.SUFFIXES)))
+        found = folders.files_below(path, folders.picture_suffixes())
+        return [] if found else list(map(str, folders.files_below(path, video.SUFFIXES)))
     if path.suffix.lower() == '.txt' and path.is_file():
-        entries = pictures.read_list(path)
+        entries = folders.read_list(path)
         if all(entry.suffix.lower() in video.SUFFIXES for entry in entries):
             return list(map(str, dict.fromkeys(entries)))
     return []
+
+
+def left_out(name: str) -> list[Path]:
+    """
+    Return the files of a folder that are not read, although they are pictures or videos.
+
+    These are pictures in formats that OpenCV does not read, and videos beside pictures.
+    """
+    path = Path(name)
+    if not path.is_dir() or bag_reader.is_bag(path):
+        return []
+    videos = [] if list_videos(name) else folders.files_below(path, video.SUFFIXES)
+    return folders.files_below(path, folders.foreign_suffixes()) + videos

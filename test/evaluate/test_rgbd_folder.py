@@ -86,6 +86,13 @@ def test_a_description_that_is_missing_or_empty_is_refused(tmp_path: Path) -> No
         read_config(tmp_path / 'empty.yaml')
 
 
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16'])
+def test_a_description_may_have_the_encodings_of_windows(tmp_path: Path, encoding: str) -> None:
+    path = write_config(tmp_path)
+    path.write_bytes(path.read_text().encode(encoding))
+    assert read_config(path) == CONFIG
+
+
 def test_without_yaml_the_line_that_installs_it_is_named(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, 'yaml', None)

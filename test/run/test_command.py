@@ -403,6 +403,44 @@ def test_names_that_are_not_utf8_do_not_end_the_run(
     assert 'written to na\\udcefve' in capsys.readouterr().out
 
 
+@pytest.mark.parametrize('character', ['x', 'é'])
+def test_names_may_be_as_long_as_the_file_system_allows(
+        tmp_path: Path, tiny_ir: Path, character: str) -> None:
+    (tmp_path / 'photos').mkdir()
+    stem = character * (251 // len(character.encode()))
+    save(tmp_path / 'a.png', picture(0)).rename(tmp_path / 'photos' / f'{stem}.png')
+    save(tmp_path / 'b.png', picture(1)).rename(tmp_path / 'photos' / 'b.png')
+    assert main([str(tiny_ir), '--input', 'photos']) == 0
+    assert contents(tmp_path / 'vis_depth') == sorted([f'{stem}.png', 'b.png'])
+    clip = write_video(tmp_path / 'clip.mp4', 2).rename(tmp_path / f'{stem}.mp4')
+    assert main([str(tiny_ir), '--input', clip.name, '--outdir', 'clips']) == 0
+    assert contents(tmp_path / 'clips') == [clip.name]
+    assert main([str(tiny_ir), '--input', clip.name, '--outdir', 'out', '--format', 'npy']) == 0
+    first, second = contents(tmp_path / 'out')
+    assert first.startswith(stem[:100]) and first.endswith('_000001.npy')
+    assert second.endswith('_000002.npy')
+
+
+def test_a_bag_may_have_a_long_name(tmp_path: Path, tiny_ir: Path) -> None:
+    pytest.importorskip('rosbags.rosbag2')
+    write_bag(tmp_path / ('x' * 250), [('/image', RAW, 1, raw_image(1, picture(1)))], mcap=True)
+    assert main([str(tiny_ir), '--input', 'x' * 250]) == 0
+    (folder,) = os.listdir('vis_depth')
+    assert folder.startswith('xxx') and folder.endswith('_depth')
+
+
+def test_files_that_are_left_out_are_counted_at_the_end(
+        tmp_path: Path, tiny_ir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save(tmp_path / 'photos' / 'a.png', picture(0))
+    for name in ('b.heic', 'c.heic', 'd.mp4', 'vis/old.mp4'):
+        (tmp_path / 'photos' / name).parent.mkdir(exist_ok=True)
+        (tmp_path / 'photos' / name).write_bytes(b'')
+    assert main([str(tiny_ir), '--input', 'photos', '--outdir', 'photos/vis']) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith('1 images in')
+    assert err.startswith('left out: 2 .heic, 1 .mp4; convert') and err.count('\n') == 1
+
+
 def test_a_camera_is_recorded(tmp_path: Path, tiny_ir: Path,
                               monkeypatch: pytest.MonkeyPatch) -> None:
     write_video(tmp_path / 'clip.mp4', 10)
