@@ -58,3 +58,31 @@ def read_text(file: Path) -> str:
     if '\0' in text:
         raise ValueError('it is not a text file')
     return text
+
+
+def foreign_kind(start: bytes, suffix: str = '') -> tuple[str, str] | None:
+    """
+    Return (fact, fix) for a file that is no data of its suffix but stands in for it, else None.
+
+    ``start`` are its first bytes. These are Git LFS pointers, web pages and TensorRT engines.
+    """
+    if start.startswith(b'version https://git-lfs.github.com/spec/'):
+        return ('it is a Git LFS pointer, not the file itself',
+                'fetch the file with `git lfs pull` in its repository')
+    if start.removeprefix(codecs.BOM_UTF8).lstrip().lower().startswith(
+            (b'<!doctype html', b'<html>', b'<html ')):
+        return ('it is a web page, not the file itself',
+                'download the file again; the links of Hugging Face contain /resolve/, not /blob/')
+    if start.startswith((b'ftrt', b'ptrt')) or suffix.lower() in ('.engine', '.plan', '.trt'):
+        return ('it is a TensorRT engine, which runs only on the GPU that it was built for',
+                'give the checkpoint or ONNX file that it was built from')
+    return None
+
+
+def foreign_file(file: Path) -> tuple[str, str] | None:
+    """Return ``foreign_kind`` of a file; None for a folder or a file that cannot be read."""
+    try:
+        with file.open('rb') as stream:
+            return foreign_kind(stream.read(512), file.suffix)
+    except OSError:
+        return None

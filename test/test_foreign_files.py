@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from depth_anything_ros.files import atomic_path
-from depth_anything_ros.foreign_files import is_utf8, printable, shortened
+from depth_anything_ros.foreign_files import foreign_file, is_utf8, printable, shortened
 import pytest
 
 
@@ -29,3 +29,18 @@ def test_the_longest_name_can_be_written(tmp_path: Path, name: str) -> None:
     with atomic_path(tmp_path / name) as staged:
         staged.write_bytes(b'content')
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(('content', 'fact', 'fix'), [
+    (b'version https://git-lfs.github.com/spec/v1\noid sha256:1\n', 'Git LFS', 'git lfs pull'),
+    (b'<!DOCTYPE html>\n<html>', 'web page', '/resolve/'),
+    (b'\xef\xbb\xbf \n<HTML lang="en">', 'web page', '/resolve/'),
+    (b'ftrt\0\0\0\0', 'TensorRT', 'ONNX file')])
+def test_a_file_that_stands_in_for_another_is_named(
+        tmp_path: Path, content: bytes, fact: str, fix: str) -> None:
+    (tmp_path / 'model.pth').write_bytes(content)
+    found = foreign_file(tmp_path / 'model.pth')
+    assert found is not None and fact in found[0] and fix in found[1]
+    (tmp_path / 'model.pth').write_bytes(b'PK\3\4')
+    assert foreign_file(tmp_path / 'model.pth') is None
+    assert foreign_file(tmp_path) is None and foreign_file(tmp_path / 'none') is None

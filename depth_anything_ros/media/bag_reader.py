@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from depth_anything_ros.errors import ImageError, MissingDependencyError
+from depth_anything_ros.foreign_files import foreign_file
 from depth_anything_ros.media.pictures import decode_picture
 from depth_anything_ros.media.source import Header, ImageItem, ImageSource
 from depth_anything_ros.vision.color_image import ColorImage, ORDERS, view_image
@@ -183,6 +184,8 @@ def _require_rosbags() -> None:
 
 
 def _unreadable(path: Path, error: Exception) -> ImageError:
+    if foreign := foreign_file(path):
+        return ImageError(f'{path}: {"; ".join(foreign)}')
     fix = ('; after a crash `mcap recover` repairs an .mcap file'
            if path.suffix == '.mcap' or path.is_dir() and any(path.glob('*.mcap')) else '')
     return ImageError(f'{path} cannot be read as a bag ({error or type(error).__name__}); is it '

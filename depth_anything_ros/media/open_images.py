@@ -1,6 +1,8 @@
 """Opens whatever a user names: a picture, a folder, a list, a video, a camera or a bag."""
 
+import os
 from pathlib import Path
+import re
 
 from depth_anything_ros.errors import ImageError
 from depth_anything_ros.media import bag_reader, folders, pictures, video
@@ -9,10 +11,11 @@ from depth_anything_ros.media.source import ImageSource
 
 def open_images(name: str, topic: str | None = None) -> ImageSource:
     """
-    Return the images of a file, folder, list (.txt), video, camera (its number) or ROS 2 bag.
+    Return the images of a file, folder, list (.txt), video, camera or ROS 2 bag.
 
-    ``topic`` selects one of several image topics of a bag. ImageError names what is missing or
-    cannot be opened. Single images are read, and may fail, only later.
+    A camera is a number or a device such as /dev/video0. ``topic`` selects one of several image
+    topics of a bag. ImageError names what is missing or cannot be opened. Single images are read,
+    and may fail, only later.
     """
     path = Path(name)
     if bag_reader.is_bag(path):
@@ -21,14 +24,29 @@ def open_images(name: str, topic: str | None = None) -> ImageSource:
         raise ImageError(f'{name} is no bag, so it has no topic {topic}; leave the topic out')
     if path.is_dir():
         return folders.open_folder(path)
+    if device := re.fullmatch(r'/dev/video(\d+)', os.path.realpath(name)):
+        return video.open_camera(int(device[1]))
     if not path.exists():
         if name.isdecimal():
             return video.open_camera(int(name))
-        raise ImageError(f'there is no file or folder {name}')
+        raise ImageError(_missing(name))
+    if not path.is_file():
+        raise ImageError(f'{name} is a pipe or a device; name a file, a folder or the number of a '
+                         'camera')
     suffix = path.suffix.lower()
     if suffix == '.txt':
         return folders.open_list(path)
     return video.open_video(path) if suffix in video.SUFFIXES else pictures.open_picture(path)
+
+
+def _missing(name: str) -> str:
+    if re.match(r'[a-zA-Z][a-zA-Z0-9+.-]+://', name):
+        return (f'{name} is a URL, which is not read; save it to a file first, a stream for '
+                f'example with `ffmpeg -i {name} -t 60 clip.mp4`')
+    if re.search(r'[*?[]', name):
+        return (f'there is no file or folder {name}, and patterns are not expanded; name the '
+                f'folder, or a list that `ls {name} > list.txt` writes')
+    return f'there is no file or folder {name}'
 
 
 def list_videos(name: str) -> list[str]:

@@ -14,6 +14,7 @@ from typing import BinaryIO
 import cv2
 from depth_anything_ros.arrays import U8
 from depth_anything_ros.errors import ImageError
+from depth_anything_ros.foreign_files import foreign_kind
 from depth_anything_ros.media.source import ImageItem, ImageSource
 from depth_anything_ros.vision.color_image import ColorImage
 import numpy as np
@@ -116,6 +117,8 @@ def read_picture(file: Path) -> ColorImage:
         data = np.fromfile(file, np.uint8)
     except OSError as error:
         raise ImageError(f'it cannot be read ({error.strerror})') from error
+    if foreign := foreign_kind(data[:512].tobytes()):
+        raise ImageError('; '.join(foreign))
     return decode_picture(data)
 
 

@@ -13,7 +13,7 @@ from typing import BinaryIO
 import cv2
 from depth_anything_ros.arrays import U8
 from depth_anything_ros.errors import ImageError
-from depth_anything_ros.foreign_files import is_utf8, printable
+from depth_anything_ros.foreign_files import foreign_file, is_utf8, printable
 from depth_anything_ros.media.source import ImageItem, ImageSource
 from depth_anything_ros.vision.color_image import ColorImage
 
@@ -53,6 +53,8 @@ def _capture(place: Path | int) -> Iterator[cv2.VideoCapture]:
     capture = cv2.VideoCapture(place if isinstance(place, int) else str(_absolute(place)))
     try:
         if not capture.isOpened():
+            if isinstance(place, Path) and (foreign := foreign_file(place)):
+                raise ImageError(f'{place}: {"; ".join(foreign)}')
             raise ImageError(
                 f'there is no camera {place}, or another program uses it'
                 if isinstance(place, int)

@@ -201,7 +201,7 @@ def _first(source: ImageSource, frames: int | None) -> Iterable[ImageItem]:
 
 def _stem(source: ImageSource, name: str) -> str:
     if source.kind == 'camera':
-        return f'camera_{name}'
+        return source.name.replace(' ', '_')
     path = Path(name)
     return path.resolve().name if path.is_dir() else path.stem
 
