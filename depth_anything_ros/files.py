@@ -40,7 +40,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def _make_hidden_folder(path: Path) -> Path:
-    return Path(tempfile.mkdtemp(prefix=f'.{path.name}-', dir=path.parent))
+    # A name may already be as long as the file system allows.
+    return Path(tempfile.mkdtemp(prefix=f'.{path.name[:40]}-', dir=path.parent))
 
 
 def make_folder(folder: Path) -> None:

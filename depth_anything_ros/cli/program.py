@@ -11,6 +11,7 @@ from typing import Any, TYPE_CHECKING
 
 from depth_anything_ros.cli.signals import INTERRUPTED, terminate
 from depth_anything_ros.errors import DepthAnythingError, MissingDependencyError, was_interrupted
+from depth_anything_ros.foreign_files import printable
 
 if TYPE_CHECKING:
     import typer
@@ -76,7 +77,7 @@ def run_app(program: Program, make_app: 'Callable[[], typer.Typer]',
 
 def complain(sentence: object) -> None:
     """Print one line ``error: ...`` on stderr."""
-    print(f'error: {" ".join(str(sentence).split())}', file=sys.stderr)
+    print(f'error: {" ".join(printable(sentence).split())}', file=sys.stderr)
 
 
 def require_packages(program: Program, *packages: str) -> None:

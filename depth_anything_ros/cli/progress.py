@@ -9,6 +9,8 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from depth_anything_ros.foreign_files import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
@@ -81,6 +83,7 @@ class StepReport:
 
     def __call__(self, line: str) -> None:
         """Print one line."""
+        line = printable(line)
         if not self._console.is_terminal:
             print(line, flush=True)
         elif _STEP.match(line):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, TYPE_CHECKING, TypeAlias
 
 from depth_anything_ros.files import atomic_path
+from depth_anything_ros.foreign_files import printable
 import typer
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def write_report(files: ReportFiles, content: object, markdown: str,
     for file, text in ((files.json, to_json(content)), (files.markdown, markdown)):
         if file is not None:
             with atomic_path(file) as staged:
-                staged.write_text(text, encoding='utf-8')
+                staged.write_text(printable(text), encoding='utf-8')
     if files.picture is not None:
         with atomic_path(files.picture) as staged:
             draw(staged)
@@ -76,7 +77,7 @@ def print_lines(console: 'Console', lines: Iterable[str]) -> None:
     """Print lines that may be longer than the terminal is wide, brackets unchanged."""
     from rich.text import Text
     for line in lines:
-        console.print(Text(line), soft_wrap=True)
+        console.print(Text(printable(line)), soft_wrap=True)
 
 
 def print_table(console: 'Console', titles: Sequence[str], rows: Iterable[Sequence[str]],
@@ -87,5 +88,5 @@ def print_table(console: 'Console', titles: Sequence[str], rows: Iterable[Sequen
     table = Table(*(Column(Text(title)) for title in titles),
                   title=None if heading is None else Text(heading))
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     console.print(table)

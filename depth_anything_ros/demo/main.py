@@ -12,12 +12,11 @@ import sys
 import time
 from typing import Any
 
-import cv2
 from depth_anything_ros.cli.processes import private_domain, ros_parameters, running
 from depth_anything_ros.cli.program import Program, run_program
 from depth_anything_ros.cli.signals import deferred_signals
 from depth_anything_ros.files import make_folder
-from depth_anything_ros.media.depth_files import write_ply
+from depth_anything_ros.media.depth_files import encode_png, write_ply
 from depth_anything_ros.resources import shipped_model
 from depth_anything_ros.vision.drawing import render_cloud, side_by_side
 import numpy as np
@@ -197,8 +196,7 @@ def _save_pictures(recording: Recording, folder: Path) -> None:
 
 
 def _write(path: Path, picture: Any) -> None:
-    if not cv2.imwrite(str(path), picture):
-        raise OSError(f'{path} could not be written; is the folder writable?')
+    path.write_bytes(encode_png(picture))
     _print(f'  wrote {path}')
 
 

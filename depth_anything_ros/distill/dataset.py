@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 import hashlib
+import os
 from pathlib import Path
 import re
 
@@ -12,8 +13,10 @@ from depth_anything_ros.cli.progress import Counting, Report
 from depth_anything_ros.distill.job import Selection
 from depth_anything_ros.errors import ImageError
 from depth_anything_ros.files import atomic_path
+from depth_anything_ros.foreign_files import shortened
 from depth_anything_ros.media.bag_reader import is_bag
-from depth_anything_ros.media.open_images import list_videos, open_images
+from depth_anything_ros.media.folders import left_out_text
+from depth_anything_ros.media.open_images import left_out, list_videos, open_images
 from depth_anything_ros.media.pictures import read_size_hw
 from depth_anything_ros.media.source import ImageItem, ImageSource
 from depth_anything_ros.vision.color_image import to_bgr
@@ -55,6 +58,9 @@ def collect(data: Sequence[str], folder: Path, selection: Selection, report: Rep
                     images[image.name] = image
                 advance('')
             report(f'      {source.name}: {len(images) - before} images')
+    for name in dict.fromkeys(data):
+        if others := left_out(name):
+            report(f'      {name}: {left_out_text(others)}')
     return list(images.values())
 
 
@@ -102,7 +108,9 @@ def _select(source: ImageSource, item: ImageItem, folder: Path, selection: Selec
 
 def _photograph(source: ImageSource, item: ImageItem, path: Path, folder: Path,
                 short_side: int) -> DatasetImage:
-    name = f'{Path(source.name).stem}/{path.stem}-{_digest(path)}'
+    ending = f'-{_digest(path)}'
+    stem = shortened(path.stem, f'{ending}.jpg')
+    name = f'{Path(source.name).stem}/{stem}{ending}'
     digits = re.search(r'\d+$', path.stem)
     number = int(digits[0]) if digits else item.index
     size_hw = read_size_hw(path) or item.read().size_hw
@@ -114,7 +122,8 @@ def _photograph(source: ImageSource, item: ImageItem, path: Path, folder: Path,
 def _frame(source: ImageSource, item: ImageItem, folder: Path,
            selection: Selection) -> DatasetImage:
     origin = Path(source.name)
-    name = f'{origin.stem}-{_digest(origin, source.topic or "")}/{item.index:06}'
+    ending = f'-{_digest(origin, source.topic or "")}'
+    name = f'{shortened(origin.stem, ending)}{ending}/{item.index:06}'
     path = _write_jpeg(item, origin, folder / f'{name}.jpg', selection.short_side)
     return DatasetImage(name, path, item.index // selection.every)
 
@@ -125,9 +134,11 @@ def _write_jpeg(item: ImageItem, origin: Path, path: Path, short_side: int) -> P
         return path
     image_bgr = to_bgr(item.read())
     path.parent.mkdir(parents=True, exist_ok=True)
+    done, data = cv2.imencode('.jpg', _reduced(image_bgr, short_side), _JPEG)
+    if not done:
+        raise ImageError('OpenCV cannot write it as JPEG')
     with atomic_path(path) as file:
-        if not cv2.imwrite(str(file), _reduced(image_bgr, short_side), _JPEG):
-            raise OSError(f'{path} cannot be written; is the disk full?')
+        file.write_bytes(data.tobytes())
     return path
 
 
@@ -154,4 +165,4 @@ def _files(path: Path) -> Iterator[Path]:
 
 def _digest(path: Path, more: str = '') -> str:
     """Return eight hex digits that distinguish files of the same name in other folders."""
-    return hashlib.sha256(f'{path.resolve()}{more}'.encode()).hexdigest()[:8]
+    return hashlib.sha256(os.fsencode(f'{path.resolve()}{more}')).hexdigest()[:8]

@@ -8,7 +8,7 @@ from depth_anything_ros.cli.options import Device, InputSize, LARGEST_INPUT_PX, 
 from depth_anything_ros.cli.program import complain
 from depth_anything_ros.cli.progress import Counting, counting, open_console
 from depth_anything_ros.cli.reports import (
-    Json, Markdown, ReportFiles, require_writable, write_report)
+    Json, Markdown, print_lines, ReportFiles, require_writable, write_report)
 from depth_anything_ros.errors import ImageError
 from depth_anything_ros.evaluate.compare import compare_models, PARITY_HEADINGS
 from depth_anything_ros.evaluate.gallery import Gallery
@@ -18,7 +18,9 @@ from depth_anything_ros.evaluate.results import as_dict, Evaluation, print_repor
 from depth_anything_ros.evaluate.rgbd import evaluate_rgbd, RGBD_HEADINGS
 from depth_anything_ros.evaluate.rgbd_folder import open_folder, read_config
 from depth_anything_ros.media.depth_files import encode_png
-from depth_anything_ros.media.pictures import files_below, read_list, SUFFIXES
+from depth_anything_ros.media.folders import (
+    files_below, left_out_text, picture_suffixes, read_list)
+from depth_anything_ros.media.open_images import left_out
 import typer
 
 Model = Annotated[Path, typer.Argument(metavar='MODEL.xml', help='The IR to score.')]
@@ -112,9 +114,11 @@ def _images(source: Path) -> list[Path]:
         files = list(dict.fromkeys(read_list(source)))
     else:
         # RGB-D folders keep depth maps beside the images.
-        files = [file for file in files_below(source, SUFFIXES)
+        files = [file for file in files_below(source, picture_suffixes())
                  if not file.name.startswith('depth')]
     if not files:
         raise ImageError(f'{source} is neither a folder with images nor a list of them; supported '
-                         f'are {", ".join(SUFFIXES)}')
+                         f'are {", ".join(picture_suffixes())}')
+    if others := left_out(str(source)):
+        print_lines(open_console(stderr=True), [left_out_text(others)])
     return files

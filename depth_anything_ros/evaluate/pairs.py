@@ -15,6 +15,7 @@ from depth_anything_ros.evaluate.predictions import (
     model_facts, ModelOptions, open_model, Prediction)
 from depth_anything_ros.evaluate.results import (
     badness, Evaluation, ImageScores, score_files, worst_first)
+from depth_anything_ros.foreign_files import read_text
 from depth_anything_ros.vision.accuracy import is_ordered
 from depth_anything_ros.vision.colorize import RangeTracker
 from depth_anything_ros.vision.depth import inverse_from_metric
@@ -58,7 +59,7 @@ class PairScores:
 def read_pairs(path: Path) -> tuple[PairedImage, ...]:
     """Return the content of an annotation file; DatasetError names the entry that is wrong."""
     try:
-        content = json.loads(path.read_text(encoding='utf-8'))
+        content = json.loads(read_text(path))
     except OSError as error:
         raise DatasetError(path, f'it cannot be read ({error.strerror})', _SEE) from error
     except ValueError as error:

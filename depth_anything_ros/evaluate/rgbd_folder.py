@@ -5,18 +5,23 @@ from dataclasses import dataclass
 import glob
 import math
 from pathlib import Path, PurePosixPath
+import re
 from typing import Any
 
 import cv2
 from depth_anything_ros.arrays import AnyArray, F32
 from depth_anything_ros.cli.program import INSTALL_TOOLS
 from depth_anything_ros.errors import DatasetError, ImageError, MissingDependencyError
+from depth_anything_ros.foreign_files import foreign_file, read_text
 from depth_anything_ros.vision.depth import DepthRange, limit_range
 import numpy as np
 
 _REQUIRED = ('color', 'depth', 'depth_scale', 'max_depth')
 _OPTIONAL = ('min_depth', 'crop')
 _MIN_DEPTH_M = 1e-3
+_BARE_STAR = re.compile(r'^\s*(color|depth)\s*:\s*(\*\S*)', re.MULTILINE)
+# Files of TUM RGB-D are named after the time of exposure, which differs between the cameras.
+_TIME_STAMP = re.compile(r'\d{6,}\.\d+')
 _SEE = 'docs/evaluating.md shows a complete file'
 
 
@@ -63,12 +68,17 @@ def read_config(path: Path) -> RgbdConfig:
     except ImportError as error:
         raise MissingDependencyError('pyyaml', 'the description of a folder',
                                      INSTALL_TOOLS) from error
+    text = ''
     try:
-        entries = yaml.safe_load(path.read_text(encoding='utf-8'))
+        text = read_text(path)
+        entries = yaml.safe_load(text)
     except OSError as error:
         raise DatasetError(path, f'it cannot be read ({error.strerror})', _SEE) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         reason = ' '.join(str(error).split())
+        if bare := _BARE_STAR.search(text):
+            raise DatasetError(path, 'YAML takes a * at the start of a value for an alias',
+                               f"quote it: {bare[1]}: '{bare[2]}'") from error
         raise DatasetError(path, f'it is not YAML ({reason})', _SEE) from error
     if not isinstance(entries, dict):
         raise DatasetError(path, 'it holds no keys', _SEE)
@@ -85,9 +95,13 @@ def open_folder(folder: Path, config: RgbdConfig) -> RgbdDataset:
     colors, depths = _matches(folder, config.color), _matches(folder, config.depth)
     common = [key for key in colors if key in depths]
     if not common:
+        fix = 'correct the patterns'
+        if colors and depths and all(map(_TIME_STAMP.fullmatch, (*colors, *depths))):
+            fix = ('they are time stamps, which differ; give each depth file the name of its '
+                   'image, as associate.py of TUM RGB-D finds them')
         raise DatasetError(
             folder, f'{len(colors)} files match {config.color}, {len(depths)} match '
-            f'{config.depth}, and none have the same text for the *', 'correct the patterns')
+            f'{config.depth}, and none have the same text for the *', fix)
     unmatched = [file for found, other in ((colors, depths), (depths, colors))
                  for key, file in found.items() if key not in other]
     return RgbdDataset(
@@ -119,12 +133,17 @@ def read_depth(path: Path, scale: float) -> F32:
     """
     Return the map f32 [H, W] of a 16-bit PNG, .npy or .pfm file, its values divided by ``scale``.
 
-    ImageError if the file is missing, cannot be read, or cannot be depth: 8 bits or several
-    channels.
+    An array [H, W, 1] is a map too. ImageError if the file is missing, cannot be read, or cannot
+    be depth: 8 bits or several channels.
     """
+    if foreign := foreign_file(path):
+        raise ImageError(f'{path}: {"; ".join(foreign)}')
     values = _load(path) if path.suffix.lower() == '.npy' else _decode(path)
+    if values.ndim == 3 and values.shape[2] == 1:
+        values = values[..., 0]
     if values.ndim != 2:
-        raise ImageError(f'{path} has the shape {values.shape}, which is not one depth per pixel')
+        raise ImageError(f'{path} has the shape {values.shape}, which is not one depth per pixel; '
+                         'save it as [H, W]')
     if values.dtype == np.uint8 or values.dtype.kind not in 'uif':
         raise ImageError(f'{path} holds {values.dtype} values, a picture of depth and not '
                          'depth; give 16-bit PNG, .npy or .pfm files')

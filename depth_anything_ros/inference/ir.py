@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from depth_anything_ros.errors import ModelError
+from depth_anything_ros.foreign_files import foreign_file
 from depth_anything_ros.model_info import ModelInfo, SECTION
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ def check_ir_files(xml_path: Path) -> tuple[Path, Path]:
     ModelError if one of them is missing, if the .xml is not an IR, or if the .bin is too short
     for the constants that the .xml places in it.
     """
+    if foreign := foreign_file(xml_path):
+        raise ModelError(xml_path, *foreign)
     if xml_path.suffix != '.xml':
         raise ModelError(xml_path, 'it is not an .xml file', _MAKE_ONE)
     bin_path = xml_path.with_suffix('.bin')
@@ -79,6 +82,8 @@ def check_ir_files(xml_path: Path) -> tuple[Path, Path]:
         if not file.is_file():
             raise ModelError(file, 'there is no such file', 'an IR is an .xml and the .bin of the '
                              f'same name beside it; {_MAKE_ONE}')
+    if foreign := foreign_file(bin_path):
+        raise ModelError(bin_path, *foreign)
     needed = _constants_end(xml_path)
     found = bin_path.stat().st_size
     if found < needed:

@@ -6,29 +6,49 @@ from pathlib import Path
 from typing import Any
 
 from depth_anything_ros.errors import ImageError, MissingDependencyError
+from depth_anything_ros.foreign_files import foreign_file
 from depth_anything_ros.media.pictures import decode_picture
 from depth_anything_ros.media.source import Header, ImageItem, ImageSource
 from depth_anything_ros.vision.color_image import ColorImage, ORDERS, view_image
 
 RAW, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
+_STORAGE = ('.mcap', '.db3')
+# SQLite keeps these beside a database that was not closed.
+_BESIDE_STORAGE = ('.db3-wal', '.db3-shm', '.db3-journal')
+_SHOWN_TOPICS = 10
 # A message of rosbags: connection, time of recording [ns], serialized bytes (CDR).
 Message = tuple[Any, int, bytes]
 
 
 def is_bag(path: Path) -> bool:
-    """Return whether ``path`` is a bag's folder or one of its .mcap or .db3 files."""
-    return path.suffix in ('.mcap', '.db3') or (path / 'metadata.yaml').is_file()
+    """
+    Return whether ``path`` is the folder of a bag or one of its files.
+
+    These are .mcap and .db3 files, also compressed, ROS 1 bags, and folders with metadata.yaml or,
+    after a crash, with nothing but such files.
+    """
+    if not path.is_dir():
+        return _is_storage(path) or path.suffix.lower() == '.bag'
+    if (path / 'metadata.yaml').is_file():
+        return True
+    files = [file for file in path.iterdir() if not file.name.startswith('.')]
+    return any(map(_is_storage, files)) and all(
+        _is_storage(file) or file.suffix in _BESIDE_STORAGE for file in files)
 
 
 def open_bag(path: Path, topic: str | None) -> ImageSource:
     """
     Return the images of ``topic``, or those of the only image topic if it is None.
 
-    ImageError lists the image topics if ``topic`` is not one of them or there are several, and the
-    supported encodings if the encoding is not one of them.
+    ImageError lists the image topics if ``topic`` is not one of them or there are several, all
+    topics if none has images, and the supported encodings if the encoding is not one of them.
     """
-    counts = {connection.topic: connection.msgcount for connection in bag_connections(path)
+    connections = bag_connections(path)
+    counts = {connection.topic: connection.msgcount for connection in connections
               if connection.msgtype in (RAW, COMPRESSED) and connection.msgcount}
+    if not counts:
+        raise ImageError(f'{path} holds no image; {_all_topics(connections)}; supported are {RAW} '
+                         f'and {COMPRESSED}')
     chosen = _choose(path, sorted(counts), topic)
     return ImageSource('bag', str(path), counts[chosen], None, _first_size_hw(path, chosen),
                        partial(_images, path, chosen), chosen)
@@ -39,7 +59,7 @@ def bag_connections(path: Path) -> list[Any]:
     try:
         with _reader(path) as reader:
             return list(reader.connections)
-    except MissingDependencyError:
+    except (ImageError, MissingDependencyError):
         raise
     except Exception as error:  # noqa: B902 - a damaged file leads rosbags to any exception
         raise _unreadable(path, error) from error
@@ -52,7 +72,7 @@ def bag_messages(path: Path, wanted: Callable[[Any], bool]) -> Iterator[Message]
             connections = [entry for entry in reader.connections if wanted(entry)]
             if connections:
                 yield from reader.messages(connections)
-    except MissingDependencyError:
+    except (ImageError, MissingDependencyError):
         raise
     except Exception as error:  # noqa: B902 - a damaged file leads rosbags to any exception
         raise _unreadable(path, error) from error
@@ -66,14 +86,20 @@ def message_types() -> Any:
 
 
 def _choose(path: Path, topics: list[str], topic: str | None) -> str:
-    if not topics:
-        raise ImageError(f'{path} holds no image; supported are {RAW} and {COMPRESSED}')
     listed = ', '.join(topics)
     if topic is None and len(topics) > 1:
         raise ImageError(f'{path} has several image topics, choose one: {listed}')
     if topic is not None and topic not in topics:
         raise ImageError(f'{path} has no images on {topic}; it has them on {listed}')
     return topic or topics[0]
+
+
+def _all_topics(connections: list[Any]) -> str:
+    if not connections:
+        return 'it has no topic'
+    listed = sorted(f'{one.topic} ({one.msgtype}, {one.msgcount} messages)' for one in connections)
+    more = ', ...' if len(listed) > _SHOWN_TOPICS else ''
+    return f'its topics are {", ".join(listed[:_SHOWN_TOPICS])}{more}'
 
 
 def _first_size_hw(path: Path, topic: str) -> tuple[int, int] | None:
@@ -121,9 +147,32 @@ def _fail(reason: str) -> ColorImage:
 
 
 def _reader(path: Path) -> Any:
+    file = _storage_of(path)
     _require_rosbags()
     from rosbags.rosbag2 import Reader
-    return Reader(path)
+    return Reader(file)
+
+
+def _storage_of(path: Path) -> Path:
+    """Return what rosbags can open; ImageError names the command that makes it so."""
+    if path.is_dir() and not (path / 'metadata.yaml').is_file():
+        files = sorted(filter(_is_storage, path.iterdir()))
+        if len(files) != 1:
+            raise ImageError(f'{path} has no metadata.yaml, as after a crash; make it with '
+                             f'`ros2 bag reindex {path}`, or name one of its {len(files)} files')
+        return _storage_of(files[0])
+    if path.suffix.lower() == '.bag':
+        raise ImageError(f'{path} is a bag of ROS 1; convert it with `rosbags-convert --src {path}'
+                         f' --dst {path.with_suffix("")}`')
+    if path.suffix == '.zstd':
+        raise ImageError(f'{path} is compressed; name the folder of the bag, with its '
+                         f'metadata.yaml, or decompress the file with `zstd -d {path}`')
+    return path
+
+
+def _is_storage(path: Path) -> bool:
+    name = path.with_suffix('') if path.suffix == '.zstd' else path
+    return name.suffix in _STORAGE
 
 
 def _require_rosbags() -> None:
@@ -135,5 +184,9 @@ def _require_rosbags() -> None:
 
 
 def _unreadable(path: Path, error: Exception) -> ImageError:
+    if foreign := foreign_file(path):
+        return ImageError(f'{path}: {"; ".join(foreign)}')
+    fix = ('; after a crash `mcap recover` repairs an .mcap file'
+           if path.suffix == '.mcap' or path.is_dir() and any(path.glob('*.mcap')) else '')
     return ImageError(f'{path} cannot be read as a bag ({error or type(error).__name__}); is it '
-                      'complete?')
+                      f'complete?{fix}')

@@ -1,18 +1,21 @@
 """Opens whatever a user names: a picture, a folder, a list, a video, a camera or a bag."""
 
+import os
 from pathlib import Path
+import re
 
 from depth_anything_ros.errors import ImageError
-from depth_anything_ros.media import bag_reader, pictures, video
+from depth_anything_ros.media import bag_reader, folders, pictures, video
 from depth_anything_ros.media.source import ImageSource
 
 
 def open_images(name: str, topic: str | None = None) -> ImageSource:
     """
-    Return the images of a file, folder, list (.txt), video, camera (its number) or ROS 2 bag.
+    Return the images of a file, folder, list (.txt), video, camera or ROS 2 bag.
 
-    ``topic`` selects one of several image topics of a bag. ImageError names what is missing or
-    cannot be opened. Single images are read, and may fail, only later.
+    A camera is a number or a device such as /dev/video0. ``topic`` selects one of several image
+    topics of a bag. ImageError names what is missing or cannot be opened. Single images are read,
+    and may fail, only later.
     """
     path = Path(name)
     if bag_reader.is_bag(path):
@@ -20,25 +23,53 @@ def open_images(name: str, topic: str | None = None) -> ImageSource:
     if topic is not None:
         raise ImageError(f'{name} is no bag, so it has no topic {topic}; leave the topic out')
     if path.is_dir():
-        return pictures.open_folder(path)
+        return folders.open_folder(path)
+    if device := re.fullmatch(r'/dev/video(\d+)', os.path.realpath(name)):
+        return video.open_camera(int(device[1]))
     if not path.exists():
         if name.isdecimal():
             return video.open_camera(int(name))
-        raise ImageError(f'there is no file or folder {name}')
+        raise ImageError(_missing(name))
+    if not path.is_file():
+        raise ImageError(f'{name} is a pipe or a device; name a file, a folder or the number of a '
+                         'camera')
     suffix = path.suffix.lower()
     if suffix == '.txt':
-        return pictures.open_list(path)
+        return folders.open_list(path)
     return video.open_video(path) if suffix in video.SUFFIXES else pictures.open_picture(path)
+
+
+def _missing(name: str) -> str:
+    if re.match(r'[a-zA-Z][a-zA-Z0-9+.-]+://', name):
+        return (f'{name} is a URL, which is not read; save it to a file first, a stream for '
+                f'example with `ffmpeg -i {name} -t 60 clip.mp4`')
+    if re.search(r'[*?[]', name):
+        return (f'there is no file or folder {name}, and patterns are not expanded; name the '
+                f'folder, or a list that `ls {name} > list.txt` writes')
+    return f'there is no file or folder {name}'
 
 
 def list_videos(name: str) -> list[str]:
     """Return the videos of a folder without pictures, or of a list that names only videos."""
     path = Path(name)
     if path.is_dir() and not bag_reader.is_bag(path):
-        found = pictures.files_below(path, pictures.SUFFIXES)
-        return [] if found else list(map(str, pictures.files_below(path, video.SUFFIXES)))
+        found = folders.files_below(path, folders.picture_suffixes())
+        return [] if found else list(map(str, folders.files_below(path, video.SUFFIXES)))
     if path.suffix.lower() == '.txt' and path.is_file():
-        entries = pictures.read_list(path)
+        entries = folders.read_list(path)
         if all(entry.suffix.lower() in video.SUFFIXES for entry in entries):
             return list(map(str, dict.fromkeys(entries)))
     return []
+
+
+def left_out(name: str) -> list[Path]:
+    """
+    Return the files of a folder that are not read, although they are pictures or videos.
+
+    These are pictures in formats that OpenCV does not read, and videos beside pictures.
+    """
+    path = Path(name)
+    if not path.is_dir() or bag_reader.is_bag(path):
+        return []
+    videos = [] if list_videos(name) else folders.files_below(path, video.SUFFIXES)
+    return folders.files_below(path, folders.foreign_suffixes()) + videos

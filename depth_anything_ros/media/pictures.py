@@ -1,5 +1,5 @@
 """
-Picture files: folders and lists of them, decoding, and their size from the header.
+Picture files: decoding, and their size from the header.
 
 Sources of the headers: ITU-T T.81 (JPEG), JEITA CP-3451 (Exif), W3C PNG, RFC 9649 (WebP),
 Microsoft BITMAPINFOHEADER.
@@ -14,6 +14,7 @@ from typing import BinaryIO
 import cv2
 from depth_anything_ros.arrays import U8
 from depth_anything_ros.errors import ImageError
+from depth_anything_ros.foreign_files import foreign_kind
 from depth_anything_ros.media.source import ImageItem, ImageSource
 from depth_anything_ros.vision.color_image import ColorImage
 import numpy as np
@@ -101,48 +102,9 @@ def _exif_orientation(tiff: bytes) -> int:
     return 1
 
 
-def open_folder(folder: Path) -> ImageSource:
-    """Return the pictures below ``folder``, sorted by path; ImageError if it has none."""
-    files = files_below(folder, SUFFIXES)
-    if not files:
-        raise ImageError(f'{folder} holds no image; supported are {", ".join(SUFFIXES)}')
-    return _source(str(folder), [(file.relative_to(folder).as_posix(), file) for file in files])
-
-
-def open_list(file: Path) -> ImageSource:
-    """Return the pictures in a text file of paths, each once; ImageError if it is empty."""
-    entries = dict.fromkeys(read_list(file))
-    if not entries:
-        raise ImageError(f'{file} is empty; write one path a line')
-    return _source(str(file), [(str(entry), entry) for entry in entries])
-
-
 def open_picture(file: Path) -> ImageSource:
     """Return one picture with any suffix."""
-    return _source(str(file), [(file.name, file)])
-
-
-def files_below(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """Return the files below ``folder`` with one of ``suffixes``, sorted, without hidden ones."""
-    return sorted(
-        file for file in folder.rglob('*')
-        if file.suffix.lower() in suffixes and file.is_file()
-        and not any(part.startswith('.') for part in file.relative_to(folder).parts))
-
-
-def read_list(file: Path) -> list[Path]:
-    """
-    Return the path in each line of ``file``, relative to here or to the folder of ``file``.
-
-    ImageError if ``file`` cannot be read.
-    """
-    try:
-        lines = os.fsdecode(file.read_bytes()).splitlines()
-    except OSError as error:
-        raise ImageError(f'{file} cannot be read ({error.strerror})') from error
-    paths = [Path(line.strip()) for line in lines if line.strip()]
-    return [path if path.exists() or not (file.parent / path).exists() else file.parent / path
-            for path in paths]
+    return picture_source(str(file), [(file.name, file)])
 
 
 def read_picture(file: Path) -> ColorImage:
@@ -155,6 +117,8 @@ def read_picture(file: Path) -> ColorImage:
         data = np.fromfile(file, np.uint8)
     except OSError as error:
         raise ImageError(f'it cannot be read ({error.strerror})') from error
+    if foreign := foreign_kind(data[:512].tobytes()):
+        raise ImageError('; '.join(foreign))
     return decode_picture(data)
 
 
@@ -170,7 +134,8 @@ def decode_picture(data: U8) -> ColorImage:
     return ColorImage(pixels, 'bgr')  # type: ignore[arg-type]
 
 
-def _source(name: str, files: list[tuple[str, Path]]) -> ImageSource:
+def picture_source(name: str, files: list[tuple[str, Path]]) -> ImageSource:
+    """Return picture files as a source; each file comes with the name of its image."""
     images = [ImageItem(label, index, partial(read_picture, file), file)
               for index, (label, file) in enumerate(files)]
     return ImageSource('images', name, len(images), None, None, lambda: iter(images))

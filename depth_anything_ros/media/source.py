@@ -25,8 +25,9 @@ class ImageItem:
     One image of a source; ``index`` counts from 0.
 
     ``read`` decodes the image or raises ImageError, whose text does not repeat ``name``. ``path``
-    is set for files. Messages of a bag have ``timestamp_ns``, the time of recording, and, unless
-    they are damaged, a ``header``.
+    is set for files. ``timestamp_ns`` is the time of recording of a message, the time of a frame
+    in its video, or a monotonic time for a camera; None for files. Messages of a bag have a
+    ``header`` unless they are damaged.
     """
 
     name: str

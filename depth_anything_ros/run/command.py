@@ -21,8 +21,8 @@ def make_app() -> typer.Typer:
 def command(
     source: Annotated[str, typer.Option(
         '--input', '--img-path', '--video-path', metavar='X', rich_help_panel=_INPUT,
-        help='Image, folder of images (recursive), list of paths (.txt), video, camera number, '
-        'or ROS 2 bag (folder, .mcap or .db3).')],
+        help='Image, folder of images (recursive), list of paths (.txt), video, camera (number '
+        'or /dev/videoN), or ROS 2 bag (folder, .mcap or .db3).')],
     model: Annotated[Path | None, typer.Argument(
         metavar='[MODEL.xml]', help='IR that depth_anything_convert made, its .bin beside it.',
         show_default='the model of the package')] = None,

@@ -9,13 +9,15 @@ from depth_anything_ros.cli.progress import counting, open_console
 from depth_anything_ros.cli.signals import deferred_signals, StopRequest
 from depth_anything_ros.errors import ModelError
 from depth_anything_ros.files import make_folder
+from depth_anything_ros.foreign_files import printable
 from depth_anything_ros.inference.engine import Engine, EngineOptions
 from depth_anything_ros.inference.ir import read_model_info
+from depth_anything_ros.media.folders import left_out_text
 from depth_anything_ros.model_info import device_names
 from depth_anything_ros.run.outputs import open_output
 from depth_anything_ros.run.pipeline import run_images, RunSummary
 from depth_anything_ros.run.tasks import (
-    first_size_hw, make_tasks, ordered_items, RunOptions, Task)
+    files_left_out, first_size_hw, make_tasks, ordered_items, RunOptions, Task)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,6 +43,8 @@ def run(options: RunOptions) -> int:
             status = stop.exit_status or max(status, int(bool(summary.failed)))
             if stop.is_set():
                 break
+    if others := files_left_out(options):
+        print(left_out_text(others), file=sys.stderr)
     return status
 
 
@@ -78,7 +82,7 @@ def _run_task(engine: Engine, task: Task, options: RunOptions, stop: StopRequest
 def _report(summary: RunSummary, place: str, interrupted: bool) -> None:
     for failure in summary.failed:
         complain(f'{failure.name}: {failure.reason}' if failure.name else failure.reason)
-    written = f'written to {place}' if summary.done else 'nothing written'
+    written = f'written to {printable(place)}' if summary.done else 'nothing written'
     failed = f', {len(summary.failed)} failed' if summary.failed else ''
     print(f'{"interrupted: " if interrupted else ""}{summary.done} images in '
           f'{summary.seconds:.1f} s ({summary.rate:.2f}/s){failed}, {written}')

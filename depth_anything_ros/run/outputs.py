@@ -80,7 +80,8 @@ def _video(task: Task, target: Path, options: RunOptions, kind: Kind) -> Iterato
         video = VideoFile(staged, task.source.frames_per_second or _DEFAULT_RATE)
 
         def write(item: ImageItem, image: ColorImage, depth: F32) -> None:
-            video.write(draw_depth(style, image, depth, *tracker.update(depth)))
+            picture = draw_depth(style, image, depth, *tracker.update(depth))
+            video.write(picture, item.timestamp_ns)
 
         try:
             yield Output(str(target), write, 1)

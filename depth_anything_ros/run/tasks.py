@@ -9,8 +9,9 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from depth_anything_ros.errors import ImageError
+from depth_anything_ros.foreign_files import shortened
 from depth_anything_ros.inference.engine import MAX_NETWORK_PIXELS
-from depth_anything_ros.media.open_images import list_videos, open_images
+from depth_anything_ros.media.open_images import left_out, list_videos, open_images
 from depth_anything_ros.media.pictures import read_size_hw
 from depth_anything_ros.media.size_order import network_size_of, order_by_size
 from depth_anything_ros.media.source import ImageItem, ImageSource
@@ -84,6 +85,12 @@ def make_tasks(options: RunOptions) -> list[Task]:
     return [_task(options, name, stem) for name, stem in zip(videos, unique_stems(videos))]
 
 
+def files_left_out(options: RunOptions) -> list[Path]:
+    """Return the pictures and videos of the input folder that are not read, without results."""
+    source, outdir = Path(options.source), options.outdir
+    return [file for file in left_out(options.source) if not _is_below(file, source, outdir)]
+
+
 def ordered_items(task: Task, info: ModelInfo, input_size: int) -> Iterable[ImageItem]:
     """Return the images of a task, files with equal sizes of the network input side by side."""
     if task.source.kind != 'images':
@@ -140,19 +147,22 @@ def _task(options: RunOptions, name: str, stem: str | None) -> Task:
         source = _broken(name, error)
     if source.kind == 'images':
         return _pictures(options, source)
-    stem = stem or _stem(source, name)
+    stem, suffix = stem or _stem(source, name), _SUFFIXES[options.file_format]
     limits = [count for count in (source.count, options.frames) if count is not None]
     target = None
     if options.file_format == 'png8':
-        suffix = '_depth' if source.kind == 'bag' else '.mp4'
-        target = options.outdir / f'{stem}{suffix}'
+        ending = '_depth' if source.kind == 'bag' else '.mp4'
+        # The files in a bag have the name of its folder, and SQLite adds a file while it writes.
+        longest = f'{ending}.db3-journal' if source.kind == 'bag' else ending
+        target = options.outdir / f'{shortened(stem, longest)}{ending}'
         check_inputs_stay([Path(name)], [target])
         if source.kind == 'bag' and target.exists() and not options.force:
             raise ImageError(f'{target} exists already; add --force to replace it')
+    stem = shortened(stem, f'_0000000{suffix}')
     # A stem may hold braces.
     pattern = str(options.outdir / stem).replace('{', '{{').replace('}', '}}')
     return Task(source, _first(source, options.frames), min(limits, default=None), target, {},
-                f'{pattern}_{{:06d}}{_SUFFIXES[options.file_format]}')
+                f'{pattern}_{{:06d}}{suffix}')
 
 
 def _broken(name: str, error: ImageError) -> ImageSource:
@@ -168,16 +178,21 @@ def _pictures(options: RunOptions, source: ImageSource) -> Task:
         raise ImageError(f'{source.name} holds no image outside of {options.outdir}')
     items = items[:options.frames]
     stems = unique_stems([item.name for item in items])
-    files = {item.index: options.outdir / f'{stem}{_SUFFIXES[options.file_format]}'
+    suffix = _SUFFIXES[options.file_format]
+    files = {item.index: options.outdir / f'{shortened(stem, suffix)}{suffix}'
              for item, stem in zip(items, stems)}
     check_inputs_stay((item.path for item in items if item.path), files.values())
     return Task(source, items, len(items), None, files, '')
 
 
 def _is_own_output(item: ImageItem, source: ImageSource, outdir: Path) -> bool:
-    """Return whether a picture is in the output folder, which is below the input folder."""
-    below = Path(source.name).resolve() in outdir.resolve().parents
-    return below and item.path is not None and outdir.resolve() in item.path.resolve().parents
+    return item.path is not None and _is_below(item.path, Path(source.name), outdir)
+
+
+def _is_below(file: Path, folder: Path, outdir: Path) -> bool:
+    """Return whether a file is in the output folder, which is below the input folder."""
+    return folder.resolve() in outdir.resolve().parents \
+        and outdir.resolve() in file.resolve().parents
 
 
 def _first(source: ImageSource, frames: int | None) -> Iterable[ImageItem]:
@@ -186,7 +201,7 @@ def _first(source: ImageSource, frames: int | None) -> Iterable[ImageItem]:
 
 def _stem(source: ImageSource, name: str) -> str:
     if source.kind == 'camera':
-        return f'camera_{name}'
+        return source.name.replace(' ', '_')
     path = Path(name)
     return path.resolve().name if path.is_dir() else path.stem
 

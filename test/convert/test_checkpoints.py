@@ -13,7 +13,9 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
-from depth_anything_ros.convert.sources.checkpoints import read_checkpoint  # noqa: E402, I100
+from depth_anything_ros.convert.inspect.inspect import inspect  # noqa: E402, I100
+from depth_anything_ros.convert.sources.checkpoints import (  # noqa: E402
+    read_checkpoint, read_tensor_specs)
 
 Weights = Callable[..., dict[str, Any]]
 
@@ -58,13 +60,32 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(('content', 'message'), [
     (b'', 'the file is empty; download it again'),
     (b'not a checkpoint', 'damaged or not a PyTorch checkpoint'),
-    (b'<!DOCTYPE html><html>404</html>', 'damaged or not a PyTorch checkpoint'),
+    (b'<!DOCTYPE html><html>404</html>', 'it is a web page, not the file itself; download'),
+    (b'version https://git-lfs.github.com/spec/v1\noid', 'Git LFS pointer.* `git lfs pull`'),
+    (b'ftrt\0\0', 'a TensorRT engine, .*; give the checkpoint or ONNX file'),
     (b'PK\x03\x04 torn off', 'damaged or not a PyTorch checkpoint'),
     (bytes(range(256)), 'damaged or not a PyTorch checkpoint')])
 def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / 'any.pth'
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=message):
+        read_checkpoint(path)
+    with pytest.raises(CheckpointError, match=message):
+        read_tensor_specs(path)
+
+
+@pytest.mark.parametrize('name', ['model.safetensors', 'model.onnx', 'model.pth'])
+def test_a_pointer_is_named_whatever_its_suffix(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n')
+    with pytest.raises(CheckpointError, match=f'{name}: it is a Git LFS pointer'):
+        inspect(path)
+
+
+def test_an_engine_is_named_by_its_suffix(tmp_path: Path) -> None:
+    path = tmp_path / 'vits.engine'
+    path.write_bytes(b'\x90\1\0\0{"stride"')
+    with pytest.raises(CheckpointError, match='vits.engine: it is a TensorRT engine'):
         read_checkpoint(path)
 
 

@@ -134,3 +134,23 @@ def test_a_folder_of_photographs_may_hold_jpeg_png_and_webp(tmp_path: Path, suff
     assert (first.path, first.number) == (small, 1)
     assert cv2.imread(str(first.path)).shape == (48, 64, 3)
     assert second.path.suffix == '.jpg' and cv2.imread(str(second.path)).shape == (80, 60, 3)
+
+
+def test_a_large_photograph_may_have_a_name_that_is_not_utf8(tmp_path: Path) -> None:
+    name = os.fsdecode(b'caf\xe9_7.png')
+    write(tmp_path / 'photos' / '7.png', (120, 90)).rename(tmp_path / 'photos' / name)
+    (image,) = collected([tmp_path / 'photos'], tmp_path / 'work', Selection(short_side=45))
+    assert image.path.suffix == '.jpg' and image.path.stat().st_size > 500
+
+
+def test_names_may_be_long_and_files_that_are_left_out_are_counted(tmp_path: Path) -> None:
+    write(tmp_path / '7.png', (120, 90)).rename(tmp_path / f'{"x" * 249}_7.png')
+    (tmp_path / 'a.heic').write_bytes(b'')
+    video = VideoFile(tmp_path / f'{"y" * 251}.mp4', 20)
+    video.write(NOISE)
+    video.close()
+    lines: list[str] = []
+    photo, frame = collected([tmp_path, tmp_path / f'{"y" * 251}.mp4'], tmp_path / 'work',
+                             Selection(short_side=45), lines)
+    assert photo.number == 7 and photo.path.is_file() and frame.path.is_file()
+    assert any('left out: 1 .heic, 1 .mp4;' in line for line in lines)

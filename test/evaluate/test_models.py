@@ -250,6 +250,15 @@ def test_an_annotation_file_that_is_not_json_is_refused(tmp_path: Path) -> None:
             read_pairs(tmp_path / 'a.json')
 
 
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16'])
+def test_an_annotation_file_may_have_the_encodings_of_windows(
+        tmp_path: Path, encoding: str) -> None:
+    path = annotate(tmp_path, {'ä.png': [pair((0, 0), (1, 1), 'point1')]})
+    path.write_bytes(path.read_text().encode(encoding))
+    (one,) = read_pairs(path)
+    assert one.name == 'ä.png'
+
+
 def write_pictures(folder: Path, count: int = 3) -> list[Path]:
     """Write images and return their paths."""
     files = [folder / f'{number}.png' for number in range(count)]

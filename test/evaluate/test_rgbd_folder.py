@@ -86,6 +86,13 @@ def test_a_description_that_is_missing_or_empty_is_refused(tmp_path: Path) -> No
         read_config(tmp_path / 'empty.yaml')
 
 
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16'])
+def test_a_description_may_have_the_encodings_of_windows(tmp_path: Path, encoding: str) -> None:
+    path = write_config(tmp_path)
+    path.write_bytes(path.read_text().encode(encoding))
+    assert read_config(path) == CONFIG
+
+
 def test_without_yaml_the_line_that_installs_it_is_named(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, 'yaml', None)
@@ -111,6 +118,29 @@ def test_the_star_may_be_a_folder_and_brackets_are_only_brackets(tmp_path: Path)
                                                DepthRange(0.1, 10.0)))
     assert [pair.name for pair in dataset.pairs] == ['set[x]/a[1]/rgb.png', 'set[x]/b/rgb.png']
     assert dataset.unmatched == ()
+
+
+@pytest.mark.parametrize('pattern', ['*.png', '*_depth.png'])
+def test_a_star_without_quotes_is_answered_with_the_quoted_line(
+        tmp_path: Path, pattern: str) -> None:
+    with pytest.raises(DatasetError, match='alias; quote it: depth: ') as caught:
+        read_config(write_config(tmp_path, depth=pattern))
+    assert str(caught.value).endswith(f"depth: '{pattern}'")
+
+
+def test_time_stamps_that_differ_are_answered_with_the_way_to_pair_them(tmp_path: Path) -> None:
+    for name in ('rgb/1305031102.175304.png', 'depth/1305031102.160407.png'):
+        save(tmp_path / name, np.zeros((2, 2, 3), np.uint8))
+    with pytest.raises(DatasetError, match='they are time stamps, which differ; .*associate.py'):
+        open_folder(tmp_path, RgbdConfig('rgb/*.png', 'depth/*.png', 5000.0,
+                                         DepthRange(0.1, 10.0)))
+
+
+def test_a_last_axis_of_one_is_no_axis(tmp_path: Path) -> None:
+    path = save(tmp_path / 'depth.npy', np.full((3, 4, 1), 2.5, np.float32))
+    assert_array_equal(read_depth(path, 1.0), np.full((3, 4), 2.5))
+    with pytest.raises(ImageError, match=r'shape \(3, 4, 2\), .*; save it as \[H, W\]'):
+        read_depth(save(path, np.zeros((3, 4, 2))), 1.0)
 
 
 def test_a_folder_without_pairs_reports_the_matches_of_each_pattern(tmp_path: Path) -> None:
@@ -156,7 +186,7 @@ def test_files_that_cannot_be_depth_are_refused(
 def test_damaged_and_missing_depth_files_are_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(ImageError, match=name):
         read_depth(tmp_path / name, 1.0)
-    for content in (b'', b'damaged'):
+    for content in (b'', b'damaged', b'version https://git-lfs.github.com/spec/v1\n'):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ImageError, match=name):
             read_depth(tmp_path / name, 1.0)

@@ -87,6 +87,13 @@ def test_a_truncated_xml_is_named(ir: Path, share: float) -> None:
     assert 'truncated or not XML' in refusal(ir, ir, COPY_AGAIN)
 
 
+@pytest.mark.parametrize('suffix', ['.xml', '.bin'])
+def test_a_git_lfs_pointer_is_named(ir: Path, suffix: str) -> None:
+    file = ir.with_suffix(suffix)
+    file.write_bytes(b'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n')
+    assert 'it is a Git LFS pointer' in refusal(ir, file, 'git lfs pull')
+
+
 @pytest.mark.parametrize('kept', [0, 1, -1])
 def test_a_truncated_bin_is_named_with_the_bytes_it_lacks(ir: Path, kept: int) -> None:
     weights = ir.with_suffix('.bin')

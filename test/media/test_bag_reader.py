@@ -75,7 +75,7 @@ def test_of_several_image_topics_one_must_be_chosen(tmp_path: Path) -> None:
 
 def test_a_bag_without_images_or_of_foreign_ones_is_refused(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / 'text', [('/chatter', TEXT, 5, text('hello'))])
-    with pytest.raises(ImageError, match='text holds no image; supported are sensor_msgs'):
+    with pytest.raises(ImageError, match='text holds no image; its topics are .*supported are se'):
         open_images(str(bag))
     depth = np.zeros((30, 40), np.uint16)
     bag = write_bag(tmp_path / 'depth', [('/depth', RAW, 5, raw_image(0, depth, '16UC1'))])
@@ -127,3 +127,63 @@ def test_a_damaged_bag_is_one_clear_error(tmp_path: Path, mcap: bool) -> None:
     (bag / 'metadata.yaml').write_text('nothing: [')
     with pytest.raises(ImageError, match='cannot be read as a bag'):
         open_images(str(bag))
+
+
+@pytest.mark.parametrize('mcap', [False, True])
+def test_a_folder_without_metadata_is_read_from_its_only_file(tmp_path: Path, mcap: bool) -> None:
+    bag = write_bag(tmp_path / 'crashed', [('/image', RAW, 1, raw_image(1, picture(1)))], mcap)
+    (bag / 'metadata.yaml').unlink()
+    (bag / 'crashed.db3-wal').write_bytes(b'')
+    source = open_images(str(bag))
+    assert (source.kind, source.name) == ('bag', str(bag))
+    assert_array_equal(next(iter(source)).read().pixels, picture(1))
+
+
+def test_of_several_files_without_metadata_the_command_that_makes_it_is_named(
+        tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / 'crashed', [('/image', RAW, 1, raw_image(1, picture(1)))])
+    (bag / 'metadata.yaml').unlink()
+    (bag / 'crashed_1.db3').write_bytes((bag / 'crashed.db3').read_bytes())
+    with pytest.raises(ImageError, match='no metadata.yaml.* `ros2 bag reindex .*crashed`.* 2 fi'):
+        open_images(str(bag))
+
+
+def test_pictures_beside_a_file_of_a_bag_are_still_a_folder_of_pictures(tmp_path: Path) -> None:
+    (tmp_path / 'drive.mcap').write_bytes(b'')
+    (tmp_path / 'photo.png').write_bytes(b'')
+    assert open_images(str(tmp_path)).kind == 'images'
+
+
+@pytest.mark.parametrize(('name', 'fix'), [
+    ('drive.bag', 'is a bag of ROS 1; convert it with `rosbags-convert --src .*drive.bag'),
+    ('drive.db3.zstd', 'is compressed; .* `zstd -d .*drive.db3.zstd`'),
+    ('drive_0.mcap.zstd', 'is compressed; .* `zstd -d .*drive_0.mcap.zstd`')])
+def test_bags_of_other_kinds_are_named_with_the_command_that_converts_them(
+        tmp_path: Path, name: str, fix: str) -> None:
+    (tmp_path / 'folder').mkdir()
+    (tmp_path / 'folder' / name).write_bytes(b'#ROSBAG V2.0\n')
+    with pytest.raises(ImageError, match=fix):
+        open_images(str(tmp_path / 'folder' / name))
+    if name.endswith('.zstd'):
+        with pytest.raises(ImageError, match=fix):
+            open_images(str(tmp_path / 'folder'))
+
+
+def test_a_bag_without_images_lists_its_topics(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / 'text', [
+        ('/chatter', TEXT, 5, text('hello')), ('/camera_info', INFO, 6, camera_info(0)),
+        ('/camera_info', INFO, 7, camera_info(0))])
+    for topic in (None, '/image'):
+        with pytest.raises(ImageError, match=(
+                r'its topics are /camera_info \(sensor_msgs/msg/CameraInfo, 2 messages\), '
+                r'/chatter \(std_msgs/msg/String, 1 messages\); supported are')):
+            open_images(str(bag), topic)
+
+
+def test_a_recording_that_was_cut_off_names_the_command_that_repairs_it(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / 'bag', [
+        ('/image', RAW, number, raw_image(0, picture(1))) for number in range(20)], mcap=True)
+    (bag / 'metadata.yaml').unlink()
+    (bag / 'bag.mcap').write_bytes((bag / 'bag.mcap').read_bytes()[:5000])
+    with pytest.raises(ImageError, match='is it complete.; after a crash `mcap recover`'):
+        list(open_images(str(bag)))

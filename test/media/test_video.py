@@ -1,5 +1,6 @@
 """Videos and cameras are read, mp4 files are written."""
 
+import os
 from pathlib import Path
 
 import cv2
@@ -77,3 +78,115 @@ def test_a_frame_of_another_size_is_refused_and_the_video_goes_on(tmp_path: Path
 def test_a_video_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match='missing takes no mp4'):
         VideoFile(tmp_path / 'missing' / 'clip.mp4', 10).write(np.zeros((20, 30, 3), np.uint8))
+
+
+def slower(path: Path, factor: int) -> Path:
+    """Let each tick of a Matroska file last ``factor`` ms; the rate in its header stays."""
+    one_ms = b'\x2a\xd7\xb1\x83' + (1_000_000).to_bytes(3, 'big')
+    content = path.read_bytes()
+    assert content.count(one_ms) == 1
+    path.write_bytes(content.replace(
+        one_ms, b'\x2a\xd7\xb1\x83' + (factor * 1_000_000).to_bytes(3, 'big')))
+    return path
+
+
+def cut(path: Path, share: float) -> Path:
+    """Keep the first part of a file."""
+    content = path.read_bytes()
+    path.write_bytes(content[:int(share * len(content))])
+    return path
+
+
+def noise_video(path: Path, count: int, rate: float = 20) -> Path:
+    """Write frames of noise, which take the same space each."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)
+    video = VideoFile(path, rate)
+    for number in range(count):
+        video.write(np.roll(noise, 5 * number, axis=1))
+    video.close()
+    return path
+
+
+@pytest.mark.parametrize('suffix', ['.avi', '.mkv'])
+def test_a_video_that_breaks_off_names_its_frames_after_the_last_one(
+        tmp_path: Path, suffix: str) -> None:
+    source = open_images(str(cut(noise_video(tmp_path / f'clip{suffix}', 60), 0.6)))
+    names = []
+    with pytest.raises(ImageError, match=r'clip\.\w+ breaks off after \d+ .*copy it again'):
+        for item in source:
+            names.append(item.name)
+    assert 20 < len(names) < 50
+
+
+@pytest.mark.parametrize('suffix', ['.mp4', '.avi', '.mkv', '.mov'])
+@pytest.mark.parametrize('count', [1, 2, 61])
+def test_a_whole_video_does_not_break_off(tmp_path: Path, suffix: str, count: int) -> None:
+    assert len(list(open_images(str(noise_video(tmp_path / f'clip{suffix}', count))))) == count
+
+
+def test_a_video_without_a_frame_is_an_error(tmp_path: Path) -> None:
+    path = noise_video(tmp_path / 'clip.avi', 30)
+    content = path.read_bytes()
+    path.write_bytes(content[:content.index(b'movi') + 4])
+    with pytest.raises(ImageError, match='breaks off before its first frame: 0 of 30 frames'):
+        list(open_images(str(path)))
+
+
+def test_a_camera_that_stops_is_an_error(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = str(noise_video(tmp_path / 'clip.mp4', 5))
+    real = cv2.VideoCapture
+    monkeypatch.setattr(cv2, 'VideoCapture', lambda place: real(path))
+    with pytest.raises(ImageError, match='camera 3 stopped after 5 frames'):
+        list(open_images('3'))
+
+
+def test_frames_have_their_time_and_the_copy_plays_as_long_as_the_video(tmp_path: Path) -> None:
+    source = open_images(str(slower(noise_video(tmp_path / 'clip.mkv', 61, 100), 8)))
+    items = list(source)
+    times_ns = np.array([item.timestamp_ns for item in items])
+    assert np.ptp(times_ns) == pytest.approx(60 * 0.08e9, rel=0.01)
+    assert source.frames_per_second is not None
+    video = VideoFile(tmp_path / 'copy.mp4', source.frames_per_second)
+    for item in items:
+        video.write(item.read().pixels, item.timestamp_ns)
+    video.close()
+    copy = open_images(str(tmp_path / 'copy.mp4'))
+    assert (copy.count, copy.frames_per_second) == (61, pytest.approx(12.5, rel=0.01))
+    times_ns = np.array([item.timestamp_ns for item in copy])
+    assert np.ptp(times_ns) == pytest.approx(60 * 0.08e9, rel=0.01)
+
+
+@pytest.mark.parametrize(('times_s', 'rate'), [
+    ([0, 0.1, 0.2, 0.3], 10), ([0, 0.1, 0.2, 10.2], 0.294), ([0, 0.1, 90000, 90000.1], 10),
+    ([5, 5.1, 0, 0.1], 10), ([0, 0, 0, 0], 1000), ([None] * 4, 1000)])
+def test_the_rate_of_a_written_video_is_the_mean_of_its_times(
+        tmp_path: Path, times_s: list[float | None], rate: float) -> None:
+    video = VideoFile(tmp_path / 'clip.mp4', 1000)
+    for time_s in times_s:
+        video.write(np.zeros((48, 64, 3), np.uint8),
+                    None if time_s is None else round(time_s * 1e9))
+    video.close()
+    source = open_images(str(tmp_path / 'clip.mp4'))
+    assert source.count == 4
+    assert source.frames_per_second == pytest.approx(rate, rel=0.01)
+
+
+def test_a_name_that_is_not_utf8_is_an_error_and_no_crash(tmp_path: Path) -> None:
+    clip = noise_video(tmp_path / 'clip.mp4', 3)
+    for name in (os.fsdecode(b'caf\xe9.mp4'), os.fsdecode(b'caf\xe9/clip.mp4')):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(clip.read_bytes())
+        with pytest.raises(ImageError, match='not UTF-8; rename the file or its folder'):
+            open_images(str(path))
+    with pytest.raises(OSError, match='not UTF-8; choose another folder'):
+        VideoFile(path.parent / 'new.mp4', 20).write(np.zeros((48, 64, 3), np.uint8))
+
+
+def test_a_colon_in_a_relative_name_is_no_protocol(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path('out:1').mkdir()
+    for name in ('drive:1.mp4', 'http:clip.mp4', 'out:1/clip.mp4'):
+        assert len(list(open_images(str(noise_video(Path(name), 3))))) == 3

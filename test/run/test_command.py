@@ -362,6 +362,85 @@ def test_a_full_disk_is_one_line_and_leaves_no_incomplete_file(
     assert contents(tmp_path / 'vis_depth') == []
 
 
+def test_a_video_that_breaks_off_or_has_no_frame_is_status_1_and_its_frames_are_written(
+        tmp_path: Path, tiny_ir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    video = VideoFile(tmp_path / 'clip.avi', 20)
+    for seed in range(40):
+        video.write(np.random.default_rng(seed).integers(0, 256, (112, 140, 3), np.uint8))
+    video.close()
+    content = Path('clip.avi').read_bytes()
+    Path('clip.avi').write_bytes(content[:len(content) // 2])
+    assert main([str(tiny_ir), '--input', 'clip.avi']) == 1
+    out, err = capsys.readouterr()
+    assert 'clip.avi breaks off after' in err and 'of 40 frames' in err
+    done = int(out.split()[0])
+    assert 0 < done < 30
+    assert cv2.VideoCapture('vis_depth/clip.mp4').get(cv2.CAP_PROP_FRAME_COUNT) == done
+    assert main([str(tiny_ir), '--input', 'clip.avi', '--frames', '5']) == 0
+    Path('empty.avi').write_bytes(content[:content.index(b'movi') + 4])
+    capsys.readouterr()
+    assert main([str(tiny_ir), '--input', 'empty.avi']) == 1
+    out, err = capsys.readouterr()
+    assert '0 of 40 frames can be read' in err and err.count('\n') == 1
+    assert 'nothing written' in out
+
+
+def test_names_that_are_not_utf8_do_not_end_the_run(
+        tmp_path: Path, tiny_ir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / 'clips').mkdir()
+    bad = tmp_path / 'clips' / os.fsdecode(b'caf\xe9.mp4')
+    write_video(tmp_path / 'clips' / 'a.mp4', 3).rename(bad)
+    write_video(tmp_path / 'clips' / 'b.mp4', 3)
+    assert main([str(tiny_ir), '--input', 'clips']) == 1
+    out, err = capsys.readouterr()
+    assert contents(tmp_path / 'vis_depth') == ['b.mp4']
+    assert err.count('error:') == 1 and 'caf\\udce9.mp4: the path is not UTF-8' in err
+    photo = tmp_path / os.fsdecode(b'caf\xe9.png')
+    save(tmp_path / 'a.png', picture(0)).rename(photo)
+    assert main([str(tiny_ir), '--input', str(photo), '--outdir',
+                 os.fsdecode(b'na\xefve')]) == 0
+    assert os.listdir(os.fsencode(tmp_path / os.fsdecode(b'na\xefve'))) == [b'caf\xe9.png']
+    assert 'written to na\\udcefve' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('character', ['x', 'é'])
+def test_names_may_be_as_long_as_the_file_system_allows(
+        tmp_path: Path, tiny_ir: Path, character: str) -> None:
+    (tmp_path / 'photos').mkdir()
+    stem = character * (251 // len(character.encode()))
+    save(tmp_path / 'a.png', picture(0)).rename(tmp_path / 'photos' / f'{stem}.png')
+    save(tmp_path / 'b.png', picture(1)).rename(tmp_path / 'photos' / 'b.png')
+    assert main([str(tiny_ir), '--input', 'photos']) == 0
+    assert contents(tmp_path / 'vis_depth') == sorted([f'{stem}.png', 'b.png'])
+    clip = write_video(tmp_path / 'clip.mp4', 2).rename(tmp_path / f'{stem}.mp4')
+    assert main([str(tiny_ir), '--input', clip.name, '--outdir', 'clips']) == 0
+    assert contents(tmp_path / 'clips') == [clip.name]
+    assert main([str(tiny_ir), '--input', clip.name, '--outdir', 'out', '--format', 'npy']) == 0
+    first, second = contents(tmp_path / 'out')
+    assert first.startswith(stem[:100]) and first.endswith('_000001.npy')
+    assert second.endswith('_000002.npy')
+
+
+def test_a_bag_may_have_a_long_name(tmp_path: Path, tiny_ir: Path) -> None:
+    pytest.importorskip('rosbags.rosbag2')
+    write_bag(tmp_path / ('x' * 250), [('/image', RAW, 1, raw_image(1, picture(1)))], mcap=True)
+    assert main([str(tiny_ir), '--input', 'x' * 250]) == 0
+    (folder,) = os.listdir('vis_depth')
+    assert folder.startswith('xxx') and folder.endswith('_depth')
+
+
+def test_files_that_are_left_out_are_counted_at_the_end(
+        tmp_path: Path, tiny_ir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save(tmp_path / 'photos' / 'a.png', picture(0))
+    for name in ('b.heic', 'c.heic', 'd.mp4', 'vis/old.mp4'):
+        (tmp_path / 'photos' / name).parent.mkdir(exist_ok=True)
+        (tmp_path / 'photos' / name).write_bytes(b'')
+    assert main([str(tiny_ir), '--input', 'photos', '--outdir', 'photos/vis']) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith('1 images in')
+    assert err.startswith('left out: 2 .heic, 1 .mp4; convert') and err.count('\n') == 1
+
+
 def test_a_camera_is_recorded(tmp_path: Path, tiny_ir: Path,
                               monkeypatch: pytest.MonkeyPatch) -> None:
     write_video(tmp_path / 'clip.mp4', 10)

@@ -7,7 +7,8 @@ from pathlib import Path
 from depth_anything_ros.arrays import F32, U8
 from depth_anything_ros.cli.progress import Report
 from depth_anything_ros.errors import CheckpointError, ImageError
-from depth_anything_ros.media.open_images import open_images
+from depth_anything_ros.media.folders import left_out_text
+from depth_anything_ros.media.open_images import left_out, open_images
 from depth_anything_ros.media.source import ImageSource
 from depth_anything_ros.model_info import ModelInfo
 from depth_anything_ros.vision.color_image import to_bgr
@@ -37,6 +38,8 @@ def read_pictures(name: str, topic: str | None, limit: int, report: Report) -> l
                 report(f'      {image.name} is left out: {error}')
         if image.index >= max(wanted):
             break
+    if others := left_out(name):
+        report(f'      {left_out_text(others)}')
     if len(pictures) < MIN_PICTURES:
         raise CheckpointError(Path(name), f'it holds {len(pictures)} usable images',
                               f'give at least {MIN_PICTURES}, better 40 that differ as much as '

@@ -13,6 +13,7 @@ from depth_anything_ros.convert.sources.hf_folder import (
 from depth_anything_ros.convert.sources.identity import Evidence
 from depth_anything_ros.convert.sources.records import combined_sha256, file_digests
 from depth_anything_ros.errors import CheckpointError, MissingDependencyError
+from depth_anything_ros.foreign_files import foreign_file
 from depth_anything_ros.networks.models import MODELS, ModelSpec, Shapes
 
 if TYPE_CHECKING:
@@ -128,6 +129,8 @@ def read_tensors(path: Path) -> 'dict[str, Tensor]':
                               f'give the path of a .pth file, for example one from {_HUB}')
     if path.stat().st_size == 0:
         raise CheckpointError(path, 'the file is empty', 'download it again')
+    if foreign := foreign_file(path):
+        raise CheckpointError(path, *foreign)
     if path.suffix == SAFETENSORS:
         return _state_dict(path, _load_safetensors(path))
     return _state_dict(path, _load_pickle(path))
@@ -139,6 +142,8 @@ def read_tensor_specs(path: Path) -> dict[str, TensorSpec]:
 
     Only the header of a .safetensors file is read, without torch.
     """
+    if foreign := foreign_file(path):
+        raise CheckpointError(path, *foreign)
     if path.suffix != SAFETENSORS:
         return {name: _spec(str(value.dtype).removeprefix('torch.'), value.shape)
                 for name, value in read_tensors(path).items()}

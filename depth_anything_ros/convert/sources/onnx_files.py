@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from depth_anything_ros.errors import CheckpointError, MissingDependencyError
+from depth_anything_ros.foreign_files import foreign_file
 from depth_anything_ros.model_info import ModelInfo, SECTION
 
 _PREFIX = f'{SECTION}.'
@@ -51,6 +52,8 @@ def read_onnx_file(path: Path) -> OnnxFile:
         if not file.is_file():
             raise CheckpointError(file, f'this file with weights of {path.name} is missing',
                                   _EXPORT_AGAIN)
+        if foreign := foreign_file(file):
+            raise CheckpointError(file, *foreign)
         if file.stat().st_size < end:
             raise CheckpointError(file, f'it is truncated: {file.stat().st_size} bytes of {end}',
                                   _EXPORT_AGAIN)
@@ -71,6 +74,8 @@ def _load(path: Path) -> Any:
                                      "pip install 'depth_anything_ros[convert]'") from error
     if not path.is_file():
         raise CheckpointError(path, 'there is no such file', 'give the path of an .onnx file')
+    if foreign := foreign_file(path):
+        raise CheckpointError(path, *foreign)
     # The parser of protobuf messages raises types that depend on how it was built.
     try:
         model = onnx.load(path, load_external_data=False)

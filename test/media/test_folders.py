@@ -1,0 +1,99 @@
+"""Folders and lists as people have them: other formats, other systems, long names."""
+
+import os
+from pathlib import Path
+
+import cv2
+from depth_anything_ros.errors import ImageError
+from depth_anything_ros.media.folders import (
+    foreign_suffixes, left_out_text, picture_suffixes, read_list)
+from depth_anything_ros.media.open_images import left_out, open_images
+import numpy as np
+import pytest
+
+NOISE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+
+
+def save(path: Path) -> Path:
+    """Write a picture in the format of the suffix."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    suffix = '.jpg' if path.suffix == '.jfif' else path.suffix
+    path.write_bytes(cv2.imencode(suffix, NOISE)[1].tobytes())
+    return path
+
+
+@pytest.mark.parametrize('suffix', [one for one in picture_suffixes() if one != '.pgm'])
+def test_every_format_that_opencv_reads_is_read_from_a_folder(
+        tmp_path: Path, suffix: str) -> None:
+    save(tmp_path / f'photo{suffix}')
+    (item,) = open_images(str(tmp_path))
+    assert item.read().size_hw == (40, 60)
+
+
+def test_formats_that_this_opencv_lacks_are_counted(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2, 'haveImageWriter', lambda name: not name.endswith(('.gif', '.jp2')))
+    assert '.gif' in foreign_suffixes() and '.gif' not in picture_suffixes()
+    save(tmp_path / 'a.png')
+    for name in ('b.HEIC', 'deep/c.heic', 'd.gif', 'clip.mp4', '.e.heic', 'notes.md'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b'')
+    assert [item.name for item in open_images(str(tmp_path))] == ['a.png']
+    names = [file.name for file in left_out(str(tmp_path))]
+    assert names == ['b.HEIC', 'd.gif', 'c.heic', 'clip.mp4']
+    assert left_out_text(left_out(str(tmp_path))).startswith(
+        'left out: 2 .heic, 1 .gif, 1 .mp4; convert pictures to JPEG or PNG')
+
+
+def test_a_folder_of_nothing_else_names_the_formats(tmp_path: Path) -> None:
+    (tmp_path / 'a.heic').write_bytes(b'')
+    with pytest.raises(ImageError, match='holds no image; supported are .*; left out: 1 .heic;'):
+        open_images(str(tmp_path))
+
+
+def test_videos_without_pictures_are_not_left_out(tmp_path: Path) -> None:
+    for name in ('a.mp4', 'b.heic'):
+        (tmp_path / name).write_bytes(b'')
+    assert [file.name for file in left_out(str(tmp_path))] == ['b.heic']
+    assert left_out(str(tmp_path / 'a.mp4')) == []
+
+
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16', 'utf-16-le', 'utf-16-be',
+                                      'utf-32'])
+@pytest.mark.parametrize('end', ['\n', '\r\n'])
+def test_a_list_may_have_any_unicode_encoding(tmp_path: Path, encoding: str, end: str) -> None:
+    photos = [save(tmp_path / name) for name in ('a.png', 'Größe.png', 'deep/b.png')]
+    text = end.join(['a.png', 'Größe.png', 'deep\\b.png', ''])
+    (tmp_path / 'list.txt').write_bytes(text.encode(encoding))
+    assert read_list(tmp_path / 'list.txt') == photos
+
+
+def test_a_list_in_bytes_that_are_not_utf8_keeps_them(tmp_path: Path) -> None:
+    photo = tmp_path / os.fsdecode(b'caf\xe9.png')
+    save(tmp_path / 'a.png').rename(photo)
+    (tmp_path / 'list.txt').write_bytes(b'caf\xe9.png\n')
+    assert read_list(tmp_path / 'list.txt') == [photo]
+
+
+def test_the_list_of_a_tum_sequence_is_a_list(tmp_path: Path) -> None:
+    photo = save(tmp_path / 'rgb' / '1305031102.175304.png')
+    (tmp_path / 'rgb.txt').write_text(
+        '# color images\n# timestamp filename\n'
+        '1305031102.175304 rgb/1305031102.175304.png\n1305031102.211214 rgb/missing.png\n')
+    assert read_list(tmp_path / 'rgb.txt') == [photo, Path('rgb/missing.png')]
+
+
+@pytest.mark.parametrize('content', [b'\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\0', b'a\0\0\0b'])
+def test_a_file_that_is_no_text_is_no_list(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / 'list.txt').write_bytes(content)
+    with pytest.raises(ImageError, match='list.txt is not a text file; write one path a line'):
+        open_images(str(tmp_path / 'list.txt'))
+
+
+def test_lines_that_cannot_be_paths_fail_alone(tmp_path: Path) -> None:
+    photo = save(tmp_path / 'a.png')
+    (tmp_path / 'list.txt').write_text(f'{"x" * 5000}\na.png\n')
+    first, second = open_images(str(tmp_path / 'list.txt'))
+    assert second.path == photo
+    with pytest.raises(ImageError, match='File name too long'):
+        first.read()
