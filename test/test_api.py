@@ -213,8 +213,12 @@ def test_a_missing_model_and_a_missing_device_raise_the_errors_of_the_engine(
 
 
 def test_each_device_that_does_not_work_is_logged(
-        make_model: MakeModel, caplog: pytest.LogCaptureFixture) -> None:
-    model = make_model(device='GPU.7,CPU')
+        make_model: MakeModel, caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    # Libraries that other tests load configure logging for the whole process.
+    monkeypatch.setattr(logging.getLogger('depth_anything_ros.api'), 'disabled', False)
+    with caplog.at_level(logging.WARNING, 'depth_anything_ros.api'):
+        model = make_model(device='GPU.7,CPU')
     assert model.state.device == 'CPU'
     [record] = caplog.records
     assert record.levelno == logging.WARNING and record.name.startswith('depth_anything_ros')
