@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from depth_anything_ros.errors import ImageError, MissingDependencyError
-from depth_anything_ros.media.pictures import decode_picture
 from depth_anything_ros.media.source import Header, ImageItem, ImageSource
 from depth_anything_ros.vision.color_image import ColorImage, ORDERS, view_image
+from depth_anything_ros.vision.encoded_image import decode_compressed_data
 
 RAW, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 # A message of rosbags: connection, time of recording [ns], serialized bytes (CDR).
@@ -84,7 +84,7 @@ def _first_size_hw(path: Path, topic: str) -> tuple[int, int] | None:
     try:
         message = types.deserialize_cdr(data, connection.msgtype)
         if connection.msgtype == COMPRESSED:
-            return decode_picture(message.data).size_hw
+            return decode_compressed_data(message.data, message.format).size_hw
     except Exception:  # noqa: B902 - the error is reported when the image is read
         return None
     if message.encoding not in ORDERS:
@@ -111,7 +111,7 @@ def _images(path: Path, topic: str) -> Iterator[ImageItem]:
 
 def _decode(message: Any, message_type: str) -> ColorImage:
     if message_type == COMPRESSED:
-        return decode_picture(message.data)
+        return decode_compressed_data(message.data, message.format)
     return view_image(message.data, message.encoding, (message.height, message.width),
                       message.step)
 

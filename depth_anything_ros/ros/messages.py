@@ -19,6 +19,7 @@ from depth_anything_ros.errors import ImageError, MissingDependencyError, PointC
 from depth_anything_ros.vision.color_image import (
     check_layout, ColorImage, FOREIGN_PIXEL_BYTES, ORDERS, view_image)
 from depth_anything_ros.vision.depth import to_millimetres
+from depth_anything_ros.vision.encoded_image import decode_compressed_data
 import numpy as np
 import numpy.typing as npt
 from rclpy.serialization import deserialize_message, serialize_message
@@ -107,17 +108,9 @@ def decode_image(serialized: SerializedMessage) -> ColorImage:
 
 
 def decode_compressed(serialized: SerializedMessage) -> ColorImage:
-    """Return the pixels of a CompressedImage (JPEG, PNG, …); ImageError if OpenCV cannot."""
+    """Return the pixels of a CompressedImage (JPEG, PNG, …); ImageError if that fails."""
     message = serialized.message
-    data = np.frombuffer(message.data, np.uint8)
-    try:
-        pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    except cv2.error:
-        pixels = None
-    if pixels is None:
-        raise ImageError(f'OpenCV cannot decode the compressed image (format {message.format!r}, '
-                         f'{data.size} bytes); check that the publisher sends complete images')
-    return ColorImage(pixels, 'bgr')  # type: ignore[arg-type]
+    return decode_compressed_data(np.frombuffer(message.data, np.uint8), message.format)
 
 
 def decode_depth(message: Image) -> F32:

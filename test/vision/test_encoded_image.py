@@ -1,0 +1,129 @@
+"""Pictures that break off are refused, whatever the version of OpenCV makes of them."""
+
+from collections.abc import Callable
+import io
+import struct
+
+import cv2
+from depth_anything_ros.errors import ImageError
+from depth_anything_ros.vision.encoded_image import (
+    check_picture, decode_compressed_data, decode_picture)
+import numpy as np
+import pytest
+
+HW = (120, 160)
+RNG = np.random.default_rng(0)
+PICTURE = cv2.GaussianBlur(RNG.integers(0, 256, (*HW, 3), dtype=np.uint8), (0, 0), 3)
+DECODERS: list[Callable[[np.ndarray], object]] = [
+    decode_picture, lambda data: decode_compressed_data(data, 'bgr8; jpeg compressed bgr8')]
+JPEG_OPTIONS = {
+    'baseline': [], 'progressive': [cv2.IMWRITE_JPEG_PROGRESSIVE, 1],
+    'restart markers': [cv2.IMWRITE_JPEG_RST_INTERVAL, 4],
+    'best quality': [cv2.IMWRITE_JPEG_QUALITY, 100]}
+
+
+def encode(suffix: str, options: list[int] | None = None,
+           pixels: np.ndarray = PICTURE) -> bytes:
+    """Return an encoded picture."""
+    return cv2.imencode(suffix, pixels, options or [])[1].tobytes()
+
+
+def with_thumbnail(jpeg: bytes) -> bytes:
+    """Return a JPEG whose Exif segment holds a small JPEG of its own."""
+    payload = b'Exif\0\0II*\0\x08\0\0\0\0\0' + encode('.jpg', pixels=PICTURE[:16, :16])
+    return jpeg[:2] + b'\xff\xe1' + struct.pack('>H', len(payload) + 2) + payload + jpeg[2:]
+
+
+def array(data: bytes) -> np.ndarray:
+    """Return the bytes as OpenCV takes them."""
+    return np.frombuffer(data, np.uint8)
+
+
+ENCODED = {**{f'jpeg, {name}': encode('.jpg', options) for name, options in JPEG_OPTIONS.items()},
+           'jpeg, thumbnail': with_thumbnail(encode('.jpg')),
+           'jpeg, gray': encode('.jpg', pixels=PICTURE[..., 0]),
+           **{suffix: encode(suffix) for suffix in ('.png', '.bmp', '.webp', '.tiff')},
+           'tiff, raw': encode('.tiff', [cv2.IMWRITE_TIFF_COMPRESSION, 1]),
+           'webp, lossless': encode('.webp', [cv2.IMWRITE_WEBP_QUALITY, 101])}
+
+
+@pytest.mark.parametrize('name', ENCODED)
+@pytest.mark.parametrize('decode', DECODERS, ids=['file', 'message'])
+def test_whole_pictures_are_decoded_also_with_bytes_behind_them(
+        decode: Callable[[np.ndarray], object], name: str) -> None:
+    """Drivers fill their buffers up with zeros, phones append data of their own."""
+    for rest in (b'', bytes(1000)):
+        image = decode(array(ENCODED[name] + rest))
+        assert image.size_hw == HW
+        whole = PICTURE.mean() if 'gray' not in name else PICTURE[..., 0].mean()
+        assert abs(float(image.pixels.mean()) - whole) < 4
+
+
+@pytest.mark.parametrize('share', [0.2, 0.5, 0.8, 0.97])
+@pytest.mark.parametrize('name', ENCODED)
+@pytest.mark.parametrize('decode', DECODERS, ids=['file', 'message'])
+def test_a_picture_that_breaks_off_is_refused(
+        decode: Callable[[np.ndarray], object], name: str, share: float) -> None:
+    """Also if the buffer was filled up with zeros."""
+    data = ENCODED[name]
+    cut = data[:int(len(data) * share)]
+    with pytest.raises(ImageError, match=f'{len(cut)} bytes'):
+        decode(array(cut))
+    if '.bmp' not in name and 'raw' not in name and 'webp' not in name:
+        with pytest.raises(ImageError, match=f'{len(data)} bytes'):
+            decode(array(cut + bytes(len(data) - len(cut))))
+
+
+def test_a_jpeg_that_the_next_one_interrupts_is_refused() -> None:
+    """So do cameras on a bad cable: the end of the second picture is not that of the first."""
+    data = encode('.jpg')
+    with pytest.raises(ImageError, match='the JPEG is incomplete'):
+        check_picture(array(data[:len(data) // 2] + data))
+
+
+def test_a_jpeg_without_its_last_two_bytes_is_refused() -> None:
+    data = encode('.jpg')
+    for cut in (data[:-1], data[:-2]):
+        with pytest.raises(ImageError, match='the JPEG is incomplete'):
+            check_picture(array(cut))
+
+
+def test_pictures_of_a_photo_camera_may_be_followed_by_others() -> None:
+    """A preview or a film behind the picture is no damage."""
+    data = encode('.jpg')
+    for rest in (data, b'film without an end', data[:300]):
+        assert check_picture(array(data + rest)).size_hw == HW
+
+
+def test_noise_after_a_known_beginning_is_an_image_error() -> None:
+    """Whatever follows, nothing else is raised."""
+    starts = (b'\xff\xd8', b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n', b'BM', b'II*\0', b'MM\0*',
+              b'II+\0\x08\0\0\0', b'RIFF\0\0\0\0WEBPVP8 ', b'RIFF\0\0\0\0WEBPVP8X')
+    rng = np.random.default_rng(1)
+    for number in range(600):
+        noise = rng.integers(0, 256, int(rng.integers(0, 400)), dtype=np.uint8).tobytes()
+        data = array(starts[number % len(starts)] + noise)
+        for decode in DECODERS:
+            try:
+                decode(data)
+            except ImageError:
+                pass
+
+
+def test_a_damaged_header_says_so() -> None:
+    with pytest.raises(ImageError, match='the header of the JPEG is damaged'):
+        check_picture(array(b'\xff\xd8\xff\xe0' + bytes(30)))
+
+
+def test_other_formats_are_left_to_opencv_in_files_and_refused_in_messages() -> None:
+    data = array(encode('.ppm'))
+    assert decode_picture(data).size_hw == HW
+    with pytest.raises(ImageError, match=r"format 'ppm', \d+ bytes.*not one of JPEG, PNG"):
+        decode_compressed_data(data, 'ppm')
+
+
+def test_the_bytes_are_not_changed() -> None:
+    data = encode('.png')
+    stream = io.BytesIO(data)
+    check_picture(np.frombuffer(stream.getbuffer(), np.uint8))
+    assert stream.getvalue() == data
