@@ -17,6 +17,7 @@ from depth_anything_ros.ros.image_subscription import ImageSubscription, Subscri
 from depth_anything_ros.ros.messages import decode_compressed, decode_image, SerializedMessage
 from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.depth import model_inverse_depth
+from depth_anything_ros.vision.encoded_image import PixelLimit
 from depth_anything_ros.vision.transforms import output_grid
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -61,7 +62,7 @@ class CameraStream:
         topic = f'{self._prefix}image'
         message_type, decode = Image, decode_image
         if self.settings.image_transport == 'compressed':
-            message_type, decode = CompressedImage, decode_compressed
+            message_type, decode = CompressedImage, self._decode_compressed
             # image_transport appends /compressed to the name after remapping.
             topic = f'{self._node.resolve_topic_name(topic)}/compressed'
         self.image_topic = self._node.resolve_topic_name(topic)
@@ -114,6 +115,11 @@ class CameraStream:
         self._publishers.publish(header, outputs, view, settings.depth_encoding)
         self._publishers.publish_alignment(header, alignment, self.image_topic)
         self.snapshots.write(header, outputs, view, alignment)
+
+    def _decode_compressed(self, serialized: SerializedMessage) -> ColorImage:
+        return decode_compressed(serialized, PixelLimit(
+            self.settings.max_image_megapixels,
+            'raise max_image_megapixels if the camera really has that many'))
 
     def _on_camera_info(self, serialized: SerializedMessage) -> None:
         # Most cameras repeat the same camera_info with every image.

@@ -19,7 +19,7 @@ from depth_anything_ros.errors import ImageError, MissingDependencyError, PointC
 from depth_anything_ros.vision.color_image import (
     check_layout, ColorImage, FOREIGN_PIXEL_BYTES, ORDERS, view_image)
 from depth_anything_ros.vision.depth import to_millimetres
-from depth_anything_ros.vision.encoded_image import decode_compressed_data
+from depth_anything_ros.vision.encoded_image import decode_compressed_data, PixelLimit
 import numpy as np
 import numpy.typing as npt
 from rclpy.serialization import deserialize_message, serialize_message
@@ -107,10 +107,10 @@ def decode_image(serialized: SerializedMessage) -> ColorImage:
     return _decode_with_cv_bridge(message, FOREIGN_PIXEL_BYTES[message.encoding])
 
 
-def decode_compressed(serialized: SerializedMessage) -> ColorImage:
+def decode_compressed(serialized: SerializedMessage, limit: PixelLimit) -> ColorImage:
     """Return the pixels of a CompressedImage (JPEG, PNG, …); ImageError if that fails."""
     message = serialized.message
-    return decode_compressed_data(np.frombuffer(message.data, np.uint8), message.format)
+    return decode_compressed_data(np.frombuffer(message.data, np.uint8), message.format, limit)
 
 
 def decode_depth(message: Image) -> F32:

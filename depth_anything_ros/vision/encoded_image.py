@@ -1,5 +1,6 @@
-"""Decodes pictures (JPEG, PNG, …) with OpenCV after a check that they are complete."""
+"""Decodes pictures (JPEG, PNG, …) with OpenCV after a check of their size and completeness."""
 
+from dataclasses import dataclass
 from io import BytesIO
 
 import cv2
@@ -10,31 +11,47 @@ from depth_anything_ros.vision.picture_header import (
     format_of, FORMATS, is_complete, PictureHeader, read_header)
 
 
-def decode_picture(data: U8) -> ColorImage:
+@dataclass(frozen=True)
+class PixelLimit:
+    """
+    The largest picture that is decoded, and what a user can do about a larger one.
+
+    A damaged header, or one made for that, claims sizes that need gigabytes of memory.
+    """
+
+    megapixels: float
+    remedy: str
+
+
+FILE_LIMIT = PixelLimit(250.0, 'if it is not damaged, make it smaller with another program first')
+
+
+def decode_picture(data: U8, limit: PixelLimit = FILE_LIMIT) -> ColorImage:
     """
     Return a picture file as 8-bit BGR like ``cv2.imread``: without alpha, turned upright.
 
-    ImageError if it is incomplete or OpenCV cannot decode it.
+    ImageError if it is too large, incomplete, or OpenCV cannot decode it.
     """
-    check_picture(data)
+    check_picture(data, limit)
     return _decode(data, cv2.IMREAD_COLOR)
 
 
-def decode_compressed_data(data: U8, message_format: str) -> ColorImage:
+def decode_compressed_data(data: U8, message_format: str,
+                           limit: PixelLimit = FILE_LIMIT) -> ColorImage:
     """Return the picture of a CompressedImage as 8-bit BGR; ImageError if that fails."""
-    if check_picture(data) is None:
+    if check_picture(data, limit) is None:
         raise ImageError(
             f'OpenCV cannot decode the compressed image (format {message_format!r}, {data.size} '
             f'bytes): it is not one of {", ".join(FORMATS)}; check the publisher')
     return _decode(data, cv2.IMREAD_COLOR)
 
 
-def check_picture(data: U8) -> PictureHeader | None:
+def check_picture(data: U8, limit: PixelLimit = FILE_LIMIT) -> PictureHeader | None:
     """
     Return the header, or None for a format that is not one of FORMATS.
 
-    ImageError for a picture that breaks off, which some versions of OpenCV decode with the missing
-    rows filled in.
+    ImageError for a picture beyond ``limit``, or one that breaks off, which some versions of
+    OpenCV decode with the missing rows filled in.
     """
     view = data.data
     name = format_of(bytes(view[:12]))
@@ -44,6 +61,10 @@ def check_picture(data: U8) -> PictureHeader | None:
     if header is None:
         raise ImageError(f'OpenCV cannot decode these {data.size} bytes: the header of the {name} '
                          'is damaged')
+    height, width = header.size_hw
+    if height * width > limit.megapixels * 1e6:
+        raise ImageError(f'the {name} has {width}x{height} pixels by its header, which is more '
+                         f'than {limit.megapixels:g} megapixels; {limit.remedy}')
     if not is_complete(view, header):
         raise ImageError(f'the {name} is incomplete: it breaks off after {data.size} bytes; check '
                          'the disk, cable or network that it came over')

@@ -9,6 +9,7 @@ from depth_anything_ros.ros.messages import (
     cloud_message, color_message, decode_compressed, decode_image, depth_message,
     SerializedMessage)
 from depth_anything_ros.vision.color_image import to_bgr
+from depth_anything_ros.vision.encoded_image import FILE_LIMIT
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 import pytest
@@ -129,7 +130,7 @@ def test_compressed_images_are_decoded(suffix: str) -> None:
     """JPEG within its loss, PNG exactly."""
     import cv2
     data = cv2.imencode(suffix, SMOOTH)[1].tobytes()
-    image = decode_compressed(as_received(CompressedImage(format=suffix, data=data)))
+    image = decode_compressed(as_received(CompressedImage(format=suffix, data=data)), FILE_LIMIT)
     assert image.order == 'bgr'
     loss = 8 if suffix == '.jpg' else 0
     assert_allclose(image.pixels.astype(int), SMOOTH.astype(int), atol=loss)

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 import io
 import struct
+import zlib
 
 import cv2
 from depth_anything_ros.errors import ImageError
 from depth_anything_ros.vision.encoded_image import (
-    check_picture, decode_compressed_data, decode_picture)
+    check_picture, decode_compressed_data, decode_picture, FILE_LIMIT, PixelLimit)
 import numpy as np
 import pytest
 
@@ -108,6 +109,61 @@ def test_noise_after_a_known_beginning_is_an_image_error() -> None:
                 decode(data)
             except ImageError:
                 pass
+
+
+def test_damage_inside_never_raises_anything_else() -> None:
+    """Each picture with a few changed bytes is decoded or refused."""
+    rng = np.random.default_rng(2)
+    for data in ENCODED.values():
+        for _ in range(10):
+            damaged = array(data).copy()
+            damaged[rng.integers(2, min(200, len(damaged)), 3)] = rng.integers(0, 256, 3)
+            try:
+                decode_picture(damaged, PixelLimit(1.0, '-'))
+            except ImageError:
+                pass
+
+
+def claiming(name: str, height: int, width: int) -> bytes:
+    """Return a small picture whose header claims another size."""
+    if name == 'jpeg':
+        data = encode('.jpg')
+        at = data.index(b'\xff\xc0') + 5
+        return data[:at] + struct.pack('>HH', height, width) + data[at + 4:]
+    if name == 'png':
+        body = b'IHDR' + struct.pack('>II', width, height) + b'\x08\x02\0\0\0'
+        return (b'\x89PNG\r\n\x1a\n' + struct.pack('>I', 13) + body
+                + struct.pack('>I', zlib.crc32(body)) + encode('.png')[33:])
+    if name == 'bmp':
+        data = encode('.bmp')
+        return data[:18] + struct.pack('<ii', width, -height) + data[26:]
+    if name == 'webp':
+        data = encode('.webp', [cv2.IMWRITE_WEBP_QUALITY, 101])
+        return data[:21] + struct.pack('<I', (height - 1) << 14 | width - 1) + data[25:]
+    entries = b''.join(struct.pack('<HHII', tag, 4, 1, value)
+                       for tag, value in ((256, width), (257, height), (273, 8), (279, 8)))
+    return b'II*\0\x08\0\0\0' + struct.pack('<H', 4) + entries + bytes(4)
+
+
+@pytest.mark.parametrize('name', ['jpeg', 'png', 'bmp', 'webp', 'tiff'])
+@pytest.mark.parametrize('decode', DECODERS, ids=['file', 'message'])
+def test_a_size_that_would_fill_the_memory_is_refused_before_decoding(
+        decode: Callable[[np.ndarray], object], name: str,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its header; the limit and the remedy are named."""
+    monkeypatch.setattr(cv2, 'imdecode', None)
+    height, width = (16000, 16001) if name == 'webp' else (20000, 30000)
+    with pytest.raises(ImageError, match=f'{width}x{height} .*more than 250 megapixels; if it'):
+        decode(array(claiming(name, height, width)))
+
+
+def test_a_limit_allows_what_it_says() -> None:
+    data = array(encode('.jpg'))
+    pixels = HW[0] * HW[1] / 1e6
+    assert decode_picture(data, PixelLimit(pixels, 'reduce it')).size_hw == HW
+    with pytest.raises(ImageError, match='160x120 pixels .*than 0.0191 megapixels; reduce it'):
+        decode_picture(data, PixelLimit(0.0191, 'reduce it'))
+    assert FILE_LIMIT.megapixels >= 200, 'telephones make such pictures'
 
 
 def test_a_damaged_header_says_so() -> None:
