@@ -38,12 +38,16 @@ def decode_picture(data: U8, limit: PixelLimit = FILE_LIMIT) -> ColorImage:
 
 def decode_compressed_data(data: U8, message_format: str,
                            limit: PixelLimit = FILE_LIMIT) -> ColorImage:
-    """Return the picture of a CompressedImage as 8-bit BGR; ImageError if that fails."""
+    """
+    Return the picture of a CompressedImage as 8-bit BGR; ImageError if that fails.
+
+    Exif data are ignored, as by image_transport: camera_info describes the picture as it is stored.
+    """
     if check_picture(data, limit) is None:
         raise ImageError(
             f'OpenCV cannot decode the compressed image (format {message_format!r}, {data.size} '
             f'bytes): it is not one of {", ".join(FORMATS)}; check the publisher')
-    return _decode(data, cv2.IMREAD_COLOR)
+    return _decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
 
 
 def check_picture(data: U8, limit: PixelLimit = FILE_LIMIT) -> PictureHeader | None:

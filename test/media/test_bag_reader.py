@@ -5,11 +5,13 @@ import sys
 
 from bags import (
     camera_info, COMPRESSED, compressed_image, INFO, RAW, raw_image, store, TEXT, text, write_bag)
+import cv2
 from depth_anything_ros.errors import ImageError, MissingDependencyError
 from depth_anything_ros.media.open_images import open_images
 from depth_anything_ros.vision.color_image import to_bgr
 import numpy as np
 from numpy.testing import assert_array_equal
+from photos import with_orientation
 import pytest
 
 pytest.importorskip('rosbags.rosbag2')
@@ -59,6 +61,17 @@ def test_compressed_images_are_decoded(tmp_path: Path) -> None:
     source = open_images(str(bag))
     assert source.size_hw == (30, 40)
     assert_array_equal(next(iter(source)).read().pixels, picture(1))
+
+
+def test_compressed_images_of_a_bag_are_not_turned_upright(tmp_path: Path) -> None:
+    """Like those on a topic, because camera_info describes them as they are stored."""
+    message = compressed_image(0, picture(1))
+    jpeg = cv2.imencode('.jpg', picture(1))[1].tobytes()
+    message.data = np.frombuffer(with_orientation(jpeg, 6), np.uint8)
+    source = open_images(str(write_bag(tmp_path / 'bag', [
+        ('/camera/image/compressed', COMPRESSED, 1, message)])))
+    assert source.size_hw == (30, 40)
+    assert next(iter(source)).read().size_hw == (30, 40)
 
 
 def test_of_several_image_topics_one_must_be_chosen(tmp_path: Path) -> None:

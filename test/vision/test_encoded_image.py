@@ -10,6 +10,8 @@ from depth_anything_ros.errors import ImageError
 from depth_anything_ros.vision.encoded_image import (
     check_picture, decode_compressed_data, decode_picture, FILE_LIMIT, PixelLimit)
 import numpy as np
+from numpy.testing import assert_array_equal
+from photos import with_orientation
 import pytest
 
 HW = (120, 160)
@@ -176,6 +178,18 @@ def test_other_formats_are_left_to_opencv_in_files_and_refused_in_messages() -> 
     assert decode_picture(data).size_hw == HW
     with pytest.raises(ImageError, match=r"format 'ppm', \d+ bytes.*not one of JPEG, PNG"):
         decode_compressed_data(data, 'ppm')
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_a_message_is_not_turned_upright_but_a_file_is(orientation: int) -> None:
+    """As by image_transport: camera_info describes the picture as it is stored."""
+    jpeg = encode('.jpg', pixels=PICTURE)
+    plain = cv2.imdecode(array(jpeg), cv2.IMREAD_COLOR)
+    photo = array(with_orientation(jpeg, orientation))
+    assert_array_equal(decode_compressed_data(photo, 'jpeg').pixels, plain)
+    upright = decode_picture(photo)
+    assert upright.size_hw == (HW if orientation < 5 else HW[::-1])
+    assert (orientation == 1) == np.array_equal(upright.pixels, plain)
 
 
 def test_the_bytes_are_not_changed() -> None:
