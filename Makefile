@@ -13,6 +13,7 @@ VENV ?= .venv
 # The OpenCV of Debian 12 and Ubuntu 24.04, with its own environment because it needs NumPy 1.
 OLD_OPENCV ?= opencv-python-headless==4.6.0.66
 DECODING_TESTS := test/vision/test_encoded_image.py test/vision/test_color_image.py \
+  test/vision/test_raw_image.py \
   test/media/test_pictures.py
 PIP_INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 LINTED := depth_anything_ros launch setup.py test tools

@@ -41,7 +41,7 @@ def decode_compressed_data(data: U8, message_format: str,
     """
     Return the picture of a CompressedImage as 8-bit BGR; ImageError if that fails.
 
-    Exif data are ignored, as by image_transport: camera_info describes the picture as it is stored.
+    Exif data are ignored, as by image_transport: camera_info describes the stored picture.
     """
     if check_picture(data, limit) is None:
         raise ImageError(

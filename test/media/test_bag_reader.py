@@ -55,6 +55,24 @@ def test_raw_images_keep_their_order_and_lose_their_padding(
     assert_array_equal(to_bgr(item.read()), expected)
 
 
+@pytest.mark.parametrize('encoding', ['yuv422', 'yuyv', 'bayer_grbg8', 'mono16', 'nv21'])
+def test_encodings_of_cameras_are_decoded_like_by_the_node(tmp_path: Path,
+                                                           encoding: str) -> None:
+    gray = np.full((30, 40), 120, np.uint8)
+    neutral = np.full_like(gray, 128)
+    pixels = {'yuv422': np.stack([neutral, gray], axis=-1), 'bayer_grbg8': gray,
+              'yuyv': np.stack([gray, neutral], axis=-1), 'nv21': gray,
+              'mono16': gray.astype(np.uint16) * 257}[encoding]
+    message = raw_image(0, pixels, encoding)
+    if encoding == 'nv21':
+        message.data = np.concatenate([message.data, neutral[:15].reshape(-1)])
+    source = open_images(str(write_bag(tmp_path / 'bag', [('/image', RAW, 1, message)])))
+    assert source.size_hw == (30, 40)
+    found = to_bgr(next(iter(source)).read())
+    assert found.shape == (30, 40, 3)
+    assert abs(found.astype(int) - 120).max() <= 5
+
+
 def test_compressed_images_are_decoded(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / 'bag', [
         ('/camera/image/compressed', COMPRESSED, 1, compressed_image(0, picture(1)))])
@@ -90,9 +108,9 @@ def test_a_bag_without_images_or_of_foreign_ones_is_refused(tmp_path: Path) -> N
     bag = write_bag(tmp_path / 'text', [('/chatter', TEXT, 5, text('hello'))])
     with pytest.raises(ImageError, match='text holds no image; supported are sensor_msgs'):
         open_images(str(bag))
-    depth = np.zeros((30, 40), np.uint16)
-    bag = write_bag(tmp_path / 'depth', [('/depth', RAW, 5, raw_image(0, depth, '16UC1'))])
-    with pytest.raises(ImageError, match="'16UC1' on /depth cannot be read; supported are bgr8"):
+    depth = np.zeros((30, 40), np.float32)
+    bag = write_bag(tmp_path / 'depth', [('/depth', RAW, 5, raw_image(0, depth, '32FC1'))])
+    with pytest.raises(ImageError, match="'32FC1' on /depth cannot be read; supported are bgr8"):
         open_images(str(bag))
 
 
