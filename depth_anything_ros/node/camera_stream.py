@@ -15,6 +15,7 @@ from depth_anything_ros.parameters import Settings
 from depth_anything_ros.ros import qos
 from depth_anything_ros.ros.image_subscription import ImageSubscription, SubscribedTopic
 from depth_anything_ros.ros.messages import decode_compressed, decode_image, SerializedMessage
+from depth_anything_ros.ros.topic_problems import image_topic_problem
 from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.depth import model_inverse_depth
 from depth_anything_ros.vision.encoded_image import PixelLimit
@@ -41,6 +42,7 @@ class CameraStream:
         self.received = self.without_subscriber = 0
         self.image_hw: tuple[int, int] | None = None
         self.image_topic = node.resolve_topic_name(f'{prefix}image')
+        self._transport = settings.image_transport
         self.snapshots = SnapshotRequests()
         self._node = node
         self._prefix = prefix
@@ -61,7 +63,8 @@ class CameraStream:
         self.aligner.start()
         topic = f'{self._prefix}image'
         message_type, decode = Image, decode_image
-        if self.settings.image_transport == 'compressed':
+        self._transport = self.settings.image_transport
+        if self._transport == 'compressed':
             message_type, decode = CompressedImage, self._decode_compressed
             # image_transport appends /compressed to the name after remapping.
             topic = f'{self._node.resolve_topic_name(topic)}/compressed'
@@ -88,6 +91,11 @@ class CameraStream:
     def has_consumers(self) -> bool:
         """Return whether a subscriber or a snapshot request waits for the next frame."""
         return self._publishers.has_subscribers() or self.snapshots.has_requests
+
+    def topic_problem(self) -> str:
+        """Return why no image can arrive, by the types of the publishers, or ''."""
+        return image_topic_problem(self._node, self.image_topic, f'{self._prefix}image',
+                                   self._transport)
 
     def on_result(self, result: Result) -> None:
         """Align one depth map and publish the outputs that have subscribers."""

@@ -22,8 +22,8 @@ class Health:
 
     ``state`` is the lifecycle state and ``engine`` the values of ``engine_values``. ``received``
     counts images, ``without_subscriber`` those that arrived while no output had a subscriber.
-    ``image_topic`` is resolved, ``publishers`` counts its publishers. ``alignment`` is None
-    without a reference.
+    ``image_topic`` is resolved, ``publishers`` counts its publishers, ``topic_problem`` says why
+    no image can arrive from them, if it is known. ``alignment`` is None without a reference.
     """
 
     state: str
@@ -34,16 +34,22 @@ class Health:
     image_topic: str
     publishers: int
     alignment: Alignment | None = None
+    topic_problem: str = ''
 
 
 class DiagnosticsReporter:
-    """Makes messages of Health; rates are differences to the previous one, which it keeps."""
+    """
+    Makes messages of Health; rates are differences to the previous one, which it keeps.
+
+    ``is_silent`` says whether images were missing for 3 s in the latest one.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._last: tuple[float, int, int] = (time.monotonic(), 0, 0)
         self._received_at = self._last[0]
         self._failed = 0
+        self.is_silent = False
 
     def status(self, health: Health) -> DiagnosticStatus:
         """Return the status: OK, WARN (no images, failures) or ERROR (no frame was computed)."""
@@ -72,12 +78,14 @@ class DiagnosticsReporter:
     def _level_and_message(self, health: Health) -> tuple[bytes, str]:
         failed = health.stats.failed if health.stats else 0
         new_failures, self._failed = failed - self._failed, failed
+        silence_s = time.monotonic() - self._received_at
+        self.is_silent = health.state == 'active' and silence_s > _SILENCE_S
         if health.state != 'active':
             return DiagnosticStatus.OK, health.state
-        silence_s = time.monotonic() - self._received_at
-        if silence_s > _SILENCE_S:
-            why = ('nobody publishes there' if not health.publishers else
-                   f'{health.publishers} publisher(s) there: compare QoS and camera')
+        if self.is_silent:
+            why = health.topic_problem or (
+                'nobody publishes there' if not health.publishers else
+                f'{health.publishers} publisher(s) there: compare QoS and camera')
             return DiagnosticStatus.WARN, (f'no image on {health.image_topic} for '
                                            f'{silence_s:.0f} s, {why}')
         if new_failures > 0 and health.stats is not None:

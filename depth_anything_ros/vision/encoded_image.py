@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from io import BytesIO
+import re
 
 import cv2
 from depth_anything_ros.arrays import U8
@@ -9,6 +10,11 @@ from depth_anything_ros.errors import ImageError
 from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.picture_header import (
     format_of, FORMATS, is_complete, PictureHeader, read_header)
+
+_PNG = b'\x89PNG\r\n\x1a\n'
+_VIDEO = re.compile(r'\b(h\.?26[3-6]|x26[45]|hevc|avc|vp[89]|av1|mpeg-?[124]?|theora|ffmpeg)\b',
+                    re.IGNORECASE)
+_VIDEO_STARTS = (b'\0\0\1', b'\0\0\0\1')
 
 
 @dataclass(frozen=True)
@@ -44,10 +50,22 @@ def decode_compressed_data(data: U8, message_format: str,
     Exif data are ignored, as by image_transport: camera_info describes the stored picture.
     """
     if check_picture(data, limit) is None:
+        _refuse_depth_and_video(data, message_format)
         raise ImageError(
             f'OpenCV cannot decode the compressed image (format {message_format!r}, {data.size} '
             f'bytes): it is not one of {", ".join(FORMATS)}; check the publisher')
     return _decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+
+
+def _refuse_depth_and_video(data: U8, message_format: str) -> None:
+    """Raise ImageError for what image_transport also sends as CompressedImage."""
+    if 'compresseddepth' in message_format.lower() or bytes(data[12:20]) == _PNG:
+        raise ImageError(f'the messages hold depth (compressedDepth, format {message_format!r}), '
+                         'not colours; remap image to the colour topic of the camera')
+    if _VIDEO.search(message_format) or bytes(data[:4]).startswith(_VIDEO_STARTS):
+        raise ImageError(f'the messages hold video such as H.264 (format {message_format!r}), not '
+                         'single images; publish JPEG or PNG, or decode the video with the '
+                         'republish node of image_transport and its plugin')
 
 
 def check_picture(data: U8, limit: PixelLimit = FILE_LIMIT) -> PictureHeader | None:
