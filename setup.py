@@ -24,7 +24,8 @@ setup(
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
         (SHARE, ['package.xml']),
         (f'{SHARE}/launch', glob('launch/*.launch.py')),
-        (f'{SHARE}/config', glob('config/*.yaml') + glob('config/*.rviz')),
+        (f'{SHARE}/config', [name for ending in ('yaml', 'rviz', 'xml')
+                             for name in glob(f'config/*.{ending}')]),
         (f'{SHARE}/resource/photos', glob('resource/photos/*')),
         (f'{SHARE}/models', [name for ending in ('md', 'xml', 'bin')
                              for name in glob(f'models/*.{ending}')]),

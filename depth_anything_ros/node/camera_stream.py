@@ -31,7 +31,7 @@ class CameraStream:
     Images arrive on the thread of the image subscription and are passed to ``offer``;
     ``on_result`` runs on the thread that delivers results. ``settings`` is replaced as a whole
     when parameters change. ``received`` counts images, ``without_subscriber`` those that arrived
-    while no output had a subscriber.
+    while no output had a subscriber, ``lost`` those that did not arrive.
     """
 
     def __init__(self, node: LifecycleNode, name: str, kind: Kind, settings: Settings,
@@ -39,7 +39,7 @@ class CameraStream:
         prefix = f'{name}/' if name else ''
         self.name = name
         self.settings = settings
-        self.received = self.without_subscriber = 0
+        self.received = self.without_subscriber = self.lost = 0
         self.image_hw: tuple[int, int] | None = None
         self.image_topic = node.resolve_topic_name(f'{prefix}image')
         self._transport = settings.image_transport
@@ -71,7 +71,7 @@ class CameraStream:
         self.image_topic = self._node.resolve_topic_name(topic)
         self._image_subscription = ImageSubscription(self._node, (
             SubscribedTopic(message_type, topic, partial(self._on_image, decode),
-                            qos.image_input()),
+                            qos.image_input(), self._on_lost),
             SubscribedTopic(CameraInfo, f'{self._prefix}camera_info', self._on_camera_info,
                             qos.camera_info_input())), self._warn)
 
@@ -128,6 +128,9 @@ class CameraStream:
         return decode_compressed(serialized, PixelLimit(
             self.settings.max_image_megapixels,
             'raise max_image_megapixels if the camera really has that many'))
+
+    def _on_lost(self, count: int) -> None:
+        self.lost += count
 
     def _on_camera_info(self, serialized: SerializedMessage) -> None:
         # Most cameras repeat the same camera_info with every image.

@@ -10,6 +10,7 @@ from depth_anything_ros.inference.engine import EngineState
 from depth_anything_ros.inference.scheduler import FrameStats
 from depth_anything_ros.model_info import ModelInfo
 from depth_anything_ros.node.aligner import alignment_values
+from depth_anything_ros.ros.qos import lost_remedy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 _SILENCE_S = 3.0
@@ -24,6 +25,7 @@ class Health:
     counts images, ``without_subscriber`` those that arrived while no output had a subscriber.
     ``image_topic`` is resolved, ``publishers`` counts its publishers, ``topic_problem`` says why
     no image can arrive from them, if it is known. ``alignment`` is None without a reference.
+    ``lost`` counts images that did not arrive.
     """
 
     state: str
@@ -35,6 +37,7 @@ class Health:
     publishers: int
     alignment: Alignment | None = None
     topic_problem: str = ''
+    lost: int = 0
 
 
 class DiagnosticsReporter:
@@ -48,11 +51,11 @@ class DiagnosticsReporter:
         self._name = name
         self._last: tuple[float, int, int] = (time.monotonic(), 0, 0)
         self._received_at = self._last[0]
-        self._failed = 0
+        self._failed = self._lost = 0
         self.is_silent = False
 
     def status(self, health: Health) -> DiagnosticStatus:
-        """Return the status: OK, WARN (no images, failures) or ERROR (no frame was computed)."""
+        """Return the status: OK, WARN (no images, losses) or ERROR (no frame was computed)."""
         rates = self._rates(health)
         level, message = self._level_and_message(health)
         values = {'lifecycle state': health.state, **health.engine,
@@ -78,6 +81,7 @@ class DiagnosticsReporter:
     def _level_and_message(self, health: Health) -> tuple[bytes, str]:
         failed = health.stats.failed if health.stats else 0
         new_failures, self._failed = failed - self._failed, failed
+        new_losses, self._lost = health.lost - self._lost, health.lost
         silence_s = time.monotonic() - self._received_at
         self.is_silent = health.state == 'active' and silence_s > _SILENCE_S
         if health.state != 'active':
@@ -92,6 +96,10 @@ class DiagnosticsReporter:
             level = (DiagnosticStatus.ERROR if health.stats.delivered == 0
                      else DiagnosticStatus.WARN)
             return level, f'{new_failures} frame(s) failed: {health.stats.last_error}'
+        if new_losses > 0:
+            return DiagnosticStatus.WARN, (
+                f'{new_losses} image(s) on {health.image_topic} got lost on the way to the node; '
+                f'{lost_remedy(health.image_topic)}')
         if health.alignment is not None and not health.alignment.usable:
             return DiagnosticStatus.WARN, f'no metric depth: {health.alignment.reason}'
         return DiagnosticStatus.OK, 'running'
@@ -113,6 +121,7 @@ def _frame_values(health: Health) -> dict[str, str]:
         return {}
     return {
         'images received': str(health.received),
+        'images lost on the way': str(health.lost),
         'images while nobody subscribed': str(health.without_subscriber),
         'frames delivered': str(stats.delivered),
         'frames dropped for a newer one': str(stats.dropped),

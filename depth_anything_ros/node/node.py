@@ -225,7 +225,7 @@ class DepthAnythingNode(LifecycleNode):
             state, values, scheduler.stats(name) if scheduler else None, stream.received,
             stream.without_subscriber, stream.image_topic,
             self.count_publishers(stream.image_topic), stream.aligner.latest(),
-            stream.topic_problem()) for name, stream in self._streams.items()}
+            stream.topic_problem(), stream.lost) for name, stream in self._streams.items()}
         if not health:
             health = {'': Health(state, values, None, 0, 0, self.resolve_topic_name('image'), 0)}
         stamp = self.get_clock().now().to_msg()

@@ -89,6 +89,17 @@ def test_silence_with_a_known_reason_names_it(monkeypatch: pytest.MonkeyPatch) -
     assert reporter.is_silent
 
 
+def test_lost_images_are_a_warning_with_the_remedy_once() -> None:
+    reporter = DiagnosticsReporter('depth')
+    status = reporter.status(replace(health(received=9), lost=4))
+    assert status.level == DiagnosticStatus.WARN
+    assert status.message.startswith('4 image(s) on /camera/image got lost')
+    assert 'qos_overrides./camera/image.subscription.reliability to reliable' in status.message
+    assert values(status)['images lost on the way'] == '4'
+    calm = reporter.status(replace(health(received=10), lost=4))
+    assert calm.level == DiagnosticStatus.OK
+
+
 def test_silence_while_inactive_is_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is expected then."""
     reporter = DiagnosticsReporter('depth')
