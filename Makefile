@@ -10,6 +10,11 @@ PYTHON ?= python3
 # The version that the tests run with. The converter works with torch 2.6 and newer.
 TORCH ?= torch==2.13.0
 VENV ?= .venv
+# The OpenCV of Debian 12 and Ubuntu 24.04, with its own environment because it needs NumPy 1.
+OLD_OPENCV ?= opencv-python-headless==4.6.0.66
+DECODING_TESTS := test/vision/test_encoded_image.py test/vision/test_color_image.py \
+  test/vision/test_raw_image.py \
+  test/media/test_pictures.py
 PIP_INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 LINTED := depth_anything_ros launch setup.py test tools
 
@@ -29,6 +34,10 @@ demo: $(VENV)/.base  ## Run the node on images and write what it publishes to de
 .PHONY: test
 test: $(VENV)/.test  ## Run the tests; ARGS='-k name' selects some
 	$(VENV)/bin/python -m pytest $(ARGS)
+
+.PHONY: test-old-opencv
+test-old-opencv: $(VENV)/opencv/.done  ## Run the tests of decoding with the OpenCV of Debian 12
+	$(VENV)/opencv/bin/python -m pytest --noconftest $(DECODING_TESTS) $(ARGS)
 
 .PHONY: check
 check: $(VENV)/.lint  ## Run the linters and the type checker, check package.xml and the parameter files
@@ -70,4 +79,10 @@ $(VENV)/.convert $(VENV)/.test: $(VENV)/.torch
 $(VENV)/.test: $(VENV)/.convert $(VENV)/.tools
 $(VENV)/.convert $(VENV)/.tools $(VENV)/.test $(VENV)/.lint: $(VENV)/.base
 	$(PIP_INSTALL) --editable '.[$(@:$(VENV)/.%=%)]'
+	touch $@
+
+$(VENV)/opencv/.done: | $(VENV)/.base
+	$(VENV)/bin/python -m venv $(VENV)/opencv
+	$(VENV)/opencv/bin/python -m pip install --quiet --disable-pip-version-check 'numpy<2' pytest \
+	  '$(OLD_OPENCV)'
 	touch $@

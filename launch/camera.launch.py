@@ -6,7 +6,8 @@ camera_info_url passes it to the driver; a RealSense brings its own. All argumen
 depth_anything.launch.py are accepted too.
 """
 
-from depth_anything_ros.node.launch_support import argument, depth_node, require_packages
+from depth_anything_ros.node.launch_support import (
+    argument, dds_profile, depth_node, require_packages)
 from launch import LaunchContext, LaunchDescription
 from launch.action import Action
 from launch.actions import OpaqueFunction, SetLaunchConfiguration
@@ -30,6 +31,7 @@ def generate_launch_description() -> LaunchDescription:
         argument('camera_info_url', '', 'Calibration for usb_cam and v4l2_camera, such as '
                  'file:///home/me/camera.yaml. Empty: the default of the driver.'),
         argument('driver_params_file', '', 'YAML file with more parameters of the driver.'),
+        *dds_profile(),
         OpaqueFunction(function=_driver),
         depth_node(),
     ])

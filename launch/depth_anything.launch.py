@@ -10,7 +10,7 @@ from typing import Any
 from ament_index_python.packages import get_package_share_path
 from depth_anything_ros.errors import SettingsError
 from depth_anything_ros.node.launch_support import (
-    argument, common_argument, is_on, lifecycle_node, require_packages, SWITCH)
+    argument, common_argument, dds_profile, is_on, lifecycle_node, require_packages, SWITCH)
 from depth_anything_ros.parameters import SPECS, Value
 from launch import LaunchContext, LaunchDescription
 from launch.action import Action
@@ -71,6 +71,7 @@ def _arguments() -> list[Action]:
                  'images, or any other frame in TF.'),
         common_argument('autostart'),
         common_argument('use_sim_time'),
+        *dds_profile(),
         argument('log_level', 'info', 'Lowest severity of the messages that are logged.',
                  ['debug', 'info', 'warn', 'error', 'fatal']),
     ]

@@ -7,7 +7,7 @@ depth_anything.launch.py are accepted too.
 """
 
 from depth_anything_ros.node.launch_support import (
-    argument, common_argument, depth_node, packages_required)
+    argument, common_argument, dds_profile, depth_node, packages_required)
 from launch import LaunchDescription
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
@@ -31,6 +31,7 @@ def generate_launch_description() -> LaunchDescription:
         argument('range_min', '0.3', 'Smaller ranges are ignored (m).'),
         argument('range_max', '8.0', 'Larger ranges are ignored (m).'),
         argument('scan_time', '0.2', 'Time between scans that is stated in the messages (s).'),
+        *dds_profile(),
         depth_node(),
         _scan(),
     ])

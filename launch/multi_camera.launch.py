@@ -5,7 +5,7 @@ The outputs are below the camera's name, for example /depth_anything/front/depth
 arguments of depth_anything.launch.py are accepted too.
 """
 
-from depth_anything_ros.node.launch_support import argument, depth_node
+from depth_anything_ros.node.launch_support import argument, dds_profile, depth_node
 from launch import LaunchDescription
 
 
@@ -16,5 +16,6 @@ def generate_launch_description() -> LaunchDescription:
         argument('image_topic', '/{camera}/image_raw', 'Topic of the images of each camera; '
                  '{camera} is replaced by its name. The calibration is read from camera_info in '
                  'the same namespace.'),
+        *dds_profile(),
         depth_node(),
     ])

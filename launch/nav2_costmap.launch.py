@@ -13,7 +13,7 @@ from typing import Any
 
 from ament_index_python.packages import get_package_share_path
 from depth_anything_ros.node.launch_support import (
-    argument, common_argument, depth_node, is_on, require_packages, SWITCH)
+    argument, common_argument, dds_profile, depth_node, is_on, require_packages, SWITCH)
 from launch import LaunchContext, LaunchDescription
 from launch.action import Action
 from launch.actions import LogInfo, OpaqueFunction, SetLaunchConfiguration
@@ -43,6 +43,7 @@ def generate_launch_description() -> LaunchDescription:
         argument('costmap_params_file', SHARE / 'config/nav2_costmap.yaml', 'YAML file with the '
                  'local_costmap to start.'),
         OpaqueFunction(function=_prepare),
+        *dds_profile(),
         depth_node(),
         OpaqueFunction(function=_costmap, condition=IfCondition(LaunchConfiguration('costmap'))),
     ])

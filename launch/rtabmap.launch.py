@@ -9,7 +9,7 @@ are synchronized exactly. All arguments of both launch files are accepted too.
 
 from ament_index_python.packages import get_package_share_path
 from depth_anything_ros.node.launch_support import (
-    argument, common_argument, depth_node, packages_required)
+    argument, common_argument, dds_profile, depth_node, packages_required)
 from launch import LaunchContext, LaunchDescription
 from launch.action import Action
 from launch.actions import GroupAction, IncludeLaunchDescription, LogInfo, OpaqueFunction
@@ -41,6 +41,7 @@ def generate_launch_description() -> LaunchDescription:
         argument('topic_queue_size', '30', 'Number of messages per topic that are kept until '
                  'they are read.'),
         LogInfo(msg=SCALE),
+        *dds_profile(),
         depth_node(),
         OpaqueFunction(function=_rtabmap),
     ])

@@ -14,6 +14,7 @@ from depth_anything_ros.cli.program import INSTALL_TOOLS
 from depth_anything_ros.errors import DatasetError, ImageError, MissingDependencyError
 from depth_anything_ros.foreign_files import foreign_file, read_text
 from depth_anything_ros.vision.depth import DepthRange, limit_range
+from depth_anything_ros.vision.encoded_image import check_picture
 import numpy as np
 
 _REQUIRED = ('color', 'depth', 'depth_scale', 'max_depth')
@@ -221,7 +222,10 @@ def _decode(path: Path) -> AnyArray:
     """Decode a picture; ``cv2.imread`` fails silently and cannot open Unicode names."""
     try:
         content = np.fromfile(path, np.uint8)
+        check_picture(content)
         picture = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
+    except ImageError as error:
+        raise ImageError(f'{path}: {error}') from error
     except (OSError, cv2.error) as error:
         raise ImageError(f'{path} is missing or not a readable image') from error
     if picture is None:

@@ -7,9 +7,10 @@ from typing import Any
 
 from depth_anything_ros.errors import ImageError, MissingDependencyError
 from depth_anything_ros.foreign_files import foreign_file
-from depth_anything_ros.media.pictures import decode_picture
 from depth_anything_ros.media.source import Header, ImageItem, ImageSource
-from depth_anything_ros.vision.color_image import ColorImage, ORDERS, view_image
+from depth_anything_ros.vision.color_image import ColorImage
+from depth_anything_ros.vision.encoded_image import decode_compressed_data
+from depth_anything_ros.vision.raw_image import ENCODINGS, read_raw_image
 
 RAW, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 _STORAGE = ('.mcap', '.db3')
@@ -110,12 +111,12 @@ def _first_size_hw(path: Path, topic: str) -> tuple[int, int] | None:
     try:
         message = types.deserialize_cdr(data, connection.msgtype)
         if connection.msgtype == COMPRESSED:
-            return decode_picture(message.data).size_hw
+            return decode_compressed_data(message.data, message.format).size_hw
     except Exception:  # noqa: B902 - the error is reported when the image is read
         return None
-    if message.encoding not in ORDERS:
+    if message.encoding not in ENCODINGS:
         raise ImageError(f'{path}: images of encoding {message.encoding!r} on {topic} cannot be '
-                         f'read; supported are {", ".join(ORDERS)} and compressed images')
+                         f'read; supported are {", ".join(ENCODINGS)} and compressed images')
     return message.height, message.width
 
 
@@ -137,9 +138,9 @@ def _images(path: Path, topic: str) -> Iterator[ImageItem]:
 
 def _decode(message: Any, message_type: str) -> ColorImage:
     if message_type == COMPRESSED:
-        return decode_picture(message.data)
-    return view_image(message.data, message.encoding, (message.height, message.width),
-                      message.step)
+        return decode_compressed_data(message.data, message.format)
+    return read_raw_image(message.data, message.encoding, (message.height, message.width),
+                          message.step, bool(message.is_bigendian))
 
 
 def _fail(reason: str) -> ColorImage:

@@ -15,8 +15,10 @@ from depth_anything_ros.parameters import Settings
 from depth_anything_ros.ros import qos
 from depth_anything_ros.ros.image_subscription import ImageSubscription, SubscribedTopic
 from depth_anything_ros.ros.messages import decode_compressed, decode_image, SerializedMessage
+from depth_anything_ros.ros.topic_problems import image_topic_problem
 from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.depth import model_inverse_depth
+from depth_anything_ros.vision.encoded_image import PixelLimit
 from depth_anything_ros.vision.transforms import output_grid
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -29,7 +31,7 @@ class CameraStream:
     Images arrive on the thread of the image subscription and are passed to ``offer``;
     ``on_result`` runs on the thread that delivers results. ``settings`` is replaced as a whole
     when parameters change. ``received`` counts images, ``without_subscriber`` those that arrived
-    while no output had a subscriber.
+    while no output had a subscriber, ``lost`` those that did not arrive.
     """
 
     def __init__(self, node: LifecycleNode, name: str, kind: Kind, settings: Settings,
@@ -37,9 +39,10 @@ class CameraStream:
         prefix = f'{name}/' if name else ''
         self.name = name
         self.settings = settings
-        self.received = self.without_subscriber = 0
+        self.received = self.without_subscriber = self.lost = 0
         self.image_hw: tuple[int, int] | None = None
         self.image_topic = node.resolve_topic_name(f'{prefix}image')
+        self._transport = settings.image_transport
         self.snapshots = SnapshotRequests()
         self._node = node
         self._prefix = prefix
@@ -60,14 +63,15 @@ class CameraStream:
         self.aligner.start()
         topic = f'{self._prefix}image'
         message_type, decode = Image, decode_image
-        if self.settings.image_transport == 'compressed':
-            message_type, decode = CompressedImage, decode_compressed
+        self._transport = self.settings.image_transport
+        if self._transport == 'compressed':
+            message_type, decode = CompressedImage, self._decode_compressed
             # image_transport appends /compressed to the name after remapping.
             topic = f'{self._node.resolve_topic_name(topic)}/compressed'
         self.image_topic = self._node.resolve_topic_name(topic)
         self._image_subscription = ImageSubscription(self._node, (
             SubscribedTopic(message_type, topic, partial(self._on_image, decode),
-                            qos.image_input()),
+                            qos.image_input(), self._on_lost),
             SubscribedTopic(CameraInfo, f'{self._prefix}camera_info', self._on_camera_info,
                             qos.camera_info_input())), self._warn)
 
@@ -87,6 +91,11 @@ class CameraStream:
     def has_consumers(self) -> bool:
         """Return whether a subscriber or a snapshot request waits for the next frame."""
         return self._publishers.has_subscribers() or self.snapshots.has_requests
+
+    def topic_problem(self) -> str:
+        """Return why no image can arrive, by the types of the publishers, or ''."""
+        return image_topic_problem(self._node, self.image_topic, f'{self._prefix}image',
+                                   self._transport)
 
     def on_result(self, result: Result) -> None:
         """Align one depth map and publish the outputs that have subscribers."""
@@ -114,6 +123,14 @@ class CameraStream:
         self._publishers.publish(header, outputs, view, settings.depth_encoding)
         self._publishers.publish_alignment(header, alignment, self.image_topic)
         self.snapshots.write(header, outputs, view, alignment)
+
+    def _decode_compressed(self, serialized: SerializedMessage) -> ColorImage:
+        return decode_compressed(serialized, PixelLimit(
+            self.settings.max_image_megapixels,
+            'raise max_image_megapixels if the camera really has that many'))
+
+    def _on_lost(self, count: int) -> None:
+        self.lost += count
 
     def _on_camera_info(self, serialized: SerializedMessage) -> None:
         # Most cameras repeat the same camera_info with every image.

@@ -10,6 +10,7 @@ from depth_anything_ros.inference.engine import EngineState
 from depth_anything_ros.inference.scheduler import FrameStats
 from depth_anything_ros.model_info import ModelInfo
 from depth_anything_ros.node.aligner import alignment_values
+from depth_anything_ros.ros.qos import lost_remedy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 _SILENCE_S = 3.0
@@ -22,8 +23,9 @@ class Health:
 
     ``state`` is the lifecycle state and ``engine`` the values of ``engine_values``. ``received``
     counts images, ``without_subscriber`` those that arrived while no output had a subscriber.
-    ``image_topic`` is resolved, ``publishers`` counts its publishers. ``alignment`` is None
-    without a reference.
+    ``image_topic`` is resolved, ``publishers`` counts its publishers, ``topic_problem`` says why
+    no image can arrive from them, if it is known. ``alignment`` is None without a reference.
+    ``lost`` counts images that did not arrive.
     """
 
     state: str
@@ -34,19 +36,26 @@ class Health:
     image_topic: str
     publishers: int
     alignment: Alignment | None = None
+    topic_problem: str = ''
+    lost: int = 0
 
 
 class DiagnosticsReporter:
-    """Makes messages of Health; rates are differences to the previous one, which it keeps."""
+    """
+    Makes messages of Health; rates are differences to the previous one, which it keeps.
+
+    ``is_silent`` says whether images were missing for 3 s in the latest one.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._last: tuple[float, int, int] = (time.monotonic(), 0, 0)
         self._received_at = self._last[0]
-        self._failed = 0
+        self._failed = self._lost = 0
+        self.is_silent = False
 
     def status(self, health: Health) -> DiagnosticStatus:
-        """Return the status: OK, WARN (no images, failures) or ERROR (no frame was computed)."""
+        """Return the status: OK, WARN (no images, losses) or ERROR (no frame was computed)."""
         rates = self._rates(health)
         level, message = self._level_and_message(health)
         values = {'lifecycle state': health.state, **health.engine,
@@ -72,18 +81,25 @@ class DiagnosticsReporter:
     def _level_and_message(self, health: Health) -> tuple[bytes, str]:
         failed = health.stats.failed if health.stats else 0
         new_failures, self._failed = failed - self._failed, failed
+        new_losses, self._lost = health.lost - self._lost, health.lost
+        silence_s = time.monotonic() - self._received_at
+        self.is_silent = health.state == 'active' and silence_s > _SILENCE_S
         if health.state != 'active':
             return DiagnosticStatus.OK, health.state
-        silence_s = time.monotonic() - self._received_at
-        if silence_s > _SILENCE_S:
-            why = ('nobody publishes there' if not health.publishers else
-                   f'{health.publishers} publisher(s) there: compare QoS and camera')
+        if self.is_silent:
+            why = health.topic_problem or (
+                'nobody publishes there' if not health.publishers else
+                f'{health.publishers} publisher(s) there: compare QoS and camera')
             return DiagnosticStatus.WARN, (f'no image on {health.image_topic} for '
                                            f'{silence_s:.0f} s, {why}')
         if new_failures > 0 and health.stats is not None:
             level = (DiagnosticStatus.ERROR if health.stats.delivered == 0
                      else DiagnosticStatus.WARN)
             return level, f'{new_failures} frame(s) failed: {health.stats.last_error}'
+        if new_losses > 0:
+            return DiagnosticStatus.WARN, (
+                f'{new_losses} image(s) on {health.image_topic} got lost on the way to the node; '
+                f'{lost_remedy(health.image_topic)}')
         if health.alignment is not None and not health.alignment.usable:
             return DiagnosticStatus.WARN, f'no metric depth: {health.alignment.reason}'
         return DiagnosticStatus.OK, 'running'
@@ -105,6 +121,7 @@ def _frame_values(health: Health) -> dict[str, str]:
         return {}
     return {
         'images received': str(health.received),
+        'images lost on the way': str(health.lost),
         'images while nobody subscribed': str(health.without_subscriber),
         'frames delivered': str(stats.delivered),
         'frames dropped for a newer one': str(stats.dropped),

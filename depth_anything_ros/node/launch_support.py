@@ -7,12 +7,16 @@ Only launch files call these functions, so ``launch`` and ``launch_ros`` are imp
 from collections.abc import Sequence
 from inspect import signature
 import os
+from pathlib import Path
 from typing import Any
 
 from ament_index_python.packages import get_package_share_path
 from ament_index_python.resources import has_resource
 from depth_anything_ros.errors import MissingDependencyError
 
+# The variables that name the profiles of Fast DDS 2 (to Jazzy) and 3 (from Kilted on).
+PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
+DDS_PROFILE = 'config/fastdds.xml'
 SWITCH = ('true', 'false')
 # Name: default, description, choices. Several launch files declare these arguments, because they
 # use their values themselves beside passing them to depth_anything.launch.py.
@@ -23,6 +27,9 @@ _COMMON: dict[str, tuple[str, str, Sequence[str]]] = {
                     'reads <image_topic>/compressed.', ()),
     'autostart': ('true', 'Configure and activate the depth node. With false a lifecycle manager '
                   'has to do this.', SWITCH),
+    'dds_profile': ('', 'XML file with profiles of Fast DDS for all nodes started here; '
+                    'fastdds.xml is the one of this package, for images that get lost. Start the '
+                    'camera with it too. Empty: none.', ()),
     'use_sim_time': ('false', 'Use the time of /clock.', SWITCH)}
 
 
@@ -39,6 +46,32 @@ def common_argument(name: str, default: str | None = None) -> Any:
     """Return an argument that several launch files have, with its own default where given."""
     usual, description, choices = _COMMON[name]
     return argument(name, usual if default is None else default, description, choices)
+
+
+def dds_profile() -> list[Any]:
+    """Return the argument dds_profile and the action that applies it to the nodes after it."""
+    from launch.actions import OpaqueFunction, SetEnvironmentVariable
+
+    def apply(context: Any) -> list[Any]:
+        name = context.launch_configurations['dds_profile']
+        if not name:
+            return []
+        file = str(profile_path(name))
+        return [SetEnvironmentVariable(variable, file) for variable in PROFILE_VARIABLES]
+
+    return [common_argument('dds_profile'), OpaqueFunction(function=apply)]
+
+
+def profile_path(name: str) -> Path:
+    """Return the file ``name``, or the profile of this package; FileNotFoundError otherwise."""
+    file = Path(name).expanduser()
+    if file.is_file():
+        return file.resolve()
+    own = get_package_share_path('depth_anything_ros') / DDS_PROFILE
+    if name != own.name:
+        raise FileNotFoundError(f'dds_profile {file} does not exist; {own.name} is the one of '
+                                'this package')
+    return own
 
 
 def is_on(context: Any, name: str) -> bool:

@@ -224,13 +224,16 @@ class DepthAnythingNode(LifecycleNode):
         health = {name: Health(
             state, values, scheduler.stats(name) if scheduler else None, stream.received,
             stream.without_subscriber, stream.image_topic,
-            self.count_publishers(stream.image_topic), stream.aligner.latest())
-            for name, stream in self._streams.items()}
+            self.count_publishers(stream.image_topic), stream.aligner.latest(),
+            stream.topic_problem(), stream.lost) for name, stream in self._streams.items()}
         if not health:
             health = {'': Health(state, values, None, 0, 0, self.resolve_topic_name('image'), 0)}
         stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(as_array(
             [self._reporter(name).status(found) for name, found in health.items()], stamp))
+        for name, found in health.items():
+            if found.topic_problem and self._reporter(name).is_silent:
+                self._warn(f'no image on {found.image_topic}: {found.topic_problem}')
 
     def _reporter(self, camera: str) -> DiagnosticsReporter:
         if camera not in self._reporters:

@@ -14,6 +14,7 @@ from depth_anything_ros.inference.scheduler import CLOCK_RESTART_NS
 from depth_anything_ros.parameters import AlignmentSettings
 from depth_anything_ros.ros import qos
 from depth_anything_ros.ros.messages import decode_depth, points_xyz
+from depth_anything_ros.ros.topic_problems import type_problem
 from depth_anything_ros.vision.depth import DepthRange
 import numpy as np
 from rclpy.node import Node
@@ -131,8 +132,9 @@ class Reference:
             'depth': self._from_depth, 'points': self._from_points,
             'range': self._from_range}[source]
         self._topic = node.resolve_topic_name(topic)
+        self._message_type = MESSAGE_TYPES[source]
         self._subscription: Any = node.create_subscription(
-            MESSAGE_TYPES[source], topic, self._on_message, qos.reference_input(),
+            self._message_type, topic, self._on_message, qos.reference_input(),
             qos_overriding_options=qos.overridable(),
             event_callbacks=qos.subscription_events(self._topic, warn))
 
@@ -165,7 +167,11 @@ class Reference:
         with self._lock:
             messages = list(self._messages)
         if not messages:
-            raise AlignmentError(f'no message on {self._topic}; check the sensor and its QoS')
+            wrong = type_problem(self._node, self._topic, self._message_type)
+            raise AlignmentError(
+                f'no message on {self._topic}: ' + (
+                    f'{wrong}; remap it or change alignment.source' if wrong else
+                    'check the sensor and its QoS'))
         nearest = min(messages, key=lambda message: abs(stamp_s(message.header) - image_s))
         difference_s = stamp_s(nearest.header) - image_s
         if abs(difference_s) > limit_s:

@@ -22,12 +22,17 @@ THREAD_NAME = 'images'
 
 @dataclass(frozen=True)
 class SubscribedTopic:
-    """A topic, its type and QoS, and the callback for its messages, which must not block."""
+    """
+    A topic, its type and QoS, and the callback for its messages, which must not block.
+
+    ``on_lost`` gets the number of messages that did not arrive.
+    """
 
     message_type: type
     name: str
     callback: Callable[[SerializedMessage], None]
     profile: QoSProfile
+    on_lost: Callable[[int], object] = int
 
 
 class ImageSubscription:
@@ -78,7 +83,7 @@ class ImageSubscription:
             raw=True, callback_group=_NotExecuted(),
             qos_overriding_options=qos.overridable(),
             event_callbacks=qos.subscription_events(
-                self._node.resolve_topic_name(topic.name), self._warn))
+                self._node.resolve_topic_name(topic.name), self._warn, topic.on_lost))
 
     def _run(self) -> None:
         with self._wait_set as wait_set:

@@ -13,12 +13,12 @@ import struct
 import sys
 from typing import Any, Literal
 
-import cv2
 from depth_anything_ros.arrays import F32, F64, U8
-from depth_anything_ros.errors import ImageError, MissingDependencyError, PointCloudError
-from depth_anything_ros.vision.color_image import (
-    check_layout, ColorImage, FOREIGN_PIXEL_BYTES, ORDERS, view_image)
+from depth_anything_ros.errors import ImageError, PointCloudError
+from depth_anything_ros.vision.color_image import check_layout, ColorImage
 from depth_anything_ros.vision.depth import to_millimetres
+from depth_anything_ros.vision.encoded_image import decode_compressed_data, PixelLimit
+from depth_anything_ros.vision.raw_image import read_raw_image
 import numpy as np
 import numpy.typing as npt
 from rclpy.serialization import deserialize_message, serialize_message
@@ -94,30 +94,16 @@ def decode_image(serialized: SerializedMessage) -> ColorImage:
     Return the pixels of a sensor_msgs/Image; 8-bit encodings share the message's memory.
 
     ImageError for an unknown encoding, or for a size, step and data that do not match.
-    MissingDependencyError for an encoding that needs cv_bridge where it is not installed.
     """
     image, pixels = serialized.image
-    if image.encoding in ORDERS:
-        return view_image(pixels, image.encoding, (image.height, image.width), image.step)
-    message = serialized.message
-    if message.encoding not in FOREIGN_PIXEL_BYTES:
-        raise ImageError(f'encoding {message.encoding!r} cannot be read; known are '
-                         f'{", ".join((*ORDERS, *FOREIGN_PIXEL_BYTES))}')
-    return _decode_with_cv_bridge(message, FOREIGN_PIXEL_BYTES[message.encoding])
+    return read_raw_image(pixels, image.encoding, (image.height, image.width), image.step,
+                          bool(image.is_bigendian))
 
 
-def decode_compressed(serialized: SerializedMessage) -> ColorImage:
-    """Return the pixels of a CompressedImage (JPEG, PNG, …); ImageError if OpenCV cannot."""
+def decode_compressed(serialized: SerializedMessage, limit: PixelLimit) -> ColorImage:
+    """Return the pixels of a CompressedImage (JPEG, PNG, …); ImageError if that fails."""
     message = serialized.message
-    data = np.frombuffer(message.data, np.uint8)
-    try:
-        pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    except cv2.error:
-        pixels = None
-    if pixels is None:
-        raise ImageError(f'OpenCV cannot decode the compressed image (format {message.format!r}, '
-                         f'{data.size} bytes); check that the publisher sends complete images')
-    return ColorImage(pixels, 'bgr')  # type: ignore[arg-type]
+    return decode_compressed_data(np.frombuffer(message.data, np.uint8), message.format, limit)
 
 
 def decode_depth(message: Image) -> F32:
@@ -175,33 +161,6 @@ def points_xyz(message: PointCloud2) -> F64:
     points = np.stack([rows[name].ravel() for name in ('x', 'y', 'z')], axis=-1).astype(float)
     finite: F64 = points[np.isfinite(points).all(axis=1)]
     return finite
-
-
-def _decode_with_cv_bridge(message: Image, pixel_bytes: int) -> ColorImage:
-    size_hw = (message.height, message.width)
-    check_layout(message.encoding, size_hw, message.step, len(message.data), pixel_bytes)
-    try:
-        from cv_bridge import CvBridge, CvBridgeError
-    except ImportError as error:
-        raise MissingDependencyError(
-            'cv_bridge', f'encoding {message.encoding}',
-            'sudo apt install ros-$ROS_DISTRO-cv-bridge, or publish bgr8') from error
-    try:
-        pixels = CvBridge().imgmsg_to_cv2(_without_padding(message, pixel_bytes), 'bgr8')
-    except (CvBridgeError, cv2.error, KeyError, TypeError, ValueError) as error:
-        raise ImageError(f'this cv_bridge cannot convert {message.encoding} to bgr8 ({error}); '
-                         'publish bgr8 or install another version') from error
-    return ColorImage(np.ascontiguousarray(pixels, np.uint8), 'bgr')
-
-
-def _without_padding(message: Image, pixel_bytes: int) -> Image:
-    """Return the message without bytes between rows: some releases of cv_bridge ignore step."""
-    row_bytes = message.width * pixel_bytes
-    if message.step == row_bytes and len(message.data) == row_bytes * message.height:
-        return message
-    return Image(header=message.header, height=message.height, width=message.width,
-                 encoding=message.encoding, is_bigendian=message.is_bigendian, step=row_bytes,
-                 data=_rows_without_padding(message, pixel_bytes).tobytes())
 
 
 def _rows_without_padding(message: Image, pixel_bytes: int) -> U8:

@@ -1,8 +1,8 @@
 """
 The QoS profiles of the node; ``qos_overrides`` parameters can override each of them.
 
-A warning names the topic of a publisher or subscriber with incompatible QoS, and the parameter
-that solves it.
+A warning names the topic of a publisher or subscriber with incompatible QoS, or on which messages
+are lost, and the parameter that solves it.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallba
 from rclpy.qos import (
     qos_policy_name_from_kind, QoSHistoryPolicy, QoSPolicyKind, QoSProfile, QoSReliabilityPolicy)
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.utilities import get_rmw_implementation_identifier
 
 
 def image_input() -> QoSProfile:
@@ -50,14 +51,33 @@ def publisher_events(topic: str, warn: Callable[[str], object]) -> PublisherEven
     return PublisherEventCallbacks(incompatible_qos=on_incompatible_qos)
 
 
-def subscription_events(topic: str, warn: Callable[[str], object]) -> SubscriptionEventCallbacks:
-    """Return callbacks that warn of a publisher that offers less QoS than is requested."""
+def subscription_events(topic: str, warn: Callable[[str], object],
+                        on_lost: Callable[[int], object] = int) -> SubscriptionEventCallbacks:
+    """
+    Return callbacks that warn of lost messages and of a publisher that offers too little QoS.
+
+    ``on_lost`` gets the number of messages that were lost since its last call.
+    """
+    def on_message_lost(event: Any) -> None:
+        on_lost(event.total_count_change)
+        warn(f'messages on {topic} get lost on the way to this node; {lost_remedy(topic)}')
+
     def on_incompatible_qos(event: Any) -> None:
         warn(f'nothing is received from a publisher on {topic}: it offers a weaker '
              f'{_policy(event)} than is requested; change the publisher or set '
              f'qos_overrides.{topic}.subscription.*')
 
-    return SubscriptionEventCallbacks(incompatible_qos=on_incompatible_qos)
+    return SubscriptionEventCallbacks(incompatible_qos=on_incompatible_qos,
+                                      message_lost=on_message_lost)
+
+
+def lost_remedy(topic: str) -> str:
+    """Return what to do about messages that get lost on a resolved topic."""
+    reliable = f'set qos_overrides.{topic}.subscription.reliability to reliable'
+    if not get_rmw_implementation_identifier().startswith('rmw_fastrtps'):
+        return reliable
+    return ('start this node and the publisher with config/fastdds.xml of this package '
+            f'(dds_profile:=fastdds.xml), or {reliable}')
 
 
 def _policy(event: Any) -> str:

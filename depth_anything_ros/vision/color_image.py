@@ -18,13 +18,6 @@ ORDERS: dict[str, Order] = {
     'bgr8': 'bgr', '8UC3': 'bgr', 'rgb8': 'rgb', 'bgra8': 'bgra', '8UC4': 'bgra',
     'rgba8': 'rgba', 'mono8': 'mono', '8UC1': 'mono'}
 
-# Bytes per pixel of the encodings that only cv_bridge can convert.
-FOREIGN_PIXEL_BYTES: dict[str, int] = {
-    'mono16': 2, '16UC1': 2, 'bgr16': 6, 'rgb16': 6, '16UC3': 6, 'bgra16': 8, 'rgba16': 8,
-    'yuv422': 2, 'uyvy': 2, 'yuv422_yuy2': 2, 'yuyv': 2,
-    **{f'bayer_{pattern}8': 1 for pattern in ('rggb', 'bggr', 'gbrg', 'grbg')},
-    **{f'bayer_{pattern}16': 2 for pattern in ('rggb', 'bggr', 'gbrg', 'grbg')}}
-
 _TO_BGR = {'rgb': cv2.COLOR_RGB2BGR, 'bgra': cv2.COLOR_BGRA2BGR, 'rgba': cv2.COLOR_RGBA2BGR,
            'mono': cv2.COLOR_GRAY2BGR}
 
@@ -82,9 +75,13 @@ def view_image(buffer: memoryview | bytes | bytearray | U8, encoding: str,
     channels = 1 if order == 'mono' else len(order)
     flat = np.frombuffer(buffer, dtype=np.uint8)
     check_layout(encoding, size_hw, step, flat.size, channels)
-    height, width = size_hw
-    shape: tuple[int, ...] = (height, width, channels)
-    strides: tuple[int, ...] = (step, channels, 1)
-    if order == 'mono':
+    return ColorImage(pixel_view(flat, size_hw, step, channels), order)
+
+
+def pixel_view(flat: U8, size_hw: tuple[int, int], step: int, pixel_bytes: int) -> U8:
+    """Return a view [H, W, pixel_bytes], or [H, W] for one byte, of bytes with padded rows."""
+    shape: tuple[int, ...] = (*size_hw, pixel_bytes)
+    strides: tuple[int, ...] = (step, pixel_bytes, 1)
+    if pixel_bytes == 1:
         shape, strides = shape[:2], strides[:2]
-    return ColorImage(np.lib.stride_tricks.as_strided(flat, shape, strides), order)
+    return np.lib.stride_tricks.as_strided(flat, shape, strides)

@@ -5,11 +5,13 @@ import sys
 
 from bags import (
     camera_info, COMPRESSED, compressed_image, INFO, RAW, raw_image, store, TEXT, text, write_bag)
+import cv2
 from depth_anything_ros.errors import ImageError, MissingDependencyError
 from depth_anything_ros.media.open_images import open_images
 from depth_anything_ros.vision.color_image import to_bgr
 import numpy as np
 from numpy.testing import assert_array_equal
+from photos import with_orientation
 import pytest
 
 pytest.importorskip('rosbags.rosbag2')
@@ -53,12 +55,41 @@ def test_raw_images_keep_their_order_and_lose_their_padding(
     assert_array_equal(to_bgr(item.read()), expected)
 
 
+@pytest.mark.parametrize('encoding', ['yuv422', 'yuyv', 'bayer_grbg8', 'mono16', 'nv21'])
+def test_encodings_of_cameras_are_decoded_like_by_the_node(tmp_path: Path,
+                                                           encoding: str) -> None:
+    gray = np.full((30, 40), 120, np.uint8)
+    neutral = np.full_like(gray, 128)
+    pixels = {'yuv422': np.stack([neutral, gray], axis=-1), 'bayer_grbg8': gray,
+              'yuyv': np.stack([gray, neutral], axis=-1), 'nv21': gray,
+              'mono16': gray.astype(np.uint16) * 257}[encoding]
+    message = raw_image(0, pixels, encoding)
+    if encoding == 'nv21':
+        message.data = np.concatenate([message.data, neutral[:15].reshape(-1)])
+    source = open_images(str(write_bag(tmp_path / 'bag', [('/image', RAW, 1, message)])))
+    assert source.size_hw == (30, 40)
+    found = to_bgr(next(iter(source)).read())
+    assert found.shape == (30, 40, 3)
+    assert abs(found.astype(int) - 120).max() <= 5
+
+
 def test_compressed_images_are_decoded(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / 'bag', [
         ('/camera/image/compressed', COMPRESSED, 1, compressed_image(0, picture(1)))])
     source = open_images(str(bag))
     assert source.size_hw == (30, 40)
     assert_array_equal(next(iter(source)).read().pixels, picture(1))
+
+
+def test_compressed_images_of_a_bag_are_not_turned_upright(tmp_path: Path) -> None:
+    """Like those on a topic, because camera_info describes them as they are stored."""
+    message = compressed_image(0, picture(1))
+    jpeg = cv2.imencode('.jpg', picture(1))[1].tobytes()
+    message.data = np.frombuffer(with_orientation(jpeg, 6), np.uint8)
+    source = open_images(str(write_bag(tmp_path / 'bag', [
+        ('/camera/image/compressed', COMPRESSED, 1, message)])))
+    assert source.size_hw == (30, 40)
+    assert next(iter(source)).read().size_hw == (30, 40)
 
 
 def test_of_several_image_topics_one_must_be_chosen(tmp_path: Path) -> None:
@@ -77,9 +108,9 @@ def test_a_bag_without_images_or_of_foreign_ones_is_refused(tmp_path: Path) -> N
     bag = write_bag(tmp_path / 'text', [('/chatter', TEXT, 5, text('hello'))])
     with pytest.raises(ImageError, match='text holds no image; its topics are .*supported are se'):
         open_images(str(bag))
-    depth = np.zeros((30, 40), np.uint16)
-    bag = write_bag(tmp_path / 'depth', [('/depth', RAW, 5, raw_image(0, depth, '16UC1'))])
-    with pytest.raises(ImageError, match="'16UC1' on /depth cannot be read; supported are bgr8"):
+    depth = np.zeros((30, 40), np.float32)
+    bag = write_bag(tmp_path / 'depth', [('/depth', RAW, 5, raw_image(0, depth, '32FC1'))])
+    with pytest.raises(ImageError, match="'32FC1' on /depth cannot be read; supported are bgr8"):
         open_images(str(bag))
 
 

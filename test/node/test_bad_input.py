@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
 import pytest
@@ -67,6 +68,34 @@ def test_a_compressed_message_without_an_image_is_reported(
     log = capfd.readouterr().err
     assert 'cannot decode' in log
     assert '17 bytes' in log
+
+
+def test_a_compressed_image_that_breaks_off_or_is_too_large_is_reported(
+        make_robot: Callable[..., Robot], capfd: pytest.CaptureFixture[str]) -> None:
+    """Then the next one works; the limit is a parameter that can change at run time."""
+    data = cv2.imencode('.jpg', PICTURE)[1].tobytes()
+    robot = make_robot(image_transport='compressed')
+    robot.bring_up()
+    depths = robot.listen(Image, DEPTH)
+    sec = 0
+
+    def show(content: bytes) -> None:
+        nonlocal sec
+        sec += 1
+        message = CompressedImage(format='jpeg', data=content)
+        message.header.stamp.sec = sec
+        robot.publish('image/compressed', message)
+
+    show(data[:len(data) // 2])
+    assert robot.until(lambda: robot.depth._scheduler.stats().failed == 1)
+    assert 'the JPEG is incomplete' in capfd.readouterr().err
+    show(data)
+    assert robot.until(lambda: depths)
+    assert robot.set_parameters(max_image_megapixels=0.01)[0].successful
+    show(data)
+    assert robot.until(lambda: robot.depth._scheduler.stats().failed == 2)
+    assert '160x120 pixels by its header, which is more than 0.01 megapixels; raise ' in (
+        capfd.readouterr().err)
 
 
 def test_camera_info_of_another_size_is_reported_and_depth_comes_without_it(

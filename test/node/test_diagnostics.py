@@ -1,6 +1,7 @@
 """The values on /diagnostics, and when the level is WARN or ERROR."""
 
 from collections.abc import Callable
+from dataclasses import replace
 import time
 
 from depth_anything_ros.inference.scheduler import FrameStats
@@ -75,6 +76,28 @@ def test_silence_is_a_warning_that_names_the_topic(
     assert status.level == DiagnosticStatus.WARN
     assert '/camera/image' in status.message
     assert fact in status.message
+
+
+def test_silence_with_a_known_reason_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    reporter = DiagnosticsReporter('depth')
+    found = replace(health(), topic_problem='set image_transport to compressed')
+    reporter.status(found)
+    assert not reporter.is_silent
+    later = time.monotonic() + 4
+    monkeypatch.setattr(time, 'monotonic', lambda: later)
+    assert reporter.status(found).message.endswith(' s, set image_transport to compressed')
+    assert reporter.is_silent
+
+
+def test_lost_images_are_a_warning_with_the_remedy_once() -> None:
+    reporter = DiagnosticsReporter('depth')
+    status = reporter.status(replace(health(received=9), lost=4))
+    assert status.level == DiagnosticStatus.WARN
+    assert status.message.startswith('4 image(s) on /camera/image got lost')
+    assert 'qos_overrides./camera/image.subscription.reliability to reliable' in status.message
+    assert values(status)['images lost on the way'] == '4'
+    calm = reporter.status(replace(health(received=10), lost=4))
+    assert calm.level == DiagnosticStatus.OK
 
 
 def test_silence_while_inactive_is_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:

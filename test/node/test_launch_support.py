@@ -1,9 +1,11 @@
 """What the launch files share: required packages, arguments, and how the node is activated."""
 
 from pathlib import Path
+from xml.etree import ElementTree
 
 from depth_anything_ros.errors import MissingDependencyError
-from depth_anything_ros.node.launch_support import argument, lifecycle_node, require_packages
+from depth_anything_ros.node.launch_support import (
+    argument, DDS_PROFILE, lifecycle_node, profile_path, require_packages)
 import pytest
 
 
@@ -83,3 +85,30 @@ def test_an_argument_without_a_default_is_required() -> None:
     assert (required.default_value, required.choices) == (None, ['a', 'b'])
     assert optional.default_value[0].text == '30'
     assert optional.choices is None
+
+
+def test_a_profile_of_fast_dds_is_a_file_or_that_of_the_package(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    share = tmp_path / 'share' / 'depth_anything_ros'
+    (share.parent / 'ament_index' / 'resource_index' / 'packages' / share.name).touch()
+    monkeypatch.chdir(tmp_path)
+    assert profile_path('fastdds.xml') == share / 'config' / 'fastdds.xml'
+    own = tmp_path / 'own.xml'
+    own.write_text('<dds/>')
+    assert profile_path('own.xml') == profile_path(str(own)) == own
+    with pytest.raises(FileNotFoundError, match='no.xml does not exist; fastdds.xml is the one'):
+        profile_path('no.xml')
+
+
+def test_the_profile_of_the_package_gives_shared_memory_of_64_mib_and_keeps_udp() -> None:
+    root = ElementTree.parse(Path(__file__).parents[2] / DDS_PROFILE).getroot()
+    space = {'': root.tag[1:].partition('}')[0]}
+    transports = {entry.findtext('transport_id', namespaces=space): entry
+                  for entry in root.iterfind('.//transport_descriptor', space)}
+    assert {entry.findtext('type', namespaces=space) for entry in transports.values()} == {
+        'SHM', 'UDPv4'}
+    assert transports['shared_memory'].findtext('segment_size', namespaces=space) == str(2**26)
+    participant = root.find('.//participant', space)
+    assert participant.get('is_default_profile') == 'true'
+    assert {entry.text for entry in participant.iterfind('.//userTransports/transport_id', space)
+            } == set(transports)

@@ -31,6 +31,7 @@ for argument; do
   [ "$last" = --params-file ] && echo --- && cat "$argument"
   last=$argument
 done > '{record}.yaml'
+printf '%s\\n' "$FASTRTPS_DEFAULT_PROFILES_FILE" > '{record}.profile'
 printf '%s\\n' "$@" > '{record}.args'
 """
 RTABMAP = """
@@ -83,7 +84,8 @@ def test_a_launch_file_starts_only_packages_that_it_checks_first(file: Path) -> 
 
 
 def test_the_launch_files_name_every_file_of_config_and_no_other() -> None:
-    named = set().union(*(_strings(file, _config_files) for file in FILES))
+    shared = ROOT / OURS / 'node' / 'launch_support.py'
+    named = set().union(*(_strings(file, _config_files) for file in (*FILES, shared)))
     assert named == {f'config/{path.name}' for path in (ROOT / 'config').iterdir()}
 
 
@@ -199,6 +201,13 @@ def test_a_driver_and_the_depth_of_its_images(
     assert {**parameters, **expected, 'gain': 3} == parameters
     assert recorded(tmp_path, 'depth_anything_node')[0] == {
         'image': image, 'camera_info': image.replace('image_raw', 'camera_info')}
+
+
+def test_driver_and_node_use_the_profile_of_fast_dds(launched, install, tmp_path: Path) -> None:
+    stand_in(install, tmp_path, 'usb_cam', 'usb_cam_node_exe')
+    launched('camera.launch.py', 'driver:=usb_cam', 'autostart:=false', 'dds_profile:=fastdds.xml')
+    for program in ('usb_cam_node_exe', 'depth_anything_node'):
+        assert (tmp_path / f'{program}.profile').read_text().strip().endswith('config/fastdds.xml')
 
 
 def test_costmap_and_node_are_brought_up_by_one_lifecycle_manager(launched, install,

@@ -20,7 +20,7 @@ ARGUMENTS = {
     'node_name': 'depth_anything', 'image_topic': 'image', 'camera_info_topic': '',
     'alignment': '', 'reference_topic': '', 'camera_height': '', 'camera_pitch': '',
     'rviz': 'false', 'points': 'true', 'frame': FRAME_ID, 'autostart': 'true',
-    'use_sim_time': 'false', 'log_level': 'info'}
+    'dds_profile': '', 'use_sim_time': 'false', 'log_level': 'info'}
 
 
 def _tree() -> ast.Module:

@@ -2,14 +2,18 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+import subprocess
+import sys
 import threading
 import time
 from typing import Any
 
+from depth_anything_ros.node.launch_support import PROFILE_VARIABLES
 from depth_anything_ros.ros import qos
 from depth_anything_ros.ros.image_subscription import (
     ImageSubscription, SubscribedTopic, THREAD_NAME)
 from depth_anything_ros.ros.messages import SerializedMessage
+from nodes import DOMAIN_ID
 import numpy as np
 import pytest
 import rclpy
@@ -23,6 +27,19 @@ from sensor_msgs.msg import CameraInfo, Image
 from waiting import until, within
 
 PICTURE = np.arange(48 * 64 * 3, dtype=np.uint8).reshape(48, 64, 3)
+PUBLISH_LARGE = """
+import time
+from depth_anything_ros.ros import qos
+import rclpy
+from rclpy.node import Node
+from sensor_msgs.msg import Image
+rclpy.init()
+publisher = Node('camera').create_publisher(Image, 'large', qos.image_input())
+message = Image(height=1000, width=1000, encoding='bgr8', step=3000, data=bytes(3000000))
+while True:
+    publisher.publish(message)
+    time.sleep(0.02)
+"""
 # Far below the one second after which the thread checks by itself whether to end.
 SOON_S = 0.5
 
@@ -187,6 +204,41 @@ def test_a_callback_that_raises_is_reported_and_the_next_message_arrives(camera:
     camera.images.publish(image_message(PICTURE, stamp_ns=14))
     assert until(lambda: len(camera.received) == 2)
     assert camera.warnings == ["a message was lost: ValueError('bad luck')"] * 2
+
+
+def test_lost_messages_are_counted_and_reported_with_the_remedy(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """Best effort, larger than the shared memory of Fast DDS, from another process."""
+    monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    monkeypatch.setenv('ROS_DOMAIN_ID', str(DOMAIN_ID))
+    for name in PROFILE_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    context = Context()
+    rclpy.init(context=context)
+    node = Node('listener', context=context)
+    lost: list[int] = []
+    warnings: list[str] = []
+    topic = SubscribedTopic(Image, 'large', lambda serialized: None, qos.image_input(),
+                            lost.append)
+    subscription = ImageSubscription(node, (topic,), warnings.append)
+    publisher = subprocess.Popen([sys.executable, '-c', PUBLISH_LARGE])
+    try:
+        assert until(lambda: bool(lost and warnings), 60)
+        assert min(lost) > 0
+        assert warnings[0].startswith('messages on /large get lost on the way to this node; ')
+        assert 'qos_overrides./large.subscription.reliability to reliable' in warnings[0]
+    finally:
+        publisher.kill()
+        publisher.wait()
+        subscription.close()
+        node.destroy_node()
+        rclpy.try_shutdown(context=context)
+
+
+def test_the_profile_is_named_for_fast_dds_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    for middleware, named in (('rmw_fastrtps_cpp', True), ('rmw_cyclonedds_cpp', False)):
+        monkeypatch.setattr(qos, 'get_rmw_implementation_identifier', lambda name=middleware: name)
+        assert ('dds_profile:=fastdds.xml' in qos.lost_remedy('/image')) == named
 
 
 def test_close_ends_the_thread_soon_unsubscribes_and_can_be_repeated(camera: Camera) -> None:

@@ -5,7 +5,7 @@ from array import array
 import cv2
 from depth_anything_ros.errors import ImageError
 from depth_anything_ros.vision.color_image import (
-    check_layout, ColorImage, FOREIGN_PIXEL_BYTES, ORDERS, to_bgr, view_image)
+    check_layout, ColorImage, ORDERS, to_bgr, view_image)
 import numpy as np
 import pytest
 
@@ -81,10 +81,6 @@ def test_an_encoding_that_is_not_raw_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ImageError, match="'32FC1'") as error:
         view_image(bytes(1000), '32FC1', SIZE_HW, 28)
     assert [name for name in CHANNELS if name not in str(error.value)] == []
-
-
-def test_no_encoding_is_both_read_here_and_left_to_others() -> None:
-    assert set(ORDERS).isdisjoint(FOREIGN_PIXEL_BYTES)
 
 
 def test_a_layout_counts_the_bytes_of_a_pixel() -> None:

@@ -1,0 +1,217 @@
+"""Pictures that break off are refused, whatever the version of OpenCV makes of them."""
+
+from collections.abc import Callable
+from contextlib import suppress
+import io
+import struct
+import zlib
+
+import cv2
+from depth_anything_ros.errors import ImageError
+from depth_anything_ros.vision.encoded_image import (
+    check_picture, decode_compressed_data, decode_picture, FILE_LIMIT, PixelLimit)
+import numpy as np
+from numpy.testing import assert_array_equal
+from photos import with_orientation
+import pytest
+
+HW = (120, 160)
+RNG = np.random.default_rng(0)
+PICTURE = cv2.GaussianBlur(RNG.integers(0, 256, (*HW, 3), dtype=np.uint8), (0, 0), 3)
+DECODERS: list[Callable[[np.ndarray], object]] = [
+    decode_picture, lambda data: decode_compressed_data(data, 'bgr8; jpeg compressed bgr8')]
+JPEG_OPTIONS = {
+    'baseline': [], 'progressive': [cv2.IMWRITE_JPEG_PROGRESSIVE, 1],
+    'restart markers': [cv2.IMWRITE_JPEG_RST_INTERVAL, 4],
+    'best quality': [cv2.IMWRITE_JPEG_QUALITY, 100]}
+
+
+def encode(suffix: str, options: list[int] | None = None,
+           pixels: np.ndarray = PICTURE) -> bytes:
+    """Return an encoded picture."""
+    return cv2.imencode(suffix, pixels, options or [])[1].tobytes()
+
+
+def with_thumbnail(jpeg: bytes) -> bytes:
+    """Return a JPEG whose Exif segment holds a small JPEG of its own."""
+    payload = b'Exif\0\0II*\0\x08\0\0\0\0\0' + encode('.jpg', pixels=PICTURE[:16, :16])
+    return jpeg[:2] + b'\xff\xe1' + struct.pack('>H', len(payload) + 2) + payload + jpeg[2:]
+
+
+def array(data: bytes) -> np.ndarray:
+    """Return the bytes as OpenCV takes them."""
+    return np.frombuffer(data, np.uint8)
+
+
+ENCODED = {**{f'jpeg, {name}': encode('.jpg', options) for name, options in JPEG_OPTIONS.items()},
+           'jpeg, thumbnail': with_thumbnail(encode('.jpg')),
+           'jpeg, gray': encode('.jpg', pixels=PICTURE[..., 0]),
+           **{suffix: encode(suffix) for suffix in ('.png', '.bmp', '.webp', '.tiff')},
+           'tiff, raw': encode('.tiff', [cv2.IMWRITE_TIFF_COMPRESSION, 1]),
+           'webp, lossless': encode('.webp', [cv2.IMWRITE_WEBP_QUALITY, 101])}
+
+
+@pytest.mark.parametrize('name', ENCODED)
+@pytest.mark.parametrize('decode', DECODERS, ids=['file', 'message'])
+def test_whole_pictures_are_decoded_also_with_bytes_behind_them(
+        decode: Callable[[np.ndarray], object], name: str) -> None:
+    """Drivers fill their buffers up with zeros, phones append data of their own."""
+    for rest in (b'', bytes(1000)):
+        image = decode(array(ENCODED[name] + rest))
+        assert image.size_hw == HW
+        whole = PICTURE.mean() if 'gray' not in name else PICTURE[..., 0].mean()
+        assert abs(float(image.pixels.mean()) - whole) < 4
+
+
+@pytest.mark.parametrize('share', [0.2, 0.5, 0.8, 0.97])
+@pytest.mark.parametrize('name', ENCODED)
+@pytest.mark.parametrize('decode', DECODERS, ids=['file', 'message'])
+def test_a_picture_that_breaks_off_is_refused(
+        decode: Callable[[np.ndarray], object], name: str, share: float) -> None:
+    """Also if the buffer was filled up with zeros."""
+    data = ENCODED[name]
+    cut = data[:int(len(data) * share)]
+    with pytest.raises(ImageError, match=f'{len(cut)} bytes'):
+        decode(array(cut))
+    if '.bmp' not in name and 'raw' not in name and 'webp' not in name:
+        with pytest.raises(ImageError, match=f'{len(data)} bytes'):
+            decode(array(cut + bytes(len(data) - len(cut))))
+
+
+def test_a_jpeg_that_the_next_one_interrupts_is_refused() -> None:
+    """So do cameras on a bad cable: the end of the second picture is not that of the first."""
+    data = encode('.jpg')
+    with pytest.raises(ImageError, match='the JPEG is incomplete'):
+        check_picture(array(data[:len(data) // 2] + data))
+
+
+def test_a_jpeg_without_its_last_two_bytes_is_refused() -> None:
+    data = encode('.jpg')
+    for cut in (data[:-1], data[:-2]):
+        with pytest.raises(ImageError, match='the JPEG is incomplete'):
+            check_picture(array(cut))
+
+
+def test_pictures_of_a_photo_camera_may_be_followed_by_others() -> None:
+    """A preview or a film behind the picture is no damage."""
+    data = encode('.jpg')
+    for rest in (data, b'film without an end', data[:300]):
+        assert check_picture(array(data + rest)).size_hw == HW
+
+
+def test_noise_after_a_known_beginning_is_an_image_error() -> None:
+    """Whatever follows, nothing else is raised."""
+    starts = (b'\xff\xd8', b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n', b'BM', b'II*\0', b'MM\0*',
+              b'II+\0\x08\0\0\0', b'RIFF\0\0\0\0WEBPVP8 ', b'RIFF\0\0\0\0WEBPVP8X')
+    rng = np.random.default_rng(1)
+    for number in range(600):
+        noise = rng.integers(0, 256, int(rng.integers(0, 400)), dtype=np.uint8).tobytes()
+        data = array(starts[number % len(starts)] + noise)
+        for decode in DECODERS:
+            with suppress(ImageError):
+                decode(data)
+
+
+def test_damage_inside_never_raises_anything_else() -> None:
+    """Each picture with a few changed bytes is decoded or refused."""
+    rng = np.random.default_rng(2)
+    for data in ENCODED.values():
+        for _ in range(10):
+            damaged = array(data).copy()
+            damaged[rng.integers(2, min(200, len(damaged)), 3)] = rng.integers(0, 256, 3)
+            with suppress(ImageError):
+                decode_picture(damaged, PixelLimit(1.0, '-'))
+
+
+def claiming(name: str, height: int, width: int) -> bytes:
+    """Return a small picture whose header claims another size."""
+    if name == 'jpeg':
+        data = encode('.jpg')
+        at = data.index(b'\xff\xc0') + 5
+        return data[:at] + struct.pack('>HH', height, width) + data[at + 4:]
+    if name == 'png':
+        body = b'IHDR' + struct.pack('>II', width, height) + b'\x08\x02\0\0\0'
+        return (b'\x89PNG\r\n\x1a\n' + struct.pack('>I', 13) + body
+                + struct.pack('>I', zlib.crc32(body)) + encode('.png')[33:])
+    if name == 'bmp':
+        data = encode('.bmp')
+        return data[:18] + struct.pack('<ii', width, -height) + data[26:]
+    if name == 'webp':
+        data = encode('.webp', [cv2.IMWRITE_WEBP_QUALITY, 101])
+        return data[:21] + struct.pack('<I', (height - 1) << 14 | width - 1) + data[25:]
+    entries = b''.join(struct.pack('<HHII', tag, 4, 1, value)
+                       for tag, value in ((256, width), (257, height), (273, 8), (279, 8)))
+    return b'II*\0\x08\0\0\0' + struct.pack('<H', 4) + entries + bytes(4)
+
+
+@pytest.mark.parametrize('name', ['jpeg', 'png', 'bmp', 'webp', 'tiff'])
+@pytest.mark.parametrize('decode', DECODERS, ids=['file', 'message'])
+def test_a_size_that_would_fill_the_memory_is_refused_before_decoding(
+        decode: Callable[[np.ndarray], object], name: str,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its header; the limit and the remedy are named."""
+    monkeypatch.setattr(cv2, 'imdecode', None)
+    height, width = (16000, 16001) if name == 'webp' else (20000, 30000)
+    with pytest.raises(ImageError, match=f'{width}x{height} .*more than 250 megapixels; if it'):
+        decode(array(claiming(name, height, width)))
+
+
+def test_a_limit_allows_what_it_says() -> None:
+    data = array(encode('.jpg'))
+    pixels = HW[0] * HW[1] / 1e6
+    assert decode_picture(data, PixelLimit(pixels, 'reduce it')).size_hw == HW
+    with pytest.raises(ImageError, match='160x120 pixels .*than 0.0191 megapixels; reduce it'):
+        decode_picture(data, PixelLimit(0.0191, 'reduce it'))
+    assert FILE_LIMIT.megapixels >= 200, 'telephones make such pictures'
+
+
+def test_a_damaged_header_says_so() -> None:
+    with pytest.raises(ImageError, match='the header of the JPEG is damaged'):
+        check_picture(array(b'\xff\xd8\xff\xe0' + bytes(30)))
+
+
+def test_other_formats_are_left_to_opencv_in_files_and_refused_in_messages() -> None:
+    data = array(encode('.ppm'))
+    assert decode_picture(data).size_hw == HW
+    with pytest.raises(ImageError, match=r"format 'ppm', \d+ bytes.*not one of JPEG, PNG"):
+        decode_compressed_data(data, 'ppm')
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_a_message_is_not_turned_upright_but_a_file_is(orientation: int) -> None:
+    """As by image_transport: camera_info describes the picture as it is stored."""
+    jpeg = encode('.jpg', pixels=PICTURE)
+    plain = cv2.imdecode(array(jpeg), cv2.IMREAD_COLOR)
+    photo = array(with_orientation(jpeg, orientation))
+    assert_array_equal(decode_compressed_data(photo, 'jpeg').pixels, plain)
+    upright = decode_picture(photo)
+    assert upright.size_hw == (HW if orientation < 5 else HW[::-1])
+    assert (orientation == 1) == np.array_equal(upright.pixels, plain)
+
+
+@pytest.mark.parametrize(('message_format', 'start', 'fact'), [
+    ('16UC1; compressedDepth png', bytes(12) + encode('.png'), 'depth .*colour topic'),
+    ('32FC1; compressedDepth', bytes(40), 'depth .*colour topic'),
+    ('16UC1; compressedDepth rvl', bytes(40), 'depth .*colour topic'),
+    ('png', bytes(12) + encode('.png'), 'depth .*colour topic'),
+    ('h264', b'abcdefgh', 'video .*publish JPEG'), ('H.265', b'abcdefgh', 'video .*publish JPEG'),
+    ('bgr8; hevc', b'abcdefgh', 'video .*publish JPEG'),
+    ('jpeg', b'\0\0\0\1\x67' + bytes(9), 'video .*publish JPEG'),
+    ('', b'\0\0\1\x67' + bytes(9), 'video .*publish JPEG'),
+    ('mjpeg', b'abcdefgh', 'not one of JPEG'), ('jxl', b'abcdefgh', 'not one of JPEG')])
+def test_depth_and_video_in_compressed_messages_are_named(
+        message_format: str, start: bytes, fact: str) -> None:
+    with pytest.raises(ImageError, match=fact) as caught:
+        decode_compressed_data(array(start), message_format)
+    assert repr(message_format) in str(caught.value)
+
+
+def test_a_picture_is_decoded_whatever_the_format_says() -> None:
+    assert decode_compressed_data(array(encode('.jpg')), 'h264').size_hw == HW
+
+
+def test_the_bytes_are_not_changed() -> None:
+    data = encode('.png')
+    stream = io.BytesIO(data)
+    check_picture(np.frombuffer(stream.getbuffer(), np.uint8))
+    assert stream.getvalue() == data

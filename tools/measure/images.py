@@ -1,0 +1,142 @@
+"""
+Measure what happens to images on their way to the node; writes docs/figures/images.json.
+
+One process publishes 640x480 images at 30 Hz with sensor data QoS, another one subscribes like the
+node: with the defaults of the middleware, and with config/fastdds.xml. A third one decodes a JPEG
+whose header claims 20000x20000 pixels.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+import os
+import struct
+import subprocess
+import sys
+import time
+
+from depth_anything_ros.node.launch_support import PROFILE_VARIABLES
+from tools.measure.figures import requote_pages, ROOT, write_figures
+
+TOPIC, SIZE_HW, RATE_HZ = 'measured_image', (480, 640), 30
+WAIT_S = 20.0
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure everything, or be one of the processes that do."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--images', type=int, default=300, help='images per run')
+    parser.add_argument('--role', choices=tuple(ROLES), help=argparse.SUPPRESS)
+    parsed = parser.parse_args(arguments)
+    if parsed.role:
+        print(ROLES[parsed.role](parsed.images))
+        return
+    profile = str(ROOT / 'config' / 'fastdds.xml')
+    figures = {'images_arrived_default': arrived(parsed.images, ''),
+               'images_arrived_profile': arrived(parsed.images, profile),
+               'jpeg_bomb_peak_mib': float(_start('decode', 1, '').communicate()[0])}
+    for name, value in figures.items():
+        print(f'{name}: {value:.3g}')
+    print(write_figures('images', 'python -m tools.measure.images', figures))
+    requote_pages()
+
+
+def arrived(images: int, profile: str) -> float:
+    """Return the share of the published images that arrive with a profile of Fast DDS."""
+    subscriber = _start('subscribe', images, profile)
+    publisher = _start('publish', images, profile)
+    try:
+        publisher.communicate(timeout=2 * WAIT_S + images / RATE_HZ)
+        return int(subscriber.communicate(timeout=2 * WAIT_S)[0]) / images
+    finally:
+        for process in (publisher, subscriber):
+            process.kill()
+
+
+def publish(images: int) -> int:
+    """Publish so many images at the rate as soon as there is a subscriber."""
+    import rclpy
+    from rclpy.node import Node
+    from rclpy.qos import qos_profile_sensor_data
+    from sensor_msgs.msg import Image
+    rclpy.init()
+    node = Node('measured_camera')
+    publisher = node.create_publisher(Image, TOPIC, qos_profile_sensor_data)
+    height, width = SIZE_HW
+    message = Image(height=height, width=width, encoding='bgr8', step=3 * width,
+                    data=bytes(3 * height * width))
+    _wait_for(lambda: publisher.get_subscription_count() > 0)
+    time.sleep(1.0)
+    next_s = time.monotonic()
+    for number in range(images):
+        message.header.stamp.sec = number
+        publisher.publish(message)
+        next_s += 1 / RATE_HZ
+        time.sleep(max(0.0, next_s - time.monotonic()))
+    _wait_for(lambda: publisher.get_subscription_count() == 0)
+    return images
+
+
+def subscribe(images: int) -> int:
+    """Return how many images arrive until none does for two seconds."""
+    from depth_anything_ros.ros import qos
+    from depth_anything_ros.ros.image_subscription import ImageSubscription, SubscribedTopic
+    from depth_anything_ros.ros.messages import SerializedMessage
+    import rclpy
+    from rclpy.node import Node
+    from sensor_msgs.msg import Image
+    rclpy.init()
+    node = Node('measured_node')
+    stamps: set[int] = set()
+    latest = [time.monotonic() + WAIT_S]
+
+    def receive(serialized: SerializedMessage) -> None:
+        stamps.add(serialized.stamp_ns)
+        latest[0] = time.monotonic()
+
+    subscription = ImageSubscription(
+        node, (SubscribedTopic(Image, TOPIC, receive, qos.image_input()),), lambda sentence: None)
+    while len(stamps) < images and time.monotonic() - latest[0] < 2:
+        time.sleep(0.1)
+    subscription.close()
+    return len(stamps)
+
+
+def decode(images: int) -> float:
+    """Return the MiB by which refusing a JPEG of 20000x20000 pixels makes the process grow."""
+    import resource
+
+    import cv2
+    from depth_anything_ros.errors import ImageError
+    from depth_anything_ros.vision.encoded_image import decode_compressed_data
+    import numpy as np
+    data = cv2.imencode('.jpg', np.zeros((480, 640, 3), np.uint8))[1].tobytes()
+    at = data.index(b'\xff\xc0') + 5
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with suppress(ImageError):
+        decode_compressed_data(np.frombuffer(
+            data[:at] + struct.pack('>HH', 20000, 20000) + data[at + 4:], np.uint8), 'jpeg')
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+ROLES = {'publish': publish, 'subscribe': subscribe, 'decode': decode}
+
+
+def _start(role: str, images: int, profile: str) -> 'subprocess.Popen[str]':
+    environment = {name: value for name, value in os.environ.items()
+                   if name not in PROFILE_VARIABLES}
+    if profile:
+        environment.update(dict.fromkeys(PROFILE_VARIABLES, profile))
+    return subprocess.Popen(
+        [sys.executable, '-m', 'tools.measure.images', '--role', role, '--images', str(images)],
+        cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def _wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+if __name__ == '__main__':
+    main()
