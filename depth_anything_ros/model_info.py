@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 SECTION = 'depth_anything'
 FORMAT_VERSION = 1
-_OPTIONAL = ('fixed_size_hw', 'quantization')
+_OPTIONAL = ('fixed_size_hw', 'quantization', 'output_multiple')
 
 Kind = Literal['relative', 'metric']
 ModelVersion = Literal['v1', 'v2']
@@ -29,6 +29,19 @@ def device_names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(',') if name.strip())
 
 
+def output_size(network_hw: tuple[int, int], multiple: int,
+                output_multiple: int | None) -> tuple[int, int]:
+    """
+    Return the size of the output of a network for an input of ``network_hw``.
+
+    It has ``output_multiple`` pixels per ``multiple`` of the input; None for the same size.
+    """
+    if output_multiple is None:
+        return network_hw
+    height, width = network_hw
+    return height // multiple * output_multiple, width // multiple * output_multiple
+
+
 @dataclass(frozen=True)
 class SelfCheck:
     """
@@ -36,7 +49,7 @@ class SelfCheck:
 
     ``size_hw`` is the size of the image in pixels; ``samples`` are the f32 outputs on a regular
     ``grid_hw`` grid in row-major order, in the unit of the model; ``std`` is the standard
-    deviation of the whole output.
+    deviation of the whole output, whose size ``ModelInfo.output_hw`` gives.
     """
 
     size_hw: tuple[int, int]
@@ -74,7 +87,8 @@ class ModelInfo:
     ``mean_rgb`` and ``std_rgb`` apply to RGB in 0..1. ``input_size`` is the default short side of
     the network's input in pixels. ``precision`` is the precision of the stored weights.
     ``fixed_size_hw`` is the only input size of the network, None if height and width are free.
-    ``quantization`` is None for models in floating point.
+    ``quantization`` is None for models in floating point. ``output_multiple`` is None where the
+    output has the size of the input; else it has that many pixels per ``patch_multiple`` of it.
     """
 
     encoder: str
@@ -93,12 +107,17 @@ class ModelInfo:
     self_check: SelfCheck
     fixed_size_hw: tuple[int, int] | None = None
     quantization: Quantization | None = None
+    output_multiple: int | None = None
     format_version: int = FORMAT_VERSION
 
     @property
     def unit(self) -> str:
         """Return the unit of the output: 'm' for metric depth, '' for relative inverse depth."""
         return 'm' if self.kind == 'metric' else ''
+
+    def output_hw(self, network_hw: tuple[int, int]) -> tuple[int, int]:
+        """Return the size of the network's output for an input of ``network_hw``."""
+        return output_size(network_hw, self.patch_multiple, self.output_multiple)
 
     def to_strings(self) -> dict[str, str]:
         """Return the rt_info entries: one JSON text per field."""
@@ -121,7 +140,9 @@ class ModelInfo:
             raise ValueError(f'kind is {values["kind"]!r}, neither relative nor metric')
         if values['kind'] == 'metric' and not values['max_depth_m']:
             raise ValueError('kind is metric but max_depth_m is not given')
-        for name in ('patch_multiple', 'input_size'):
+        for name in ('patch_multiple', 'input_size', 'output_multiple'):
+            if name in _OPTIONAL and values.get(name) is None:
+                continue
             if type(values[name]) is not int or values[name] < 1:
                 raise ValueError(f'{name} is {values[name]!r}, not a positive integer')
         _read_nested(values)

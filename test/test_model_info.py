@@ -8,6 +8,7 @@ from depth_anything_ros.model_info import FORMAT_VERSION, ModelInfo, Quantizatio
 import pytest
 from tiny import TINY_INFO
 
+OPTIONAL = ('fixed_size_hw', 'quantization', 'output_multiple')
 METRIC = replace(TINY_INFO, kind='metric', max_depth_m=20.0,
                  self_check=SelfCheck((14, 28), (1, 2), 0.5, (0.1, 1 / 3)))
 
@@ -22,7 +23,11 @@ INT8 = replace(TINY_INFO, precision='int8', fixed_size_hw=(392, 518), quantizati
     'smooth 0.5', ('blocks.3.fc2', 'output_conv2.2'), 60, 15, 0.01, 0.02, 0.997))
 
 
-@pytest.mark.parametrize('info', [TINY_INFO, METRIC, INT8], ids=['relative', 'metric', 'int8'])
+SMALLER = replace(TINY_INFO, output_multiple=8)
+
+
+@pytest.mark.parametrize('info', [TINY_INFO, METRIC, INT8, SMALLER],
+                         ids=['relative', 'metric', 'int8', 'smaller output'])
 def test_what_is_written_comes_back_equal(info: ModelInfo) -> None:
     entries = info.to_strings()
     assert all(isinstance(text, str) for text in entries.values())
@@ -33,17 +38,23 @@ def test_what_is_written_comes_back_equal(info: ModelInfo) -> None:
 
 def test_an_older_model_lacks_the_later_entries_and_is_read() -> None:
     entries = METRIC.to_strings()
-    del entries['fixed_size_hw'], entries['quantization']
+    for name in OPTIONAL:
+        del entries[name]
     assert ModelInfo.from_strings(entries) == METRIC
 
 
 @pytest.mark.parametrize('name', [field.name for field in fields(ModelInfo)
-                                  if field.name not in ('fixed_size_hw', 'quantization')])
+                                  if field.name not in OPTIONAL])
 def test_a_missing_entry_is_named(name: str) -> None:
     entries = METRIC.to_strings()
     del entries[name]
     with pytest.raises(ValueError, match=f'{name} is missing'):
         ModelInfo.from_strings(entries)
+
+
+def test_the_size_of_the_output_follows_from_the_metadata() -> None:
+    assert TINY_INFO.output_hw((197, 252)) == (197, 252)
+    assert SMALLER.output_hw((196, 252)) == (112, 144)
 
 
 def test_an_entry_that_is_not_json_is_named() -> None:
@@ -69,6 +80,8 @@ def test_another_format_version_is_refused_with_both_numbers() -> None:
     ({'input_size': '518'}, 'input_size'),
     ({'fixed_size_hw': [392]}, 'fixed_size_hw'),
     ({'quantization': {'method': 'x'}}, 'quantization'),
+    ({'output_multiple': 0}, 'output_multiple'),
+    ({'output_multiple': '8'}, 'output_multiple'),
     ({'patch_multiple': 1.5}, 'patch_multiple')])
 def test_a_value_that_cannot_work_is_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):

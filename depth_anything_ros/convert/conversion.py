@@ -251,9 +251,10 @@ def _self_check(path: Path, reference: Runner, input_spec: InputSpec,
 
     CheckpointError if the answer is not finite or the same everywhere.
     """
-    output = reference.run(card_input(size_hw or input_spec.card_size_hw, input_spec))
+    size_hw = size_hw or input_spec.card_size_hw
+    output = reference.run(card_input(size_hw, input_spec))
     try:
-        check = make_self_check(output)
+        check = make_self_check(output, size_hw)
     except ValueError as error:
         raise CheckpointError(path, f'its depth is not finite ({error})',
                               'download or train it again') from error
@@ -272,7 +273,7 @@ def _describe_model(identity: ModelIdentity, sha256: str, precision: Precision, 
         mean_rgb=input_spec.mean_rgb, std_rgb=input_spec.std_rgb, input_size=input_spec.size,
         source_name=identity.source_name, source_sha256=sha256, licence=identity.licence,
         precision=precision, converter_version=__version__, self_check=check,
-        fixed_size_hw=fixed_size_hw)
+        fixed_size_hw=fixed_size_hw, output_multiple=input_spec.output_multiple)
 
 
 def _describe_graph(graph: Graph, identity: ModelIdentity, precision: Precision,

@@ -11,7 +11,7 @@ from depth_anything_ros.convert.commands.options import (
 from depth_anything_ros.convert.hub.resolve import DownloadOptions, local_source
 from depth_anything_ros.distill import PROGRAM
 from depth_anything_ros.distill.job import (
-    DistillJob, MEDIUM, MILD, Recipe, Selection, STRONG)
+    default_rates, DistillJob, MEDIUM, MILD, Recipe, Selection, STRONG)
 from depth_anything_ros.errors import SettingsError
 from depth_anything_ros.model_info import Precision
 import typer
@@ -20,9 +20,11 @@ EXAMPLES = """depth_anything_distill vits photos -o models/mine.xml
 depth_anything_distill models/large.xml drive.mcap more_photos -o models/mine.xml --every 15
 depth_anything_distill vitb photos -o models/mine.xml --yes --flip --sizes 518,700
 depth_anything_distill vits drive -o mine.xml --start models/depth_anything_nano.xml
+depth_anything_distill vits photos -o models/mine.xml --student tiny --steps 20000
+depth_anything_distill vitb photos -o mine.xml --student tiny --start vits.pth --matching 2000
 depth_anything_distill vits photos -o models/mine.xml --student vitt --device cuda"""
 
-StudentName = Literal['nano', 'vitt']
+StudentName = Literal['nano', 'tiny', 'vitt']
 Strength = Literal['mild', 'medium', 'strong']
 Device = Literal['auto', 'cpu', 'cuda']
 _AUGMENTATIONS = {'mild': MILD, 'medium': MEDIUM, 'strong': STRONG}
@@ -41,21 +43,25 @@ def command(
             '--output', '-o', metavar='NAME.xml', help='Path of the IR; the checkpoint NAME.pth '
             'goes beside it.')],
         student: Annotated[StudentName, typer.Option(
-            '--student', help='nano: small and convolutional; vitt: a tiny vision transformer '
-            'that needs many more images.')] = 'nano',
+            '--student', help='nano: small and convolutional; tiny: the encoder of ViT-S for '
+            'small images, which begins with the weights of the teacher; vitt: a narrow vision '
+            'transformer that needs many more images.')] = 'nano',
         steps: Annotated[int, typer.Option(
             '--steps', min=1, help='Number of training steps.')] = 10000,
         batch: Annotated[int, typer.Option(
             '--batch', min=1, help='Images per step.')] = Recipe.batch,
         crop: Annotated[str, typer.Option(
             '--crop', metavar='HxW|PX', help='Size in pixels of the crops that the student sees.',
-            show_default='192x256, 196x252 for vitt')] = '',
-        encoder_rate: Annotated[float, typer.Option(
-            '--encoder-rate', min=0, help='Peak learning rate of the encoder.')
-        ] = Recipe.encoder_rate,
-        head_rate: Annotated[float, typer.Option(
-            '--head-rate', min=0, help='Peak learning rate of all other weights.')
-        ] = Recipe.head_rate,
+            show_default='192x256, 196x252 for tiny and vitt')] = '',
+        encoder_rate: Annotated[float | None, typer.Option(
+            '--encoder-rate', min=0, help='Peak learning rate of the encoder.',
+            show_default='0.0001, 0.00002 for tiny')] = None,
+        head_rate: Annotated[float | None, typer.Option(
+            '--head-rate', min=0, help='Peak learning rate of all other weights.',
+            show_default='0.0005, 0.0002 for tiny')] = None,
+        matching: Annotated[int, typer.Option(
+            '--matching', min=0, metavar='N', help='In the first N steps a tiny or vitt learns '
+            "the teacher's tokens instead of its labels.")] = 0,
         gradient_weight: Annotated[float, typer.Option(
             '--gradient-weight', min=0, help='Weight of the error of the gradients, for sharp '
             'edges; the error of the depth has 1.')] = Recipe.gradient_weight,
@@ -75,9 +81,10 @@ def command(
         seed: Annotated[int, typer.Option(
             '--seed', min=0, help='Seed of all random choices.')] = 0,
         start: Annotated[Path | None, typer.Option(
-            '--start', metavar='NAME.pth|NAME.xml', help='Begin with a distilled checkpoint, or '
-            'with the IR of a nano student.',
-            show_default='nano: ImageNet weights, vitt: random weights')] = None,
+            '--start', metavar='NAME.pth|NAME.xml', help='Begin with a distilled checkpoint, '
+            'with the IR of a nano student, or, for tiny, with the encoder of a ViT-S checkpoint.',
+            show_default="nano: ImageNet weights, tiny: the teacher's encoder, vitt: random "
+            'weights')] = None,
         every: Annotated[int, typer.Option(
             '--every', min=1, metavar='N', help='Use every Nth frame of videos and bags.')] = 10,
         topic: Annotated[str | None, typer.Option(
@@ -127,8 +134,11 @@ def command(
                      'openvino', 'matplotlib', *(['nncf'] if precision == 'int8' else []))
     from depth_anything_ros.convert.sources.identity import Overrides
     from depth_anything_ros.distill.distill import distill
+    rates = default_rates(student)
     recipe = Recipe(
-        steps, batch, _parse_crop(crop, student), encoder_rate=encoder_rate, head_rate=head_rate,
+        steps, batch, _parse_crop(crop, student), matching=matching,
+        encoder_rate=rates[0] if encoder_rate is None else encoder_rate,
+        head_rate=rates[1] if head_rate is None else head_rate,
         weight_decay=weight_decay, warmup=min(Recipe.warmup, steps // 10), drop_path=drop_path,
         gradient_weight=gradient_weight, order_weight=order_weight, seed=seed,
         augmentation=_AUGMENTATIONS[augmentation])

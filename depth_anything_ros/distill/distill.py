@@ -20,7 +20,7 @@ from depth_anything_ros.distill.students import make_student, Student
 from depth_anything_ros.distill.teacher import open_teacher, source_sha256, Teacher, TeacherOptions
 from depth_anything_ros.distill.train_loop import resume, RunFolder, train
 from depth_anything_ros.distill.trainer import Trainer
-from depth_anything_ros.errors import CheckpointError
+from depth_anything_ros.errors import CheckpointError, SettingsError
 from depth_anything_ros.files import atomic_path, check_target, make_folder
 from depth_anything_ros.networks.depth_anything import DepthAnything, Network
 from depth_anything_ros.networks.models import forbids_commercial_use, MODELS, ModelSpec
@@ -48,7 +48,9 @@ def distill(job: DistillJob, *, table: tuple[ModelSpec, ...] = MODELS,
     """
     counting = counting or partial(count_in_lines, report)
     check_target(job.output, job.force)
-    student = make_student(job.student, job.start, job.recipe.seed)
+    student = make_student(job.student, job.start, job.recipe.seed, teacher=job.teacher,
+                           table=table)
+    _check_matching(job, student)
     options = job.options(source_sha256(job.teacher),
                           source_sha256(job.start) if job.start else '')
     resumes = has_options(job.folder, options, job.force)
@@ -108,6 +110,20 @@ def convert_student(job: DistillJob, images: Sequence[Path], table: tuple[ModelS
     convert_to_int8(conversion, str(image_list), table=table, report=report)
 
 
+def _check_matching(job: DistillJob, student: Student) -> None:
+    """Raise SettingsError, before hours of labelling, if the tokens cannot be matched."""
+    matching, steps = job.recipe.matching, job.recipe.steps
+    problem = ''
+    if matching >= steps:
+        problem = f'less than the {steps} steps of the training'
+    elif not student.token_width:
+        problem = f'0: the student {student.name} has no tokens'
+    elif is_graph(job.teacher):
+        problem = '0: the tokens of a teacher that is an ONNX file or an IR cannot be read'
+    if matching and problem:
+        raise SettingsError('--matching', matching, problem)
+
+
 def _check_checkpoint(job: DistillJob, resumes: bool) -> None:
     """Raise CheckpointError if a checkpoint exists that neither this job nor --force replaces."""
     path = job.checkpoint
@@ -134,13 +150,18 @@ def _label(job: DistillJob, teacher: Teacher, images: list[DatasetImage], report
 
 def _make_trainer(job: DistillJob, student: Student, images: list[LabelledImage],
                   table: tuple[ModelSpec, ...], report: Report) -> Trainer:
-    """Return the trainer, which aligns tokens if student and teacher are vision transformers."""
-    if student.token_width and not is_graph(job.teacher):
+    """
+    Return the trainer, which compares tokens if student and teacher are vision transformers.
+
+    An encoder that begins as a teacher is not aligned: its tokens are like the teacher's anyway.
+    """
+    aligns = bool(student.token_width) and not student.begins_as_teacher
+    if (aligns or job.recipe.matching) and not is_graph(job.teacher):
         network = load_network(job.teacher, job.overrides, table).network
         if isinstance(network, DepthAnything):
-            recipe = replace(job.recipe, alignment_weight=_ALIGNMENT_WEIGHT)
+            recipe = replace(job.recipe, alignment_weight=_ALIGNMENT_WEIGHT * aligns)
             return Trainer(student, recipe, images, job.device, network)
-    if student.token_width:
+    if aligns:
         report('the teacher has no tokens to align, so the student learns from its depth alone')
     return Trainer(student, job.recipe, images, job.device)
 
@@ -150,5 +171,8 @@ def _report_training(trainer: Trainer, report: Report) -> None:
     height, width = recipe.crop_hw
     report(f'student: {trainer.student.name}, {recipe.steps} steps of {recipe.batch} crops of '
            f'{width}x{height}, seed {recipe.seed}, on {trainer.device}')
+    if recipe.matching:
+        report(f"      the first {recipe.matching} steps match the student's tokens to the "
+               "teacher's")
     if trainer.step:
         report(f'      resuming after step {trainer.step}')

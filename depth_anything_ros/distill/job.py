@@ -53,6 +53,8 @@ MEDIUM = Augmentation(
 MILD = Augmentation(
     area=0.4, tilt_chance=0.15, jitter_chance=0.5, grey_chance=0.03, dark_chance=0.05,
     blur_chance=0.15, motion_chance=0.05, noise_chance=0.1, cutmix_chance=0.1)
+# The encoder of tiny is a trained one, which larger steps would spoil.
+_RATES = {'tiny': (2e-5, 2e-4)}
 # The largest crop that fits, unchanged.
 NO_AUGMENTATION = Augmentation(1.0, 1.0, **{
     name: 0.0 for name in Augmentation.__dataclass_fields__ if name.endswith('_chance')})
@@ -72,6 +74,7 @@ class Recipe:
     - ``gradient_weight``, ``order_weight``, ``anchor_weight``, ``alignment_weight``: of the errors
       of gradients, order, unscaled map and tokens, beside 1 for the trimmed error.
     - ``seed``: of all random choices.
+    - ``matching``: the first steps, which match the student's tokens to the teacher's.
     """
 
     steps: int
@@ -90,6 +93,12 @@ class Recipe:
     alignment_weight: float = 0.0
     seed: int = 0
     augmentation: Augmentation = MILD
+    matching: int = 0
+
+
+def default_rates(student: str) -> tuple[float, float]:
+    """Return the peak learning rates (encoder, other weights) for a student of that name."""
+    return _RATES.get(student, (Recipe.encoder_rate, Recipe.head_rate))
 
 
 @dataclass(frozen=True)
@@ -118,7 +127,8 @@ class DistillJob:
     - ``validate_every``: steps between two validations.
     - ``work``: the work folder, None for NAME.distill beside the output.
     - ``licence``: of the student, None for the teacher's.
-    - ``start``: a checkpoint or an IR of the student to begin with.
+    - ``start``: a checkpoint or an IR of the student to begin with, or, for tiny, a checkpoint
+      with its encoder.
     - ``overrides``: options that say what the teacher is.
     - ``force``: replace an output, and files in the work folder that another job left.
     """
@@ -167,6 +177,8 @@ class DistillJob:
             '--encoder-rate': recipe.encoder_rate, '--head-rate': recipe.head_rate,
             '--gradient-weight': recipe.gradient_weight,
             '--order-weight': recipe.order_weight,
+            # None, as in folders of releases that did not match.
+            '--matching': recipe.matching or None,
             '--weight-decay': recipe.weight_decay, '--drop-path': recipe.drop_path,
             '--augmentation': asdict(recipe.augmentation),
             '--start': start_sha256[:16] or None}

@@ -3,7 +3,7 @@ The losses of Depth Anything on pseudo-labels, each map [N, H, W] with its own s
 
 Source: Ranftl et al., MiDaS (2020), for the trimmed scale-and-shift-invariant loss and the
 gradient matching; Yang et al., Depth Anything V1 and V2 (2024), for their weights, CutMix and the
-feature alignment. The order error is our own.
+feature alignment. The order error and the matching error are our own.
 """
 
 import torch
@@ -163,3 +163,13 @@ def alignment_error(student: Tensor, teacher: Tensor) -> Tensor:
     cosine = functional.cosine_similarity(student, teacher, dim=-1)
     different = (cosine < _ALIGNED_COSINE).to(cosine.dtype)
     return ((1 - cosine) * different).sum() / different.sum().clamp(min=1)
+
+
+def matching_error(student: Tensor, teacher: Tensor) -> Tensor:
+    """
+    Return the mean of smooth L1 and 1 - cosine of tokens [N, T, D], added.
+
+    The first also compares their lengths, the second their directions, which decide more.
+    """
+    cosine = functional.cosine_similarity(student.float(), teacher.float(), dim=-1)
+    return functional.smooth_l1_loss(student.float(), teacher.float()) + (1 - cosine).mean()

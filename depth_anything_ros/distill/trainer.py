@@ -1,4 +1,4 @@
-"""One training step after the other: learning rate, losses, averaged weights, token alignment."""
+"""One training step after the other: stages, learning rate, losses, averaged weights."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -10,8 +10,9 @@ from typing import Any
 from depth_anything_ros.distill.batches import Batch, batches
 from depth_anything_ros.distill.job import Recipe
 from depth_anything_ros.distill.labels import LabelledImage
-from depth_anything_ros.distill.losses import alignment_error, anchor_error, mixed_depth_error
+from depth_anything_ros.distill.losses import anchor_error, mixed_depth_error
 from depth_anything_ros.distill.students import Student
+from depth_anything_ros.distill.tokens import make_teacher_tokens
 from depth_anything_ros.errors import SettingsError
 from depth_anything_ros.networks.depth_anything import DepthAnything, Network
 from depth_anything_ros.networks.drop_path import set_drop_path
@@ -36,9 +37,11 @@ class Trainer:
     """
     Trains a student step by step and can resume after a stop.
 
-    It computes in f32 on the CPU and in bf16 on CUDA. On one CPU the same recipe, images and
-    first weights give the same weights bit for bit, with or without a stop. ``averaged`` are the
-    weights of the result, ``alignment`` is None if the recipe has none. Not thread-safe.
+    With ``recipe.matching`` the first steps match the student's tokens to the teacher's and leave
+    the head alone; then the labels are learned. Each stage has its own warm-up and cosine. It
+    computes in f32 on the CPU and in bf16 on CUDA. On one CPU the same recipe, images and first
+    weights give the same weights bit for bit, with or without a stop. ``averaged`` are the weights
+    of the result; ``tokens`` is None if the recipe needs no tokens. Not thread-safe.
     """
 
     def __init__(self, student: Student, recipe: Recipe, images: Sequence[LabelledImage],
@@ -46,8 +49,8 @@ class Trainer:
         """
         Prepare the training, which changes the weights of ``student`` in place.
 
-        ``teacher`` is needed for the alignment of tokens only. SettingsError if the recipe does
-        not suit the student.
+        ``teacher`` is needed for matching and alignment of tokens only. SettingsError if the
+        recipe does not suit the student.
         """
         _check_crop(recipe.crop_hw, student)
         self.student, self.recipe, self.images, self.device = student, recipe, images, device
@@ -57,7 +60,7 @@ class Trainer:
         set_drop_path(self.network, recipe.drop_path)
         self.averaged = AveragedWeights(self.network, recipe.average)
         self.step = 0
-        self.alignment = make_alignment(student, teacher, recipe, device)
+        self.tokens = make_teacher_tokens(student, teacher, recipe, device)
         self._optimizer = torch.optim.AdamW(self._parameter_groups(),
                                             weight_decay=recipe.weight_decay, fused=True)
         self._mean = torch.tensor(student.input_spec.mean_rgb, device=device) * 255
@@ -88,8 +91,8 @@ class Trainer:
         state = {'step': self.step, 'network': self.network.state_dict(),
                  'averaged': self.averaged.state_dict(),
                  'optimizer': self._optimizer.state_dict()}
-        if self.alignment is not None:
-            state['bridge'] = self.alignment.bridge.state_dict()
+        if self.tokens is not None:
+            state['bridges'] = self.tokens.bridges.state_dict()
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -97,12 +100,12 @@ class Trainer:
         self.network.load_state_dict(state['network'])
         self.averaged.load_state_dict(state['averaged'])
         self._optimizer.load_state_dict(state['optimizer'])
-        if self.alignment is not None:
-            self.alignment.bridge.load_state_dict(state['bridge'])
+        if self.tokens is not None:
+            self.tokens.bridges.load_state_dict(state['bridges'])
         self.step = state['step']
 
     def _train_step(self, batch: Batch) -> StepResult:
-        rate = learning_rate(self.step, self.recipe.steps, self.recipe.warmup)
+        rate = self._learning_rate()
         for group in self._optimizer.param_groups:
             group['lr'] = group['full_rate'] * rate
         self._optimizer.zero_grad(set_to_none=True)
@@ -116,7 +119,16 @@ class Trainer:
         self._optimizer.step()
         self.averaged.update(self.network)
         self.step += 1
+        if self.step == self.recipe.matching:
+            # The head begins to learn now: its first weights are to be forgotten.
+            self.averaged.restart()
         return StepResult(self.step, loss.item(), rate)
+
+    def _learning_rate(self) -> float:
+        matching, steps, warmup = self.recipe.matching, self.recipe.steps, self.recipe.warmup
+        if self.step < matching:
+            return learning_rate(self.step, matching, warmup)
+        return learning_rate(self.step - matching, steps - matching, warmup)
 
     def _check_finite(self, loss: float, gradient_norm: float) -> None:
         if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
@@ -129,14 +141,22 @@ class Trainer:
     def _loss(self, batch: Batch) -> Tensor:
         labels, pasted = batch.labels.to(self.device), batch.pasted.to(self.device)
         image = self._normalized(batch.images)
-        with torch.autocast(self.device, torch.bfloat16, enabled=self.device != 'cpu'):
+        if self.tokens is not None and self.step < self.recipe.matching:
+            with self._autocast():
+                return self.tokens.matching_error(self.student.read_tokens(image), image)
+        with self._autocast():
             predicted, tokens = self.student.predict(image)
-            token_error = 0.0 if self.alignment is None else self.alignment.error(tokens, image)
+            token_error: Tensor | float = 0.0
+            if self.tokens is not None and self.recipe.alignment_weight and tokens is not None:
+                token_error = self.tokens.alignment_error(tokens, image)
         predicted = predicted.float()
         return (mixed_depth_error(predicted, labels, pasted, self.recipe.gradient_weight,
                                   self.recipe.order_weight)
                 + self.recipe.anchor_weight * anchor_error(predicted, labels)
                 + self.recipe.alignment_weight * token_error)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device, torch.bfloat16, enabled=self.device != 'cpu')
 
     def _normalized(self, images_bgr: Tensor) -> Tensor:
         """Return u8 [N, H, W, 3], BGR, as the network's input f32 [N, 3, H, W], RGB."""
@@ -147,8 +167,8 @@ class Trainer:
         """Return the parameters by learning rate; vectors have no weight decay."""
         named = [(name.startswith(self.student.encoder_prefix), value)
                  for name, value in self.network.named_parameters() if value.requires_grad]
-        if self.alignment is not None:
-            named += [(False, value) for value in self.alignment.bridge.parameters()]
+        if self.tokens is not None:
+            named += [(False, value) for value in self.tokens.bridges.parameters()]
         groups = []
         for encoder, rate in ((True, self.recipe.encoder_rate), (False, self.recipe.head_rate)):
             values = [value for inside, value in named if inside == encoder]
@@ -194,6 +214,10 @@ class AveragedWeights:
             for name, value in network.state_dict().items():
                 self.values[name].lerp_(value, 1 - decay)
 
+    def restart(self) -> None:
+        """Forget the earlier weights as fast as at the start."""
+        self._steps = 0
+
     def state_dict(self) -> dict[str, Any]:
         """Return the values and the number of updates."""
         return {'steps': self._steps, 'values': self.values}
@@ -203,50 +227,6 @@ class AveragedWeights:
         self._steps = state['steps']
         for name, value in self.values.items():
             value.copy_(state['values'][name])
-
-
-class Alignment:
-    """
-    Compares the student's tokens with those of a frozen teacher.
-
-    ``bridge`` maps the student's tokens to the teacher's width; it is trained with the student and
-    is not part of the result.
-    """
-
-    def __init__(self, student_width: int, teacher: DepthAnything, seed: int,
-                 device: str) -> None:
-        self._teacher = teacher.to(device).eval().requires_grad_(False)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.bridge = nn.Linear(student_width, teacher.pretrained.norm.weight.numel())
-        self.bridge.to(device)
-
-    def error(self, tokens: Tensor, image: Tensor) -> Tensor:
-        """Return the alignment error of tokens [N, T, D] for an image [N, 3, H, W]."""
-        with torch.no_grad():
-            target = self._teacher.pretrained(image)[-1]
-        return alignment_error(self.bridge(tokens), target)
-
-
-def make_alignment(student: Student, teacher: DepthAnything | None, recipe: Recipe,
-                   device: str) -> Alignment | None:
-    """
-    Return the alignment of a recipe, None where its weight is 0.
-
-    SettingsError if student or teacher have no tokens or take different images.
-    """
-    if recipe.alignment_weight == 0:
-        return None
-    problem = ''
-    if not student.token_width:
-        problem = f'the student {student.name} has no tokens'
-    elif teacher is None:
-        problem = 'there is no teacher as a PyTorch network'
-    elif teacher.input_spec != student.input_spec:
-        problem = f'the student {student.name} and its teacher take different images'
-    if problem or teacher is None:
-        raise SettingsError('alignment_weight', recipe.alignment_weight, f'0: {problem}')
-    return Alignment(student.token_width, teacher, recipe.seed, device)
 
 
 def _step_seed(seed: int, step: int) -> int:

@@ -120,7 +120,7 @@ class Engine:
 
     def submit(self, image: ColorImage, on_done: OnDone) -> None:
         """
-        Start inference; ``on_done`` gets a float32 map [H, W] of the network's size or an error.
+        Start inference; ``on_done`` gets the network's output, a float32 map [H, W], or an error.
 
         Blocks while no request is idle and while a new size compiles. ImageError if the image
         needs too large a network, InferenceError if the size cannot be compiled or the engine is
@@ -197,7 +197,7 @@ class Engine:
             output = wait_for_one(partial(pool.submit, partial(np.copyto, src=card)))
         finally:
             pool.close()
-        found = self_check.deviation(expected, output)
+        found = self_check.deviation(expected, output, self.info.output_hw(expected.size_hw))
         if not found <= SELF_CHECK_LIMIT:
             raise ModelError(
                 self._path, f'{device} computes something else than f32 on the self-check '

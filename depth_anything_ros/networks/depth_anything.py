@@ -10,7 +10,7 @@ from typing import overload, TypeAlias
 from depth_anything_ros.model_info import Kind, ModelVersion
 from depth_anything_ros.networks.dpt import DptHead
 from depth_anything_ros.networks.models import (
-    EncoderSpec, ModelSpec, NanoSpec, PATCH, VIT_INPUT)
+    EncoderSpec, ModelSpec, NanoSpec, PATCH)
 from depth_anything_ros.networks.nano import NanoDepth
 from depth_anything_ros.networks.vit import VisionTransformer
 import torch
@@ -23,16 +23,17 @@ class DepthAnything(nn.Module):
     """
     Image [N, 3, H, W], RGB, normalised, H and W multiples of 14, to depth f32 [N, H, W].
 
+    The depth of a network that ends at the grid of its head is smaller, see ``input_spec``.
     Without ``max_depth_m`` the result is inverse depth up to scale and shift, larger is nearer;
     with it the result is depth in metres.
     """
-
-    input_spec = VIT_INPUT
 
     def __init__(self, spec: EncoderSpec, version: ModelVersion,
                  max_depth_m: float | None = None) -> None:
         super().__init__()
         kind: Kind = 'relative' if max_depth_m is None else 'metric'
+        self.spec = spec
+        self.input_spec = spec.input_spec
         self.max_depth_m = max_depth_m
         self.pretrained = VisionTransformer(spec, spec.blocks_read(version))
         self.depth_head = DptHead(spec, kind)

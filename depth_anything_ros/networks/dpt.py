@@ -7,7 +7,7 @@ Source: Ranftl et al., Vision Transformers for Dense Prediction (2021).
 from collections.abc import Sequence
 
 from depth_anything_ros.model_info import Kind
-from depth_anything_ros.networks.models import EncoderSpec, PATCH
+from depth_anything_ros.networks.models import EncoderSpec, HEAD_MULTIPLE, PATCH
 from torch import nn, Tensor
 from torch.nn import functional
 
@@ -15,10 +15,17 @@ _OUTPUT_WIDTH = 32
 
 
 class DptHead(nn.Module):
-    """Four token maps [N, rows * columns, D] to one map [N, 1, H, W], not negative."""
+    """
+    Four token maps [N, rows * columns, D] to one map [N, 1, H, W], not negative.
+
+    It has the size of the image, or ends at the finest grid of the head where the input of
+    ``spec`` has an ``output_multiple``.
+    """
 
     def __init__(self, spec: EncoderSpec, kind: Kind) -> None:
         super().__init__()
+        if spec.input_spec.output_multiple not in (None, HEAD_MULTIPLE):
+            raise ValueError(f'the head of {spec.name} ends at {HEAD_MULTIPLE} cells per patch')
         first, second, third, fourth = spec.out_channels
         self.projects = nn.ModuleList(
             nn.Conv2d(spec.width, channels, kernel_size=1) for channels in spec.out_channels)
@@ -27,21 +34,26 @@ class DptHead(nn.Module):
             nn.ConvTranspose2d(second, second, kernel_size=2, stride=2),
             nn.Identity(),
             nn.Conv2d(fourth, fourth, kernel_size=3, stride=2, padding=1)])
-        self.scratch = Scratch(spec.features, spec.out_channels, kind)
+        self._ends_at_grid = spec.input_spec.output_multiple is not None
+        self.scratch = Scratch(
+            spec.features, spec.out_channels, kind,
+            spec.features // 2 if self._ends_at_grid else _OUTPUT_WIDTH)
 
     def forward(self, tokens: Sequence[Tensor], rows: int, columns: int) -> Tensor:
         count, _, width = tokens[0].shape
         maps = [
             resize(project(one.transpose(1, 2).reshape(count, width, rows, columns)))
             for one, project, resize in zip(tokens, self.projects, self.resize_layers)]
-        depth: Tensor = self.scratch(maps, (PATCH * rows, PATCH * columns))
+        size_hw = None if self._ends_at_grid else (PATCH * rows, PATCH * columns)
+        depth: Tensor = self.scratch(maps, size_hw)
         return depth
 
 
 class Scratch(nn.Module):
     """Four maps of falling resolution, fused from the coarsest to the finest."""
 
-    def __init__(self, features: int, channels: tuple[int, int, int, int], kind: Kind) -> None:
+    def __init__(self, features: int, channels: tuple[int, int, int, int], kind: Kind,
+                 output_width: int) -> None:
         super().__init__()
         self.layer1_rn = _conv3(channels[0], features, bias=False)
         self.layer2_rn = _conv3(channels[1], features, bias=False)
@@ -53,12 +65,13 @@ class Scratch(nn.Module):
         self.refinenet4 = FeatureFusion(features)
         self.output_conv1 = _conv3(features, features // 2)
         self.output_conv2 = nn.Sequential(
-            _conv3(features // 2, _OUTPUT_WIDTH),
+            _conv3(features // 2, output_width),
             nn.ReLU(),
-            nn.Conv2d(_OUTPUT_WIDTH, 1, kernel_size=1),
+            nn.Conv2d(output_width, 1, kernel_size=1),
             nn.ReLU() if kind == 'relative' else nn.Sigmoid())
 
-    def forward(self, maps: Sequence[Tensor], size_hw: tuple[int, int]) -> Tensor:
+    def forward(self, maps: Sequence[Tensor], size_hw: tuple[int, int] | None) -> Tensor:
+        """Return a map of ``size_hw``, None for twice the size of the first of ``maps``."""
         first, second, third, fourth = (
             self.layer1_rn(maps[0]), self.layer2_rn(maps[1]),
             self.layer3_rn(maps[2]), self.layer4_rn(maps[3]))
@@ -67,7 +80,8 @@ class Scratch(nn.Module):
         path = self.refinenet2(path, second, _size(first))
         height, width = _size(first)
         path = self.refinenet1(path, first, (2 * height, 2 * width))
-        depth: Tensor = self.output_conv2(_resize(self.output_conv1(path), size_hw))
+        last = self.output_conv1(path)
+        depth: Tensor = self.output_conv2(last if size_hw is None else _resize(last, size_hw))
         return depth
 
 

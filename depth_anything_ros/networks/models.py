@@ -1,9 +1,10 @@
 """
 The models that this package knows, one row each, and which of them a state dict belongs to.
 
-Source: the papers and the published configurations of Depth Anything V1 and V2. Two are not
-published but distilled: vitt has the width and heads of DeiT-Ti (Touvron et al., 2021), nano is
-the convolutional network of ``networks.nano``.
+Source: the papers and the published configurations of Depth Anything V1 and V2. Three are not
+published but distilled: vitt has the width and heads of DeiT-Ti (Touvron et al., 2021), tiny has
+the encoder of vits and a light head for small images, nano is the convolutional network of
+``networks.nano``.
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,8 @@ from dataclasses import dataclass
 import re
 from typing import Literal, TypeAlias
 
-from depth_anything_ros.model_info import ModelInfo, ModelVersion, SELF_CHECK_SIZE_HW
+from depth_anything_ros.model_info import (
+    ModelInfo, ModelVersion, output_size, SELF_CHECK_SIZE_HW)
 
 PATCH = 14
 GRID = 37
@@ -23,6 +25,10 @@ UNKNOWN_LICENCE = 'unknown'
 LICENCE_V1 = 'Apache-2.0'
 _BLOCKS_READ = 4
 _NANO_KEY = 'encoder.stem.weight'
+# Its second axis is the number of features of the head.
+_HEAD_KEY = 'depth_head.scratch.output_conv1.weight'
+# The finest grid of the head: cells per patch of the image, along each axis.
+HEAD_MULTIPLE = 8
 
 FeedForward = Literal['mlp', 'swiglu']
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
@@ -34,18 +40,21 @@ class InputSpec:
     """
     The image that a network takes: RGB in 0..1, minus ``mean_rgb``, divided by ``std_rgb``.
 
-    Height and width are multiples of ``multiple`` pixels; ``size`` is the usual short side.
+    Height and width are multiples of ``multiple`` pixels; ``size`` is the usual short side. The
+    output has ``output_multiple`` pixels per ``multiple`` of the input, None for as many.
     """
 
     multiple: int
     size: int
     mean_rgb: tuple[float, float, float]
     std_rgb: tuple[float, float, float]
+    output_multiple: int | None = None
 
     @classmethod
     def from_info(cls, info: ModelInfo) -> 'InputSpec':
         """Return the input that the metadata of a model describes."""
-        return cls(info.patch_multiple, info.input_size, info.mean_rgb, info.std_rgb)
+        return cls(info.patch_multiple, info.input_size, info.mean_rgb, info.std_rgb,
+                   info.output_multiple)
 
     @property
     def card_size_hw(self) -> Size:
@@ -60,11 +69,21 @@ class InputSpec:
         return (side, side), (self._nearest(3 * side / 4), side), (
             side, self._nearest(4 * side / 3))
 
+    def output_hw(self, size_hw: Size) -> Size:
+        """Return the size of the output for an image of ``size_hw``."""
+        return output_size(size_hw, self.multiple, self.output_multiple)
+
+    def takes_images_of(self, other: 'InputSpec') -> bool:
+        """Return whether both networks take the same normalised images."""
+        return (self.multiple, self.mean_rgb, self.std_rgb) == (
+            other.multiple, other.mean_rgb, other.std_rgb)
+
     def _nearest(self, side: float) -> int:
         return max(round(side / self.multiple), 1) * self.multiple
 
 
 VIT_INPUT = InputSpec(PATCH, INPUT_SIZE, MEAN_RGB, STD_RGB)
+TINY_INPUT = InputSpec(PATCH, 196, MEAN_RGB, STD_RGB, HEAD_MULTIPLE)
 NANO_INPUT = InputSpec(32, 288, (127 / 255,) * 3, (128 / 255,) * 3)
 
 
@@ -75,7 +94,8 @@ class EncoderSpec:
 
     ``width`` and ``depth`` are channels and number of blocks of the encoder, ``features`` and
     ``out_channels`` the channels of the head. ``blocks_v2`` are the transformer blocks (from 0)
-    that the V2 head reads; ``licence`` is that of the published V2 weights.
+    that the V2 head reads; ``licence`` is that of the published V2 weights. With an
+    ``output_multiple`` in ``input_spec`` the head ends at its finest grid, see ``HEAD_MULTIPLE``.
     """
 
     name: str
@@ -87,6 +107,7 @@ class EncoderSpec:
     blocks_v2: tuple[int, int, int, int]
     licence: str
     feed_forward: FeedForward = 'mlp'
+    input_spec: InputSpec = VIT_INPUT
 
     @property
     def hidden_width(self) -> int:
@@ -108,6 +129,7 @@ class NanoSpec:
 
     name: str = 'nano'
     licence: str = UNKNOWN_LICENCE
+    input_spec: InputSpec = NANO_INPUT
 
 
 ModelSpec: TypeAlias = EncoderSpec | NanoSpec
@@ -120,6 +142,8 @@ MODELS: tuple[ModelSpec, ...] = (
     EncoderSpec('vitg', 1536, 40, 24, 384, (1536, 1536, 1536, 1536), (9, 19, 29, 39),
                 UNKNOWN_LICENCE, 'swiglu'),
     EncoderSpec('vitt', 192, 12, 3, 32, (24, 48, 96, 192), (2, 5, 8, 11), UNKNOWN_LICENCE),
+    EncoderSpec('tiny', 384, 12, 6, 32, (24, 48, 96, 192), (2, 5, 8, 11), UNKNOWN_LICENCE,
+                input_spec=TINY_INPUT),
     NANO,
 )
 
@@ -130,8 +154,8 @@ def forbids_commercial_use(licence: str) -> bool:
 
 
 def input_spec_of(name: str | None) -> InputSpec:
-    """Return the input of the model of this name; unknown names count as vision transformers."""
-    return NANO_INPUT if name == NANO.name else VIT_INPUT
+    """Return the input of the model of this name; unknown names count as published ones."""
+    return next((spec.input_spec for spec in MODELS if spec.name == name), VIT_INPUT)
 
 
 def find_encoder(name: str, table: tuple[ModelSpec, ...] = MODELS) -> EncoderSpec:
@@ -142,15 +166,20 @@ def find_encoder(name: str, table: tuple[ModelSpec, ...] = MODELS) -> EncoderSpe
     raise ValueError(f'no vision transformer is called {name}')
 
 
-def identify_encoder(width: int, depth: int,
-                     table: tuple[ModelSpec, ...] = MODELS) -> EncoderSpec:
-    """Return the vision transformer with these sizes; ValueError lists those of ``table``."""
+def identify_encoder(width: int, depth: int, table: tuple[ModelSpec, ...] = MODELS,
+                     features: int | None = None) -> EncoderSpec:
+    """
+    Return the vision transformer with these sizes; ValueError lists those of ``table``.
+
+    Of several with the same encoder it is the one whose head has so many ``features``, else the
+    first one.
+    """
     encoders = [spec for spec in table if isinstance(spec, EncoderSpec)]
-    for spec in encoders:
-        if (spec.width, spec.depth) == (width, depth):
-            return spec
-    known = ', '.join(f'{spec.name} {spec.width}x{spec.depth}' for spec in encoders)
-    raise ValueError(f'its encoder is {width} wide and {depth} blocks deep, known are {known}')
+    found = [spec for spec in encoders if (spec.width, spec.depth) == (width, depth)]
+    if not found:
+        known = ', '.join(f'{spec.name} {spec.width}x{spec.depth}' for spec in encoders)
+        raise ValueError(f'its encoder is {width} wide and {depth} blocks deep, known are {known}')
+    return next((spec for spec in found if spec.features == features), found[0])
 
 
 def identify_network(shapes: Shapes, table: tuple[ModelSpec, ...] = MODELS) -> ModelSpec:
@@ -166,4 +195,5 @@ def identify_network(shapes: Shapes, table: tuple[ModelSpec, ...] = MODELS) -> M
     if not positions:
         raise ValueError('it has no tensor pretrained.pos_embed')
     depth = len({key.split('.')[2] for key in shapes if key.startswith('pretrained.blocks.')})
-    return identify_encoder(positions[-1], depth, table)
+    features = next(iter(shapes.get(_HEAD_KEY, ())[1:2]), None)
+    return identify_encoder(positions[-1], depth, table, features)

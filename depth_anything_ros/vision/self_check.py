@@ -30,22 +30,28 @@ def self_check_image(size_hw: tuple[int, int] = SELF_CHECK_SIZE_HW) -> U8:
     return np.clip(np.where(inside[..., None], ball, image), 0, 255).astype(np.uint8)
 
 
-def make_self_check(output: F32) -> SelfCheck:
-    """Return what the IR stores of the f32 output [H, W]; ValueError if it is not finite."""
+def make_self_check(output: F32, size_hw: tuple[int, int] | None = None) -> SelfCheck:
+    """
+    Return what the IR stores of the f32 output [H, W]; ValueError if it is not finite.
+
+    ``size_hw`` is the size of the test image, None for that of the output.
+    """
     if output.ndim != 2 or not np.isfinite(output).all():
         raise ValueError(f'the output must be a finite [H, W] array, not {output.shape}')
     samples = _sample(output, SELF_CHECK_GRID_HW)
-    return SelfCheck((output.shape[0], output.shape[1]), SELF_CHECK_GRID_HW,
+    return SelfCheck(size_hw or (output.shape[0], output.shape[1]), SELF_CHECK_GRID_HW,
                      float(output.std()), tuple(float(value) for value in samples))
 
 
-def deviation(expected: SelfCheck, output: F32) -> float:
+def deviation(expected: SelfCheck, output: F32,
+              output_hw: tuple[int, int] | None = None) -> float:
     """
     Return the mean absolute difference at the samples, divided by the expected std.
 
-    Infinity if the output has another size or is not finite.
+    Infinity if the output is not finite or its size is not ``output_hw``, None for the size of
+    the test image.
     """
-    if output.shape != expected.size_hw or not np.isfinite(output).all():
+    if output.shape != (output_hw or expected.size_hw) or not np.isfinite(output).all():
         return float('inf')
     difference = np.abs(_sample(output, expected.grid_hw) - np.array(expected.samples))
     return float(difference.mean() / max(expected.std, 1e-12))

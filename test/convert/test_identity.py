@@ -40,6 +40,7 @@ def by_name(name: str, encoder: str = 'vits', overrides: Overrides | None = None
     ('depth_anything_vits14.pth', 'vits', ('relative', 'v1', None, 'Apache-2.0')),
     ('depth_anything_vitl14.pth', 'vitl', ('relative', 'v1', None, 'Apache-2.0')),
     ('depth_anything_vitt.pth', 'vitt', ('relative', 'v2', None, 'unknown')),
+    ('depth_anything_tiny.pth', 'tiny', ('relative', 'v2', None, 'unknown')),
     ('depth_anything_v2_vitl_fp16.safetensors', 'vitl', ('relative', 'v2', None, 'CC-BY-NC-4.0')),
     ('Depth-Anything-V2-Metric-Outdoor-Base-hf', 'vitb', ('metric', 'v2', 80, 'CC-BY-NC-4.0')),
     ('depth-anything-large-hf', 'vitl', ('relative', 'v1', None, 'Apache-2.0'))])

@@ -9,8 +9,8 @@ import pytest
 torch = pytest.importorskip('torch')
 
 from depth_anything_ros.distill.losses import (  # noqa: E402, I100
-    alignment_error, anchor_error, depth_error, gradient_error, mixed_depth_error, normalize_map,
-    order_error, trimmed_error)
+    alignment_error, anchor_error, depth_error, gradient_error, matching_error,
+    mixed_depth_error, normalize_map, order_error, trimmed_error)
 
 Map = list[list[float]]
 SHAPES = [(1, 1), (1, 9), (7, 10), (17, 24), (16, 33)]
@@ -232,3 +232,13 @@ def test_tokens_that_agree_well_enough_are_left_alone() -> None:
     alignment_error(student, teacher).backward()
     moved = student.grad.abs().sum(-1) > 1e-6
     assert moved.tolist() == [[False, False, True], [False, True, False]]
+
+
+def test_the_matching_error_sees_the_direction_and_the_length_of_tokens() -> None:
+    teacher = torch.tensor([[[3.0, 0.0], [0.0, 1.0]]])
+    assert matching_error(teacher, teacher).item() == pytest.approx(0, abs=1e-6)
+    longer = teacher * 2
+    # Smooth L1 of 3 is 2.5, of 1 it is 0.5; both directions are the same.
+    assert matching_error(longer, teacher).item() == pytest.approx((2.5 + 0.5) / 4)
+    turned = torch.tensor([[[0.0, 3.0], [0.0, 1.0]]])
+    assert matching_error(turned, teacher).item() == pytest.approx((2.5 + 2.5) / 4 + 1 / 2)

@@ -15,7 +15,7 @@ from depth_anything_ros.networks.models import EncoderSpec, NANO_INPUT, VIT_INPU
 
 
 def test_the_error_for_an_unknown_student_lists_the_students() -> None:
-    with pytest.raises(SettingsError, match="student is 'vits'; it must be nano or vitt"):
+    with pytest.raises(SettingsError, match="student is 'vits'; it must be nano or tiny or vitt"):
         make_student('vits')
 
 

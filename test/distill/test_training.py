@@ -152,7 +152,8 @@ def test_tokens_come_nearer_to_those_of_the_teacher(
 
     def error() -> float:
         with torch.no_grad():
-            return trainer.alignment.error(student.predict(picture)[1], picture).item()
+            return trainer.tokens.alignment_error(
+                student.predict(picture)[1], picture).item()
 
     first = error()
     list(trainer.run())
@@ -170,7 +171,7 @@ def test_alignment_needs_tokens_and_a_teacher_that_takes_the_same_images(
         Trainer(nano_student(), replace(aligned, crop_hw=(32, 32)), images, teacher=teacher)
     with pytest.raises(SettingsError, match='there is no teacher'):
         Trainer(vit_student(tiny), aligned, images)
-    assert Trainer(vit_student(tiny), SMALL, images, teacher=teacher).alignment is None
+    assert Trainer(vit_student(tiny), SMALL, images, teacher=teacher).tokens is None
 
 
 def test_a_crop_that_does_not_suit_the_student_is_refused(

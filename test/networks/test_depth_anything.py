@@ -24,7 +24,7 @@ def shapes_of(weights: dict[str, Any]) -> dict[str, tuple[int, ...]]:
 
 
 @pytest.mark.parametrize(('spec', 'parameters_m'), [
-    *zip(MODELS[:5], (24.8, 97.5, 335.3, 1300, 6.4))])
+    *zip(MODELS[:6], (24.8, 97.5, 335.3, 1300, 6.4, 22.8))])
 def test_each_encoder_of_the_table_is_found_and_has_its_size(
         spec: EncoderSpec, parameters_m: float) -> None:
     with torch.device('meta'):
@@ -32,6 +32,26 @@ def test_each_encoder_of_the_table_is_found_and_has_its_size(
     assert identify_network(shapes_of(weights)) is spec
     assert sum(value.numel() for value in weights.values()) / 1e6 == pytest.approx(
         parameters_m, rel=0.04)
+
+
+def test_of_two_models_with_one_encoder_the_head_decides(
+        tiny: EncoderSpec, tiny_light: EncoderSpec, make_weights: Weights) -> None:
+    for table in ((tiny, tiny_light), (tiny_light, tiny)):
+        for spec in table:
+            assert identify_network(shapes_of(make_weights(spec)), table) is spec
+    weights = make_weights(dataclasses.replace(tiny, features=24))
+    assert identify_network(shapes_of(weights), (tiny, tiny_light)) is tiny
+
+
+def test_a_light_head_ends_at_eight_cells_per_patch(
+        tiny_light: EncoderSpec, make_weights: Weights) -> None:
+    network = build_network(tiny_light, 'v2', None, make_weights(tiny_light))
+    depth = network(CARD)
+    assert depth.shape == (1, *network.input_spec.output_hw((70, 98))) == (1, 40, 56)
+    assert depth.std() > 0
+    with pytest.raises(ValueError, match='tiny_light ends at 8 cells per patch'):
+        DepthAnything(dataclasses.replace(tiny_light, input_spec=dataclasses.replace(
+            tiny_light.input_spec, output_multiple=4)), 'v2')
 
 
 def test_vitg_has_the_inner_width_of_swiglu() -> None:

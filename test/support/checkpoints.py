@@ -1,16 +1,21 @@
 """Narrow stand-ins for the encoders, with random weights, that convert in seconds."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from depth_anything_ros.networks.models import EncoderSpec
+from depth_anything_ros.networks.models import EncoderSpec, HEAD_MULTIPLE, VIT_INPUT
 from loopback_hub import HubServer, running_hub
 import pytest
 
 TINY = EncoderSpec('tiny', 48, 5, 3, 16, (8, 12, 16, 24), (0, 1, 2, 4), 'Apache-2.0')
 TINY_GLU = EncoderSpec('tiny_glu', 48, 4, 3, 16, (8, 12, 16, 24), (0, 1, 2, 3), 'unknown',
                        'swiglu')
+# The encoder of TINY with a light head, as the student tiny has the encoder of vits.
+TINY_LIGHT = EncoderSpec(
+    'tiny_light', 48, 5, 3, 8, (6, 8, 12, 16), (0, 1, 2, 4), 'unknown',
+    input_spec=replace(VIT_INPUT, size=56, output_multiple=HEAD_MULTIPLE))
 # The second size has 37 patches on one axis only: there the position embedding is interpolated.
 PARITY_SIZES_HW = ((70, 98), (518, 42), (518, 518))
 REFIT = Path(__file__).parents[3] / 'shared' / 'weights' / 'depth_anything_v2_vits_refit.pth'
@@ -70,6 +75,12 @@ def make_nano() -> Callable[..., dict[str, Any]]:
 def tiny() -> EncoderSpec:
     """Return a narrow encoder."""
     return TINY
+
+
+@pytest.fixture(scope='session')
+def tiny_light() -> EncoderSpec:
+    """Return a light head on the same narrow encoder."""
+    return TINY_LIGHT
 
 
 @pytest.fixture(scope='session')

@@ -81,6 +81,14 @@ def test_an_output_of_another_size_is_an_infinite_deviation() -> None:
         make_self_check(scene()[None])
 
 
+def test_a_smaller_output_is_compared_at_its_own_size() -> None:
+    output = np.ascontiguousarray(scene()[::2, ::2])
+    check = make_self_check(output, SELF_CHECK_SIZE_HW)
+    assert check.size_hw == SELF_CHECK_SIZE_HW
+    assert deviation(check, output, (98, 126)) == 0
+    assert deviation(check, output) == deviation(check, scene(), (98, 126)) == math.inf
+
+
 @pytest.mark.filterwarnings('error')
 def test_a_flat_expectation_is_compared_without_dividing_by_zero() -> None:
     flat = np.zeros(SELF_CHECK_SIZE_HW, np.float32)

@@ -11,7 +11,7 @@ import typer
 
 MODELS_FOLDER = Path('models')
 
-Encoder = Literal['vits', 'vitb', 'vitl', 'vitg', 'vitt', 'nano']
+Encoder = Literal['vits', 'vitb', 'vitl', 'vitg', 'vitt', 'tiny', 'nano']
 
 KindOption: TypeAlias = Annotated[Kind | None, typer.Option(
     '--kind', help='Output of the network: inverse depth up to scale and shift, or metres.',

@@ -109,15 +109,14 @@ class ParityReport:
                                   _or_inf(row.limits.max_error), self.against)
 
 
-def compare(name: str, found: F32, expected: F32, limits: Limits,
+def compare(name: str, size_hw: tuple[int, int], found: F32, expected: F32, limits: Limits,
             relative: bool | None = None) -> ParityRow:
     """
-    Compare a depth map [H, W] with the reference for the same image.
+    Compare a depth map [H, W] with the reference for the same image of ``size_hw``.
 
     ``abs_rel`` and ``pearson`` are measured where ``relative`` says whether the maps are inverse
     depth or metres. All errors are None if the sizes differ or ``found`` is not finite.
     """
-    size_hw = (expected.shape[0], expected.shape[1])
     if found.shape != expected.shape or not np.isfinite(found).all():
         return ParityRow(name, size_hw, limits)
     error = np.abs(found.astype(np.float64) - expected) / max(float(expected.std()), 1e-12)
@@ -142,7 +141,7 @@ def measure(reference: Runner, candidates: Sequence[Runner], precision: Precisio
     for size_hw in sizes_hw:
         image = card_input(size_hw, input_spec)
         expected = reference.run(image)
-        rows += [compare(candidate.backend, candidate.run(image), expected,
+        rows += [compare(candidate.backend, size_hw, candidate.run(image), expected,
                          limits[candidate.backend]) for candidate in candidates]
     return ParityReport(precision, tuple(rows), reference.backend)
 

@@ -64,15 +64,15 @@ def verify(path: Path, *, source: Path | None = None, device: str = 'CPU',
         image = card_input(size_hw, input_spec)
         on_cpu, _ = _run(core, model, path, 'CPU', 'f32', image)
         if reference is not None:
-            checks.append(compare(f'CPU f32 against {reference.backend}', on_cpu,
+            checks.append(compare(f'CPU f32 against {reference.backend}', size_hw, on_cpu,
                                   reference.run(image), _source_limits(info), relative))
         on_device, runs_as = _run(core, model, path, device, precision, image)
-        checks.append(compare(f'{device} {runs_as} against CPU f32', on_device, on_cpu,
+        checks.append(compare(f'{device} {runs_as} against CPU f32', size_hw, on_device, on_cpu,
                               DEVICE_LIMITS, relative))
     expected = info.self_check
     answer, _ = _run(core, model, path, device, precision,
                      card_input(expected.size_hw, input_spec))
-    error = deviation(expected, answer)
+    error = deviation(expected, answer, info.output_hw(expected.size_hw))
     checks.append(ParityRow(f'{device} {runs_as} against the self-check', expected.size_hw,
                             Limits(mean_error=DEVICE_LIMITS.mean_error),
                             mean_error=error if np.isfinite(error) else None))

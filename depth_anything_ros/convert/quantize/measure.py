@@ -55,7 +55,8 @@ def _infer(model: 'openvino.Model', images: Sequence[F32], precision: str | None
             fixed, shape = model.clone(), image.shape
             fixed.reshape(list(shape))
             compiled = core.compile_model(fixed, 'CPU', options)
-        depths.append(compiled([image])[0].reshape(image.shape[-2:]).copy())
+        depth = compiled([image])[0]
+        depths.append(depth.reshape(depth.shape[-2:]).copy())
     return depths
 
 

@@ -69,7 +69,8 @@ def read_graph(path: Path, encoder: str | None = None) -> Graph:
     input_spec = InputSpec.from_info(info) if info else input_spec_of(
         encoder or (named.encoder if named else None))
     size_hw, batch = _fixed(path, model.input(0), input_spec.multiple)
-    model, changes = _normalise(path, model, size_hw or input_spec.card_size_hw, batch)
+    trial_hw = size_hw or input_spec.card_size_hw
+    model, changes = _normalise(path, model, trial_hw, input_spec.output_hw(trial_hw), batch)
     if names != 'names: image -> depth':
         changes = (f'{names}, now image -> depth', *changes)
     return Graph(path, model, sha256_of(files), sum(file.stat().st_size for file in files),
@@ -182,19 +183,23 @@ def _fixed(path: Path, given: Any, multiple: int) -> tuple[Size | None, int]:
     return (sides[0], sides[1]), batch
 
 
-def _normalise(path: Path, model: 'openvino.Model', size_hw: Size,
+def _normalise(path: Path, model: 'openvino.Model', size_hw: Size, output_hw: Size,
                batch: int) -> tuple['openvino.Model', tuple[str, ...]]:
-    """Return the model with its output as [N, H, W] in f32 and the names of this package."""
+    """
+    Return the model with its output as [N, H, W] in f32 and the names of this package.
+
+    CheckpointError if its output for images of ``size_hw`` is not of ``output_hw``.
+    """
     changes: list[str] = []
     model = _as_f32(model, changes)
     shape = _output_shape(path, model, size_hw, batch)
-    height, width = size_hw
+    height, width = output_hw
     kept = [one for one in ((batch or 1, height, width), (height, width)) if shape == one]
     if kept == [(height, width)] and batch in (0, 1):
         model = _reshaped(model, add_axis=0)
         changes.append('output: [H,W], now [N,H,W]')
     elif not kept:
-        axis = _axis_of_one(path, shape, (batch or 1, height, width))
+        axis = _axis_of_one(path, shape, (batch or 1, height, width), size_hw)
         model = _reshaped(model, drop_axis=axis)
         changes.append(f'output: {len(shape)} axes, now [N,H,W]')
     parameter = model.get_parameters()[0]
@@ -234,12 +239,14 @@ def _output_shape(path: Path, model: 'openvino.Model', size_hw: Size,
             'export it again for one size') from error
 
 
-def _axis_of_one(path: Path, shape: tuple[int, ...], wanted: tuple[int, ...]) -> int:
+def _axis_of_one(path: Path, shape: tuple[int, ...], wanted: tuple[int, ...],
+                 size_hw: Size) -> int:
     for axis in (1, 3):
         if len(shape) == 4 and shape[axis] == 1 and shape[:axis] + shape[axis + 1:] == wanted:
             return axis
+    size = 'the same size' if size_hw == wanted[1:] else f'{wanted[2]}x{wanted[1]}'
     raise CheckpointError(path, f'its output is {list(shape)} for images [{wanted[0]},3,'
-                          f'{wanted[1]},{wanted[2]}]', _WANTED + ' of the same size')
+                          f'{size_hw[0]},{size_hw[1]}]', f'{_WANTED} of {size}')
 
 
 def _reshaped(model: 'openvino.Model', drop_axis: int | None = None,

@@ -24,7 +24,7 @@ from depth_anything_ros.networks.models import (
 _V1 = r'depth_anything_(?P<encoder>vit[sbl])14'
 _V2 = r'depth_anything_v2_(?:metric_(?P<dataset>hypersim|vkitti)_)?(?P<encoder>vit[sblg])'
 # Students are distilled, and always relative.
-_STUDENT = r'depth_anything_(?P<encoder>nano|vitt)'
+_STUDENT = r'depth_anything_(?P<encoder>nano|tiny|vitt)'
 # The names of Depth-Anything-ONNX, and the suffixes that describe how a file was exported.
 _PLACE = r'(?:_(?P<place>indoor|outdoor))?'
 _EXPORT = r'(?:_(?:dynamic|fp16|fp32|\d+|\d+x\d+))*'
