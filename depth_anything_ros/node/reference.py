@@ -15,6 +15,7 @@ from depth_anything_ros.errors import (
 from depth_anything_ros.inference.scheduler import CLOCK_RESTART_NS
 from depth_anything_ros.parameters import AlignmentSettings
 from depth_anything_ros.ros import qos
+from depth_anything_ros.ros.callbacks import log_exceptions
 from depth_anything_ros.ros.messages import decode_depth, points_xyz
 from depth_anything_ros.vision.depth import DepthRange
 import numpy as np
@@ -167,8 +168,8 @@ class Reference:
         self._subscription: Any = None
         try:
             self._subscription = node.create_subscription(
-                MESSAGE_TYPES[source], topic, self._on_message, qos.reference_input(),
-                qos_overriding_options=qos.overridable(),
+                MESSAGE_TYPES[source], topic, log_exceptions(self._on_message, warn, node),
+                qos.reference_input(), qos_overriding_options=qos.overridable(),
                 event_callbacks=qos.subscription_events(self._topic, warn))
         except BaseException:
             self.close()
