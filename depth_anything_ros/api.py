@@ -18,7 +18,7 @@ import cv2
 from depth_anything_ros.arrays import AnyArray, F32, U8
 from depth_anything_ros.errors import (
     CameraInfoError, DepthAnythingError, ImageError, InferenceError, SettingsError)
-from depth_anything_ros.files import make_folder
+from depth_anything_ros.files import expand_home, make_folder
 from depth_anything_ros.inference.engine import Engine, EngineOptions, EngineState
 from depth_anything_ros.inference.ir import error_reason
 from depth_anything_ros.inference.pool import OnDone, Outcome
@@ -66,7 +66,7 @@ def load_model(path: Path | str | None = None, *, device: str = 'CPU',
     ModelError if the file is not a usable model, DeviceError if no device can run it,
     SettingsError for a wrong argument, OSError if ``cache_dir`` cannot be written.
     """
-    model = shipped_model() if path is None else Path(path).expanduser()
+    model = shipped_model() if path is None else expand_home(path)
     Settings(precision=precision, requests=requests, input_size=input_size,
              request_timeout=request_timeout)
     if hint not in ('auto', 'LATENCY', 'THROUGHPUT'):
@@ -77,7 +77,7 @@ def load_model(path: Path | str | None = None, *, device: str = 'CPU',
         raise SettingsError('image_hw', image_hw, 'a height and a width of at least 1')
     folder = None
     if cache_dir is not None:
-        folder = Path(cache_dir).expanduser()
+        folder = expand_home(cache_dir)
         make_folder(folder)
     warn = logging.getLogger(__name__).warning
     throughput = EngineOptions(

@@ -91,12 +91,12 @@ class InferenceError(DepthAnythingError):
 
 
 class InferenceTimeoutError(InferenceError):
-    """An infer request did not answer in time."""
+    """An infer request did not answer in time; ``at_start`` means self-check or warm-up."""
 
-    def __init__(self, device: str, timeout_s: float) -> None:
-        super().__init__(
-            f'{device} did not answer within {timeout_s:g} s and the frame was given up; '
-            'raise request_timeout or lower input_size')
+    def __init__(self, device: str, timeout_s: float, at_start: bool = False) -> None:
+        consequence = ('at the start; lower input_size or use another device' if at_start else
+                       'and the frame was given up; raise request_timeout or lower input_size')
+        super().__init__(f'{device} did not answer within {timeout_s:g} s {consequence}')
 
 
 class ImageError(DepthAnythingError):

@@ -44,6 +44,15 @@ def _make_hidden_folder(path: Path) -> Path:
     return Path(tempfile.mkdtemp(prefix=f'.{path.name[:40]}-', dir=path.parent))
 
 
+def expand_home(path: Path | str) -> Path:
+    """Return ``path`` with ~ and ~USER replaced; OSError if there is no such home folder."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise OSError(f'{path}: the home folder of {Path(path).parts[0]} is unknown; write the '
+                      'whole path') from error
+
+
 def make_folder(folder: Path) -> None:
     """Create ``folder`` and its parents; OSError if no file can be written into it."""
     with readable_os_errors(folder):

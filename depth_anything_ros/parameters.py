@@ -174,7 +174,8 @@ class Settings:
         'recommends for low latency.', minimum=0, maximum=8, shared=True)
     request_timeout: float = parameter(
         10.0, 'configure', 'Time after which a frame without an answer from the device is '
-        'dropped and reported.', unit='s', minimum=0.05, maximum=600.0, shared=True)
+        'dropped and reported. Self-check and warm-up have 120 s, or this time if it is longer.',
+        unit='s', minimum=0.05, maximum=600.0, shared=True)
     cache_dir: str = parameter(
         '~/.cache/depth_anything_ros', 'configure', 'Folder for compiled models, which make the '
         'next start faster. Empty turns the cache off.', shared=True)

@@ -6,8 +6,17 @@ from pathlib import Path
 
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.files import (
-    atomic_path, check_target, make_folder, publish_model, staging_folder)
+    atomic_path, check_target, expand_home, make_folder, publish_model, staging_folder)
 import pytest
+
+
+def test_the_home_folder_is_filled_in_or_named_when_there_is_none(
+        monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv('HOME', str(tmp_path))
+    assert expand_home('~/models') == tmp_path / 'models'
+    assert expand_home(Path('/models/~')) == Path('/models/~')
+    with pytest.raises(OSError, match='the home folder of ~nosuchuser is unknown; write the'):
+        expand_home('~nosuchuser/models')
 
 
 def test_a_file_replaces_an_older_one_only_when_it_is_complete(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ Every function returns at most ``most`` samples, evenly spread and deterministic
 0 where nothing can be compared.
 """
 
+from dataclasses import dataclass
+
 from depth_anything_ros.alignment.fit import Samples
 from depth_anything_ros.arrays import Bools, F32, F64, Indices
 from depth_anything_ros.vision.depth import DepthRange
@@ -12,39 +14,65 @@ from depth_anything_ros.vision.geometry import Intrinsics, project
 import numpy as np
 
 # More points than this are decimated before they are projected.
-_MOST_PROJECTED = 20000
+MOST_POINTS = 20000
+# A few thousand samples fix a scale and a shift as well as all of them.
+_MOST_SAMPLES = 2000
 # Cells of the coarse z-buffer, as a share of the longer side of the map. A point is hidden if it
 # is farther, by more than this share, than the nearest point in the cells around it.
 _CELL, _HIDDEN_BEHIND = 1 / 48, 0.15
 _NEAREST_PERCENTILE = 95
 
 
+@dataclass(frozen=True)
+class MeasuredDepth:
+    """The measurements ``depth_m`` [N] in metres at the flat ``pixels`` [N] of ``size_hw``."""
+
+    pixels: Indices
+    depth_m: F32
+    size_hw: tuple[int, int]
+
+
+def measured_depth(reference_m: F32, limits: DepthRange,
+                   most: int = _MOST_SAMPLES) -> MeasuredDepth:
+    """Return what a depth image [h, w] in metres measures within ``limits``; 0 and NaN never."""
+    height, width = reference_m.shape
+    seen = _spread(np.flatnonzero((reference_m >= limits.minimum_m)
+                                  & (reference_m <= limits.maximum_m)), most)
+    return MeasuredDepth(seen, reference_m.ravel()[seen], (height, width))
+
+
+def samples_from_measured(inverse_depth: F32, measured: MeasuredDepth) -> Samples:
+    """
+    Compare a map [H, W] with measured depth of the same view.
+
+    The sizes may differ: each measurement is compared with the nearest pixel of the map.
+    """
+    (height, width), (rows_in, columns_in) = inverse_depth.shape, measured.size_hw
+    rows, columns = np.divmod(measured.pixels, columns_in)
+    values = inverse_depth[(2 * rows + 1) * height // (2 * rows_in),
+                           (2 * columns + 1) * width // (2 * columns_in)]
+    return _finite(values, measured.depth_m)
+
+
 def samples_from_depth(inverse_depth: F32, reference_m: F32, limits: DepthRange,
-                       most: int = 2000) -> Samples:
+                       most: int = _MOST_SAMPLES) -> Samples:
     """
     Compare a map [H, W] with measured depth [h, w] in metres of the same view, dense or sparse.
 
-    The sizes may differ: each measurement is compared with the nearest pixel of the map. Values
-    outside ``limits``, 0 and NaN are ignored.
+    Values outside ``limits``, 0 and NaN are ignored.
     """
-    seen = np.flatnonzero((reference_m >= limits.minimum_m) & (reference_m <= limits.maximum_m))
-    seen = _spread(seen, most)
-    (height, width), (rows_in, columns_in) = inverse_depth.shape, reference_m.shape
-    rows, columns = np.divmod(seen, columns_in)
-    values = inverse_depth[(2 * rows + 1) * height // (2 * rows_in),
-                           (2 * columns + 1) * width // (2 * columns_in)]
-    return _finite(values, reference_m.ravel()[seen])
+    return samples_from_measured(inverse_depth, measured_depth(reference_m, limits, most))
 
 
 def samples_from_points(inverse_depth: F32, points_xyz: F64, camera: Intrinsics,
-                        limits: DepthRange, most: int = 2000) -> Samples:
+                        limits: DepthRange, most: int = _MOST_SAMPLES) -> Samples:
     """
     Compare a map [H, W] with points [N, 3] in metres in the optical frame of the camera.
 
     ``camera`` has the intrinsics of the map. Points behind nearer ones are ignored: a sensor at
     another place sees past edges.
     """
-    points = points_xyz[::max(1, -(-len(points_xyz) // _MOST_PROJECTED))]
+    points = points_xyz[::max(1, -(-len(points_xyz) // MOST_POINTS))]
     depth_m = points[:, 2]
     points = points[(depth_m >= limits.minimum_m) & (depth_m <= limits.maximum_m)]
     height, width = inverse_depth.shape

@@ -94,9 +94,11 @@ class NodeUnderTest:
 
     def start(self, rate_hz: float, seconds: float) -> Start:
         """Clean up, configure and activate with a running camera, then measure for ``seconds``."""
+        from depth_anything_ros.ros.observer import status_values
         from diagnostic_msgs.msg import DiagnosticArray
-        diagnostics: list[Any] = []
-        self._observer.listen(DiagnosticArray, '/diagnostics', diagnostics.append)
+        diagnostics: list[dict[str, str]] = []
+        self._observer.listen(DiagnosticArray, '/diagnostics', lambda message: diagnostics.extend(
+            filter(None, [status_values(message, _NODE)])))
         with self._listening(OUTPUTS['depth']) as arrivals, self._sending(rate_hz):
             with self._active():
                 # From now on discovery between node and camera is complete.
@@ -110,7 +112,7 @@ class NodeUnderTest:
                 self._observer.spin_until(lambda: False, seconds)
                 diagnostics.clear()
                 self._observer.spin_until(lambda: bool(diagnostics), _SETTLE_S)
-        values = {one.key: one.value for one in diagnostics[0].status[0].values}
+        values = diagnostics[0]
         return Start(arrivals[0][0] - started, float(values['latency p50 [ms]']) / 1000,
                      float(values['latency p95 [ms]']) / 1000)
 

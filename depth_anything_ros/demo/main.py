@@ -91,7 +91,8 @@ class Recording:
         self.cloud = message
 
     def _on_diagnostics(self, message: Any) -> None:
-        self.diagnostics = {entry.key: entry.value for entry in message.status[0].values}
+        from depth_anything_ros.ros.observer import status_values
+        self.diagnostics = status_values(message, _NODE) or self.diagnostics
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

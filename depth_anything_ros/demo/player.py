@@ -105,14 +105,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(command_line: list[str]) -> None:
-    from depth_anything_ros.ros.spin import run
-    from rclpy.utilities import remove_ros_args
-    options = _parser().parse_args(remove_ros_args(command_line)[1:])
+    from depth_anything_ros.ros.spin import run, without_ros_arguments
+    parser = _parser()
+    options = parser.parse_args(without_ros_arguments(command_line)[1:])
+    for name in ('rate', 'width', 'height', 'focal'):
+        value = getattr(options, name)
+        if value is not None and not 0 < value < float('inf'):
+            parser.error(f'--{name} is {value:g}; it must be above 0')
     footage = open_footage(options.images, (options.height, options.width), options.focal)
     # rclpy ends spinning after SIGTERM and then calls the handler of Python, which would turn the
     # regular end into status 143.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    run(lambda: _make_node(footage, options.rate), command_line)
+    run(lambda: _make_node(footage, options.rate), command_line, keep_spinning=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -133,7 +137,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _make_node(footage: Footage, rate_hz: float) -> 'Node':
+    from depth_anything_ros.ros.callbacks import log_exceptions, ThrottledLogger
     from depth_anything_ros.ros.messages import color_message
+    from depth_anything_ros.ros.rclpy_adapter import refuse_invalid_requests
     from rclpy.node import Node
     from rclpy.qos import QoSProfile
     from sensor_msgs.msg import CameraInfo, Image
@@ -146,6 +152,7 @@ def _make_node(footage: Footage, rate_hz: float) -> 'Node':
         p=[camera.fx, 0.0, camera.cx, 0.0, 0.0, camera.fy, camera.cy, 0.0, 0.0, 0.0, 1.0, 0.0])
     info.header.frame_id = FRAME_ID
     node = Node('depth_anything_player')
+    refuse_invalid_requests(node)
     images = node.create_publisher(Image, 'image', QoSProfile(depth=1))
     infos = node.create_publisher(CameraInfo, 'camera_info', QoSProfile(depth=1))
     node.get_logger().info(f'{footage.count} frames of {footage.name} at {rate_hz:g} Hz')
@@ -153,12 +160,15 @@ def _make_node(footage: Footage, rate_hz: float) -> 'Node':
 
     def play() -> None:
         nonlocal played
+        # Counted first: a picture that cannot be read is left out.
+        index, played = played % footage.count, played + 1
+        picture = footage.read(index)
         info.header.stamp = node.get_clock().now().to_msg()
         infos.publish(info)
-        images.publish(color_message(info.header, footage.read(played % footage.count)))
-        played += 1
+        images.publish(color_message(info.header, picture))
 
-    node.create_timer(1 / rate_hz, play)
+    warn = ThrottledLogger(lambda sentence: node.get_logger().warning(sentence))
+    node.create_timer(1 / rate_hz, log_exceptions(play, warn, node))
     return node
 
 

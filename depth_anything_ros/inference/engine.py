@@ -40,6 +40,8 @@ class EngineOptions:
     - ``precision``: of the computation: auto, f32, bf16 or f16.
     - ``requests``: infer requests in flight; 0 uses the number that the device recommends.
     - ``timeout_s``: seconds after which an infer request is given up.
+    - ``start_timeout_s``: the same for self-check and warm-up, and never below ``timeout_s``: a
+      machine that starts many programs at once is slow for a while.
     - ``input_size``: short side of the network's input [px]; 0 uses the model's default.
     - ``image_hw``: image size (height, width) to compile for at the start.
     - ``cache_dir``: an existing folder for compiled models, or None.
@@ -55,6 +57,7 @@ class EngineOptions:
     precision: str = 'auto'
     requests: int = 0
     timeout_s: float = 10.0
+    start_timeout_s: float = 120.0
     input_size: int = 0
     image_hw: Size = (480, 640)
     cache_dir: Path | None = None
@@ -126,6 +129,10 @@ class Engine:
         needs too large a network, InferenceError if the size cannot be compiled or the engine is
         closed.
         """
+        self._submit(image, on_done)
+
+    def _submit(self, image: ColorImage, on_done: OnDone,
+                start_timeout_s: float | None = None) -> None:
         network_hw = self._network_hw_of(image.size_hw)
         if network_hw[0] * network_hw[1] > MAX_NETWORK_PIXELS:
             raise ImageError(f'a {image.size_hw[1]}x{image.size_hw[0]} image needs a network of '
@@ -140,12 +147,12 @@ class Engine:
                 resized = resize_for_network(image.pixels, network_hw)
                 to_bgr(ColorImage(resized, image.order), out=network_input)
 
-        pool.submit(fill, on_done)
+        pool.submit(fill, on_done, start_timeout_s)
 
     def warm_up(self, image_hw: Size) -> None:
         """Compile for images of this size and compute one; raises the errors of ``submit``."""
         black = ColorImage(np.zeros((*image_hw, 3), np.uint8), 'bgr')
-        wait_for_one(partial(self.submit, black))
+        wait_for_one(partial(self._submit, black, start_timeout_s=self._start_timeout_s))
 
     def is_compiled_for(self, image_hw: Size) -> bool:
         """Return whether an image of this size needs no compilation."""
@@ -156,6 +163,10 @@ class Engine:
         with self._lock:
             self._closed = True
             self._drop_oldest_pools(0)
+
+    @property
+    def _start_timeout_s(self) -> float:
+        return max(self._options.start_timeout_s, self._options.timeout_s)
 
     def _network_hw_of(self, image_hw: Size) -> Size:
         return model_input_hw(self.info, image_hw, self._state.input_size)
@@ -194,7 +205,8 @@ class Engine:
         card = self_check.self_check_image(expected.size_hw)
         pool = RequestPool(compiled, 1, self._options.timeout_s, device)
         try:
-            output = wait_for_one(partial(pool.submit, partial(np.copyto, src=card)))
+            output = wait_for_one(partial(pool.submit, partial(np.copyto, src=card),
+                                          start_timeout_s=self._start_timeout_s))
         finally:
             pool.close()
         found = self_check.deviation(expected, output, self.info.output_hw(expected.size_hw))

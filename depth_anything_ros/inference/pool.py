@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # A depth map f32 [H, W] of the network's size, or the error of this image.
 Outcome = F32 | Exception
 OnDone = Callable[[Outcome], None]
+# What is called with the outcome, and the time-out of the start [s] if this is a start.
+_Job = tuple[OnDone, float | None]
 
 ENGINE_CLOSED = 'the engine is closed; configure the node or load the model again'
 
@@ -29,7 +31,7 @@ class _Slot:
     request: 'ov.InferRequest'
     image_nhwc: U8
     depth: F32
-    jobs: 'SimpleQueue[OnDone | None]' = field(default_factory=SimpleQueue)
+    jobs: 'SimpleQueue[_Job | None]' = field(default_factory=SimpleQueue)
 
 
 class RequestPool:
@@ -65,10 +67,12 @@ class RequestPool:
         """Return how many requests may be in flight."""
         return len(self._slots)
 
-    def submit(self, fill: Callable[[U8], object], on_done: OnDone) -> None:
+    def submit(self, fill: Callable[[U8], object], on_done: OnDone,
+               start_timeout_s: float | None = None) -> None:
         """
         Let ``fill`` write the input u8 [H, W, 3] and start; blocks while no request is idle.
 
+        ``start_timeout_s`` replaces the time-out for the self-check and the warm-up of a start.
         Raises any error of ``fill``, with the request idle again, and InferenceError if the pool
         is closed, also while a call waits.
         """
@@ -80,7 +84,7 @@ class RequestPool:
                 if self._closed or slot is None:
                     raise InferenceError(ENGINE_CLOSED)
                 slot.request.start_async(share_inputs=True)
-                slot.jobs.put(on_done)
+                slot.jobs.put((on_done, start_timeout_s))
         except BaseException:
             self._idle.put(slot)
             raise
@@ -97,8 +101,9 @@ class RequestPool:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def _serve(self, slot: _Slot) -> None:
-        while (on_done := slot.jobs.get()) is not None:
-            outcome = self._await(slot)
+        while (job := slot.jobs.get()) is not None:
+            on_done, start_timeout_s = job
+            outcome = self._await(slot, start_timeout_s)
             if not isinstance(outcome, InferenceTimeoutError):
                 self._idle.put(slot)
                 on_done(outcome)
@@ -107,10 +112,11 @@ class RequestPool:
             _release(slot.request)
             self._idle.put(slot)
 
-    def _await(self, slot: _Slot) -> Outcome:
+    def _await(self, slot: _Slot, start_timeout_s: float | None) -> Outcome:
+        timeout_s = self._timeout_s if start_timeout_s is None else start_timeout_s
         try:
-            if not slot.request.wait_for(max(1, round(self._timeout_s * 1000))):
-                return InferenceTimeoutError(self._device, self._timeout_s)
+            if not slot.request.wait_for(max(1, round(timeout_s * 1000))):
+                return InferenceTimeoutError(self._device, timeout_s, start_timeout_s is not None)
         except RuntimeError as error:
             return InferenceError(f'{self._device} failed: {error_reason(error)}; if this '
                                   'happens again, use another device')

@@ -83,9 +83,11 @@ class CameraStream:
             self._image_subscription = None
 
     def close(self) -> None:
-        """Unsubscribe and destroy the publishers; idempotent."""
+        """Unsubscribe, destroy the publishers and release the maps; idempotent."""
         self.stop()
         self._publishers.close()
+        self._camera_info, self._camera_info_data = None, b''
+        self._output_state = OutputState()
 
     @property
     def has_consumers(self) -> bool:

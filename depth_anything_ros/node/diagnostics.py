@@ -10,6 +10,7 @@ from depth_anything_ros.inference.engine import EngineState
 from depth_anything_ros.inference.scheduler import FrameStats
 from depth_anything_ros.model_info import ModelInfo
 from depth_anything_ros.node.aligner import alignment_values
+from depth_anything_ros.ros.callbacks import one_line
 from depth_anything_ros.ros.qos import lost_remedy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
@@ -63,9 +64,8 @@ class DiagnosticsReporter:
                   **{f'alignment {key}': value
                      for key, value in alignment_values(health.alignment).items()}}
         return DiagnosticStatus(
-            level=level, name=f'{self._name}: depth', message=message,
-            hardware_id=health.engine.get('device', ''),
-            values=[KeyValue(key=key, value=value) for key, value in values.items()])
+            level=level, name=f'{self._name}: depth', message=one_line(message),
+            hardware_id=one_line(health.engine.get('device', '')), values=key_values(values))
 
     def _rates(self, health: Health) -> dict[str, str]:
         now = time.monotonic()
@@ -103,6 +103,11 @@ class DiagnosticsReporter:
         if health.alignment is not None and not health.alignment.usable:
             return DiagnosticStatus.WARN, f'no metric depth: {health.alignment.reason}'
         return DiagnosticStatus.OK, 'running'
+
+
+def key_values(values: Mapping[str, str]) -> list[KeyValue]:
+    """Return the values of a status, as texts that a message can hold."""
+    return [KeyValue(key=key, value=one_line(value)) for key, value in values.items()]
 
 
 def engine_values(info: ModelInfo, engine: EngineState, target_rate: float) -> dict[str, str]:

@@ -6,19 +6,20 @@ from pathlib import Path
 from typing import Any
 
 from depth_anything_ros.errors import SettingsError
+from depth_anything_ros.files import expand_home
 from depth_anything_ros.inference.engine import EngineOptions
 from depth_anything_ros.inference.scheduler import Frame, FrameScheduler, Result
 from depth_anything_ros.inference.switchable_engine import SwitchableEngine
-from depth_anything_ros.node.callbacks import (
-    log_exceptions, ThrottledLogger, transition_callback)
 from depth_anything_ros.node.camera_stream import CameraStream
 from depth_anything_ros.node.diagnostics import (
     as_array, DiagnosticsReporter, engine_values, Health)
 from depth_anything_ros.node.ros_parameters import NodeParameters
 from depth_anything_ros.node.services import create_services
 from depth_anything_ros.parameters import Settings
+from depth_anything_ros.ros.callbacks import (
+    failure, is_stopping, log_exceptions, one_line, ThrottledLogger, transition_callback)
 from depth_anything_ros.ros.rclpy_adapter import (
-    check_rclpy, lifecycle_state, refuse_invalid_transitions)
+    check_rclpy, lifecycle_state, refuse_invalid_requests, refuse_invalid_transitions)
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock
@@ -42,6 +43,7 @@ class DepthAnythingNode(LifecycleNode):
         super().__init__(node_name, **kwargs)
         check_rclpy(self)
         refuse_invalid_transitions(self)
+        refuse_invalid_requests(self)
         self._node_parameters = NodeParameters(self)
         self._settings = Settings()
         self._engine: SwitchableEngine | None = None
@@ -53,11 +55,12 @@ class DepthAnythingNode(LifecycleNode):
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         create_services(self, lambda: self._streams)
         self.add_on_set_parameters_callback(self._check_parameters)
-        self.add_post_set_parameters_callback(log_exceptions(self._apply_parameters, self._warn))
+        self.add_post_set_parameters_callback(
+            log_exceptions(self._apply_parameters, self._warn, self))
         period_s = self.get_parameter('diagnostics_period').value
         # A steady clock, because diagnostics are also needed while simulated time is paused.
         self.create_timer(
-            float(period_s), log_exceptions(self._publish_diagnostics, self._warn),
+            float(period_s), log_exceptions(self._publish_diagnostics, self._warn, self),
             clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     @transition_callback
@@ -66,9 +69,9 @@ class DepthAnythingNode(LifecycleNode):
         try:
             self._settings = self._node_parameters.settings()
             self._node_parameters.declare_overrides(self._settings.cameras)
-            engine = SwitchableEngine(Path(self._settings.model).expanduser(),
-                                      self._engine_options(), self.get_logger().warning,
-                                      self.get_logger().info)
+            engine = SwitchableEngine(
+                expand_home(self._settings.model), self._engine_options(),
+                lambda sentence: self.get_logger().warning(one_line(sentence)), self._log_info)
             self._engine = engine
             self._scheduler = FrameScheduler(engine, self._on_result)
             for name in self._settings.cameras or ('',):
@@ -136,12 +139,12 @@ class DepthAnythingNode(LifecycleNode):
     def _cache_dir(self, text: str) -> Path | None:
         if not text:
             return None
-        path = Path(text).expanduser()
         try:
+            path = expand_home(text)
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            self.get_logger().warning(
-                f'compiled models are not cached, so each start takes longer: {error}')
+            self.get_logger().warning(one_line(
+                f'compiled models are not cached, so each start takes longer: {error}'))
             return None
         return path
 
@@ -161,7 +164,8 @@ class DepthAnythingNode(LifecycleNode):
         try:
             stream.on_result(result)
         except Exception as error:  # noqa: B902 - the scheduler counts it, a user reads the log
-            self._warn(f'frame lost, please report this: {error!r}')
+            if not is_stopping(self):
+                self._warn(failure('frame lost', error))
             raise
 
     def _drain_s(self) -> float:
@@ -187,9 +191,10 @@ class DepthAnythingNode(LifecycleNode):
         try:
             self._node_parameters.check(changes, lifecycle_state(self))
         except SettingsError as error:
-            return SetParametersResult(successful=False, reason=str(error))
+            return SetParametersResult(successful=False, reason=one_line(error))
         except Exception as error:  # noqa: B902 - it would end the process
-            return SetParametersResult(successful=False, reason=f'please report this: {error!r}')
+            return SetParametersResult(successful=False,
+                                       reason=one_line(f'please report this: {error!r}'))
         return SetParametersResult(successful=True)
 
     def _apply_parameters(self, changes: list[Parameter]) -> None:
@@ -204,18 +209,21 @@ class DepthAnythingNode(LifecycleNode):
             sizes = {stream.image_hw for stream in self._streams.values() if stream.image_hw}
             engine.switch(self._engine_options(), sorted(sizes), self._on_switched)
 
-    def _on_switched(self, failure: Exception | None) -> None:
+    def _on_switched(self, error: Exception | None) -> None:
         engine = self._engine
-        if failure is not None:
-            self.get_logger().error(f'the model runs as before: {failure}')
+        if error is not None:
+            self.get_logger().error(one_line(f'the model runs as before: {error}'))
         elif engine is not None:
             self._log_engine(engine)
 
     def _log_engine(self, engine: SwitchableEngine) -> None:
         info, state = engine.info, engine.state
-        self.get_logger().info(
+        self._log_info(
             f'{info.encoder} {info.kind} ({info.source_name}) on {state.execution_device} in '
             f'{state.execution_precision}, network {state.network_hw[1]}x{state.network_hw[0]}')
+
+    def _log_info(self, sentence: str) -> None:
+        self.get_logger().info(one_line(sentence))
 
     def _publish_diagnostics(self) -> None:
         engine, scheduler, state = self._engine, self._scheduler, lifecycle_state(self)

@@ -7,10 +7,12 @@ from depth_anything_ros.alignment.tracker import Alignment
 from depth_anything_ros.model_info import Kind
 from depth_anything_ros.node.aligner import alignment_values
 from depth_anything_ros.node.camera_info import camera_info_on_grid, CameraView
+from depth_anything_ros.node.diagnostics import key_values
 from depth_anything_ros.node.frame_outputs import FrameOutputs
 from depth_anything_ros.ros import qos
+from depth_anything_ros.ros.callbacks import one_line
 from depth_anything_ros.ros.messages import cloud_message, color_message, depth_message
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 import numpy as np
 import numpy.typing as npt
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
@@ -76,9 +78,8 @@ class OutputPublishers:
             return
         level = DiagnosticStatus.OK if alignment.usable else DiagnosticStatus.WARN
         status = DiagnosticStatus(
-            level=level, name=name, message=alignment.reason or alignment.state,
-            values=[KeyValue(key=key, value=value)
-                    for key, value in alignment_values(alignment).items()])
+            level=level, name=name, message=one_line(alignment.reason or alignment.state),
+            values=key_values(alignment_values(alignment)))
         self._publishers['alignment'].publish(DiagnosticArray(header=header, status=[status]))
 
     def _is_subscribed(self, *topics: str) -> bool:

@@ -2,17 +2,20 @@
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 import threading
 from typing import Any, Protocol
 
 from depth_anything_ros.alignment.fit import AlignmentFrame, Fit, fit_alignment, Samples
 from depth_anything_ros.alignment.references import (
-    samples_from_depth, samples_from_points, samples_from_range)
+    measured_depth, MOST_POINTS, samples_from_measured, samples_from_points, samples_from_range)
 from depth_anything_ros.arrays import F64
-from depth_anything_ros.errors import AlignmentError, MissingDependencyError
+from depth_anything_ros.errors import (
+    AlignmentError, DepthAnythingError, MissingDependencyError)
 from depth_anything_ros.inference.scheduler import CLOCK_RESTART_NS
 from depth_anything_ros.parameters import AlignmentSettings
 from depth_anything_ros.ros import qos
+from depth_anything_ros.ros.callbacks import log_exceptions
 from depth_anything_ros.ros.messages import decode_depth, points_xyz
 from depth_anything_ros.ros.topic_problems import type_problem
 from depth_anything_ros.vision.depth import DepthRange
@@ -32,6 +35,9 @@ class PoseSource(Protocol):
     def pose(self, target: str, source: str, stamp: Any) -> F64:
         """Return the matrix [4, 4] that transforms points of frame ``source`` to ``target``."""
 
+    def clear(self) -> None:
+        """Forget poses of the past, because the clock started over."""
+
     def close(self) -> None:
         """Release subscriptions."""
 
@@ -50,6 +56,9 @@ class FixedPose:
         matrix[:3, 3] = x, y, z
         return matrix
 
+    def clear(self) -> None:
+        """Do nothing: the pose does not change with time."""
+
     def close(self) -> None:
         """Do nothing: there is no subscription."""
 
@@ -66,7 +75,9 @@ class TfPoses:
                 'sudo apt install ros-$ROS_DISTRO-tf2-ros-py, or set alignment.reference_frame '
                 'to fixed and alignment.reference_pose') from error
         self._transform_error = TransformException
-        self._buffer = Buffer(node=node)
+        # With a node, the buffer would create a service and a callback of the node's clock, and
+        # nothing would remove them.
+        self._buffer = Buffer()
         self._listener = TransformListener(self._buffer, node)
 
     def pose(self, target: str, source: str, stamp: Any) -> F64:
@@ -83,9 +94,19 @@ class TfPoses:
         matrix[:3, 3] = translation.x, translation.y, translation.z
         return matrix
 
+    def clear(self) -> None:
+        """Forget the transforms of /tf, because TF refuses older ones than it has."""
+        self._buffer.clear()
+
     def close(self) -> None:
-        """Unsubscribe from /tf and /tf_static."""
+        """Unsubscribe from /tf and /tf_static, and release the transforms; idempotent."""
         self._listener.unregister()
+        self._buffer.clear()
+        # The buffer refers to itself by the callback that it leaves at its clock.
+        jump_handle = getattr(self._buffer, 'jump_handle', None)
+        if jump_handle is not None:
+            jump_handle.unregister()
+            self._buffer.jump_handle = None
 
 
 def _rotation(axis: int, angle: float) -> F64:
@@ -109,40 +130,61 @@ def _from_quaternion(x: float, y: float, z: float, w: float) -> F64:
     return matrix
 
 
+@dataclass(frozen=True, eq=False)
+class _Measurement:
+    """
+    What is kept of a message, instead of the message, which can have megabytes.
+
+    ``data`` is a MeasuredDepth, points [N, 3] in the frame of the sensor, or a Range; None if the
+    message cannot be used, for the reason ``problem``.
+    """
+
+    header: Header
+    data: Any
+    problem: str = ''
+
+
 class Reference:
     """
-    The subscription to one reference sensor and its latest messages.
+    The subscription to one reference sensor and what its latest messages measured.
 
-    ``source`` is depth, points or range. ``samples`` must be called from one thread; messages
-    arrive on the thread of the executor.
+    ``source`` is depth, points or range. ``fit`` must be called from one thread; messages arrive
+    on the thread of the executor.
     """
 
     def __init__(self, node: Node, source: str, topic: str,
                  read_settings: Callable[[], AlignmentSettings],
                  warn: Callable[[str], None]) -> None:
         self._node = node
+        self._source = source
         self._read_settings = read_settings
-        self._messages: deque[Any] = deque(maxlen=_BUFFERED)
+        self._closed = False
+        self._messages: deque[_Measurement] = deque(maxlen=_BUFFERED)
         self._lock = threading.Lock()
         self._poses: PoseSource | None = None
         if source != 'depth':
             self._poses = (FixedPose(lambda: read_settings().reference_pose)
                            if read_settings().reference_frame == 'fixed' else TfPoses(node))
-        self._samples_of: Callable[..., Samples] = {
-            'depth': self._from_depth, 'points': self._from_points,
-            'range': self._from_range}[source]
         self._topic = node.resolve_topic_name(topic)
         self._message_type = MESSAGE_TYPES[source]
-        self._subscription: Any = node.create_subscription(
-            self._message_type, topic, self._on_message, qos.reference_input(),
-            qos_overriding_options=qos.overridable(),
-            event_callbacks=qos.subscription_events(self._topic, warn))
+        self._subscription: Any = None
+        try:
+            self._subscription = node.create_subscription(
+                self._message_type, topic, log_exceptions(self._on_message, warn, node),
+                qos.reference_input(), qos_overriding_options=qos.overridable(),
+                event_callbacks=qos.subscription_events(self._topic, warn))
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
-        """Unsubscribe; idempotent."""
+        """Unsubscribe and forget all measurements; idempotent."""
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
             self._subscription = None
+        with self._lock:
+            self._closed = True
+            self._messages.clear()
         if self._poses is not None:
             self._poses.close()
 
@@ -150,19 +192,48 @@ class Reference:
         """
         Return the fit of a frame to the message nearest in time.
 
-        AlignmentError if no message is near enough or the points do not fit, ImageError and
-        PointCloudError if the message cannot be read.
+        AlignmentError if no message is near enough, if it cannot be read, or if its points do not
+        fit.
         """
-        return fit_alignment(self._samples_of(self._nearest(frame.stamp_s), frame), with_shift)
+        return fit_alignment(self._samples(self._nearest(frame.stamp_s), frame), with_shift)
 
     def _on_message(self, message: Any) -> None:
+        try:
+            measurement = _Measurement(message.header, self._measure(message))
+        except DepthAnythingError as error:
+            # Not the error itself, whose traceback would keep the message.
+            measurement = _Measurement(message.header, None, str(error))
         with self._lock:
+            if self._closed:
+                return
             newest_s = stamp_s(self._messages[-1].header) if self._messages else 0.0
-            if stamp_s(message.header) < newest_s - CLOCK_RESTART_NS * 1e-9:
+            restarted = stamp_s(message.header) < newest_s - CLOCK_RESTART_NS * 1e-9
+            if restarted:
                 self._messages.clear()
-            self._messages.append(message)
+            self._messages.append(measurement)
+        if restarted and self._poses is not None:
+            self._poses.clear()
 
-    def _nearest(self, image_s: float) -> Any:
+    def _measure(self, message: Any) -> Any:
+        if self._source == 'depth':
+            return measured_depth(decode_depth(message), self._range())
+        if self._source == 'points':
+            return points_xyz(message, MOST_POINTS)
+        return message
+
+    def _samples(self, measurement: _Measurement, frame: AlignmentFrame) -> Samples:
+        if measurement.problem:
+            raise AlignmentError(measurement.problem)
+        if self._source == 'depth':
+            return samples_from_measured(frame.inverse_depth, measurement.data)
+        if self._source == 'points':
+            pose = self._pose(measurement.header, frame)
+            points = measurement.data @ pose[:3, :3].T + pose[:3, 3]
+            return samples_from_points(frame.inverse_depth, points, frame.require_camera(),
+                                       self._range())
+        return self._from_range(measurement.data, frame)
+
+    def _nearest(self, image_s: float) -> _Measurement:
         limit_s = self._read_settings().max_time_difference
         with self._lock:
             messages = list(self._messages)
@@ -185,15 +256,6 @@ class Reference:
         settings = self._read_settings()
         return DepthRange(max(settings.reference_min, 1e-6), settings.reference_max)
 
-    def _from_depth(self, message: Image, frame: AlignmentFrame) -> Samples:
-        return samples_from_depth(frame.inverse_depth, decode_depth(message), self._range())
-
-    def _from_points(self, message: PointCloud2, frame: AlignmentFrame) -> Samples:
-        pose = self._pose(message, frame)
-        points = points_xyz(message) @ pose[:3, :3].T + pose[:3, 3]
-        return samples_from_points(frame.inverse_depth, points, frame.require_camera(),
-                                   self._range())
-
     def _from_range(self, message: Range, frame: AlignmentFrame) -> Samples:
         distance_m, valid = float(message.range), self._range()
         minimum_m = max(valid.minimum_m, message.min_range)
@@ -201,15 +263,15 @@ class Reference:
         if not minimum_m <= distance_m <= maximum_m:
             raise AlignmentError(f'the range sensor measures {distance_m:g} m, which is not '
                                  f'within {minimum_m:g} and {maximum_m:g} m')
-        pose = self._pose(message, frame)
+        pose = self._pose(message.header, frame)
         # REP 117 and sensor_msgs/Range: the sensor looks along x of its frame.
         centre = pose[:3, :3] @ np.array([distance_m, 0.0, 0.0]) + pose[:3, 3]
         radius_m = distance_m * float(np.tan(message.field_of_view / 2))
         return samples_from_range(frame.inverse_depth, centre, radius_m, frame.require_camera())
 
-    def _pose(self, message: Any, frame: AlignmentFrame) -> F64:
+    def _pose(self, header: Header, frame: AlignmentFrame) -> F64:
         assert self._poses is not None
-        return self._poses.pose(frame.frame_id, message.header.frame_id, message.header.stamp)
+        return self._poses.pose(frame.frame_id, header.frame_id, header.stamp)
 
 
 def stamp_s(header: Header) -> float:

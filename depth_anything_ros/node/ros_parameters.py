@@ -61,6 +61,11 @@ class NodeParameters:
 
     def check(self, changes: Sequence[Parameter], state: str) -> None:
         """Raise SettingsError if ``changes`` are invalid or not allowed in lifecycle ``state``."""
+        for parameter in changes:
+            if (parameter.type_ == Parameter.Type.NOT_SET
+                    and self._node.has_parameter(parameter.name)):
+                raise SettingsError(parameter.name, None, 'set, because a deleted parameter would '
+                                    'be missing until the node starts again')
         changed = {parameter.name: parameter.value for parameter in changes
                    if parameter.name in _SPEC_OF or parameter.name in self._of_cameras}
         for name, value in changed.items():

@@ -6,8 +6,10 @@ from pathlib import Path
 import time
 from typing import Any
 
-from depth_anything_ros.errors import AlignmentError, SnapshotError
+from depth_anything_ros.errors import AlignmentError, DepthAnythingError, SnapshotError
+from depth_anything_ros.files import expand_home
 from depth_anything_ros.node.camera_stream import CameraStream
+from depth_anything_ros.ros.callbacks import one_line
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
 from std_srvs.srv import SetBool, Trigger
@@ -44,7 +46,7 @@ class _ServiceCallbacks:
             except Exception as error:  # noqa: B902 - it would end the process
                 response.success, sentence = False, f'please report this: {error!r}'
             sentences.append(_with_name(name, sentence))
-        response.message = '; '.join(sentences) or 'the node is not configured'
+        response.message = one_line('; '.join(sentences) or 'the node is not configured')
         return response
 
     async def save(self, request: Trigger.Request,
@@ -62,11 +64,12 @@ class _ServiceCallbacks:
                 await _LetExecutorRun()
             for name, future in files.items():
                 _check(streams[name], future)
-            response.success, response.message = True, str(folder)
-        except (SnapshotError, OSError) as error:
-            response.success, response.message = False, str(error)
+            response.success, message = True, str(folder)
+        except (DepthAnythingError, OSError) as error:
+            response.success, message = False, str(error)
         except Exception as error:  # noqa: B902 - it would end the process
-            response.success, response.message = False, f'please report this: {error!r}'
+            response.success, message = False, f'please report this: {error!r}'
+        response.message = one_line(message)
         return response
 
 
@@ -82,7 +85,7 @@ def _folder(stream: CameraStream) -> Path:
     # Wall-clock time: simulated time may stop or restart and give two folders one name.
     now_s, ms = divmod(time.time_ns() // 1_000_000, 1000)
     stamp = time.strftime('%Y%m%d_%H%M%S', time.localtime(now_s))
-    return Path(stream.settings.snapshot_dir).expanduser() / f'{stamp}_{ms:03d}'
+    return expand_home(stream.settings.snapshot_dir) / f'{stamp}_{ms:03d}'
 
 
 def _check(stream: CameraStream, files: 'Future[Any]') -> None:

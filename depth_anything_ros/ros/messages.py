@@ -127,9 +127,11 @@ def decode_depth(message: Image) -> F32:
     return depth
 
 
-def points_xyz(message: PointCloud2) -> F64:
+def points_xyz(message: PointCloud2, most: int | None = None) -> F64:
     """
-    Return the finite points [N, 3] in metres, in the frame of the message.
+    Return the finite points [N, 3] in metres, in the frame of the message; a copy.
+
+    Of more than ``most`` points as many are returned, evenly spread over the cloud.
 
     PointCloudError if x, y or z is missing or neither FLOAT32 nor FLOAT64, and for a wrong layout.
     """
@@ -158,9 +160,12 @@ def points_xyz(message: PointCloud2) -> F64:
         return np.empty((0, 3))
     rows = np.ndarray((message.height, message.width), point, message.data,
                       strides=(max(message.row_step, row_bytes), message.point_step))
-    points = np.stack([rows[name].ravel() for name in ('x', 'y', 'z')], axis=-1).astype(float)
-    finite: F64 = points[np.isfinite(points).all(axis=1)]
-    return finite
+    axes = [rows[name] for name in ('x', 'y', 'z')]
+    finite = np.flatnonzero(np.isfinite(axes[0]) & np.isfinite(axes[1]) & np.isfinite(axes[2]))
+    if most is not None and finite.size > most:
+        finite = finite[np.arange(most) * finite.size // most]
+    row, column = np.divmod(finite, message.width)
+    return np.stack([axis[row, column] for axis in axes], axis=-1).astype(np.float64)
 
 
 def _rows_without_padding(message: Image, pixel_bytes: int) -> U8:

@@ -6,6 +6,8 @@ from typing import Any
 
 from depth_anything_ros.errors import DepthAnythingError
 from depth_anything_ros.process import keep_freed_memory
+from depth_anything_ros.ros.callbacks import log_exceptions, ThrottledLogger
+from depth_anything_ros.ros.rclpy_adapter import refuse_invalid_requests
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 import numpy as np
@@ -34,6 +36,8 @@ class Observer:
         keep_freed_memory()
         rclpy.init()
         self.node = Node(node_name)
+        refuse_invalid_requests(self.node)
+        self._warn = ThrottledLogger(lambda sentence: self.node.get_logger().warning(sentence))
         self._target = target
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
@@ -50,8 +54,14 @@ class Observer:
 
     def listen(self, kind: type, topic: str, callback: Callable[[Any], None],
                raw: bool = False) -> None:
-        """Subscribe with reliable QoS; ``raw`` passes bytes, which is cheaper for counting."""
-        self.node.create_subscription(kind, topic, callback, RELIABLE, raw=raw)
+        """
+        Subscribe with reliable QoS; ``raw`` passes bytes, which is cheaper for counting.
+
+        An exception of ``callback`` is logged.
+        """
+        self.node.create_subscription(kind, topic,
+                                      log_exceptions(callback, self._warn, self.node), RELIABLE,
+                                      raw=raw)
 
     def spin_until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
         """Handle messages until ``condition`` is true; return whether it was, within the time."""
@@ -67,6 +77,12 @@ class Observer:
         self._executor.shutdown()
         self.node.destroy_node()
         try_shutdown()
+
+
+def status_values(message: Any, node: str) -> dict[str, str]:
+    """Return the values of one node's status in a DiagnosticArray, {} if others sent it."""
+    return {entry.key: entry.value for status in message.status
+            if status.name == f'{node}: depth' for entry in status.values}
 
 
 def stamp_ns(message: Any) -> int:

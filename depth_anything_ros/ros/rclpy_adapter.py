@@ -2,18 +2,21 @@
 Every private part of rclpy that this package uses, each behind one function or class.
 
 rclpy has no public way to wait for a few chosen subscriptions, to read the parameter files' values
-of parameters that are not declared, or to refuse an invalid transition without raising through the
+of parameters that are not declared, or to refuse an invalid request without raising through the
 executor. ``check_rclpy`` looks for these parts when the node starts, so that a release of rclpy
 that lacks one is reported in one sentence.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from operator import attrgetter
 from types import TracebackType
 from typing import Any
 
 from depth_anything_ros.errors import DepthAnythingError
+from depth_anything_ros.ros.callbacks import is_stopping, one_line, ThrottledLogger
+from rcl_interfaces.msg import SetParametersResult
+from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.context import Context
 from rclpy.event_handler import EventHandler
 from rclpy.guard_condition import GuardCondition
@@ -88,12 +91,51 @@ def refuse_invalid_transitions(node: LifecycleNode) -> None:
             return change_state(request, response)
         except Exception as error:  # noqa: B902 - the executor would end the process
             sentence = (str(error).splitlines() or [repr(error)])[0]
-            node.get_logger().warning(
-                f'transition refused, the node is {lifecycle_state(node)}: {sentence}')
+            if not is_stopping(node):
+                node.get_logger().warning(
+                    f'transition refused, the node is {lifecycle_state(node)}: {sentence}')
             response.success = False
             return response
 
     service.callback = change_state_or_refuse
+
+
+def refuse_invalid_requests(node: Node) -> None:
+    """
+    Answer requests to rclpy's own services that cannot be carried out, and log a warning.
+
+    rclpy lets such a request, for example a parameter of an unknown type, raise through the
+    executor: it gets no answer, and the process ends. Call this before other services are created.
+    """
+    warn = ThrottledLogger(lambda sentence: node.get_logger().warning(sentence))
+    for service in node.services:
+        service.callback = _answering(node, service.srv_type, service.callback, warn)
+
+
+def _answering(node: Node, service_type: Any, answer: Callable[[Any, Any], Any],
+               warn: Callable[[str], object]) -> Callable[[Any, Any], Any]:
+    def answer_or_refuse(request: Any, response: Any) -> Any:
+        try:
+            return answer(request, response)
+        except Exception as error:  # noqa: B902 - the executor would end the process
+            refused, reason = service_type.Response(), one_line(error)
+            if not is_stopping(node):
+                warn(f'an invalid request {service_type.__name__} was refused: {reason}')
+            if service_type is SetParametersAtomically:
+                refused.result = SetParametersResult(successful=False, reason=reason)
+            if service_type is SetParameters:
+                refused.results = [SetParametersResult(successful=False, reason=reason)
+                                   for _ in request.parameters]
+            return refused
+
+    def one_by_one(request: Any, response: Any) -> Any:
+        # An invalid parameter does not concern the others: only the other service is atomic.
+        for parameter in request.parameters:
+            one = SetParameters.Request(parameters=[parameter])
+            response.results.extend(answer_or_refuse(one, SetParameters.Response()).results)
+        return response
+
+    return one_by_one if service_type is SetParameters else answer_or_refuse
 
 
 class SubscriptionWaitSet:

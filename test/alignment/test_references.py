@@ -1,7 +1,8 @@
 """Samples of reference sensors: the model and the sensor at the same points."""
 
 from depth_anything_ros.alignment.references import (
-    samples_from_depth, samples_from_points, samples_from_range)
+    measured_depth, samples_from_depth, samples_from_measured, samples_from_points,
+    samples_from_range)
 from depth_anything_ros.vision.depth import DepthRange
 from depth_anything_ros.vision.geometry import Intrinsics, network_intrinsics, pixel_rays
 import numpy as np
@@ -31,6 +32,16 @@ def test_dense_depth_of_the_same_size_is_compared_pixel_by_pixel() -> None:
     assert found.values.size == 96 * 128
     assert found.values.dtype == found.inverse_z.dtype == np.float64
     assert_allclose(found.values, found.inverse_z, rtol=1e-6)
+
+
+def test_measurements_alone_give_the_samples_of_the_whole_depth_image() -> None:
+    measured = measured_depth(scene(), LIMITS, most=300)
+    assert measured.pixels.size == measured.depth_m.size == 300
+    inverse_depth = 1 / np.repeat(scene(), 2, axis=1)
+    expected = samples_from_depth(inverse_depth, scene(), LIMITS, most=300)
+    found = samples_from_measured(inverse_depth, measured)
+    assert_allclose(found.values, expected.values)
+    assert_allclose(found.inverse_z, expected.inverse_z)
 
 
 @pytest.mark.filterwarnings('error')

@@ -7,6 +7,7 @@ from pathlib import Path
 import signal
 import subprocess
 import sys
+import time
 
 import cv2
 import numpy as np
@@ -117,6 +118,85 @@ def test_the_player_ends_in_good_order(tmp_path: Path, number: int) -> None:
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0 and 'Traceback' not in err
+
+
+def ask_player(domain: str, request: object) -> object:
+    """Send a request to set parameters of the player and return the answer."""
+    from rcl_interfaces.srv import SetParameters
+    import rclpy
+    from rclpy.context import Context
+    from rclpy.executors import SingleThreadedExecutor
+    from rclpy.node import Node
+    context = Context()
+    rclpy.init(context=context, domain_id=int(domain))
+    node = Node('asking', context=context)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    client = node.create_client(SetParameters, '/depth_anything_player/set_parameters')
+    try:
+        assert client.wait_for_service(60)
+        future = client.call_async(request)
+        executor.spin_until_future_complete(future, 60)
+        return future.result()
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown(context=context)
+
+
+def test_the_player_answers_a_parameter_of_an_unknown_type_and_plays_on(tmp_path: Path) -> None:
+    pytest.importorskip('rclpy', reason='ROS 2 is not installed')
+    from rcl_interfaces.msg import Parameter, ParameterValue
+    from rcl_interfaces.srv import SetParameters
+    process = start_module('player', tmp_path)
+    assert process.stderr is not None and 'frames of' in process.stderr.readline()
+    answer = ask_player(str(64 + (os.getpid() + 9) % 36), SetParameters.Request(
+        parameters=[Parameter(name='x', value=ParameterValue(type=77))]))
+    assert not answer.results[0].successful
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0 and 'Traceback' not in err
+
+
+def test_a_picture_that_disappears_is_named_once_and_the_player_plays_on(tmp_path: Path) -> None:
+    """Of a long folder only the first pictures are kept in memory: here none but the first."""
+    pytest.importorskip('rclpy', reason='ROS 2 is not installed')
+    for name in ('1.png', '2.png', '3.png'):
+        cv2.imwrite(str(tmp_path / name), np.zeros((48, 64, 3), np.uint8))
+    code = ('import sys; from depth_anything_ros.demo import player; player._KEPT_PICTURES = 1\n'
+            "sys.exit(player.main(['--images', '.', '--rate', '100']))")
+    process = subprocess.Popen(
+        [sys.executable, '-c', code], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, 'ROS_DOMAIN_ID': str(64 + (os.getpid() + 9) % 36),
+             'PYTHONPATH': str(Path(__file__).resolve().parents[2])})
+    assert process.stderr is not None and 'frames of' in process.stderr.readline()
+    (tmp_path / '2.png').unlink()
+    assert '2.png' in process.stderr.readline()
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, '')
+
+
+@pytest.mark.parametrize('option', ['--rate', '--width', '--height', '--focal'])
+def test_a_size_or_rate_of_zero_is_wrong_usage(tmp_path: Path, option: str) -> None:
+    pytest.importorskip('rclpy', reason='ROS 2 is not installed')
+    process = start_module('player', tmp_path, option, '0')
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2 and f'{option} is 0; it must be above 0' in err
+
+
+def test_diagnostics_of_other_nodes_are_not_the_figures_of_the_demo() -> None:
+    pytest.importorskip('rclpy', reason='ROS 2 is not installed')
+    from depth_anything_ros.demo.main import Recording
+    from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+    ours = DiagnosticStatus(name='depth_anything: depth', values=[KeyValue(key='a', value='1')])
+    other = DiagnosticStatus(name='battery', values=[KeyValue(key='a', value='2')])
+    recording = Recording(1.0)
+    for status in ([], [other, ours], [other]):
+        recording._on_diagnostics(DiagnosticArray(status=status))
+    assert recording.diagnostics == {'a': '1'}
 
 
 def test_the_player_needs_none_of_the_packages_of_the_tools() -> None:

@@ -148,7 +148,30 @@ def test_a_device_that_hangs_in_the_self_check_is_not_used(
         make_ir: Callable[..., Path]) -> None:
     slow = make_ir(slow_layers=150)
     with pytest.raises(DeviceError, match='CPU did not answer within 0.05 s'):
-        Engine(slow, EngineOptions(timeout_s=0.05, image_hw=(14, 14), input_size=14))
+        Engine(slow, EngineOptions(timeout_s=0.05, start_timeout_s=0.05, image_hw=(14, 14),
+                                   input_size=14))
+
+
+def test_self_check_and_warm_up_have_longer_than_a_frame(
+        make_engine: MakeEngine, make_ir: Callable[..., Path]) -> None:
+    """A loaded machine is slow at first; only frames are limited by ``timeout_s``."""
+    engine = make_engine(make_ir(slow_layers=40), timeout_s=0.001)
+    late = compute(engine, self_check_image(IMAGE_HW))
+    assert isinstance(late, InferenceTimeoutError)
+    assert 'within 0.001 s and the frame was given up; raise request_timeout' in str(late)
+
+
+def test_a_start_has_never_less_time_than_a_frame(
+        make_engine: MakeEngine, make_ir: Callable[..., Path]) -> None:
+    engine = make_engine(make_ir(slow_layers=12), timeout_s=60.0, start_timeout_s=0.001)
+    assert engine.state.device == 'CPU'
+
+
+def test_a_warm_up_that_hangs_names_what_to_do_at_the_start(
+        make_ir: Callable[..., Path]) -> None:
+    with pytest.raises(DeviceError, match='0.05 s at the start; lower input_size or use another'):
+        Engine(make_ir(slow_layers=150), EngineOptions(
+            timeout_s=0.05, start_timeout_s=0.05, image_hw=(480, 640), self_check=False))
 
 
 def test_the_self_check_can_be_switched_off(

@@ -4,6 +4,7 @@ from collections.abc import Callable
 import gc
 from pathlib import Path
 import threading
+import weakref
 
 from depth_anything_ros.ros.rclpy_adapter import lifecycle_state
 from lifecycle_msgs.msg import Transition
@@ -201,6 +202,26 @@ def test_twenty_cycles_leave_no_threads_publishers_or_memory_behind(
                       len(list(robot.depth.publishers)), len(list(robot.depth.subscriptions)))
     assert resident_mib() - resident < 20
     gc.unfreeze()
+
+
+def test_what_a_cleanup_releases_needs_no_garbage_collector(
+        make_robot: Callable[..., Robot]) -> None:
+    """The collector may run seldom, and models and maps are large."""
+    robot = make_robot()
+    robot.bring_up()
+    depths = robot.listen(Image, DEPTH)
+    robot.show(PICTURE)
+    assert robot.until(lambda: len(depths) == 1)
+    gc.collect()
+    gc.disable()
+    try:
+        released = [weakref.ref(robot.depth._engine), weakref.ref(robot.depth._scheduler),
+                    weakref.ref(robot.stream()._output_state)]
+        assert robot.depth.trigger_deactivate().name == 'SUCCESS'
+        assert robot.depth.trigger_cleanup().name == 'SUCCESS'
+        assert robot.until(lambda: not any(one() for one in released), 5.0), released
+    finally:
+        gc.enable()
 
 
 def resident_mib() -> float:

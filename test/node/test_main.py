@@ -10,6 +10,8 @@ import time
 
 from depth_anything_ros.cli.processes import ros_parameters, running
 from depth_anything_ros.ros.observer import Observer, pixels, stamp_ns
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 import numpy as np
 import pytest
 from robot import image_message
@@ -123,6 +125,40 @@ def test_shutdown_with_frames_in_flight_ends_cleanly(
         process.send_signal(signal.SIGTERM)
         assert wait(process) == 0
     assert 'Traceback' not in log.read_text()
+    assert 'report' not in log.read_text()
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_during_configure_is_no_fault_to_report(
+        observer: Observer, tmp_path: Path, make_ir: object, number: int) -> None:
+    """Loading a model takes long enough for somebody to think better of it."""
+    log = tmp_path / 'node.log'
+    parameters = {'model': make_ir(slow_layers=40), 'cache_dir': '', 'input_size': 448}
+    with running(NODE, ros_parameters(parameters), log) as process:
+        client = observer.node.create_client(ChangeState, '/depth_anything/change_state')
+        assert observer.spin_until(client.service_is_ready, 60.0)
+        client.call_async(ChangeState.Request(
+            transition=Transition(id=Transition.TRANSITION_CONFIGURE)))
+        observer.spin_until(lambda: False, 0.7)
+        process.send_signal(number)
+        assert wait(process) == 0
+    text = log.read_text()
+    assert 'Traceback' not in text and 'report' not in text
+    assert 'ended early, because the node is stopped' in text or 'configure' not in text
+
+
+@pytest.mark.parametrize('module', [NODE, PLAYER])
+@pytest.mark.parametrize('arguments', [('--params-file', '/nowhere/file.yaml'), ('-p', 'a:=[1')])
+def test_ros_arguments_that_cannot_be_read_are_one_line(
+        tmp_path: Path, module: str, arguments: tuple[str, str]) -> None:
+    log = tmp_path / 'program.log'
+    with running(module, ['--ros-args', *arguments], log) as process:
+        assert wait(process) == 1
+    assert 'Traceback' not in log.read_text()
+    # rcl itself may print a line before.
+    line = log.read_text().splitlines()[-1]
+    assert line.startswith('error: ROS cannot start') and arguments[-1] in line
+    assert '.c:' not in line
 
 
 def test_player_and_node_make_depth_of_a_folder_of_pictures(

@@ -1,18 +1,30 @@
 """Poses of reference sensors, by parameter and by TF."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+import gc
+from pathlib import Path
 import sys
 from types import ModuleType, SimpleNamespace
 from typing import Any
+import weakref
 
+from depth_anything_ros.alignment.fit import AlignmentFrame
 from depth_anything_ros.errors import AlignmentError, MissingDependencyError
-from depth_anything_ros.node.reference import FixedPose, TfPoses
+from depth_anything_ros.node.reference import FixedPose, Reference, TfPoses
+from depth_anything_ros.parameters import AlignmentSettings
+from depth_anything_ros.vision.geometry import Intrinsics
 import numpy as np
 from numpy.testing import assert_allclose
 import pytest
+from rclpy.clock import Clock, JumpThreshold
 from rclpy.context import Context
+from rclpy.duration import Duration
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from rclpy.time import Time
+from robot import image_message
+from sensor_msgs.msg import Image, PointCloud2, PointField
+from std_srvs.srv import Trigger
 
 STAMP = Time(seconds=5).to_msg()
 
@@ -23,6 +35,21 @@ def node(context: Context) -> Iterator[Node]:
     node = Node('frames', context=context)
     yield node
     node.destroy_node()
+
+
+@pytest.fixture
+def no_garbage_collection() -> Iterator[None]:
+    """Keep reference cycles in memory, as between two collections."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def resident_mib() -> float:
+    """Return this process's resident memory."""
+    pages = int(Path('/proc/self/statm').read_text().split()[1])
+    return pages * 4096 / 2 ** 20
 
 
 def test_a_fixed_pose_turns_by_roll_then_pitch_then_yaw_and_moves() -> None:
@@ -55,12 +82,35 @@ class _TransformError(Exception):
 
 
 class _Buffer:
-    """What tf2_ros.Buffer offers: one transform, or an exception."""
+    """
+    What tf2_ros.Buffer does: one transform, or an exception.
+
+    As the real one it makes a service if it gets a node, leaves a callback at a clock, and refers
+    to itself by that callback.
+    """
 
     known: Any = None
+    jump_handles: list[Any] = []
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, cache_time: Any = None, node: Node | None = None) -> None:
         self.lookups: list[Any] = []
+        self.cleared = 0
+        if node is not None:
+            self.srv = node.create_service(Trigger, 'tf2_frames', lambda asked, answer: answer)
+        self.clock = node.get_clock() if node is not None else Clock()
+        threshold = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-1),
+                                  on_clock_change=True)
+        self.jump_handle = self.clock.create_jump_callback(threshold,
+                                                           post_callback=self.on_jump)
+        self.jump_handles.append(self.jump_handle)
+
+    def on_jump(self, jump: Any) -> None:
+        """Do what the real one does when its clock jumps."""
+        self.clear()
+
+    def clear(self) -> None:
+        """Count the calls."""
+        self.cleared += 1
 
     def lookup_transform(self, target: str, source: str, time: Time) -> Any:
         """Return the transform of a quarter turn about z, 2 m ahead."""
@@ -70,12 +120,30 @@ class _Buffer:
         return self.known
 
 
+class _Listener:
+    """What tf2_ros.TransformListener does: two subscriptions, which ``unregister`` destroys."""
+
+    def __init__(self, buffer: _Buffer, node: Node) -> None:
+        self.buffer, self.node = buffer, node
+        self.subscriptions = [node.create_subscription(Image, topic, self.on_message, 10)
+                              for topic in ('/tf', '/tf_static')]
+
+    def on_message(self, message: Any) -> None:
+        """Ignore it."""
+
+    def unregister(self) -> None:
+        """Unsubscribe."""
+        for subscription in self.subscriptions:
+            self.node.destroy_subscription(subscription)
+
+
 @pytest.fixture
 def tf2(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Return a module with the interface of tf2_ros, which PyPI does not carry."""
     module = ModuleType('tf2_ros')
     module.Buffer, module.TransformException = _Buffer, _TransformError
-    module.TransformListener = lambda buffer, node: SimpleNamespace(unregister=lambda: None)
+    module.TransformListener = _Listener
+    monkeypatch.setattr(_Buffer, 'jump_handles', [])
     monkeypatch.setitem(sys.modules, 'tf2_ros', module)
     return module
 
@@ -96,3 +164,152 @@ def test_a_missing_transform_is_an_error_with_both_frames(tf2: ModuleType, node:
     tf2.Buffer.known = None
     with pytest.raises(AlignmentError, match='from lidar to camera.*does not exist'):
         TfPoses(node).pose('camera', 'lidar', STAMP)
+
+
+def entities(node: Node) -> tuple[int, int]:
+    """Return how many services and subscriptions a node has."""
+    return len(list(node.services)), len(list(node.subscriptions))
+
+
+def test_closing_the_poses_leaves_no_service_no_subscription_and_no_clock_callback(
+        tf2: ModuleType, node: Node) -> None:
+    before = entities(node)
+    for _ in range(3):
+        poses = TfPoses(node)
+        poses.close()
+        poses.close()
+        assert entities(node) == before
+    assert len(tf2.Buffer.jump_handles) == 3
+    # A handle that has no clock any more is not registered there.
+    assert [handle._clock for handle in tf2.Buffer.jump_handles] == [None] * 3
+
+
+def test_closed_poses_release_their_transforms(tf2: ModuleType, node: Node) -> None:
+    """The listener and its subscriptions refer to each other, so both live on for a while."""
+    poses = TfPoses(node)
+    poses.close()
+    assert poses._buffer.cleared == 1
+    assert poses._buffer.jump_handle is None
+
+
+def cloud(stamp_s: float, count: int = 200_000) -> PointCloud2:
+    """Return a cloud of 16 bytes a point in front of the sensor."""
+    points = np.full((count, 4), 2.0, np.float32)
+    points[:, 0] = (np.arange(count) % 64 - 31.5) / 50 * 2
+    points[:, 1] = (np.arange(count) // 64 % 48 - 23.5) / 50 * 2
+    message = PointCloud2(
+        height=1, width=count, point_step=16, row_step=16 * count, data=points.tobytes(),
+        fields=[PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)
+                for index, name in enumerate('xyz')])
+    message.header.stamp = Time(nanoseconds=round(stamp_s * 1e9)).to_msg()
+    return message
+
+
+def depth_image(stamp_s: float) -> Image:
+    """Return a dense depth image of 1280x960."""
+    return image_message(np.full((960, 1280), 2.0, np.float32), '32FC1',
+                         stamp_ns=round(stamp_s * 1e9))
+
+
+FIXED = AlignmentSettings(source='points', reference_frame='fixed')
+FRAME = AlignmentFrame(np.full((48, 64), 0.5, np.float32),
+                       Intrinsics(50.0, 50.0, 31.5, 23.5, (48, 64)), '', 100.0, 'camera')
+
+
+def make_reference(node: Node, source: str) -> Reference:
+    """Return a reference whose messages the test hands over itself."""
+    return Reference(node, source, f'reference/{source}', lambda: FIXED, [].append)
+
+
+def kept_bytes(reference: Reference) -> int:
+    """Return the memory that the measurements of a reference keep, that of viewed arrays too."""
+    total = 0
+    for entry in reference._messages:
+        data = [entry.data] if isinstance(entry.data, np.ndarray) else vars(entry.data).values()
+        for array in (value for value in data if isinstance(value, np.ndarray)):
+            total += len(memoryview(array.base).cast('B')) if array.base is not None else (
+                array.nbytes)
+    return total
+
+
+MESSAGES = pytest.mark.parametrize('source, make, most_bytes', [
+    ('points', cloud, 520_000), ('depth', depth_image, 40_000)], ids=['points', 'depth'])
+
+
+@MESSAGES
+def test_measurements_are_kept_and_messages_are_not(
+        node: Node, source: str, make: Callable[[float], Any], most_bytes: int) -> None:
+    reference = make_reference(node, source)
+    for number in range(30):
+        reference._on_message(make(90.0 + number / 2))
+    assert len(reference._messages) == 20
+    assert 0 < kept_bytes(reference) < 20 * most_bytes
+    fit = reference.fit(FRAME, with_shift=False)
+    assert fit.support > 1000 and fit.scale == pytest.approx(1.0)
+    reference.close()
+
+
+@MESSAGES
+def test_activating_again_and_again_does_not_grow_without_the_garbage_collector(
+        node: Node, source: str, make: Callable[[float], Any], most_bytes: int,
+        no_garbage_collection: None) -> None:
+    """Whole messages would grow by 60 to 100 MiB in each cycle."""
+    def cycle() -> None:
+        reference = make_reference(node, source)
+        for number in range(20):
+            reference._on_message(make(90.0 + number / 2))
+        reference.close()
+
+    cycle()
+    before_mib = resident_mib()
+    for _ in range(6):
+        cycle()
+    assert resident_mib() - before_mib < 40
+
+
+def test_a_closed_reference_keeps_nothing_and_is_released_at_once(
+        node: Node, no_garbage_collection: None) -> None:
+    reference = make_reference(node, 'points')
+    reference._on_message(cloud(100.0))
+    reference.close()
+    reference._on_message(cloud(100.1))
+    assert not reference._messages
+    released = weakref.ref(reference)
+    del reference
+    assert released() is None
+
+
+def test_a_message_that_cannot_be_read_is_kept_as_its_reason_only(node: Node) -> None:
+    reference = make_reference(node, 'depth')
+    wrong = image_message(np.zeros((480, 640, 3), np.uint8), stamp_ns=100 * 10 ** 9)
+    reference._on_message(wrong)
+    assert reference._messages[0].data is None
+    with pytest.raises(AlignmentError, match="'bgr8'; it must be 32FC1"):
+        reference.fit(FRAME, with_shift=False)
+    reference.close()
+
+
+def test_transforms_of_the_past_are_forgotten_when_a_bag_starts_over(
+        tf2: ModuleType, node: Node) -> None:
+    """TF refuses transforms that are older than those it has."""
+    with_tf = AlignmentSettings(source='points')
+    reference = Reference(node, 'points', 'reference/points', lambda: with_tf, [].append)
+    for stamp_s in (100.0, 100.1, 100.05):
+        reference._on_message(cloud(stamp_s, 10))
+    assert reference._poses._buffer.cleared == 0
+    reference._on_message(cloud(10.0, 10))
+    assert reference._poses._buffer.cleared == 1
+    assert len(reference._messages) == 1
+    reference.close()
+
+
+def test_a_reference_that_cannot_subscribe_leaves_nothing_behind(
+        tf2: ModuleType, context: Context) -> None:
+    node = Node('frames', context=context, parameter_overrides=[
+        Parameter('qos_overrides./reference/points.subscription.reliability', value='sometimes')])
+    before = entities(node)
+    with_tf = AlignmentSettings(source='points')
+    with pytest.raises(Exception, match='sometimes'):
+        Reference(node, 'points', 'reference/points', lambda: with_tf, [].append)
+    assert entities(node) == before
+    node.destroy_node()

@@ -88,6 +88,16 @@ def test_a_folder_that_cannot_be_written_is_reported_and_the_node_runs(
     assert save(robot, '').success
 
 
+def test_a_home_folder_that_does_not_exist_is_named_in_the_answer(
+        make_robot: Callable[..., Robot]) -> None:
+    robot = make_robot(snapshot_dir='~nosuchuser/snapshots')
+    robot.bring_up()
+    answer = save(robot)
+    assert not answer.success
+    assert answer.message == ('~nosuchuser/snapshots: the home folder of ~nosuchuser is unknown; '
+                              'write the whole path')
+
+
 def test_without_images_the_answer_says_so_and_the_node_is_not_blocked(
         make_robot: Callable[..., Robot], tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch) -> None:

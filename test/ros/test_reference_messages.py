@@ -83,6 +83,20 @@ def test_points_that_are_not_finite_are_removed() -> None:
     assert_array_equal(points_xyz(cloud_message(points)), [[1, 1, 1]])
 
 
+def test_of_too_many_points_as_many_as_wanted_are_taken_evenly() -> None:
+    points = np.repeat(np.arange(1000, dtype=np.float32).reshape(10, 100, 1), 3, axis=2)
+    points[5] = np.nan
+    found = points_xyz(cloud_message(points), most=90)
+    assert_array_equal(found[:, 0], found[:, 2])
+    assert_array_equal(found[:, 0], [*range(0, 500, 10), *range(600, 1000, 10)])
+    assert len(points_xyz(cloud_message(points), most=1000)) == 900
+
+
+def test_points_are_a_copy_that_does_not_keep_the_message() -> None:
+    found = points_xyz(cloud_message(np.ones((4, 5, 3), np.float32), '<f8'))
+    assert found.base is None
+
+
 def test_an_empty_cloud_has_no_points() -> None:
     message = cloud_message(np.ones((1, 2, 3), np.float32))
     message.width, message.row_step, message.data = 0, 0, b''

@@ -1,0 +1,45 @@
+"""The node that the demo and the benchmark watch a depth node with."""
+
+from collections.abc import Iterator
+import os
+
+from depth_anything_ros.ros.observer import Observer, RELIABLE, status_values
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+import pytest
+from std_msgs.msg import String
+
+
+@pytest.fixture
+def observer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Observer]:
+    """Return an observer on a domain of its own."""
+    monkeypatch.setenv('ROS_DOMAIN_ID', str(64 + (os.getpid() + 27) % 36))
+    observer = Observer('observer', 'nobody')
+    yield observer
+    observer.close()
+
+
+def test_a_message_that_cannot_be_handled_is_logged_and_the_next_one_arrives(
+        observer: Observer, capfd: pytest.CaptureFixture[str]) -> None:
+    words: list[str] = []
+
+    def on_word(message: String) -> None:
+        words.append(message.data)
+        raise KeyError(message.data)
+
+    observer.listen(String, '/words', on_word)
+    publisher = observer.node.create_publisher(String, '/words', RELIABLE)
+    assert observer.spin_until(lambda: publisher.get_subscription_count() == 1, 60)
+    publisher.publish(String(data='first'))
+    publisher.publish(String(data='second'))
+    assert observer.spin_until(lambda: words == ['first', 'second'], 60)
+    assert "on word failed, please report this: KeyError('first')" in capfd.readouterr().err
+
+
+def test_only_the_status_of_the_node_itself_counts() -> None:
+    def status(name: str) -> DiagnosticStatus:
+        return DiagnosticStatus(name=name, values=[KeyValue(key='name', value=name)])
+
+    message = DiagnosticArray(status=[status('battery'), status('depth: depth')])
+    assert status_values(message, 'depth') == {'name': 'depth: depth'}
+    assert status_values(DiagnosticArray(status=[status('battery')]), 'depth') == {}
+    assert status_values(DiagnosticArray(), 'depth') == {}
