@@ -20,7 +20,7 @@ from depth_anything_ros.errors import (
     CameraInfoError, DepthAnythingError, ImageError, InferenceError, SettingsError)
 from depth_anything_ros.files import expand_home, make_folder
 from depth_anything_ros.inference.engine import Engine, EngineOptions, EngineState
-from depth_anything_ros.inference.ir import error_reason
+from depth_anything_ros.inference.ir import error_reason, read_ir_files
 from depth_anything_ros.inference.pool import OnDone, Outcome
 from depth_anything_ros.model_info import device_names, ExecutionPrecision, ModelInfo
 from depth_anything_ros.parameters import Settings
@@ -80,18 +80,19 @@ def load_model(path: Path | str | None = None, *, device: str = 'CPU',
         folder = expand_home(cache_dir)
         make_folder(folder)
     warn = logging.getLogger(__name__).warning
+    files = read_ir_files(model)
     throughput = EngineOptions(
         devices=device_names(device), precision=precision, requests=requests,
         timeout_s=request_timeout, input_size=input_size, image_hw=image_hw, cache_dir=folder,
         hint='THROUGHPUT', sizes_kept=sizes_kept)
     if hint == 'THROUGHPUT':
-        return DepthModel(Engine(model, throughput, warn))
-    engine = Engine(model, replace(throughput, hint='LATENCY',
+        return DepthModel(Engine(files, throughput, warn))
+    engine = Engine(files, replace(throughput, hint='LATENCY',
                                    requests=requests or _LATENCY_REQUESTS), warn)
     if hint == 'LATENCY':
         return DepthModel(engine)
     throughput = replace(throughput, devices=(engine.state.device,), self_check=False)
-    return DepthModel(engine, lambda: Engine(model, throughput, warn))
+    return DepthModel(engine, lambda: Engine(files, throughput, warn))
 
 
 class DepthModel:

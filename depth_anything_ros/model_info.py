@@ -8,11 +8,19 @@ holds only strings, so every value is stored as JSON.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 import json
+import math
 from typing import Any, Literal
+import unicodedata
 
 SECTION = 'depth_anything'
 FORMAT_VERSION = 1
 _OPTIONAL = ('fixed_size_hw', 'quantization', 'output_multiple')
+_TEXTS = ('encoder', 'kind', 'model_version', 'source_name', 'source_sha256', 'licence',
+          'precision', 'converter_version')
+# No ROS message can hold surrogates, which have no UTF-8; control characters break a line of log.
+_UNPRINTABLE = ('Cs', 'Cc')
+_LARGEST_SIDE = 16384
+_MOST_SELF_CHECK_PIXELS = 2 ** 22
 
 Kind = Literal['relative', 'metric']
 ModelVersion = Literal['v1', 'v2']
@@ -136,15 +144,22 @@ class ModelInfo:
         if values['format_version'] != FORMAT_VERSION:
             raise ValueError(f'format_version is {values["format_version"]}, '
                              f'this release reads {FORMAT_VERSION}')
+        for name in _TEXTS:
+            if not isinstance(values[name], str):
+                raise ValueError(f'{name} is {values[name]!r}, not a text')
         if values['kind'] not in ('relative', 'metric'):
             raise ValueError(f'kind is {values["kind"]!r}, neither relative nor metric')
         if values['kind'] == 'metric' and not values['max_depth_m']:
             raise ValueError('kind is metric but max_depth_m is not given')
+        depth_m = values['max_depth_m']
+        if depth_m is not None and not (_is_number(depth_m) and depth_m > 0):
+            raise ValueError(f'max_depth_m is {depth_m!r}, not a positive number')
         for name in ('patch_multiple', 'input_size', 'output_multiple'):
             if name in _OPTIONAL and values.get(name) is None:
                 continue
-            if type(values[name]) is not int or values[name] < 1:
-                raise ValueError(f'{name} is {values[name]!r}, not a positive integer')
+            if type(values[name]) is not int or not 1 <= values[name] <= _LARGEST_SIDE:
+                raise ValueError(f'{name} is {values[name]!r}, not a positive integer up to '
+                                 f'{_LARGEST_SIDE}')
         _read_nested(values)
         return cls(**values)
 
@@ -155,13 +170,14 @@ def _read_nested(values: dict[str, Any]) -> None:
         values['self_check'] = _self_check(**values['self_check'])
         for name in ('mean_rgb', 'std_rgb'):
             red, green, blue = values[name]
-            values[name] = (float(red), float(green), float(blue))
+            values[name] = (_number(red), _number(green), _number(blue))
+        if min(values['std_rgb']) <= 0:
+            raise ValueError(f'std_rgb is {values["std_rgb"]}')
     except (TypeError, ValueError) as error:
         raise ValueError(f'self_check, mean_rgb or std_rgb is malformed ({error})') from error
     try:
         if values.get('fixed_size_hw') is not None:
-            height, width = values['fixed_size_hw']
-            values['fixed_size_hw'] = (int(height), int(width))
+            values['fixed_size_hw'] = _sides(values['fixed_size_hw'])
         if values.get('quantization') is not None:
             values['quantization'] = _quantization(**values['quantization'])
     except (TypeError, ValueError) as error:
@@ -169,22 +185,58 @@ def _read_nested(values: dict[str, Any]) -> None:
 
 
 def _self_check(size_hw: Any, grid_hw: Any, std: Any, samples: Any) -> SelfCheck:
-    height, width = size_hw
-    rows, columns = grid_hw
-    if len(samples) != rows * columns:
+    (height, width), (rows, columns) = _sides(size_hw), _sides(grid_hw)
+    if len(samples) != rows * columns or rows > height or columns > width:
         raise ValueError(f'{len(samples)} samples for a grid of {rows}x{columns}')
+    if height * width > _MOST_SELF_CHECK_PIXELS:
+        raise ValueError(f'{width}x{height} is too large')
+    if _number(std) < 0:
+        raise ValueError(f'std is {std}')
     return SelfCheck((height, width), (rows, columns), float(std),
-                     tuple(float(sample) for sample in samples))
+                     tuple(_number(sample) for sample in samples))
 
 
-def _quantization(kept_float: Any, **values: Any) -> Quantization:
-    return Quantization(kept_float=tuple(str(name) for name in kept_float), **values)
+def _quantization(kept_float: Any, method: Any, **numbers: Any) -> Quantization:
+    return Quantization(kept_float=tuple(str(name) for name in kept_float), method=str(method),
+                        **{name: value for name, value in numbers.items() if _is_number(value)})
+
+
+def _sides(values: Any) -> tuple[int, int]:
+    """Return a height and a width in pixels; ValueError or TypeError if they are none."""
+    height, width = values
+    if any(type(side) is not int or not 1 <= side <= _LARGEST_SIDE for side in (height, width)):
+        raise ValueError(f'{height!r} and {width!r} are no height and width')
+    return height, width
+
+
+def _number(value: Any) -> float:
+    """Return a finite number; ValueError if it is something else."""
+    if not _is_number(value):
+        raise ValueError(f'{value!r} is no number')
+    return float(value)
+
+
+def _is_number(value: Any) -> bool:
+    return (type(value) is int and abs(value) < 2 ** 63) or (
+        type(value) is float and math.isfinite(value))
 
 
 def _parse(entries: Mapping[str, str], name: str) -> Any:
     if name not in entries:
         raise ValueError(f'{name} is missing')
     try:
-        return json.loads(entries[name])
-    except json.JSONDecodeError as error:
+        return _printable(json.loads(entries[name]))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f'{name} is unreadable ({error})') from error
+
+
+def _printable(value: Any) -> Any:
+    """Return a value of JSON whose texts can be part of a message and of a line of log."""
+    if isinstance(value, str):
+        return ''.join('\N{REPLACEMENT CHARACTER}' if unicodedata.category(letter) in _UNPRINTABLE
+                       else letter for letter in value)
+    if isinstance(value, list):
+        return [_printable(one) for one in value]
+    if isinstance(value, dict):
+        return {_printable(key): _printable(one) for key, one in value.items()}
+    return value

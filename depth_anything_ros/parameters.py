@@ -178,7 +178,8 @@ class Settings:
         unit='s', minimum=0.05, maximum=600.0, shared=True)
     cache_dir: str = parameter(
         '~/.cache/depth_anything_ros', 'configure', 'Folder for compiled models, which make the '
-        'next start faster. Empty turns the cache off.', shared=True)
+        'next start faster. It takes at most 2 GiB: models used longest ago are removed. A '
+        'damaged one is compiled again, with a warning. Empty turns the cache off.', shared=True)
     self_check: bool = parameter(
         True, 'configure', 'Compares the output of the device with the f32 output stored in the '
         'model and rejects a device with wrong results. On a CPU this runs once per model if '

@@ -82,10 +82,45 @@ def test_another_format_version_is_refused_with_both_numbers() -> None:
     ({'quantization': {'method': 'x'}}, 'quantization'),
     ({'output_multiple': 0}, 'output_multiple'),
     ({'output_multiple': '8'}, 'output_multiple'),
-    ({'patch_multiple': 1.5}, 'patch_multiple')])
+    ({'patch_multiple': 1.5}, 'patch_multiple'),
+    ({'patch_multiple': 10 ** 9}, 'patch_multiple'),
+    ({'max_depth_m': '20'}, 'max_depth_m'),
+    ({'max_depth_m': -1.0}, 'max_depth_m'),
+    ({'max_depth_m': float('inf')}, 'max_depth_m'),
+    ({'source_name': ['a']}, 'source_name'),
+    ({'licence': None}, 'licence'),
+    ({'encoder': {}}, 'encoder'),
+    ({'mean_rgb': [0.5, 0.5, float('nan')]}, 'mean_rgb'),
+    ({'mean_rgb': [10 ** 400, 0.5, 0.5]}, 'mean_rgb'),
+    ({'std_rgb': [0.5, 0.5, 0.0]}, 'std_rgb'),
+    ({'fixed_size_hw': [392, -518]}, 'fixed_size_hw'),
+    ({'fixed_size_hw': ['392', 518]}, 'fixed_size_hw'),
+    *(({'self_check': {'size_hw': [14, 28], 'grid_hw': [1, 2], 'std': 1.0, 'samples': [1.0, 2.0],
+                       **change}}, 'self_check') for change in (
+        {'std': float('nan')}, {'samples': [1.0, None]}, {'samples': [1.0, float('inf')]},
+        {'size_hw': [1, 1]}, {'size_hw': [16000, 16000]}, {'size_hw': [14, 28.0]},
+        {'grid_hw': [-1, -2]}))])
 def test_a_value_that_cannot_work_is_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ModelInfo.from_strings(entries_with(**changes))
+
+
+def test_an_entry_of_endless_depth_is_named() -> None:
+    with pytest.raises(ValueError, match='licence is unreadable'):
+        ModelInfo.from_strings({**METRIC.to_strings(), 'licence': '[' * 10 ** 5})
+
+
+@pytest.mark.parametrize('letter', ['\ud800', '\udcff', '\0', '\n', '\x1b'])
+def test_letters_that_no_message_and_no_line_of_log_can_hold_are_replaced(letter: str) -> None:
+    """A file name that is not UTF-8 becomes a source_name with a lone surrogate."""
+    name = f'net{letter} 深度 é.pth'
+    info = replace(INT8, source_name=name, licence=name, quantization=replace(
+        INT8.quantization, method=name, kept_float=(name,)))  # type: ignore[type-var]
+    back = ModelInfo.from_strings(info.to_strings())
+    assert back.source_name == back.licence == 'net\ufffd 深度 é.pth'
+    assert back.quantization is not None
+    assert back.quantization.method == back.quantization.kept_float[0] == back.source_name
+    back.source_name.encode()
 
 
 def test_entries_of_a_later_release_beside_the_known_ones_do_no_harm() -> None:

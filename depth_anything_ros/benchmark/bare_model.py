@@ -23,7 +23,7 @@ class BareModel:
         network, info = read_model(core, model)
         size_hw = model_input_hw(info, image_hw, input_size)
         compiled = core.compile_model(build_graph(network, info, size_hw), 'CPU',
-                                      compile_options(core, 'CPU', precision, None))
+                                      compile_options(core, 'CPU', precision))
         self.threads = int(compiled.get_property('INFERENCE_NUM_THREADS'))
         self.network_hw = size_hw
         self._request = compiled.create_infer_request()

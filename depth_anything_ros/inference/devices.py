@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, TYPE_CHECKING
 
 from depth_anything_ros.process import keep_signal_stack
+from depth_anything_ros.version import __version__
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -36,17 +37,14 @@ def is_available(core: 'ov.Core', device: str) -> bool:
                for found in core.available_devices)
 
 
-def compile_options(core: 'ov.Core', device: str, precision: str, cache_dir: Path | None,
+def compile_options(core: 'ov.Core', device: str, precision: str,
                     hint: PerformanceHint = 'LATENCY') -> dict[str, str]:
     """Return the properties for ``compile_model`` that ``device`` supports."""
     wanted: dict[str, str] = {'PERFORMANCE_HINT': hint}
     if precision != 'auto' and not (device.startswith('NPU') and precision == 'f32'):
         wanted['INFERENCE_PRECISION_HINT'] = precision
-    if cache_dir is not None:
-        wanted['CACHE_DIR'] = str(cache_dir)
     supported = set(core.get_property(device, 'SUPPORTED_PROPERTIES'))
-    return {name: value for name, value in wanted.items()
-            if name in supported or name == 'CACHE_DIR'}
+    return {name: value for name, value in wanted.items() if name in supported}
 
 
 def execution_summary(compiled: 'ov.CompiledModel') -> tuple[str, str]:
@@ -61,21 +59,37 @@ def execution_summary(compiled: 'ov.CompiledModel') -> tuple[str, str]:
     return device, name
 
 
-def self_check_marker(core: 'ov.Core', xml_path: Path, device: str, precision: str,
+def self_check_marker(core: 'ov.Core', digest: str, device: str, precision: str,
                       cache_dir: Path | None) -> Path | None:
     """
     Return the file that marks a passed self-check, or None where the check runs at every start.
 
-    Its name depends on everything that can change the result: the files of the model, the release
-    of OpenVINO, the processor and the precision. Devices other than the CPU also depend on their
-    drivers, whose updates cannot be seen, so they are checked at every start.
+    Its name depends on everything that can change the result: the content of the model, whose
+    ``digest`` is that of IrFiles, the releases of OpenVINO and of this package, the processor and
+    the precision. Devices other than the CPU also depend on their drivers, whose updates cannot be
+    seen, so they are checked at every start.
     """
     if cache_dir is None or device != 'CPU':
         return None
+    return cache_dir / f'self_check_{fingerprint(core, device, digest, precision)[:16]}.passed'
+
+
+def fingerprint(core: 'ov.Core', device: str, *facts: object) -> str:
+    """Return a sha256 of ``facts``, the device and the releases that a result depends on."""
     import openvino as ov
-    weights = xml_path.with_suffix('.bin').stat()
-    facts = hashlib.sha256(xml_path.read_bytes())
-    for fact in (weights.st_size, weights.st_mtime_ns, ov.__version__,
-                 core.get_property(device, 'FULL_DEVICE_NAME'), precision):
-        facts.update(f'\0{fact}'.encode())
-    return cache_dir / f'self_check_{facts.hexdigest()[:16]}.passed'
+    digest = hashlib.sha256()
+    for fact in (__version__, ov.__version__, device, *_device_facts(core, device), *facts):
+        digest.update(f'{fact}\0'.encode())
+    return digest.hexdigest()
+
+
+def _device_facts(core: 'ov.Core', device: str) -> list[str]:
+    """Return the properties that compiled models of a device depend on, such as its name."""
+    names = {'FULL_DEVICE_NAME'}
+    with suppress(RuntimeError):
+        names.update(core.get_property(device, 'CACHING_PROPERTIES'))
+    facts = []
+    for name in sorted(names):
+        with suppress(RuntimeError):
+            facts.append(f'{name}={core.get_property(device, name)}')
+    return facts

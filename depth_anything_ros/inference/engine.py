@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 from depth_anything_ros.arrays import U8
 from depth_anything_ros.errors import (
     DepthAnythingError, DeviceError, ImageError, InferenceError, ModelError)
+from depth_anything_ros.inference.compiled_cache import CompiledModelCache
 from depth_anything_ros.inference.devices import (
     compile_options, execution_summary, is_available, open_core, PerformanceHint,
     SELF_CHECK_LIMIT, self_check_marker)
-from depth_anything_ros.inference.ir import build_graph, error_reason, read_model
+from depth_anything_ros.inference.ir import (
+    build_graph, error_reason, IrFiles, read_ir_files, read_model)
 from depth_anything_ros.inference.pool import (
     ENGINE_CLOSED, OnDone, RequestPool, wait_for_one)
 from depth_anything_ros.vision import self_check
@@ -44,7 +46,7 @@ class EngineOptions:
       machine that starts many programs at once is slow for a while.
     - ``input_size``: short side of the network's input [px]; 0 uses the model's default.
     - ``image_hw``: image size (height, width) to compile for at the start.
-    - ``cache_dir``: an existing folder for compiled models, or None.
+    - ``cache_dir``: an existing folder for compiled models, or None; see CompiledModelCache.
     - ``self_check``: compare the device with the f32 result that the IR stores.
     - ``hint``: OpenVINO's performance hint. LATENCY computes one image on all cores, which suits
       a camera; THROUGHPUT computes several images at once, which suits files.
@@ -89,18 +91,21 @@ class Engine:
     """
     Depth from 8-bit images by asynchronous infer requests.
 
-    The constructor reads the IR, compiles it on the first device of the list that works, runs the
-    self-check and one warm-up; ModelError or DeviceError name what failed. ``warn`` gets a line
-    for each device that does not work. ``info`` is the model's metadata. ``submit`` and
+    The constructor reads the IR into memory unless ``model`` is its content, compiles it on the
+    first device of the list that works, runs the self-check and one warm-up; ModelError or
+    DeviceError name what failed. ``warn`` gets a line for each device that does not work and each
+    compiled model on disk that is damaged. ``info`` is the model's metadata. ``submit`` and
     ``warm_up`` must be called from one thread at a time; ``close`` may be called from any thread,
     also again.
     """
 
-    def __init__(self, path: Path, options: EngineOptions,
+    def __init__(self, model: Path | IrFiles, options: EngineOptions,
                  warn: Callable[[str], None] = lambda line: None) -> None:
         self._core = open_core()
-        self._path = path
-        self._model, self.info = read_model(self._core, path)
+        self._files = read_ir_files(model)
+        self._path = self._files.path
+        self._model, self.info = read_model(self._core, self._files)
+        self._warn = warn
         self._options = options
         self._pools: dict[Size, RequestPool] = {}
         self._failed: dict[Size, str] = {}
@@ -189,19 +194,27 @@ class Engine:
     def _start_on(self, device: str) -> None:
         if not is_available(self._core, device):
             raise InferenceError('OpenVINO sees no such device; is its driver installed?')
-        marker = self_check_marker(self._core, self._path, device, self._options.precision,
-                                   self._options.cache_dir)
-        if self._options.self_check and not (marker and marker.exists()):
-            self._check(device)
-            if marker:
-                with suppress(OSError):
-                    marker.touch()
+        if self._options.self_check:
+            self._check_once(device)
         self._state = replace(self._state, device=device)
         self.warm_up(self._options.image_hw)
 
+    def _check_once(self, device: str) -> None:
+        """Run the self-check, where the cache does not remember that this model has passed it."""
+        marker = None
+        if self._options.cache_dir is not None:
+            marker = self_check_marker(self._core, self._files.digest, device,
+                                       self._options.precision, self._options.cache_dir)
+        if marker is None or not marker.exists():
+            self._check(device)
+            if marker is not None:
+                with suppress(OSError):
+                    marker.touch()
+
     def _check(self, device: str) -> None:
         expected = self.info.self_check
-        compiled = self._compile(device, build_graph(self._model, self.info, expected.size_hw))
+        # A CPU is checked once, so what is compiled for that is not kept.
+        compiled = self._compile(device, expected.size_hw, device != 'CPU')
         card = self_check.self_check_image(expected.size_hw)
         pool = RequestPool(compiled, 1, self._options.timeout_s, device)
         try:
@@ -214,7 +227,7 @@ class Engine:
             raise ModelError(
                 self._path, f'{device} computes something else than f32 on the self-check '
                 f'(deviation {found:.3f}, allowed {SELF_CHECK_LIMIT})',
-                'use another device or precision f32')
+                'use another device or precision f32, or copy the model again if it worked before')
 
     def _pool_for(self, network_hw: Size) -> RequestPool:
         """Return the requests for this network size; compile it where it is not kept."""
@@ -234,7 +247,7 @@ class Engine:
     def _compile_pool(self, network_hw: Size) -> RequestPool:
         device = self._state.device
         try:
-            compiled = self._compile(device, build_graph(self._model, self.info, network_hw))
+            compiled = self._compile(device, network_hw)
         except RuntimeError as error:
             message = (f'{device} cannot compile {network_hw[1]}x{network_hw[0]}: '
                        f'{error_reason(error)}; lower input_size or use another device')
@@ -254,7 +267,10 @@ class Engine:
         while len(self._pools) > kept:
             self._pools.pop(next(iter(self._pools))).close()
 
-    def _compile(self, device: str, graph: 'ov.Model') -> 'ov.CompiledModel':
-        return self._core.compile_model(graph, device, compile_options(
-            self._core, device, self._options.precision, self._options.cache_dir,
-            self._options.hint))
+    def _compile(self, device: str, network_hw: Size, keep: bool = True) -> 'ov.CompiledModel':
+        options = compile_options(self._core, device, self._options.precision, self._options.hint)
+        build = partial(build_graph, self._model, self.info, network_hw)
+        if not keep or self._options.cache_dir is None:
+            return self._core.compile_model(build(), device, options)
+        cache = CompiledModelCache(self._core, self._options.cache_dir, self._warn)
+        return cache.compiled_model(build, (self._files.digest, network_hw), device, options)

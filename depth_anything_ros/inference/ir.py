@@ -1,11 +1,15 @@
 """
 Reads an OpenVINO IR (.xml and .bin) and builds the graph that a device compiles.
 
-The files are checked first, because OpenVINO says little about damaged ones and maps a .bin that
-is too short.
+The files are checked first, because OpenVINO says little about damaged ones and crashes on some.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+import hashlib
+import io
+import math
 from pathlib import Path
 import re
 from typing import TYPE_CHECKING
@@ -20,16 +24,45 @@ if TYPE_CHECKING:
 
 _MAKE_ONE = 'make an IR with `depth_anything_convert CHECKPOINT.pth -o NAME.xml`'
 _COPY_AGAIN = 'copy both files again or make the IR again with `depth_anything_convert`'
+# Bits of one element of a constant. OpenVINO crashes on some of its other types, such as u1.
+_BITS = {'f64': 64, 'f32': 32, 'f16': 16, 'bf16': 16, 'f8e4m3': 8, 'f8e5m2': 8, 'nf4': 4,
+         'i64': 64, 'i32': 32, 'i16': 16, 'i8': 8, 'i4': 4, 'u64': 64, 'u32': 32, 'u16': 16,
+         'u8': 8, 'u4': 4, 'boolean': 8}
+_CONSTANT = ('element_type', 'shape', 'offset', 'size')
+# What OpenVINO raises for malformed files, beside RuntimeError: errors of C++'s number parser.
+READING_ERRORS = (RuntimeError, ValueError, IndexError, OverflowError, MemoryError)
 
 
-def read_model(core: 'ov.Core', path: Path) -> tuple['ov.Model', ModelInfo]:
+@dataclass(frozen=True)
+class IrFiles:
+    """
+    The content of an IR's .xml and .bin in memory.
+
+    OpenVINO maps the .bin of a path, which ends the process with SIGBUS when a running node's
+    model is overwritten. Engines that share this content also keep computing the same model then.
+    """
+
+    path: Path
+    xml: bytes
+    weights: 'ov.Tensor'
+
+    @cached_property
+    def digest(self) -> str:
+        """Return a sha256 of both files."""
+        digest = hashlib.sha256(hashlib.sha256(self.xml).digest())
+        digest.update(self.weights.data)
+        return digest.hexdigest()
+
+
+def read_model(core: 'ov.Core', source: Path | IrFiles) -> tuple['ov.Model', ModelInfo]:
     """
     Return the network and the metadata of an IR that this package made.
 
     ModelError as ``read_ir``, and if the metadata are missing or the network does not map one
     image [N, 3, H, W] to one depth map.
     """
-    model, info = read_ir(core, path)
+    model, info = read_ir(core, source)
+    path = source.path if isinstance(source, IrFiles) else source
     if info is None:
         raise ModelError(path, 'it has no depth_anything metadata',
                          f'add it with `depth_anything_convert {path} -o NAME.xml`')
@@ -46,16 +79,35 @@ def read_model_info(path: Path) -> ModelInfo:
     return read_model(ov.Core(), path)[1]
 
 
-def read_ir(core: 'ov.Core', path: Path) -> tuple['ov.Model', ModelInfo | None]:
+def read_ir_files(source: Path | IrFiles) -> IrFiles:
+    """Return the content of an IR, which may be read already; ModelError as ``check_ir_files``."""
+    if isinstance(source, IrFiles):
+        return source
+    import openvino as ov
+    xml_path, bin_path = _find_files(source)
+    xml = _read_xml(xml_path)
+    needed = _constants_end(xml_path, xml)
+    try:
+        with bin_path.open('rb') as file:
+            weights = ov.Tensor(ov.Type.u8, [bin_path.stat().st_size])
+            found = file.readinto(weights.data)
+    except OSError as error:
+        raise ModelError(bin_path, f'it cannot be read ({error.strerror})', _COPY_AGAIN) from error
+    _check_size(bin_path, min(found, weights.get_byte_size()), needed)
+    return IrFiles(xml_path, xml, weights)
+
+
+def read_ir(core: 'ov.Core', source: Path | IrFiles) -> tuple['ov.Model', ModelInfo | None]:
     """
     Return the network and the metadata of any IR; None where it has no metadata.
 
     ModelError names the fault of the .xml, the .bin or the metadata.
     """
-    check_ir_files(path)
+    files = read_ir_files(source)
+    path = files.path
     try:
-        model = core.read_model(path)
-    except RuntimeError as error:
+        model = core.read_model(files.xml.decode(), files.weights)
+    except READING_ERRORS as error:
         raise ModelError(path, f'OpenVINO cannot read it ({error_reason(error)})',
                          _COPY_AGAIN) from error
     if not model.has_rt_info([SECTION]):
@@ -70,24 +122,11 @@ def check_ir_files(xml_path: Path) -> tuple[Path, Path]:
     """
     Return the .xml and the .bin of an IR.
 
-    ModelError if one of them is missing, if the .xml is not an IR, or if the .bin is too short
-    for the constants that the .xml places in it.
+    ModelError if one of them is missing, if the .xml is not an IR, if it describes a constant that
+    OpenVINO cannot read, or if the .bin is too short for its constants.
     """
-    if foreign := foreign_file(xml_path):
-        raise ModelError(xml_path, *foreign)
-    if xml_path.suffix != '.xml':
-        raise ModelError(xml_path, 'it is not an .xml file', _MAKE_ONE)
-    bin_path = xml_path.with_suffix('.bin')
-    for file in (xml_path, bin_path):
-        if not file.is_file():
-            raise ModelError(file, 'there is no such file', 'an IR is an .xml and the .bin of the '
-                             f'same name beside it; {_MAKE_ONE}')
-    if foreign := foreign_file(bin_path):
-        raise ModelError(bin_path, *foreign)
-    needed = _constants_end(xml_path)
-    found = bin_path.stat().st_size
-    if found < needed:
-        raise ModelError(bin_path, f'it is truncated: {found} bytes of {needed}', _COPY_AGAIN)
+    xml_path, bin_path = _find_files(xml_path)
+    _check_size(bin_path, bin_path.stat().st_size, _constants_end(xml_path, _read_xml(xml_path)))
     return xml_path, bin_path
 
 
@@ -133,22 +172,74 @@ def build_graph(model: 'ov.Model', info: ModelInfo, network_hw: tuple[int, int])
     return processor.build()
 
 
-def _constants_end(xml_path: Path) -> int:
-    """Return the offset in the .bin, in bytes, at which the last constant of the .xml ends."""
-    end, root = 0, ''
+def _find_files(xml_path: Path) -> tuple[Path, Path]:
+    if foreign := foreign_file(xml_path):
+        raise ModelError(xml_path, *foreign)
+    if xml_path.suffix != '.xml':
+        raise ModelError(xml_path, 'it is not an .xml file', _MAKE_ONE)
+    bin_path = xml_path.with_suffix('.bin')
+    for file in (xml_path, bin_path):
+        if not file.is_file():
+            raise ModelError(file, 'there is no such file', 'an IR is an .xml and the .bin of the '
+                             f'same name beside it; {_MAKE_ONE}')
+    if foreign := foreign_file(bin_path):
+        raise ModelError(bin_path, *foreign)
+    return xml_path, bin_path
+
+
+def _read_xml(xml_path: Path) -> bytes:
     try:
-        for _, element in ElementTree.iterparse(xml_path, events=('start',)):
-            root = root or element.tag
-            if element.tag == 'data' and 'offset' in element.attrib:
-                end = max(end, int(element.attrib['offset']) + int(element.attrib.get('size', 0)))
+        return xml_path.read_bytes()
     except OSError as error:
         raise ModelError(xml_path, f'it cannot be read ({error.strerror})', _COPY_AGAIN) from error
-    except (ElementTree.ParseError, ValueError) as error:
+
+
+def _check_size(bin_path: Path, found: int, needed: int) -> None:
+    if found < needed:
+        raise ModelError(bin_path, f'it is truncated: {found} bytes of {needed}', _COPY_AGAIN)
+
+
+def _constants_end(xml_path: Path, xml: bytes) -> int:
+    """Return the offset in the .bin, in bytes, at which the last constant of the .xml ends."""
+    end, root = 0, ''
+    layer: Mapping[str, str] = {}
+    try:
+        for _, element in ElementTree.iterparse(io.BytesIO(xml), events=('start',)):
+            root = root or element.tag
+            if element.tag == 'layer':
+                layer = element.attrib
+            elif element.tag == 'data' and layer.get('type') == 'Const':
+                problem, constant_end = _check_constant(element.attrib)
+                if problem:
+                    name = layer.get('name', 'without a name')
+                    raise ModelError(xml_path, f'its constant {name!r} {problem}', _COPY_AGAIN)
+                end = max(end, constant_end)
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise ModelError(xml_path, f'it is truncated or not XML ({error})', _COPY_AGAIN) from error
     if root != 'net':
         raise ModelError(xml_path, f'it is XML but not an OpenVINO IR (its root is <{root}>)',
                          _MAKE_ONE)
     return end
+
+
+def _check_constant(data: Mapping[str, str]) -> tuple[str, int]:
+    """Return what is wrong with the description of a constant, or '', and its end in the .bin."""
+    if missing := [name for name in _CONSTANT if name not in data]:
+        return f'has no {" and no ".join(missing)}', 0
+    bits = _BITS.get(data['element_type'])
+    if bits is None:
+        return f'has the element type {data["element_type"]!r}, which no depth model has', 0
+    try:
+        shape = [int(side) for side in data['shape'].split(',') if side.strip()]
+        offset, size = int(data['offset']), int(data['size'])
+    except ValueError as error:
+        return f'has an unreadable shape, offset or size ({error})', 0
+    if min([offset, size, *shape]) < 0:
+        return 'has a negative shape, offset or size', 0
+    needed = (math.prod(shape) * bits + 7) // 8
+    if size < needed:
+        return f'has {size} bytes instead of {needed}', 0
+    return '', offset + size
 
 
 def _unusable(path: Path, problem: str) -> ModelError:

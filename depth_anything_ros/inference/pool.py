@@ -142,6 +142,9 @@ def _make_slot(compiled: 'ov.CompiledModel') -> _Slot:
     request = compiled.create_infer_request()
     image = np.zeros(list(compiled.input(0).shape), np.uint8)
     depth = np.zeros(list(compiled.output(0).shape), np.float32)
+    if depth.ndim < 2 or depth.size != depth.shape[-2] * depth.shape[-1]:
+        raise InferenceError(f'the network returns an array of {list(depth.shape)} instead of one '
+                             'depth map; copy the model again, its weights seem damaged')
     request.set_input_tensor(ov.Tensor(image, shared_memory=True))
     request.set_output_tensor(ov.Tensor(depth, shared_memory=True))
     return _Slot(request, image, depth)

@@ -9,7 +9,8 @@ import time
 
 from depth_anything_ros.errors import InferenceTimeoutError
 from depth_anything_ros.inference.engine import Engine, EngineOptions, EngineState, Size
-from depth_anything_ros.inference.ir import error_reason, read_model
+from depth_anything_ros.inference.ir import (
+    error_reason, IrFiles, read_ir_files, read_model)
 from depth_anything_ros.inference.pool import OnDone, Outcome
 from depth_anything_ros.inference.rate_control import (
     allowed_seconds, candidate_input_sizes, choose_input_size, InputSizeChange, InputSizeChoice,
@@ -33,13 +34,14 @@ class InputSizeEngines:
     a time.
     """
 
-    def __init__(self, path: Path, options: EngineOptions, warn: Callable[[str], None]) -> None:
+    def __init__(self, model: Path | IrFiles, options: EngineOptions,
+                 warn: Callable[[str], None]) -> None:
         import openvino as ov
-        self._path = path
+        self._files = read_ir_files(model)
         self._options = options
         self._warn = warn
         self._engines: dict[int, Engine] = {}
-        _, self.info = read_model(ov.Core(), path)
+        _, self.info = read_model(ov.Core(), self._files)
         largest = options.input_size or self.info.input_size
         self.sizes = ((largest,) if self.info.fixed_size_hw else
                       candidate_input_sizes(largest, self.info.patch_multiple))
@@ -75,7 +77,7 @@ class InputSizeEngines:
             self._engines.pop(index).close()
 
     def _open(self, index: int, image_hw: Size) -> None:
-        engine = Engine(self._path, replace(
+        engine = Engine(self._files, replace(
             self._options, input_size=self.sizes[index], image_hw=image_hw), self._warn)
         self._options = replace(self._options, devices=(engine.state.device,), self_check=False)
         self._engines[index] = engine
@@ -93,7 +95,7 @@ class RateControlledEngine:
     be called from one thread at a time; everything else may be called from any thread.
     """
 
-    def __init__(self, path: Path, options: EngineOptions, warn: Callable[[str], None],
+    def __init__(self, model: Path | IrFiles, options: EngineOptions, warn: Callable[[str], None],
                  report: Callable[[str], None], known_seconds: Mapping[int, float] | None = None,
                  measure: Callable[[Callable[[], object]], float] = median_seconds) -> None:
         self._options = options
@@ -105,7 +107,7 @@ class RateControlledEngine:
         self._closed = False
         self._image_sizes: tuple[Size, ...] = ()
         self._last_done = float('-inf')
-        self._engines = InputSizeEngines(path, options, warn)
+        self._engines = InputSizeEngines(model, options, warn)
         self.info = self._engines.info
         self._may_change = len(self._engines.sizes) > 1
         try:

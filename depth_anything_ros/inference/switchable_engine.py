@@ -7,7 +7,7 @@ import threading
 
 from depth_anything_ros.errors import DepthAnythingError, InferenceError
 from depth_anything_ros.inference.engine import Engine, EngineOptions, EngineState, Size
-from depth_anything_ros.inference.ir import error_reason
+from depth_anything_ros.inference.ir import error_reason, IrFiles, read_ir_files
 from depth_anything_ros.inference.pool import OnDone
 from depth_anything_ros.inference.rate_engine import RateControlledEngine
 from depth_anything_ros.process import lower_priority
@@ -30,15 +30,16 @@ class SwitchableEngine:
 
     The constructor makes the first engine, a RateControlledEngine if ``options.rate_hz`` is set,
     and raises the errors of Engine. After ``switch`` a thread makes the next engine while the
-    present one runs; both need memory until the old one is closed. ``warn`` gets problems,
-    ``report`` the measurements and changes of a RateControlledEngine. ``submit`` must be called
-    from one thread at a time; everything else may be called from any thread.
+    present one runs; both need memory until the old one is closed. All of them run what the files
+    of the model contained at the start. ``warn`` gets problems, ``report`` the measurements and
+    changes of a RateControlledEngine. ``submit`` must be called from one thread at a time;
+    everything else may be called from any thread.
     """
 
-    def __init__(self, path: Path, options: EngineOptions,
+    def __init__(self, model: Path | IrFiles, options: EngineOptions,
                  warn: Callable[[str], None] = lambda line: None,
                  report: Callable[[str], None] = lambda line: None) -> None:
-        self._path = path
+        self._files = read_ir_files(model)
         self._warn = warn
         self._report = report
         self._options = options
@@ -126,9 +127,9 @@ class SwitchableEngine:
     def _start(self, options: EngineOptions, before: AnyEngine | None) -> AnyEngine:
         """Return an engine; under load it uses the times that ``before`` has measured."""
         if not options.rate_hz:
-            return Engine(self._path, options, self._warn)
+            return Engine(self._files, options, self._warn)
         known = before.measured_seconds if isinstance(before, RateControlledEngine) else None
-        return RateControlledEngine(self._path, options, self._warn, self._report, known)
+        return RateControlledEngine(self._files, options, self._warn, self._report, known)
 
     def _make(self, wanted: _Switch) -> tuple[AnyEngine | None, Failure | None]:
         """Return a warm engine or its error; neither if the present one has these options."""

@@ -106,6 +106,48 @@ def test_a_foreign_repository_without_a_checkpoint_is_refused(hub: HubServer) ->
         find_checkpoint('somebody/words')
 
 
+@pytest.mark.parametrize('name', [
+    '../../evil.pth', '/tmp/evil.pth', 'a/../../evil.pth', '..\\evil.pth', 'C:\\evil.pth',
+    './evil.pth', 'a//evil.pth', 'e\nvil.pth', 'C:evil.pth'])
+def test_a_file_name_that_leads_out_of_the_repository_is_refused(
+        hub: HubServer, name: str) -> None:
+    hub.files['somebody/field-depth', name] = SMALL
+    with pytest.raises(CheckpointError, match='which is no name inside a repository') as caught:
+        find_checkpoint('somebody/field-depth')
+    assert '\n' not in str(caught.value)
+
+
+def test_a_checkpoint_in_a_subfolder_is_saved_under_its_own_name(
+        hub: HubServer, models: Path) -> None:
+    hub.files['somebody/field-depth', 'checkpoints/best/depth.pth'] = SMALL
+    path = fetch(find_checkpoint('somebody/field-depth'), models)
+    assert path == models / 'depth.pth' and path.read_bytes() == SMALL
+    assert names_in(models) == ['depth.pth', 'depth.pth.download.json']
+    assert fetch(find_checkpoint('somebody/field-depth'), models) == path
+    assert commands(hub, 'checkpoints/best/depth.pth').count('GET') == 1
+
+
+def test_a_checkpoint_in_a_subfolder_is_found_in_the_cache_of_the_hub(
+        hub: HubServer, models: Path) -> None:
+    name = 'checkpoints/depth.pth'
+    hub.files['somebody/field-depth', name] = SMALL
+    huggingface_hub.hf_hub_download('somebody/field-depth', name, endpoint=hub.address,
+                                    token=False)
+    checkpoint = find_checkpoint('somebody/field-depth')
+    path = fetch(checkpoint, models, offline=True)
+    record = read_record(path)
+    assert path == models / 'depth.pth' and path.read_bytes() == SMALL
+    assert record is not None and record.revision == COMMIT
+
+
+@pytest.mark.parametrize('name', ['../evil', '/etc/hostname', 'a/b'])
+def test_a_record_that_names_files_elsewhere_is_no_record(models: Path, name: str) -> None:
+    models.mkdir()
+    (models / FILE).write_bytes(SMALL)
+    write_record(models / FILE, DownloadRecord('me/mine', COMMIT, {name: '0' * 64}, 'MIT', ''))
+    assert read_record(models / FILE) is None
+
+
 def test_a_repository_that_the_hub_lacks_is_answered_with_the_nearest_names(
         hub: HubServer) -> None:
     with pytest.raises(CheckpointError, match='for example, depth-anything/Depth-Anything-V2-Sm'):

@@ -6,6 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 import pickle
+import re
 import subprocess
 import sys
 from typing import Any
@@ -249,6 +250,69 @@ def test_an_onnx_file_without_its_weights_or_without_a_graph_is_named(tmp_path: 
         inspect(path)
     path.write_bytes(b'text')
     with pytest.raises(CheckpointError, match='not an ONNX file'):
+        inspect(path)
+
+
+def place_weights(path: Path, **entry: str) -> Path:
+    """Change where an ONNX file says that its first weights are."""
+    onnx = pytest.importorskip('onnx')
+    model = onnx.load(path, load_external_data=False)
+    for one in model.graph.initializer[0].external_data:
+        one.value = entry.get(one.key, one.value)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize('location', [
+    '../secret.data', '/etc/hostname', 'a/../../secret.data', '..\\secret.data', 'C:\\x', '', '.'])
+def test_an_onnx_file_with_weights_outside_its_folder_is_refused(
+        tmp_path: Path, location: str) -> None:
+    (tmp_path / 'secret.data').write_bytes(bytes(1000))
+    (tmp_path / 'models').mkdir()
+    path = place_weights(write_onnx(tmp_path / 'models' / 'mine.onnx', external=True),
+                         location=location)
+    with pytest.raises(CheckpointError, match='which is outside its folder; export it again'):
+        inspect(path)
+
+
+@pytest.mark.parametrize('entry', [{'offset': 'x'}, {'length': '-5'}, {'offset': '1.5'}])
+def test_an_onnx_file_with_an_unreadable_place_of_weights_is_refused(
+        tmp_path: Path, entry: dict[str, str]) -> None:
+    path = place_weights(write_onnx(tmp_path / 'mine.onnx', external=True), **entry)
+    with pytest.raises(CheckpointError, match='not an ONNX file'):
+        inspect(path)
+
+
+def test_weights_in_a_graph_inside_a_node_are_found(tmp_path: Path) -> None:
+    onnx = pytest.importorskip('onnx')
+    path = write_onnx(tmp_path / 'mine.onnx', external=True)
+    model = onnx.load(path, load_external_data=False)
+    inner = onnx.helper.make_graph([], 'inner', [], [], [])
+    inner.initializer.add().CopyFrom(model.graph.initializer[0])
+    inner.initializer[0].external_data[0].value = '../secret.data'
+    model.graph.node.append(onnx.helper.make_node(
+        'If', ['image'], ['either'], then_branch=inner, else_branch=inner))
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(CheckpointError, match='secret.data.*outside its folder'):
+        inspect(path)
+
+
+def test_an_onnx_file_with_weights_of_an_unknown_type_is_described(tmp_path: Path) -> None:
+    onnx = pytest.importorskip('onnx')
+    path = write_onnx(tmp_path / 'mine.onnx')
+    model = onnx.load(path)
+    model.graph.initializer[0].data_type = 999
+    path.write_bytes(model.SerializeToString())
+    assert inspect(path).precision == {}
+
+
+@pytest.mark.parametrize('attribute', ['size', 'element_type', 'shape', 'offset'])
+def test_an_ir_with_an_incomplete_constant_is_named(
+        make_ir: Callable[..., Path], attribute: str) -> None:
+    path = make_ir()
+    head, data = path.read_text().split('type="Const"', 1)
+    path.write_text(f'{head}type="Const"' + re.sub(f' {attribute}="[^"]*"', '', data, count=1))
+    with pytest.raises(ModelError, match=f'its constant .* has no {attribute}'):
         inspect(path)
 
 

@@ -380,3 +380,63 @@ def test_ctrl_c_after_overlapping_engines_is_no_crash(tiny_ir: Path) -> None:
     done = subprocess.run([sys.executable, '-c', OVERLAPPING, str(tiny_ir)],
                           text=True, capture_output=True, cwd=Path(__file__).parents[2])
     assert (done.returncode, done.stdout) == (0, 'interrupted\n'), done.stderr
+
+
+# What ``scp`` to a robot does: the file is emptied, then written bit by bit.
+OVERWRITTEN = """
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+import sys, threading
+import numpy as np
+from depth_anything_ros.inference.engine import EngineOptions
+from depth_anything_ros.inference.pool import wait_for_one
+from depth_anything_ros.inference.switchable_engine import SwitchableEngine
+from depth_anything_ros.vision.color_image import ColorImage
+from depth_anything_ros.vision.self_check import self_check_image
+
+path, cache, rate_hz = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+options = EngineOptions(precision='f32', image_hw=(56, 84), input_size=56, sizes_kept=1,
+                        rate_hz=rate_hz, cache_dir=Path(cache) if cache else None)
+images = [ColorImage(self_check_image(size_hw), 'bgr') for size_hw in ((56, 84), (84, 56))]
+
+def depth_of(engine, image):
+    return wait_for_one(partial(engine.submit, image))
+
+def compare(engine, expected):
+    for image, depth in zip(images, expected):
+        np.testing.assert_allclose(depth_of(engine, image), depth, atol=1e-4)
+
+first = SwitchableEngine(path, replace(options, rate_hz=0.0))
+expected = [depth_of(first, image) for image in images]
+first.close()
+engine = SwitchableEngine(path, options)
+depth_of(engine, images[0])
+weights = path.with_suffix('.bin')
+size = weights.stat().st_size
+for content in (b'', bytes(size // 2), bytes(size)):
+    with weights.open('r+b') as file:
+        file.truncate(0)
+        file.write(content)
+    if not rate_hz:
+        compare(engine, expected)
+    failures, done = [], threading.Event()
+    engine.switch(replace(engine.options, requests=1 + len(content) % 2, rate_hz=0.0),
+                  [(56, 84)], lambda failure: (failures.append(failure), done.set()))
+    assert done.wait(60) and failures == [None], failures
+    compare(engine, expected)
+    rate_hz = 0.0
+engine.close()
+print('survived')
+"""
+
+
+@pytest.mark.parametrize('cached', [False, True])
+@pytest.mark.parametrize('rate_hz', [0.0, 5.0])
+def test_a_model_overwritten_under_a_running_engine_changes_nothing(
+        make_ir: Callable[..., Path], tmp_path: Path, cached: bool, rate_hz: float) -> None:
+    model = make_ir(slow_layers=2)
+    done = subprocess.run(
+        [sys.executable, '-c', OVERWRITTEN, str(model), str(tmp_path) if cached else '',
+         str(rate_hz)], text=True, capture_output=True, cwd=Path(__file__).parents[2])
+    assert (done.returncode, done.stdout) == (0, 'survived\n'), done.stderr

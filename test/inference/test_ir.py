@@ -3,11 +3,15 @@
 from collections.abc import Callable, Iterator
 import json
 from pathlib import Path
+import re
 import shutil
+import subprocess
+import sys
 
 from depth_anything_ros.errors import ModelError
+from depth_anything_ros.inference import ir as ir_module
 from depth_anything_ros.inference.ir import (
-    check_ir_files, error_reason, read_ir, read_model)
+    check_ir_files, error_reason, read_ir, read_ir_files, read_model)
 from depth_anything_ros.model_info import SECTION
 import numpy as np
 import pytest
@@ -25,6 +29,23 @@ def ir(tiny_ir: Path, tmp_path: Path) -> Iterator[Path]:
     for path in (tiny_ir, tiny_ir.with_suffix('.bin')):
         shutil.copy(path, tmp_path)
     yield tmp_path / tiny_ir.name
+
+
+# A change of the type is a mismatch that OpenVINO may report, never a crash.
+READ_AND_COMPILE = """
+from pathlib import Path
+import sys
+from depth_anything_ros.errors import ModelError
+from depth_anything_ros.inference.devices import open_core
+from depth_anything_ros.inference.ir import build_graph, read_model
+
+core = open_core()
+try:
+    model, info = read_model(core, Path(sys.argv[1]))
+    core.compile_model(build_graph(model, info, (28, 28)), 'CPU')
+except (ModelError, RuntimeError):
+    pass
+"""
 
 
 def refusal(path: Path, culprit: Path, fix: str) -> str:
@@ -161,6 +182,74 @@ def test_a_network_with_two_outputs_is_refused(ir: Path) -> None:
 def test_an_ir_without_metadata_can_be_read_as_one(make_ir: Callable[..., Path]) -> None:
     model, info = read_ir(ov.Core(), make_ir(metadata=False))
     assert len(model.inputs) == 1 and info is None
+
+
+def damage_constant(ir: Path, attribute: str, value: str | None) -> Path:
+    """Change or remove an attribute of the first constant that has some elements."""
+    text = ir.read_text()
+    head, data = text.split('<data element_type="f32" shape="1, 3, 1, 1"', 1)
+    data = f'<data element_type="f32" shape="1, 3, 1, 1"{data}'
+    damaged, count = re.subn(f' {attribute}="[^"]*"',
+                             '' if value is None else f' {attribute}="{value}"', data, count=1)
+    assert count == 1
+    ir.write_text(head + damaged)
+    return ir
+
+
+@pytest.mark.parametrize(('attribute', 'value', 'fact'), [
+    *(('element_type', name, f"has the element type '{name}'")
+      for name in ('u1', 'u2', 'u3', 'u6', 'string', 'dynamic', 'undefined', 'f4e2m1', 'F32', '')),
+    *((name, None, f'has no {name}') for name in ('element_type', 'shape', 'offset', 'size')),
+    ('size', '4', 'has 4 bytes instead of 12'), ('shape', '1,3,1,999', 'instead of 11988'),
+    ('offset', '-8', 'negative'), ('size', '-1', 'negative'), ('shape', '1,-3,1,1', 'negative'),
+    ('size', 'many', 'unreadable'), ('shape', '1,?,1,1', 'unreadable')])
+def test_a_constant_that_openvino_cannot_read_is_named(
+        ir: Path, attribute: str, value: str | None, fact: str) -> None:
+    message = refusal(damage_constant(ir, attribute, value), ir, COPY_AGAIN)
+    assert 'its constant ' in message and fact in message
+    with pytest.raises(ModelError, match='its constant '):
+        check_ir_files(ir)
+
+
+@pytest.mark.parametrize('name', sorted(ir_module._BITS))
+def test_a_constant_of_any_type_that_is_read_does_not_crash_openvino(
+        ir: Path, name: str) -> None:
+    """In a process of its own; what OpenVINO does with the type is its own affair."""
+    bits = ir_module._BITS[name]
+    path = damage_constant(ir, 'size', str((3 * bits + 7) // 8))
+    with ir.with_suffix('.bin').open('ab') as weights:
+        weights.write(bytes(64))
+    damage_constant(path, 'element_type', name)
+    done = subprocess.run([sys.executable, '-c', READ_AND_COMPILE, str(path)], text=True,
+                          capture_output=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr
+
+
+def test_metadata_that_is_no_text_of_utf8_is_an_error_of_the_model(ir: Path) -> None:
+    ir.write_bytes(ir.read_bytes().replace(b'tiny.pth', b'tiny\xff.pth'))
+    refusal(ir, ir, COPY_AGAIN)
+
+
+def test_the_content_in_memory_is_read_when_the_files_are_gone(ir: Path) -> None:
+    files = read_ir_files(ir)
+    digest = read_ir_files(ir).digest
+    for path in (ir, ir.with_suffix('.bin')):
+        path.unlink()
+    model, info = read_model(ov.Core(), files)
+    assert info.encoder == 'vits' and len(model.inputs) == 1
+    assert files.digest == digest and read_ir_files(files) is files
+
+
+@pytest.mark.parametrize('suffix', ['.xml', '.bin'])
+def test_the_digest_covers_every_byte_of_both_files(ir: Path, suffix: str) -> None:
+    before = read_ir_files(ir).digest
+    file = ir.with_suffix(suffix)
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    if suffix == '.xml':
+        content = bytearray(file.read_bytes() + b' ')
+    file.write_bytes(content)
+    assert read_ir_files(ir).digest != before
 
 
 def test_checking_the_files_of_a_good_ir_names_them(ir: Path) -> None:

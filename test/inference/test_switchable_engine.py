@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from depth_anything_ros.errors import DeviceError, ImageError, InferenceError, ModelError
-from depth_anything_ros.inference.engine import EngineOptions
+from depth_anything_ros.inference.engine import Engine, EngineOptions
 from depth_anything_ros.inference.scheduler import Frame, FrameScheduler, Result
 from depth_anything_ros.inference.switchable_engine import SwitchableEngine
 from depth_anything_ros.vision.color_image import ColorImage
@@ -313,7 +313,7 @@ from dataclasses import replace
 from pathlib import Path
 import os, sys, threading
 from queue import SimpleQueue
-from depth_anything_ros.inference.engine import EngineOptions
+from depth_anything_ros.inference.engine import Engine, EngineOptions
 from depth_anything_ros.inference.switchable_engine import SwitchableEngine
 
 options = EngineOptions(precision='f32', image_hw=(120, 160), self_check=False)
@@ -345,19 +345,23 @@ def test_twenty_switches_keep_no_memory_and_no_thread(tiny_ir: Path) -> None:
 
 
 def test_another_size_needs_no_second_self_check(
-        make_engine: MakeEngine, make_ir: Callable[..., Path]) -> None:
-    """Another precision is not: there the stored result of a wrong model refuses it."""
-    path = make_ir()
-    engine = make_engine(path, self_check=True)
-    make_ir_of_another_answer(path)
+        make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another precision does."""
+    engine = make_engine(self_check=True)
+    checked: list[str] = []
+    monkeypatch.setattr(Engine, '_check', lambda engine, device: checked.append(device))
     options = replace(OPTIONS, self_check=True)
     assert switch(engine, replace(options, input_size=56)) is None
-    assert engine.state.network_hw == (56, 70)
-    failure = switch(engine, replace(options, input_size=56, precision='auto'))
-    assert isinstance(failure, DeviceError)
-    assert 'self-check' in str(failure)
+    assert engine.state.network_hw == (56, 70) and not checked
+    assert switch(engine, replace(options, input_size=56, precision='auto')) is None
+    assert checked == ['CPU']
 
 
-def make_ir_of_another_answer(path: Path) -> None:
-    """Replace the IR by one whose stored self-check no device passes."""
-    write_tiny_ir(path.parent, wrong_check=True)
+def test_a_switch_keeps_the_model_whose_files_were_replaced(
+        make_engine: MakeEngine, make_ir: Callable[..., Path]) -> None:
+    path = make_ir()
+    engine = make_engine(path)
+    write_tiny_ir(path.parent, gain=3.0, kind='metric', max_depth_m=20.0)
+    assert switch(engine, SMALL) is None
+    assert engine.info.kind == engine._engine.info.kind == 'relative'
+    assert make_engine(path).info.kind == 'metric'

@@ -97,7 +97,7 @@ def _compile(options: LimitOptions) -> _Subject:
     try:
         graph = build_graph(network, info, network_hw)
         compiled = core.compile_model(graph, 'CPU', {
-            **compile_options(core, 'CPU', options.precision, None), 'PERF_COUNT': 'YES'})
+            **compile_options(core, 'CPU', options.precision), 'PERF_COUNT': 'YES'})
     except RuntimeError as error:
         raise ModelError(options.model, f'CPU cannot compile it ({error_reason(error)})',
                          'choose another input_size or precision') from error

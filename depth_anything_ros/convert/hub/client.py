@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import errno
 import logging
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 import re
 import sys
 
@@ -96,13 +96,18 @@ def describe_repository(repository: str) -> Published:
             f'name; published are, for example, {", ".join(nearest_names(repository))}') from error
     names = sorted(sibling.rfilename for sibling in info.siblings or [])
     files = _checkpoint_files(names)
+    for name in files:
+        if not _is_plain(name):
+            raise CheckpointError(
+                url, f'it names a file {name!r}, which is no name inside a repository',
+                'check HF_ENDPOINT, or fetch the file by hand and give its path')
     if not files:
         raise CheckpointError(
             url, f'none of its files has the name of a checkpoint ({", ".join(names[:5])})',
             'fetch the file by hand and give its path')
     licences = [tag.removeprefix('license:') for tag in info.tags or [] if 'license:' in tag]
     licence = _LICENCES.get(licences[0], licences[0]) if licences else UNKNOWN_LICENCE
-    saved_as = files[0] if len(files) == 1 else repository.split('/')[1]
+    saved_as = PurePosixPath(files[0]).name if len(files) == 1 else repository.split('/')[1]
     return Published(repository, repository, files, saved_as, licence)
 
 
@@ -146,6 +151,13 @@ def _checkpoint_files(names: list[str]) -> tuple[str, ...]:
             return ('config.json', 'model.safetensors.index.json', *shards)
     single = [name for name in names if name.endswith(('.pth', '.safetensors'))]
     return (single[0],) if len(single) == 1 else ()
+
+
+def _is_plain(name: str) -> bool:
+    """Return whether a name leads to a file below a folder on every system."""
+    parts = name.split('/')
+    return (name.isprintable() and '\\' not in name and not PureWindowsPath(name).anchor
+            and not any(part in ('', '.', '..') for part in parts))
 
 
 def _url(repository: str, name: str) -> str:

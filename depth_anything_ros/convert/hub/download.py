@@ -168,13 +168,15 @@ def _local_copy(checkpoint: Published, target: Path, report: Report) -> Path | N
 
 def _copy_from_cache(checkpoint: Published, cached: Mapping[str, Path], target: Path,
                      report: Report) -> None:
-    first = next(iter(cached.values()))
+    first_name, first = next(iter(cached.items()))
+    revision = first.parents[first_name.count('/')].name
     with _partial_folder(target) as folder:
         for name, path in cached.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, folder / name)
         # The cache keeps each file under its ETag and links to it from a folder of the commit.
         etags = {name: path.resolve().name for name, path in cached.items()}
-        if not _finish(checkpoint, folder, target, first.parent.name, etags):
+        if not _finish(checkpoint, folder, target, revision, etags):
             shutil.rmtree(folder)
             raise CheckpointError(first, "this file in the hub's cache is damaged",
                                   'remove it and download it again')

@@ -59,7 +59,7 @@ def _ir_input(root: ElementTree.Element) -> tuple[str | None, tuple[int, ...] | 
     data = layer.find('data') if layer is not None else None
     if layer is None or data is None:
         return None, None
-    return layer.attrib.get('name'), _ir_shape(data.attrib['shape'])
+    return layer.attrib.get('name'), _ir_shape(data.attrib.get('shape', ''))
 
 
 def _ir_shape(text: str) -> tuple[int, ...]:
@@ -70,9 +70,12 @@ def _ir_shape(text: str) -> tuple[int, ...]:
 
 def _onnx_tensor(tensor: Any) -> Tensor:
     from onnx import helper, TensorProto
-    name = TensorProto.DataType.Name(tensor.data_type)
     elements = math.prod(tensor.dims)
-    item = helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    try:
+        name = TensorProto.DataType.Name(tensor.data_type)
+        item = helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    except (KeyError, ValueError):
+        return Tensor(f'type {tensor.data_type}', elements, 0)
     return Tensor(_ONNX_TYPES.get(name, name.lower()), elements, elements * item)
 
 

@@ -133,7 +133,7 @@ def _run(core: 'openvino.Core', model: 'openvino.Model', path: Path, device: str
         graph = model.clone()
         graph.reshape(list(image.shape))
         compiled = core.compile_model(graph, device,
-                                      compile_options(core, device, precision, None))
+                                      compile_options(core, device, precision))
         depth: F32 = compiled([image])[0][0].astype(np.float32)
     except RuntimeError as error:
         raise ModelError(

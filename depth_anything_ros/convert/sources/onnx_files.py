@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from depth_anything_ros.errors import CheckpointError, MissingDependencyError
@@ -37,16 +37,14 @@ def read_onnx_file(path: Path) -> OnnxFile:
     """
     Read the structure of an ONNX file, not its weights.
 
-    CheckpointError if it is not an ONNX file, if a weight file is missing or too short, or if the
-    metadata of this package are unusable.
+    CheckpointError if it is not an ONNX file, if a weight file is outside its folder, missing or
+    too short, or if the metadata of this package are unusable.
     """
     model = _load(path)
     ends: dict[Path, int] = {}
     for tensor in _tensors(model.graph):
         if tensor.data_location == tensor.EXTERNAL:
-            entry = {one.key: one.value for one in tensor.external_data}
-            file = path.parent / entry.get('location', '')
-            end = int(entry.get('offset', 0)) + int(entry.get('length', 0))
+            file, end = _external_data(path, tensor)
             ends[file] = max(ends.get(file, 0), end)
     for file, end in ends.items():
         if not file.is_file():
@@ -90,10 +88,39 @@ def _not_onnx(path: Path, reason: str) -> CheckpointError:
     return CheckpointError(path, f'it is truncated or not an ONNX file ({reason})', _EXPORT_AGAIN)
 
 
+def _external_data(path: Path, tensor: Any) -> tuple[Path, int]:
+    """Return the file of a tensor and the offset at which the tensor ends there, in bytes."""
+    entry = {one.key: one.value for one in tensor.external_data}
+    location = entry.get('location', '')
+    if not _is_inside(location):
+        raise CheckpointError(path, f'it places weights in {location!r}, which is outside its '
+                              'folder', 'export it again with the weights beside it')
+    try:
+        offset, length = int(entry.get('offset', 0)), int(entry.get('length', 0))
+    except ValueError as error:
+        raise _not_onnx(path, f'the place of a tensor is unreadable: {error}') from error
+    if min(offset, length) < 0:
+        raise _not_onnx(path, 'a tensor has a negative place')
+    return path.parent / location, offset + length
+
+
+def _is_inside(location: str) -> bool:
+    """Return whether a location is a file below the folder, on any system; links are followed."""
+    plain = PurePosixPath(location)
+    return (bool(plain.parts) and not plain.is_absolute() and '..' not in plain.parts
+            and '\0' not in location and not PureWindowsPath(location).anchor
+            and '..' not in PureWindowsPath(location).parts)
+
+
 def _tensors(graph: Any) -> list[Any]:
-    constants = [attribute.t for node in graph.node for attribute in node.attribute
-                 if attribute.HasField('t')]
-    return [*graph.initializer, *constants]
+    """Return the stored tensors of a graph and of the graphs in its nodes."""
+    tensors = [*graph.initializer, *(part for one in graph.sparse_initializer
+                                     for part in (one.values, one.indices))]
+    for attribute in (attribute for node in graph.node for attribute in node.attribute):
+        tensors += [*([attribute.t] if attribute.HasField('t') else []), *attribute.tensors]
+        for inner in (*([attribute.g] if attribute.HasField('g') else []), *attribute.graphs):
+            tensors += _tensors(inner)
+    return tensors
 
 
 def _read_info(path: Path, model: Any) -> ModelInfo | None:

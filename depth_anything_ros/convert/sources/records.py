@@ -158,6 +158,8 @@ def _write(path: Path, record: DownloadRecord | DistillationRecord) -> None:
 
 
 def _download_record(found: Any) -> DownloadRecord:
+    if any(Path(name).name != name for name in found['files']):
+        raise ValueError('it names a file outside its folder')
     return DownloadRecord(
         str(found['repository']), str(found['revision']),
         {str(name): str(digest) for name, digest in found['files'].items()},
