@@ -16,6 +16,7 @@ from depth_anything_ros.convert.parity.measure import (
 from depth_anything_ros.convert.parity.runners import (
     Backend, ir_runner, onnx_runner, Runner, torch_runner)
 from depth_anything_ros.convert.quantize.quantize import quantize, Quantized, QuantizeJob
+from depth_anything_ros.convert.quantize.training import TrainingOptions
 from depth_anything_ros.convert.sources.graphs import (
     check_batch, check_sizes, fix_shape, fixed_size, Graph, is_graph, read_graph, Size,
     sizes_allowed)
@@ -102,18 +103,21 @@ def convert(job: Job, *, table: tuple[ModelSpec, ...] = MODELS, sizes_hw: Sequen
     return convert_it(job, table, sizes_hw, limits, report)
 
 
-def convert_to_int8(job: Job, images: str, *, table: tuple[ModelSpec, ...] = MODELS,
+def convert_to_int8(job: Job, images: str, *, train: bool = False,
+                    table: tuple[ModelSpec, ...] = MODELS,
                     report: Report = print) -> Quantized:
     """
     Convert a model to fp16 first, then quantize it with ``images``, see ``QuantizeJob``.
 
+    With ``train`` it is trained in INT8 if it loses too much without.
     Errors as ``convert``, and QualityError if INT8 loses too much; no file is left behind.
     """
     check_target(job.output, job.overwrite)
     with staging_folder(job.output, 0) as folder:
         floating = folder / f'{job.output.stem}.xml'
         convert(replace(job, output=floating, precision='fp16'), table=table, report=report)
-        return quantize(QuantizeJob(floating, job.output, images, force=job.overwrite),
+        return quantize(QuantizeJob(floating, job.output, images, force=job.overwrite,
+                                    training=TrainingOptions() if train else None),
                         report=report)
 
 

@@ -110,7 +110,7 @@ def command(
             'training.', show_default='NAME.distill beside the output')] = None,
         precision: Annotated[Precision, typer.Option(
             '--precision', help='Precision of the stored weights; int8 is fp16, then quantized '
-            'with training images.')] = 'fp16',
+            'with training images, and trained in INT8 where that loses too much.')] = 'fp16',
         licence: Annotated[str | None, typer.Option(
             '--licence', metavar='TEXT', help='Licence of the student.',
             show_default="the teacher's")] = None,

@@ -97,8 +97,9 @@ def convert_student(job: DistillJob, images: Sequence[Path], table: tuple[ModelS
     """
     Write the IR of the student's checkpoint.
 
-    INT8 is calibrated and measured with ``images``, the training images. CheckpointError,
-    ParityError, QualityError or OSError leave no IR behind.
+    INT8 is calibrated and measured with ``images``, the training images, and trained in INT8 if it
+    loses too much without. CheckpointError, ParityError, QualityError or OSError leave no IR
+    behind.
     """
     conversion = Job(job.checkpoint, job.output, job.precision, overwrite=job.force)
     if job.precision != 'int8':
@@ -107,7 +108,7 @@ def convert_student(job: DistillJob, images: Sequence[Path], table: tuple[ModelS
     image_list = job.folder / 'calibration.txt'
     with atomic_path(image_list) as file:
         file.write_text(''.join(f'{path.resolve()}\n' for path in images), encoding='utf-8')
-    convert_to_int8(conversion, str(image_list), table=table, report=report)
+    convert_to_int8(conversion, str(image_list), train=True, table=table, report=report)
 
 
 def _check_matching(job: DistillJob, student: Student) -> None:

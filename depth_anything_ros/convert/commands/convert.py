@@ -6,7 +6,8 @@ from typing import Annotated
 from depth_anything_ros.cli.progress import open_console, StepReport
 from depth_anything_ros.convert.commands.options import (
     BatchOption, EncoderOption, ForceOption, HeightOption, KindOption, MaxDepthOption,
-    MODELS_FOLDER, OfflineOption, require, size_from, VersionOption, WidthOption, YesOption)
+    MODELS_FOLDER, OfflineOption, require, size_from, TrainOption, VersionOption,
+    WidthOption, YesOption)
 from depth_anything_ros.convert.hub.resolve import DownloadOptions, local_source, name_of
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.model_info import Precision
@@ -33,6 +34,7 @@ def command(
             show_default='fp16; an .xml keeps its own')] = None,
         images: Annotated[str | None, typer.Option(
             '--images', help='For int8: a folder, list, video or bag to calibrate with.')] = None,
+        train: TrainOption = False,
         height: HeightOption = 0,
         width: WidthOption = 0,
         batch_size: BatchOption = 0,
@@ -64,7 +66,7 @@ def command(
             if images is None:
                 raise CheckpointError(path, 'INT8 needs images to calibrate with', 'add --images '
                                       'FOLDER with 40 pictures like those of your camera')
-            convert_to_int8(job, images, table=context.obj, report=report)
+            convert_to_int8(job, images, train=train, table=context.obj, report=report)
         else:
             convert(job, table=context.obj, report=report)
     size = target.with_suffix('.bin').stat().st_size / 1e6

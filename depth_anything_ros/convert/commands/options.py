@@ -33,6 +33,9 @@ WidthOption: TypeAlias = Annotated[int, typer.Option(
     help='Fixed width of the input in pixels, a multiple of 14 (nano: 32); 0: any.')]
 BatchOption: TypeAlias = Annotated[int, typer.Option(
     '--batch-size', min=0, metavar='N', help='Fixed number of images; 0: any.')]
+TrainOption: TypeAlias = Annotated[bool, typer.Option(
+    '--train', help='If INT8 loses too much, train its weights on the images against the f32 '
+    'depth, before layers stay in floating point.')]
 ForceOption: TypeAlias = Annotated[bool, typer.Option(
     '--force', help='Replace an output that exists.')]
 YesOption: TypeAlias = Annotated[bool, typer.Option(

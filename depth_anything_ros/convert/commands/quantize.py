@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Annotated
 
 from depth_anything_ros.cli.progress import open_console, StepReport
-from depth_anything_ros.convert.commands.options import MODELS_FOLDER, require
+from depth_anything_ros.convert.commands.options import MODELS_FOLDER, require, TrainOption
 import typer
 
 EXAMPLES = """depth_anything_convert quantize models/small.xml --images my_photos
 depth_anything_convert quantize models/small.xml --images drive.mcap --topic /front/image_raw
-depth_anything_convert quantize models/small.xml --images drive --gate-images test_photos"""
+depth_anything_convert quantize models/small.xml --images drive --gate-images test_photos
+depth_anything_convert quantize models/small.xml --images my_photos --train --limit 200"""
 
 
 def command(
@@ -40,6 +41,9 @@ def command(
         pearson_min: Annotated[float, typer.Option(
             '--pearson-min', max=0.999999,
             help='Smallest correlation allowed, worst image.')] = 0.995,
+        train: TrainOption = False,
+        train_steps: Annotated[int, typer.Option(
+            '--train-steps', min=1, metavar='N', help='Number of training steps.')] = 400,
         force: Annotated[bool, typer.Option(
             '--force', help='Replace an output that exists; write the best model found even if '
             'it misses the gate.')] = False) -> None:
@@ -47,16 +51,19 @@ def command(
     Quantize an IR to INT8 within limits for the loss.
 
     Every layer is quantized first. If the loss against the model's own f32 depth is too large, the
-    layers that lose the most for the time they save stay in floating point. The IR records these
-    layers and the loss.
+    layers that lose the most for the time they save stay in floating point. With --train the
+    weights are trained in INT8 first. The IR records these layers and the loss.
     """
     require('numpy', 'cv2', 'openvino', 'nncf', 'torch')
     from depth_anything_ros.convert.quantize.gate import Gate
     from depth_anything_ros.convert.quantize.quantize import quantize, QuantizeJob
+    from depth_anything_ros.convert.quantize.training import TrainingOptions
     gate = Gate(abs_rel_mean, abs_rel_max, pearson_min)
     target = output or MODELS_FOLDER / f'{source.stem}_int8.xml'
     with StepReport(open_console()) as report:
         done = quantize(QuantizeJob(source, target, images, topic, gate_images, gate, input_size,
-                                    limit, force), report=report)
+                                    limit, force,
+                                    TrainingOptions(train_steps) if train else None),
+                        report=report)
     trial = done.trials[-1]
     print(f'{done.path} is ready: {trial.loss}, {trial.speedup:.2f} times as fast as {source}')

@@ -58,6 +58,12 @@ def is_convolutional(model: 'openvino.Model') -> bool:
     return any(node.get_type_name() == 'GroupConvolution' for node in model.get_ops())
 
 
+def quantizer_nodes(model: 'openvino.Model') -> list[str]:
+    """Return the names of all FakeQuantize nodes."""
+    return [node.get_friendly_name() for node in model.get_ops()
+            if node.get_type_name() == _FAKE_QUANTIZE]
+
+
 def without_quantizers(model: 'openvino.Model', quantizers: Iterable[str]) -> 'openvino.Model':
     """Return a copy without these FakeQuantize nodes."""
     copy, names = model.clone(), set(quantizers)
@@ -70,16 +76,23 @@ def without_quantizers(model: 'openvino.Model', quantizers: Iterable[str]) -> 'o
 
 def layers_independent_of_image(model: 'openvino.Model') -> list[str]:
     """Return the nodes of products that do not depend on the image, such as position tables."""
-    reached, pending = set(), [model.input(0).get_node()]
+    reached = nodes_dependent_on_image(model)
+    return [node.get_friendly_name() for node in model.get_ordered_ops()
+            if node.get_type_name() in _PRODUCTS and node.get_name() not in reached]
+
+
+def nodes_dependent_on_image(model: 'openvino.Model') -> set[str]:
+    """Return the unique names of the nodes that depend on the image and not on its size alone."""
+    reached: set[str] = set()
+    pending = [model.input(0).get_node()]
     while pending:
         node = pending.pop()
-        if node.get_friendly_name() in reached or node.get_type_name() == 'ShapeOf':
+        if node.get_name() in reached or node.get_type_name() == 'ShapeOf':
             continue
-        reached.add(node.get_friendly_name())
+        reached.add(node.get_name())
         pending += [target.get_node() for output in node.outputs()
                     for target in output.get_target_inputs()]
-    return [node.get_friendly_name() for node in model.get_ordered_ops()
-            if node.get_type_name() in _PRODUCTS and node.get_friendly_name() not in reached]
+    return reached
 
 
 def _name_transformer(layers: list[Layer], types: list[str]) -> list[Layer]:

@@ -1,17 +1,22 @@
 """An IR in floating point becomes an IR in INT8 that meets the gate."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from depth_anything_ros.arrays import F32
 from depth_anything_ros.cli.progress import Report, Steps
 from depth_anything_ros.convert.export import save_ir
 from depth_anything_ros.convert.quantize.gate import Gate
 from depth_anything_ros.convert.quantize.images import (
     hold_out, inputs_of_one_size, inputs_of_own_size, read_pictures)
 from depth_anything_ros.convert.quantize.measure import make_samples
+from depth_anything_ros.convert.quantize.operators import UntrainableError
 from depth_anything_ros.convert.quantize.quantizer import quantization_method, quantize_model
 from depth_anything_ros.convert.quantize.search import LayerSearch, Quantizer, Trial
+from depth_anything_ros.convert.quantize.training import (
+    train_quantized, Training, training_samples, TrainingOptions)
 from depth_anything_ros.errors import CheckpointError, QualityError
 from depth_anything_ros.files import check_target, publish_model, staging_folder
 from depth_anything_ros.inference.ir import read_model
@@ -33,7 +38,8 @@ class QuantizeJob:
     ``images`` and ``gate_images`` are arguments of ``media.open_images``; without the latter every
     fourth image goes to the gate. ``input_size`` is the short side in pixels of the calibration
     and gate images; None is the model's own size, at most 392. ``limit`` is the largest number of
-    images. ``force`` replaces an existing output and writes a model that misses the gate.
+    images. ``force`` replaces an existing output and writes a model that misses the gate. With
+    ``training`` the weights are trained in INT8 if the model misses the gate without.
     """
 
     source: Path
@@ -45,6 +51,7 @@ class QuantizeJob:
     input_size: int | None = None
     limit: int = 40
     force: bool = False
+    training: TrainingOptions | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ def quantize(job: QuantizeJob, *, report: Report = print,
     CheckpointError, QualityError, ImageError or OSError leave no file behind.
     """
     check_target(job.output, job.force)
-    steps = Steps(report, _STEPS)
+    steps = Steps(report, _STEPS + bool(job.training))
     with steps.step(f'reading {job.source} and the images'):
         model, info = _read(job.source)
         pictures = read_pictures(job.images, job.topic, job.limit, report)
@@ -79,9 +86,14 @@ def quantize(job: QuantizeJob, *, report: Report = print,
     fixed.reshape(list(calibration[0].shape))
     with steps.step('computing the depth of the gate images in f32'):
         samples = make_samples(model, inputs_of_own_size(gate_pictures, info, input_size))
-    search = LayerSearch(fixed, calibration, samples, info.kind == 'relative', job.gate, quantizer,
-                         report)
-    search.run(steps)
+    relative = info.kind == 'relative'
+    search = LayerSearch(fixed, calibration, samples, relative, job.gate, quantizer, report,
+                         _training(job, fixed, calibration, relative, report))
+    try:
+        search.run(steps)
+    except UntrainableError as error:
+        raise CheckpointError(job.source, f'{error} cannot be trained',
+                              'quantize it without --train') from error
     trial, candidate = search.best()
     if job.gate.excess(trial.loss) > 1 and not job.force:
         raise QualityError(job.source, str(trial.loss), str(job.gate))
@@ -89,7 +101,7 @@ def quantize(job: QuantizeJob, *, report: Report = print,
     info = replace(
         info, precision='int8', converter_version=__version__,
         quantization=Quantization(
-            quantization_method(model), trial.kept_float, len(calibration), len(samples),
+            _method(job, model, trial), trial.kept_float, len(calibration), len(samples),
             trial.loss.abs_rel_mean, trial.loss.abs_rel_max, trial.loss.pearson_min))
     with steps.step(f'writing {job.output}'), \
             staging_folder(job.output, job.source.with_suffix('.bin').stat().st_size) as folder:
@@ -97,6 +109,26 @@ def quantize(job: QuantizeJob, *, report: Report = print,
         publish_model(folder / 'model.xml', job.output)
     others = [other for other in search.trials if other is not trial]
     return Quantized(job.output, info, (*others, trial))
+
+
+def _training(job: QuantizeJob, model: 'openvino.Model', images: Sequence[F32], relative: bool,
+              report: Report) -> Training | None:
+    """Return the training of a job, which computes its samples when it begins."""
+    options = job.training
+    if options is None:
+        return None
+
+    def train(candidate: 'openvino.Model') -> 'openvino.Model':
+        return train_quantized(candidate, training_samples(model, images), relative, options,
+                               report)
+
+    return train
+
+
+def _method(job: QuantizeJob, model: 'openvino.Model', trial: Trial) -> str:
+    """Return how the model of a trial was made, in words."""
+    method = quantization_method(model)
+    return f'{method}, {job.training}' if trial.trained else method
 
 
 def _read(path: Path) -> tuple['openvino.Model', ModelInfo]:

@@ -12,6 +12,7 @@ from depth_anything_ros.cli.progress import Report, Steps
 from depth_anything_ros.convert.quantize.gate import Gate, Loss
 from depth_anything_ros.convert.quantize.layers import Layer, quantized_layers, without_quantizers
 from depth_anything_ros.convert.quantize.measure import make_samples, measure, Sample, speedup
+from depth_anything_ros.convert.quantize.training import Training
 
 if TYPE_CHECKING:
     import openvino
@@ -28,11 +29,16 @@ _REPORT_EVERY_S = 30.0
 
 @dataclass(frozen=True)
 class Trial:
-    """One choice of layers in floating point, its loss and its speed relative to the original."""
+    """
+    One choice of layers in floating point, its loss and its speed relative to the original.
+
+    ``trained``: the weights were trained in INT8.
+    """
 
     kept_float: tuple[str, ...]
     loss: Loss
     speedup: float
+    trained: bool = False
 
 
 def predicted_error(errors: Mapping[str, float], kept_float: frozenset[str]) -> float:
@@ -67,15 +73,18 @@ class LayerSearch:
     """
     Quantizes with more and more layers in floating point until the gate is met.
 
-    ``model`` has a fixed input size, that of the ``calibration`` images [1, 3, H, W].
+    ``model`` has a fixed input size, that of the ``calibration`` images [1, 3, H, W]. With
+    ``training`` each choice of layers is trained in INT8, except the first one if it meets the
+    gate without.
     """
 
     def __init__(self, model: 'openvino.Model', calibration: Sequence[F32],
                  samples: Sequence[Sample], relative: bool, gate: Gate, quantizer: Quantizer,
-                 report: Report) -> None:
+                 report: Report, training: Training | None = None) -> None:
         self._model, self._calibration, self._samples = model, calibration, samples
         self._relative, self._gate = relative, gate
         self._quantizer, self._report = quantizer, report
+        self._training = training
         self._names: dict[str, str] = {}
         self._results: list[tuple[Trial, openvino.Model]] = []
 
@@ -91,6 +100,11 @@ class LayerSearch:
             excess = self._try(kept)
         if excess <= 1:
             return
+        if self._training:
+            with steps.step('training in INT8'):
+                excess = self._try(kept, self._training)
+            if excess <= 1:
+                return
         with steps.step('measuring the error of each layer'):
             uncompressed = self._quantizer(self._model, self._calibration, compress=False)
             layers = quantized_layers(uncompressed)
@@ -102,7 +116,7 @@ class LayerSearch:
                                        _AIM / excess * predicted_error(errors, kept))
                 if len(kept) == len(layers):
                     break
-                excess = self._try(kept)
+                excess = self._try(kept, self._training)
                 if excess <= 1:
                     break
 
@@ -110,12 +124,16 @@ class LayerSearch:
         """Return the trial with the smallest excess over the gate, and its model."""
         return min(self._results, key=lambda result: self._gate.excess(result[0].loss))
 
-    def _try(self, kept_float: frozenset[str]) -> float:
-        candidate = self._quantizer(self._model, self._calibration, kept_float)
+    def _try(self, kept_float: frozenset[str], training: Training | None = None) -> float:
+        if training is None:
+            candidate = self._quantizer(self._model, self._calibration, kept_float)
+        else:
+            candidate = training(self._quantizer(self._model, self._calibration, kept_float,
+                                                 compress=False))
         loss = Loss.of(measure(candidate, self._samples, self._relative))
         gain = speedup(candidate, self._model, self._calibration[0])
         names = tuple(self._names[node] for node in self._names if node in kept_float)
-        self._results.append((Trial(names, loss, gain), candidate))
+        self._results.append((Trial(names, loss, gain, training is not None), candidate))
         self._report(f'      {len(names)} layers in floating point: {loss}, '
                      f'{gain:.2f} times as fast')
         return self._gate.excess(loss)
