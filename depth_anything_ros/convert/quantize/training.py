@@ -136,5 +136,6 @@ def _require_parity(graph: TorchGraph, model: 'openvino.Model', image: F32) -> N
     expected, = (sample.depth for sample in make_samples(exact, [image]))
     with torch.no_grad():
         found = graph(torch.from_numpy(image), quantized=False)[0].numpy()
-    row = compare('OpenVINO', expected, found, conversion_limits('fp32')['OpenVINO'])
+    size_hw = image.shape[-2], image.shape[-1]
+    row = compare('OpenVINO', size_hw, found, expected, conversion_limits('fp32')['OpenVINO'])
     ParityReport('fp32', (row,)).require()
