@@ -303,20 +303,19 @@ def test_a_name_is_downloaded_and_exported_then_ovc_and_convert_make_the_ir(
 @pytest.mark.usefixtures('converter')
 def test_an_interrupted_conversion_leaves_nothing_behind(
         tmp_path: Path, save_checkpoint: Callable[..., Path], tiny: EncoderSpec) -> None:
-    """Both signals, in two processes at the same time."""
+    """Each signal while the files are being written; both processes end at the same time."""
     checkpoint = save_checkpoint('mine.pth')
     runs = []
     for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
         models = tmp_path / number.name
         process = start([checkpoint, '-o', models / 'mine.xml', '--kind', 'relative',
                          '--model-version', 'v2'], with_table(tiny))
-        runs.append((process, models, number, status))
-    for process, models, number, _ in runs:
         while process.poll() is None and not (models.is_dir() and any(models.iterdir())):
             time.sleep(0.02)
         assert [path.is_dir() for path in models.iterdir()] == [True]
         process.send_signal(number)
-    for process, models, _, status in runs:
+        runs.append((process, models, status))
+    for process, models, status in runs:
         code, out, err = finish(process)
         assert code == status and 'is ready' not in out and 'Traceback' not in err
         assert not models.exists()
