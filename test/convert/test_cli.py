@@ -41,7 +41,7 @@ def finish(process: 'subprocess.Popen[str]') -> tuple[int, str, str]:
 def with_table(*specs: EncoderSpec) -> str:
     """Return the program for an encoder table of one's own."""
     return ('from depth_anything_ros.convert.main import main; '
-            'from depth_anything_ros.networks.models import EncoderSpec; '
+            'from depth_anything_ros.networks.models import EncoderSpec, InputSpec; '
             f'sys.exit(main(sys.argv[1:], {specs!r}))')
 
 

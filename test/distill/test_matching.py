@@ -19,8 +19,7 @@ from depth_anything_ros.distill.job import NO_AUGMENTATION, Recipe  # noqa: E402
 from depth_anything_ros.distill.labels import LabelledImage  # noqa: E402
 from depth_anything_ros.distill.students import nano_student, vit_student  # noqa: E402
 from depth_anything_ros.distill.train_loop import load_state, save_state  # noqa: E402
-from depth_anything_ros.distill.trainer import TeacherTokens  # noqa: E402
-from depth_anything_ros.distill.trainer import Trainer  # noqa: E402
+from depth_anything_ros.distill.trainer import TeacherTokens, Trainer  # noqa: E402
 from depth_anything_ros.networks.depth_anything import (  # noqa: E402
     build_network, DepthAnything)
 
