@@ -153,9 +153,9 @@ def test_the_latest_four_image_sizes_stay_compiled(
     compiled: list[int] = []
     compile_graph = Engine._compile
 
-    def count(engine: Engine, device: str, graph: Any) -> Any:
-        compiled.append(graph.input(0).shape[2])
-        return compile_graph(engine, device, graph)
+    def count(engine: Engine, device: str, network_hw: tuple[int, int], *rest: Any) -> Any:
+        compiled.append(network_hw[1])
+        return compile_graph(engine, device, network_hw, *rest)
 
     monkeypatch.setattr(Engine, '_compile', count)
     infer = opened(tiny_ir, Overrides(), TeacherOptions(tmp_path)).infer
