@@ -316,7 +316,7 @@ def test_images_that_cannot_be_read_do_not_flood_the_log(
     robot.listen(Image, '/depth_anything/inverse_depth/image')
     for number in range(30):
         failed = robot.depth._scheduler.stats().failed
-        robot.show(np.zeros((10 + number, 16, 3), np.uint8), encoding='mono16')
+        robot.show(np.zeros((16, 10 + number), np.uint8), encoding='bgr8')
         assert robot.until(lambda failed=failed: robot.depth._scheduler.stats().failed > failed)
     lines = [line for line in capfd.readouterr().err.splitlines() if 'frame lost' in line]
     assert 1 <= len(lines) <= 5, lines
