@@ -10,11 +10,10 @@ ThreadTimes = Mapping[int, float]
 
 def describe_machine() -> str:
     """Return the processor, the cores in use, whether it has bf16, and the versions that count."""
-    from depth_anything_ros.inference.devices import open_core
+    from depth_anything_ros.inference.devices import has_bf16
     import openvino
     cores = len(os.sched_getaffinity(0))
-    abilities = open_core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
-    native = 'with bf16' if 'BF16' in abilities else 'without bf16'
+    native = 'with bf16' if has_bf16() else 'without bf16'
     return (f'{_processor()}, {cores} cores, {native}; Python {platform.python_version()}, '
             f'OpenVINO {openvino.__version__.split("-")[0]}')
 

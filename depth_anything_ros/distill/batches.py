@@ -18,6 +18,7 @@ import cv2
 from depth_anything_ros.arrays import F32, F64, U8
 from depth_anything_ros.distill.job import Augmentation
 from depth_anything_ros.distill.labels import LabelledImage
+from depth_anything_ros.networks.models import InputSpec
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -73,6 +74,13 @@ def batches(images: Sequence[LabelledImage], size: int, crop_hw: tuple[int, int]
         finally:
             for future in ahead:
                 future.cancel()
+
+
+def normalized(images_bgr: Tensor, input_spec: InputSpec) -> Tensor:
+    """Return u8 [N, H, W, 3], BGR, as the network's input f32 [N, 3, H, W] on the same device."""
+    mean, std = (torch.tensor(values, device=images_bgr.device) * 255
+                 for values in (input_spec.mean_rgb, input_spec.std_rgb))
+    return ((images_bgr.flip(-1).float() - mean) / std).permute(0, 3, 1, 2)
 
 
 def crop_and_rotate(image: U8, label: F32, size_hw: tuple[int, int], augmentation: Augmentation,

@@ -16,7 +16,7 @@ from depth_anything_ros.distill.dataset import collect, DatasetImage, split_data
 from depth_anything_ros.distill.job import DistillJob, has_options, store_options
 from depth_anything_ros.distill.labels import (
     label_folder, LabelFacts, LabelledImage, make_labels)
-from depth_anything_ros.distill.students import make_student, Student
+from depth_anything_ros.distill.students import make_student, narrow_student, Student
 from depth_anything_ros.distill.teacher import open_teacher, source_sha256, Teacher, TeacherOptions
 from depth_anything_ros.distill.train_loop import resume, RunFolder, train
 from depth_anything_ros.distill.trainer import Trainer
@@ -68,6 +68,8 @@ def distill(job: DistillJob, *, table: tuple[ModelSpec, ...] = MODELS,
     if not resumes:
         run.clear()
         store_options(job.folder, options)
+    if not run.state.is_file():
+        narrow_student(student, training, job.recipe.crop_hw, job.recipe.seed)
     trainer = _make_trainer(job, student, training, table, report)
     resume(run, trainer, job.force)
     _report_training(trainer, report)

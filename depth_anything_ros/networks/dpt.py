@@ -35,9 +35,7 @@ class DptHead(nn.Module):
             nn.Identity(),
             nn.Conv2d(fourth, fourth, kernel_size=3, stride=2, padding=1)])
         self._ends_at_grid = spec.input_spec.output_multiple is not None
-        self.scratch = Scratch(
-            spec.features, spec.out_channels, kind,
-            spec.features // 2 if self._ends_at_grid else _OUTPUT_WIDTH)
+        self.scratch = Scratch(spec.features, spec.out_channels, kind)
 
     def forward(self, tokens: Sequence[Tensor], rows: int, columns: int) -> Tensor:
         count, _, width = tokens[0].shape
@@ -52,8 +50,7 @@ class DptHead(nn.Module):
 class Scratch(nn.Module):
     """Four maps of falling resolution, fused from the coarsest to the finest."""
 
-    def __init__(self, features: int, channels: tuple[int, int, int, int], kind: Kind,
-                 output_width: int) -> None:
+    def __init__(self, features: int, channels: tuple[int, int, int, int], kind: Kind) -> None:
         super().__init__()
         self.layer1_rn = _conv3(channels[0], features, bias=False)
         self.layer2_rn = _conv3(channels[1], features, bias=False)
@@ -65,9 +62,9 @@ class Scratch(nn.Module):
         self.refinenet4 = FeatureFusion(features)
         self.output_conv1 = _conv3(features, features // 2)
         self.output_conv2 = nn.Sequential(
-            _conv3(features // 2, output_width),
+            _conv3(features // 2, _OUTPUT_WIDTH),
             nn.ReLU(),
-            nn.Conv2d(output_width, 1, kernel_size=1),
+            nn.Conv2d(_OUTPUT_WIDTH, 1, kernel_size=1),
             nn.ReLU() if kind == 'relative' else nn.Sigmoid())
 
     def forward(self, maps: Sequence[Tensor], size_hw: tuple[int, int] | None) -> Tensor:

@@ -2,9 +2,9 @@
 The models that this package knows, one row each, and which of them a state dict belongs to.
 
 Source: the papers and the published configurations of Depth Anything V1 and V2. Three are not
-published but distilled: vitt has the width and heads of DeiT-Ti (Touvron et al., 2021), tiny has
-the encoder of vits and a light head for small images, nano is the convolutional network of
-``networks.nano``.
+published but distilled: vitt has the width and heads of DeiT-Ti (Touvron et al., 2021), tiny is
+vits with narrower feed-forward parts and a head that ends at its finest grid, for small images,
+nano is the convolutional network of ``networks.nano``.
 """
 
 from collections.abc import Mapping
@@ -25,8 +25,7 @@ UNKNOWN_LICENCE = 'unknown'
 LICENCE_V1 = 'Apache-2.0'
 _BLOCKS_READ = 4
 _NANO_KEY = 'encoder.stem.weight'
-# Its second axis is the number of features of the head.
-_HEAD_KEY = 'depth_head.scratch.output_conv1.weight'
+_HIDDEN_KEY = 'pretrained.blocks.0.mlp.fc1.weight'
 # The finest grid of the head: cells per patch of the image, along each axis.
 HEAD_MULTIPLE = 8
 
@@ -83,7 +82,7 @@ class InputSpec:
 
 
 VIT_INPUT = InputSpec(PATCH, INPUT_SIZE, MEAN_RGB, STD_RGB)
-TINY_INPUT = InputSpec(PATCH, 196, MEAN_RGB, STD_RGB, HEAD_MULTIPLE)
+TINY_INPUT = InputSpec(PATCH, 182, MEAN_RGB, STD_RGB, HEAD_MULTIPLE)
 NANO_INPUT = InputSpec(32, 288, (127 / 255,) * 3, (128 / 255,) * 3)
 
 
@@ -96,6 +95,7 @@ class EncoderSpec:
     ``out_channels`` the channels of the head. ``blocks_v2`` are the transformer blocks (from 0)
     that the V2 head reads; ``licence`` is that of the published V2 weights. With an
     ``output_multiple`` in ``input_spec`` the head ends at its finest grid, see ``HEAD_MULTIPLE``.
+    ``hidden`` is the width inside the feed-forward part, None for the usual one.
     """
 
     name: str
@@ -108,10 +108,13 @@ class EncoderSpec:
     licence: str
     feed_forward: FeedForward = 'mlp'
     input_spec: InputSpec = VIT_INPUT
+    hidden: int | None = None
 
     @property
     def hidden_width(self) -> int:
-        """Return the width inside the feed-forward part: 4x; for SwiGLU 2/3 of it, to 8."""
+        """Return the width inside the feed-forward part, usually 4x; for SwiGLU 2/3 of it, to 8."""
+        if self.hidden is not None:
+            return self.hidden
         if self.feed_forward == 'mlp':
             return 4 * self.width
         return (8 * self.width // 3 + 7) // 8 * 8
@@ -142,8 +145,8 @@ MODELS: tuple[ModelSpec, ...] = (
     EncoderSpec('vitg', 1536, 40, 24, 384, (1536, 1536, 1536, 1536), (9, 19, 29, 39),
                 UNKNOWN_LICENCE, 'swiglu'),
     EncoderSpec('vitt', 192, 12, 3, 32, (24, 48, 96, 192), (2, 5, 8, 11), UNKNOWN_LICENCE),
-    EncoderSpec('tiny', 384, 12, 6, 32, (24, 48, 96, 192), (2, 5, 8, 11), UNKNOWN_LICENCE,
-                input_spec=TINY_INPUT),
+    EncoderSpec('tiny', 384, 12, 6, 64, (48, 96, 192, 384), (2, 5, 8, 11), UNKNOWN_LICENCE,
+                input_spec=TINY_INPUT, hidden=1152),
     NANO,
 )
 
@@ -167,19 +170,19 @@ def find_encoder(name: str, table: tuple[ModelSpec, ...] = MODELS) -> EncoderSpe
 
 
 def identify_encoder(width: int, depth: int, table: tuple[ModelSpec, ...] = MODELS,
-                     features: int | None = None) -> EncoderSpec:
+                     hidden: int | None = None) -> EncoderSpec:
     """
     Return the vision transformer with these sizes; ValueError lists those of ``table``.
 
-    Of several with the same encoder it is the one whose head has so many ``features``, else the
-    first one.
+    Of several with the same sizes it is the one with the width ``hidden`` inside its feed-forward
+    parts, else the first one.
     """
     encoders = [spec for spec in table if isinstance(spec, EncoderSpec)]
     found = [spec for spec in encoders if (spec.width, spec.depth) == (width, depth)]
     if not found:
         known = ', '.join(f'{spec.name} {spec.width}x{spec.depth}' for spec in encoders)
         raise ValueError(f'its encoder is {width} wide and {depth} blocks deep, known are {known}')
-    return next((spec for spec in found if spec.features == features), found[0])
+    return next((spec for spec in found if spec.hidden_width == hidden), found[0])
 
 
 def identify_network(shapes: Shapes, table: tuple[ModelSpec, ...] = MODELS) -> ModelSpec:
@@ -195,5 +198,5 @@ def identify_network(shapes: Shapes, table: tuple[ModelSpec, ...] = MODELS) -> M
     if not positions:
         raise ValueError('it has no tensor pretrained.pos_embed')
     depth = len({key.split('.')[2] for key in shapes if key.startswith('pretrained.blocks.')})
-    features = next(iter(shapes.get(_HEAD_KEY, ())[1:2]), None)
-    return identify_encoder(positions[-1], depth, table, features)
+    hidden = next(iter(shapes.get(_HIDDEN_KEY, ())[:1]), None)
+    return identify_encoder(positions[-1], depth, table, hidden)

@@ -31,18 +31,22 @@ class VisionTransformer(nn.Module):
         self.norm = nn.LayerNorm(spec.width, eps=_EPSILON)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        patches: Tensor = self.patch_embed(image)
-        count, width = patches.shape[:2]
-        rows, columns = image.shape[-2] // PATCH, image.shape[-1] // PATCH
-        tokens = patches.reshape(count, width, rows * columns).transpose(1, 2)
-        tokens = torch.cat([self.cls_token.expand(count, -1, -1), tokens], dim=1)
-        tokens = tokens + interpolate_positions(self.pos_embed, rows, columns)
+        tokens = self.embed(image)
         outputs = []
         for index, block in enumerate(self.blocks):
             tokens = block(tokens)
             if index in self.blocks_read:
                 outputs.append(self.norm(tokens)[:, 1:])
         return outputs
+
+    def embed(self, image: Tensor) -> Tensor:
+        """Return the input of the first block [N, 1 + H/14 * W/14, D], the class token first."""
+        patches: Tensor = self.patch_embed(image)
+        count, width = patches.shape[:2]
+        rows, columns = image.shape[-2] // PATCH, image.shape[-1] // PATCH
+        tokens = patches.reshape(count, width, rows * columns).transpose(1, 2)
+        tokens = torch.cat([self.cls_token.expand(count, -1, -1), tokens], dim=1)
+        return tokens + interpolate_positions(self.pos_embed, rows, columns)
 
 
 class PatchEmbedding(nn.Module):
@@ -73,8 +77,13 @@ class Block(nn.Module):
         self.drop2 = DropPath()
 
     def forward(self, tokens: Tensor) -> Tensor:
-        tokens = tokens + self.drop1(self.ls1(self.attn(self.norm1(tokens))))
+        tokens = self.attend(tokens)
         tokens = tokens + self.drop2(self.ls2(self.mlp(self.norm2(tokens))))
+        return tokens
+
+    def attend(self, tokens: Tensor) -> Tensor:
+        """Return the tokens after the first half of the block, the attention."""
+        tokens = tokens + self.drop1(self.ls1(self.attn(self.norm1(tokens))))
         return tokens
 
 
@@ -118,8 +127,12 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(hidden, width)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        result: Tensor = self.fc2(functional.gelu(self.fc1(tokens)))
+        result: Tensor = self.fc2(self.activations(tokens))
         return result
+
+    def activations(self, tokens: Tensor) -> Tensor:
+        """Return what the hidden neurons give for tokens [N, T, D]: [N, T, hidden]."""
+        return functional.gelu(self.fc1(tokens))
 
 
 class SwiGlu(nn.Module):

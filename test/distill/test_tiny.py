@@ -1,4 +1,4 @@
-"""The student tiny begins with the encoder of its teacher, at a small output."""
+"""The student tiny begins as its teacher, with fewer neurons and a smaller output."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,14 +19,18 @@ for package in ('typer', 'openvino', 'onnx', 'onnxscript', 'onnxruntime', 'matpl
 
 from depth_anything_ros import load_model  # noqa: E402, I100
 from depth_anything_ros.convert.sources.records import read_distillation_record  # noqa: E402
-from depth_anything_ros.distill.job import default_rates  # noqa: E402
+from depth_anything_ros.distill.batches import normalized  # noqa: E402
+from depth_anything_ros.distill.job import default_rates, Recipe  # noqa: E402
+from depth_anything_ros.distill.labels import LabelledImage  # noqa: E402
 from depth_anything_ros.distill.main import main  # noqa: E402
 from depth_anything_ros.distill.students import (  # noqa: E402
-    make_student, nano_student, vit_student)
+    make_student, nano_student, narrow_student, vit_student)
+from depth_anything_ros.distill.trainer import computes_in_bf16, Trainer  # noqa: E402
+from depth_anything_ros.inference.devices import has_bf16  # noqa: E402
 from depth_anything_ros.networks.depth_anything import (  # noqa: E402
     build_network, DepthAnything)
+from depth_anything_ros.networks.narrowing import narrow_feed_forward  # noqa: E402
 
-ENCODER = 'pretrained.'
 Weights = dict[str, Any]
 
 
@@ -45,28 +49,25 @@ def teacher(tmp_path: Path, tiny: EncoderSpec, make_weights: Callable[..., Weigh
     return path
 
 
-def encoder_of(weights: Weights) -> Weights:
-    return {name: value for name, value in weights.items() if name.startswith(ENCODER)}
-
-
 def equal(one: Weights, other: Weights) -> bool:
     return one.keys() == other.keys() and all(
         torch.equal(value, other[name]) for name, value in one.items())
 
 
-def test_tiny_has_the_encoder_of_vits_and_a_light_head() -> None:
+def test_tiny_is_vits_with_fewer_neurons() -> None:
     student = make_student('tiny')
-    vits = find_encoder('vits')
     with torch.device('meta'):
-        published = DepthAnything(vits, 'v2')
-    shapes = {name: value.shape for name, value in published.pretrained.state_dict().items()}
-    assert shapes == {name: value.shape for name, value in
-                      student.network.pretrained.state_dict().items()}
+        published = DepthAnything(find_encoder('vits'), 'v2')
+    shapes = {name: value.shape for name, value in published.state_dict().items()}
+    found = {name: value.shape for name, value in student.network.state_dict().items()}
+    assert found.keys() == shapes.keys()
+    assert {name.split('.', 3)[3] for name in found if found[name] != shapes[name]} == {
+        'mlp.fc1.weight', 'mlp.fc1.bias', 'mlp.fc2.weight'}
+    assert found['pretrained.blocks.0.mlp.fc1.weight'] == (1152, 384)
     assert student.network.pretrained.blocks_read == published.pretrained.blocks_read
-    assert student.network.spec.features < vits.features
-    assert student.begins_as_teacher
+    assert student.begins_as_teacher and student.wide is None
     assert (student.input_spec, student.token_width) == (TINY_INPUT, 384)
-    assert TINY_INPUT.output_hw((196, 266)) == (112, 152)
+    assert TINY_INPUT.output_hw((182, 238)) == (104, 136)
 
 
 def test_its_encoder_rate_is_low_and_that_of_its_head_larger() -> None:
@@ -75,49 +76,106 @@ def test_its_encoder_rate_is_low_and_that_of_its_head_larger() -> None:
     assert default_rates('nano') == default_rates('vitt') == (1e-4, 5e-4)
 
 
-def test_the_student_begins_with_exactly_the_encoder_of_its_teacher(
-        teacher: Path, family: tuple[EncoderSpec, EncoderSpec]) -> None:
+@pytest.fixture
+def images(tmp_path: Path) -> list[LabelledImage]:
+    """Return some photographs with a label each."""
+    rng = np.random.default_rng(0)
+    result = []
+    for number in range(6):
+        image = LabelledImage(tmp_path / f'{number}.png', tmp_path / f'{number}.npy')
+        coarse = rng.integers(0, 255, (5, 7, 3), np.uint8)
+        cv2.imwrite(str(image.image), cv2.resize(coarse, (112, 84), interpolation=cv2.INTER_CUBIC))
+        np.save(image.label, np.zeros((84, 112), np.float16))
+        result.append(image)
+    return result
+
+
+def test_the_student_begins_as_its_teacher_on_these_images(
+        teacher: Path, family: tuple[EncoderSpec, EncoderSpec],
+        images: list[LabelledImage]) -> None:
     student = make_student('tiny', seed=1, teacher=teacher, table=family)
     published = torch.load(teacher, weights_only=True)
+    assert student.wide is not None and equal(student.wide.state_dict(), published)
+    narrow_student(student, images, (84, 112), seed=0)
     weights = student.network.state_dict()
-    assert equal(encoder_of(weights), encoder_of(published))
-    other = make_student('tiny', seed=2, teacher=teacher, table=family).network.state_dict()
-    name = 'depth_head.scratch.output_conv1.weight'
-    assert weights[name].shape != published[name].shape
-    assert not torch.equal(weights[name], other[name])
-    image = torch.randn(1, 3, 28, 42)
-    expected = build_network(family[0], 'v2', None, published).pretrained(image)
-    found = student.read_tokens(image)
-    assert len(found) == 4
-    assert all(torch.equal(one, two) for one, two in zip(found, expected))
+    mlp = '.mlp.'
+    assert equal({name: value for name, value in weights.items() if mlp not in name},
+                 {name: value for name, value in published.items() if mlp not in name})
+    image = normalized(torch.from_numpy(images[0].read()[0][None]), student.input_spec)
+    with torch.no_grad():
+        expected = student.wide.pretrained(image)
+        found = student.read_tokens(image)
+        # The first neurons with the teacher's own second layer, for comparison.
+        for source, block in zip(student.wide.pretrained.blocks,
+                                 student.network.pretrained.blocks):
+            count = block.mlp.fc1.out_features
+            block.mlp.fc1.weight.copy_(source.mlp.fc1.weight[:count])
+            block.mlp.fc1.bias.copy_(source.mlp.fc1.bias[:count])
+            block.mlp.fc2.weight.copy_(source.mlp.fc2.weight[:, :count])
+            block.mlp.fc2.bias.copy_(source.mlp.fc2.bias)
+        first = student.read_tokens(image)
+    errors = [[float((one - two).abs().mean()) for one, two in zip(tokens, expected)]
+              for tokens in (found, first)]
+    assert all(fitted < 0.3 * cut for fitted, cut in zip(*errors)), errors
 
 
-def test_a_start_gives_the_encoder_or_the_whole_student(
+def test_as_many_neurons_as_the_teacher_has_give_the_teacher(
+        tiny: EncoderSpec, make_weights: Callable[..., Weights]) -> None:
+    wide = build_network(tiny, 'v2', None, make_weights(tiny))
+    narrow = build_network(replace(tiny, hidden=192), 'v2', None, make_weights(tiny, seed=1))
+    image = torch.randn(8, 3, 84, 112, generator=torch.Generator().manual_seed(0))
+    narrow_feed_forward(wide, narrow, image)
+    assert torch.allclose(narrow(image), wide(image), rtol=1e-3, atol=1e-3)
+    wider = build_network(replace(tiny, hidden=200), 'v2', None,
+                          make_weights(replace(tiny, hidden=200)))
+    with pytest.raises(ValueError, match='tiny has no 200 hidden neurons to keep'):
+        narrow_feed_forward(wide, wider, image)
+    other = replace(tiny, features=24)
+    with pytest.raises(ValueError, match='wrong shape: depth_head'):
+        narrow_feed_forward(wide, build_network(other, 'v2', None, make_weights(other)), image)
+
+
+def test_a_start_gives_a_teacher_or_the_whole_student(
         teacher: Path, family: tuple[EncoderSpec, EncoderSpec], tmp_path: Path,
         make_weights: Callable[..., Weights]) -> None:
     other, whole = tmp_path / 'other.pth', tmp_path / 'whole.pth'
     torch.save(make_weights(family[0], seed=4), other)
     torch.save(make_weights(family[1], seed=5), whole)
-    begun = make_student('tiny', other, teacher=teacher, table=family).network.state_dict()
-    assert equal(encoder_of(begun), encoder_of(torch.load(other, weights_only=True)))
-    continued = make_student('tiny', whole, teacher=teacher, table=family).network.state_dict()
-    assert equal(continued, torch.load(whole, weights_only=True))
+    begun = make_student('tiny', other, teacher=teacher, table=family)
+    assert begun.wide is not None
+    assert equal(begun.wide.state_dict(), torch.load(other, weights_only=True))
+    continued = make_student('tiny', whole, teacher=teacher, table=family)
+    assert continued.wide is None
+    assert equal(continued.network.state_dict(), torch.load(whole, weights_only=True))
 
 
-def test_a_teacher_without_that_encoder_is_refused_with_the_remedy(
+def test_a_teacher_that_is_no_vits_is_refused_with_the_remedy(
         tmp_path: Path, family: tuple[EncoderSpec, EncoderSpec], tiny_ir: Path,
         make_weights: Callable[..., Weights]) -> None:
     wider, nano = tmp_path / 'wider.pth', tmp_path / 'nano.pth'
     torch.save(make_weights(replace(family[0], width=60)), wider)
     torch.save(nano_student().network.state_dict(), nano)
-    remedy = 'give a teacher with that encoder as a checkpoint, or begin with one: --start'
-    for path, fact in ((wider, r'not that of the student tiny \(wrong shape: .*60\] instead of'),
-                       (nano, 'its encoder is not that of the student tiny .missing'),
+    remedy = 'give a checkpoint of ViT-S as the teacher, or begin with one: --start'
+    for path, fact in ((wider, r'tiny cannot begin with its weights .wrong shape: .*60\] instead'),
+                       (nano, 'tiny cannot begin with its weights .missing'),
                        (tiny_ir, 'cannot be read from an ONNX file or an IR')):
         with pytest.raises(CheckpointError, match=f'{fact}.*{remedy}'):
             make_student('tiny', teacher=path, table=family)
     with pytest.raises(CheckpointError, match='it does not fit the student tiny'):
         make_student('tiny', wider, table=family)
+
+
+@pytest.mark.skipif(not has_bf16(), reason='the CPU has no bf16')
+def test_a_transformer_is_trained_in_bf16_where_the_cpu_has_it(
+        images: list[LabelledImage], tiny_light: EncoderSpec) -> None:
+    trainer = Trainer(vit_student(tiny_light), Recipe(2, 2, (28, 42)), images)
+    types = []
+    trainer.network.pretrained.blocks[0].mlp.fc1.register_forward_hook(
+        lambda layer, inputs, output: types.append(output.dtype))
+    assert all(np.isfinite(step.loss) for step in trainer.run())
+    assert types == [torch.bfloat16, torch.bfloat16]
+    assert all(value.dtype == torch.float32 for value in trainer.averaged.values.values())
+    assert not computes_in_bf16('cpu', False) and computes_in_bf16('cuda', False)
 
 
 def test_the_student_learns_from_the_map_that_the_host_will_make(

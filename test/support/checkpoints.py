@@ -12,10 +12,10 @@ import pytest
 TINY = EncoderSpec('tiny', 48, 5, 3, 16, (8, 12, 16, 24), (0, 1, 2, 4), 'Apache-2.0')
 TINY_GLU = EncoderSpec('tiny_glu', 48, 4, 3, 16, (8, 12, 16, 24), (0, 1, 2, 3), 'unknown',
                        'swiglu')
-# The encoder of TINY with a light head, as the student tiny has the encoder of vits.
+# TINY with narrower feed-forward parts and a smaller output, as the student tiny is to vits.
 TINY_LIGHT = EncoderSpec(
-    'tiny_light', 48, 5, 3, 8, (6, 8, 12, 16), (0, 1, 2, 4), 'unknown',
-    input_spec=replace(VIT_INPUT, size=56, output_multiple=HEAD_MULTIPLE))
+    'tiny_light', 48, 5, 3, 16, (8, 12, 16, 24), (0, 1, 2, 4), 'unknown',
+    input_spec=replace(VIT_INPUT, size=56, output_multiple=HEAD_MULTIPLE), hidden=144)
 # The second size has 37 patches on one axis only: there the position embedding is interpolated.
 PARITY_SIZES_HW = ((70, 98), (518, 42), (518, 518))
 REFIT = Path(__file__).parents[3] / 'shared' / 'weights' / 'depth_anything_v2_vits_refit.pth'
@@ -79,7 +79,7 @@ def tiny() -> EncoderSpec:
 
 @pytest.fixture(scope='session')
 def tiny_light() -> EncoderSpec:
-    """Return a light head on the same narrow encoder."""
+    """Return the same with narrower feed-forward parts and a smaller output."""
     return TINY_LIGHT
 
 
