@@ -1,9 +1,9 @@
 """
 List the photographs in ../shared/corpus for distilling, no source with too many of them.
 
-``python -m tools.photograph_list photographs.txt`` lists photographs for training so that no source
-gives more than ``--share`` of them, and held-out ones. ``depth_anything_distill`` takes the list as
-DATA.
+``python -m tools.photograph_list photographs.txt`` lists photographs for training so that no
+source gives more than ``--share`` of them, and held-out ones. ``depth_anything_distill`` takes the
+list as DATA.
 """
 
 import argparse

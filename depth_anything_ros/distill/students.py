@@ -228,7 +228,7 @@ def _begin_as(student: Student, teacher: Path, table: tuple[ModelSpec, ...]) -> 
 
 
 def _with_wide(student: Student, tensors: dict[str, Tensor]) -> Student:
-    """Return the student with a network of these weights as its teacher; ValueError says why not."""
+    """Return the student with a network of these weights as ``wide``; ValueError if none fits."""
     network = student.network
     if not isinstance(network, DepthAnything):
         raise ValueError(f'{student.name} has no encoder that is a vision transformer')

@@ -112,7 +112,7 @@ class EncoderSpec:
 
     @property
     def hidden_width(self) -> int:
-        """Return the width inside the feed-forward part, usually 4x; for SwiGLU 2/3 of it, to 8."""
+        """Return the width inside the feed-forward part: usually 4x, 2/3 of it for SwiGLU."""
         if self.hidden is not None:
             return self.hidden
         if self.feed_forward == 'mlp':
