@@ -7,6 +7,7 @@ import shutil
 import subprocess
 
 import cv2
+from depth_anything_ros.benchmark.ladder_steps import Config
 from depth_anything_ros.errors import DepthAnythingError, ImageError, ModelError
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from tools.measure.box_model import COMMAND, judge, main, TARGETS
 from tools.measure.box_model_figures import (
     clone_conditions, clone_to_pictures_s, depth_figures, int8_figures, open_frames,
     speed_figures, teacher_figures)
+from tools.measure.box_model_front import as_rows, draw_front, measure_front
 from tools.measure.figures import FOLDER, requote_pages
 from tools.shared_data import CORPUS, training_photographs, validation_photographs
 
@@ -91,6 +93,7 @@ def test_every_figure_was_measured_and_its_verdict_on_the_targets_is_true() -> N
     assert reports['targets'] == judge(figures)
     assert set(reports['targets']) == {one.figure for one in TARGETS}
     assert set(reports['clone']) == {'python', 'cores', 'pip', 'clone'}
+    assert {point['line'] for point in reports['front']} >= {'tiny INT8', 'tiny f32', 'vits f32'}
     assert (figures['rank_corr_images'], figures['rank_corr_all_images']) == (287, 932)
     assert figures['rank_corr_teacher_p10'] < figures['rank_corr_teacher'] < 1
 
@@ -166,6 +169,25 @@ def test_the_time_is_relative_to_each_of_the_others(
                             for end in ('', '_low', '_high')}
     assert figures['time_vs_slow'] < 1
     assert figures['time_vs_same_low'] <= figures['time_vs_same'] <= figures['time_vs_same_high']
+
+
+def test_the_front_has_time_rank_and_depth_of_each_configuration(
+        small: Path, make_ir: Callable[..., Path], images: Path, tmp_path: Path) -> None:
+    slow = make_ir(slow_layers=1, input_size=224)
+    configs = [Config('small f32', 64, small, 'f32'), Config('small f32', 96, small, 'f32'),
+               Config('slow f32', 224, slow, 'f32')]
+    photographs = sorted((images / 'moving').glob('rgb_*.jpg'))[:3]
+    points = measure_front(configs, configs[0], Config('teacher', 140, slow, 'f32'), photographs,
+                           open_frames(images)['rgbd'], print)
+    assert [(point.line, point.size) for point in points] == [
+        ('small f32', 64), ('small f32', 96), ('slow f32', 224)]
+    assert points[0].time == 1.0 < points[2].time
+    assert all(point.rank > 0.9 and point.absrel < 0.02 for point in points)
+    draw_front(points, 'small f32', tmp_path / 'made' / 'front.png')
+    chart = cv2.imread(str(tmp_path / 'made' / 'front.png'))
+    assert chart.std() > 5
+    assert [set(row) for row in as_rows(points)] == [
+        {'line', 'size', 'time', 'rank', 'absrel'}] * 3
 
 
 def test_int8_needs_a_model_in_int8_and_one_in_floating_point(

@@ -15,6 +15,7 @@ import sys
 import tempfile
 from typing import Any
 
+from depth_anything_ros.benchmark.ladder_steps import Config
 from depth_anything_ros.errors import DepthAnythingError
 from depth_anything_ros.inference.devices import has_bf16
 from depth_anything_ros.inference.ir import read_model_info
@@ -22,7 +23,8 @@ from depth_anything_ros.model_info import ExecutionPrecision
 from depth_anything_ros.resources import shipped_model
 from tools.measure.box_model_figures import (
     clone_conditions, clone_to_pictures_s, depth_figures, int8_figures, open_frames,
-    speed_figures, teacher_figures)
+    speed_figures, teacher_figures, TEACHER_SIZE)
+from tools.measure.box_model_front import as_rows, draw_front, measure_front
 from tools.measure.figures import model_mib, read_content, requote_pages, ROOT, write_figures
 from tools.measure.performance_page import Target
 from tools.shared_data import (
@@ -30,7 +32,7 @@ from tools.shared_data import (
     write_int8_lists)
 
 COMMAND = 'python -m tools.measure.box_model'
-PARTS = ('teacher', 'depth', 'speed', 'int8', 'clone')
+PARTS = ('teacher', 'depth', 'speed', 'int8', 'front', 'clone')
 TARGETS = (
     Target('rank_corr_teacher', 'mean rank correlation with the teacher, held-out JPEG files',
            '≥', 0.92),
@@ -46,6 +48,11 @@ TARGETS = (
     Target('size_mib', 'MiB of all models in the package', '≤', 26.0),
     Target('clone_to_pictures_s', 'seconds from git clone to pictures', '<', 180.0),
 )
+# Input sizes of the chart.
+FRONT_SIZES = {'tiny': (112, 126, 140, 154, 182, 210, 252), 'vits': (182, 252, 336, 518),
+               'nano': (160, 224, 288)}
+CHART = ROOT / 'docs' / 'images' / 'box_model.png'
+_FRONT_EVERY = 15
 _NAME, _CLONE = 'box_model', 'clone_to_pictures_s'
 
 Figures = dict[str, float]
@@ -54,19 +61,24 @@ Figures = dict[str, float]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and write after each part; 1 with a sentence if data is missing."""
     options = _parser().parse_args(arguments)
-    parts = options.only or [part for part in PARTS[:-1] if part != 'int8' or options.floating]
+    parts = options.only or [part for part in PARTS[:-1]
+                             if options.floating or part not in ('int8', 'front')]
     if options.clone and 'clone' not in parts:
         parts = [*parts, 'clone']
-    figures, conditions = _previous(everything=bool(options.only))
+    figures, reports = _previous(everything=bool(options.only))
     try:
         with tempfile.TemporaryDirectory() as folder:
             figures |= _rounded({'size_mib': size_mib(options.model)})
             teacher = cache(lambda: _open_teacher(options.teacher, Path(folder)))
             for part in parts:
-                figures |= _rounded(_measure(part, options, teacher, Path(folder)))
-                conditions = clone_conditions() if part == 'clone' else conditions
-                path = write_figures(_NAME, COMMAND, figures, {
-                    'clone': conditions, 'targets': judge(figures)})
+                if part == 'front':
+                    reports['front'] = _front(options, teacher())
+                else:
+                    figures |= _rounded(_measure(part, options, teacher, Path(folder)))
+                if part == 'clone':
+                    reports['clone'] = clone_conditions()
+                reports['targets'] = judge(figures)
+                path = write_figures(_NAME, COMMAND, figures, reports)
     except (DepthAnythingError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
@@ -103,9 +115,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--model', type=Path, metavar='MODEL.xml', default=shipped_model(),
                         help='default: the model in models/')
     parser.add_argument('--floating', type=Path, metavar='MODEL.xml',
-                        help='the same weights in fp16, for part int8')
+                        help='the same weights in fp16, for parts int8 and front')
     parser.add_argument('--nano', type=Path, metavar='MODEL.xml',
-                        help='the convolutional model that earlier releases had, for part speed')
+                        help='the convolutional model of earlier releases, for parts speed and '
+                        'front')
     parser.add_argument('--corpus', type=Path, metavar='FOLDER', default=CORPUS,
                         help='photographs in images/, numbered; default: ../shared/corpus')
     parser.add_argument('--images', type=Path, metavar='FOLDER', default=IMAGES,
@@ -115,19 +128,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--clone', action='store_true',
                         help='also run make demo in a fresh clone, which takes several minutes')
     parser.add_argument('--only', choices=PARTS, action='append',
-                        help='default: all but clone, and int8 with --floating')
+                        help='default: all but clone; int8 and front need --floating')
     return parser
 
 
-def _previous(everything: bool) -> tuple[Figures, Mapping[str, str]]:
-    """Return the previous figures, all or that of the clone, and the conditions of the clone."""
+def _previous(everything: bool) -> tuple[Figures, dict[str, Any]]:
+    """Return the previous figures and reports, all or those of the clone."""
     try:
         content = read_content(_NAME)
     except FileNotFoundError:
         return {}, {}
-    figures = content['figures']
+    figures, reports = content['figures'], content['reports']
     return ({name: value for name, value in figures.items() if everything or name == _CLONE},
-            content['reports']['clone'])
+            {name: value for name, value in reports.items() if everything or name == 'clone'})
 
 
 def _open_teacher(teacher: Path | None, folder: Path) -> Path:
@@ -152,10 +165,35 @@ def _measure(part: str, options: argparse.Namespace, teacher: Callable[[], Path]
     if part == 'speed':
         return speed_figures(options.model, _others(options, teacher()), _log)
     if part == 'int8':
-        if options.floating is None:
-            raise FileNotFoundError('part int8 needs the same weights in fp16: --floating')
-        return int8_figures(options.model, options.floating, write_int8_lists(folder)[1], _log)
+        return int8_figures(options.model, _floating(options), write_int8_lists(folder)[1], _log)
     return {_CLONE: clone_to_pictures_s(ROOT, _log)}
+
+
+def _floating(options: argparse.Namespace) -> Path:
+    path: Path | None = options.floating
+    if path is None:
+        raise FileNotFoundError('this part needs the same weights in fp16: --floating')
+    return path
+
+
+def _front(options: argparse.Namespace, vits: Path) -> list[Mapping[str, float | str]]:
+    """Draw the chart and return its points."""
+    precisions: tuple[ExecutionPrecision, ...] = ('f32', 'bf16') if has_bf16() else ('f32',)
+    models = {'tiny': _floating(options), 'vits': vits} | (
+        {'nano': options.nano} if options.nano else {})
+    configs = [Config('tiny INT8', size, options.model, 'auto') for size in FRONT_SIZES['tiny']]
+    configs += [Config(f'{name} {precision}', size, path, precision)
+                for name, path in models.items() for precision in precisions
+                for size in FRONT_SIZES[name]]
+    name = 'nano' if options.nano else 'tiny'
+    own_size = read_model_info(models[name]).input_size
+    reference = Config(f'{name} f32', own_size, models[name], 'f32')
+    points = measure_front(
+        configs, reference, Config('teacher', TEACHER_SIZE, vits, 'auto'),
+        validation_photographs(options.corpus)[::_FRONT_EVERY],
+        open_frames(options.images)['rgbd'], _log)
+    draw_front(points, str(reference), CHART)
+    return as_rows(points)
 
 
 def _others(options: argparse.Namespace, vits: Path
