@@ -146,6 +146,14 @@ class AlignmentSettings:
         (0.0,) * 6, 'runtime', 'Pose of the sensor in the optical frame of the camera, for '
         'alignment.reference_frame fixed: x, y, z in metres, then roll, pitch, yaw in radians.',
         minimum=-1e3, maximum=1e3)
+    filled_tolerance: float = parameter(
+        0.0, 'runtime', 'Largest difference of measured from fitted inverse depth, as a share of '
+        'the fitted one, up to which ~/depth_filled/image keeps the measured depth. 0 uses three '
+        'standard deviations of all differences, at most 0.25.', minimum=0.0, maximum=10.0)
+    filled_seam: float = parameter(
+        0.1, 'runtime', 'Distance from measured pixels, as a share of the width, over which the '
+        'fitted depth in ~/depth_filled/image is blended with them. 0 does not blend.',
+        minimum=0.0, maximum=1.0)
 
 
 @dataclass(frozen=True)
@@ -255,13 +263,13 @@ class Settings:
     output_divisor: int = parameter(
         2, 'runtime', 'Divisor of the image size for output_size divisor.', minimum=1, maximum=16)
     depth_encoding: str = parameter(
-        '32FC1', 'runtime', 'Encoding of ~/depth/image: 32FC1 (metres, NaN where invalid) or '
+        '32FC1', 'runtime', 'Encoding of the depth images: 32FC1 (metres, NaN where invalid) or '
         '16UC1 (millimetres, 0 where invalid or beyond 65.535 m).', choices=('32FC1', '16UC1'))
     depth_min: float = parameter(
-        0.0, 'runtime', 'Smallest depth in ~/depth/image; smaller values become NaN.', unit='m',
+        0.0, 'runtime', 'Smallest depth in the depth images; smaller values become NaN.', unit='m',
         minimum=0.0, maximum=1e4)
     depth_max: float = parameter(
-        0.0, 'runtime', 'Largest depth in ~/depth/image; larger values become NaN. 0 means no '
+        0.0, 'runtime', 'Largest depth in the depth images; larger values become NaN. 0 means no '
         'limit.', unit='m', minimum=0.0, maximum=1e4)
     points_color: bool = parameter(True, 'runtime', 'Adds the field rgb to the points.')
     points_stride: int = parameter(

@@ -8,6 +8,7 @@ d is the inverse depth of the model, z the depth in metres. The way of a frame:
 - ``references.py``: the points that a depth image, a point cloud or a range sensor measures.
 - ``ground.py``: a Fit to the floor below a camera of known height.
 - ``tracker.py``: checks the fits, averages them over time, freezes them.
+- ``filling.py``: fills the holes of a depth image with fitted depth.
 
 A new source, for example the motion of the camera, is a class with the methods of
 ``AlignmentSource``. It raises AlignmentError with the reason and the remedy if a frame has no fit.

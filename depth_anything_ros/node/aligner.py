@@ -22,16 +22,19 @@ class Aligner:
     Estimates scale and shift of 1/z = scale * d + shift for one camera.
 
     ``update`` must be called from the thread that delivers results; ``freeze`` and ``latest`` may
-    be called from any thread. ``prefix`` comes before the reference topics.
+    be called from any thread. ``prefix`` comes before the reference topics. Whole depth images of
+    the reference are kept while ``keeps_images`` returns true.
     """
 
     def __init__(self, node: Node, prefix: str, kind: Kind,
-                 read_settings: Callable[[], Settings], warn: Callable[[str], None]) -> None:
+                 read_settings: Callable[[], Settings], warn: Callable[[str], None],
+                 keeps_images: Callable[[], bool] = lambda: False) -> None:
         self._node = node
         self._prefix = prefix
         self._kind = kind
         self._read_settings = read_settings
         self._warn = warn
+        self._keeps_images = keeps_images
         self._tracker = AlignmentTracker(read_settings().alignment)
         self._source: AlignmentSource | None = None
         self._stamp_s = 0.0
@@ -54,7 +57,8 @@ class Aligner:
         if name == 'ground':
             return GroundSource(self._read_settings)
         return Reference(self._node, name, f'{self._prefix}reference/{name}',
-                         lambda: self._read_settings().alignment, self._warn)
+                         lambda: self._read_settings().alignment, self._warn,
+                         self._keeps_images)
 
     def update(self, header: Header, inverse_depth: F32, view: CameraView) -> Alignment:
         """
@@ -77,6 +81,24 @@ class Aligner:
             except DepthAnythingError as error:
                 self._tracker.reject(str(error), self._stamp_s)
         return self._tracker.at(self._stamp_s)
+
+    def measured_depth(self, header: Header, alignment: Alignment | None) -> F32 | None:
+        """
+        Return the reference depth image [h, w] in metres for an image that has ``alignment``.
+
+        None if there is none for this image, with a warning if it should be there. AlignmentError
+        if the image has no fit, or if ``alignment.source`` is not depth.
+        """
+        if alignment is None or not isinstance(self._source, Reference):
+            source = self._read_settings().alignment.source
+            raise AlignmentError(f'alignment.source is {source}; set it to depth')
+        if not alignment.usable:
+            raise AlignmentError(alignment.reason)
+        try:
+            return self._source.measured_depth(stamp_s(header))
+        except AlignmentError as error:
+            self._warn(f'filled depth without measured pixels: {error}')
+            return None
 
     def latest(self) -> Alignment | None:
         """Return the alignment of the last frame, None if ``alignment.source`` is none."""

@@ -49,7 +49,8 @@ class CameraStream:
         self._kind = kind
         self._offer = offer
         self._warn = warn if not name else lambda sentence: warn(f'{name}: {sentence}')
-        self.aligner = Aligner(node, prefix, kind, lambda: self.settings, self._warn)
+        self.aligner = Aligner(node, prefix, kind, lambda: self.settings, self._warn,
+                               lambda: self._publishers.has_filled_subscribers())
         self._camera_info: CameraInfo | None = None
         self._camera_info_data = b''
         self._image_subscription: ImageSubscription | None = None
@@ -123,6 +124,8 @@ class CameraStream:
                                self._output_state)
         self.image_hw = image.size_hw
         self._publishers.publish(header, outputs, view, settings.depth_encoding)
+        self._publishers.publish_filled(header, outputs, view, settings.depth_encoding,
+                                        lambda: self.aligner.measured_depth(header, alignment))
         self._publishers.publish_alignment(header, alignment, self.image_topic)
         self.snapshots.write(header, outputs, view, alignment)
 

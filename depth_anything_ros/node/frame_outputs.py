@@ -4,6 +4,9 @@ from collections.abc import Callable
 from functools import cached_property
 
 import cv2
+from depth_anything_ros.alignment.filling import (
+    compare_depth, fill_depth, FilledDepth, FITTED, MEASURED, measured_on_grid, NO_DEPTH)
+from depth_anything_ros.alignment.fit import check_fit
 from depth_anything_ros.arrays import F32, U8
 from depth_anything_ros.model_info import Kind
 from depth_anything_ros.parameters import Settings
@@ -113,10 +116,9 @@ class FrameOutputs:
     @cached_property
     def unlimited_depth_m(self) -> F32 | None:
         """Return depth [m] without flying pixels, +inf at infinity, NaN where invalid, or None."""
-        depth_m = metric_depth(self.model_depth, self._kind, self._correction, self._scale_shift)
-        if depth_m is None:
+        if self._metric_depth_m is None:
             return None
-        return remove_flying_pixels(depth_m, self._settings.edge_filter)
+        return remove_flying_pixels(self._metric_depth_m, self._settings.edge_filter)
 
     @cached_property
     def depth_m(self) -> F32 | None:
@@ -125,6 +127,31 @@ class FrameOutputs:
             return None
         return limit_range(self.unlimited_depth_m, self._settings.depth_min,
                            self._settings.depth_max)
+
+    def filled(self, measured_m: F32 | None) -> FilledDepth | None:
+        """
+        Return ``measured_m`` [h, w], a depth image of the same view, with its holes filled.
+
+        Without it, or with fewer measured pixels than ``alignment.min_support``, all is fitted
+        depth. None without metric depth. AlignmentError if the measured depth contradicts the fit,
+        by the limits that apply to a fit.
+        """
+        settings, fitted_m = self._settings, self._metric_depth_m
+        if fitted_m is None or self.unlimited_depth_m is None:
+            return None
+        agrees, depth_m = np.zeros(fitted_m.shape, bool), fitted_m
+        if measured_m is not None:
+            on_grid = measured_on_grid(measured_m, self.image.size_hw, self.grid)
+            found = compare_depth(on_grid, fitted_m, settings.alignment.filled_tolerance)
+            if found.compared >= settings.alignment.min_support:
+                check_fit(found.fit, settings.alignment)
+                agrees = found.agrees
+                depth_m = fill_depth(on_grid, fitted_m, agrees, settings.alignment.filled_seam)
+        depth_m = np.where(agrees | ~np.isnan(self.unlimited_depth_m), depth_m, np.float32(np.nan))
+        depth_m = limit_range(depth_m, settings.depth_min, settings.depth_max)
+        mask = np.where(agrees, np.uint8(MEASURED), np.uint8(FITTED))
+        mask[np.isnan(depth_m)] = NO_DEPTH
+        return FilledDepth(depth_m, mask)
 
     @cached_property
     def inverse_depth(self) -> F32:
@@ -158,6 +185,11 @@ class FrameOutputs:
         rays = self._state.rays.get(self.camera_on_grid(camera), self._settings.points_stride)
         return point_cloud(depth_m, self.image_bgr if self._settings.points_color else None, rays,
                            cloud_options(self._settings))
+
+    @cached_property
+    def _metric_depth_m(self) -> F32 | None:
+        """Return depth [m] as ``unlimited_depth_m``, with flying pixels."""
+        return metric_depth(self.model_depth, self._kind, self._correction, self._scale_shift)
 
     @cached_property
     def _color_range(self) -> tuple[float, float]:

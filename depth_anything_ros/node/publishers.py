@@ -4,6 +4,8 @@ from collections.abc import Callable
 from functools import partial
 
 from depth_anything_ros.alignment.tracker import Alignment
+from depth_anything_ros.arrays import F32
+from depth_anything_ros.errors import AlignmentError
 from depth_anything_ros.model_info import Kind
 from depth_anything_ros.node.aligner import alignment_values
 from depth_anything_ros.node.camera_info import camera_info_on_grid, CameraView
@@ -11,10 +13,9 @@ from depth_anything_ros.node.diagnostics import key_values
 from depth_anything_ros.node.frame_outputs import FrameOutputs
 from depth_anything_ros.ros import qos
 from depth_anything_ros.ros.callbacks import one_line
-from depth_anything_ros.ros.messages import cloud_message, color_message, depth_message
+from depth_anything_ros.ros.messages import (
+    cloud_message, color_message, depth_message, mask_message)
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-import numpy as np
-import numpy.typing as npt
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
@@ -22,7 +23,10 @@ from std_msgs.msg import Header
 _TOPICS: dict[str, type] = {
     'inverse_depth/image': Image, 'inverse_depth/camera_info': CameraInfo,
     'depth/image': Image, 'depth/camera_info': CameraInfo,
+    'depth_filled/image': Image, 'depth_filled/camera_info': CameraInfo,
+    'depth_filled/mask': Image,
     'points': PointCloud2, 'color/image': Image, 'alignment': DiagnosticArray}
+_FILLED = ('depth_filled/image', 'depth_filled/camera_info', 'depth_filled/mask')
 
 
 class OutputPublishers:
@@ -30,7 +34,7 @@ class OutputPublishers:
     The lifecycle publishers of one camera.
 
     ``publish`` must be called from one thread, ``has_subscribers`` may be called from any.
-    ``warn`` gets a sentence for each incompatible subscriber and each cloud that is impossible.
+    ``warn`` gets a sentence for each incompatible subscriber and each output that is impossible.
     """
 
     def __init__(self, node: LifecycleNode, prefix: str, kind: Kind,
@@ -53,6 +57,10 @@ class OutputPublishers:
         """Return whether any topic has a subscriber."""
         return self._is_subscribed(*self._publishers)
 
+    def has_filled_subscribers(self) -> bool:
+        """Return whether a topic of the filled depth has a subscriber."""
+        return self._is_subscribed(*_FILLED)
+
     def close(self) -> None:
         """Destroy the publishers; idempotent."""
         while self._publishers:
@@ -61,8 +69,7 @@ class OutputPublishers:
     def publish(self, header: Header, outputs: FrameOutputs, view: CameraView,
                 depth_encoding: str) -> None:
         """Publish the outputs that have subscribers; ``view`` is the camera of the image."""
-        make_info = None if view.info is None else partial(
-            camera_info_on_grid, header, view.info, outputs.image.size_hw, outputs.grid)
+        make_info = _info_maker(header, outputs, view)
         if self._is_subscribed('inverse_depth/image', 'inverse_depth/camera_info'):
             self._publish_map('inverse_depth', header, outputs.model_depth, make_info)
         if self._is_subscribed('depth/image', 'depth/camera_info') and outputs.depth_m is not None:
@@ -71,6 +78,28 @@ class OutputPublishers:
             self._publishers['color/image'].publish(color_message(header, outputs.color))
         if self._is_subscribed('points'):
             self._publish_points(header, outputs, view)
+
+    def publish_filled(self, header: Header, outputs: FrameOutputs, view: CameraView,
+                       depth_encoding: str, measure: Callable[[], F32 | None]) -> None:
+        """
+        Publish the depth image of a sensor with its holes filled, if it has subscribers.
+
+        ``measure`` returns the depth image [h, w] in metres, None without one, or raises
+        AlignmentError.
+        """
+        if not self.has_filled_subscribers():
+            return
+        try:
+            filled = outputs.filled(measure())
+        except AlignmentError as error:
+            self._warn(f'no filled depth: {error}')
+            return
+        if filled is None:
+            return
+        self._publish_map('depth_filled', header, filled.depth_m,
+                          _info_maker(header, outputs, view), depth_encoding)
+        if self._is_subscribed('depth_filled/mask'):
+            self._publishers['depth_filled/mask'].publish(mask_message(header, filled.mask))
 
     def publish_alignment(self, header: Header, alignment: Alignment | None, name: str) -> None:
         """Publish the state of the alignment on ``~/alignment``, unless it is None."""
@@ -86,7 +115,7 @@ class OutputPublishers:
         return any(topic in self._publishers and self._publishers[topic].get_subscription_count()
                    for topic in topics)
 
-    def _publish_map(self, name: str, header: Header, values: npt.NDArray[np.float32],
+    def _publish_map(self, name: str, header: Header, values: F32,
                      make_info: Callable[[], CameraInfo] | None, encoding: str = '32FC1') -> None:
         if make_info is not None and self._is_subscribed(f'{name}/camera_info'):
             self._publishers[f'{name}/camera_info'].publish(make_info())
@@ -100,3 +129,11 @@ class OutputPublishers:
         cloud = outputs.cloud(view.camera)
         if cloud is not None:
             self._publishers['points'].publish(cloud_message(header, cloud))
+
+
+def _info_maker(header: Header, outputs: FrameOutputs,
+                view: CameraView) -> Callable[[], CameraInfo] | None:
+    """Return a function that makes the camera_info of the outputs, None without a camera_info."""
+    if view.info is None:
+        return None
+    return partial(camera_info_on_grid, header, view.info, outputs.image.size_hw, outputs.grid)

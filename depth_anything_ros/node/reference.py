@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from depth_anything_ros.alignment.fit import AlignmentFrame, Fit, fit_alignment, Samples
 from depth_anything_ros.alignment.references import (
     measured_depth, MOST_POINTS, samples_from_measured, samples_from_points, samples_from_range)
-from depth_anything_ros.arrays import F64
+from depth_anything_ros.arrays import F32, F64
 from depth_anything_ros.errors import (
     AlignmentError, DepthAnythingError, MissingDependencyError)
 from depth_anything_ros.inference.scheduler import CLOCK_RESTART_NS
@@ -18,7 +18,7 @@ from depth_anything_ros.ros import qos
 from depth_anything_ros.ros.callbacks import log_exceptions
 from depth_anything_ros.ros.messages import decode_depth, points_xyz
 from depth_anything_ros.ros.topic_problems import type_problem
-from depth_anything_ros.vision.depth import DepthRange
+from depth_anything_ros.vision.depth import DepthRange, limit_range
 import numpy as np
 from rclpy.node import Node
 from rclpy.time import Time
@@ -136,27 +136,32 @@ class _Measurement:
     What is kept of a message, instead of the message, which can have megabytes.
 
     ``data`` is a MeasuredDepth, points [N, 3] in the frame of the sensor, or a Range; None if the
-    message cannot be used, for the reason ``problem``.
+    message cannot be used, for the reason ``problem``. ``image`` is the whole message of a depth
+    image while it is needed, else None.
     """
 
     header: Header
     data: Any
     problem: str = ''
+    image: Image | None = None
 
 
 class Reference:
     """
     The subscription to one reference sensor and what its latest messages measured.
 
-    ``source`` is depth, points or range. ``fit`` must be called from one thread; messages arrive
-    on the thread of the executor.
+    ``source`` is depth, points or range. ``fit`` and ``measured_depth`` must be called from one
+    thread; messages arrive on the thread of the executor. Whole depth images are kept while
+    ``keeps_images`` returns true.
     """
 
     def __init__(self, node: Node, source: str, topic: str,
                  read_settings: Callable[[], AlignmentSettings],
-                 warn: Callable[[str], None]) -> None:
+                 warn: Callable[[str], None],
+                 keeps_images: Callable[[], bool] = lambda: False) -> None:
         self._node = node
         self._source = source
+        self._keeps_images = keeps_images
         self._read_settings = read_settings
         self._closed = False
         self._messages: deque[_Measurement] = deque(maxlen=_BUFFERED)
@@ -197,9 +202,28 @@ class Reference:
         """
         return fit_alignment(self._samples(self._nearest(frame.stamp_s), frame), with_shift)
 
+    def measured_depth(self, image_s: float) -> F32 | None:
+        """
+        Return the depth image [h, w] in metres for the image at ``image_s``, NaN where invalid.
+
+        None if it arrived while images were not kept. AlignmentError if no message is near enough
+        in time, if it cannot be read, or if the source is no depth image.
+        """
+        if self._source != 'depth':
+            raise AlignmentError(f'alignment.source is {self._source}; set it to depth')
+        measurement = self._nearest(image_s)
+        if measurement.problem:
+            raise AlignmentError(measurement.problem)
+        if measurement.image is None:
+            return None
+        limits = self._range()
+        return limit_range(decode_depth(measurement.image), limits.minimum_m, limits.maximum_m)
+
     def _on_message(self, message: Any) -> None:
         try:
-            measurement = _Measurement(message.header, self._measure(message))
+            measurement = _Measurement(
+                message.header, self._measure(message),
+                image=message if self._source == 'depth' and self._keeps_images() else None)
         except DepthAnythingError as error:
             # Not the error itself, whose traceback would keep the message.
             measurement = _Measurement(message.header, None, str(error))

@@ -187,6 +187,11 @@ def depth_message(header: Header, depth: F32, encoding: str = '32FC1') -> bytes:
     return _image_message(header, '32FC1', depth, 4)
 
 
+def mask_message(header: Header, mask: U8) -> bytes:
+    """Return a serialized mono8 Image of [H, W]."""
+    return _image_message(header, 'mono8', mask, 1)
+
+
 def color_message(header: Header, image_bgr: U8) -> bytes:
     """Return a serialized bgr8 Image of [H, W, 3]."""
     return _image_message(header, 'bgr8', image_bgr, 3)
