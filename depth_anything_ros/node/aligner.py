@@ -87,13 +87,13 @@ class Aligner:
         Return the reference depth image [h, w] in metres for an image that has ``alignment``.
 
         None if there is none for this image, with a warning if it should be there. AlignmentError
-        if the image has no fit, or if ``alignment.source`` is not depth.
+        if the image has no fit, or if the source is not depth.
         """
-        if alignment is None or not isinstance(self._source, Reference):
-            source = self._read_settings().alignment.source
-            raise AlignmentError(f'alignment.source is {source}; set it to depth')
-        if not alignment.usable:
+        if alignment is not None and not alignment.usable:
             raise AlignmentError(alignment.reason)
+        if not isinstance(self._source, Reference) or self._source.source != 'depth':
+            raise AlignmentError('it needs alignment.source depth, which is read in activate; set '
+                                 'it, then deactivate and activate the node')
         try:
             return self._source.measured_depth(stamp_s(header))
         except AlignmentError as error:

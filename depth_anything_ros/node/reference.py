@@ -160,7 +160,7 @@ class Reference:
                  warn: Callable[[str], None],
                  keeps_images: Callable[[], bool] = lambda: False) -> None:
         self._node = node
-        self._source = source
+        self.source = source
         self._keeps_images = keeps_images
         self._read_settings = read_settings
         self._closed = False
@@ -207,10 +207,8 @@ class Reference:
         Return the depth image [h, w] in metres for the image at ``image_s``, NaN where invalid.
 
         None if it arrived while images were not kept. AlignmentError if no message is near enough
-        in time, if it cannot be read, or if the source is no depth image.
+        in time, or if it cannot be read. Only for the source depth.
         """
-        if self._source != 'depth':
-            raise AlignmentError(f'alignment.source is {self._source}; set it to depth')
         measurement = self._nearest(image_s)
         if measurement.problem:
             raise AlignmentError(measurement.problem)
@@ -223,7 +221,7 @@ class Reference:
         try:
             measurement = _Measurement(
                 message.header, self._measure(message),
-                image=message if self._source == 'depth' and self._keeps_images() else None)
+                image=message if self.source == 'depth' and self._keeps_images() else None)
         except DepthAnythingError as error:
             # Not the error itself, whose traceback would keep the message.
             measurement = _Measurement(message.header, None, str(error))
@@ -239,18 +237,18 @@ class Reference:
             self._poses.clear()
 
     def _measure(self, message: Any) -> Any:
-        if self._source == 'depth':
+        if self.source == 'depth':
             return measured_depth(decode_depth(message), self._range())
-        if self._source == 'points':
+        if self.source == 'points':
             return points_xyz(message, MOST_POINTS)
         return message
 
     def _samples(self, measurement: _Measurement, frame: AlignmentFrame) -> Samples:
         if measurement.problem:
             raise AlignmentError(measurement.problem)
-        if self._source == 'depth':
+        if self.source == 'depth':
             return samples_from_measured(frame.inverse_depth, measurement.data)
-        if self._source == 'points':
+        if self.source == 'points':
             pose = self._pose(measurement.header, frame)
             points = measurement.data @ pose[:3, :3].T + pose[:3, 3]
             return samples_from_points(frame.inverse_depth, points, frame.require_camera(),

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 import pytest
 from robot import camera_info, image_message, Robot
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, Image, Range
 from std_srvs.srv import SetBool
 from tiny import weighted_sum
 
@@ -131,13 +131,27 @@ def test_nothing_is_published_before_there_is_a_fit_and_the_log_says_why(
     assert 'no filled depth: no message on /reference/depth' in capfd.readouterr().err
 
 
-def test_another_source_is_named(make_robot: Callable[..., Robot],
-                                 capfd: pytest.CaptureFixture[str]) -> None:
-    rig = Rig(make_robot(relative_scale=SCALE, relative_shift=SHIFT))
+@pytest.mark.parametrize('source', ['none', 'range'])
+def test_another_source_has_no_filled_depth_and_the_log_says_what_it_needs(
+        make_robot: Callable[..., Robot], capfd: pytest.CaptureFixture[str], source: str) -> None:
+    rig = Rig(make_robot(**{
+        'relative_scale': SCALE, 'alignment.source': source, 'alignment.reference_frame': 'fixed',
+        'alignment.time_constant': 0.0,
+        'qos_overrides./reference/range.subscription.reliability': 'reliable'}))
     filled, _, _ = rig.listen()
+    if source == 'range':
+        ahead = Range(min_range=0.1, max_range=5.0, range=1.0, field_of_view=0.1)
+        ahead.header.stamp.sec = 10
+        rig.robot.set_parameters(**{
+            'alignment.reference_pose': [0.0, 0.0, 0.0, np.pi / 2, -np.pi / 2, 0.0]})
+        kept = rig.robot.stream().aligner._source._messages
+        rig.robot.publish('reference/range', ahead)
+        assert rig.robot.until(lambda: kept)
     rig.show(10.0)
     assert rig.robot.until(lambda: rig.maps)
-    assert 'no filled depth: alignment.source is none; set it to depth' in capfd.readouterr().err
+    rig.show(10.05)
+    assert rig.robot.until(lambda: len(rig.maps) == 2)
+    assert 'no filled depth: it needs alignment.source depth' in capfd.readouterr().err
     assert not filled
 
 
