@@ -17,6 +17,8 @@ from depth_anything_ros.evaluate.predictions import ModelOptions
 from depth_anything_ros.evaluate.results import as_dict, Evaluation, print_report, to_markdown
 from depth_anything_ros.evaluate.rgbd import evaluate_rgbd, RGBD_HEADINGS
 from depth_anything_ros.evaluate.rgbd_folder import open_folder, read_config
+from depth_anything_ros.evaluate.sequence import evaluate_sequence, SEQUENCE_HEADINGS
+from depth_anything_ros.evaluate.sequence_folder import open_sequence, read_sequence_config
 from depth_anything_ros.media.depth_files import encode_png
 from depth_anything_ros.media.folders import (
     files_below, left_out_text, picture_suffixes, read_list)
@@ -31,8 +33,8 @@ Work = Callable[[Counting, Gallery | None], Evaluation[Any]]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None,
                   pretty_exceptions_enable=False,
-                  help='Score depth models on measured depth, on ordered pairs of points, or '
-                  'against another model.')
+                  help='Score depth models on measured depth, on moving sequences, on ordered '
+                  'pairs of points, or against another model.')
 
 
 @app.command()
@@ -52,6 +54,27 @@ def rgbd(model: Model,
         return evaluate_rgbd(model, dataset, ModelOptions(input_size, device, precision),
                              median_scaling, counting, gallery)
     _run(work, Gallery(RGBD_HEADINGS), ReportFiles(json, markdown, picture))
+
+
+@app.command()
+def sequence(model: Model,
+             folder: Annotated[Path, typer.Argument(
+                 metavar='FOLDER', help='Consecutive images, their depth maps and poses.')],
+             config: Annotated[Path, typer.Option(
+                 '--config', metavar='FILE.yaml', show_default=False,
+                 help='File patterns, units and camera of the folder, see docs/evaluating.md.')],
+             every: Annotated[int, typer.Option(
+                 min=1, metavar='N', help='Use every N-th frame.')] = 1,
+             frames: Annotated[int, typer.Option(
+                 min=0, metavar='N', help='Use at most N frames; 0: all.')] = 0,
+             input_size: InputSize = 0, device: Device = 'CPU', precision: Precision = 'auto',
+             json: Json = None, markdown: Markdown = None, picture: Picture = None) -> None:
+    """Score a model on a moving sequence with measured depth and poses."""
+    def work(counting: Counting, gallery: Gallery | None) -> Evaluation[Any]:
+        clip = open_sequence(folder, read_sequence_config(config), every, frames)
+        return evaluate_sequence(model, clip, ModelOptions(input_size, device, precision),
+                                 counting, gallery)
+    _run(work, Gallery(SEQUENCE_HEADINGS), ReportFiles(json, markdown, picture))
 
 
 @app.command()

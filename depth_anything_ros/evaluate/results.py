@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+import math
 from pathlib import Path
 import statistics
 from typing import Any, Generic, TYPE_CHECKING, TypeVar
@@ -21,13 +22,16 @@ Scores = TypeVar('Scores', bound=Any)
 # What a score is computed from: one prediction, or those of two models.
 Predicted = TypeVar('Predicted')
 
-_LARGER_IS_BETTER = ('accuracy', 'coverage', 'delta1', 'delta2', 'delta3', 'pearson',
-                     'rank_correlation')
+_LARGER_IS_BETTER = ('accuracy', 'coverage', 'delta1', 'delta2', 'delta3', 'frame_delta1',
+                     'pearson', 'rank_correlation')
+# These are best at 1.
+_RATIOS = ('scale',)
 _TITLES = {
     'abs_rel': 'AbsRel', 'delta1': 'δ1', 'delta2': 'δ2', 'delta3': 'δ3', 'rmse_m': 'RMSE [m]',
     'rmse_log': 'RMSE log', 'log10': 'log10', 'silog': 'SILog', 'coverage': 'coverage',
     'pearson': 'Pearson', 'rank_correlation': 'rank correlation', 'accuracy': 'accuracy',
-    'pairs': 'pairs'}
+    'pairs': 'pairs', 'frame_abs_rel': 'frame AbsRel', 'frame_delta1': 'frame δ1', 'tae': 'TAE',
+    'scale': 'scale', 'scale_step': 'scale step'}
 _SHOWN_IMAGES, _SHOWN_FIGURES, _SHOWN_NAMES = 10, 2, 5
 
 
@@ -54,8 +58,9 @@ class Evaluation(Generic[Scores]):
 
     ``mean`` is the mean over images, or over pairs of points where pairs are counted. ``worst``
     takes each figure from the image where it is worst. ``images`` and ``failed`` are sorted by
-    name, ``groups`` are the scores by kind of scene. ``reference`` is the second model of a
-    comparison. ``unmatched`` are files without a counterpart, which were left out.
+    name, ``groups`` are the scores by kind of scene, or by variant of a sequence. ``reference`` is
+    the second model of a comparison. ``unmatched`` are files without a counterpart, which were
+    left out. ``stabilized`` are the frames of a sequence with stabilization.
     """
 
     model: ModelFacts
@@ -67,6 +72,7 @@ class Evaluation(Generic[Scores]):
     groups: Mapping[str, Scores] = field(default_factory=dict)
     reference: ModelFacts | None = None
     unmatched: tuple[str, ...] = ()
+    stabilized: tuple[ImageScores[Scores], ...] = ()
 
 
 ScoresAndFailures = tuple[tuple[ImageScores[Scores], ...], tuple[Failure, ...]]
@@ -116,8 +122,12 @@ def mean_of(images: Sequence[ImageScores[Scores]]) -> Scores:
 
 def worst_of(images: Sequence[ImageScores[Scores]]) -> Scores:
     """Return the worst value of each figure, each from the image where it occurs."""
-    return _combined(images, lambda name, values:
-                     min(values) if name in _LARGER_IS_BETTER else max(values))
+    def worst(name: str, values: list[float]) -> float:
+        known = [value for value in values if not math.isnan(value)] or values
+        if name in _RATIOS:
+            return max(known, key=lambda value: abs(math.log(value)) if value > 0 else math.inf)
+        return min(known) if name in _LARGER_IS_BETTER else max(known)
+    return _combined(images, worst)
 
 
 def badness(scores: Any) -> float:
@@ -141,9 +151,14 @@ def as_dict(evaluation: Evaluation[Any]) -> dict[str, Any]:
         'protocol': evaluation.protocol, 'mean': asdict(evaluation.mean),
         'worst': asdict(evaluation.worst),
         'groups': {name: asdict(scores) for name, scores in evaluation.groups.items()},
-        'images': [{'name': one.name, **asdict(one.scores)} for one in evaluation.images],
+        'images': _named(evaluation.images),
         'failed': [asdict(one) for one in evaluation.failed],
-        'unmatched': list(evaluation.unmatched)}
+        'unmatched': list(evaluation.unmatched)} | (
+            {'stabilized': _named(evaluation.stabilized)} if evaluation.stabilized else {})
+
+
+def _named(images: Sequence[ImageScores[Any]]) -> list[dict[str, Any]]:
+    return [{'name': one.name, **asdict(one.scores)} for one in images]
 
 
 def to_markdown(evaluation: Evaluation[Any]) -> str:
@@ -167,7 +182,7 @@ def print_report(evaluation: Evaluation[Any], console: 'Console') -> None:
     print_table(console, ('', 'mean', 'worst'),
                 zip(titles, _texts(evaluation.mean), _texts(evaluation.worst)))
     if evaluation.groups:
-        print_table(console, ('scene', *titles),
+        print_table(console, ('', *titles),
                     [(name, *_texts(scores)) for name, scores in evaluation.groups.items()])
     print_table(console, (f'worst of {len(images)} images', *titles[:_SHOWN_FIGURES]),
                 [(one.name, *_texts(one.scores)[:_SHOWN_FIGURES])

@@ -1,12 +1,12 @@
 """Folders of colour images with measured depth, described by a few lines of YAML."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 import glob
 import math
 from pathlib import Path, PurePosixPath
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 from depth_anything_ros.arrays import AnyArray, F32
@@ -24,6 +24,8 @@ _BARE_STAR = re.compile(r'^\s*(color|depth)\s*:\s*(\*\S*)', re.MULTILINE)
 # Files of TUM RGB-D are named after the time of exposure, which differs between the cameras.
 _TIME_STAMP = re.compile(r'\d{6,}\.\d+')
 _SEE = 'docs/evaluating.md shows a complete file'
+# What the keys of a description become.
+Described = TypeVar('Described')
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,16 @@ class RgbdConfig:
 
 @dataclass(frozen=True)
 class RgbdPair:
-    """One image and its depth map; ``name`` is the image's path below the folder."""
+    """
+    One image and its depth map.
+
+    ``name`` is the image's path below the folder, ``key`` the text that the * stands for.
+    """
 
     name: str
     color: Path
     depth: Path
+    key: str = ''
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,15 @@ class RgbdDataset:
 
 def read_config(path: Path) -> RgbdConfig:
     """Return the YAML description of a folder; DatasetError names the key that is wrong."""
+    return read_description(path, config_of)
+
+
+def read_description(path: Path, describe: Callable[[Mapping[Any, Any]], Described]) -> Described:
+    """
+    Return what ``describe`` makes of the keys in a YAML file.
+
+    It raises ValueError for a wrong key, which becomes a DatasetError as a file without keys does.
+    """
     try:
         import yaml
     except ImportError as error:
@@ -84,7 +100,7 @@ def read_config(path: Path) -> RgbdConfig:
     if not isinstance(entries, dict):
         raise DatasetError(path, 'it holds no keys', _SEE)
     try:
-        return _config(entries)
+        return describe(entries)
     except ValueError as error:
         raise DatasetError(path, str(error), _SEE) from error
 
@@ -106,7 +122,7 @@ def open_folder(folder: Path, config: RgbdConfig) -> RgbdDataset:
     unmatched = [file for found, other in ((colors, depths), (depths, colors))
                  for key, file in found.items() if key not in other]
     return RgbdDataset(
-        config, tuple(RgbdPair(_name(folder, colors[key]), colors[key], depths[key])
+        config, tuple(RgbdPair(_name(folder, colors[key]), colors[key], depths[key], key)
                       for key in common),
         tuple(_name(folder, file) for file in unmatched))
 
@@ -152,14 +168,19 @@ def read_depth(path: Path, scale: float) -> F32:
     return depth_m
 
 
-def _config(entries: Mapping[Any, Any]) -> RgbdConfig:
+def config_of(entries: Mapping[Any, Any], others: tuple[str, ...] = ()) -> RgbdConfig:
+    """
+    Return the description by the keys of a YAML file; ValueError for a wrong one.
+
+    ``others`` are keys that the file may have for other purposes.
+    """
     missing = [key for key in _REQUIRED if entries.get(key) is None]
     if missing:
         raise ValueError(f'these keys are missing: {", ".join(missing)}')
-    unknown = [str(key) for key in entries if key not in _REQUIRED + _OPTIONAL]
+    known = _REQUIRED + _OPTIONAL + others
+    unknown = [str(key) for key in entries if key not in known]
     if unknown:
-        raise ValueError(f'{unknown[0]} is not one of the keys '
-                         f'{", ".join(_REQUIRED + _OPTIONAL)}')
+        raise ValueError(f'{unknown[0]} is not one of the keys {", ".join(known)}')
     scale = _number(entries, 'depth_scale')
     if scale <= 0:
         raise ValueError(f'depth_scale is {scale:g}; it must be above 0')
