@@ -12,6 +12,7 @@ Each message is a sentence that names the fact and the fix::
     ├── DeviceError              no device of the list can run the model
     ├── InferenceError           one image could not be computed
     │   └── InferenceTimeoutError
+    ├── MessageError             a serialized message is not of its type
     ├── ImageError               an image message, array, file, video or bag cannot be read
     ├── DatasetError             a folder, its description or an annotation file cannot be used
     ├── CameraInfoError          a camera_info cannot be used
@@ -97,6 +98,14 @@ class InferenceTimeoutError(InferenceError):
         consequence = ('at the start; lower input_size or use another device' if at_start else
                        'and the frame was given up; raise request_timeout or lower input_size')
         super().__init__(f'{device} did not answer within {timeout_s:g} s {consequence}')
+
+
+class MessageError(DepthAnythingError):
+    """The bytes of a received message are not a message of its type."""
+
+    def __init__(self, type_name: str, size: int, problem: object) -> None:
+        super().__init__(f'{size} bytes are no {type_name} message ({problem}); its publisher has '
+                         'another version of the type, or the message was damaged on the way')
 
 
 class ImageError(DepthAnythingError):

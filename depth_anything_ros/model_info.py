@@ -13,6 +13,9 @@ from typing import Any, Literal
 import unicodedata
 
 SECTION = 'depth_anything'
+# An entry of the section that is not part of ModelInfo: the sha256 of the .bin, as hexadecimal
+# digits. IRs of earlier releases have none.
+WEIGHTS_SHA256 = 'weights_sha256'
 FORMAT_VERSION = 1
 _OPTIONAL = ('fixed_size_hw', 'quantization', 'output_multiple')
 _TEXTS = ('encoder', 'kind', 'model_version', 'source_name', 'source_sha256', 'licence',

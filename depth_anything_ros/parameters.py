@@ -20,7 +20,8 @@ Value = bool | int | float | str | tuple[str, ...] | tuple[float, ...]
 When = Literal['start', 'configure', 'activate', 'runtime']
 
 _DEVICE = re.compile(r'(CPU|GPU|NPU)(\.\d+)?')
-_CAMERA = re.compile(r'[A-Za-z][A-Za-z0-9_]*')
+# ROS refuses topics of more than 247 letters.
+_CAMERA = re.compile(r'[A-Za-z][A-Za-z0-9_]{0,63}')
 
 
 @dataclass(frozen=True)
@@ -322,8 +323,8 @@ class Settings:
                                 'CPU, GPU, GPU.1 or NPU, or several separated by commas')
         if not all(map(_CAMERA.fullmatch, self.cameras)) or (
                 len(set(self.cameras)) < len(self.cameras)):
-            raise SettingsError('cameras', self.cameras, 'different names of letters, digits and '
-                                'underscores that start with a letter')
+            raise SettingsError('cameras', self.cameras, 'different names of at most 64 letters, '
+                                'digits and underscores that start with a letter')
         self._check_order('points_near', 'points_far')
         self._check_order('alignment.reference_min', 'alignment.reference_max')
         for limited in ('depth', 'points'):

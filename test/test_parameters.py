@@ -120,6 +120,7 @@ def test_every_parameter_is_described_in_sentences() -> None:
 
 @pytest.mark.parametrize(('given', 'named'), [
     ({'cameras': ['front', 'front']}, 'cameras'), ({'cameras': ['1st']}, 'cameras'),
+    ({'cameras': ['x' * 65]}, 'cameras'),
     ({'cameras': ['front/left']}, 'cameras'), ({'cameras': ['']}, 'cameras'),
     ({'points_clearing': 5.0}, 'points_max'),
     ({'points_clearing': 5.0, 'points_max': 0.0}, 'points_max'),

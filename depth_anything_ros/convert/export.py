@@ -9,8 +9,9 @@ from typing import Any, TYPE_CHECKING
 import warnings
 
 from depth_anything_ros.convert.sources.onnx_files import metadata_props
+from depth_anything_ros.convert.sources.records import sha256_of
 from depth_anything_ros.errors import CheckpointError
-from depth_anything_ros.model_info import ModelInfo, SECTION
+from depth_anything_ros.model_info import ModelInfo, SECTION, WEIGHTS_SHA256
 from depth_anything_ros.networks.depth_anything import Network
 import torch
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _TRACED = (2, 5, 7)
 # The capacity of one file of protocol buffers, less some room for the operators.
 _ONE_FILE_BYTES = 2 ** 31 - 2 ** 24
+_UNKNOWN = 'unknown'
 
 
 @dataclass(frozen=True)
@@ -92,14 +94,25 @@ def _check_one_file(network: Network, onnx_path: Path) -> None:
 
 
 def save_ir(model: 'openvino.Model', xml_path: Path, info: ModelInfo) -> None:
-    """Write the IR (.xml and .bin) with ``info`` in its rt_info."""
+    """Write the IR (.xml and .bin) with ``info`` and the sha256 of the .bin in its rt_info."""
     import openvino
 
     annotate(model, info)
+    model.set_rt_info(_UNKNOWN, [SECTION, WEIGHTS_SHA256])
     try:
         openvino.save_model(model, xml_path, compress_to_fp16=info.precision == 'fp16')
     except RuntimeError as error:
         raise _unwritable(xml_path, 'IR', error) from error
+    write_weights_sha256(xml_path)
+
+
+def write_weights_sha256(xml_path: Path) -> None:
+    """Write the sha256 of the .bin, known only after both files were written, into the .xml."""
+    entry = f'<{WEIGHTS_SHA256} value="%s"'
+    before, unknown, after = xml_path.read_bytes().partition((entry % _UNKNOWN).encode())
+    assert unknown and unknown not in after
+    digest = sha256_of([xml_path.with_suffix('.bin')])
+    xml_path.write_bytes(before + (entry % digest).encode() + after)
 
 
 def annotate(model: 'openvino.Model', info: ModelInfo) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 import hashlib
 import io
+import math
 import os
 from pathlib import Path
 import re
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 # The most that all files of a cache take together.
 CACHE_BYTES = 2 * 2 ** 30
 _DIGEST_BYTES = hashlib.sha256().digest_size
+# Marks of passed self-checks are removed when they were used longest ago as well.
+MARKS = 'self_check_*.passed'
+# A mark is used before the models of the same start.
+_SLOWEST_START_S = 3600.0
 # Ours, and those of OpenVINO's own cache, which earlier releases used.
 _NAME = re.compile(r'(depth_anything_[0-9a-f]{64}|[0-9]{10,20})\.blob')
 
@@ -98,14 +103,27 @@ class CompiledModelCache:
                        f'{error_reason(error)}')
 
     def _remove_oldest(self, newest: Path) -> None:
-        total = 0
-        for _, size, file in sorted(_files(newest.parent), reverse=True):
+        total, oldest_kept, removed = 0, math.inf, False
+        for used_at, size, file in sorted(_files(newest.parent), reverse=True):
             total += size
-            if total > self._most_bytes and file != newest:
-                file.unlink(missing_ok=True)
-                if file.parent != newest.parent:
-                    with suppress(OSError):
-                        file.parent.rmdir()
+            if total <= self._most_bytes or file == newest:
+                oldest_kept = min(oldest_kept, used_at)
+                continue
+            removed = True
+            file.unlink(missing_ok=True)
+            if file.parent != newest.parent:
+                with suppress(OSError):
+                    file.parent.rmdir()
+        if removed:
+            _remove_marks(newest.parent, oldest_kept - _SLOWEST_START_S)
+
+
+def _remove_marks(folder: Path, before: float) -> None:
+    """Remove the marks of self-checks that no start has used since ``before``."""
+    for mark in folder.glob(MARKS):
+        with suppress(FileNotFoundError):
+            if mark.stat().st_mtime < before:
+                mark.unlink()
 
 
 def _files(folder: Path) -> Iterator[tuple[float, int, Path]]:

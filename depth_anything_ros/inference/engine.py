@@ -207,9 +207,10 @@ class Engine:
                                        self._options.precision, self._options.cache_dir)
         if marker is None or not marker.exists():
             self._check(device)
-            if marker is not None:
-                with suppress(OSError):
-                    marker.touch()
+        if marker is not None:
+            # The time of its last use.
+            with suppress(OSError):
+                marker.touch()
 
     def _check(self, device: str) -> None:
         expected = self.info.self_check

@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 
 from depth_anything_ros.errors import ModelError
 from depth_anything_ros.foreign_files import foreign_file
-from depth_anything_ros.model_info import ModelInfo, SECTION
+from depth_anything_ros.model_info import ModelInfo, SECTION, WEIGHTS_SHA256
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -47,11 +47,14 @@ class IrFiles:
     weights: 'ov.Tensor'
 
     @cached_property
+    def weights_sha256(self) -> str:
+        """Return the sha256 of the .bin."""
+        return hashlib.sha256(self.weights.data).hexdigest()
+
+    @cached_property
     def digest(self) -> str:
         """Return a sha256 of both files."""
-        digest = hashlib.sha256(hashlib.sha256(self.xml).digest())
-        digest.update(self.weights.data)
-        return digest.hexdigest()
+        return hashlib.sha256(self.xml + self.weights_sha256.encode()).hexdigest()
 
 
 def read_model(core: 'ov.Core', source: Path | IrFiles) -> tuple['ov.Model', ModelInfo]:
@@ -86,7 +89,7 @@ def read_ir_files(source: Path | IrFiles) -> IrFiles:
     import openvino as ov
     xml_path, bin_path = _find_files(source)
     xml = _read_xml(xml_path)
-    needed = _constants_end(xml_path, xml)
+    needed, weights_sha256 = _expected_weights(xml_path, xml)
     try:
         with bin_path.open('rb') as file:
             weights = ov.Tensor(ov.Type.u8, [bin_path.stat().st_size])
@@ -94,7 +97,11 @@ def read_ir_files(source: Path | IrFiles) -> IrFiles:
     except OSError as error:
         raise ModelError(bin_path, f'it cannot be read ({error.strerror})', _COPY_AGAIN) from error
     _check_size(bin_path, min(found, weights.get_byte_size()), needed)
-    return IrFiles(xml_path, xml, weights)
+    files = IrFiles(xml_path, xml, weights)
+    if weights_sha256 not in (None, files.weights_sha256):
+        raise ModelError(bin_path, f'its content is not what {xml_path.name} was written with: it '
+                         'is damaged or belongs to another model', _COPY_AGAIN)
+    return files
 
 
 def read_ir(core: 'ov.Core', source: Path | IrFiles) -> tuple['ov.Model', ModelInfo | None]:
@@ -126,7 +133,8 @@ def check_ir_files(xml_path: Path) -> tuple[Path, Path]:
     OpenVINO cannot read, or if the .bin is too short for its constants.
     """
     xml_path, bin_path = _find_files(xml_path)
-    _check_size(bin_path, bin_path.stat().st_size, _constants_end(xml_path, _read_xml(xml_path)))
+    needed, _ = _expected_weights(xml_path, _read_xml(xml_path))
+    _check_size(bin_path, bin_path.stat().st_size, needed)
     return xml_path, bin_path
 
 
@@ -199,9 +207,9 @@ def _check_size(bin_path: Path, found: int, needed: int) -> None:
         raise ModelError(bin_path, f'it is truncated: {found} bytes of {needed}', _COPY_AGAIN)
 
 
-def _constants_end(xml_path: Path, xml: bytes) -> int:
-    """Return the offset in the .bin, in bytes, at which the last constant of the .xml ends."""
-    end, root = 0, ''
+def _expected_weights(xml_path: Path, xml: bytes) -> tuple[int, str | None]:
+    """Return the size in bytes that the .bin needs, and its sha256 where the .xml has it."""
+    end, root, weights_sha256 = 0, '', None
     layer: Mapping[str, str] = {}
     try:
         for _, element in ElementTree.iterparse(io.BytesIO(xml), events=('start',)):
@@ -214,12 +222,14 @@ def _constants_end(xml_path: Path, xml: bytes) -> int:
                     name = layer.get('name', 'without a name')
                     raise ModelError(xml_path, f'its constant {name!r} {problem}', _COPY_AGAIN)
                 end = max(end, constant_end)
+            elif element.tag == WEIGHTS_SHA256:
+                weights_sha256 = element.get('value')
     except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise ModelError(xml_path, f'it is truncated or not XML ({error})', _COPY_AGAIN) from error
     if root != 'net':
         raise ModelError(xml_path, f'it is XML but not an OpenVINO IR (its root is <{root}>)',
                          _MAKE_ONE)
-    return end
+    return end, weights_sha256
 
 
 def _check_constant(data: Mapping[str, str]) -> tuple[str, int]:

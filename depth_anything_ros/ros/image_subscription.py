@@ -6,6 +6,7 @@ from functools import partial
 import threading
 from typing import Any
 
+from depth_anything_ros.errors import MessageError
 from depth_anything_ros.ros import qos
 from depth_anything_ros.ros.messages import SerializedMessage
 from depth_anything_ros.ros.rclpy_adapter import SubscriptionWaitSet
@@ -90,11 +91,18 @@ class ImageSubscription:
             while self._is_open():
                 try:
                     for index, data in wait_set.messages(_WAIT_NS):
-                        _deliver(self._topics[index], data)
+                        self._receive(self._topics[index], data)
                 except Exception as error:  # noqa: B902 - one bad message must not end the thread
                     if self._is_open():
                         self._warn(f'a message was lost: {error!r}')
                         self._closing.wait(_PAUSE_S)
+
+    def _receive(self, topic: SubscribedTopic, data: bytes) -> None:
+        try:
+            _deliver(topic, data)
+        except MessageError as error:
+            self._warn(f'a message on {self._node.resolve_topic_name(topic.name)} is ignored: '
+                       f'{error}')
 
     def _is_open(self) -> bool:
         return not self._closing.is_set() and bool(self._node.context.ok())

@@ -8,13 +8,15 @@ Serialized messages are in CDR (OMG Common Data Representation): four bytes, the
 little endian, then the fields in order, each aligned to its size.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 import struct
 import sys
 from typing import Any, Literal
 
 from depth_anything_ros.arrays import F32, F64, U8
-from depth_anything_ros.errors import ImageError, PointCloudError
+from depth_anything_ros.errors import ImageError, MessageError, PointCloudError
 from depth_anything_ros.vision.color_image import check_layout, ColorImage
 from depth_anything_ros.vision.depth import to_millimetres
 from depth_anything_ros.vision.encoded_image import decode_compressed_data, PixelLimit
@@ -36,19 +38,20 @@ class SerializedMessage:
     """
     A message that begins with a header, as the bytes that were received.
 
-    The stamp is read directly, the rest on first use. Reading raises struct.error or what rclpy
-    raises if the bytes are not such a message.
+    The stamp is read directly, the rest on first use. MessageError if the bytes are not such a
+    message.
     """
 
     def __init__(self, message_type: type, data: bytes) -> None:
         self._message_type = message_type
         self._data = data
-        self._byte_order = '<' if data[1] & 1 else '>'
+        self._byte_order = '<' if len(data) > 1 and data[1] & 1 else '>'
 
     @property
     def stamp_ns(self) -> int:
         """Return the header's stamp in nanoseconds."""
-        seconds, nanoseconds = struct.unpack_from(f'{self._byte_order}iI', self._data, _STAMP)
+        with self._checked():
+            seconds, nanoseconds = struct.unpack_from(f'{self._byte_order}iI', self._data, _STAMP)
         return int(seconds) * 1_000_000_000 + int(nanoseconds)
 
     @property
@@ -64,15 +67,25 @@ class SerializedMessage:
     @cached_property
     def message(self) -> Any:
         """Return the whole message."""
-        return deserialize_message(self._data, self._message_type)
+        with self._checked():
+            return deserialize_message(self._data, self._message_type)
 
     @cached_property
     def image(self) -> tuple[Image, memoryview]:
         """Return an Image message without pixels, and a view of its pixels [bytes], not a copy."""
-        start = self._pixels_start()
-        # The four bytes before the pixels hold their number, here 0.
-        return deserialize_message(self._data[:start - 4] + bytes(4), Image), memoryview(
-            self._data)[start:]
+        with self._checked():
+            start = self._pixels_start()
+            # The four bytes before the pixels hold their number, here 0.
+            return deserialize_message(self._data[:start - 4] + bytes(4), Image), memoryview(
+                self._data)[start:]
+
+    @contextmanager
+    def _checked(self) -> Iterator[None]:
+        """Turn what reading other bytes than such a message raises into MessageError."""
+        try:
+            yield
+        except Exception as error:  # noqa: B902 - rclpy has no public class for it
+            raise MessageError(self._message_type.__name__, len(self._data), error) from error
 
     def _pixels_start(self) -> int:
         """Return the offset of the pixels: two strings, four 4-byte numbers and a flag precede."""
@@ -147,18 +160,19 @@ def points_xyz(message: PointCloud2, most: int | None = None) -> F64:
         'offsets': [field.offset for field in fields.values()], 'itemsize': message.point_step}
     row_bytes = message.width * message.point_step
     needed = max(message.row_step, row_bytes) * (message.height - 1) + row_bytes
-    try:
-        point = np.dtype(layout)
-    except ValueError as error:
+    # NumPy checks this with 32-bit numbers, and reads beyond the buffer where they overflow.
+    ends = (field.offset + np.dtype(number).itemsize
+            for field, number in zip(fields.values(), types))
+    if max(ends) > message.point_step:
         raise PointCloudError(
             f'a field of the reference cloud does not fit into point_step {message.point_step}; '
-            'the publisher fills it in wrongly') from error
-    if len(message.data) < needed or message.point_step == 0:
+            'the publisher fills it in wrongly')
+    if len(message.data) < needed:
         raise PointCloudError(f'the reference cloud has {len(message.data)} bytes, but its size '
                               f'needs {needed}; the message is truncated')
     if message.width == 0 or message.height == 0:
         return np.empty((0, 3))
-    rows = np.ndarray((message.height, message.width), point, message.data,
+    rows = np.ndarray((message.height, message.width), np.dtype(layout), message.data,
                       strides=(max(message.row_step, row_bytes), message.point_step))
     axes = [rows[name] for name in ('x', 'y', 'z')]
     finite = np.flatnonzero(np.isfinite(axes[0]) & np.isfinite(axes[1]) & np.isfinite(axes[2]))

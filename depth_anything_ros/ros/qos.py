@@ -8,7 +8,8 @@ are lost, and the parameter that solves it.
 from collections.abc import Callable
 from typing import Any
 
-from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+from rclpy.event_handler import (
+    PublisherEventCallbacks, SubscriptionEventCallbacks, UnsupportedEventTypeError)
 from rclpy.qos import (
     qos_policy_name_from_kind, QoSHistoryPolicy, QoSPolicyKind, QoSProfile, QoSReliabilityPolicy)
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -56,7 +57,8 @@ def subscription_events(topic: str, warn: Callable[[str], object],
     """
     Return callbacks that warn of lost messages and of a publisher that offers too little QoS.
 
-    ``on_lost`` gets the number of messages that were lost since its last call.
+    ``on_lost`` gets the number of messages that were lost since its last call. Middlewares that
+    do not report lost messages only have the other warning.
     """
     def on_message_lost(event: Any) -> None:
         on_lost(event.total_count_change)
@@ -67,8 +69,19 @@ def subscription_events(topic: str, warn: Callable[[str], object],
              f'{_policy(event)} than is requested; change the publisher or set '
              f'qos_overrides.{topic}.subscription.*')
 
-    return SubscriptionEventCallbacks(incompatible_qos=on_incompatible_qos,
-                                      message_lost=on_message_lost)
+    return _SupportedEvents(incompatible_qos=on_incompatible_qos, message_lost=on_message_lost)
+
+
+class _SupportedEvents(SubscriptionEventCallbacks):
+    """Callbacks of which message_lost is left out where the middleware has no such event."""
+
+    def create_event_handlers(self, *args: Any, **named: Any) -> Any:
+        """Return the handlers of the events that the middleware has."""
+        try:
+            return super().create_event_handlers(*args, **named)
+        except UnsupportedEventTypeError:
+            self.message_lost = None
+            return super().create_event_handlers(*args, **named)
 
 
 def lost_remedy(topic: str) -> str:

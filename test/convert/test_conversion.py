@@ -1,12 +1,13 @@
 """From a checkpoint to an IR that any runtime can use and that proves itself."""
 
 from collections.abc import Callable
+import hashlib
 from pathlib import Path
 from typing import Any
 
 from depth_anything_ros.errors import CheckpointError, ParityError
 from depth_anything_ros.inference.devices import open_core
-from depth_anything_ros.model_info import ModelInfo, SECTION
+from depth_anything_ros.model_info import ModelInfo, SECTION, WEIGHTS_SHA256
 from depth_anything_ros.networks.models import EncoderSpec, MEAN_RGB, STD_RGB
 from depth_anything_ros.vision.self_check import deviation, self_check_image
 from depth_anything_ros.vision.transforms import normalize
@@ -80,6 +81,15 @@ def test_each_kind_becomes_a_proven_ir_that_describes_itself(
 
     assert 0 < done.parity.worst('OpenVINO') <= gate
     assert done.parity.table() in lines
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_an_ir_knows_its_weights(converted: Converted, kind: str) -> None:
+    """So that a damaged .bin is refused, however small the damage."""
+    path = converted(kind)[0].path
+    weights = hashlib.sha256(path.with_suffix('.bin').read_bytes()).hexdigest()
+    assert openvino.Core().read_model(path).get_rt_info(
+        [SECTION, WEIGHTS_SHA256]).astype(str) == weights
 
 
 def test_parity_is_measured_at_every_size_with_both_runtimes(converted: Converted) -> None:

@@ -208,6 +208,24 @@ def test_the_models_used_longest_ago_are_removed(
     assert foreign in blobs(options) and len(blobs(options)) == 3
 
 
+def test_marks_of_self_checks_are_removed_with_the_models_of_their_time(
+        tiny_ir: Path, options: EngineOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also that of a model which is checked once and used at every start stays."""
+    start(tiny_ir, options)
+    first, = blobs(options)
+    mark, = first.parent.glob('*.passed')
+    old = mark.with_name('self_check_0123456789abcdef.passed')
+    old.touch()
+    for file in (old, mark):
+        os.utime(file, (1, 1))
+    start(tiny_ir, replace(options, input_size=42))
+    assert old.exists(), 'nothing is removed while there is room'
+    monkeypatch.setattr(CompiledModelCache.__init__, '__defaults__',
+                        (int(2.5 * first.stat().st_size),))
+    start(tiny_ir, replace(options, input_size=56))
+    assert mark.exists() and not old.exists()
+
+
 def test_a_model_larger_than_the_limit_is_kept_alone(
         tiny_ir: Path, options: EngineOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CompiledModelCache.__init__, '__defaults__', (1,))

@@ -12,7 +12,7 @@ from depth_anything_ros.errors import ModelError
 from depth_anything_ros.inference import ir as ir_module
 from depth_anything_ros.inference.ir import (
     check_ir_files, error_reason, read_ir, read_ir_files, read_model)
-from depth_anything_ros.model_info import SECTION
+from depth_anything_ros.model_info import SECTION, WEIGHTS_SHA256
 import numpy as np
 import pytest
 from tiny import TINY_INFO
@@ -250,6 +250,31 @@ def test_the_digest_covers_every_byte_of_both_files(ir: Path, suffix: str) -> No
         content = bytearray(file.read_bytes() + b' ')
     file.write_bytes(content)
     assert read_ir_files(ir).digest != before
+
+
+@pytest.fixture
+def sealed(ir: Path) -> Path:
+    """Return an IR that knows the sha256 of its .bin, as the converter writes it."""
+    model = ov.Core().read_model(ir.read_bytes().decode(), read_ir_files(ir).weights)
+    for _ in range(2):
+        # save_model writes the same .bin again, and then into the .xml what it is.
+        model.set_rt_info(read_ir_files(ir).weights_sha256, [SECTION, WEIGHTS_SHA256])
+        ov.save_model(model, ir, compress_to_fp16=False)
+    return ir
+
+
+def test_a_bin_that_is_not_that_of_its_xml_is_refused(sealed: Path) -> None:
+    """Whatever bit is wrong, also one too small for the self-check to see."""
+    assert read_model(ov.Core(), sealed)[1].encoder == TINY_INFO.encoder
+    weights = sealed.with_suffix('.bin')
+    whole = weights.read_bytes()
+    for place in range(0, 8 * len(whole), max(1, len(whole) // 2)):
+        content = bytearray(whole)
+        content[place // 8] ^= 1 << place % 8
+        weights.write_bytes(content)
+        assert 'its content is not what' in refusal(sealed, weights, COPY_AGAIN)
+    weights.write_bytes(whole + b'more')
+    assert 'belongs to another model' in refusal(sealed, weights, COPY_AGAIN)
 
 
 def test_checking_the_files_of_a_good_ir_names_them(ir: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+import re
 import subprocess
 import sys
 import threading
@@ -17,11 +18,13 @@ from nodes import DOMAIN_ID
 import numpy as np
 import pytest
 import rclpy
+from rclpy import event_handler
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
+from rclpy.serialization import serialize_message
 from robot import camera_info, image_message, RELIABLE
 from sensor_msgs.msg import CameraInfo, Image
 from waiting import until, within
@@ -204,6 +207,36 @@ def test_a_callback_that_raises_is_reported_and_the_next_message_arrives(camera:
     camera.images.publish(image_message(PICTURE, stamp_ns=14))
     assert until(lambda: len(camera.received) == 2)
     assert camera.warnings == ["a message was lost: ValueError('bad luck')"] * 2
+
+
+def test_bytes_of_another_type_are_ignored_with_a_sentence_that_names_the_topic(
+        camera: Camera) -> None:
+    """As from a publisher whose package has another version of the message."""
+    camera.subscribe(lambda serialized: camera.received.append(serialized.message))
+    camera.infos.publish(serialize_message(camera_info(64, 48))[:60])
+    assert until(lambda: len(camera.warnings) == 1)
+    assert re.fullmatch(r'a message on /\S*camera_info is ignored: 60 bytes are no CameraInfo .*; '
+                        r'its publisher has another version of the type.*', camera.warnings[0])
+    camera.infos.publish(camera_info(64, 48))
+    assert until(lambda: len(camera.received) == 1)
+
+
+def test_a_middleware_that_does_not_report_lost_messages_is_used_without_that(
+        camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = event_handler.QoSSubscriptionEventType.RCL_SUBSCRIPTION_MESSAGE_LOST
+    make_handler, refused = event_handler.EventHandler, []
+
+    def supported(*, event_type: Any, **rest: Any) -> Any:
+        if event_type == lost:
+            refused.append(event_type)
+            raise event_handler.UnsupportedEventTypeError('no such event')
+        return make_handler(event_type=event_type, **rest)
+
+    monkeypatch.setattr(event_handler, 'EventHandler', supported)
+    camera.subscribe()
+    camera.infos.publish(camera_info(64, 48))
+    assert until(lambda: len(camera.received) == 1)
+    assert refused
 
 
 def test_lost_messages_are_counted_and_reported_with_the_remedy(

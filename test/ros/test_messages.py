@@ -2,7 +2,7 @@
 
 import struct
 
-from depth_anything_ros.errors import ImageError
+from depth_anything_ros.errors import ImageError, MessageError
 from depth_anything_ros.ros.messages import (
     cloud_message, color_message, decode_compressed, decode_image, depth_message,
     SerializedMessage)
@@ -56,9 +56,13 @@ def test_big_endian_messages_are_read() -> None:
 def test_bytes_that_are_not_a_message_raise() -> None:
     """Nothing is read beyond the end."""
     data = serialize_message(image_message(PIXELS))
-    for length in (4, 11, 20, 40):
-        with pytest.raises(Exception):  # noqa: B017 - struct's or rclpy's, both are caught
+    for length in (0, 1, 4, 11, 20, 40):
+        with pytest.raises(MessageError, match=f'^{length} bytes are no Image message'):
             assert SerializedMessage(Image, data[:length]).image
+    with pytest.raises(MessageError):
+        assert SerializedMessage(Image, data[:11]).stamp_ns
+    with pytest.raises(MessageError, match='damaged on the way'):
+        assert SerializedMessage(Image, data[:40]).message
 
 
 def test_messages_are_compared_without_their_stamps() -> None:

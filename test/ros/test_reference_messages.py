@@ -113,6 +113,19 @@ def test_a_cloud_without_coordinates_or_with_a_wrong_layout_raises_with_the_reas
     narrow.point_step = 20
     with pytest.raises(PointCloudError, match='point_step'):
         points_xyz(narrow)
+    narrow.point_step = 0
+    with pytest.raises(PointCloudError, match='point_step 0'):
+        points_xyz(narrow)
     message.fields = [field for field in message.fields if field.name != 'z']
     with pytest.raises(PointCloudError, match='i, x, y'):
+        points_xyz(message)
+
+
+@pytest.mark.parametrize('offset', [37, 40, 2 ** 31 - 2, 2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1])
+@pytest.mark.parametrize('point_step', [40, 2 ** 32 - 1])
+def test_a_field_beyond_its_point_is_refused_and_not_read(offset: int, point_step: int) -> None:
+    """NumPy takes 2**31 - 1 for an offset that fits, and ends the process when it reads there."""
+    message = cloud_message(np.ones((2, 2, 3), np.float32))
+    message.fields[2].offset, message.point_step = offset, point_step
+    with pytest.raises(PointCloudError):
         points_xyz(message)

@@ -1,0 +1,70 @@
+"""What the measurement of reliability reports, made short."""
+
+import json
+from pathlib import Path
+import sys
+
+import pytest
+
+pytest.importorskip('rclpy')
+pytest.importorskip('openvino')
+
+import numpy as np  # noqa: E402, I100
+from tools.fuzz.attack import Report, stand_in_model  # noqa: E402
+from tools.measure import reliability, reliability_images as images  # noqa: E402
+from tools.measure.reliability_damage import blob_damage  # noqa: E402
+from tools.measure.reliability_memory import peak_mib, refuse_bomb  # noqa: E402
+
+
+def test_a_header_that_claims_much_costs_little() -> None:
+    assert refuse_bomb() < 100
+
+
+def test_the_peak_is_that_of_this_program_and_never_falls() -> None:
+    before = peak_mib()
+    large = np.ones(max(2 ** 26, int(1.5 * before * 2 ** 20)), np.uint8)
+    risen = peak_mib()
+    assert risen > large.nbytes / 2 ** 20
+    del large
+    assert peak_mib() > risen - 1
+
+
+@pytest.mark.parametrize('profile', ['', str(images.PROFILE)], ids=['default', 'profile'])
+def test_images_arrive_from_another_process(
+        monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], profile: str) -> None:
+    """Fast DDS accepts the profile; it prints errors of profiles that it does not."""
+    monkeypatch.setattr(images, 'SIZE_HW', (48, 64))
+    assert 0 < images.arrived(20, profile) <= 1
+    assert 'rror' not in capfd.readouterr().err
+
+
+def test_a_damage_that_changes_the_depth_is_not_counted_as_caught(tmp_path: Path) -> None:
+    """The .xml of the tiny model has no sha256 of its .bin, and a bit may be worth little."""
+    logged: list[str] = []
+    figures = blob_damage(12, logged.append, stand_in_model(tmp_path), seed=1)
+    assert figures['blob_damages'] == 12
+    assert figures['blob_damage_caught'] == 1 - len(logged) / 12
+    assert 0 < len(logged) <= 6 and all('tiny.bin, ' in line for line in logged)
+
+
+def test_one_part_is_measured_and_the_others_keep_their_figures(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / 'reliability.json'
+    for module in (reliability, sys.modules['tools.measure.figures']):
+        monkeypatch.setattr(module, 'FOLDER', tmp_path)
+    for name in ('fuzz', 'images'):
+        monkeypatch.setitem(reliability.PARTS, name, lambda parsed, name=name: {name: 0.5})
+        assert reliability.main(['--only', name]) == 0
+    content = json.loads(file.read_text())
+    assert content['command'] == 'python -m tools.measure.reliability'
+    assert content['figures'] == {'fuzz': 0.5, 'images': 0.5}
+
+
+def test_an_attack_that_finds_something_ends_with_status_1(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (reliability, sys.modules['tools.measure.figures']):
+        monkeypatch.setattr(module, 'FOLDER', tmp_path)
+    found = Report(sent=20, deaths=1, resident_mib=[100.0] * 20)
+    monkeypatch.setattr(reliability, 'attack', lambda *arguments: found)
+    assert reliability.main(['--only', 'fuzz']) == 1
+    assert json.loads((tmp_path / 'reliability.json').read_text())['figures']['fuzz_deaths'] == 1
