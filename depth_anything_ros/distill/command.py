@@ -22,7 +22,8 @@ depth_anything_distill vitb photos -o models/mine.xml --yes --flip --sizes 518,7
 depth_anything_distill vits drive -o mine.xml --start models/depth_anything_nano.xml
 depth_anything_distill vits photos -o models/mine.xml --student tiny --steps 20000
 depth_anything_distill vitb photos -o mine.xml --student tiny --start vits.pth --matching 2000
-depth_anything_distill vits photos -o models/mine.xml --student vitt --device cuda"""
+depth_anything_distill vits photos -o models/mine.xml --student vitt --device cuda
+depth_anything_distill vitl photos -o /nfs/mine.xml --labels-only --shard 2/8"""
 
 StudentName = Literal['nano', 'tiny', 'vitt']
 Strength = Literal['mild', 'medium', 'strong']
@@ -118,6 +119,13 @@ def command(
         max_depth: MaxDepthOption = None,
         model_version: VersionOption = None,
         encoder: EncoderOption = None,
+        labels_only: Annotated[bool, typer.Option(
+            '--labels-only', help='Stop when the images are labelled; the same command without '
+            'it finds the labels.')] = False,
+        shard: Annotated[str, typer.Option(
+            '--shard', metavar='I/N', help='With --labels-only: label only the Ith of N parts of '
+            'the images, so that N machines share the work in one --work folder.',
+            show_default='all images')] = '',
         force: Annotated[bool, typer.Option(
             '--force', help='Replace an output that exists; start over in a work folder that was '
             'made with other options.')] = False,
@@ -148,8 +156,12 @@ def command(
         job = DistillJob(
             path, tuple(data), output, recipe, student, Selection(every, topic, label_size),
             _parse_sizes(sizes), flip, hold_out, validate_every, _torch_device(device), work,
-            precision, licence, start, Overrides(kind, model_version, max_depth, encoder), force)
+            precision, licence, start, Overrides(kind, model_version, max_depth, encoder), force,
+            labels_only, _parse_shard(shard, labels_only))
         model = distill(job, table=context.obj, report=report, counting=counting(console, report))
+    if model is None:
+        print(f'the labels are in {job.folder}; the same command without --labels-only trains')
+        return
     size_mb = output.with_suffix('.bin').stat().st_size / 1e6
     record = model.record
     print(f'{model.path} is ready ({size_mb:.1f} MB of weights beside it): rank correlation with '
@@ -177,6 +189,21 @@ def _parse_sizes(text: str) -> tuple[int, ...]:
         raise SettingsError('--sizes', text, 'sides in pixels with commas between, such as '
                             '518,700')
     return tuple(map(int, filter(None, text.split(','))))
+
+
+def _parse_shard(text: str, labels_only: bool) -> tuple[int, int]:
+    """Return (number, count) of a part of the images; SettingsError for another text."""
+    if not text:
+        return 1, 1
+    if not labels_only:
+        raise SettingsError('--shard', text, 'left out, or used with --labels-only: a training '
+                            'needs the labels of all images')
+    match = re.fullmatch(r'(\d+)/(\d+)', text)
+    number, count = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= number <= count:
+        raise SettingsError('--shard', text, 'PART/PARTS with a part from 1 to the number of '
+                            'parts, such as 2/8')
+    return number, count
 
 
 def _torch_device(choice: str) -> str:

@@ -1,6 +1,6 @@
 """A whole distillation: images, labels, training, checkpoint and IR."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -40,13 +40,17 @@ class DistilledModel:
 
 
 def distill(job: DistillJob, *, table: tuple[ModelSpec, ...] = MODELS,
-            report: Report = print, counting: Counting | None = None) -> DistilledModel:
+            report: Report = print, counting: Counting | None = None) -> DistilledModel | None:
     """
     Train a student and write its checkpoint and IR, continuing from what the work folder holds.
 
+    With ``job.labels_only`` it ends with the labels of ``job.shard`` and returns None.
     DepthAnythingError or OSError say what is wrong; the work folder stays usable then.
     """
     counting = counting or partial(count_in_lines, report)
+    if job.labels_only:
+        _label_shard(job, table, report, counting)
+        return None
     check_target(job.output, job.force)
     student = make_student(job.student, job.start, job.recipe.seed, teacher=job.teacher,
                            table=table)
@@ -55,29 +59,27 @@ def distill(job: DistillJob, *, table: tuple[ModelSpec, ...] = MODELS,
                           source_sha256(job.start) if job.start else '')
     resumes = has_options(job.folder, options, job.force)
     _check_checkpoint(job, resumes)
-    make_folder(job.folder)
-    images = collect(job.data, job.folder / f'pictures-{job.selection.short_side}',
-                     job.selection, report, counting)
-    split_dataset(images, job.hold_out)
-    with closing(open_teacher(
-            job.teacher, job.overrides,
-            TeacherOptions(job.folder, job.device, job.sizes, job.flip),
-            table=table, report=report)) as teacher:
-        training, held_out = _label(job, teacher, images, report, counting)
+    images = _collect(job, report, counting)
+    with closing(_open_teacher(job, table, report)) as teacher:
+        labels = _label(job, teacher, images, report, counting)
+    training, held_out = split_dataset(list(labels), job.hold_out)
+    report(f'images: {len(training)} for training, {len(held_out)} held out')
     run = RunFolder(job.folder)
     if not resumes:
         run.clear()
         store_options(job.folder, options)
+    pairs = [labels[image] for image in training]
     if not run.state.is_file():
-        narrow_student(student, training, job.recipe.crop_hw, job.recipe.seed)
-    trainer = _make_trainer(job, student, training, table, report)
+        narrow_student(student, pairs, job.recipe.crop_hw, job.recipe.seed)
+    trainer = _make_trainer(job, student, pairs, table, report)
     resume(run, trainer, job.force)
     _report_training(trainer, report)
-    found = train(run, trainer, held_out, job.validate_every, report, counting)
+    found = train(run, trainer, [labels[image] for image in held_out], job.validate_every, report,
+                  counting)
     record = save_checkpoint(job.checkpoint, trainer.result(), DistillationRecord(
         job.student, teacher.name, teacher.sha256, job.licence or teacher.licence, len(training),
         len(held_out), job.recipe.seed, asdict(trainer.recipe), found, ''))
-    convert_student(job, [image.image for image in training], table, report)
+    convert_student(job, [image.path for image in training], table, report)
     return DistilledModel(job.output, job.checkpoint, record)
 
 
@@ -135,9 +137,34 @@ def _check_checkpoint(job: DistillJob, resumes: bool) -> None:
                               'add --force to replace it or choose another -o')
 
 
+def _label_shard(job: DistillJob, table: tuple[ModelSpec, ...], report: Report,
+                 counting: Counting) -> None:
+    """Label the images of ``job.shard``, every n-th one, for a training that finds them."""
+    images = _collect(job, report, counting)
+    number, count = job.shard
+    part = images[number - 1::count]
+    with closing(_open_teacher(job, table, report)) as teacher:
+        labels = _label(job, teacher, part, report, counting)
+    report(f'labels: part {number} of {count}, {len(labels)} of {len(images)} images')
+
+
+def _collect(job: DistillJob, report: Report, counting: Counting) -> list[DatasetImage]:
+    """Return all images, which are enough to train with, in the work folder or elsewhere."""
+    make_folder(job.folder)
+    images = collect(job.data, job.folder / f'pictures-{job.selection.short_side}',
+                     job.selection, report, counting)
+    split_dataset(images, job.hold_out)
+    return images
+
+
+def _open_teacher(job: DistillJob, table: tuple[ModelSpec, ...], report: Report) -> Teacher:
+    options = TeacherOptions(job.folder, job.device, job.sizes, job.flip)
+    return open_teacher(job.teacher, job.overrides, options, table=table, report=report)
+
+
 def _label(job: DistillJob, teacher: Teacher, images: list[DatasetImage], report: Report,
-           counting: Counting) -> tuple[list[LabelledImage], list[LabelledImage]]:
-    """Return (training images, held-out images) with their labels."""
+           counting: Counting) -> Mapping[DatasetImage, LabelledImage]:
+    """Return the images with their labels, without those that cannot be labelled."""
     mirrored = ', averaged with the mirrored image' if teacher.flip else ''
     report(f'teacher: {teacher.name}, {teacher.kind}, licence {teacher.licence}, input '
            f'{", ".join(map(str, teacher.sizes))}{mirrored}')
@@ -145,10 +172,7 @@ def _label(job: DistillJob, teacher: Teacher, images: list[DatasetImage], report
         report(f'the student is under {teacher.licence} too, which forbids commercial use')
     folder = label_folder(job.folder, LabelFacts(
         teacher.sha256, job.overrides, teacher.sizes, teacher.flip, job.selection.short_side))
-    labels = make_labels(images, teacher, folder, report, counting)
-    training, held_out = split_dataset(list(labels), job.hold_out)
-    report(f'images: {len(training)} for training, {len(held_out)} held out')
-    return [labels[image] for image in training], [labels[image] for image in held_out]
+    return make_labels(images, teacher, folder, report, counting)
 
 
 def _make_trainer(job: DistillJob, student: Student, images: list[LabelledImage],

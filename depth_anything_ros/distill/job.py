@@ -131,6 +131,8 @@ class DistillJob:
       with its encoder.
     - ``overrides``: options that say what the teacher is.
     - ``force``: replace an output, and files in the work folder that another job left.
+    - ``labels_only``: stop when the images are labelled.
+    - ``shard``: (number from 1, count) of the part of the images to label.
     """
 
     teacher: Path
@@ -150,6 +152,8 @@ class DistillJob:
     start: Path | None = None
     overrides: Overrides = field(default_factory=Overrides)
     force: bool = False
+    labels_only: bool = False
+    shard: tuple[int, int] = (1, 1)
 
     @property
     def folder(self) -> Path:

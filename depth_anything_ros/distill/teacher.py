@@ -16,6 +16,7 @@ from depth_anything_ros.convert.sources.load_network import load_network
 from depth_anything_ros.convert.sources.onnx_files import read_onnx_file
 from depth_anything_ros.convert.sources.records import sha256_of
 from depth_anything_ros.errors import CheckpointError
+from depth_anything_ros.files import publish_model, staging_folder
 from depth_anything_ros.inference.ir import check_ir_files, read_ir
 from depth_anything_ros.media.size_order import network_size_of, NetworkSize
 from depth_anything_ros.model_info import Kind, ModelInfo
@@ -191,6 +192,10 @@ def _converted(source: Path, sha256: str, overrides: Overrides, folder: Path,
     digest = hashlib.sha256(f'{sha256}{overrides}'.encode()).hexdigest()[:8]
     target = folder / f'teacher-{digest}.xml'
     if not target.is_file():
-        convert(Job(source, target, overrides=overrides, overwrite=True), table=table,
-                report=report)
+        with staging_folder(target, 0) as own:
+            finished = own / target.name
+            convert(Job(source, finished, overrides=overrides), table=table, report=report)
+            # Another process that labels into the same folder may have been faster.
+            if not target.is_file():
+                publish_model(finished, target)
     return target

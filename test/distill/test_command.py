@@ -234,6 +234,38 @@ def test_a_checkpoint_of_that_name_is_replaced_with_force_only(
     assert (tmp_path / 'mine.pth').read_bytes() == b'precious'
 
 
+def test_parts_that_are_labelled_apart_are_all_that_the_training_needs(
+        tiny_ir: Path, photos: Path, start: Path, tmp_path: Path,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    output, work = tmp_path / 'mine.xml', tmp_path / 'work'
+    line = arguments(tiny_ir, photos, output, start, '--work', str(work), '--steps', '1')
+    parts = []
+    for shard in ('1/3', '2/3', '3/3'):
+        before = set(work.rglob('*.npy'))
+        assert main([*line, '--labels-only', '--shard', shard]) == 0
+        parts.append(set(work.rglob('*.npy')) - before)
+        out, err = capsys.readouterr()
+        assert err == '' and f'labels: part {shard[0]} of 3, 4 of 12 images' in out
+        assert f'the labels are in {work}; the same command without --labels-only' in out
+    assert [len(part) for part in parts] == [4, 4, 4]
+    assert not output.exists() and not (work / 'options.json').exists()
+    written = {path: path.stat().st_mtime_ns for part in parts for path in part}
+    assert main(line) == 0 and output.is_file()
+    assert {path: path.stat().st_mtime_ns for path in work.rglob('*.npy')} == written
+
+
+@pytest.mark.parametrize(('more', 'message'), [
+    (['--shard', '1/2'], "--shard is '1/2'; it must be left out, or used with --labels-only"),
+    *((['--labels-only', '--shard', text], f"--shard is '{text}'; it must be PART/PARTS")
+      for text in ('0/2', '3/2', '2', '1/0', 'a/b'))])
+def test_an_impossible_part_is_refused_before_the_work(
+        more: list[str], message: str, tiny_ir: Path, photos: Path, start: Path, tmp_path: Path,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(tiny_ir, photos, tmp_path / 'mine.xml', start, *more)) == 1
+    assert is_one_error(capsys.readouterr().err, message)
+    assert not (tmp_path / 'mine.distill').exists()
+
+
 @pytest.mark.parametrize(('line', 'message'), [
     (['teacher.pth'], 'Missing argument'), (['teacher.pth', 'photos'], 'Missing option'),
     (['a.pth', 'photos', '-o', 'b.xml', '--student', 'huge'], "'huge' is not one of"),
@@ -261,7 +293,8 @@ def test_help_names_the_options_without_loading_torch_or_openvino() -> None:
     assert (program.returncode, err) == (0, '')
     for option in ('--student', '--steps', '--batch', '--crop', '--seed', '--device', '--work',
                    '--hold-out', '--label-size', '--flip', '--sizes', '--every', '--topic',
-                   '--precision', '--licence', '--start', '--force', '--yes', '--look-every'):
+                   '--precision', '--licence', '--start', '--force', '--yes', '--look-every',
+                   '--labels-only', '--shard'):
         assert option in out
     assert 'Examples:' in out and out.rstrip().endswith('set()')
 
