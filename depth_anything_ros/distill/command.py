@@ -150,15 +150,21 @@ def command(
         weight_decay=weight_decay, warmup=min(Recipe.warmup, steps // 10), drop_path=drop_path,
         gradient_weight=gradient_weight, order_weight=order_weight, seed=seed,
         augmentation=_AUGMENTATIONS[augmentation])
+    table, processes = context.obj
+    processes.check_batch(batch)
+    torch_device = _torch_device(device)
+    processes.join(torch_device)
     console = open_console()
     with StepReport(console) as report:
-        path = local_source(teacher, output.parent, DownloadOptions(yes, offline), report)
+        with processes.in_turn():
+            path = local_source(teacher, output.parent, DownloadOptions(yes, offline), report)
         job = DistillJob(
             path, tuple(data), output, recipe, student, Selection(every, topic, label_size),
-            _parse_sizes(sizes), flip, hold_out, validate_every, _torch_device(device), work,
+            _parse_sizes(sizes), flip, hold_out, validate_every, torch_device, work,
             precision, licence, start, Overrides(kind, model_version, max_depth, encoder), force,
             labels_only, _parse_shard(shard, labels_only))
-        model = distill(job, table=context.obj, report=report, counting=counting(console, report))
+        model = distill(job, table=table, report=report, counting=counting(console, report),
+                        processes=processes)
     if model is None:
         print(f'the labels are in {job.folder}; the same command without --labels-only trains')
         return

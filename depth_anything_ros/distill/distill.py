@@ -16,9 +16,10 @@ from depth_anything_ros.distill.dataset import collect, DatasetImage, split_data
 from depth_anything_ros.distill.job import DistillJob, has_options, store_options
 from depth_anything_ros.distill.labels import (
     label_folder, LabelFacts, LabelledImage, make_labels)
+from depth_anything_ros.distill.processes import ALONE, Processes
 from depth_anything_ros.distill.students import make_student, narrow_student, Student
 from depth_anything_ros.distill.teacher import open_teacher, source_sha256, Teacher, TeacherOptions
-from depth_anything_ros.distill.train_loop import resume, RunFolder, train
+from depth_anything_ros.distill.train_loop import follow, resume, RunFolder, train
 from depth_anything_ros.distill.trainer import Trainer
 from depth_anything_ros.errors import CheckpointError, SettingsError
 from depth_anything_ros.files import atomic_path, check_target, make_folder
@@ -40,16 +41,18 @@ class DistilledModel:
 
 
 def distill(job: DistillJob, *, table: tuple[ModelSpec, ...] = MODELS,
-            report: Report = print, counting: Counting | None = None) -> DistilledModel | None:
+            report: Report = print, counting: Counting | None = None,
+            processes: Processes = ALONE) -> DistilledModel | None:
     """
     Train a student and write its checkpoint and IR, continuing from what the work folder holds.
 
-    With ``job.labels_only`` it ends with the labels of ``job.shard`` and returns None.
+    With ``job.labels_only`` it ends with the labels of ``job.shard`` and returns None, as it does
+    in all ``processes`` but the leading one.
     DepthAnythingError or OSError say what is wrong; the work folder stays usable then.
     """
     counting = counting or partial(count_in_lines, report)
     if job.labels_only:
-        _label_shard(job, table, report, counting)
+        _label_shard(job, table, report, counting, processes)
         return None
     check_target(job.output, job.force)
     student = make_student(job.student, job.start, job.recipe.seed, teacher=job.teacher,
@@ -59,23 +62,30 @@ def distill(job: DistillJob, *, table: tuple[ModelSpec, ...] = MODELS,
                           source_sha256(job.start) if job.start else '')
     resumes = has_options(job.folder, options, job.force)
     _check_checkpoint(job, resumes)
-    images = _collect(job, report, counting)
-    with closing(_open_teacher(job, table, report)) as teacher:
-        labels = _label(job, teacher, images, report, counting)
+    images = processes.shared(lambda: _collect(job, report, counting))
+    with closing(_open_teacher(job, table, report, processes)) as teacher:
+        labels = _label(job, teacher, images, report, counting, processes)
     training, held_out = split_dataset(list(labels), job.hold_out)
     report(f'images: {len(training)} for training, {len(held_out)} held out')
     run = RunFolder(job.folder)
-    if not resumes:
+    if processes.leads and not resumes:
         run.clear()
         store_options(job.folder, options)
     pairs = [labels[image] for image in training]
-    if not run.state.is_file():
+    if processes.leads and not run.state.is_file():
         narrow_student(student, pairs, job.recipe.crop_hw, job.recipe.seed)
-    trainer = _make_trainer(job, student, pairs, table, report)
-    resume(run, trainer, job.force)
+    processes.copy_weights(student.network)
+    trainer = _make_trainer(job, student, pairs, table, report, processes)
+    with processes.in_turn():
+        resume(run, trainer, job.force)
     _report_training(trainer, report)
+    if not processes.leads:
+        follow(trainer)
+        processes.leave()
+        return None
     found = train(run, trainer, [labels[image] for image in held_out], job.validate_every, report,
                   counting)
+    processes.leave()
     record = save_checkpoint(job.checkpoint, trainer.result(), DistillationRecord(
         job.student, teacher.name, teacher.sha256, job.licence or teacher.licence, len(training),
         len(held_out), job.recipe.seed, asdict(trainer.recipe), found, ''))
@@ -138,13 +148,14 @@ def _check_checkpoint(job: DistillJob, resumes: bool) -> None:
 
 
 def _label_shard(job: DistillJob, table: tuple[ModelSpec, ...], report: Report,
-                 counting: Counting) -> None:
+                 counting: Counting, processes: Processes) -> None:
     """Label the images of ``job.shard``, every n-th one, for a training that finds them."""
-    images = _collect(job, report, counting)
+    images = processes.shared(lambda: _collect(job, report, counting))
     number, count = job.shard
     part = images[number - 1::count]
-    with closing(_open_teacher(job, table, report)) as teacher:
-        labels = _label(job, teacher, part, report, counting)
+    with closing(_open_teacher(job, table, report, processes)) as teacher:
+        labels = _label(job, teacher, part, report, counting, processes)
+    processes.leave()
     report(f'labels: part {number} of {count}, {len(labels)} of {len(images)} images')
 
 
@@ -157,14 +168,20 @@ def _collect(job: DistillJob, report: Report, counting: Counting) -> list[Datase
     return images
 
 
-def _open_teacher(job: DistillJob, table: tuple[ModelSpec, ...], report: Report) -> Teacher:
+def _open_teacher(job: DistillJob, table: tuple[ModelSpec, ...], report: Report,
+                  processes: Processes) -> Teacher:
     options = TeacherOptions(job.folder, job.device, job.sizes, job.flip)
-    return open_teacher(job.teacher, job.overrides, options, table=table, report=report)
+    with processes.in_turn():
+        return open_teacher(job.teacher, job.overrides, options, table=table, report=report)
 
 
 def _label(job: DistillJob, teacher: Teacher, images: list[DatasetImage], report: Report,
-           counting: Counting) -> Mapping[DatasetImage, LabelledImage]:
-    """Return the images with their labels, without those that cannot be labelled."""
+           counting: Counting, processes: Processes) -> Mapping[DatasetImage, LabelledImage]:
+    """
+    Return the images with their labels, without those that cannot be labelled.
+
+    Each process labels its part of them.
+    """
     mirrored = ', averaged with the mirrored image' if teacher.flip else ''
     report(f'teacher: {teacher.name}, {teacher.kind}, licence {teacher.licence}, input '
            f'{", ".join(map(str, teacher.sizes))}{mirrored}')
@@ -172,11 +189,18 @@ def _label(job: DistillJob, teacher: Teacher, images: list[DatasetImage], report
         report(f'the student is under {teacher.licence} too, which forbids commercial use')
     folder = label_folder(job.folder, LabelFacts(
         teacher.sha256, job.overrides, teacher.sizes, teacher.flip, job.selection.short_side))
-    return make_labels(images, teacher, folder, report, counting)
+    lines: list[str] = []
+    made = make_labels(processes.part(images), teacher, folder,
+                       report if processes.leads else lines.append, counting)
+    parts = processes.gathered((made, lines))
+    for line in (line for _, reported in parts for line in reported):
+        report(line)
+    labels = {image: label for part, _ in parts for image, label in part.items()}
+    return {image: labels[image] for image in images if image in labels}
 
 
 def _make_trainer(job: DistillJob, student: Student, images: list[LabelledImage],
-                  table: tuple[ModelSpec, ...], report: Report) -> Trainer:
+                  table: tuple[ModelSpec, ...], report: Report, processes: Processes) -> Trainer:
     """
     Return the trainer, which compares tokens if student and teacher are vision transformers.
 
@@ -187,17 +211,18 @@ def _make_trainer(job: DistillJob, student: Student, images: list[LabelledImage]
         network = load_network(job.teacher, job.overrides, table).network
         if isinstance(network, DepthAnything):
             recipe = replace(job.recipe, alignment_weight=_ALIGNMENT_WEIGHT * aligns)
-            return Trainer(student, recipe, images, job.device, network)
+            return Trainer(student, recipe, images, job.device, network, processes)
     if aligns:
         report('the teacher has no tokens to align, so the student learns from its depth alone')
-    return Trainer(student, job.recipe, images, job.device)
+    return Trainer(student, job.recipe, images, job.device, processes=processes)
 
 
 def _report_training(trainer: Trainer, report: Report) -> None:
     recipe = trainer.recipe
     height, width = recipe.crop_hw
     report(f'student: {trainer.student.name}, {recipe.steps} steps of {recipe.batch} crops of '
-           f'{width}x{height}, seed {recipe.seed}, on {trainer.device}')
+           f'{width}x{height}, seed {recipe.seed}, on {trainer.device}'
+           + (f' in {trainer.processes.count} processes' * (trainer.processes.count > 1)))
     if recipe.matching:
         report(f"      the first {recipe.matching} steps match the student's tokens to the "
                "teacher's")

@@ -85,6 +85,15 @@ def train(run: RunFolder, trainer: Trainer, held_out: Sequence[LabelledImage],
     return found
 
 
+def follow(trainer: Trainer) -> None:
+    """Train to the last step beside the leading process, which does everything else."""
+    keep_freed_memory(TRAINING_BYTES)
+    with deferred_signals(deliver=True) as stop:
+        for _ in trainer.run():
+            if trainer.processes.any(stop.is_set()):
+                break
+
+
 def resume(run: RunFolder, trainer: Trainer, force: bool) -> None:
     """
     Continue from the state in the folder, if there is one.
@@ -168,11 +177,12 @@ def _train(run: RunFolder, log: TrainingLog, trainer: Trainer, held_out: Sequenc
         for result in trainer.run():
             log.add(result)
             report_duration(result)
+            stops = trainer.processes.any(stop.is_set())
             validates = result.step % validate_every == 0 or result.step == steps
-            if validates or stop.is_set() or time.monotonic() - saved > _SAVE_EVERY_S:
+            if validates or stops or time.monotonic() - saved > _SAVE_EVERY_S:
                 save_state(run.state, trainer)
                 saved = time.monotonic()
-            if stop.is_set():
+            if stops:
                 break
             if validates and result.step < steps:
                 found = mean_rank_correlation(trainer.result(), validation_images)

@@ -1,6 +1,6 @@
 """One training step after the other: stages, learning rate, losses, teacher's tokens, weights."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 import copy
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from depth_anything_ros.distill.job import Recipe
 from depth_anything_ros.distill.labels import LabelledImage
 from depth_anything_ros.distill.losses import (
     alignment_error, anchor_error, matching_error, mixed_depth_error)
+from depth_anything_ros.distill.processes import ALONE, Processes
 from depth_anything_ros.distill.students import Student
 from depth_anything_ros.errors import SettingsError
 from depth_anything_ros.inference.devices import has_bf16
@@ -41,24 +42,29 @@ class Trainer:
     With ``recipe.matching`` the first steps match the student's tokens to the teacher's and leave
     the head alone; then the labels are learned. Each stage has its own warm-up and cosine. It
     computes in f32 or bf16, see ``computes_in_bf16``. On one CPU the same recipe, images and first
-    weights give the same weights bit for bit, with or without a stop. ``averaged`` are the weights
-    of the result; ``tokens`` is None if the recipe needs no tokens. Not thread-safe.
+    weights give the same weights bit for bit, with or without a stop, and on several ``processes``
+    the same but for rounding: each computes its part of every batch, and all have the same
+    weights. ``averaged`` are the weights of the result; ``tokens`` is None if the recipe needs no
+    tokens. Not thread-safe.
     """
 
     def __init__(self, student: Student, recipe: Recipe, images: Sequence[LabelledImage],
-                 device: str = 'cpu', teacher: DepthAnything | None = None) -> None:
+                 device: str = 'cpu', teacher: DepthAnything | None = None,
+                 processes: Processes = ALONE) -> None:
         """
         Prepare the training, which changes the weights of ``student`` in place.
 
         ``teacher`` is needed for matching and alignment of tokens only. SettingsError if the
-        recipe does not suit the student.
+        recipe does not suit the student or the number of processes.
         """
         _check_crop(recipe.crop_hw, student)
+        processes.check_batch(recipe.batch)
+        self.processes = processes
         self.student, self.recipe, self.images, self.device = student, recipe, images, device
         self.network = student.network.to(device, memory_format=torch.channels_last).train()
         for name, value in self.network.named_parameters():
             value.requires_grad_(not name.startswith(student.frozen_prefixes))
-        set_drop_path(self.network, recipe.drop_path)
+        set_drop_path(self.network, recipe.drop_path, processes.rank, processes.count)
         self.averaged = AveragedWeights(self.network, recipe.average)
         self.step = 0
         self.tokens = make_teacher_tokens(student, teacher, recipe, device)
@@ -74,7 +80,7 @@ class Trainer:
         """
         recipe = self.recipe
         source = batches(self.images, recipe.batch, recipe.crop_hw, recipe.augmentation,
-                         recipe.seed, self.step)
+                         recipe.seed, self.step, self.processes)
         with closing(source):
             while self.step < recipe.steps:
                 yield self._train_step(next(source))
@@ -113,15 +119,16 @@ class Trainer:
             loss = self._loss(batch)
         loss.backward()
         trained = [value for group in self._optimizer.param_groups for value in group['params']]
+        mean_loss = self.processes.average_gradients(trained, loss)
         norm = nn.utils.clip_grad_norm_(trained, self.recipe.gradient_norm)
-        self._check_finite(loss.item(), norm.item())
+        self._check_finite(mean_loss, norm.item())
         self._optimizer.step()
         self.averaged.update(self.network)
         self.step += 1
         if self.step == self.recipe.matching:
             # The head begins to learn now: its first weights are to be forgotten.
             self.averaged.restart()
-        return StepResult(self.step, loss.item(), rate)
+        return StepResult(self.step, mean_loss, rate)
 
     def _learning_rate(self) -> float:
         matching, steps, warmup = self.recipe.matching, self.recipe.steps, self.recipe.warmup
@@ -147,7 +154,8 @@ class Trainer:
             predicted, tokens = self.student.predict(image)
             token_error: Tensor | float = 0.0
             if self.tokens is not None and self.recipe.alignment_weight and tokens is not None:
-                token_error = self.tokens.alignment_error(tokens, image)
+                token_error = self.tokens.alignment_error(tokens, image,
+                                                          self.processes.average)
         predicted = predicted.float()
         return (mixed_depth_error(predicted, labels, pasted, self.recipe.gradient_weight,
                                   self.recipe.order_weight)
@@ -270,9 +278,10 @@ class TeacherTokens:
                 for _ in range(blocks))
         self.bridges.to(device)
 
-    def alignment_error(self, tokens: Tensor, image: Tensor) -> Tensor:
+    def alignment_error(self, tokens: Tensor, image: Tensor,
+                        average: Callable[[Tensor], Tensor] = ALONE.average) -> Tensor:
         """Return the alignment error of the last tokens [N, T, D] for an image [N, 3, H, W]."""
-        return alignment_error(self.bridges[-1](tokens), self._read(image)[-1])
+        return alignment_error(self.bridges[-1](tokens), self._read(image)[-1], average)
 
     def matching_error(self, tokens: Sequence[Tensor], image: Tensor) -> Tensor:
         """Return the mean matching error of the tokens [N, T, D] of all blocks for an image."""
