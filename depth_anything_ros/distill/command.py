@@ -83,7 +83,7 @@ def command(
             '--seed', min=0, help='Seed of all random choices.')] = 0,
         start: Annotated[Path | None, typer.Option(
             '--start', metavar='NAME.pth|NAME.xml', help='Begin with a distilled checkpoint, '
-            'with the IR of a nano student, or, for tiny, with the encoder of a ViT-S checkpoint.',
+            'with the IR of a student, or, for tiny, with the encoder of a ViT-S checkpoint.',
             show_default="nano: ImageNet weights, tiny: the teacher's encoder, vitt: random "
             'weights')] = None,
         every: Annotated[int, typer.Option(

@@ -16,8 +16,8 @@ from typing import TypeAlias
 
 from depth_anything_ros.convert.sources.checkpoints import read_checkpoint, read_tensors
 from depth_anything_ros.convert.sources.graphs import is_graph
+from depth_anything_ros.convert.sources.ir_weights import read_ir_weights
 from depth_anything_ros.distill.batches import batches, normalized
-from depth_anything_ros.distill.ir_weights import read_nano_ir
 from depth_anything_ros.distill.job import NO_AUGMENTATION
 from depth_anything_ros.distill.labels import LabelledImage
 from depth_anything_ros.errors import CheckpointError, MissingDependencyError, SettingsError
@@ -197,7 +197,7 @@ def _initialize(network: DepthAnything) -> None:
 
 def _load(student: Student, start: Path, table: tuple[ModelSpec, ...]) -> Student:
     """Return the student with all weights in a file, or with the network there as its teacher."""
-    tensors = (read_nano_ir(start) if start.suffix == '.xml'
+    tensors = (read_ir_weights(start, table) if start.suffix == '.xml'
                else read_checkpoint(start, table).state_dict)
     problem = state_dict_problem(student.network.state_dict(), tensors)
     if not problem:
@@ -208,7 +208,7 @@ def _load(student: Student, start: Path, table: tuple[ModelSpec, ...]) -> Studen
             return _with_wide(student, tensors)
         except ValueError:
             pass
-    other = ('a checkpoint of ViT-S' if student.begins_as_teacher else 'the IR of a nano student')
+    other = 'its IR' + ', or a checkpoint or IR of ViT-S' * student.begins_as_teacher
     raise CheckpointError(start, f'it does not fit the student {student.name} ({problem})',
                           'give the .pth that a distillation of this student wrote, '
                           f'or {other}')

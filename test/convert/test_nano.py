@@ -30,7 +30,7 @@ from depth_anything_ros.convert.export import OnnxOptions, save_ir  # noqa: E402
 from depth_anything_ros.convert.inspect.inspect import inspect  # noqa: E402
 from depth_anything_ros.convert.parity.verify import verify  # noqa: E402
 from depth_anything_ros.convert.sources.identity import Overrides  # noqa: E402
-from depth_anything_ros.distill.ir_weights import read_nano_ir  # noqa: E402
+from depth_anything_ros.convert.sources.ir_weights import read_ir_weights  # noqa: E402
 from depth_anything_ros.inference.ir import read_ir  # noqa: E402
 from depth_anything_ros.networks.depth_anything import build_network  # noqa: E402
 
@@ -84,7 +84,7 @@ def test_nano_becomes_a_proven_ir_that_describes_its_input(
 def test_the_weights_come_back_out_of_the_ir(
         done: Conversion, make_nano: Callable[..., Weights]) -> None:
     """Rounded to 16 bit, the scales in the weights."""
-    found, expected = read_nano_ir(done.path), make_nano()
+    found, expected = read_ir_weights(done.path), make_nano()
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         scale = expected.get(name.replace('.weight', '.scale'))
