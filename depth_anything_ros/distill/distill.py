@@ -23,8 +23,8 @@ from depth_anything_ros.distill.train_loop import follow, resume, RunFolder, tra
 from depth_anything_ros.distill.trainer import Trainer
 from depth_anything_ros.errors import CheckpointError, SettingsError
 from depth_anything_ros.files import atomic_path, check_target, make_folder
-from depth_anything_ros.networks.depth_anything import DepthAnything, Network
-from depth_anything_ros.networks.models import forbids_commercial_use, MODELS, ModelSpec
+from depth_anything_ros.networks.depth_anything import DepthAnything
+from depth_anything_ros.networks.models import EncoderSpec, forbids_commercial_use, MODELS
 import torch
 
 # Depth and tokens have the same weight, as in Depth Anything V1.
@@ -40,7 +40,7 @@ class DistilledModel:
     record: DistillationRecord
 
 
-def distill(job: DistillJob, *, table: tuple[ModelSpec, ...] = MODELS,
+def distill(job: DistillJob, *, table: tuple[EncoderSpec, ...] = MODELS,
             report: Report = print, counting: Counting | None = None,
             processes: Processes = ALONE) -> DistilledModel | None:
     """
@@ -57,7 +57,7 @@ def distill(job: DistillJob, *, table: tuple[ModelSpec, ...] = MODELS,
     check_target(job.output, job.force)
     student = make_student(job.student, job.start, job.recipe.seed, teacher=job.teacher,
                            table=table)
-    _check_matching(job, student)
+    _check_matching(job)
     options = job.options(source_sha256(job.teacher),
                           source_sha256(job.start) if job.start else '')
     resumes = has_options(job.folder, options, job.force)
@@ -93,7 +93,7 @@ def distill(job: DistillJob, *, table: tuple[ModelSpec, ...] = MODELS,
     return DistilledModel(job.output, job.checkpoint, record)
 
 
-def save_checkpoint(path: Path, network: Network, record: DistillationRecord
+def save_checkpoint(path: Path, network: DepthAnything, record: DistillationRecord
                     ) -> DistillationRecord:
     """Write the weights and beside them ``record``, which is returned with their sha256."""
     weights = {name: value.detach().cpu().contiguous()
@@ -106,7 +106,7 @@ def save_checkpoint(path: Path, network: Network, record: DistillationRecord
     return record
 
 
-def convert_student(job: DistillJob, images: Sequence[Path], table: tuple[ModelSpec, ...],
+def convert_student(job: DistillJob, images: Sequence[Path], table: tuple[EncoderSpec, ...],
                     report: Report) -> None:
     """
     Write the IR of the student's checkpoint.
@@ -125,14 +125,12 @@ def convert_student(job: DistillJob, images: Sequence[Path], table: tuple[ModelS
     convert_to_int8(conversion, str(image_list), train=True, table=table, report=report)
 
 
-def _check_matching(job: DistillJob, student: Student) -> None:
+def _check_matching(job: DistillJob) -> None:
     """Raise SettingsError, before hours of labelling, if the tokens cannot be matched."""
     matching, steps = job.recipe.matching, job.recipe.steps
     problem = ''
     if matching >= steps:
         problem = f'less than the {steps} steps of the training'
-    elif not student.token_width:
-        problem = f'0: the student {student.name} has no tokens'
     elif is_graph(job.teacher):
         problem = '0: the tokens of a teacher that is an ONNX file or an IR cannot be read'
     if matching and problem:
@@ -147,7 +145,7 @@ def _check_checkpoint(job: DistillJob, resumes: bool) -> None:
                               'add --force to replace it or choose another -o')
 
 
-def _label_shard(job: DistillJob, table: tuple[ModelSpec, ...], report: Report,
+def _label_shard(job: DistillJob, table: tuple[EncoderSpec, ...], report: Report,
                  counting: Counting, processes: Processes) -> None:
     """Label the images of ``job.shard``, every n-th one, for a training that finds them."""
     images = processes.shared(lambda: _collect(job, report, counting))
@@ -168,7 +166,7 @@ def _collect(job: DistillJob, report: Report, counting: Counting) -> list[Datase
     return images
 
 
-def _open_teacher(job: DistillJob, table: tuple[ModelSpec, ...], report: Report,
+def _open_teacher(job: DistillJob, table: tuple[EncoderSpec, ...], report: Report,
                   processes: Processes) -> Teacher:
     options = TeacherOptions(job.folder, job.device, job.sizes, job.flip)
     with processes.in_turn():
@@ -200,18 +198,17 @@ def _label(job: DistillJob, teacher: Teacher, images: list[DatasetImage], report
 
 
 def _make_trainer(job: DistillJob, student: Student, images: list[LabelledImage],
-                  table: tuple[ModelSpec, ...], report: Report, processes: Processes) -> Trainer:
+                  table: tuple[EncoderSpec, ...], report: Report, processes: Processes) -> Trainer:
     """
-    Return the trainer, which compares tokens if student and teacher are vision transformers.
+    Return the trainer, which compares tokens if the teacher is a checkpoint.
 
     An encoder that begins as a teacher is not aligned: its tokens are like the teacher's anyway.
     """
-    aligns = bool(student.token_width) and not student.begins_as_teacher
+    aligns = not student.begins_as_teacher
     if (aligns or job.recipe.matching) and not is_graph(job.teacher):
         network = load_network(job.teacher, job.overrides, table).network
-        if isinstance(network, DepthAnything):
-            recipe = replace(job.recipe, alignment_weight=_ALIGNMENT_WEIGHT * aligns)
-            return Trainer(student, recipe, images, job.device, network, processes)
+        recipe = replace(job.recipe, alignment_weight=_ALIGNMENT_WEIGHT * aligns)
+        return Trainer(student, recipe, images, job.device, network, processes)
     if aligns:
         report('the teacher has no tokens to align, so the student learns from its depth alone')
     return Trainer(student, job.recipe, images, job.device, processes=processes)

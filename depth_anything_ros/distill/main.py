@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from depth_anything_ros.cli.program import examples, run_app
 from depth_anything_ros.distill import PROGRAM
 from depth_anything_ros.distill.processes import find_processes
-from depth_anything_ros.networks.models import MODELS, ModelSpec
+from depth_anything_ros.networks.models import EncoderSpec, MODELS
 
 if TYPE_CHECKING:
     import typer
 
 
-def main(argv: Sequence[str] | None = None, table: tuple[ModelSpec, ...] = MODELS) -> int:
+def main(argv: Sequence[str] | None = None, table: tuple[EncoderSpec, ...] = MODELS) -> int:
     """Run the program and return the exit status."""
     processes = find_processes()
     with processes.one_voice():

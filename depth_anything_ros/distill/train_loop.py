@@ -16,7 +16,7 @@ from depth_anything_ros.distill.labels import LabelledImage
 from depth_anything_ros.distill.trainer import StepResult, Trainer
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.files import atomic_path
-from depth_anything_ros.networks.depth_anything import Network
+from depth_anything_ros.networks.depth_anything import DepthAnything
 from depth_anything_ros.process import keep_freed_memory, TRAINING_BYTES
 from depth_anything_ros.vision.agreement import rank_correlation
 from depth_anything_ros.vision.transforms import (
@@ -144,7 +144,7 @@ def load_state(path: Path, trainer: Trainer) -> None:
                               _START_OVER) from error
 
 
-def mean_rank_correlation(network: Network, images: Sequence[LabelledImage],
+def mean_rank_correlation(network: DepthAnything, images: Sequence[LabelledImage],
                           input_size: int | None = None) -> float:
     """
     Return the mean rank correlation of a network with the labels of at least one image.
@@ -156,7 +156,7 @@ def mean_rank_correlation(network: Network, images: Sequence[LabelledImage],
                  for image in images)
 
 
-def _rank_correlation(network: Network, image: LabelledImage, input_size: int) -> float:
+def _rank_correlation(network: DepthAnything, image: LabelledImage, input_size: int) -> float:
     image_bgr, label = image.read()
     spec = network.input_spec
     network_hw = network_size(label.shape, input_size, spec.multiple)

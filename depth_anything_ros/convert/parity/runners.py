@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from depth_anything_ros.networks.depth_anything import Network
+    from depth_anything_ros.networks.depth_anything import DepthAnything
 
 # The second entry keeps OpenVINO from rounding the input of layers with weights in 8 bits.
 _F32 = {'INFERENCE_PRECISION_HINT': 'f32', 'DYNAMIC_QUANTIZATION_GROUP_SIZE': 0}
@@ -29,7 +29,7 @@ class Runner:
     run: Callable[[F32], F32]
 
 
-def torch_runner(network: 'Network') -> Runner:
+def torch_runner(network: 'DepthAnything') -> Runner:
     """Return PyTorch running a network."""
     import torch
 

@@ -2,13 +2,11 @@
 The weights of a network, read from its IR where there is no checkpoint.
 
 In an IR most tensors have lost their names, and normalisation and LayerScale are folded into other
-layers. In nano, layers of one type are in the order of the forward pass, and the convolutions of
-its head, which has branches, have kept their names. A vision transformer in fp16 or INT8 is read
-from its output back to the image. Its LayerScale is found where it is a factor behind a layer, and
-is 1 where it is not. What was read is proven: the network computes the depth of the IR.
+layers. The graph, also one in INT8, is read from its output back to the image. LayerScale is found
+where it is a factor behind a layer, and is 1 where it is not. What was read is proven: the network
+computes the depth of the IR.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 import tempfile
@@ -21,10 +19,8 @@ from depth_anything_ros.convert.quantize.layers import (
     nodes_dependent_on_image, without_quantizers)
 from depth_anything_ros.convert.sources.graphs import Graph, read_graph
 from depth_anything_ros.errors import CheckpointError
-from depth_anything_ros.networks.depth_anything import DepthAnything, Network
-from depth_anything_ros.networks.efficientnet_lite import NormalizedConv
-from depth_anything_ros.networks.models import find_encoder, GRID, MODELS, ModelSpec, NANO
-from depth_anything_ros.networks.nano import NanoDepth
+from depth_anything_ros.networks.depth_anything import DepthAnything
+from depth_anything_ros.networks.models import EncoderSpec, find_encoder, GRID, MODELS
 from depth_anything_ros.networks.vit import LayerScale, Mlp
 import numpy as np
 import torch
@@ -57,14 +53,13 @@ class Layer:
     source: Any = None
 
 
-def read_ir_weights(path: Path, table: tuple[ModelSpec, ...] = MODELS) -> dict[str, Tensor]:
+def read_ir_weights(path: Path, table: tuple[EncoderSpec, ...] = MODELS) -> dict[str, Tensor]:
     """
     Return the state dict of the network in an IR that this package wrote.
 
-    Nano is read in fp16 or fp32, a vision transformer in INT8 too; its weights are then those that
-    the 8 bits stand for. CheckpointError if the IR has no metadata, a fixed size or another form,
-    or if a network with these weights computes another depth; ModelError if it is missing or
-    damaged. ``table`` is searched before ``MODELS``.
+    Those of an IR in INT8 are the ones that the 8 bits stand for. CheckpointError if it has no
+    metadata, a fixed size or another form, or if a network with these weights computes another
+    depth; ModelError if it is missing or damaged. ``table`` is searched before ``MODELS``.
     """
     graph = read_graph(path)
     try:
@@ -87,17 +82,11 @@ def read_ir_weights(path: Path, table: tuple[ModelSpec, ...] = MODELS) -> dict[s
     return network.state_dict()
 
 
-def _read(graph: Graph, table: tuple[ModelSpec, ...]) -> tuple[Network, 'openvino.Model']:
+def _read(graph: Graph, table: tuple[EncoderSpec, ...]) -> tuple[DepthAnything, 'openvino.Model']:
     """Return the network and the graph that computes the same; ValueError says why not."""
     info = graph.info
     if info is None:
         raise ValueError('it has no metadata that say which network it is')
-    if info.encoder == NANO.name:
-        if graph.precision == 'int8':
-            raise ValueError('its weights are int8, from which no nano can be read')
-        nano = NanoDepth().eval().requires_grad_(False)
-        _fill(nano, graph.model)
-        return nano, graph.model
     if graph.size_hw is not None:
         height, width = graph.size_hw
         raise ValueError(f'its input size is fixed to {width}x{height}, so its table of positions '
@@ -117,7 +106,7 @@ def _read(graph: Graph, table: tuple[ModelSpec, ...]) -> tuple[Network, 'openvin
 
 def _unusable(path: Path, fact: str) -> CheckpointError:
     return CheckpointError(path, fact, 'give an IR that depth_anything_convert or a distillation '
-                           'wrote, a nano in fp16 or fp32, or a .pth')
+                           'wrote, or a .pth')
 
 
 class _TransformerReader:
@@ -320,32 +309,6 @@ def _value(value: Any) -> F32:
     return first if kind in _UNARY else _BINARY[kind](first, others[0])
 
 
-def _fill(network: NanoDepth, model: 'openvino.Model') -> None:
-    """Copy the weights of every layer; ValueError if the layers are not those of the network."""
-    named = {f'{name}.weight': part for name, part in network.named_modules()
-             if isinstance(part, nn.Conv2d)}
-    encoder = []
-    for layer in _layers(model, ('Convolution', 'GroupConvolution')):
-        if layer.name in named:
-            _copy(layer, named.pop(layer.name))
-        else:
-            encoder.append(layer)
-    if named:
-        raise ValueError(f'it has no convolution called {min(named)}')
-    _copy_all(encoder, network, NormalizedConv)
-    _copy_all(list(_layers(model, ('MatMul',))), network, nn.Linear)
-    _copy_all(list(_layers(model, ('MVN',))), network, nn.LayerNorm)
-
-
-def _copy_all(layers: list[Layer], network: NanoDepth, kind: type[nn.Module]) -> None:
-    parts = [part for part in network.modules() if isinstance(part, kind)]
-    if len(parts) != len(layers):
-        raise ValueError(f'it has {len(layers)} layers like {kind.__name__} instead of '
-                         f'{len(parts)}')
-    for layer, part in zip(layers, parts):
-        _copy(layer, part)
-
-
 def _copy(layer: Layer, part: nn.Module) -> None:
     """Copy weight and bias; a layer without a bias has 0."""
     for name, tensor in part.named_parameters(recurse=False):
@@ -353,46 +316,9 @@ def _copy(layer: Layer, part: nn.Module) -> None:
             _copy_values(tensor, layer.weight, f'the weight at {layer.name}')
         elif name == 'bias' and layer.bias is not None:
             _copy_values(tensor, layer.bias, f'the bias at {layer.name}')
-    if isinstance(part, NormalizedConv):
-        nn.init.ones_(part.scale)
 
 
 def _copy_values(tensor: Tensor, values: F32, name: str) -> None:
     if tensor.numel() != values.size:
         raise ValueError(f'{name} is {list(values.shape)} instead of {list(tensor.shape)}')
     tensor.copy_(torch.from_numpy(values.reshape(tuple(tensor.shape))))
-
-
-def _layers(model: 'openvino.Model', types: tuple[str, ...]) -> Iterator[Layer]:
-    """Yield the operations of these types that have weights, in the order of the forward pass."""
-    for node in model.get_ordered_ops():
-        if node.get_type_name() not in types:
-            continue
-        # The weight of a layer normalisation follows it, that of others is their second input.
-        product = _follower(node, 'Multiply') if node.get_type_name() == 'MVN' else node
-        total = product and _follower(product, 'Add')
-        weight = product and _constant(product)
-        bias = total and _constant(total)
-        if weight and bias:
-            name, values = weight
-            if node.get_attributes().get('transpose_b') is False:
-                values = values.T
-            yield Layer(name, values, bias[1])
-
-
-def _follower(node: Any, type_name: str) -> Any:
-    """Return the only operation that uses the node's output, None if its type is another one."""
-    users = [user.get_node() for user in node.output(0).get_target_inputs()]
-    return users[0] if len(users) == 1 and users[0].get_type_name() == type_name else None
-
-
-def _constant(node: Any) -> tuple[str, F32] | None:
-    """Return name and values of the constant among the node's inputs, None without one."""
-    for value in node.input_values():
-        source = value.get_node()
-        if source.get_type_name() == 'Convert':
-            source = source.input_value(0).get_node()
-        if source.get_type_name() == 'Constant':
-            name = source.get_friendly_name().removesuffix('_compressed')
-            return name, source.data.astype(np.float32)
-    return None
