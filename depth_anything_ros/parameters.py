@@ -163,7 +163,7 @@ class Settings:
 
     model: str = parameter(
         '', 'configure', 'Path of the model: the .xml of an OpenVINO IR, with its .bin in the '
-        'same folder. Use depth_anything_nano.xml in models/ or a model made by '
+        'same folder. Use depth_anything_tiny.xml in models/ or a model made by '
         'depth_anything_convert.', shared=True)
     cameras: tuple[str, ...] = parameter(
         (), 'configure', 'Names of several cameras that share one model, for example '
@@ -204,9 +204,8 @@ class Settings:
     input_size: int = parameter(
         0, 'runtime', 'Short side of the network input. A smaller input is faster and shows less '
         'detail: 252 is several times as fast as 518. The aspect ratio is kept, and both sides '
-        'are rounded to multiples of 14, or of 32 for depth_anything_nano. 0 uses the default of '
-        'the model: 518, or 288 for depth_anything_nano.', unit='px', minimum=0, maximum=2058,
-        shared=True)
+        'are rounded to multiples of 14. 0 uses the default of the model: 518, or 182 for '
+        'depth_anything_tiny.', unit='px', minimum=0, maximum=2058, shared=True)
     target_rate: float = parameter(
         0.0, 'configure', 'Depth images per second for every camera. The node measures which '
         'input sizes up to input_size reach this rate, uses the largest one, and changes it when '

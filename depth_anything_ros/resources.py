@@ -7,7 +7,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def shipped_model() -> Path:
     """Return the path of the model in the package."""
-    return _share() / 'models' / 'depth_anything_nano.xml'
+    return _share() / 'models' / 'depth_anything_tiny.xml'
 
 
 def photographs() -> Path:

@@ -18,7 +18,7 @@ from launch.actions import OpaqueFunction
 from launch_ros.actions import Node
 
 PACKAGE = 'depth_anything_ros'
-MODEL = 'models/depth_anything_nano.xml'
+MODEL = 'models/depth_anything_tiny.xml'
 PARAMETERS = 'config/depth_anything.yaml'
 RVIZ_WITH_POINTS = 'config/depth_anything.rviz'
 RVIZ_IMAGES_ONLY = 'config/depth_anything_images.rviz'

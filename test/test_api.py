@@ -135,7 +135,7 @@ def test_the_model_in_the_box_computes_what_the_engine_computes() -> None:
     with load_model(precision='f32', image_hw=(96, 128)) as model:
         assert (model.info.kind, model.info.unit) == ('relative', '')
         native, depth = model.infer(image, output_size='native'), model.infer(image)
-        assert native.shape == model.state.network_hw
+        assert native.shape == model.info.output_hw(model.state.network_hw)
     np.testing.assert_array_equal(native, expected)
     np.testing.assert_array_equal(depth, resize_depth(expected, (96, 128)))
     assert depth.dtype == np.float32

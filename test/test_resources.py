@@ -18,5 +18,5 @@ def test_an_installed_package_has_them_in_its_share_folder(
     """That is where pip and colcon install them."""
     monkeypatch.setattr(resources, 'ROOT', tmp_path / 'lib' / 'python3.12' / 'site-packages')
     share = tmp_path / 'share' / 'depth_anything_ros'
-    assert resources.shipped_model() == share / 'models' / 'depth_anything_nano.xml'
+    assert resources.shipped_model() == share / 'models' / 'depth_anything_tiny.xml'
     assert resources.photographs() == share / 'resource' / 'photos'

@@ -12,12 +12,11 @@ from typing import Any
 
 from depth_anything_ros.errors import CheckpointError, MissingDependencyError
 from depth_anything_ros.model_info import ModelInfo, ModelVersion
-from depth_anything_ros.networks.models import (
-    EncoderSpec, find_encoder, INPUT_SIZE, MODELS, ModelSpec, PATCH)
+from depth_anything_ros.networks.models import EncoderSpec, find_encoder, INPUT_SIZE, MODELS, PATCH
 
 
 def parity(encoder: str, version: ModelVersion = 'v2', max_depth_m: float | None = None,
-           table: tuple[ModelSpec, ...] = MODELS, shard_size: str = '50GB') -> float:
+           table: tuple[EncoderSpec, ...] = MODELS, shard_size: str = '50GB') -> float:
     """
     Return the largest difference at 518x518 in standard deviations of the output.
 
@@ -92,7 +91,7 @@ def _randomise(model: Any) -> None:
 
 
 def load_transformers_model(checkpoint: Path, info: ModelInfo,
-                            table: tuple[ModelSpec, ...] = MODELS) -> Any:
+                            table: tuple[EncoderSpec, ...] = MODELS) -> Any:
     """
     Return ``DepthAnythingForDepthEstimation`` in f32 with the weights of a checkpoint.
 

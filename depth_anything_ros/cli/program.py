@@ -20,18 +20,25 @@ FAILED = 1
 INSTALL_TOOLS = "pip install 'depth_anything_ros[tools]'"
 
 
+def complain(sentence: object) -> None:
+    """Print one line ``error: ...`` on stderr."""
+    print(f'error: {" ".join(printable(sentence).split())}', file=sys.stderr)
+
+
 @dataclass(frozen=True)
 class Program:
     """
     A console script.
 
     ``install`` is the command that installs the optional packages it needs, ``after_interrupt``
-    the state of its output files after Ctrl-C, for the message.
+    the state of its output files after Ctrl-C, for the message. ``print_error`` prints that of an
+    expected error.
     """
 
     name: str
     install: str = INSTALL_TOOLS
     after_interrupt: str = 'nothing was written'
+    print_error: Callable[[object], None] = complain
 
 
 def run_program(program: Program, main: Callable[[], object]) -> int:
@@ -75,11 +82,6 @@ def run_app(program: Program, make_app: 'Callable[[], typer.Typer]',
     return run_program(program, main)
 
 
-def complain(sentence: object) -> None:
-    """Print one line ``error: ...`` on stderr."""
-    print(f'error: {" ".join(printable(sentence).split())}', file=sys.stderr)
-
-
 def require_packages(program: Program, *packages: str) -> None:
     """Raise MissingDependencyError for the first package that is not installed."""
     for name in packages:
@@ -116,13 +118,13 @@ def _one_line_errors(program: Program) -> Iterator[None]:
         raise
     except ModuleNotFoundError as error:
         package = (error.name or str(error)).partition('.')[0]
-        complain(MissingDependencyError(package, program.name, program.install))
+        program.print_error(MissingDependencyError(package, program.name, program.install))
         raise SystemExit(FAILED) from error
     except (DepthAnythingError, OSError) as error:
-        complain(error)
+        program.print_error(error)
         raise SystemExit(FAILED) from error
     except (KeyboardInterrupt, ImportError) as error:
         if not was_interrupted(error):
             raise
-        complain(f'interrupted; {program.after_interrupt}')
+        program.print_error(f'interrupted; {program.after_interrupt}')
         raise SystemExit(INTERRUPTED) from error

@@ -26,12 +26,12 @@ from depth_anything_ros.convert.sources.load_network import load_network
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.files import check_target, publish_model, staging_folder
 from depth_anything_ros.model_info import ModelInfo, Precision, SelfCheck
-from depth_anything_ros.networks.models import InputSpec, MODELS, ModelSpec
+from depth_anything_ros.networks.models import EncoderSpec, InputSpec, MODELS
 from depth_anything_ros.version import __version__
 from depth_anything_ros.vision.self_check import make_self_check
 
 if TYPE_CHECKING:
-    from depth_anything_ros.networks.depth_anything import Network
+    from depth_anything_ros.networks.depth_anything import DepthAnything
 
 # Disk space in sizes of the source: an ONNX file in f32 and an IR that is at most as large.
 _CHECKPOINT_TO_IR_SPACE = 2.2
@@ -88,7 +88,7 @@ class _Source:
     size_bytes: int
 
 
-def convert(job: Job, *, table: tuple[ModelSpec, ...] = MODELS, sizes_hw: Sequence[Size] = (),
+def convert(job: Job, *, table: tuple[EncoderSpec, ...] = MODELS, sizes_hw: Sequence[Size] = (),
             limits: Mapping[Backend, Limits] | None = None, report: Report = print) -> Conversion:
     """
     Write the IR of a model, prove it against its source and return what was measured.
@@ -104,7 +104,7 @@ def convert(job: Job, *, table: tuple[ModelSpec, ...] = MODELS, sizes_hw: Sequen
 
 
 def convert_to_int8(job: Job, images: str, *, train: bool = False,
-                    table: tuple[ModelSpec, ...] = MODELS,
+                    table: tuple[EncoderSpec, ...] = MODELS,
                     report: Report = print) -> Quantized:
     """
     Convert a model to fp16 first, then quantize it with ``images``, see ``QuantizeJob``.
@@ -121,7 +121,7 @@ def convert_to_int8(job: Job, images: str, *, train: bool = False,
                         report=report)
 
 
-def export(job: ExportJob, *, table: tuple[ModelSpec, ...] = MODELS,
+def export(job: ExportJob, *, table: tuple[EncoderSpec, ...] = MODELS,
            sizes_hw: Sequence[Size] = (), limits: Mapping[Backend, Limits] | None = None,
            report: Report = print) -> Conversion:
     """
@@ -150,7 +150,7 @@ def export(job: ExportJob, *, table: tuple[ModelSpec, ...] = MODELS,
                             report)
 
 
-def _convert_checkpoint(job: Job, table: tuple[ModelSpec, ...], sizes_hw: Sequence[Size],
+def _convert_checkpoint(job: Job, table: tuple[EncoderSpec, ...], sizes_hw: Sequence[Size],
                         limits: Mapping[Backend, Limits] | None, report: Report) -> Conversion:
     import openvino
 
@@ -174,7 +174,7 @@ def _convert_checkpoint(job: Job, table: tuple[ModelSpec, ...], sizes_hw: Sequen
                             steps, report)
 
 
-def _convert_graph(job: Job, table: tuple[ModelSpec, ...], sizes_hw: Sequence[Size],
+def _convert_graph(job: Job, table: tuple[EncoderSpec, ...], sizes_hw: Sequence[Size],
                    limits: Mapping[Backend, Limits] | None, report: Report) -> Conversion:
     steps = Steps(report, 5)
     with steps.step(f'reading {job.source}'):
@@ -208,8 +208,8 @@ def _convert_graph(job: Job, table: tuple[ModelSpec, ...], sizes_hw: Sequence[Si
 
 
 def _read_checkpoint(path: Path, overrides: Overrides, precision: Precision,
-                     size_hw: Size | None, table: tuple[ModelSpec, ...],
-                     steps: Steps) -> tuple[_Source, 'Network']:
+                     size_hw: Size | None, table: tuple[EncoderSpec, ...],
+                     steps: Steps) -> tuple[_Source, 'DepthAnything']:
     """Read a checkpoint and run the test card; a side of ``size_hw`` that is 0 is free."""
     with steps.step(f'reading {path}'):
         loaded = load_network(path, overrides, table)

@@ -12,7 +12,7 @@ from depth_anything_ros.convert.sources.onnx_files import metadata_props
 from depth_anything_ros.convert.sources.records import sha256_of
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.model_info import ModelInfo, SECTION, WEIGHTS_SHA256
-from depth_anything_ros.networks.depth_anything import Network
+from depth_anything_ros.networks.depth_anything import DepthAnything
 import torch
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class OnnxOptions:
     external_data: bool = True
 
 
-def export_onnx(network: Network, onnx_path: Path, options: OnnxOptions | None = None,
+def export_onnx(network: DepthAnything, onnx_path: Path, options: OnnxOptions | None = None,
                 info: ModelInfo | None = None) -> None:
     """
     Write the network with input ``image`` f32 [N, 3, H, W] and output ``depth`` f32 [N, H, W].
@@ -85,7 +85,7 @@ def _example(options: OnnxOptions, multiple: int) -> tuple[torch.Tensor, dict[in
     return torch.zeros(shape), free_axes
 
 
-def _check_one_file(network: Network, onnx_path: Path) -> None:
+def _check_one_file(network: DepthAnything, onnx_path: Path) -> None:
     needed = sum(value.numel() * value.element_size() for value in network.parameters())
     if needed > _ONE_FILE_BYTES:
         raise CheckpointError(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from depth_anything_ros.cli.program import examples, run_app
 from depth_anything_ros.convert import PROGRAM
-from depth_anything_ros.networks.models import MODELS, ModelSpec
+from depth_anything_ros.networks.models import EncoderSpec, MODELS
 
 if TYPE_CHECKING:
     import typer
@@ -18,7 +18,7 @@ _HELP = 'Depth Anything for OpenVINO: download a checkpoint, convert it, verify 
 
 
 def main(argv: Sequence[str] | None = None,
-         table: tuple[ModelSpec, ...] = MODELS) -> int:
+         table: tuple[EncoderSpec, ...] = MODELS) -> int:
     """Run one subcommand and return the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     return run_app(PROGRAM, _application, _with_subcommand(arguments), table)

@@ -111,7 +111,7 @@ def _run(options: argparse.Namespace) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=PROGRAM.name, description=__doc__)
     parser.add_argument('--model', type=Path, metavar='NAME.xml',
-                        help='IR to run (default: models/depth_anything_nano.xml of the package)')
+                        help='IR to run (default: models/depth_anything_tiny.xml of the package)')
     parser.add_argument('--images', type=Path, metavar='FOLDER',
                         help='pictures to play, a frame each in the order of their names '
                              '(default: the photographs of the package)')

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 import math
 import os
 
@@ -18,6 +18,7 @@ import cv2
 from depth_anything_ros.arrays import F32, F64, U8
 from depth_anything_ros.distill.job import Augmentation
 from depth_anything_ros.distill.labels import LabelledImage
+from depth_anything_ros.distill.processes import ALONE, Processes
 from depth_anything_ros.networks.models import InputSpec
 import numpy as np
 import numpy.typing as npt
@@ -45,12 +46,13 @@ class Batch:
 
 
 def batches(images: Sequence[LabelledImage], size: int, crop_hw: tuple[int, int],
-            augmentation: Augmentation, seed: int, first_step: int = 0
-            ) -> Generator[Batch, None, None]:
+            augmentation: Augmentation, seed: int, first_step: int = 0,
+            processes: Processes = ALONE) -> Generator[Batch, None, None]:
     """
     Yield batches of ``size`` images without end, from step ``first_step`` on.
 
-    The batch of a step depends only on the seed and the number of the step, not on the threads or
+    Of several processes each gets its part of the images, and all parts are the batch that one
+    process gets. It depends only on the seed and the number of the step, not on the threads or
     on where a training resumed. Each epoch has every image once. The error of an image that cannot
     be read is raised here; closing the generator ends the threads.
     """
@@ -58,10 +60,10 @@ def batches(images: Sequence[LabelledImage], size: int, crop_hw: tuple[int, int]
 
     def make(step: int) -> Batch:
         chosen = [images[order(index)] for index in range(step * size, (step + 1) * size)]
-        return _make(chosen, crop_hw, augmentation, np.random.default_rng((seed, step)))
+        return _make(chosen, processes.part_of_batch(size), crop_hw, augmentation, (seed, step, 2))
 
     # Half of the processors: the other half computes the steps.
-    threads = max(1, (os.cpu_count() or 1) // 2)
+    threads = max(1, (os.cpu_count() or 1) // (2 * processes.local_count))
     with ThreadPoolExecutor(threads, thread_name_prefix='batches') as pool:
         ahead: deque[Future[Batch]] = deque()
         step = first_step
@@ -126,14 +128,27 @@ def cutmix_box(size_hw: tuple[int, int], augmentation: Augmentation,
     return slice(top, top + height), slice(left, left + width)
 
 
-def _make(images: Sequence[LabelledImage], crop_hw: tuple[int, int], augmentation: Augmentation,
-          generator: RandomGenerator) -> Batch:
-    crops, labels = [], []
-    for image in images:
-        crop, label = crop_and_rotate(*image.read(), crop_hw, augmentation, generator)
-        crops.append(change_appearance(crop, augmentation, generator))
-        labels.append(label)
-    return _cutmix(np.stack(crops), np.stack(labels), augmentation, generator)
+def _make(images: Sequence[LabelledImage], part: range, crop_hw: tuple[int, int],
+          augmentation: Augmentation, seed: tuple[int, ...]) -> Batch:
+    """Return the crops of a part of a batch; those of all parts do not depend on the parts."""
+    generators = [np.random.default_rng((*seed, position)) for position in range(len(images))]
+
+    @cache
+    def crop(position: int) -> tuple[U8, F32]:
+        generator = generators[position]
+        image, label = crop_and_rotate(*images[position].read(), crop_hw, augmentation, generator)
+        return change_appearance(image, augmentation, generator), label
+
+    mixed, labels = (np.stack(arrays) for arrays in zip(*map(crop, part)))
+    pasted = np.zeros(labels.shape, np.bool_)
+    for index, position in enumerate(part if len(images) > 1 else ()):
+        # CutMix with the next image of the whole batch.
+        box = cutmix_box(crop_hw, augmentation, generators[position])
+        if pasted[index][box].size:
+            other, other_label = crop((position + 1) % len(images))
+            mixed[index][box], labels[index][box] = other[box], other_label[box]
+            pasted[index][box] = True
+    return Batch(*map(torch.from_numpy, (mixed, labels, pasted)))
 
 
 def _shuffled(count: int, seed: int) -> Callable[[int], int]:
@@ -146,20 +161,6 @@ def _shuffled(count: int, seed: int) -> Callable[[int], int]:
         return int(order(index // count)[index % count])
 
     return image_at
-
-
-def _cutmix(images: U8, labels: F32, augmentation: Augmentation,
-            generator: RandomGenerator) -> Batch:
-    """Paste a box of the next image into some images (CutMix)."""
-    mixed, mixed_labels = images.copy(), labels.copy()
-    pasted = np.zeros(labels.shape, np.bool_)
-    for index in range(len(images) if len(images) > 1 else 0):
-        rows, columns = cutmix_box(labels.shape[1:], augmentation, generator)
-        other = (index + 1) % len(images)
-        mixed[index, rows, columns] = images[other, rows, columns]
-        mixed_labels[index, rows, columns] = labels[other, rows, columns]
-        pasted[index, rows, columns] = True
-    return Batch(*map(torch.from_numpy, (mixed, mixed_labels, pasted)))
 
 
 def _crop_matrix(image_hw: tuple[int, int], size_hw: tuple[int, int], augmentation: Augmentation,

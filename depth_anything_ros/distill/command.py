@@ -1,5 +1,6 @@
 """The options of ``depth_anything_distill``."""
 
+from dataclasses import replace
 from pathlib import Path
 import re
 from typing import Annotated, Literal
@@ -11,24 +12,23 @@ from depth_anything_ros.convert.commands.options import (
 from depth_anything_ros.convert.hub.resolve import DownloadOptions, local_source
 from depth_anything_ros.distill import PROGRAM
 from depth_anything_ros.distill.job import (
-    default_rates, DistillJob, MEDIUM, MILD, Recipe, Selection, STRONG)
+    default_recipe, DistillJob, MEDIUM, MILD, Recipe, Selection, STRONG)
 from depth_anything_ros.errors import SettingsError
 from depth_anything_ros.model_info import Precision
 import typer
 
 EXAMPLES = """depth_anything_distill vits photos -o models/mine.xml
-depth_anything_distill models/large.xml drive.mcap more_photos -o models/mine.xml --every 15
-depth_anything_distill vitb photos -o models/mine.xml --yes --flip --sizes 518,700
-depth_anything_distill vits drive -o mine.xml --start models/depth_anything_nano.xml
-depth_anything_distill vits photos -o models/mine.xml --student tiny --steps 20000
-depth_anything_distill vitb photos -o mine.xml --student tiny --start vits.pth --matching 2000
-depth_anything_distill vits photos -o models/mine.xml --student vitt --device cuda"""
+depth_anything_distill vits drive.mcap photos -o models/mine.xml --every 15 --flip --sizes 392,518
+depth_anything_distill vits drive -o models/mine.xml --start models/depth_anything_tiny.xml
+depth_anything_distill models/large.xml photos -o models/mine.xml --start vits.pth
+depth_anything_distill vitb photos -o models/mine.xml --yes --start vits.pth --matching 2000
+depth_anything_distill vits photos -o models/mine.xml --student vitt --device cuda
+depth_anything_distill vitl photos -o /nfs/mine.xml --labels-only --shard 2/8"""
 
-StudentName = Literal['nano', 'tiny', 'vitt']
+StudentName = Literal['tiny', 'vitt']
 Strength = Literal['mild', 'medium', 'strong']
 Device = Literal['auto', 'cpu', 'cuda']
 _AUGMENTATIONS = {'mild': MILD, 'medium': MEDIUM, 'strong': STRONG}
-_DEFAULT_CROP_HW = (192, 256)
 
 
 def command(
@@ -43,24 +43,24 @@ def command(
             '--output', '-o', metavar='NAME.xml', help='Path of the IR; the checkpoint NAME.pth '
             'goes beside it.')],
         student: Annotated[StudentName, typer.Option(
-            '--student', help='nano: small and convolutional; tiny: the encoder of ViT-S for '
-            'small images, which begins with the weights of the teacher; vitt: a narrow vision '
-            'transformer that needs many more images.')] = 'nano',
+            '--student', help='tiny: the encoder of ViT-S for small images, which begins with the '
+            'weights of the teacher; vitt: a narrow vision transformer that needs many more '
+            'images.')] = 'tiny',
         steps: Annotated[int, typer.Option(
             '--steps', min=1, help='Number of training steps.')] = 10000,
         batch: Annotated[int, typer.Option(
             '--batch', min=1, help='Images per step.')] = Recipe.batch,
         crop: Annotated[str, typer.Option(
             '--crop', metavar='HxW|PX', help='Size in pixels of the crops that the student sees.',
-            show_default='192x256, 196x252 for tiny and vitt')] = '',
+            show_default='182x238, 196x252 for vitt')] = '',
         encoder_rate: Annotated[float | None, typer.Option(
             '--encoder-rate', min=0, help='Peak learning rate of the encoder.',
-            show_default='0.0001, 0.00002 for tiny')] = None,
+            show_default='0.00002, 0.0001 for vitt')] = None,
         head_rate: Annotated[float | None, typer.Option(
             '--head-rate', min=0, help='Peak learning rate of all other weights.',
-            show_default='0.0005, 0.0002 for tiny')] = None,
+            show_default='0.0001, 0.0005 for vitt')] = None,
         matching: Annotated[int, typer.Option(
-            '--matching', min=0, metavar='N', help='In the first N steps a tiny or vitt learns '
+            '--matching', min=0, metavar='N', help='In the first N steps the student learns '
             "the teacher's tokens instead of its labels.")] = 0,
         gradient_weight: Annotated[float, typer.Option(
             '--gradient-weight', min=0, help='Weight of the error of the gradients, for sharp '
@@ -81,10 +81,9 @@ def command(
         seed: Annotated[int, typer.Option(
             '--seed', min=0, help='Seed of all random choices.')] = 0,
         start: Annotated[Path | None, typer.Option(
-            '--start', metavar='NAME.pth|NAME.xml', help='Begin with a distilled checkpoint, '
-            'with the IR of a nano student, or, for tiny, with the encoder of a ViT-S checkpoint.',
-            show_default="nano: ImageNet weights, tiny: the teacher's encoder, vitt: random "
-            'weights')] = None,
+            '--start', metavar='NAME.pth|NAME.xml', help='Begin with the checkpoint or IR of a '
+            'student, or, for tiny, with the encoder of a ViT-S.',
+            show_default="the teacher's encoder, random weights for vitt")] = None,
         every: Annotated[int, typer.Option(
             '--every', min=1, metavar='N', help='Use every Nth frame of videos and bags.')] = 10,
         topic: Annotated[str | None, typer.Option(
@@ -118,6 +117,13 @@ def command(
         max_depth: MaxDepthOption = None,
         model_version: VersionOption = None,
         encoder: EncoderOption = None,
+        labels_only: Annotated[bool, typer.Option(
+            '--labels-only', help='Stop when the images are labelled; the same command without '
+            'it finds the labels.')] = False,
+        shard: Annotated[str, typer.Option(
+            '--shard', metavar='I/N', help='With --labels-only: label only the Ith of N parts of '
+            'the images, so that N machines share the work in one --work folder.',
+            show_default='all images')] = '',
         force: Annotated[bool, typer.Option(
             '--force', help='Replace an output that exists; start over in a work folder that was '
             'made with other options.')] = False,
@@ -134,22 +140,33 @@ def command(
                      'openvino', 'matplotlib', *(['nncf'] if precision == 'int8' else []))
     from depth_anything_ros.convert.sources.identity import Overrides
     from depth_anything_ros.distill.distill import distill
-    rates = default_rates(student)
-    recipe = Recipe(
-        steps, batch, _parse_crop(crop, student), matching=matching,
-        encoder_rate=rates[0] if encoder_rate is None else encoder_rate,
-        head_rate=rates[1] if head_rate is None else head_rate,
+    default = default_recipe(student, steps)
+    recipe = replace(
+        default, batch=batch, matching=matching,
+        crop_hw=_parse_crop(crop, student) if crop else default.crop_hw,
+        encoder_rate=default.encoder_rate if encoder_rate is None else encoder_rate,
+        head_rate=default.head_rate if head_rate is None else head_rate,
         weight_decay=weight_decay, warmup=min(Recipe.warmup, steps // 10), drop_path=drop_path,
         gradient_weight=gradient_weight, order_weight=order_weight, seed=seed,
         augmentation=_AUGMENTATIONS[augmentation])
+    table, processes = context.obj
+    processes.check_batch(batch)
+    torch_device = _torch_device(device)
+    processes.join(torch_device)
     console = open_console()
     with StepReport(console) as report:
-        path = local_source(teacher, output.parent, DownloadOptions(yes, offline), report)
+        with processes.in_turn():
+            path = local_source(teacher, output.parent, DownloadOptions(yes, offline), report)
         job = DistillJob(
             path, tuple(data), output, recipe, student, Selection(every, topic, label_size),
-            _parse_sizes(sizes), flip, hold_out, validate_every, _torch_device(device), work,
-            precision, licence, start, Overrides(kind, model_version, max_depth, encoder), force)
-        model = distill(job, table=context.obj, report=report, counting=counting(console, report))
+            _parse_sizes(sizes), flip, hold_out, validate_every, torch_device, work,
+            precision, licence, start, Overrides(kind, model_version, max_depth, encoder), force,
+            labels_only, _parse_shard(shard, labels_only))
+        model = distill(job, table=table, report=report, counting=counting(console, report),
+                        processes=processes)
+    if model is None:
+        print(f'the labels are in {job.folder}; the same command without --labels-only trains')
+        return
     size_mb = output.with_suffix('.bin').stat().st_size / 1e6
     record = model.record
     print(f'{model.path} is ready ({size_mb:.1f} MB of weights beside it): rank correlation with '
@@ -161,9 +178,6 @@ def _parse_crop(text: str, student: str) -> tuple[int, int]:
     """Return (height, width) that the student takes; SettingsError for another text."""
     from depth_anything_ros.networks.models import input_spec_of
     multiple = input_spec_of(student).multiple
-    if not text:
-        height, width = (round(side / multiple) * multiple for side in _DEFAULT_CROP_HW)
-        return height, width
     match = re.fullmatch(r'(\d+)(?:x(\d+))?', text)
     sides = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
     if not all(side and side % multiple == 0 for side in sides):
@@ -177,6 +191,21 @@ def _parse_sizes(text: str) -> tuple[int, ...]:
         raise SettingsError('--sizes', text, 'sides in pixels with commas between, such as '
                             '518,700')
     return tuple(map(int, filter(None, text.split(','))))
+
+
+def _parse_shard(text: str, labels_only: bool) -> tuple[int, int]:
+    """Return (number, count) of a part of the images; SettingsError for another text."""
+    if not text:
+        return 1, 1
+    if not labels_only:
+        raise SettingsError('--shard', text, 'left out, or used with --labels-only: a training '
+                            'needs the labels of all images')
+    match = re.fullmatch(r'(\d+)/(\d+)', text)
+    number, count = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= number <= count:
+        raise SettingsError('--shard', text, 'PART/PARTS with a part from 1 to the number of '
+                            'parts, such as 2/8')
+    return number, count
 
 
 def _torch_device(choice: str) -> str:

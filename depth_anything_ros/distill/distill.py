@@ -1,6 +1,6 @@
 """A whole distillation: images, labels, training, checkpoint and IR."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -16,14 +16,15 @@ from depth_anything_ros.distill.dataset import collect, DatasetImage, split_data
 from depth_anything_ros.distill.job import DistillJob, has_options, store_options
 from depth_anything_ros.distill.labels import (
     label_folder, LabelFacts, LabelledImage, make_labels)
+from depth_anything_ros.distill.processes import ALONE, Processes
 from depth_anything_ros.distill.students import make_student, narrow_student, Student
 from depth_anything_ros.distill.teacher import open_teacher, source_sha256, Teacher, TeacherOptions
-from depth_anything_ros.distill.train_loop import resume, RunFolder, train
+from depth_anything_ros.distill.train_loop import follow, resume, RunFolder, train
 from depth_anything_ros.distill.trainer import Trainer
 from depth_anything_ros.errors import CheckpointError, SettingsError
 from depth_anything_ros.files import atomic_path, check_target, make_folder
-from depth_anything_ros.networks.depth_anything import DepthAnything, Network
-from depth_anything_ros.networks.models import forbids_commercial_use, MODELS, ModelSpec
+from depth_anything_ros.networks.depth_anything import DepthAnything
+from depth_anything_ros.networks.models import EncoderSpec, forbids_commercial_use, MODELS
 import torch
 
 # Depth and tokens have the same weight, as in Depth Anything V1.
@@ -39,49 +40,60 @@ class DistilledModel:
     record: DistillationRecord
 
 
-def distill(job: DistillJob, *, table: tuple[ModelSpec, ...] = MODELS,
-            report: Report = print, counting: Counting | None = None) -> DistilledModel:
+def distill(job: DistillJob, *, table: tuple[EncoderSpec, ...] = MODELS,
+            report: Report = print, counting: Counting | None = None,
+            processes: Processes = ALONE) -> DistilledModel | None:
     """
     Train a student and write its checkpoint and IR, continuing from what the work folder holds.
 
+    With ``job.labels_only`` it ends with the labels of ``job.shard`` and returns None, as it does
+    in all ``processes`` but the leading one.
     DepthAnythingError or OSError say what is wrong; the work folder stays usable then.
     """
     counting = counting or partial(count_in_lines, report)
+    if job.labels_only:
+        _label_shard(job, table, report, counting, processes)
+        return None
     check_target(job.output, job.force)
     student = make_student(job.student, job.start, job.recipe.seed, teacher=job.teacher,
                            table=table)
-    _check_matching(job, student)
+    _check_matching(job)
     options = job.options(source_sha256(job.teacher),
                           source_sha256(job.start) if job.start else '')
     resumes = has_options(job.folder, options, job.force)
     _check_checkpoint(job, resumes)
-    make_folder(job.folder)
-    images = collect(job.data, job.folder / f'pictures-{job.selection.short_side}',
-                     job.selection, report, counting)
-    split_dataset(images, job.hold_out)
-    with closing(open_teacher(
-            job.teacher, job.overrides,
-            TeacherOptions(job.folder, job.device, job.sizes, job.flip),
-            table=table, report=report)) as teacher:
-        training, held_out = _label(job, teacher, images, report, counting)
+    images = processes.shared(lambda: _collect(job, report, counting))
+    with closing(_open_teacher(job, table, report, processes)) as teacher:
+        labels = _label(job, teacher, images, report, counting, processes)
+    training, held_out = split_dataset(list(labels), job.hold_out)
+    report(f'images: {len(training)} for training, {len(held_out)} held out')
     run = RunFolder(job.folder)
-    if not resumes:
+    if processes.leads and not resumes:
         run.clear()
         store_options(job.folder, options)
-    if not run.state.is_file():
-        narrow_student(student, training, job.recipe.crop_hw, job.recipe.seed)
-    trainer = _make_trainer(job, student, training, table, report)
-    resume(run, trainer, job.force)
+    pairs = [labels[image] for image in training]
+    if processes.leads and not run.state.is_file():
+        narrow_student(student, pairs, job.recipe.crop_hw, job.recipe.seed)
+    processes.copy_weights(student.network)
+    trainer = _make_trainer(job, student, pairs, table, report, processes)
+    with processes.in_turn():
+        resume(run, trainer, job.force)
     _report_training(trainer, report)
-    found = train(run, trainer, held_out, job.validate_every, report, counting)
+    if not processes.leads:
+        follow(trainer)
+        processes.leave()
+        return None
+    found = train(run, trainer, [labels[image] for image in held_out], job.validate_every, report,
+                  counting)
+    processes.leave()
     record = save_checkpoint(job.checkpoint, trainer.result(), DistillationRecord(
         job.student, teacher.name, teacher.sha256, job.licence or teacher.licence, len(training),
         len(held_out), job.recipe.seed, asdict(trainer.recipe), found, ''))
-    convert_student(job, [image.image for image in training], table, report)
+    convert_student(job, [image.path for image in training], table, report)
     return DistilledModel(job.output, job.checkpoint, record)
 
 
-def save_checkpoint(path: Path, network: Network, record: DistillationRecord
+def save_checkpoint(path: Path, network: DepthAnything, record: DistillationRecord
                     ) -> DistillationRecord:
     """Write the weights and beside them ``record``, which is returned with their sha256."""
     weights = {name: value.detach().cpu().contiguous()
@@ -94,7 +106,7 @@ def save_checkpoint(path: Path, network: Network, record: DistillationRecord
     return record
 
 
-def convert_student(job: DistillJob, images: Sequence[Path], table: tuple[ModelSpec, ...],
+def convert_student(job: DistillJob, images: Sequence[Path], table: tuple[EncoderSpec, ...],
                     report: Report) -> None:
     """
     Write the IR of the student's checkpoint.
@@ -113,14 +125,12 @@ def convert_student(job: DistillJob, images: Sequence[Path], table: tuple[ModelS
     convert_to_int8(conversion, str(image_list), train=True, table=table, report=report)
 
 
-def _check_matching(job: DistillJob, student: Student) -> None:
+def _check_matching(job: DistillJob) -> None:
     """Raise SettingsError, before hours of labelling, if the tokens cannot be matched."""
     matching, steps = job.recipe.matching, job.recipe.steps
     problem = ''
     if matching >= steps:
         problem = f'less than the {steps} steps of the training'
-    elif not student.token_width:
-        problem = f'0: the student {student.name} has no tokens'
     elif is_graph(job.teacher):
         problem = '0: the tokens of a teacher that is an ONNX file or an IR cannot be read'
     if matching and problem:
@@ -135,9 +145,41 @@ def _check_checkpoint(job: DistillJob, resumes: bool) -> None:
                               'add --force to replace it or choose another -o')
 
 
+def _label_shard(job: DistillJob, table: tuple[EncoderSpec, ...], report: Report,
+                 counting: Counting, processes: Processes) -> None:
+    """Label the images of ``job.shard``, every n-th one, for a training that finds them."""
+    images = processes.shared(lambda: _collect(job, report, counting))
+    number, count = job.shard
+    part = images[number - 1::count]
+    with closing(_open_teacher(job, table, report, processes)) as teacher:
+        labels = _label(job, teacher, part, report, counting, processes)
+    processes.leave()
+    report(f'labels: part {number} of {count}, {len(labels)} of {len(images)} images')
+
+
+def _collect(job: DistillJob, report: Report, counting: Counting) -> list[DatasetImage]:
+    """Return all images, which are enough to train with, in the work folder or elsewhere."""
+    make_folder(job.folder)
+    images = collect(job.data, job.folder / f'pictures-{job.selection.short_side}',
+                     job.selection, report, counting)
+    split_dataset(images, job.hold_out)
+    return images
+
+
+def _open_teacher(job: DistillJob, table: tuple[EncoderSpec, ...], report: Report,
+                  processes: Processes) -> Teacher:
+    options = TeacherOptions(job.folder, job.device, job.sizes, job.flip)
+    with processes.in_turn():
+        return open_teacher(job.teacher, job.overrides, options, table=table, report=report)
+
+
 def _label(job: DistillJob, teacher: Teacher, images: list[DatasetImage], report: Report,
-           counting: Counting) -> tuple[list[LabelledImage], list[LabelledImage]]:
-    """Return (training images, held-out images) with their labels."""
+           counting: Counting, processes: Processes) -> Mapping[DatasetImage, LabelledImage]:
+    """
+    Return the images with their labels, without those that cannot be labelled.
+
+    Each process labels its part of them.
+    """
     mirrored = ', averaged with the mirrored image' if teacher.flip else ''
     report(f'teacher: {teacher.name}, {teacher.kind}, licence {teacher.licence}, input '
            f'{", ".join(map(str, teacher.sizes))}{mirrored}')
@@ -145,35 +187,39 @@ def _label(job: DistillJob, teacher: Teacher, images: list[DatasetImage], report
         report(f'the student is under {teacher.licence} too, which forbids commercial use')
     folder = label_folder(job.folder, LabelFacts(
         teacher.sha256, job.overrides, teacher.sizes, teacher.flip, job.selection.short_side))
-    labels = make_labels(images, teacher, folder, report, counting)
-    training, held_out = split_dataset(list(labels), job.hold_out)
-    report(f'images: {len(training)} for training, {len(held_out)} held out')
-    return [labels[image] for image in training], [labels[image] for image in held_out]
+    lines: list[str] = []
+    made = make_labels(processes.part(images), teacher, folder,
+                       report if processes.leads else lines.append, counting)
+    parts = processes.gathered((made, lines))
+    for line in (line for _, reported in parts for line in reported):
+        report(line)
+    labels = {image: label for part, _ in parts for image, label in part.items()}
+    return {image: labels[image] for image in images if image in labels}
 
 
 def _make_trainer(job: DistillJob, student: Student, images: list[LabelledImage],
-                  table: tuple[ModelSpec, ...], report: Report) -> Trainer:
+                  table: tuple[EncoderSpec, ...], report: Report, processes: Processes) -> Trainer:
     """
-    Return the trainer, which compares tokens if student and teacher are vision transformers.
+    Return the trainer, which compares tokens if the teacher is a checkpoint.
 
     An encoder that begins as a teacher is not aligned: its tokens are like the teacher's anyway.
     """
-    aligns = bool(student.token_width) and not student.begins_as_teacher
+    aligns = not student.begins_as_teacher
     if (aligns or job.recipe.matching) and not is_graph(job.teacher):
         network = load_network(job.teacher, job.overrides, table).network
-        if isinstance(network, DepthAnything):
-            recipe = replace(job.recipe, alignment_weight=_ALIGNMENT_WEIGHT * aligns)
-            return Trainer(student, recipe, images, job.device, network)
+        recipe = replace(job.recipe, alignment_weight=_ALIGNMENT_WEIGHT * aligns)
+        return Trainer(student, recipe, images, job.device, network, processes)
     if aligns:
         report('the teacher has no tokens to align, so the student learns from its depth alone')
-    return Trainer(student, job.recipe, images, job.device)
+    return Trainer(student, job.recipe, images, job.device, processes=processes)
 
 
 def _report_training(trainer: Trainer, report: Report) -> None:
     recipe = trainer.recipe
     height, width = recipe.crop_hw
     report(f'student: {trainer.student.name}, {recipe.steps} steps of {recipe.batch} crops of '
-           f'{width}x{height}, seed {recipe.seed}, on {trainer.device}')
+           f'{width}x{height}, seed {recipe.seed}, on {trainer.device}'
+           + (f' in {trainer.processes.count} processes' * (trainer.processes.count > 1)))
     if recipe.matching:
         report(f"      the first {recipe.matching} steps match the student's tokens to the "
                "teacher's")

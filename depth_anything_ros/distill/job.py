@@ -6,7 +6,7 @@ makes existing work folders unusable.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 import json
 from pathlib import Path
 from typing import Any
@@ -53,8 +53,6 @@ MEDIUM = Augmentation(
 MILD = Augmentation(
     area=0.4, tilt_chance=0.15, jitter_chance=0.5, grey_chance=0.03, dark_chance=0.05,
     blur_chance=0.15, motion_chance=0.05, noise_chance=0.1, cutmix_chance=0.1)
-# The encoder of tiny is a trained one, which larger steps would spoil.
-_RATES = {'tiny': (2e-5, 2e-4)}
 # The largest crop that fits, unchanged.
 NO_AUGMENTATION = Augmentation(1.0, 1.0, **{
     name: 0.0 for name in Augmentation.__dataclass_fields__ if name.endswith('_chance')})
@@ -63,7 +61,7 @@ NO_AUGMENTATION = Augmentation(1.0, 1.0, **{
 @dataclass(frozen=True)
 class Recipe:
     """
-    The hyperparameters of a training.
+    The hyperparameters of a training; the defaults suit tiny, see ``default_recipe``.
 
     - ``steps``, ``batch``, ``crop_hw``: optimizer steps, crops per step, pixels per crop.
     - ``encoder_rate``, ``head_rate``: peak learning rates of the encoder and of all other weights;
@@ -79,9 +77,9 @@ class Recipe:
 
     steps: int
     batch: int = 8
-    crop_hw: tuple[int, int] = (192, 256)
-    encoder_rate: float = 1e-4
-    head_rate: float = 5e-4
+    crop_hw: tuple[int, int] = (182, 238)
+    encoder_rate: float = 2e-5
+    head_rate: float = 1e-4
     weight_decay: float = 0.02
     drop_path: float = 0.0
     warmup: int = 200
@@ -96,9 +94,16 @@ class Recipe:
     matching: int = 0
 
 
-def default_rates(student: str) -> tuple[float, float]:
-    """Return the peak learning rates (encoder, other weights) for a student of that name."""
-    return _RATES.get(student, (Recipe.encoder_rate, Recipe.head_rate))
+def default_recipe(student: str, steps: int) -> Recipe:
+    """
+    Return a recipe with the crop and the learning rates for a student of that name.
+
+    The encoder of tiny is a trained one, which larger steps would spoil.
+    """
+    recipe = Recipe(steps)
+    if student == 'vitt':
+        return replace(recipe, crop_hw=(196, 252), encoder_rate=1e-4, head_rate=5e-4)
+    return recipe
 
 
 @dataclass(frozen=True)
@@ -127,17 +132,18 @@ class DistillJob:
     - ``validate_every``: steps between two validations.
     - ``work``: the work folder, None for NAME.distill beside the output.
     - ``licence``: of the student, None for the teacher's.
-    - ``start``: a checkpoint or an IR of the student to begin with, or, for tiny, a checkpoint
-      with its encoder.
+    - ``start``: a checkpoint of the student to begin with, or, for tiny, one with its encoder.
     - ``overrides``: options that say what the teacher is.
     - ``force``: replace an output, and files in the work folder that another job left.
+    - ``labels_only``: stop when the images are labelled.
+    - ``shard``: (number from 1, count) of the part of the images to label.
     """
 
     teacher: Path
     data: tuple[str, ...]
     output: Path
     recipe: Recipe
-    student: str = 'nano'
+    student: str = 'tiny'
     selection: Selection = field(default_factory=Selection)
     sizes: tuple[int, ...] = ()
     flip: bool = False
@@ -150,6 +156,8 @@ class DistillJob:
     start: Path | None = None
     overrides: Overrides = field(default_factory=Overrides)
     force: bool = False
+    labels_only: bool = False
+    shard: tuple[int, int] = (1, 1)
 
     @property
     def folder(self) -> Path:

@@ -6,6 +6,8 @@ gradient matching; Yang et al., Depth Anything V1 and V2 (2024), for their weigh
 feature alignment. The order error and the matching error are our own.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -154,15 +156,19 @@ def anchor_error(predicted: Tensor, target: Tensor) -> Tensor:
     return (predicted - target).abs().mean()
 
 
-def alignment_error(student: Tensor, teacher: Tensor) -> Tensor:
+def alignment_error(student: Tensor, teacher: Tensor,
+                    average: Callable[[Tensor], Tensor] = lambda value: value) -> Tensor:
     """
     Return the mean of 1 - cosine of tokens [N, T, D] over those with a cosine below 0.85.
 
-    Tokens above that are similar enough: the student may differ a little.
+    Tokens above that are similar enough: the student may differ a little. ``average`` returns the
+    mean of a value over the processes that share a batch; the mean of their errors is then that
+    of the batch.
     """
     cosine = functional.cosine_similarity(student, teacher, dim=-1)
     different = (cosine < _ALIGNED_COSINE).to(cosine.dtype)
-    return ((1 - cosine) * different).sum() / different.sum().clamp(min=1)
+    count = average(different.sum())
+    return ((1 - cosine) * different).sum() / torch.where(count > 0, count, torch.ones_like(count))
 
 
 def matching_error(student: Tensor, teacher: Tensor) -> Tensor:

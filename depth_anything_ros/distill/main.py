@@ -1,20 +1,29 @@
-"""Command line: ``depth_anything_distill TEACHER DATA... -o NAME.xml``."""
+"""
+Command line: ``depth_anything_distill TEACHER DATA... -o NAME.xml``.
+
+On several processes: ``torchrun --nproc-per-node 4 -m depth_anything_ros.distill.main ...``.
+"""
 
 from collections.abc import Sequence
+from dataclasses import replace
 import sys
 from typing import TYPE_CHECKING
 
 from depth_anything_ros.cli.program import examples, run_app
 from depth_anything_ros.distill import PROGRAM
-from depth_anything_ros.networks.models import MODELS, ModelSpec
+from depth_anything_ros.distill.processes import find_processes
+from depth_anything_ros.networks.models import EncoderSpec, MODELS
 
 if TYPE_CHECKING:
     import typer
 
 
-def main(argv: Sequence[str] | None = None, table: tuple[ModelSpec, ...] = MODELS) -> int:
+def main(argv: Sequence[str] | None = None, table: tuple[EncoderSpec, ...] = MODELS) -> int:
     """Run the program and return the exit status."""
-    return run_app(PROGRAM, _application, argv, table)
+    processes = find_processes()
+    with processes.one_voice():
+        return run_app(replace(PROGRAM, print_error=processes.complain), _application, argv,
+                       (table, processes))
 
 
 def _application() -> 'typer.Typer':

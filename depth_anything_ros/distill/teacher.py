@@ -16,11 +16,12 @@ from depth_anything_ros.convert.sources.load_network import load_network
 from depth_anything_ros.convert.sources.onnx_files import read_onnx_file
 from depth_anything_ros.convert.sources.records import sha256_of
 from depth_anything_ros.errors import CheckpointError
+from depth_anything_ros.files import publish_model, staging_folder
 from depth_anything_ros.inference.ir import check_ir_files, read_ir
 from depth_anything_ros.media.size_order import network_size_of, NetworkSize
 from depth_anything_ros.model_info import Kind, ModelInfo
-from depth_anything_ros.networks.depth_anything import Network
-from depth_anything_ros.networks.models import MODELS, ModelSpec
+from depth_anything_ros.networks.depth_anything import DepthAnything
+from depth_anything_ros.networks.models import EncoderSpec, MODELS
 from depth_anything_ros.vision.transforms import (
     network_size, normalize, resize_depth, resize_for_network)
 import numpy as np
@@ -90,7 +91,7 @@ class Teacher:
 
 
 def open_teacher(source: Path, overrides: Overrides, options: TeacherOptions, *,
-                 table: tuple[ModelSpec, ...] = MODELS, report: Report = print) -> Teacher:
+                 table: tuple[EncoderSpec, ...] = MODELS, report: Report = print) -> Teacher:
     """
     Return a checkpoint (.pth, .safetensors, -hf folder), an ONNX file or an IR as a teacher.
 
@@ -106,7 +107,7 @@ def open_teacher(source: Path, overrides: Overrides, options: TeacherOptions, *,
         in_torch(loaded.network, options.device))
 
 
-def in_torch(network: Network, device: str) -> Infer:
+def in_torch(network: DepthAnything, device: str) -> Infer:
     """Return a network in PyTorch on ``device``, in bf16 where that is a GPU."""
     input_spec = network.input_spec
     network = network.to(device)
@@ -139,7 +140,7 @@ def source_sha256(source: Path) -> str:
 
 
 def _in_openvino(source: Path, overrides: Overrides, options: TeacherOptions,
-                 table: tuple[ModelSpec, ...], report: Report) -> Teacher:
+                 table: tuple[EncoderSpec, ...], report: Report) -> Teacher:
     sha256 = source_sha256(source)
     xml_path, info = source, _read_info(source) if source.suffix == '.xml' else None
     if info is None:
@@ -186,11 +187,15 @@ def _read_info(xml_path: Path) -> ModelInfo | None:
 
 
 def _converted(source: Path, sha256: str, overrides: Overrides, folder: Path,
-               table: tuple[ModelSpec, ...], report: Report) -> Path:
+               table: tuple[EncoderSpec, ...], report: Report) -> Path:
     """Return the IR of a source, converted once per file content and overrides."""
     digest = hashlib.sha256(f'{sha256}{overrides}'.encode()).hexdigest()[:8]
     target = folder / f'teacher-{digest}.xml'
     if not target.is_file():
-        convert(Job(source, target, overrides=overrides, overwrite=True), table=table,
-                report=report)
+        with staging_folder(target, 0) as own:
+            finished = own / target.name
+            convert(Job(source, finished, overrides=overrides), table=table, report=report)
+            # Another process that labels into the same folder may have been faster.
+            if not target.is_file():
+                publish_model(finished, target)
     return target

@@ -16,7 +16,7 @@ from depth_anything_ros.distill.labels import LabelledImage
 from depth_anything_ros.distill.trainer import StepResult, Trainer
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.files import atomic_path
-from depth_anything_ros.networks.depth_anything import Network
+from depth_anything_ros.networks.depth_anything import DepthAnything
 from depth_anything_ros.process import keep_freed_memory, TRAINING_BYTES
 from depth_anything_ros.vision.agreement import rank_correlation
 from depth_anything_ros.vision.transforms import (
@@ -85,6 +85,15 @@ def train(run: RunFolder, trainer: Trainer, held_out: Sequence[LabelledImage],
     return found
 
 
+def follow(trainer: Trainer) -> None:
+    """Train to the last step beside the leading process, which does everything else."""
+    keep_freed_memory(TRAINING_BYTES)
+    with deferred_signals(deliver=True) as stop:
+        for _ in trainer.run():
+            if trainer.processes.any(stop.is_set()):
+                break
+
+
 def resume(run: RunFolder, trainer: Trainer, force: bool) -> None:
     """
     Continue from the state in the folder, if there is one.
@@ -135,7 +144,7 @@ def load_state(path: Path, trainer: Trainer) -> None:
                               _START_OVER) from error
 
 
-def mean_rank_correlation(network: Network, images: Sequence[LabelledImage],
+def mean_rank_correlation(network: DepthAnything, images: Sequence[LabelledImage],
                           input_size: int | None = None) -> float:
     """
     Return the mean rank correlation of a network with the labels of at least one image.
@@ -147,7 +156,7 @@ def mean_rank_correlation(network: Network, images: Sequence[LabelledImage],
                  for image in images)
 
 
-def _rank_correlation(network: Network, image: LabelledImage, input_size: int) -> float:
+def _rank_correlation(network: DepthAnything, image: LabelledImage, input_size: int) -> float:
     image_bgr, label = image.read()
     spec = network.input_spec
     network_hw = network_size(label.shape, input_size, spec.multiple)
@@ -168,11 +177,12 @@ def _train(run: RunFolder, log: TrainingLog, trainer: Trainer, held_out: Sequenc
         for result in trainer.run():
             log.add(result)
             report_duration(result)
+            stops = trainer.processes.any(stop.is_set())
             validates = result.step % validate_every == 0 or result.step == steps
-            if validates or stop.is_set() or time.monotonic() - saved > _SAVE_EVERY_S:
+            if validates or stops or time.monotonic() - saved > _SAVE_EVERY_S:
                 save_state(run.state, trainer)
                 saved = time.monotonic()
-            if stop.is_set():
+            if stops:
                 break
             if validates and result.step < steps:
                 found = mean_rank_correlation(trainer.result(), validation_images)

@@ -1,6 +1,6 @@
 """One training step after the other: stages, learning rate, losses, teacher's tokens, weights."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 import copy
 from dataclasses import dataclass
@@ -12,10 +12,11 @@ from depth_anything_ros.distill.job import Recipe
 from depth_anything_ros.distill.labels import LabelledImage
 from depth_anything_ros.distill.losses import (
     alignment_error, anchor_error, matching_error, mixed_depth_error)
+from depth_anything_ros.distill.processes import ALONE, Processes
 from depth_anything_ros.distill.students import Student
 from depth_anything_ros.errors import SettingsError
 from depth_anything_ros.inference.devices import has_bf16
-from depth_anything_ros.networks.depth_anything import DepthAnything, Network
+from depth_anything_ros.networks.depth_anything import DepthAnything
 from depth_anything_ros.networks.drop_path import set_drop_path
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from torch import nn, Tensor
 
 # The warm-up takes at most one in this many steps.
 _MIN_STEPS_PER_WARMUP = 10
+_ENCODER = 'pretrained.'
 
 
 @dataclass(frozen=True)
@@ -41,24 +43,27 @@ class Trainer:
     With ``recipe.matching`` the first steps match the student's tokens to the teacher's and leave
     the head alone; then the labels are learned. Each stage has its own warm-up and cosine. It
     computes in f32 or bf16, see ``computes_in_bf16``. On one CPU the same recipe, images and first
-    weights give the same weights bit for bit, with or without a stop. ``averaged`` are the weights
-    of the result; ``tokens`` is None if the recipe needs no tokens. Not thread-safe.
+    weights give the same weights bit for bit, with or without a stop, and on several ``processes``
+    the same but for rounding: each computes its part of every batch, and all have the same
+    weights. ``averaged`` are the weights of the result; ``tokens`` is None if the recipe needs no
+    tokens. Not thread-safe.
     """
 
     def __init__(self, student: Student, recipe: Recipe, images: Sequence[LabelledImage],
-                 device: str = 'cpu', teacher: DepthAnything | None = None) -> None:
+                 device: str = 'cpu', teacher: DepthAnything | None = None,
+                 processes: Processes = ALONE) -> None:
         """
         Prepare the training, which changes the weights of ``student`` in place.
 
         ``teacher`` is needed for matching and alignment of tokens only. SettingsError if the
-        recipe does not suit the student.
+        recipe does not suit the student or the number of processes.
         """
         _check_crop(recipe.crop_hw, student)
+        processes.check_batch(recipe.batch)
+        self.processes = processes
         self.student, self.recipe, self.images, self.device = student, recipe, images, device
         self.network = student.network.to(device, memory_format=torch.channels_last).train()
-        for name, value in self.network.named_parameters():
-            value.requires_grad_(not name.startswith(student.frozen_prefixes))
-        set_drop_path(self.network, recipe.drop_path)
+        set_drop_path(self.network, recipe.drop_path, processes.rank, processes.count)
         self.averaged = AveragedWeights(self.network, recipe.average)
         self.step = 0
         self.tokens = make_teacher_tokens(student, teacher, recipe, device)
@@ -74,12 +79,12 @@ class Trainer:
         """
         recipe = self.recipe
         source = batches(self.images, recipe.batch, recipe.crop_hw, recipe.augmentation,
-                         recipe.seed, self.step)
+                         recipe.seed, self.step, self.processes)
         with closing(source):
             while self.step < recipe.steps:
                 yield self._train_step(next(source))
 
-    def result(self) -> Network:
+    def result(self) -> DepthAnything:
         """Return a copy of the network with the averaged weights, on the CPU, for inference."""
         network = copy.deepcopy(self.network)
         network.load_state_dict(self.averaged.values)
@@ -113,15 +118,16 @@ class Trainer:
             loss = self._loss(batch)
         loss.backward()
         trained = [value for group in self._optimizer.param_groups for value in group['params']]
+        mean_loss = self.processes.average_gradients(trained, loss)
         norm = nn.utils.clip_grad_norm_(trained, self.recipe.gradient_norm)
-        self._check_finite(loss.item(), norm.item())
+        self._check_finite(mean_loss, norm.item())
         self._optimizer.step()
         self.averaged.update(self.network)
         self.step += 1
         if self.step == self.recipe.matching:
             # The head begins to learn now: its first weights are to be forgotten.
             self.averaged.restart()
-        return StepResult(self.step, loss.item(), rate)
+        return StepResult(self.step, mean_loss, rate)
 
     def _learning_rate(self) -> float:
         matching, steps, warmup = self.recipe.matching, self.recipe.steps, self.recipe.warmup
@@ -142,12 +148,13 @@ class Trainer:
         image = normalized(batch.images.to(self.device), self.student.input_spec)
         if self.tokens is not None and self.step < self.recipe.matching:
             with self._autocast():
-                return self.tokens.matching_error(self.student.read_tokens(image), image)
+                return self.tokens.matching_error(self.network.pretrained(image), image)
         with self._autocast():
             predicted, tokens = self.student.predict(image)
             token_error: Tensor | float = 0.0
-            if self.tokens is not None and self.recipe.alignment_weight and tokens is not None:
-                token_error = self.tokens.alignment_error(tokens, image)
+            if self.tokens is not None and self.recipe.alignment_weight:
+                token_error = self.tokens.alignment_error(tokens, image,
+                                                          self.processes.average)
         predicted = predicted.float()
         return (mixed_depth_error(predicted, labels, pasted, self.recipe.gradient_weight,
                                   self.recipe.order_weight)
@@ -155,13 +162,13 @@ class Trainer:
                 + self.recipe.alignment_weight * token_error)
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device, torch.bfloat16, enabled=computes_in_bf16(
-            self.device, bool(self.student.token_width)))
+        return torch.autocast(self.device, torch.bfloat16,
+                              enabled=computes_in_bf16(self.device))
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         """Return the parameters by learning rate; vectors have no weight decay."""
-        named = [(name.startswith(self.student.encoder_prefix), value)
-                 for name, value in self.network.named_parameters() if value.requires_grad]
+        named = [(name.startswith(_ENCODER), value)
+                 for name, value in self.network.named_parameters()]
         if self.tokens is not None:
             named += [(False, value) for value in self.tokens.bridges.parameters()]
         groups = []
@@ -174,15 +181,9 @@ class Trainer:
         return groups
 
 
-def computes_in_bf16(device: str, is_transformer: bool) -> bool:
-    """
-    Return whether a training uses bf16: on CUDA, and for transformers on CPUs that have it.
-
-    A step of tiny then takes half the time. Convolutions alone gain nothing on a CPU.
-    """
-    if device != 'cpu':
-        return True
-    return is_transformer and has_bf16()
+def computes_in_bf16(device: str) -> bool:
+    """Return whether a training uses bf16: on CUDA, and on CPUs that have it."""
+    return device != 'cpu' or has_bf16()
 
 
 def learning_rate(step: int, steps: int, warmup: int) -> float:
@@ -270,9 +271,10 @@ class TeacherTokens:
                 for _ in range(blocks))
         self.bridges.to(device)
 
-    def alignment_error(self, tokens: Tensor, image: Tensor) -> Tensor:
+    def alignment_error(self, tokens: Tensor, image: Tensor,
+                        average: Callable[[Tensor], Tensor] = ALONE.average) -> Tensor:
         """Return the alignment error of the last tokens [N, T, D] for an image [N, 3, H, W]."""
-        return alignment_error(self.bridges[-1](tokens), self._read(image)[-1])
+        return alignment_error(self.bridges[-1](tokens), self._read(image)[-1], average)
 
     def matching_error(self, tokens: Sequence[Tensor], image: Tensor) -> Tensor:
         """Return the mean matching error of the tokens [N, T, D] of all blocks for an image."""
@@ -291,20 +293,13 @@ def make_teacher_tokens(student: Student, teacher: DepthAnything | None, recipe:
     """
     Return the tokens that a recipe needs, None where it neither matches nor aligns them.
 
-    SettingsError if student or teacher have no tokens or take different images.
+    SettingsError if it needs some and there is no teacher.
     """
     if not (recipe.matching or recipe.alignment_weight):
         return None
-    problem = ''
-    if not student.token_width:
-        problem = f'the student {student.name} has no tokens'
-    elif teacher is None:
-        problem = 'there is no teacher as a PyTorch network'
-    elif not teacher.input_spec.takes_images_of(student.input_spec):
-        problem = f'the student {student.name} and its teacher take different images'
-    if problem or teacher is None:
+    if teacher is None:
         name, value = (('matching', recipe.matching) if recipe.matching
                        else ('alignment_weight', recipe.alignment_weight))
-        raise SettingsError(name, value, f'0: {problem}')
+        raise SettingsError(name, value, '0: there is no teacher as a PyTorch network')
     blocks = len(teacher.spec.blocks_v2) if recipe.matching else 1
-    return TeacherTokens(student.token_width, teacher, blocks, recipe.seed, device)
+    return TeacherTokens(student.network.spec.width, teacher, blocks, recipe.seed, device)

@@ -1,17 +1,14 @@
 """
-Depth Anything with a vision transformer, and how a state dict becomes any of our networks.
+Depth Anything as one PyTorch module, and how a state dict becomes one.
 
-The networks export cleanly to ONNX at any size that they take.
+It exports cleanly to ONNX at any size that it takes.
 """
 
 from collections.abc import Mapping
-from typing import overload, TypeAlias
 
 from depth_anything_ros.model_info import Kind, ModelVersion
 from depth_anything_ros.networks.dpt import DptHead
-from depth_anything_ros.networks.models import (
-    EncoderSpec, ModelSpec, NanoSpec, PATCH)
-from depth_anything_ros.networks.nano import NanoDepth
+from depth_anything_ros.networks.models import EncoderSpec, PATCH
 from depth_anything_ros.networks.vit import VisionTransformer
 import torch
 from torch import nn, Tensor
@@ -46,30 +43,16 @@ class DepthAnything(nn.Module):
         return depth.squeeze(1)
 
 
-Network: TypeAlias = DepthAnything | NanoDepth
-
-
-@overload
 def build_network(spec: EncoderSpec, version: ModelVersion, max_depth_m: float | None,
-                  state_dict: Mapping[str, Tensor]) -> DepthAnything: ...
-
-
-@overload
-def build_network(spec: ModelSpec, version: ModelVersion, max_depth_m: float | None,
-                  state_dict: Mapping[str, Tensor]) -> Network: ...
-
-
-def build_network(spec: ModelSpec, version: ModelVersion, max_depth_m: float | None,
-                  state_dict: Mapping[str, Tensor]) -> Network:
+                  state_dict: Mapping[str, Tensor]) -> DepthAnything:
     """
     Return the network of a model with these weights in f32, ready for inference.
 
-    ``version`` and ``max_depth_m`` matter for vision transformers; nano has one form. ValueError
-    names tensors that are missing, unexpected, of the wrong shape or type, or not finite.
+    ValueError names tensors that are missing, unexpected, of the wrong shape or type, or not
+    finite.
     """
     with torch.device('meta'):
-        network = (NanoDepth() if isinstance(spec, NanoSpec)
-                   else DepthAnything(spec, version, max_depth_m))
+        network = DepthAnything(spec, version, max_depth_m)
     problem = state_dict_problem(network.state_dict(), state_dict)
     if problem:
         raise ValueError(problem)

@@ -1,10 +1,9 @@
 """
 The models that this package knows, one row each, and which of them a state dict belongs to.
 
-Source: the papers and the published configurations of Depth Anything V1 and V2. Three are not
+Source: the papers and the published configurations of Depth Anything V1 and V2. Two are not
 published but distilled: vitt has the width and heads of DeiT-Ti (Touvron et al., 2021), tiny is
-vits with narrower feed-forward parts and a head that ends at its finest grid, for small images,
-nano is the convolutional network of ``networks.nano``.
+vits with narrower feed-forward parts and a head that ends at its finest grid, for small images.
 """
 
 from collections.abc import Mapping
@@ -24,7 +23,6 @@ UNKNOWN_LICENCE = 'unknown'
 # Of all V1 weights; those of the V2 weights are in the table.
 LICENCE_V1 = 'Apache-2.0'
 _BLOCKS_READ = 4
-_NANO_KEY = 'encoder.stem.weight'
 _HIDDEN_KEY = 'pretrained.blocks.0.mlp.fc1.weight'
 # The finest grid of the head: cells per patch of the image, along each axis.
 HEAD_MULTIPLE = 8
@@ -72,18 +70,12 @@ class InputSpec:
         """Return the size of the output for an image of ``size_hw``."""
         return output_size(size_hw, self.multiple, self.output_multiple)
 
-    def takes_images_of(self, other: 'InputSpec') -> bool:
-        """Return whether both networks take the same normalised images."""
-        return (self.multiple, self.mean_rgb, self.std_rgb) == (
-            other.multiple, other.mean_rgb, other.std_rgb)
-
     def _nearest(self, side: float) -> int:
         return max(round(side / self.multiple), 1) * self.multiple
 
 
 VIT_INPUT = InputSpec(PATCH, INPUT_SIZE, MEAN_RGB, STD_RGB)
 TINY_INPUT = InputSpec(PATCH, 182, MEAN_RGB, STD_RGB, HEAD_MULTIPLE)
-NANO_INPUT = InputSpec(32, 288, (127 / 255,) * 3, (128 / 255,) * 3)
 
 
 @dataclass(frozen=True)
@@ -126,18 +118,7 @@ class EncoderSpec:
         return self.blocks_v2
 
 
-@dataclass(frozen=True)
-class NanoSpec:
-    """The small convolutional model, which exists in one size only."""
-
-    name: str = 'nano'
-    licence: str = UNKNOWN_LICENCE
-    input_spec: InputSpec = NANO_INPUT
-
-
-ModelSpec: TypeAlias = EncoderSpec | NanoSpec
-NANO = NanoSpec()
-MODELS: tuple[ModelSpec, ...] = (
+MODELS = (
     EncoderSpec('vits', 384, 12, 6, 64, (48, 96, 192, 384), (2, 5, 8, 11), 'Apache-2.0'),
     EncoderSpec('vitb', 768, 12, 12, 128, (96, 192, 384, 768), (2, 5, 8, 11), 'CC-BY-NC-4.0'),
     EncoderSpec('vitl', 1024, 24, 16, 256, (256, 512, 1024, 1024), (4, 11, 17, 23),
@@ -147,7 +128,6 @@ MODELS: tuple[ModelSpec, ...] = (
     EncoderSpec('vitt', 192, 12, 3, 32, (24, 48, 96, 192), (2, 5, 8, 11), UNKNOWN_LICENCE),
     EncoderSpec('tiny', 384, 12, 6, 64, (48, 96, 192, 384), (2, 5, 8, 11), UNKNOWN_LICENCE,
                 input_spec=TINY_INPUT, hidden=1152),
-    NANO,
 )
 
 
@@ -161,39 +141,36 @@ def input_spec_of(name: str | None) -> InputSpec:
     return next((spec.input_spec for spec in MODELS if spec.name == name), VIT_INPUT)
 
 
-def find_encoder(name: str, table: tuple[ModelSpec, ...] = MODELS) -> EncoderSpec:
-    """Return the vision transformer of this name; ValueError if ``table`` has none."""
+def find_encoder(name: str, table: tuple[EncoderSpec, ...] = MODELS) -> EncoderSpec:
+    """Return the model of this name; ValueError if ``table`` has none."""
     for spec in table:
-        if isinstance(spec, EncoderSpec) and spec.name == name:
+        if spec.name == name:
             return spec
-    raise ValueError(f'no vision transformer is called {name}')
+    raise ValueError(f'no model is called {name}')
 
 
-def identify_encoder(width: int, depth: int, table: tuple[ModelSpec, ...] = MODELS,
+def identify_encoder(width: int, depth: int, table: tuple[EncoderSpec, ...] = MODELS,
                      hidden: int | None = None) -> EncoderSpec:
     """
-    Return the vision transformer with these sizes; ValueError lists those of ``table``.
+    Return the model with these sizes; ValueError lists those of ``table``.
 
     Of several with the same sizes it is the one with the width ``hidden`` inside its feed-forward
     parts, else the first one.
     """
-    encoders = [spec for spec in table if isinstance(spec, EncoderSpec)]
-    found = [spec for spec in encoders if (spec.width, spec.depth) == (width, depth)]
+    found = [spec for spec in table if (spec.width, spec.depth) == (width, depth)]
     if not found:
-        known = ', '.join(f'{spec.name} {spec.width}x{spec.depth}' for spec in encoders)
+        known = ', '.join(f'{spec.name} {spec.width}x{spec.depth}' for spec in table)
         raise ValueError(f'its encoder is {width} wide and {depth} blocks deep, known are {known}')
     return next((spec for spec in found if spec.hidden_width == hidden), found[0])
 
 
-def identify_network(shapes: Shapes, table: tuple[ModelSpec, ...] = MODELS) -> ModelSpec:
+def identify_network(shapes: Shapes, table: tuple[EncoderSpec, ...] = MODELS) -> EncoderSpec:
     """
     Return the model that a state dict with these tensor shapes belongs to.
 
-    ``table`` lists the vision transformers to choose from. ValueError names the tensor that is
-    missing or the sizes that no model has.
+    ``table`` lists the models to choose from. ValueError names the tensor that is missing or the
+    sizes that no model has.
     """
-    if _NANO_KEY in shapes:
-        return NANO
     positions = shapes.get('pretrained.pos_embed', ())
     if not positions:
         raise ValueError('it has no tensor pretrained.pos_embed')

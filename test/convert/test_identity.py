@@ -9,15 +9,14 @@ from depth_anything_ros.convert.sources.identity import (
 from depth_anything_ros.convert.sources.records import (
     DistillationRecord, DownloadRecord, sha256_of, write_distillation_record, write_record)
 from depth_anything_ros.errors import CheckpointError
-from depth_anything_ros.networks.models import (
-    EncoderSpec, forbids_commercial_use, MODELS, ModelSpec, NANO)
+from depth_anything_ros.networks.models import EncoderSpec, forbids_commercial_use, MODELS
 import pytest
 
 SPECS = {spec.name: spec for spec in MODELS}
 DIGEST = '1' * 64
 
 
-def identity_of(path: Path, spec: ModelSpec, overrides: Overrides | None = None,
+def identity_of(path: Path, spec: EncoderSpec, overrides: Overrides | None = None,
                 config: Evidence | None = None) -> ModelIdentity:
     digests = (sha256_of([path]),) if path.is_file() else (DIGEST,)
     evidence = checkpoint_evidence(path, digests, spec, config)
@@ -169,7 +168,7 @@ def test_the_record_of_a_distillation_states_everything(tmp_path: Path) -> None:
 
 def test_the_record_of_another_file_or_student_is_not_relied_on(tmp_path: Path) -> None:
     path = tmp_path / 'mine.pth'
-    distilled(path, 'nano')
+    distilled(path, 'tiny')
     with pytest.raises(CheckpointError, match='its kind is unknown'):
         identity_of(path, SPECS['vitt'])
     distilled(path, 'vitt')
@@ -197,13 +196,3 @@ def test_inspect_and_convert_agree_on_a_stale_record(
         assert found.licence == used.licence == licence
         assert (found.source_name or 'mine.pth') == used.source_name
         assert (used.source_name == 'mine.pth') == (licence == 'unknown')
-
-
-def test_nano_needs_no_options_and_takes_none_that_it_cannot_meet() -> None:
-    found = identity_of(Path('mine.pth'), NANO, Overrides(encoder='nano'))
-    assert (found.encoder, found.kind, found.model_version, found.licence) == (
-        'nano', 'relative', 'v2', 'unknown')
-    assert 'kind: relative, from the network' in found.origins
-    for overrides in (Overrides('metric', max_depth_m=20.0), Overrides(model_version='v1')):
-        with pytest.raises(CheckpointError, match='it is nano, which gives inverse depth'):
-            identity_of(Path('mine.pth'), NANO, overrides)

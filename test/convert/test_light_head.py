@@ -94,6 +94,19 @@ def test_an_output_of_an_unknown_size_is_refused(done: Conversion, tmp_path: Pat
                 report=silent)
 
 
+def test_a_file_without_metadata_is_known_by_its_name_or_by_an_option(
+        done: Conversion, tmp_path: Path) -> None:
+    model = openvino.Core().read_model(done.path)
+    for name, overrides in (('depth_anything_tiny.xml', Overrides()),
+                            ('plain.xml', replace(RELATIVE, encoder='tiny'))):
+        openvino.save_model(openvino.Model(model.get_results(), model.get_parameters()),
+                            tmp_path / name)
+        found = convert(Job(tmp_path / name, tmp_path / f'of_{name}', overrides=overrides),
+                        report=silent).info
+        assert (found.encoder, found.kind, found.input_size, found.output_multiple) == (
+            'tiny', 'relative', 182, 8)
+
+
 def test_the_ir_passes_its_verification(done: Conversion, checkpoint: Path,
                                         family: tuple[EncoderSpec, ...]) -> None:
     found = verify(done.path, source=checkpoint, precision='f32', sizes_hw=[(70, 98)],

@@ -12,6 +12,7 @@ import sys
 import time
 from typing import Any
 
+from checkpoints import FAMILY, random_weights, TINY_LIGHT
 import cv2
 from depth_anything_ros.distill.main import main
 import numpy as np
@@ -26,14 +27,15 @@ from depth_anything_ros.convert.sources.records import read_distillation_record 
 from depth_anything_ros.distill.job import (  # noqa: E402
     DistillJob, has_options, MEDIUM, Recipe, store_options)
 from depth_anything_ros.distill.labels import LabelledImage  # noqa: E402
-from depth_anything_ros.distill.students import nano_student  # noqa: E402
+from depth_anything_ros.distill.students import vit_student  # noqa: E402
 from depth_anything_ros.distill.train_loop import (  # noqa: E402
     mean_rank_correlation, resume, RunFolder, train)
 from depth_anything_ros.distill.trainer import Trainer  # noqa: E402
 from depth_anything_ros.errors import CheckpointError  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
-RECIPE = Recipe(4, 2, (32, 64), warmup=1)
+SUPPORT = ROOT / 'test' / 'support'
+RECIPE = Recipe(4, 2, (28, 42), warmup=1)
 
 
 @pytest.fixture
@@ -50,16 +52,15 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope='session')
 def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a student with random weights, because those of ImageNet need not be installed."""
-    torch.manual_seed(0)
+    """Return a student with random weights, because the teacher here is an IR."""
     path = tmp_path_factory.mktemp('start') / 'start.pth'
-    torch.save(nano_student().network.state_dict(), path)
+    torch.save(random_weights(TINY_LIGHT), path)
     return path
 
 
 def arguments(teacher: Path, photos: Path, output: Path, start: Path, *more: str) -> list[str]:
     return [str(teacher), str(photos), '-o', str(output), '--start', str(start), '--batch', '2',
-            '--crop', '32x64', '--steps', '3', '--hold-out', '4', '--look-every', '2',
+            '--crop', '28x42', '--steps', '3', '--hold-out', '4', '--look-every', '2',
             '--device', 'cpu', *more]
 
 
@@ -74,11 +75,11 @@ def test_a_student_is_trained_recorded_and_converted_and_its_work_folder_stays(
     line = arguments(tiny_ir, photos, output, start, '--licence', 'MIT', '--augmentation',
                      'medium', '--order-weight', '0.5', '--weight-decay', '0.1', '--drop-path',
                      '0.2')
-    assert main(line) == 0
+    assert main(line, FAMILY) == 0
     out, err = capsys.readouterr()
     assert err == ''
-    for text in ('images: 9 for training, 3 held out', 'student: nano, 3 steps of 2 crops of '
-                 '64x32', 'step 2: rank correlation', f'{output} is ready',
+    for text in ('images: 9 for training, 3 held out', 'student: tiny, 3 steps of 2 crops of '
+                 '42x28', 'step 2: rank correlation', f'{output} is ready',
                  f'try it: depth_anything_run {output} --input {photos}'):
         assert text in out
     assert sorted(path.name for path in output.parent.iterdir()) == [
@@ -86,7 +87,7 @@ def test_a_student_is_trained_recorded_and_converted_and_its_work_folder_stays(
     record = read_distillation_record(output.with_suffix('.pth'))
     assert record is not None
     assert (record.student, record.teacher, record.licence, record.images, record.held_out) == (
-        'nano', 'tiny.pth', 'MIT', 9, 3)
+        'tiny', 'tiny.pth', 'MIT', 9, 3)
     assert -1 <= record.rank_correlation <= 1
     assert (record.recipe['steps'], record.recipe['order_weight']) == (3, 0.5)
     assert (record.recipe['weight_decay'], record.recipe['drop_path']) == (0.1, 0.2)
@@ -97,8 +98,8 @@ def test_a_student_is_trained_recorded_and_converted_and_its_work_folder_stays(
     assert steps[-2:] == [2, 3]
     from depth_anything_ros.convert.inspect.inspect import inspect
     facts = str(inspect(output))
-    assert 'nano' in facts and 'MIT' in facts
-    assert main(line) == 1
+    assert 'tiny' in facts and 'MIT' in facts
+    assert main(line, FAMILY) == 1
     assert is_one_error(capsys.readouterr().err, 'the file exists already; add --force')
 
 
@@ -110,7 +111,7 @@ def make_trainer(start: Path, photos: Path, folder: Path
     for path in sorted(photos.iterdir()):
         pairs.append(LabelledImage(path, folder / f'{path.stem}.npy'))
         np.save(pairs[-1].label, cv2.imread(str(path)).mean(2).astype(np.float16))
-    student = nano_student()
+    student = vit_student(TINY_LIGHT)
     student.network.load_state_dict(torch.load(start, weights_only=True))
     return Trainer(student, RECIPE, pairs[1:]), pairs
 
@@ -189,7 +190,7 @@ def test_a_work_folder_continues_with_its_own_options_only(tmp_path: Path) -> No
     assert has_options(tmp_path, options, False)
     for name, changed in (
             ('--steps 100, not 200', replace(job, recipe=Recipe(200))),
-            ('--crop 192, 256, not 64, 64', replace(job, recipe=Recipe(100, crop_hw=(64, 64)))),
+            ('--crop 182, 238, not 64, 64', replace(job, recipe=Recipe(100, crop_hw=(64, 64)))),
             ('--order-weight 2.0, not 0.5', replace(job, recipe=Recipe(100, order_weight=0.5))),
             ('--weight-decay 0.02, not 0.1', replace(job, recipe=Recipe(100, weight_decay=0.1))),
             ('--drop-path 0.0, not 0.2', replace(job, recipe=Recipe(100, drop_path=0.2))),
@@ -206,7 +207,7 @@ def test_a_work_folder_continues_with_its_own_options_only(tmp_path: Path) -> No
 @pytest.mark.parametrize(('more', 'message'), [
     (['--hold-out', '2000'], 'training images and 1 held-out images'),
     (['--hold-out', '2'], '6 training images and 6 held-out images are too few'),
-    (['--crop', '33x64'], 'multiples of 32 for the student nano'),
+    (['--crop', '33x64'], 'multiples of 14 for the student tiny'),
     (['--crop', 'large'], 'HEIGHTxWIDTH or one side'),
     (['--sizes', '518;700'], 'sides in pixels with commas between'),
     (['--topic', '/image'], 'is no bag'),
@@ -220,7 +221,7 @@ def test_unusable_input_is_one_line_and_leaves_no_model(
         for number in range(1, 8):
             (photos / f'{number}.png').unlink()
     output = tmp_path / 'models' / 'mine.xml'
-    assert main(arguments(tiny_ir, photos, output, start, *more)) == 1
+    assert main(arguments(tiny_ir, photos, output, start, *more), FAMILY) == 1
     assert is_one_error(capsys.readouterr().err, message)
     assert not output.exists()
 
@@ -229,9 +230,41 @@ def test_a_checkpoint_of_that_name_is_replaced_with_force_only(
         tiny_ir: Path, photos: Path, start: Path, tmp_path: Path,
         capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / 'mine.pth').write_bytes(b'precious')
-    assert main(arguments(tiny_ir, photos, tmp_path / 'mine.xml', start)) == 1
+    assert main(arguments(tiny_ir, photos, tmp_path / 'mine.xml', start), FAMILY) == 1
     assert is_one_error(capsys.readouterr().err, 'the checkpoint goes there; add --force')
     assert (tmp_path / 'mine.pth').read_bytes() == b'precious'
+
+
+def test_parts_that_are_labelled_apart_are_all_that_the_training_needs(
+        tiny_ir: Path, photos: Path, start: Path, tmp_path: Path,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    output, work = tmp_path / 'mine.xml', tmp_path / 'work'
+    line = arguments(tiny_ir, photos, output, start, '--work', str(work), '--steps', '1')
+    parts = []
+    for shard in ('1/3', '2/3', '3/3'):
+        before = set(work.rglob('*.npy'))
+        assert main([*line, '--labels-only', '--shard', shard], FAMILY) == 0
+        parts.append(set(work.rglob('*.npy')) - before)
+        out, err = capsys.readouterr()
+        assert err == '' and f'labels: part {shard[0]} of 3, 4 of 12 images' in out
+        assert f'the labels are in {work}; the same command without --labels-only' in out
+    assert [len(part) for part in parts] == [4, 4, 4]
+    assert not output.exists() and not (work / 'options.json').exists()
+    written = {path: path.stat().st_mtime_ns for part in parts for path in part}
+    assert main(line, FAMILY) == 0 and output.is_file()
+    assert {path: path.stat().st_mtime_ns for path in work.rglob('*.npy')} == written
+
+
+@pytest.mark.parametrize(('more', 'message'), [
+    (['--shard', '1/2'], "--shard is '1/2'; it must be left out, or used with --labels-only"),
+    *((['--labels-only', '--shard', text], f"--shard is '{text}'; it must be PART/PARTS")
+      for text in ('0/2', '3/2', '2', '1/0', 'a/b'))])
+def test_an_impossible_part_is_refused_before_the_work(
+        more: list[str], message: str, tiny_ir: Path, photos: Path, start: Path, tmp_path: Path,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(tiny_ir, photos, tmp_path / 'mine.xml', start, *more), FAMILY) == 1
+    assert is_one_error(capsys.readouterr().err, message)
+    assert not (tmp_path / 'mine.distill').exists()
 
 
 @pytest.mark.parametrize(('line', 'message'), [
@@ -246,12 +279,13 @@ def test_wrong_usage_ends_with_status_2(
 
 
 def start_program(line: Sequence[str], code: str = 'pass') -> 'subprocess.Popen[str]':
-    """Start the program."""
-    code = f'import sys; {code}; from depth_anything_ros.distill.main import main; ' \
-        'sys.exit(main(sys.argv[1:]))'
+    """Start the program; ``code`` may set the table of models."""
+    code = f'import sys; table = (); {code}; from depth_anything_ros.distill.main import main; ' \
+        'sys.exit(main(sys.argv[1:], *table))'
     return subprocess.Popen(
         [sys.executable, '-c', code, *line], text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, env={**os.environ, 'PYTHONPATH': str(ROOT), 'COLUMNS': '99'})
+        stderr=subprocess.PIPE, env={
+            **os.environ, 'PYTHONPATH': f'{ROOT}{os.pathsep}{SUPPORT}', 'COLUMNS': '99'})
 
 
 def test_help_names_the_options_without_loading_torch_or_openvino() -> None:
@@ -261,7 +295,8 @@ def test_help_names_the_options_without_loading_torch_or_openvino() -> None:
     assert (program.returncode, err) == (0, '')
     for option in ('--student', '--steps', '--batch', '--crop', '--seed', '--device', '--work',
                    '--hold-out', '--label-size', '--flip', '--sizes', '--every', '--topic',
-                   '--precision', '--licence', '--start', '--force', '--yes', '--look-every'):
+                   '--precision', '--licence', '--start', '--force', '--yes', '--look-every',
+                   '--labels-only', '--shard'):
         assert option in out
     assert 'Examples:' in out and out.rstrip().endswith('set()')
 
@@ -283,7 +318,7 @@ def test_a_stopped_run_resumes_when_it_is_started_again(
     log = folder / 'journal.jsonl'
     for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
         before = log.read_text() if log.exists() else ''
-        program = start_program(line)
+        program = start_program(line, 'from checkpoints import FAMILY; table = (FAMILY,)')
         while program.poll() is None and not (
                 log.exists() and len(log.read_text()) > len(before)):
             time.sleep(0.05)

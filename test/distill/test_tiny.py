@@ -7,8 +7,7 @@ from typing import Any
 
 import cv2
 from depth_anything_ros.errors import CheckpointError
-from depth_anything_ros.networks.models import (
-    EncoderSpec, find_encoder, TINY_INPUT, VIT_INPUT)
+from depth_anything_ros.networks.models import EncoderSpec, find_encoder, TINY_INPUT
 from depth_anything_ros.vision.transforms import resize_depth
 import numpy as np
 import pytest
@@ -20,11 +19,11 @@ for package in ('typer', 'openvino', 'onnx', 'onnxscript', 'onnxruntime', 'matpl
 from depth_anything_ros import load_model  # noqa: E402, I100
 from depth_anything_ros.convert.sources.records import read_distillation_record  # noqa: E402
 from depth_anything_ros.distill.batches import normalized  # noqa: E402
-from depth_anything_ros.distill.job import default_rates, Recipe  # noqa: E402
+from depth_anything_ros.distill.job import default_recipe, Recipe  # noqa: E402
 from depth_anything_ros.distill.labels import LabelledImage  # noqa: E402
 from depth_anything_ros.distill.main import main  # noqa: E402
 from depth_anything_ros.distill.students import (  # noqa: E402
-    make_student, nano_student, narrow_student, vit_student)
+    make_student, narrow_student, vit_student)
 from depth_anything_ros.distill.trainer import computes_in_bf16, Trainer  # noqa: E402
 from depth_anything_ros.inference.devices import has_bf16  # noqa: E402
 from depth_anything_ros.networks.depth_anything import (  # noqa: E402
@@ -32,13 +31,6 @@ from depth_anything_ros.networks.depth_anything import (  # noqa: E402
 from depth_anything_ros.networks.narrowing import narrow_feed_forward  # noqa: E402
 
 Weights = dict[str, Any]
-
-
-@pytest.fixture(scope='module')
-def family(tiny: EncoderSpec, tiny_light: EncoderSpec) -> tuple[EncoderSpec, EncoderSpec]:
-    """Return a teacher and a student called tiny with the same encoder."""
-    size = replace(VIT_INPUT, size=tiny_light.input_spec.size)
-    return replace(tiny, name='small', input_spec=size), replace(tiny_light, name='tiny')
 
 
 @pytest.fixture
@@ -66,14 +58,14 @@ def test_tiny_is_vits_with_fewer_neurons() -> None:
     assert found['pretrained.blocks.0.mlp.fc1.weight'] == (1152, 384)
     assert student.network.pretrained.blocks_read == published.pretrained.blocks_read
     assert student.begins_as_teacher and student.wide is None
-    assert (student.input_spec, student.token_width) == (TINY_INPUT, 384)
-    assert TINY_INPUT.output_hw((182, 238)) == (104, 136)
+    assert student.input_spec == TINY_INPUT
 
 
-def test_its_encoder_rate_is_low_and_that_of_its_head_larger() -> None:
-    encoder_rate, head_rate = default_rates('tiny')
-    assert encoder_rate <= 2e-5 < head_rate
-    assert default_rates('nano') == default_rates('vitt') == (1e-4, 5e-4)
+def test_crop_and_rates_suit_the_student() -> None:
+    tiny, vitt = default_recipe('tiny', 100), default_recipe('vitt', 100)
+    assert tiny.crop_hw == TINY_INPUT.sizes_hw[-1] == (182, 238)
+    assert (tiny.steps, tiny.encoder_rate, tiny.head_rate) == (100, 2e-5, 1e-4)
+    assert (vitt.crop_hw, vitt.encoder_rate, vitt.head_rate) == ((196, 252), 1e-4, 5e-4)
 
 
 @pytest.fixture
@@ -104,7 +96,7 @@ def test_the_student_begins_as_its_teacher_on_these_images(
     image = normalized(torch.from_numpy(images[0].read()[0][None]), student.input_spec)
     with torch.no_grad():
         expected = student.wide.pretrained(image)
-        found = student.read_tokens(image)
+        found = student.network.pretrained(image)
         # The first neurons with the teacher's own second layer, for comparison.
         for source, block in zip(student.wide.pretrained.blocks,
                                  student.network.pretrained.blocks):
@@ -113,7 +105,7 @@ def test_the_student_begins_as_its_teacher_on_these_images(
             block.mlp.fc1.bias.copy_(source.mlp.fc1.bias[:count])
             block.mlp.fc2.weight.copy_(source.mlp.fc2.weight[:, :count])
             block.mlp.fc2.bias.copy_(source.mlp.fc2.bias)
-        first = student.read_tokens(image)
+        first = student.network.pretrained(image)
     errors = [[float((one - two).abs().mean()) for one, two in zip(tokens, expected)]
               for tokens in (found, first)]
     assert all(fitted < 0.3 * cut for fitted, cut in zip(*errors)), errors
@@ -152,12 +144,10 @@ def test_a_start_gives_a_teacher_or_the_whole_student(
 def test_a_teacher_that_is_no_vits_is_refused_with_the_remedy(
         tmp_path: Path, family: tuple[EncoderSpec, EncoderSpec], tiny_ir: Path,
         make_weights: Callable[..., Weights]) -> None:
-    wider, nano = tmp_path / 'wider.pth', tmp_path / 'nano.pth'
+    wider = tmp_path / 'wider.pth'
     torch.save(make_weights(replace(family[0], width=60)), wider)
-    torch.save(nano_student().network.state_dict(), nano)
     remedy = 'give a checkpoint of ViT-S as the teacher, or begin with one: --start'
     for path, fact in ((wider, r'tiny cannot begin with its weights .wrong shape: .*60\] instead'),
-                       (nano, 'tiny cannot begin with its weights .missing'),
                        (tiny_ir, 'cannot be read from an ONNX file or an IR')):
         with pytest.raises(CheckpointError, match=f'{fact}.*{remedy}'):
             make_student('tiny', teacher=path, table=family)
@@ -175,7 +165,7 @@ def test_a_transformer_is_trained_in_bf16_where_the_cpu_has_it(
     assert all(np.isfinite(step.loss) for step in trainer.run())
     assert types == [torch.bfloat16, torch.bfloat16]
     assert all(value.dtype == torch.float32 for value in trainer.averaged.values.values())
-    assert not computes_in_bf16('cpu', False) and computes_in_bf16('cuda', False)
+    assert computes_in_bf16('cpu') and computes_in_bf16('cuda')
 
 
 def test_the_student_learns_from_the_map_that_the_host_will_make(
@@ -201,9 +191,9 @@ def line(tmp_path: Path, teacher: Path) -> list[str]:
     for number in range(12):
         coarse = rng.integers(0, 255, (6, 8, 3), np.uint8)
         cv2.imwrite(str(folder / f'{number}.png'), cv2.resize(coarse, (64, 48)))
-    return [str(teacher), str(folder), '-o', str(tmp_path / 'mine.xml'), '--student', 'tiny',
-            '--kind', 'relative', '--model-version', 'v2', '--batch', '2', '--crop', '28x42',
-            '--steps', '4', '--hold-out', '4', '--device', 'cpu']
+    return [str(teacher), str(folder), '-o', str(tmp_path / 'mine.xml'), '--kind', 'relative',
+            '--model-version', 'v2', '--batch', '2', '--crop', '28x42', '--steps', '4',
+            '--hold-out', '4', '--device', 'cpu']
 
 
 def test_the_command_makes_a_model_that_runs(
@@ -217,7 +207,7 @@ def test_the_command_makes_a_model_that_runs(
     record = read_distillation_record(tmp_path / 'mine.pth')
     assert record is not None and record.student == 'tiny'
     assert (record.recipe['matching'], record.recipe['alignment_weight']) == (2, 0)
-    assert (record.recipe['encoder_rate'], record.recipe['head_rate']) == default_rates('tiny')
+    assert (record.recipe['encoder_rate'], record.recipe['head_rate']) == (2e-5, 1e-4)
     # Four small steps leave the encoder near that of the teacher.
     found, first = (torch.load(tmp_path / f'{name}.pth', weights_only=True)
                     for name in ('mine', 'teacher'))
@@ -229,16 +219,11 @@ def test_the_command_makes_a_model_that_runs(
     assert depth.shape == (48, 64)
 
 
-@pytest.mark.parametrize(('more', 'message'), [
-    (['--matching', '4'], 'parameter --matching is 4; it must be less than the 4 steps'),
-    (['--matching', '1', '--student', 'nano', '--crop', '32'],
-     'parameter --matching is 1; it must be 0: the student nano has no tokens')])
 def test_matching_that_is_impossible_ends_before_the_labels(
-        line: list[str], family: tuple[EncoderSpec, EncoderSpec], more: list[str], message: str,
-        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    torch.save(nano_student().network.state_dict(), tmp_path / 'start.pth')
-    start = ['--start', str(tmp_path / 'start.pth')] if 'nano' in more else []
-    assert main([*line, *more, *start], family) == 1
+        line: list[str], family: tuple[EncoderSpec, EncoderSpec], tmp_path: Path,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*line, '--matching', '4'], family) == 1
+    message = 'parameter --matching is 4; it must be less than the 4 steps'
     assert message in capsys.readouterr().err
     assert not (tmp_path / 'mine.distill').exists()
 

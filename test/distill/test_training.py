@@ -16,12 +16,11 @@ torch = pytest.importorskip('torch')
 
 from depth_anything_ros.distill.job import NO_AUGMENTATION, Recipe  # noqa: E402, I100
 from depth_anything_ros.distill.labels import LabelledImage  # noqa: E402
-from depth_anything_ros.distill.students import nano_student, Student, vit_student  # noqa: E402
+from depth_anything_ros.distill.students import vit_student  # noqa: E402
 from depth_anything_ros.distill.train_loop import mean_rank_correlation  # noqa: E402
 from depth_anything_ros.distill.trainer import (  # noqa: E402
     AveragedWeights, learning_rate, Trainer)
 from depth_anything_ros.networks.depth_anything import build_network  # noqa: E402
-from depth_anything_ros.networks.efficientnet_lite import NormalizedConv  # noqa: E402
 from depth_anything_ros.networks.models import EncoderSpec, InputSpec  # noqa: E402
 
 SMALL = Recipe(steps=4, batch=2, crop_hw=(28, 42), warmup=1)
@@ -47,16 +46,6 @@ def images(tmp_path: Path) -> list[LabelledImage]:
     return found
 
 
-def active_nano() -> Student:
-    """Return a nano student whose random weights keep the size of the signals, as ImageNet's."""
-    torch.manual_seed(0)
-    student = nano_student()
-    for part in student.network.modules():
-        if isinstance(part, NormalizedConv):
-            torch.nn.init.normal_(part.weight, std=(1.5 / part.weight[0].numel()) ** 0.5)
-    return student
-
-
 def weights_after(trainer: Trainer, steps: int) -> dict[str, Any]:
     """Return the averaged weights after some more steps."""
     assert len(list(islice(trainer.run(), steps))) == steps
@@ -67,19 +56,22 @@ def equal(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-def test_a_tiny_run_overfits_eight_images(images: list[LabelledImage]) -> None:
-    student = active_nano()
+def test_a_short_run_overfits_eight_images(
+        images: list[LabelledImage], tiny: EncoderSpec) -> None:
+    torch.manual_seed(0)
+    student = vit_student(tiny)
     first = {name: value.clone() for name, value in student.network.state_dict().items()}
-    recipe = Recipe(steps=70, batch=8, crop_hw=(64, 64), encoder_rate=1e-3, head_rate=2e-3,
+    recipe = Recipe(steps=100, batch=8, crop_hw=(70, 70), encoder_rate=2e-3, head_rate=4e-3,
                     warmup=5, average=0.9, augmentation=NO_AUGMENTATION)
     trainer = Trainer(student, recipe, images)
     losses = [result.loss for result in trainer.run()]
     assert losses[-1] < 0.3 * losses[0]
-    assert mean_rank_correlation(trainer.result(), images, 64) > 0.95
+    assert mean_rank_correlation(trainer.result(), images, 70) > 0.95
     last = trainer.result().state_dict()
+    # The head has two convolutions that it never uses, and no token of an image is masked.
+    unused = ('depth_head.scratch.refinenet4.resConfUnit1.', 'pretrained.mask_token')
     for name in first:
-        frozen = name.startswith(student.frozen_prefixes)
-        assert torch.equal(first[name], last[name]) == frozen, name
+        assert torch.equal(first[name], last[name]) == name.startswith(unused), name
 
 
 def test_the_same_seed_gives_the_same_weights_bit_for_bit(
@@ -162,14 +154,12 @@ def test_tokens_come_nearer_to_those_of_the_teacher(
     assert set(trainer.result().state_dict()) == set(vit_student(tiny).network.state_dict())
 
 
-def test_alignment_needs_tokens_and_a_teacher_that_takes_the_same_images(
+def test_alignment_needs_a_teacher_and_no_alignment_none(
         images: list[LabelledImage], tiny: EncoderSpec,
         make_weights: Callable[..., dict[str, Any]]) -> None:
     aligned = replace(SMALL, alignment_weight=0.5)
     teacher = build_network(tiny, 'v2', None, make_weights(tiny))
-    with pytest.raises(SettingsError, match='alignment_weight is 0.5.*nano has no tokens'):
-        Trainer(nano_student(), replace(aligned, crop_hw=(32, 32)), images, teacher=teacher)
-    with pytest.raises(SettingsError, match='there is no teacher'):
+    with pytest.raises(SettingsError, match='alignment_weight is 0.5.*there is no teacher'):
         Trainer(vit_student(tiny), aligned, images)
     assert Trainer(vit_student(tiny), SMALL, images, teacher=teacher).tokens is None
 

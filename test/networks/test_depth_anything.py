@@ -5,7 +5,8 @@ import dataclasses
 from typing import Any
 
 from depth_anything_ros.networks.models import (
-    EncoderSpec, find_encoder, identify_network, MEAN_RGB, MODELS, STD_RGB)
+    EncoderSpec, find_encoder, identify_network, MEAN_RGB, MODELS, STD_RGB,
+    TINY_INPUT, VIT_INPUT)
 from depth_anything_ros.vision.self_check import self_check_image
 from depth_anything_ros.vision.transforms import normalize
 import pytest
@@ -24,7 +25,7 @@ def shapes_of(weights: dict[str, Any]) -> dict[str, tuple[int, ...]]:
 
 
 @pytest.mark.parametrize(('spec', 'parameters_m'), [
-    *zip(MODELS[:6], (24.8, 97.5, 335.3, 1300, 6.4, 21.2))])
+    *zip(MODELS, (24.8, 97.5, 335.3, 1300, 6.4, 21.2))])
 def test_each_encoder_of_the_table_is_found_and_has_its_size(
         spec: EncoderSpec, parameters_m: float) -> None:
     with torch.device('meta'):
@@ -52,6 +53,13 @@ def test_a_head_for_small_images_ends_at_eight_cells_per_patch(
     with pytest.raises(ValueError, match='tiny_light ends at 8 cells per patch'):
         DepthAnything(dataclasses.replace(tiny_light, input_spec=dataclasses.replace(
             tiny_light.input_spec, output_multiple=4)), 'v2')
+
+
+def test_each_network_names_sizes_that_it_takes() -> None:
+    assert VIT_INPUT.sizes_hw == ((518, 518), (392, 518), (518, 686))
+    assert TINY_INPUT.sizes_hw == ((182, 182), (140, 182), (182, 238))
+    assert VIT_INPUT.card_size_hw == TINY_INPUT.card_size_hw == (196, 252)
+    assert TINY_INPUT.output_hw((182, 238)) == (104, 136)
 
 
 def test_vitg_has_the_inner_width_of_swiglu() -> None:

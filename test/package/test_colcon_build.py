@@ -17,7 +17,7 @@ pytest.importorskip('ament_index_python', reason='ROS 2 is not installed')
 
 PROGRAMS = {f'depth_anything_{name}' for name in (
     'node', 'convert', 'distill', 'run', 'evaluate', 'benchmark', 'demo', 'player')}
-MODEL = 'depth_anything_nano'
+MODEL = 'depth_anything_tiny'
 DOMAIN_ID = 58
 
 

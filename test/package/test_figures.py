@@ -14,7 +14,7 @@ FILES = sorted((ROOT / 'docs' / 'figures').glob('*.json'))
 QUOTING = [*pages(), ROOT / 'CONTRIBUTING.md', ROOT / 'CHANGELOG.rst', ROOT / 'Makefile',
            ROOT / 'config' / 'depth_anything.yaml', *FILES]
 # The model of the package has a name like a program.
-NO_PROGRAMS = {'depth_anything_nano'}
+NO_PROGRAMS = {'depth_anything_tiny'}
 FOLDERS = (ROOT, ROOT / 'depth_anything_ros', ROOT / 'depth_anything_ros' / 'convert')
 
 

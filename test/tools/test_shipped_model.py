@@ -2,20 +2,20 @@
 
 from contextlib import closing
 from functools import partial
-import json
-from pathlib import Path
 
 import pytest
 
 cv2 = pytest.importorskip('cv2')
 pytest.importorskip('openvino')
 
-from depth_anything_ros.inference.engine import Engine, EngineOptions  # noqa: E402, I100
+from depth_anything_ros.benchmark.ladder_steps import Config, score_on  # noqa: E402, I100
+from depth_anything_ros.inference.engine import Engine, EngineOptions  # noqa: E402
 from depth_anything_ros.inference.pool import wait_for_one  # noqa: E402
 from depth_anything_ros.resources import photographs, shipped_model  # noqa: E402
 from depth_anything_ros.vision.color_image import ColorImage  # noqa: E402
 import numpy as np  # noqa: E402
-from tools.measure.figures import FOLDER  # noqa: E402
+from tools.measure.box_model_figures import open_frames  # noqa: E402
+from tools.measure.figures import read_figures  # noqa: E402
 from tools.shared_data import SHARED  # noqa: E402
 
 # Boxes (top, bottom, left, right) in shares of a photograph: one on something near, one on
@@ -51,12 +51,11 @@ def test_what_is_near_in_a_photograph_is_nearer_than_what_is_behind_it(name: str
 
 
 def test_measured_depth_is_met_as_well_as_the_figures_say() -> None:
-    folder = SHARED / 'images' / 'rgbd'
-    if not folder.is_dir():
-        pytest.skip('../shared/images/rgbd is missing')
-    from tools.measure.nano_figures import rgbd_figures
-    expected = json.loads(Path(FOLDER / 'nano.json').read_text())['figures']
-    found = rgbd_figures(shipped_model(), folder, print, ())
+    folder = SHARED / 'images'
+    if not all((folder / name).is_dir() for name in ('rgbd', 'moving', 'sequence')):
+        pytest.skip('../shared/images is missing or incomplete')
+    expected = read_figures('box_model')
+    found = score_on(open_frames(folder)['rgbd'], Config('model', 0, shipped_model(), 'auto'))
     # Another processor may compute in another precision.
-    assert found['rgbd_absrel'] == pytest.approx(expected['rgbd_absrel'], abs=0.01)
-    assert found['rgbd_delta1'] == pytest.approx(expected['rgbd_delta1'], abs=0.03)
+    assert found.abs_rel == pytest.approx(expected['rgbd_absrel'], abs=0.01)
+    assert found.delta1 == pytest.approx(expected['rgbd_delta1'], abs=0.03)

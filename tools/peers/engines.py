@@ -13,7 +13,7 @@ from typing import Any
 from depth_anything_ros.arrays import F32, U8
 from depth_anything_ros.errors import MissingDependencyError, ModelError, SettingsError
 from depth_anything_ros.model_info import ExecutionPrecision, ModelInfo
-from depth_anything_ros.networks.models import MEAN_RGB, MODELS, ModelSpec, STD_RGB
+from depth_anything_ros.networks.models import EncoderSpec, MEAN_RGB, MODELS, STD_RGB
 from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.transforms import network_size, normalize, resize_for_network
 from tools.transformers_parity import load_transformers_model
@@ -93,7 +93,7 @@ def choose_peers(models: Sequence[Path], infos: Sequence[ModelInfo], folder: Pat
 
 
 def make_files(checkpoint: Path, info: ModelInfo, folder: Path, network_hw: tuple[int, int],
-               last: str, table: tuple[ModelSpec, ...] = MODELS) -> None:
+               last: str, table: tuple[EncoderSpec, ...] = MODELS) -> None:
     """
     Write FILES into ``folder``, up to ``last``; ``info`` is the metadata of the checkpoint.
 

@@ -21,8 +21,7 @@ _DATASETS = {'indoor': 'hypersim', 'outdoor': 'vkitti'}
 _MAX_DEPTH_M = {'indoor': 20.0, 'outdoor': 80.0}
 _UNPUBLISHED = {'vitg': 'vitg was announced but never published',
                 'vitt': 'vitt is distilled and was never published',
-                'tiny': 'tiny is distilled and was never published as a checkpoint',
-                'nano': 'nano is distilled and was never published as a checkpoint'}
+                'tiny': 'tiny is distilled and was never published as a checkpoint'}
 
 
 def command(

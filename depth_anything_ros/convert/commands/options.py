@@ -11,7 +11,7 @@ import typer
 
 MODELS_FOLDER = Path('models')
 
-Encoder = Literal['vits', 'vitb', 'vitl', 'vitg', 'vitt', 'tiny', 'nano']
+Encoder = Literal['vits', 'vitb', 'vitl', 'vitg', 'vitt', 'tiny']
 
 KindOption: TypeAlias = Annotated[Kind | None, typer.Option(
     '--kind', help='Output of the network: inverse depth up to scale and shift, or metres.',
@@ -27,10 +27,10 @@ EncoderOption: TypeAlias = Annotated[Encoder | None, typer.Option(
     show_default='that of the source')]
 HeightOption: TypeAlias = Annotated[int, typer.Option(
     '--height', min=0, metavar='PX',
-    help='Fixed height of the input in pixels, a multiple of 14 (nano: 32); 0: any.')]
+    help='Fixed height of the input in pixels, a multiple of 14; 0: any.')]
 WidthOption: TypeAlias = Annotated[int, typer.Option(
     '--width', min=0, metavar='PX',
-    help='Fixed width of the input in pixels, a multiple of 14 (nano: 32); 0: any.')]
+    help='Fixed width of the input in pixels, a multiple of 14; 0: any.')]
 BatchOption: TypeAlias = Annotated[int, typer.Option(
     '--batch-size', min=0, metavar='N', help='Fixed number of images; 0: any.')]
 TrainOption: TypeAlias = Annotated[bool, typer.Option(

@@ -11,10 +11,10 @@ from depth_anything_ros.convert.sources.checkpoints import (
 from depth_anything_ros.convert.sources.hf_folder import is_hub_layout, official_name
 from depth_anything_ros.convert.sources.identity import (
     checkpoint_evidence, identify_checkpoint, resolve_identity)
-from depth_anything_ros.networks.models import ModelSpec, NANO
+from depth_anything_ros.networks.models import EncoderSpec
 
 
-def inspect_checkpoint(path: Path, table: tuple[ModelSpec, ...]) -> Inspection:
+def inspect_checkpoint(path: Path, table: tuple[EncoderSpec, ...]) -> Inspection:
     """
     Return what a .pth or .safetensors file or a folder of an -hf repository is.
 
@@ -27,7 +27,7 @@ def inspect_checkpoint(path: Path, table: tuple[ModelSpec, ...]) -> Inspection:
     model = identify_checkpoint(path, {
         official_name(name) or name if from_hub else name: spec.shape
         for name, spec in specs.items()}, table)
-    layout = 'Hugging Face' if from_hub else 'nano' if model == NANO else 'official'
+    layout = 'Hugging Face' if from_hub else 'official'
     inspection, digests = describe_files(
         path, f'{_format(path)}, {layout} layout', found.files, map(_tensor, specs.values()))
     return with_identity(inspection, resolve_identity(

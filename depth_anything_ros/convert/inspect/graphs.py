@@ -12,13 +12,13 @@ from depth_anything_ros.convert.sources.identity import graph_evidence, resolve_
 from depth_anything_ros.convert.sources.onnx_files import read_onnx_file
 from depth_anything_ros.inference.ir import check_ir_files, parse_info
 from depth_anything_ros.model_info import ModelInfo, SECTION
-from depth_anything_ros.networks.models import ModelSpec
+from depth_anything_ros.networks.models import EncoderSpec
 
 _ONNX_TYPES = {'FLOAT': 'f32', 'FLOAT16': 'f16', 'BFLOAT16': 'bf16', 'DOUBLE': 'f64',
                'INT8': 'i8', 'UINT8': 'u8', 'INT4': 'i4', 'UINT4': 'u4'}
 
 
-def inspect_ir(path: Path, table: tuple[ModelSpec, ...]) -> Inspection:
+def inspect_ir(path: Path, table: tuple[EncoderSpec, ...]) -> Inspection:
     """Return what an IR is; ModelError if it is not one or its files are damaged."""
     files = check_ir_files(path)
     root = ElementTree.parse(path).getroot()
@@ -30,7 +30,7 @@ def inspect_ir(path: Path, table: tuple[ModelSpec, ...]) -> Inspection:
     return _with_facts(replace(bare, input_name=name, input_shape=shape), path, info, table)
 
 
-def inspect_onnx(path: Path, table: tuple[ModelSpec, ...]) -> Inspection:
+def inspect_onnx(path: Path, table: tuple[EncoderSpec, ...]) -> Inspection:
     """Return what an ONNX file is; CheckpointError if it is damaged or lacks a weight file."""
     found = read_onnx_file(path)
     import onnx
@@ -42,7 +42,7 @@ def inspect_onnx(path: Path, table: tuple[ModelSpec, ...]) -> Inspection:
 
 
 def _with_facts(bare: Inspection, path: Path, info: ModelInfo | None,
-                table: tuple[ModelSpec, ...]) -> Inspection:
+                table: tuple[EncoderSpec, ...]) -> Inspection:
     identity = resolve_identity(path, None, graph_evidence(path, info, table))
     inspection = with_identity(bare, identity)
     return with_metadata(inspection, info) if info else inspection

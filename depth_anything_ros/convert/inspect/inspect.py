@@ -6,10 +6,10 @@ from depth_anything_ros.convert.inspect.checkpoint import inspect_checkpoint
 from depth_anything_ros.convert.inspect.graphs import inspect_ir, inspect_onnx
 from depth_anything_ros.convert.inspect.report import Inspection
 from depth_anything_ros.errors import CheckpointError
-from depth_anything_ros.networks.models import MODELS, ModelSpec
+from depth_anything_ros.networks.models import EncoderSpec, MODELS
 
 
-def inspect(path: Path, table: tuple[ModelSpec, ...] = MODELS) -> Inspection:
+def inspect(path: Path, table: tuple[EncoderSpec, ...] = MODELS) -> Inspection:
     """
     Return what the file or folder at ``path`` is; no code in it is executed.
 

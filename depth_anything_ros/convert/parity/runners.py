@@ -13,7 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from depth_anything_ros.networks.depth_anything import Network
+    from depth_anything_ros.networks.depth_anything import DepthAnything
+
+# The second entry keeps OpenVINO from rounding the input of layers with weights in 8 bits.
+_F32 = {'INFERENCE_PRECISION_HINT': 'f32', 'DYNAMIC_QUANTIZATION_GROUP_SIZE': 0}
 
 Backend = Literal['PyTorch', 'ONNX Runtime', 'OpenVINO']
 
@@ -26,7 +29,7 @@ class Runner:
     run: Callable[[F32], F32]
 
 
-def torch_runner(network: 'Network') -> Runner:
+def torch_runner(network: 'DepthAnything') -> Runner:
     """Return PyTorch running a network."""
     import torch
 
@@ -78,7 +81,7 @@ def ir_runner(xml_path: Path) -> Runner:
             shape = model.input(0).partial_shape
             batch = _batch(image, shape[0].get_length() if shape[0].is_static else None)
             model.reshape(list(batch.shape))
-            compiled = core.compile_model(model, 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
+            compiled = core.compile_model(model, 'CPU', _F32)
             output = compiled([batch])[0]
         except RuntimeError as error:
             raise _failed(xml_path, f'OpenVINO at {image.shape[3]}x{image.shape[2]}',

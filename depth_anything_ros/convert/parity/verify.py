@@ -17,7 +17,7 @@ from depth_anything_ros.inference.devices import (
     compile_options, execution_summary, is_available, open_core)
 from depth_anything_ros.inference.ir import check_ir_files, error_reason, read_model
 from depth_anything_ros.model_info import ExecutionPrecision, ModelInfo
-from depth_anything_ros.networks.models import InputSpec, MODELS, ModelSpec
+from depth_anything_ros.networks.models import EncoderSpec, InputSpec, MODELS
 from depth_anything_ros.vision.self_check import deviation
 import numpy as np
 
@@ -45,7 +45,7 @@ class Verification:
 
 def verify(path: Path, *, source: Path | None = None, device: str = 'CPU',
            precision: ExecutionPrecision = 'auto', sizes_hw: Sequence[tuple[int, int]] = (),
-           table: tuple[ModelSpec, ...] = MODELS) -> Verification:
+           table: tuple[EncoderSpec, ...] = MODELS) -> Verification:
     """
     Compare an IR in f32 on the CPU with its source, the device with that, and the self-check.
 
@@ -79,7 +79,7 @@ def verify(path: Path, *, source: Path | None = None, device: str = 'CPU',
     return Verification(str(path), device, runs_as, tuple(checks), notes)
 
 
-def _open_source(path: Path, info: ModelInfo, table: tuple[ModelSpec, ...]
+def _open_source(path: Path, info: ModelInfo, table: tuple[EncoderSpec, ...]
                  ) -> tuple[Runner, tuple[str, ...]]:
     """
     Return the source as a reference for an IR with these metadata, and notes for people.

@@ -9,18 +9,13 @@ if TYPE_CHECKING:
     import openvino
 
 _ATTENTION = 'ScaledDotProductAttention'
-_PRODUCTS = ('MatMul', 'Convolution', 'ConvolutionBackpropData', 'GroupConvolution', _ATTENTION)
+_PRODUCTS = ('MatMul', 'Convolution', 'ConvolutionBackpropData', _ATTENTION)
 _MOVES = ('Reshape', 'Transpose', 'Squeeze', 'Unsqueeze', 'Split', 'VariadicSplit', 'Gather',
           'Slice')
 _FAKE_QUANTIZE = 'FakeQuantize'
 # The products of a transformer block in the order of their execution: names and types.
 _BLOCK = ('attn.qkv', 'attn', 'attn.proj', 'mlp.fc1', 'mlp.fc2')
-_CONTEXT = ('qkv', 'attention', 'proj', 'fc1', 'fc2')
 _BLOCK_TYPES = ['MatMul', _ATTENTION, 'MatMul', 'MatMul', 'MatMul']
-# The same for the encoder of nano, whose first block has the stem in the place of ``expand``.
-_STEM = 'encoder.stem'
-_INVERTED = ('expand', 'depthwise', 'project')
-_INVERTED_TYPES = ['Convolution', 'GroupConvolution', 'Convolution']
 
 
 @dataclass(frozen=True)
@@ -50,12 +45,7 @@ def quantized_layers(model: 'openvino.Model') -> list[Layer]:
                 layers.append(Layer(node.get_friendly_name(), _checkpoint_name(node), quantizers,
                                     _operations(node)))
                 types.append(node.get_type_name())
-    return _name_convolutions(_name_transformer(layers, types), types)
-
-
-def is_convolutional(model: 'openvino.Model') -> bool:
-    """Return whether the model has depthwise convolutions, as nano has and no ViT."""
-    return any(node.get_type_name() == 'GroupConvolution' for node in model.get_ops())
+    return _name_transformer(layers, types)
 
 
 def quantizer_nodes(model: 'openvino.Model') -> list[str]:
@@ -101,28 +91,10 @@ def _name_transformer(layers: list[Layer], types: list[str]) -> list[Layer]:
     if [types[index] for index in positions] != _BLOCK_TYPES * (
             len(positions) // len(_BLOCK_TYPES)):
         return layers
-    nano = 'GroupConvolution' in types
     named = list(layers)
     for number, index in enumerate(positions):
         block, part = divmod(number, len(_BLOCK))
-        name = f'head.context.{_CONTEXT[part]}' if nano else (
-            f'pretrained.blocks.{block}.{_BLOCK[part]}')
-        named[index] = replace(layers[index], name=name)
-    return named
-
-
-def _name_convolutions(layers: list[Layer], types: list[str]) -> list[Layer]:
-    """Name the convolutions of nano's encoder, which lost their names to the folded scale."""
-    positions = [index for index, layer in enumerate(layers)
-                 if types[index] in _INVERTED_TYPES and layer.name == layer.node]
-    blocks = types.count('GroupConvolution')
-    if [types[index] for index in positions] != _INVERTED_TYPES * blocks:
-        return layers
-    named = list(layers)
-    for number, index in enumerate(positions):
-        block, part = divmod(number, len(_INVERTED))
-        name = f'encoder.blocks.{block}.{_INVERTED[part]}' if number else _STEM
-        named[index] = replace(layers[index], name=name)
+        named[index] = replace(layers[index], name=f'pretrained.blocks.{block}.{_BLOCK[part]}')
     return named
 
 

@@ -73,24 +73,14 @@ def _matmul(node: Any, first: Tensor, second: Tensor) -> Tensor:
     return first @ second
 
 
-def _convolution(node: Any, values: Tensor, weight: Tensor, groups: int = 1) -> Tensor:
+def _convolution(node: Any, values: Tensor, weight: Tensor) -> Tensor:
     attributes = _spatial(node)
-    (top, left), (bottom, right) = attributes['pads_begin'], attributes['pads_end']
-    padding: Any = (top, left)
-    if (top, left) != (bottom, right):
-        values, padding = functional.pad(values, (left, right, top, bottom)), 0
-    return functional.conv2d(values, weight, None, attributes['strides'], padding,
-                             attributes['dilations'], groups)
-
-
-def _group_convolution(node: Any, values: Tensor, weight: Tensor) -> Tensor:
-    return _convolution(node, values, weight.flatten(0, 1), weight.shape[0])
+    return functional.conv2d(values, weight, None, attributes['strides'],
+                             attributes['pads_begin'], attributes['dilations'])
 
 
 def _transposed_convolution(node: Any, values: Tensor, weight: Tensor) -> Tensor:
     attributes = _spatial(node)
-    if attributes['pads_begin'] != attributes['pads_end']:
-        raise UntrainableError('a transposed convolution with uneven padding')
     return functional.conv_transpose2d(
         values, weight, None, attributes['strides'], attributes['pads_begin'],
         attributes['output_padding'], 1, attributes['dilations'])
@@ -104,6 +94,8 @@ def _spatial(node: Any) -> dict[str, Any]:
         raise UntrainableError('a convolution with automatic padding')
     if any(len(attributes[name]) != 2 for name in ('strides', 'pads_begin', 'pads_end')):
         raise UntrainableError('a convolution that is not two-dimensional')
+    if attributes['pads_begin'] != attributes['pads_end']:
+        raise UntrainableError('a convolution with uneven padding')
     return attributes
 
 
@@ -173,11 +165,6 @@ def _concat(node: Any, *parts: Tensor) -> Tensor:
     return torch.cat(parts, node.get_attributes()['axis'])
 
 
-def _clamp(node: Any, values: Tensor) -> Tensor:
-    attributes = node.get_attributes()
-    return values.clamp(attributes['min'], attributes['max'])
-
-
 def _mean(node: Any, values: Tensor, axes: Tensor) -> Tensor:
     return values.mean(axes.reshape(-1).tolist(), bool(node.get_attributes()['keep_dims']))
 
@@ -202,9 +189,9 @@ OPERATORS: dict[str, Operator] = {
     'Sqrt': lambda node, values: values.sqrt(),
     'Relu': lambda node, values: values.relu(),
     'Sigmoid': lambda node, values: values.sigmoid(),
-    'Clamp': _clamp, 'Gelu': _gelu, 'Swish': _swish,
+    'Gelu': _gelu, 'Swish': _swish,
     'Softmax': lambda node, values: values.softmax(node.get_attributes()['axis']),
-    'MatMul': _matmul, 'Convolution': _convolution, 'GroupConvolution': _group_convolution,
+    'MatMul': _matmul, 'Convolution': _convolution,
     'ConvolutionBackpropData': _transposed_convolution,
     'ScaledDotProductAttention': _attend, 'MVN': _normalize, 'ReduceMean': _mean,
     'Transpose': _transpose, 'Slice': _slice, 'Gather': _gather, 'Concat': _concat,

@@ -13,7 +13,7 @@ from depth_anything_ros.convert.quantize.images import (
     hold_out, inputs_of_one_size, inputs_of_own_size, read_pictures)
 from depth_anything_ros.convert.quantize.measure import make_samples
 from depth_anything_ros.convert.quantize.operators import UntrainableError
-from depth_anything_ros.convert.quantize.quantizer import quantization_method, quantize_model
+from depth_anything_ros.convert.quantize.quantizer import METHOD, quantize_model
 from depth_anything_ros.convert.quantize.search import LayerSearch, Quantizer, Trial
 from depth_anything_ros.convert.quantize.training import (
     train_quantized, Training, training_samples, TrainingOptions)
@@ -101,7 +101,7 @@ def quantize(job: QuantizeJob, *, report: Report = print,
     info = replace(
         info, precision='int8', converter_version=__version__,
         quantization=Quantization(
-            _method(job, model, trial), trial.kept_float, len(calibration), len(samples),
+            _method(job, trial), trial.kept_float, len(calibration), len(samples),
             trial.loss.abs_rel_mean, trial.loss.abs_rel_max, trial.loss.pearson_min))
     with steps.step(f'writing {job.output}'), \
             staging_folder(job.output, job.source.with_suffix('.bin').stat().st_size) as folder:
@@ -125,10 +125,9 @@ def _training(job: QuantizeJob, model: 'openvino.Model', images: Sequence[F32], 
     return train
 
 
-def _method(job: QuantizeJob, model: 'openvino.Model', trial: Trial) -> str:
+def _method(job: QuantizeJob, trial: Trial) -> str:
     """Return how the model of a trial was made, in words."""
-    method = quantization_method(model)
-    return f'{method}, {job.training}' if trial.trained else method
+    return f'{METHOD}, {job.training}' if trial.trained else METHOD
 
 
 def _read(path: Path) -> tuple['openvino.Model', ModelInfo]:

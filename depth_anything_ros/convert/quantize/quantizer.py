@@ -8,21 +8,16 @@ import os
 from typing import TYPE_CHECKING
 
 from depth_anything_ros.arrays import F32
-from depth_anything_ros.convert.quantize.layers import (
-    is_convolutional, layers_independent_of_image)
+from depth_anything_ros.convert.quantize.layers import layers_independent_of_image
 from depth_anything_ros.process import keep_signal_stack
 
 if TYPE_CHECKING:
     import openvino
 
 SMOOTH_QUANT_ALPHA = 0.6
-_METHOD = (f'NNCF {{}} preset, smooth quant {SMOOTH_QUANT_ALPHA}, ranges from minimum and '
-           'maximum of all images, fast bias correction, resizing in floating point')
-
-
-def quantization_method(model: 'openvino.Model') -> str:
-    """Return the settings of ``quantize_model`` for a model, in words."""
-    return _METHOD.format('performance' if is_convolutional(model) else 'transformer')
+# The settings of ``quantize_model`` in words.
+METHOD = (f'NNCF transformer preset, smooth quant {SMOOTH_QUANT_ALPHA}, ranges from minimum and '
+          'maximum of all images, fast bias correction, resizing in floating point')
 
 
 def quantize_model(model: 'openvino.Model', images: Sequence[F32], kept_float: Iterable[str] = (),
@@ -34,8 +29,7 @@ def quantize_model(model: 'openvino.Model', images: Sequence[F32], kept_float: I
     in f32 behind FakeQuantize nodes, which ``without_quantizers`` can remove.
 
     The depth depends on rare, huge activations of the encoder: ranges that clip them (the preset's
-    mean over images, histograms) cause several times the error of minimum and maximum. A
-    convolutional network gets symmetric ranges, which are faster and hardly lose more there.
+    mean over images, histograms) cause several times the error of minimum and maximum.
     """
     # Otherwise NNCF sends usage statistics to its developers.
     os.environ.setdefault('NNCF_CI', '1')
@@ -54,5 +48,4 @@ def quantize_model(model: 'openvino.Model', images: Sequence[F32], kept_float: I
     with redirect_stdout(io.StringIO()), keep_signal_stack():
         return nncf.quantize(
             model, nncf.Dataset(list(images)), subset_size=len(images), ignored_scope=ignored,
-            model_type=None if is_convolutional(model) else nncf.ModelType.TRANSFORMER,
-            advanced_parameters=parameters)
+            model_type=nncf.ModelType.TRANSFORMER, advanced_parameters=parameters)

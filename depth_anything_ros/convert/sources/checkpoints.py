@@ -14,7 +14,7 @@ from depth_anything_ros.convert.sources.identity import Evidence
 from depth_anything_ros.convert.sources.records import combined_sha256, file_digests
 from depth_anything_ros.errors import CheckpointError, MissingDependencyError
 from depth_anything_ros.foreign_files import foreign_file
-from depth_anything_ros.networks.models import MODELS, ModelSpec, Shapes
+from depth_anything_ros.networks.models import EncoderSpec, MODELS, Shapes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,7 +85,7 @@ class Checkpoint:
         return 4 * sum(math.prod(shape) for shape in self.shapes.values())
 
 
-def read_checkpoint(path: Path, table: tuple[ModelSpec, ...] = MODELS) -> Checkpoint:
+def read_checkpoint(path: Path, table: tuple[EncoderSpec, ...] = MODELS) -> Checkpoint:
     """
     Read a .pth or .safetensors file or a folder with the files of an -hf repository.
 
@@ -108,7 +108,7 @@ def read_checkpoint(path: Path, table: tuple[ModelSpec, ...] = MODELS) -> Checkp
     return Checkpoint(path, file_digests(found.files), state_dict, layout, found.config)
 
 
-def find_files(path: Path, table: tuple[ModelSpec, ...]) -> CheckpointFiles:
+def find_files(path: Path, table: tuple[EncoderSpec, ...]) -> CheckpointFiles:
     """Return the files of a checkpoint; CheckpointError if a folder lacks one of them."""
     if not path.is_dir():
         return CheckpointFiles((path,), {}, None)

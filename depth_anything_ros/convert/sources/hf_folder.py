@@ -15,8 +15,7 @@ from typing import Any, TYPE_CHECKING
 from depth_anything_ros.convert.sources.identity import Evidence
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.model_info import ModelVersion
-from depth_anything_ros.networks.models import (
-    EncoderSpec, identify_encoder, ModelSpec, PATCH)
+from depth_anything_ros.networks.models import EncoderSpec, identify_encoder, PATCH
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -130,7 +129,7 @@ def _some(names: list[str], count: int = 3) -> str:
     return ', '.join(names[:count]) + more
 
 
-def read_config(folder: Path, table: tuple[ModelSpec, ...]) -> Evidence:
+def read_config(folder: Path, table: tuple[EncoderSpec, ...]) -> Evidence:
     """
     Return the evidence in config.json; its source is the hub id if the folder name contains one.
 
@@ -202,7 +201,7 @@ def _shards(index: Path, places: Mapping[str, Any]) -> list[Path]:
 
 
 def _find_spec(path: Path, backbone: Mapping[str, Any],
-               table: tuple[ModelSpec, ...]) -> EncoderSpec:
+               table: tuple[EncoderSpec, ...]) -> EncoderSpec:
     width, depth = backbone['hidden_size'], backbone['num_hidden_layers']
     try:
         spec = identify_encoder(width, depth, table)

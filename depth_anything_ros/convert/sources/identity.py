@@ -18,13 +18,12 @@ from depth_anything_ros.convert.sources.records import (
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.model_info import Kind, ModelInfo, ModelVersion
 from depth_anything_ros.networks.models import (
-    forbids_commercial_use, identify_network, LICENCE_V1, ModelSpec, NanoSpec, Shapes,
-    UNKNOWN_LICENCE)
+    EncoderSpec, forbids_commercial_use, identify_network, LICENCE_V1, Shapes, UNKNOWN_LICENCE)
 
 _V1 = r'depth_anything_(?P<encoder>vit[sbl])14'
 _V2 = r'depth_anything_v2_(?:metric_(?P<dataset>hypersim|vkitti)_)?(?P<encoder>vit[sblg])'
 # Students are distilled, and always relative.
-_STUDENT = r'depth_anything_(?P<encoder>nano|tiny|vitt)'
+_STUDENT = r'depth_anything_(?P<encoder>tiny|vitt)'
 # The names of Depth-Anything-ONNX, and the suffixes that describe how a file was exported.
 _PLACE = r'(?:_(?P<place>indoor|outdoor))?'
 _EXPORT = r'(?:_(?:dynamic|fp16|fp32|\d+|\d+x\d+))*'
@@ -42,7 +41,7 @@ _UNKNOWN_ENCODER = 'unknown'
 _NOWHERE = 'and neither a record beside it nor config.json nor an official file name says it'
 _NOWHERE_FOR_GRAPH = 'and neither its metadata nor an official file name says it'
 _CHECKPOINT_WANTED = 'give a Depth Anything V1 or V2 checkpoint in the official layout or that ' \
-    'of the -hf repositories, or a distilled nano'
+    'of the -hf repositories'
 
 T = TypeVar('T')
 
@@ -143,7 +142,8 @@ class ResolvedIdentity:
         return fact.value
 
 
-def identify_checkpoint(path: Path, shapes: Shapes, table: tuple[ModelSpec, ...]) -> ModelSpec:
+def identify_checkpoint(path: Path, shapes: Shapes,
+                        table: tuple[EncoderSpec, ...]) -> EncoderSpec:
     """Return the model with these official tensor names; CheckpointError names others."""
     try:
         return identify_network(shapes, table)
@@ -153,7 +153,7 @@ def identify_checkpoint(path: Path, shapes: Shapes, table: tuple[ModelSpec, ...]
             f'{", ".join(list(shapes)[:3])})', _CHECKPOINT_WANTED) from error
 
 
-def checkpoint_evidence(path: Path, digests: Collection[str], spec: ModelSpec,
+def checkpoint_evidence(path: Path, digests: Collection[str], spec: EncoderSpec,
                         config: Evidence | None) -> tuple[Evidence, ...]:
     """
     Return the evidence on a checkpoint with these sha256, strongest first.
@@ -166,12 +166,7 @@ def checkpoint_evidence(path: Path, digests: Collection[str], spec: ModelSpec,
     if config:
         found.append(config)
     name = (config and config.source_name) or model_name(path)
-    if isinstance(spec, NanoSpec):
-        named = from_file_name(name, ())
-        # Nano has one form, whatever the file is called.
-        found += [*([named] if named else []),
-                  Evidence('the network', None, spec.name, 'relative', 'v2')]
-    elif named := from_file_name(name, (spec,)):
+    if named := from_file_name(name, (spec,)):
         found.append(named)
     if downloaded := read_record(path, digests):
         found.append(from_record(path, downloaded))
@@ -179,13 +174,13 @@ def checkpoint_evidence(path: Path, digests: Collection[str], spec: ModelSpec,
 
 
 def graph_evidence(path: Path, info: ModelInfo | None,
-                   table: tuple[ModelSpec, ...]) -> tuple[Evidence, ...]:
+                   table: tuple[EncoderSpec, ...]) -> tuple[Evidence, ...]:
     """Return the evidence on an ONNX file or IR with these metadata, strongest first."""
     metadata = from_metadata(path, info) if info else None
     return tuple(one for one in (metadata, from_file_name(path.name, table)) if one)
 
 
-def resolve_identity(path: Path, spec: ModelSpec | None, evidence: Sequence[Evidence],
+def resolve_identity(path: Path, spec: EncoderSpec | None, evidence: Sequence[Evidence],
                      overrides: Overrides | None = None) -> ResolvedIdentity:
     """
     Return the facts on a model; ``spec`` is None for a graph, whose tensors show no encoder.
@@ -219,7 +214,7 @@ def resolve_identity(path: Path, spec: ModelSpec | None, evidence: Sequence[Evid
                             source_name, tuple(ignored), spec is None)
 
 
-def from_file_name(name: str, table: tuple[ModelSpec, ...]) -> Evidence | None:
+def from_file_name(name: str, table: tuple[EncoderSpec, ...]) -> Evidence | None:
     """
     Return the evidence in an official name: of a .pth, .safetensors, .onnx or .xml, or a folder.
 
@@ -272,7 +267,7 @@ def _fact(what: str, field: str, option: str, override: Any,
     return Fact(value, origin, f'{what}: {value}, from {origin}{against}')
 
 
-def _licence(spec: ModelSpec | None, evidence: Sequence[Evidence]) -> Fact[str]:
+def _licence(spec: EncoderSpec | None, evidence: Sequence[Evidence]) -> Fact[str]:
     for one in evidence:
         if one.licence != UNKNOWN_LICENCE:
             note = (', which forbids commercial use of these weights'
@@ -283,14 +278,10 @@ def _licence(spec: ModelSpec | None, evidence: Sequence[Evidence]) -> Fact[str]:
     return Fact(None, '', f'licence: {UNKNOWN_LICENCE}{note}')
 
 
-def _check_overrides(path: Path, spec: ModelSpec, overrides: Overrides) -> None:
+def _check_overrides(path: Path, spec: EncoderSpec, overrides: Overrides) -> None:
     if overrides.encoder not in (None, spec.name):
         raise CheckpointError(path, f'its tensors are those of {spec.name}, not of '
                               f'{overrides.encoder}', 'leave out --encoder')
-    if isinstance(spec, NanoSpec) and (
-            overrides.kind == 'metric' or overrides.model_version == 'v1'):
-        raise CheckpointError(path, 'it is nano, which gives inverse depth and has one version',
-                              'leave out --kind, --max-depth and --model-version')
 
 
 def _check_max_depth(path: Path, kind: Kind | None, max_depth_m: float | None) -> None:

@@ -7,8 +7,8 @@ from depth_anything_ros.convert.sources.checkpoints import Checkpoint, read_chec
 from depth_anything_ros.convert.sources.identity import (
     checkpoint_evidence, identify_checkpoint, ModelIdentity, Overrides, resolve_identity)
 from depth_anything_ros.errors import CheckpointError
-from depth_anything_ros.networks.depth_anything import build_network, Network
-from depth_anything_ros.networks.models import MODELS, ModelSpec
+from depth_anything_ros.networks.depth_anything import build_network, DepthAnything
+from depth_anything_ros.networks.models import EncoderSpec, MODELS
 
 
 @dataclass(frozen=True)
@@ -17,11 +17,11 @@ class Loaded:
 
     checkpoint: Checkpoint
     identity: ModelIdentity
-    network: Network
+    network: DepthAnything
 
 
 def load_network(path: Path, overrides: Overrides,
-                 table: tuple[ModelSpec, ...] = MODELS) -> Loaded:
+                 table: tuple[EncoderSpec, ...] = MODELS) -> Loaded:
     """Read a checkpoint of any layout; CheckpointError says why it cannot be used."""
     checkpoint = read_checkpoint(path, table)
     spec = identify_checkpoint(path, checkpoint.shapes, table)
