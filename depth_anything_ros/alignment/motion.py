@@ -20,6 +20,13 @@ from depth_anything_ros.errors import AlignmentError
 from depth_anything_ros.vision.geometry import Intrinsics, undistorted_rays
 import numpy as np
 
+_RANGES = {
+    'tracked_width': (160, 1280), 'points': (50, 2000), 'key_frames': (1, 12),
+    'max_forward_backward': (0.1, 10), 'max_epipolar_error': (0.1, 20), 'min_parallax': (0.1, 20),
+    'min_epipole_angle': (0, 45), 'min_baseline': (0.001, 10), 'min_points': (5, 1000),
+    'max_gap': (0.01, 60), 'max_speed': (0.01, 1000), 'max_turn': (0.01, 100),
+    'max_acceleration': (0.1, 1000),
+    'rotation_error': (0, 10), 'translation_error': (0, 1)}
 # Standard deviation of a tracked point [px].
 _RAY_ERROR_PX = 0.5
 # A new key frame is made if the points moved by this multiple of the smallest parallax, or if no
@@ -27,10 +34,10 @@ _RAY_ERROR_PX = 0.5
 _KEY_PARALLAX, _KEY_ALIVE, _LEAST_ALIVE = 1.0, 0.7, 15
 # Share of the points that must move as the odometry says; logarithm of the ratio by which the
 # depth by two key frames may differ, beyond what noise explains.
-_AGREEING, _KEYS_DIFFER = 0.5, 0.15
+_AGREEING, _KEYS_DIFFER, _SIGMAS = 0.5, 0.1, 2.0
 # This many contradictions in a row end all key frames.
-_CONTRADICTIONS = 10
-_TURNED_DEG = 3.0
+_CONTRADICTIONS = 2
+_TURNED_DEG, _JITTER_M = 3.0, 0.05
 
 # samples: points for a fit. All others have none, and the last alignment should be held:
 # start: first image after the start or a reset. still: the camera has not moved far enough since
@@ -48,7 +55,7 @@ class MotionSettings:
 
     ``tracked_width``: longer side of the image in which points are tracked [px], 160 to 1280;
     smaller images are not enlarged. ``points``: number of points that are tracked, 50 to 2000.
-    ``key_frames``: number of earlier images that points are triangulated with, 2 to 12.
+    ``key_frames``: number of earlier images that points are triangulated with, 1 to 12.
     ``max_forward_backward`` [px]: a point tracked forth and back must return within this distance.
     ``max_epipolar_error`` [px]: largest Sampson error of a point against the motion.
     ``min_parallax`` [degrees]: smallest angle between the two rays of a point.
@@ -56,7 +63,8 @@ class MotionSettings:
     ``min_baseline`` [m]: a shorter motion is standing still.
     ``min_points``: fewer triangulated points are no samples.
     ``max_gap`` [s]: longest time between two images. ``max_speed`` [m/s] and ``max_turn`` [rad/s]:
-    a pose that changes faster has jumped.
+    a pose that changes faster has jumped, and so has one whose speed changes by more than
+    ``max_acceleration`` [m/s²], apart from 5 cm.
     ``rotation_error`` [degrees] and ``translation_error`` (share of the distance): expected errors
     of the odometry between two key frames, for the weights.
     """
@@ -73,8 +81,15 @@ class MotionSettings:
     max_gap: float = 1.0
     max_speed: float = 10.0
     max_turn: float = 10.0
+    max_acceleration: float = 20.0
     rotation_error: float = 0.3
     translation_error: float = 0.05
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise AlignmentError(f'{name} is {value}; it must be from {low:g} to {high:g}')
 
 
 @dataclass(frozen=True)
@@ -160,6 +175,7 @@ class MotionTracker:
 
     def _forget(self, state: MotionState, reason: str) -> None:
         self._last: _View | None = None
+        self._velocity: F64 | None = None
         self._started = (state, reason)
         self._contradictions = 0
         self._rays: F64 = np.empty((0, 2))
@@ -181,6 +197,14 @@ class MotionTracker:
         motions = relative_motions(last.pose[None], view.pose)
         speed = float(motions.baseline_m[0]) / passed_s
         turn = float(rotation_angles(motions.rotation, np.eye(3)[None])[0]) / passed_s
+        velocity = (view.pose[:3, 3] - last.pose[:3, 3]) / passed_s
+        if self._velocity is not None:
+            surplus_m = float(np.linalg.norm(velocity - self._velocity)) * passed_s
+            if surplus_m > limits.max_acceleration * passed_s ** 2 + _JITTER_M:
+                return 'jump', (
+                    f'the pose of the camera jumped by {surplus_m:.2f} m within {passed_s:.2f} s; '
+                    'use an odometry frame that does not jump')
+        self._velocity = velocity
         if speed > limits.max_speed or turn > limits.max_turn:
             return 'jump', (f'the pose of the camera changed by {speed:.1f} m/s and {turn:.1f} '
                             f'rad/s, allowed are {limits.max_speed:g} m/s and '
@@ -252,8 +276,10 @@ class MotionTracker:
 
     def _unmoved(self, motions: Motions) -> tuple[MotionState, str]:
         """Return why a camera that has not left its key frames gives no samples."""
-        limits, turned = self._settings, turned_rays(self._rays, motions)
-        moved = np.degrees(np.nanmedian(ray_angles(self._key_rays, turned)[-1]))
+        limits = self._settings
+        angles = np.degrees(ray_angles(self._key_rays, turned_rays(self._rays, motions)))
+        moved = max((float(np.nanmedian(row)) for row in angles
+                     if np.isfinite(row).sum() >= _LEAST_ALIVE), default=0.0)
         if moved > limits.min_parallax + 2 * limits.rotation_error:
             return 'contradiction', (
                 'the image moves while the odometry stands still; check that it is published and '
@@ -270,8 +296,9 @@ class MotionTracker:
     def _update_keys(self, view: '_View') -> None:
         """Make the image a key frame if the newest one is far or lost many of its points."""
         if self._contradictions >= _CONTRADICTIONS:
-            self._forget('contradiction', 'the odometry contradicted the images for a while')
-            self._last = view
+            self._contradictions = 0
+            self._key_rays = np.empty((0, len(self._rays), 2))
+            self._key_poses = np.empty((0, 4, 4))
         if not self._needs_key(view):
             return
         if len(self._rays) > self._settings.points:
@@ -322,7 +349,7 @@ def _contradiction(points: Triangulated, good: Bools, number: int) -> str:
         if is_good.sum() < _LEAST_ALIVE:
             continue
         off = float(np.median(ratio[is_good]))
-        if off > _KEYS_DIFFER + 3 * float(np.sqrt(np.median(relative[row, is_good]))):
+        if off > _KEYS_DIFFER + _SIGMAS * float(np.sqrt(np.median(relative[row, is_good]))):
             return f'distances differ by {100 * np.expm1(off):.0f} % between two motions'
     return ''
 

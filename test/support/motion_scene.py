@@ -1,6 +1,7 @@
 """A made scene for tests of motion: textured plates, seen by a camera with or without a lens."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 from depth_anything_ros.arrays import F64, U8
@@ -61,6 +62,7 @@ def inverse_z_at(inverse_z: F64, pixels: F64) -> F64:
     return inverse_z[rows, columns]
 
 
+@lru_cache
 def _texture(seed: int) -> U8:
     noise = np.random.default_rng(seed).normal(0, 1, (2000, 2000)).astype(np.float32)
     smooth = cv2.GaussianBlur(noise, (0, 0), 2.0)
