@@ -29,6 +29,8 @@ def fit_motion(inverse_depth: F32, samples: MotionSamples, with_shift: bool,
     if not samples.usable:
         raise AlignmentError(samples.reason)
     chosen, values = _values(inverse_depth, samples)
+    if not chosen.size:
+        raise AlignmentError('the depth map has no value, or an edge, at every triangulated point')
     inverse_z = samples.inverse_z[chosen]
     precision = np.sqrt(samples.weights[chosen]) * inverse_z
     counts, fields_of = _fields(samples.pixels[chosen], samples.size_hw)
