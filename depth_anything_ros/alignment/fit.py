@@ -70,8 +70,13 @@ class AlignmentFrame:
 class AlignmentSource(Protocol):
     """A source of metres for one camera, such as a sensor or the floor."""
 
-    def fit(self, frame: AlignmentFrame, with_shift: bool) -> Fit:
-        """Return the fit of one frame, shift 0 unless ``with_shift``; AlignmentError if none."""
+    def fit(self, frame: AlignmentFrame, with_shift: bool) -> Fit | None:
+        """
+        Return the fit of one frame, shift 0 unless ``with_shift``; AlignmentError if none.
+
+        None if the measurements of this frame are still to come. AlignmentHeldError if there are
+        none but the last fit holds.
+        """
 
     def close(self) -> None:
         """Release subscriptions and the like; idempotent."""
