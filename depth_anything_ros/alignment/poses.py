@@ -14,6 +14,8 @@ from depth_anything_ros.errors import AlignmentError
 import numpy as np
 
 _KEPT_S, _MOST = 10.0, 4000
+# Stamps [s] within this are equal: as floats they have microseconds.
+_SAME_S = 2e-6
 # The sine of a smaller angle [rad] is the angle, so that slerp would divide by next to nothing.
 _SMALL_ANGLE = 1e-4
 
@@ -103,6 +105,8 @@ class PoseBuffer:
         if not self._poses:
             raise AlignmentError('there is no pose yet')
         oldest_s, newest_s = self._poses[0].stamp_s, self._poses[-1].stamp_s
+        if oldest_s - _SAME_S < stamp_s < newest_s + _SAME_S:
+            stamp_s = min(max(stamp_s, oldest_s), newest_s)
         if stamp_s > newest_s:
             raise AlignmentError(f'the newest pose is {stamp_s - newest_s:.3f} s older than the '
                                  'image')
@@ -111,7 +115,7 @@ class PoseBuffer:
                                  'image')
         index = bisect_left(self._poses, stamp_s, key=lambda pose: pose.stamp_s)
         after = self._poses[index]
-        if after.stamp_s == stamp_s:
+        if after.stamp_s - stamp_s < _SAME_S:
             return quaternion_pose(after.xyz.tolist(), after.xyzw.tolist())
         before = self._poses[index - 1]
         gap_s = after.stamp_s - before.stamp_s

@@ -88,7 +88,7 @@ class MotionSource:
 
     def offer(self, image: TrackedImage) -> None:
         """Track this image as soon as its pose is known; skip it if others wait for theirs."""
-        stamp_s = stamp_of(image.serialized)
+        stamp_s = image.serialized.stamp_s
         with self._changed:
             if self._closing:
                 return
@@ -211,9 +211,3 @@ class MotionSource:
     def _failed(self, reason: str) -> None:
         with self._changed:
             self._outcome = _Outcome(reason, False)
-
-
-def stamp_of(serialized: SerializedMessage) -> float:
-    """Return the stamp in seconds, equal to that of the header of the same image."""
-    seconds, nanoseconds = divmod(serialized.stamp_ns, 1_000_000_000)
-    return float(seconds + nanoseconds * 1e-9)

@@ -16,6 +16,7 @@ from depth_anything_ros.ros import qos
 from depth_anything_ros.ros.image_subscription import ImageSubscription, SubscribedTopic
 from depth_anything_ros.ros.messages import SerializedMessage
 from depth_anything_ros.ros.topic_problems import type_problem
+import numpy as np
 from rclpy.node import Node
 from rclpy.time import Time
 
@@ -168,7 +169,7 @@ class OdometryPoses:
         with self._lock:
             try:
                 self._check(message, settings)
-                self._add(message, serialized.stamp_ns * 1e-9, settings)
+                self._add(message, serialized.stamp_s, settings)
                 self._problem = ''
             except AlignmentError as error:
                 self._problem = f'{self._topic}: {error}'
@@ -179,7 +180,7 @@ class OdometryPoses:
             raise AlignmentError(
                 f'the odometry is in frame {message.header.frame_id!r}, but motion.odom_frame is '
                 f'{self._odom_frame!r}; set it to that frame')
-        variance = max(message.pose.covariance[0], message.pose.covariance[7])
+        variance = float(np.max(message.pose.covariance[[0, 7]]))
         limit = settings.max_deviation
         if limit and not variance <= limit ** 2:
             raise AlignmentError(
