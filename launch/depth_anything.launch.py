@@ -26,7 +26,7 @@ RVIZ_IMAGES_ONLY = 'config/depth_anything_images.rviz'
 PARAMETER_OF = {'model': 'model', 'cameras': 'cameras', 'device': 'device',
                 'input_size': 'input_size', 'transport': 'image_transport',
                 'alignment': 'alignment.source', 'odom_frame': 'motion.odom_frame',
-                'odometry_topic': 'motion.odometry_topic', 'camera_height': 'camera_height',
+                'camera_height': 'camera_height',
                 'camera_pitch': 'camera_pitch'}
 CAMERA = '{camera}'
 SPEC_OF = {spec.name: spec for spec in SPECS}
@@ -62,7 +62,6 @@ def _arguments() -> list[Action]:
         parameter('transport'),
         parameter('alignment'),
         parameter('odom_frame', 'For alignment:=motion.'),
-        parameter('odometry_topic', 'For alignment:=motion.'),
         argument('reference_topic', '', 'Topic of the reference sensor for alignment. Empty: '
                  'reference/depth, reference/points or reference/range.'),
         parameter('camera_height'),
