@@ -2,8 +2,8 @@
 The parameters of the node: the only place where they are declared.
 
 A field of ``Settings`` or of a group such as ``AlignmentSettings`` is a parameter with its
-default, limits, unit and description. The ROS descriptors, the parameter file, the launch arguments
-and docs/parameters.md are made from ``SPECS``.
+default, limits, unit and description. The ROS descriptors, the parameter file, the launch
+arguments and docs/parameters.md are made from ``SPECS``.
 """
 
 from collections.abc import Iterator, Mapping

@@ -71,6 +71,7 @@ class AlignmentTracker:
         """Add the fit of the image at ``stamp_s``, unless it is bad or older than the last one."""
         with self._lock:
             self._advance(stamp_s)
+            self._judged_s = stamp_s
             if self._frozen or stamp_s < self._fitted_s:
                 return
             try:
@@ -87,19 +88,21 @@ class AlignmentTracker:
         """Record why the image at ``stamp_s`` has no fit."""
         with self._lock:
             self._advance(stamp_s)
+            self._judged_s = stamp_s
             self._reason = reason
 
     def hold(self, reason: str, stamp_s: float) -> None:
         """
         Record why the image at ``stamp_s`` needs no fit: the last one holds.
 
-        The time since the previous image does not count for the time-out.
+        The time since the previous call of ``add``, ``reject`` or ``hold`` does not count for the
+        time-out.
         """
         with self._lock:
-            before_s = self._now
             self._advance(stamp_s)
             if self._fit is not None:
-                self._held_s += max(0.0, self._now - before_s)
+                self._held_s += max(0.0, stamp_s - self._judged_s)
+            self._judged_s = stamp_s
             self._reason = reason
 
     @property
@@ -137,7 +140,7 @@ class AlignmentTracker:
         self._scale = self._shift = 0.0
         self._count = 0
         self._fitted_s = self._now = -math.inf
-        self._held_s = 0.0
+        self._judged_s, self._held_s = -math.inf, 0.0
         self._contrary: list[Fit] = []
         self._reason = 'no fit to a reference yet'
 

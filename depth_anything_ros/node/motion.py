@@ -30,7 +30,8 @@ _MAPS_KEPT, _MAP_AGE_S, _SAMPLES_KEPT = 8, 1.0, 256
 # Depth and samples of one image must meet within this time.
 _UNMATCHED_S = 3.0
 _HELD = ('still', 'rotation')
-_LOGGED = ('contradiction', 'gap', 'jump')
+# States after which the tracker has forgotten its images, with what to add to their reasons.
+_LOGGED = {'gap': '', 'jump': ' (motion.max_speed)'}
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,9 +166,6 @@ class MotionSource:
     def _next(self) -> _Waiting | None:
         """Return the oldest image that waits, None at the end."""
         while True:
-            if reason := self._poses.take_restart():
-                self._tracker.reset(reason)
-                self._warn(f'metres from motion start over: {reason}')
             with self._changed:
                 if not self._waiting and not self._closing:
                     self._changed.wait(_IDLE_S)
@@ -193,6 +191,9 @@ class MotionSource:
         view = image.view(pixels.size_hw)
         if view.camera is None:
             raise CameraInfoError(view.problem)
+        if reason := self._poses.take_restart():
+            self._tracker.reset(reason)
+            self._warn(f'metres from motion start over: {reason}')
         samples = self._tracker.add(to_bgr(pixels), view.camera, pose, waiting.stamp_s)
         with self._changed:
             if samples.usable:
@@ -200,7 +201,7 @@ class MotionSource:
             self._outcome = _Outcome('' if samples.usable else samples.reason,
                                      samples.state in _HELD)
         if samples.state in _LOGGED:
-            self._warn(f'metres from motion start over: {samples.reason}')
+            self._warn(f'metres from motion start over: {samples.reason}{_LOGGED[samples.state]}')
 
     def _remove(self, waiting: _Waiting) -> None:
         with self._changed:

@@ -1,16 +1,14 @@
 """The pose of a camera at the stamps of its images: from TF or from nav_msgs/Odometry."""
 
-from collections import deque
 from collections.abc import Callable
 import threading
-import time
 from typing import Any, Protocol
 
 from depth_anything_ros.alignment.poses import pose_matrix, PoseBuffer
 from depth_anything_ros.arrays import F64
 from depth_anything_ros.errors import AlignmentError, MissingDependencyError
 from depth_anything_ros.inference.scheduler import CLOCK_RESTART_NS
-from depth_anything_ros.node.poses import TfPoses
+from depth_anything_ros.node.poses import FrameTimes, TfPoses
 from depth_anything_ros.parameters import MotionParameters
 from depth_anything_ros.ros import qos
 from depth_anything_ros.ros.image_subscription import ImageSubscription, SubscribedTopic
@@ -21,7 +19,6 @@ from rclpy.node import Node
 from rclpy.time import Time
 
 _RESTART_S = CLOCK_RESTART_NS * 1e-9
-_GAPS_KEPT = 32
 THREAD_NAME = 'odometry'
 
 
@@ -56,34 +53,33 @@ class TfCameraPoses:
     def __init__(self, node: Node, read_settings: Callable[[], MotionParameters]) -> None:
         self._read_settings = read_settings
         self._odom_frame = read_settings().odom_frame
-        self._tf = TfPoses(node, 'alignment.source motion', 'set motion.odometry_topic')
-        self._frame_id = self._restart = ''
-        self._newest_s: float | None = None
-        self._looked_at = -float('inf')
-        self._gaps: deque[tuple[float, float]] = deque(maxlen=_GAPS_KEPT)
+        self._times = FrameTimes()
+        self._tf = TfPoses(node, 'alignment.source motion', 'set motion.odometry_topic',
+                           self._times.add)
+        self._restart = ''
+        self._last_s: float | None = None
 
     def pose(self, frame_id: str, stamp_s: float) -> F64:
         """Return the pose; AlignmentError if TF has none, or if TF is too slow at that time."""
-        if frame_id != self._frame_id:
-            self._frame_id, self._newest_s = frame_id, None
-        self._look()
-        if self._newest_s == 0:
+        if not self._times.move(self._odom_frame, frame_id):
             raise AlignmentError(
                 f'all transforms from {frame_id} to {self._odom_frame} are static; publish the '
                 'motion of the robot to TF, or set motion.odom_frame to a frame of odometry')
-        for before_s, after_s in self._gaps:
-            if before_s < stamp_s < after_s:
-                raise _unknown('TF', f'the transforms before and after the image are '
-                               f'{after_s - before_s:.3f} s apart', self._read_settings())
+        settings = self._read_settings()
         try:
             stamp = Time(nanoseconds=round(stamp_s * 1e9)).to_msg()
-            return self._tf.pose(self._odom_frame, frame_id, stamp)
+            pose = self._tf.pose(self._odom_frame, frame_id, stamp)
         except AlignmentError as error:
-            raise _unknown('TF', str(error), self._read_settings()) from error
+            raise _unknown('TF', str(error), settings) from error
+        gap_s = self._gap(frame_id, stamp_s, stamp_s)
+        if gap_s > settings.max_gap:
+            raise _unknown('TF', 'the transforms before and after the image are '
+                           f'{gap_s:.3f} s apart', settings)
+        self._notice_restart(frame_id, stamp_s, settings)
+        return pose
 
     def take_restart(self) -> str:
         """Return why TF was interrupted since the last call, '' if it was not."""
-        self._look()
         reason, self._restart = self._restart, ''
         return reason
 
@@ -91,27 +87,20 @@ class TfCameraPoses:
         """Unsubscribe from TF."""
         self._tf.close()
 
-    def _look(self) -> None:
-        """
-        Look at the time of the newest transform, which shows how often odometry is published.
+    def _notice_restart(self, frame_id: str, stamp_s: float, settings: MotionParameters) -> None:
+        last_s, self._last_s = self._last_s, stamp_s
+        if last_s is None:
+            return
+        if stamp_s < last_s - _RESTART_S:
+            self._restart = 'the stamps of the images started over'
+            return
+        gap_s = self._gap(frame_id, last_s, stamp_s)
+        if gap_s > settings.max_gap:
+            self._restart = (f'TF had no transform for {gap_s:.3f} s, motion.max_gap is '
+                             f'{settings.max_gap:g} s')
 
-        TF interpolates over any gap. A gap counts only if this thread looked often enough.
-        """
-        newest_s = self._tf.newest_s(self._odom_frame, self._frame_id) if self._frame_id else None
-        before_s, looked_at, self._looked_at = self._newest_s, self._looked_at, time.monotonic()
-        if newest_s is None:
-            return
-        self._newest_s = newest_s
-        if not before_s or not newest_s:
-            return
-        max_gap_s = self._read_settings().max_gap
-        if newest_s < before_s - _RESTART_S:
-            self._gaps.clear()
-            self._restart = 'the stamps of TF started over'
-        elif newest_s - before_s > max_gap_s > 2 * (self._looked_at - looked_at):
-            self._gaps.append((before_s, newest_s))
-            self._restart = (f'TF had no transform for {newest_s - before_s:.3f} s, '
-                             f'motion.max_gap is {max_gap_s:g} s')
+    def _gap(self, frame_id: str, first_s: float, last_s: float) -> float:
+        return self._times.longest_gap(self._odom_frame, frame_id, first_s, last_s)
 
 
 class OdometryPoses:

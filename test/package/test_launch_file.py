@@ -18,8 +18,8 @@ OWN_PARAMETERS = ROOT / 'config' / 'depth_anything.yaml'
 ARGUMENTS = {
     'model': '', 'cameras': '', 'device': '', 'input_size': '', 'transport': '', 'namespace': '',
     'node_name': 'depth_anything', 'image_topic': 'image', 'camera_info_topic': '',
-    'alignment': '', 'odom_frame': '', 'reference_topic': '', 'camera_height': '', 'camera_pitch': '',
-    'rviz': 'false', 'points': 'true', 'frame': FRAME_ID, 'autostart': 'true',
+    'alignment': '', 'odom_frame': '', 'reference_topic': '', 'camera_height': '',
+    'camera_pitch': '', 'rviz': 'false', 'points': 'true', 'frame': FRAME_ID, 'autostart': 'true',
     'dds_profile': '', 'use_sim_time': 'false', 'log_level': 'info'}
 
 

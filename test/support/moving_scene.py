@@ -1,5 +1,7 @@
 """A textured corner of two walls, seen by a camera with a known pose."""
 
+from functools import lru_cache
+
 import cv2
 from depth_anything_ros.arrays import F32, F64, U8
 import numpy as np
@@ -31,6 +33,16 @@ def inverse_z(pose: F64) -> F64:
 
 
 def picture(pose: F64) -> U8:
+    """Return what ``render`` makes; pictures of the same pose are rendered once."""
+    return _rendered(pose.tobytes())
+
+
+@lru_cache(64)
+def _rendered(pose: bytes) -> U8:
+    return render(np.frombuffer(pose).reshape(4, 4))
+
+
+def render(pose: F64) -> U8:
     """
     Return what the camera sees, BGR.
 
@@ -50,7 +62,7 @@ def picture(pose: F64) -> U8:
     # Red and blue make (124 + 4 * 31) / 255; green makes the rest.
     rest = (inverse - SHIFT) / SCALE - (124 + 4 * blue) / 255
     image[..., 1] = np.clip(np.rint(rest / 2 * 255), 0, 255)
-    assert 0 <= rest.min() and rest.max() <= 2, 'the depth of the scene can be shown'
+    assert rest.min() >= 0 and rest.max() <= 2, 'the depth of the scene can be shown'
     return image
 
 

@@ -28,20 +28,20 @@ class Buffer:
         self._static: dict[str, tuple[str, PoseBuffer]] = {}
         self.jump_handle = None
 
-    def set_transform(self, message: TransformStamped, static: bool) -> None:
+    def set_transform(self, message: TransformStamped, authority: str) -> None:
         """Add a transform."""
-        frames = self._static if static else self._moving
+        self._add(self._moving, message)
+
+    def set_transform_static(self, message: TransformStamped, authority: str) -> None:
+        """Add a transform that does not change."""
+        self._add(self._static, message)
+
+    def _add(self, frames: dict[str, tuple[str, PoseBuffer]], message: TransformStamped) -> None:
         _, poses = frames.setdefault(message.child_frame_id,
                                      (message.header.frame_id, PoseBuffer()))
         xyz, turn = message.transform.translation, message.transform.rotation
         poses.add(Time.from_msg(message.header.stamp).nanoseconds * 1e-9, (xyz.x, xyz.y, xyz.z),
                   (turn.x, turn.y, turn.z, turn.w))
-
-    def get_latest_common_time(self, target: str, source: str) -> Time:
-        """Return the oldest of the newest times of all moving frames, 0 if all are static."""
-        newest = [poses.newest_s for frame, poses in self._chain(target, source)
-                  if frame in self._moving]
-        return Time(nanoseconds=round(min(newest, default=0.0) * 1e9))
 
     def lookup_transform(self, target: str, source: str, time: Time) -> Any:
         """Return the transform as a message; ``target`` is above ``source`` in the tree."""
@@ -77,10 +77,11 @@ class TransformListener:
 
     def __init__(self, buffer: Buffer, node: Node) -> None:
         self._node = node
-        self._subscriptions = [node.create_subscription(
-            TransformStamped, topic,
-            lambda message, static=static: buffer.set_transform(message, static), 100)
-            for topic, static in (('/tf', False), ('/tf_static', True))]
+        self._subscriptions = [
+            node.create_subscription(
+                TransformStamped, topic, lambda message, add=add: add(message, 'robot'), 100)
+            for topic, add in (('/tf', buffer.set_transform),
+                               ('/tf_static', buffer.set_transform_static))]
 
     def unregister(self) -> None:
         """Unsubscribe."""
