@@ -4,9 +4,9 @@ RGB-D SLAM with one camera: depth_anything.launch.py and rtabmap.launch.py of rt
 RTAB-Map needs a true scale that does not change: a metric model, a measured relative_scale, or an
 alignment that ~/freeze_alignment freezes after it has settled. alignment:=motion needs odometry
 that is not RTAB-Map's own, which itself waits for this depth: set visual_odometry:=false and
-odom_topic. Without a scale the node publishes no metric depth and RTAB-Map waits. Depth, its camera_info and
-the image have equal stamps, so they are synchronized exactly. All arguments of both launch files
-are accepted too.
+odom_topic. Without a scale the node publishes no metric depth and RTAB-Map waits. Depth, its
+camera_info and the image have equal stamps, so they are synchronized exactly. All arguments of
+both launch files are accepted too.
 """
 
 from ament_index_python.packages import get_package_share_path
