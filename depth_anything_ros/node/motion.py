@@ -29,9 +29,11 @@ _POLL_S, _IDLE_S = 0.01, 0.05
 _MAPS_KEPT, _MAP_AGE_S, _SAMPLES_KEPT = 8, 1.0, 256
 # Depth and samples of one image must meet within this time.
 _UNMATCHED_S = 3.0
+# Limits for the number of points that the tracker needs; check_fit compares with the parameter.
+_FEWEST, _MOST = 5, 1000
 _HELD = ('still', 'rotation')
-# States after which the tracker has forgotten its images, with what to add to their reasons.
-_LOGGED = {'gap': '', 'jump': ' (motion.max_speed)'}
+# States after which the tracker has forgotten its images.
+_LOGGED = ('gap', 'jump')
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +77,7 @@ class MotionSource:
         settings = read_settings()
         self._tracker = MotionTracker(MotionSettings(
             points=settings.motion.points, max_speed=settings.motion.max_speed,
-            min_points=settings.alignment.min_support))
+            min_points=min(max(settings.alignment.min_support, _FEWEST), _MOST)))
         self._changed = threading.Condition()
         self._closing = False
         self._waiting: deque[_Waiting] = deque(maxlen=_WAITING)
@@ -201,7 +203,7 @@ class MotionSource:
             self._outcome = _Outcome('' if samples.usable else samples.reason,
                                      samples.state in _HELD)
         if samples.state in _LOGGED:
-            self._warn(f'metres from motion start over: {samples.reason}{_LOGGED[samples.state]}')
+            self._warn(f'metres from motion start over: {samples.reason}')
 
     def _remove(self, waiting: _Waiting) -> None:
         with self._changed:

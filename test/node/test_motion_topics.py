@@ -249,8 +249,6 @@ def test_a_jump_starts_over_and_gives_no_wrong_metre(
     right = drive.pose.copy()
     jumped = right.copy()
     jumped[1, 3] += 25.0
-    base = START @ jumped @ np.linalg.inv(MOUNT)
-    assert np.isfinite(base).all()
     # The odometry jumps, the picture does not.
     drive.second += STEP_S
     drive.odometry(drive.second, jumped)
@@ -264,9 +262,7 @@ def test_a_jump_starts_over_and_gives_no_wrong_metre(
         status = drive.show()
         time.sleep(0.05)
         assert float(status['scale [1/m]']) == pytest.approx(SCALE, rel=0.1)
-    printed = capfd.readouterr().err
-    assert 'metres from motion start over: the pose of the camera changed by' in printed
-    assert 'motion.max_speed' in printed
+    assert 'metres from motion start over: the pose of the camera' in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(('changes', 'words'), [
