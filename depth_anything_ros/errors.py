@@ -133,6 +133,10 @@ class AlignmentError(DepthAnythingError):
     """A reference does not fix the scale of the depth."""
 
 
+class AlignmentHeldError(AlignmentError):
+    """A reference measures nothing at present, for a reason for which the last fit still holds."""
+
+
 class SnapshotError(DepthAnythingError):
     """A snapshot cannot be saved."""
 

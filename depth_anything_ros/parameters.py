@@ -1,23 +1,20 @@
 """
 The parameters of the node: the only place where they are declared.
 
-A field of ``Settings`` or ``AlignmentSettings`` is a parameter with its default, limits, unit and
-description. The ROS descriptors, the parameter file, the launch arguments and docs/parameters.md
-are made from ``SPECS``.
+A field of ``Settings`` or of a group such as ``AlignmentSettings`` is a parameter with its
+default, limits, unit and description. The ROS descriptors, the parameter file, the launch
+arguments and docs/parameters.md are made from ``SPECS``.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-import math
 from operator import attrgetter
 import re
-from typing import Any, get_args, Literal
+from typing import Any, get_args
 
 from depth_anything_ros.errors import SettingsError
 from depth_anything_ros.model_info import device_names, ExecutionPrecision
-
-Value = bool | int | float | str | tuple[str, ...] | tuple[float, ...]
-When = Literal['start', 'configure', 'activate', 'runtime']
+from depth_anything_ros.parameter_spec import parameter, Spec
 
 _DEVICE = re.compile(r'(CPU|GPU|NPU)(\.\d+)?')
 # ROS refuses topics of more than 247 letters.
@@ -25,93 +22,16 @@ _CAMERA = re.compile(r'[A-Za-z][A-Za-z0-9_]{0,63}')
 
 
 @dataclass(frozen=True)
-class Spec:
-    """
-    Declaration of one parameter; a list is held as a tuple.
-
-    ``when`` says when the node reads it: at its start (read-only), in configure, in activate or
-    with the next frame (runtime). ``minimum`` and ``maximum`` are inclusive. A ``shared``
-    parameter has one value for all cameras of a node; the others can be set for each camera.
-    """
-
-    name: str
-    default: Value
-    description: str
-    unit: str
-    when: When
-    minimum: float | None
-    maximum: float | None
-    choices: tuple[str, ...]
-    shared: bool
-
-    @property
-    def expected(self) -> str:
-        """Describe the valid values."""
-        kind = {bool: 'true or false', int: 'an integer', float: 'a number', str: 'a string',
-                tuple: 'a list of strings'}
-        words = kind[type(self.default)]
-        if isinstance(self.default, tuple) and self.default:
-            words = f'a list of {len(self.default)} numbers'
-        if self.choices:
-            words = f'one of {", ".join(self.choices)}'
-        if self.minimum is not None and self.maximum is not None:
-            words += f' from {self.minimum:g} to {self.maximum:g}'
-        return words
-
-    def check(self, value: object) -> Value:
-        """Return ``value`` in the type of this parameter; SettingsError if it is not valid."""
-        if isinstance(self.default, tuple):
-            return self._checked_list(self.default, value)
-        if isinstance(self.default, float) and type(value) is int:
-            value = float(value)
-        if not isinstance(value, (bool, int, float, str)) or type(value) is not type(self.default):
-            raise SettingsError(self.name, value, self.expected)
-        if self.choices and value not in self.choices:
-            raise SettingsError(self.name, value, self.expected)
-        if isinstance(value, (int, float)) and not self._in_range(value):
-            raise SettingsError(self.name, value, self.expected)
-        return value
-
-    def _checked_list(self, default: tuple[Any, ...], value: object) -> Value:
-        # An empty list in a YAML file reaches the node as a parameter without a value.
-        if value is None and not default:
-            return ()
-        if isinstance(value, str) or not hasattr(value, '__iter__'):
-            raise SettingsError(self.name, value, self.expected)
-        items = tuple(value)
-        if not default and all(isinstance(item, str) for item in items):
-            return items
-        numbers = [item for item in items
-                   if type(item) in (int, float) and self._in_range(item)]
-        if not default or len(numbers) != len(default) or len(items) != len(default):
-            raise SettingsError(self.name, value, self.expected)
-        return tuple(float(number) for number in numbers)
-
-    def _in_range(self, value: float) -> bool:
-        return (math.isfinite(value)
-                and (self.minimum is None or value >= self.minimum)
-                and (self.maximum is None or value <= self.maximum))
-
-
-def parameter(default: Value, when: When, description: str, *, unit: str = '',
-              minimum: float | None = None, maximum: float | None = None,
-              choices: tuple[str, ...] = (), shared: bool = False) -> Any:
-    """Return a dataclass field that declares a parameter; see ``Spec``."""
-    return field(default=default, metadata={
-        'description': description, 'unit': unit, 'when': when, 'minimum': minimum,
-        'maximum': maximum, 'choices': choices, 'shared': shared})
-
-
-@dataclass(frozen=True)
 class AlignmentSettings:
     """How 1/z = scale * d + shift is fitted to a reference."""
 
     source: str = parameter(
-        'none', 'activate', 'Source of the metres: depth (image on reference/depth), points '
-        '(point cloud on reference/points), range (sensor_msgs/Range on reference/range), ground '
-        '(the floor, with camera_height and camera_pitch) or none (relative_scale and '
+        'none', 'activate', 'Source of the metres: motion (of the camera, known from TF or '
+        'odometry, see motion.*), depth (image on reference/depth), points (point '
+        'cloud on reference/points), range (sensor_msgs/Range on reference/range), ground (the '
+        'floor, with camera_height and camera_pitch) or none (relative_scale and '
         'relative_shift).',
-        choices=('none', 'depth', 'points', 'range', 'ground'))
+        choices=('none', 'motion', 'depth', 'points', 'range', 'ground'))
     fit: str = parameter(
         'auto', 'runtime', 'Fits only the scale, or scale and shift. auto fits both for relative '
         'models, and only the scale for metric models and for a range sensor.',
@@ -155,6 +75,42 @@ class AlignmentSettings:
         0.1, 'runtime', 'Distance from measured pixels, as a share of the width, over which the '
         'fitted depth in ~/depth_filled/image is blended with them. 0 does not blend.',
         minimum=0.0, maximum=1.0)
+
+
+@dataclass(frozen=True)
+class MotionParameters:
+    """How the motion of the camera is known, for ``alignment.source`` motion."""
+
+    odom_frame: str = parameter(
+        'odom', 'activate', 'Frame in which the camera moves. It must not jump: a frame of '
+        'odometry, not of a map. TF must connect it to the frame of the images, unless '
+        'motion.odometry_topic is set; then it is the frame_id of the odometry.')
+    odometry_topic: str = parameter(
+        '', 'activate', 'Topic with nav_msgs/Odometry, for systems without TF. Empty uses TF, '
+        'which needs tf2_ros.')
+    camera_pose: tuple[float, ...] = parameter(
+        (0.0,) * 6, 'runtime', 'With motion.odometry_topic: pose of the optical frame of the '
+        'camera in the child frame of the odometry, as x, y, z in metres, then roll, pitch, yaw '
+        'in radians. A camera that looks ahead has -1.5708, 0, -1.5708 as its last three.',
+        minimum=-1e3, maximum=1e3)
+    time_offset: float = parameter(
+        0.0, 'runtime', 'Added to the stamp of an image to find its pose: positive if the camera '
+        'stamps its images too early, compared with the odometry.', unit='s', minimum=-10.0,
+        maximum=10.0)
+    max_gap: float = parameter(
+        0.25, 'runtime', 'Largest time between two poses of the odometry. No pose is interpolated '
+        'over a longer one, and points are not followed across it.', unit='s', minimum=0.001,
+        maximum=10.0)
+    max_speed: float = parameter(
+        10.0, 'activate', 'A pose that moves faster has jumped: points are not followed across '
+        'the jump.', unit='m/s', minimum=0.01, maximum=1e3)
+    max_deviation: float = parameter(
+        10.0, 'runtime', 'With motion.odometry_topic: largest standard deviation of the position, '
+        'by the variances of x and y. 0 means no limit, for odometry whose covariance grows with '
+        'the distance.', unit='m', minimum=0.0, maximum=1e6)
+    points: int = parameter(
+        300, 'activate', 'Number of points that are followed through the images. More points take '
+        'more time.', minimum=50, maximum=2000)
 
 
 @dataclass(frozen=True)
@@ -241,6 +197,7 @@ class Settings:
         'The value is the focal length of the training camera divided by the short side of its '
         'image. 0 turns the correction off.', minimum=0.0, maximum=100.0)
     alignment: AlignmentSettings = field(default_factory=AlignmentSettings)
+    motion: MotionParameters = field(default_factory=MotionParameters)
     camera_height: float = parameter(
         0.0, 'runtime', 'Height of the camera above the floor, for alignment.source ground and '
         'for the height limits of the points. 0 means unknown.', unit='m', minimum=0.0,
@@ -336,9 +293,14 @@ class Settings:
             self._check_order('points_max', 'points_clearing')
         if self.has_height_band:
             self._check_order('points_height_min', 'points_height_max')
+        self._check_needed()
+
+    def _check_needed(self) -> None:
         if self.camera_height == 0 and (self.has_height_band or self.alignment.source == 'ground'):
             raise SettingsError('camera_height', self.camera_height, 'set for alignment.source '
                                 'ground and for points_height_min and points_height_max')
+        if self.alignment.source == 'motion' and not self.motion.odom_frame:
+            raise SettingsError('motion.odom_frame', '', 'set for alignment.source motion')
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -375,7 +337,7 @@ class Settings:
         return cls(**flat, **{name: _GROUPS[name](**given) for name, given in groups.items()})
 
 
-_GROUPS: dict[str, Any] = {'alignment': AlignmentSettings}
+_GROUPS: dict[str, Any] = {'alignment': AlignmentSettings, 'motion': MotionParameters}
 
 
 def _specs(declared: type, prefix: str = '') -> Iterator[Spec]:

@@ -11,7 +11,8 @@ from ament_index_python.packages import get_package_share_path
 from depth_anything_ros.errors import SettingsError
 from depth_anything_ros.node.launch_support import (
     argument, common_argument, dds_profile, is_on, lifecycle_node, require_packages, SWITCH)
-from depth_anything_ros.parameters import SPECS, Value
+from depth_anything_ros.parameter_spec import Value
+from depth_anything_ros.parameters import SPECS
 from launch import LaunchContext, LaunchDescription
 from launch.action import Action
 from launch.actions import OpaqueFunction
@@ -24,7 +25,8 @@ RVIZ_WITH_POINTS = 'config/depth_anything.rviz'
 RVIZ_IMAGES_ONLY = 'config/depth_anything_images.rviz'
 PARAMETER_OF = {'model': 'model', 'cameras': 'cameras', 'device': 'device',
                 'input_size': 'input_size', 'transport': 'image_transport',
-                'alignment': 'alignment.source', 'camera_height': 'camera_height',
+                'alignment': 'alignment.source', 'odom_frame': 'motion.odom_frame',
+                'camera_height': 'camera_height',
                 'camera_pitch': 'camera_pitch'}
 CAMERA = '{camera}'
 SPEC_OF = {spec.name: spec for spec in SPECS}
@@ -59,6 +61,7 @@ def _arguments() -> list[Action]:
                  'namespace of image_topic.'),
         parameter('transport'),
         parameter('alignment'),
+        parameter('odom_frame', 'For alignment:=motion.'),
         argument('reference_topic', '', 'Topic of the reference sensor for alignment. Empty: '
                  'reference/depth, reference/points or reference/range.'),
         parameter('camera_height'),

@@ -31,8 +31,8 @@ def generate_launch_description() -> LaunchDescription:
     """Return the depth node and, with costmap:=true, a costmap that uses its points."""
     return LaunchDescription([
         argument('params_file', SHARE / 'config/navigation.yaml', 'YAML file with the parameters '
-                 'of the node. The default takes the scale from the floor and needs '
-                 'camera_height.'),
+                 'of the node. The default takes the scale from the floor, or with '
+                 'alignment:=motion from the motion, and needs camera_height.'),
         common_argument('namespace'),
         common_argument('node_name'),
         common_argument('image_topic', '/camera/image_raw'),

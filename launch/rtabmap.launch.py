@@ -2,9 +2,11 @@
 RGB-D SLAM with one camera: depth_anything.launch.py and rtabmap.launch.py of rtabmap_launch.
 
 RTAB-Map needs a true scale that does not change: a metric model, a measured relative_scale, or an
-alignment that ~/freeze_alignment freezes after it has settled. Without a scale the node publishes
-no metric depth and RTAB-Map waits. Depth, its camera_info and the image have equal stamps, so they
-are synchronized exactly. All arguments of both launch files are accepted too.
+alignment that ~/freeze_alignment freezes after it has settled. alignment:=motion needs odometry
+that is not RTAB-Map's own, which itself waits for this depth: set visual_odometry:=false and
+odom_topic. Without a scale the node publishes no metric depth and RTAB-Map waits. Depth, its
+camera_info and the image have equal stamps, so they are synchronized exactly. All arguments of
+both launch files are accepted too.
 """
 
 from ament_index_python.packages import get_package_share_path
@@ -17,7 +19,8 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 
 NEEDS = ['rtabmap_launch']
 SCALE = ('RTAB-Map needs one true scale: use a metric model or relative_scale, or call '
-         'freeze_alignment of the node after its alignment has settled')
+         'freeze_alignment of the node after its alignment has settled; alignment:=motion needs '
+         "odometry that is not RTAB-Map's own (visual_odometry:=false)")
 PASSED_ON = ('frame_id', 'approx_sync', 'approx_sync_max_interval', 'sync_queue_size',
              'topic_queue_size')
 

@@ -34,9 +34,9 @@ ROOMS = {
 }
 # What a room must not import of a room that it may import.
 EXCEPT = {
-    'vision': {f'{NAME}.parameters'},
+    'vision': {f'{NAME}.parameters', f'{NAME}.parameter_spec'},
     'networks': {f'{NAME}.{name}' for name in (
-        'parameters', 'process', 'files', 'resources', 'arrays', 'version')},
+        'parameters', 'parameter_spec', 'process', 'files', 'resources', 'arrays', 'version')},
 }
 # What must not be in memory after every module of the room was imported.
 NEVER = {

@@ -4,7 +4,8 @@ from dataclasses import fields, FrozenInstanceError, replace
 from typing import Any
 
 from depth_anything_ros.errors import SettingsError
-from depth_anything_ros.parameters import AlignmentSettings, Settings, Spec, SPECS
+from depth_anything_ros.parameter_spec import Spec
+from depth_anything_ros.parameters import AlignmentSettings, MotionParameters, Settings, SPECS
 import pytest
 
 BY_NAME = {spec.name: spec for spec in SPECS}
@@ -23,9 +24,9 @@ def by_name(spec: Spec) -> str:
 
 
 def test_there_is_one_spec_per_field_and_its_default_is_valid() -> None:
-    declared = [(prefix, field) for prefix, group in (('', Settings),
-                                                      ('alignment.', AlignmentSettings))
-                for field in fields(group) if field.name != 'alignment']
+    groups = {'': Settings, 'alignment.': AlignmentSettings, 'motion.': MotionParameters}
+    declared = [(prefix, field) for prefix, group in groups.items() for field in fields(group)
+                if f'{field.name}.' not in groups]
     assert {spec.name for spec in SPECS} == {prefix + field.name for prefix, field in declared}
     assert len(SPECS) == len(declared)
     assert [spec.check(spec.default) for spec in SPECS] == [spec.default for spec in SPECS]
@@ -128,6 +129,7 @@ def test_every_parameter_is_described_in_sentences() -> None:
     ({'camera_height': 1.0, 'points_height_min': 2.0, 'points_height_max': 1.0},
      'points_height_min'),
     ({'alignment.source': 'ground'}, 'camera_height'),
+    ({'alignment.source': 'motion', 'motion.odom_frame': ''}, 'motion.odom_frame'),
     ({'alignment.reference_min': 30.0}, 'alignment.reference_min')])
 def test_contradictions_of_the_outputs_are_named(given: dict[str, Any], named: str) -> None:
     with pytest.raises(SettingsError, match=f'parameter {named} is'):

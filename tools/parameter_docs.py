@@ -10,7 +10,8 @@ from pathlib import Path
 import sys
 from textwrap import wrap
 
-from depth_anything_ros.parameters import Spec, SPECS, Value
+from depth_anything_ros.parameter_spec import Spec, Value
+from depth_anything_ros.parameters import SPECS
 from tools.structure import ROOT
 
 COMMAND = 'python3 -m tools.parameter_docs --write'

@@ -70,8 +70,13 @@ class AlignmentFrame:
 class AlignmentSource(Protocol):
     """A source of metres for one camera, such as a sensor or the floor."""
 
-    def fit(self, frame: AlignmentFrame, with_shift: bool) -> Fit:
-        """Return the fit of one frame, shift 0 unless ``with_shift``; AlignmentError if none."""
+    def fit(self, frame: AlignmentFrame, with_shift: bool) -> Fit | None:
+        """
+        Return the fit of one frame, shift 0 unless ``with_shift``; AlignmentError if none.
+
+        None if the measurements of this frame are still to come. AlignmentHeldError if there are
+        none but the last fit holds.
+        """
 
     def close(self) -> None:
         """Release subscriptions and the like; idempotent."""
@@ -86,10 +91,15 @@ def fits_shift(fit: str, kind: Kind, source: str) -> bool:
 
 @dataclass(frozen=True)
 class Samples:
-    """The model's inverse depth d at points, float64 [N], and their measured 1/z [1/m], [N]."""
+    """
+    The model's inverse depth d at points, float64 [N], and their measured 1/z [1/m], [N].
+
+    ``weights`` [N] are about the inverse of the relative error of each; None means equal ones.
+    """
 
     values: F64
     inverse_z: F64
+    weights: F64 | None = None
 
 
 def fit_alignment(samples: Samples, with_shift: bool) -> Fit:
@@ -114,6 +124,8 @@ def fit_alignment(samples: Samples, with_shift: bool) -> Fit:
             raise AlignmentError('no two reference points agree on a scale; check the pose of '
                                  'the reference and its time stamps')
         weights = agree / (inverse_z ** 2 * np.maximum(residual, max(0.2 * sigma, 1e-6)))
+        if samples.weights is not None:
+            weights *= samples.weights
         scale, shift = _weighted_line(d, inverse_z, weights, with_shift)
     return _checked_fit(scale, shift, d[agree], inverse_z[agree], d.size, with_shift)
 

@@ -71,6 +71,7 @@ class AlignmentTracker:
         """Add the fit of the image at ``stamp_s``, unless it is bad or older than the last one."""
         with self._lock:
             self._advance(stamp_s)
+            self._judged_s = stamp_s
             if self._frozen or stamp_s < self._fitted_s:
                 return
             try:
@@ -87,7 +88,27 @@ class AlignmentTracker:
         """Record why the image at ``stamp_s`` has no fit."""
         with self._lock:
             self._advance(stamp_s)
+            self._judged_s = stamp_s
             self._reason = reason
+
+    def hold(self, reason: str, stamp_s: float) -> None:
+        """
+        Record why the image at ``stamp_s`` needs no fit: the last one holds.
+
+        The time since the previous call of ``add``, ``reject`` or ``hold`` does not count for the
+        time-out.
+        """
+        with self._lock:
+            self._advance(stamp_s)
+            if self._fit is not None:
+                self._held_s += max(0.0, stamp_s - self._judged_s)
+            self._judged_s = stamp_s
+            self._reason = reason
+
+    @property
+    def is_frozen(self) -> bool:
+        """Return whether fits are ignored."""
+        return self._frozen
 
     def at(self, stamp_s: float) -> Alignment:
         """Return the alignment for the image at ``stamp_s``."""
@@ -119,6 +140,7 @@ class AlignmentTracker:
         self._scale = self._shift = 0.0
         self._count = 0
         self._fitted_s = self._now = -math.inf
+        self._judged_s, self._held_s = -math.inf, 0.0
         self._contrary: list[Fit] = []
         self._reason = 'no fit to a reference yet'
 
@@ -158,7 +180,7 @@ class AlignmentTracker:
             weight = max(weight, -math.expm1(-passed))
         self._scale += weight * (fit.scale - self._scale)
         self._shift += weight * (fit.shift - self._shift)
-        self._fit, self._fitted_s = fit, stamp_s
+        self._fit, self._fitted_s, self._held_s = fit, stamp_s, 0.0
         self._contrary.clear()
         self._reason = ''
 
@@ -171,7 +193,7 @@ class AlignmentTracker:
         state: State = 'fitted'
         if self._frozen:
             state, reason = 'frozen', ''
-        elif 0 < self._settings.timeout < age_s:
+        elif 0 < self._settings.timeout < age_s - self._held_s:
             state = 'stale'
             reason = f'no good fit for {age_s:.1f} s' + (f': {reason}' if reason else '')
         return Alignment(state, self._scale, self._shift, fit.support, fit.outliers, fit.residual,

@@ -7,9 +7,12 @@ from depth_anything_ros.alignment.fit import AlignmentFrame, AlignmentSource, fi
 from depth_anything_ros.alignment.ground import GroundSource
 from depth_anything_ros.alignment.tracker import Alignment, AlignmentTracker
 from depth_anything_ros.arrays import F32
-from depth_anything_ros.errors import AlignmentError, DepthAnythingError
+from depth_anything_ros.errors import (
+    AlignmentError, AlignmentHeldError, DepthAnythingError)
 from depth_anything_ros.model_info import Kind
 from depth_anything_ros.node.camera_info import CameraView
+from depth_anything_ros.node.motion import MotionSource, TrackedImage
+from depth_anything_ros.node.odometry import open_poses
 from depth_anything_ros.node.reference import Reference, stamp_s
 from depth_anything_ros.parameters import Settings
 from depth_anything_ros.vision.geometry import network_intrinsics
@@ -17,13 +20,17 @@ from rclpy.node import Node
 from std_msgs.msg import Header
 
 
+# Metric depth may be missing for this time [s] before a warning says why.
+_SILENT_S = 2.0
+
+
 class Aligner:
     """
     Estimates scale and shift of 1/z = scale * d + shift for one camera.
 
-    ``update`` must be called from the thread that delivers results; ``freeze`` and ``latest`` may
-    be called from any thread. ``prefix`` comes before the reference topics. Whole depth images of
-    the reference are kept while ``keeps_images`` returns true.
+    ``update`` must be called from the thread that delivers results; the other methods but
+    ``start`` and ``stop`` may be called from any thread. ``prefix`` comes before the reference
+    topics. Whole depth images of the reference are kept while ``keeps_images`` returns true.
     """
 
     def __init__(self, node: Node, prefix: str, kind: Kind,
@@ -38,17 +45,19 @@ class Aligner:
         self._tracker = AlignmentTracker(read_settings().alignment)
         self._source: AlignmentSource | None = None
         self._stamp_s = 0.0
+        self._usable_s: float | None = None
 
     def start(self) -> None:
         """Open the source of ``alignment.source``; only a frozen alignment is kept."""
         self._tracker.reset()
+        self._usable_s = None
         self._source = self.open_source(self._read_settings().alignment.source)
 
     def stop(self) -> None:
         """Unsubscribe; a frozen alignment is kept."""
-        if self._source is not None:
-            self._source.close()
-            self._source = None
+        source, self._source = self._source, None
+        if source is not None:
+            source.close()
 
     def open_source(self, name: str) -> AlignmentSource | None:
         """Return the source that ``alignment.source`` names, None for none."""
@@ -56,9 +65,25 @@ class Aligner:
             return None
         if name == 'ground':
             return GroundSource(self._read_settings)
+        if name == 'motion':
+            return MotionSource(
+                self._read_settings,
+                open_poses(self._node, lambda: self._read_settings().motion, self._warn),
+                self._warn)
         return Reference(self._node, name, f'{self._prefix}reference/{name}',
                          lambda: self._read_settings().alignment, self._warn,
                          self._keeps_images)
+
+    @property
+    def tracks_images(self) -> bool:
+        """Return whether the source needs every image, by ``track``."""
+        return isinstance(self._source, MotionSource) and not self._tracker.is_frozen
+
+    def track(self, image: TrackedImage) -> None:
+        """Pass an image to the source, which may skip it; never blocks."""
+        source = self._source
+        if isinstance(source, MotionSource):
+            source.offer(image)
 
     def update(self, header: Header, inverse_depth: F32, view: CameraView) -> Alignment:
         """
@@ -77,10 +102,22 @@ class Aligner:
                 with_shift = fits_shift(settings.alignment.fit, self._kind,
                                         settings.alignment.source)
                 frame = _frame(header, inverse_depth, view)
-                self._tracker.add(self._source.fit(frame, with_shift), self._stamp_s)
+                fit = self._source.fit(frame, with_shift)
+                if fit is not None:
+                    self._tracker.add(fit, self._stamp_s)
+            except AlignmentHeldError as error:
+                self._tracker.hold(str(error), self._stamp_s)
             except DepthAnythingError as error:
                 self._tracker.reject(str(error), self._stamp_s)
-        return self._tracker.at(self._stamp_s)
+        alignment = self._tracker.at(self._stamp_s)
+        self._warn_if_missing(alignment)
+        return alignment
+
+    def _warn_if_missing(self, alignment: Alignment) -> None:
+        if alignment.usable or self._usable_s is None or self._stamp_s < self._usable_s:
+            self._usable_s = self._stamp_s
+        elif self._stamp_s - self._usable_s > _SILENT_S:
+            self._warn(f'no metric depth: {alignment.reason}')
 
     def measured_depth(self, header: Header, alignment: Alignment | None) -> F32 | None:
         """

@@ -7,8 +7,9 @@ from depth_anything_ros.alignment.tracker import Alignment
 from depth_anything_ros.inference.scheduler import Frame, Result
 from depth_anything_ros.model_info import Kind
 from depth_anything_ros.node.aligner import Aligner
-from depth_anything_ros.node.camera_info import camera_view
+from depth_anything_ros.node.camera_info import camera_view, CameraView
 from depth_anything_ros.node.frame_outputs import FrameOutputs, metric_correction, OutputState
+from depth_anything_ros.node.motion import TrackedImage
 from depth_anything_ros.node.publishers import OutputPublishers
 from depth_anything_ros.node.snapshots import SnapshotRequests
 from depth_anything_ros.parameters import Settings
@@ -107,7 +108,7 @@ class CameraStream:
             return
         header = result.frame.context.header
         image, settings, info = result.image, self.settings, self._camera_info
-        view = camera_view(info, image.size_hw, settings.image_geometry, self.image_topic)
+        view = self._view(image.size_hw)
         if info is not None and view.info is None:
             self._warn(view.problem)
         depth, correction, stabilize = self._output_state.stabilize(
@@ -150,6 +151,12 @@ class CameraStream:
             self.without_subscriber += 1
             return
         self._offer(Frame(serialized.stamp_ns, partial(decode, serialized), serialized, self.name))
+        if self.aligner.tracks_images:
+            self.aligner.track(TrackedImage(serialized, decode, self._view))
+
+    def _view(self, image_hw: tuple[int, int]) -> CameraView:
+        return camera_view(self._camera_info, image_hw, self.settings.image_geometry,
+                           self.image_topic)
 
 
 def _scale_shift(kind: Kind, alignment: Alignment | None,

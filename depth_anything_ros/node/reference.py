@@ -1,18 +1,18 @@
 """A reference sensor of one camera: its messages, its pose, and the samples for an alignment."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 import threading
-from typing import Any, Protocol
+from typing import Any
 
 from depth_anything_ros.alignment.fit import AlignmentFrame, Fit, fit_alignment, Samples
 from depth_anything_ros.alignment.references import (
     measured_depth, MOST_POINTS, samples_from_measured, samples_from_points, samples_from_range)
 from depth_anything_ros.arrays import F32, F64
-from depth_anything_ros.errors import (
-    AlignmentError, DepthAnythingError, MissingDependencyError)
+from depth_anything_ros.errors import AlignmentError, DepthAnythingError
 from depth_anything_ros.inference.scheduler import CLOCK_RESTART_NS
+from depth_anything_ros.node.poses import FixedPose, PoseSource, TfPoses
 from depth_anything_ros.parameters import AlignmentSettings
 from depth_anything_ros.ros import qos
 from depth_anything_ros.ros.callbacks import log_exceptions
@@ -21,113 +21,11 @@ from depth_anything_ros.ros.topic_problems import type_problem
 from depth_anything_ros.vision.depth import DepthRange, limit_range
 import numpy as np
 from rclpy.node import Node
-from rclpy.time import Time
 from sensor_msgs.msg import Image, PointCloud2, Range
 from std_msgs.msg import Header
 
 MESSAGE_TYPES: dict[str, type] = {'depth': Image, 'points': PointCloud2, 'range': Range}
 _BUFFERED = 20
-
-
-class PoseSource(Protocol):
-    """Where the pose of the sensor in the camera's optical frame comes from."""
-
-    def pose(self, target: str, source: str, stamp: Any) -> F64:
-        """Return the matrix [4, 4] that transforms points of frame ``source`` to ``target``."""
-
-    def clear(self) -> None:
-        """Forget poses of the past, because the clock started over."""
-
-    def close(self) -> None:
-        """Release subscriptions."""
-
-
-class FixedPose:
-    """The pose of ``alignment.reference_pose``: x, y, z [m], roll, pitch, yaw [rad]."""
-
-    def __init__(self, read_pose: Callable[[], Sequence[float]]) -> None:
-        self._read_pose = read_pose
-
-    def pose(self, target: str, source: str, stamp: Any) -> F64:
-        """Return the matrix [4, 4] from the sensor to the camera's optical frame."""
-        x, y, z, roll, pitch, yaw = self._read_pose()
-        matrix = np.eye(4)
-        matrix[:3, :3] = _rotation(2, yaw) @ _rotation(1, pitch) @ _rotation(0, roll)
-        matrix[:3, 3] = x, y, z
-        return matrix
-
-    def clear(self) -> None:
-        """Do nothing: the pose does not change with time."""
-
-    def close(self) -> None:
-        """Do nothing: there is no subscription."""
-
-
-class TfPoses:
-    """The poses of TF, by tf2_ros; MissingDependencyError if that is not installed."""
-
-    def __init__(self, node: Node) -> None:
-        try:
-            from tf2_ros import Buffer, TransformException, TransformListener
-        except ImportError as error:
-            raise MissingDependencyError(
-                'tf2_ros', 'alignment.reference_frame tf',
-                'sudo apt install ros-$ROS_DISTRO-tf2-ros-py, or set alignment.reference_frame '
-                'to fixed and alignment.reference_pose') from error
-        self._transform_error = TransformException
-        # With a node, the buffer would create a service and a callback of the node's clock, and
-        # nothing would remove them.
-        self._buffer = Buffer()
-        self._listener = TransformListener(self._buffer, node)
-
-    def pose(self, target: str, source: str, stamp: Any) -> F64:
-        """Return the matrix [4, 4] at ``stamp``; AlignmentError if TF has no such transform."""
-        try:
-            found = self._buffer.lookup_transform(target, source, Time.from_msg(stamp))
-        except self._transform_error as error:
-            raise AlignmentError(
-                f'TF has no transform from {source} to {target} at the time of the reference '
-                f'({error}); publish it or set alignment.reference_frame to fixed') from error
-        translation, rotation = found.transform.translation, found.transform.rotation
-        matrix = np.eye(4)
-        matrix[:3, :3] = _from_quaternion(rotation.x, rotation.y, rotation.z, rotation.w)
-        matrix[:3, 3] = translation.x, translation.y, translation.z
-        return matrix
-
-    def clear(self) -> None:
-        """Forget the transforms of /tf, because TF refuses older ones than it has."""
-        self._buffer.clear()
-
-    def close(self) -> None:
-        """Unsubscribe from /tf and /tf_static, and release the transforms; idempotent."""
-        self._listener.unregister()
-        self._buffer.clear()
-        # The buffer refers to itself by the callback that it leaves at its clock.
-        jump_handle = getattr(self._buffer, 'jump_handle', None)
-        if jump_handle is not None:
-            jump_handle.unregister()
-            self._buffer.jump_handle = None
-
-
-def _rotation(axis: int, angle: float) -> F64:
-    """Return the rotation [3, 3] by ``angle`` [rad] about x (0), y (1) or z (2)."""
-    first, second = (axis + 1) % 3, (axis + 2) % 3
-    matrix = np.eye(3)
-    matrix[first, first] = matrix[second, second] = np.cos(angle)
-    matrix[second, first] = np.sin(angle)
-    matrix[first, second] = -np.sin(angle)
-    return matrix
-
-
-def _from_quaternion(x: float, y: float, z: float, w: float) -> F64:
-    vector, length = np.array([x, y, z]), float(np.sqrt(x * x + y * y + z * z + w * w))
-    if length == 0:
-        raise AlignmentError('TF has a rotation of zero length; correct its publisher')
-    vector, w = vector / length, w / length
-    cross = np.array([[0, -vector[2], vector[1]], [vector[2], 0, -vector[0]],
-                      [-vector[1], vector[0], 0]])
-    matrix: F64 = np.eye(3) + 2 * w * cross + 2 * cross @ cross
-    return matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +67,7 @@ class Reference:
         self._poses: PoseSource | None = None
         if source != 'depth':
             self._poses = (FixedPose(lambda: read_settings().reference_pose)
-                           if read_settings().reference_frame == 'fixed' else TfPoses(node))
+                           if read_settings().reference_frame == 'fixed' else _tf_poses(node))
         self._topic = node.resolve_topic_name(topic)
         self._message_type = MESSAGE_TYPES[source]
         self._subscription: Any = None
@@ -294,6 +192,11 @@ class Reference:
     def _pose(self, header: Header, frame: AlignmentFrame) -> F64:
         assert self._poses is not None
         return self._poses.pose(frame.frame_id, header.frame_id, header.stamp)
+
+
+def _tf_poses(node: Node) -> TfPoses:
+    return TfPoses(node, 'alignment.reference_frame tf',
+                   'set alignment.reference_frame to fixed and alignment.reference_pose')
 
 
 def stamp_s(header: Header) -> float:

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from depth_anything_ros.errors import SettingsError
-from depth_anything_ros.parameters import Settings, Spec, SPECS
+from depth_anything_ros.parameter_spec import Spec
+from depth_anything_ros.parameters import Settings, SPECS
 from depth_anything_ros.ros.rclpy_adapter import parameter_overrides
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException

@@ -49,14 +49,14 @@ class ImageSubscription:
     """
 
     def __init__(self, node: Node, topics: Sequence[SubscribedTopic],
-                 warn: Callable[[str], None]) -> None:
+                 warn: Callable[[str], None], thread_name: str = THREAD_NAME) -> None:
         self._node = node
         self._topics = tuple(topics)
         self._warn = warn
         self._closing = threading.Event()
         self._wake = GuardCondition(None, None, context=node.context)
         self._subscriptions: list[Any] = []
-        self._thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
+        self._thread = threading.Thread(target=self._run, name=thread_name, daemon=True)
         try:
             for topic in self._topics:
                 self._subscriptions.append(self._subscribe(topic))

@@ -55,6 +55,12 @@ class SerializedMessage:
         return int(seconds) * 1_000_000_000 + int(nanoseconds)
 
     @property
+    def stamp_s(self) -> float:
+        """Return the header's stamp in seconds."""
+        seconds, nanoseconds = divmod(self.stamp_ns, 1_000_000_000)
+        return float(seconds + nanoseconds * 1e-9)
+
+    @property
     def header(self) -> Header:
         """Return the header."""
         return (self.image[0] if self._message_type is Image else self.message).header

@@ -31,6 +31,11 @@ def reference_input() -> QoSProfile:
     return _keep_last(5, QoSReliabilityPolicy.BEST_EFFORT)
 
 
+def odometry_input() -> QoSProfile:
+    """Return sensor data QoS for odometry, which may come in bursts."""
+    return _keep_last(50, QoSReliabilityPolicy.BEST_EFFORT)
+
+
 def output() -> QoSProfile:
     """Return reliable QoS of small depth: all subscribers can connect, none gets old data."""
     return _keep_last(2, QoSReliabilityPolicy.RELIABLE)

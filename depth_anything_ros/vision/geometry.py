@@ -168,12 +168,30 @@ def pixel_rays(camera: Intrinsics, stride: int) -> Rays:
     if camera.distortion is None:
         return Rays(x[None, :].astype(np.float32), y[:, None].astype(np.float32), stride)
     distorted = np.stack(np.meshgrid(x, y), axis=-1)
-    undistorted = _undistort(distorted.reshape(-1, 2), camera.distortion)
-    missed_px = (_distort(undistorted, camera.distortion) - distorted.reshape(-1, 2)) * camera.fx
-    wrong = ~(np.abs(missed_px).max(axis=1) < _ROUND_TRIP_PX)
-    undistorted[wrong | (np.hypot(*undistorted.T) > _largest_radius(camera.distortion))] = np.nan
-    rays = undistorted.reshape(distorted.shape).astype(np.float32)
+    rays = _rays_before_lens(distorted.reshape(-1, 2), camera, camera.distortion)
+    rays = rays.reshape(distorted.shape).astype(np.float32)
     return Rays(np.ascontiguousarray(rays[..., 0]), np.ascontiguousarray(rays[..., 1]), stride)
+
+
+def undistorted_rays(pixels: F64, camera: Intrinsics) -> F64:
+    """
+    Return x/z and y/z [N, 2], float64, of the points that are seen at column and row [N, 2].
+
+    NaN where the distortion cannot be inverted.
+    """
+    distorted = (pixels - (camera.cx, camera.cy)) / (camera.fx, camera.fy)
+    if camera.distortion is None:
+        return distorted
+    return _rays_before_lens(distorted, camera, camera.distortion)
+
+
+def _rays_before_lens(distorted: F64, camera: Intrinsics, distortion: Distortion) -> F64:
+    """Return x/z and y/z [N, 2] before the distortion, NaN where it cannot be inverted."""
+    undistorted = _undistort(distorted, distortion)
+    missed_px = (_distort(undistorted, distortion) - distorted) * camera.fx
+    wrong = ~(np.abs(missed_px).max(axis=1) < _ROUND_TRIP_PX)
+    undistorted[wrong | (np.hypot(*undistorted.T) > _largest_radius(distortion))] = np.nan
+    return undistorted
 
 
 class RayCache:

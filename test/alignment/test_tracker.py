@@ -253,3 +253,32 @@ def test_threads_never_see_scale_and_shift_of_different_fits() -> None:
     for reader in readers:
         reader.join()
     assert torn == []
+
+
+def test_time_in_which_the_last_fit_holds_does_not_count_for_the_time_out() -> None:
+    """A robot that stands still keeps its metres, and loses them later as if it had not stood."""
+    made = fitted(timeout=2.0)
+    made.reject('too few points', 11.0)
+    for number in range(100):
+        made.at(11.0 + number)
+        made.hold('the camera stands still', 11.0 + number)
+        now = made.at(11.0 + number)
+        assert (now.state, now.reason) == ('fitted', 'the camera stands still')
+    assert now.age_s == pytest.approx(100.0), 'the age is the true one'
+    made.reject('too few points', 110.9)
+    assert made.at(110.9).state == 'fitted'
+    made.reject('too few points', 111.5)
+    assert made.at(111.5).state == 'stale'
+    made.hold('the camera stands still', 112.0)
+    assert made.at(112.0).state == 'stale', 'what was lost does not return by standing'
+    made.add(NEAR, 112.1)
+    made.reject('too few points', 114.2)
+    assert made.at(114.2).state == 'stale', 'a fit starts the time anew'
+
+
+def test_nothing_is_held_before_the_first_fit() -> None:
+    made = tracker(timeout=1.0)
+    made.hold('the camera stands still', 10.0)
+    assert (made.at(10.0).state, made.at(10.0).reason) == ('waiting', 'the camera stands still')
+    made.add(FIT, 20.0)
+    assert made.at(21.5).state == 'stale'

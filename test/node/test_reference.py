@@ -10,7 +10,8 @@ import weakref
 
 from depth_anything_ros.alignment.fit import AlignmentFrame
 from depth_anything_ros.errors import AlignmentError, MissingDependencyError
-from depth_anything_ros.node.reference import FixedPose, Reference, TfPoses
+from depth_anything_ros.node.poses import FixedPose, TfPoses
+from depth_anything_ros.node.reference import Reference
 from depth_anything_ros.parameters import AlignmentSettings
 from depth_anything_ros.vision.geometry import Intrinsics
 import numpy as np
@@ -27,6 +28,8 @@ from sensor_msgs.msg import Image, PointCloud2, PointField
 from std_srvs.srv import Trigger
 
 STAMP = Time(seconds=5).to_msg()
+# What needs TF, and what to do without it.
+USE = ('alignment.reference_frame tf', 'set alignment.reference_pose')
 
 
 @pytest.fixture
@@ -74,7 +77,7 @@ def test_without_tf2_the_error_has_the_install_line_and_the_alternative(node: No
     if 'tf2_ros' in sys.modules:
         pytest.skip('tf2_ros is installed')
     with pytest.raises(MissingDependencyError, match='tf2-ros-py.*reference_pose'):
-        TfPoses(node)
+        TfPoses(node, *USE)
 
 
 class _TransformError(Exception):
@@ -153,7 +156,7 @@ def test_tf_gives_the_pose_of_the_sensor_in_the_camera(tf2: ModuleType, node: No
     tf2.Buffer.known = SimpleNamespace(transform=SimpleNamespace(
         translation=SimpleNamespace(x=0.0, y=0.0, z=2.0),
         rotation=SimpleNamespace(x=0.0, y=0.0, z=half, w=half)))
-    poses = TfPoses(node)
+    poses = TfPoses(node, *USE)
     matrix = poses.pose('camera', 'lidar', STAMP)
     assert_allclose(matrix @ [1.0, 0.0, 0.0, 1.0], [0.0, 1.0, 2.0, 1.0], atol=1e-12)
     assert poses._buffer.lookups == [('camera', 'lidar', Time.from_msg(STAMP))]
@@ -163,7 +166,7 @@ def test_tf_gives_the_pose_of_the_sensor_in_the_camera(tf2: ModuleType, node: No
 def test_a_missing_transform_is_an_error_with_both_frames(tf2: ModuleType, node: Node) -> None:
     tf2.Buffer.known = None
     with pytest.raises(AlignmentError, match='from lidar to camera.*does not exist'):
-        TfPoses(node).pose('camera', 'lidar', STAMP)
+        TfPoses(node, *USE).pose('camera', 'lidar', STAMP)
 
 
 def entities(node: Node) -> tuple[int, int]:
@@ -175,7 +178,7 @@ def test_closing_the_poses_leaves_no_service_no_subscription_and_no_clock_callba
         tf2: ModuleType, node: Node) -> None:
     before = entities(node)
     for _ in range(3):
-        poses = TfPoses(node)
+        poses = TfPoses(node, *USE)
         poses.close()
         poses.close()
         assert entities(node) == before
@@ -186,7 +189,7 @@ def test_closing_the_poses_leaves_no_service_no_subscription_and_no_clock_callba
 
 def test_closed_poses_release_their_transforms(tf2: ModuleType, node: Node) -> None:
     """The listener and its subscriptions refer to each other, so both live on for a while."""
-    poses = TfPoses(node)
+    poses = TfPoses(node, *USE)
     poses.close()
     assert poses._buffer.cleared == 1
     assert poses._buffer.jump_handle is None

@@ -1,6 +1,7 @@
 """A topic that another process publishes with the wrong type: the log and diagnostics name it."""
 
 from collections.abc import Callable, Iterator
+import time
 
 from diagnostic_msgs.msg import DiagnosticArray
 from nodes import DOMAIN_ID
@@ -66,4 +67,27 @@ def test_a_reference_of_the_wrong_type_is_named(
         lambda: robot.depth.get_publishers_info_by_topic('/reference/depth'))
     robot.show(PICTURE)
     fact = f'/reference/depth has {COMPRESSED}, not sensor_msgs/msg/Image; remap it'
+    assert robot.until(lambda: health and fact in health[-1].status[0].message)
+
+
+def test_odometry_of_the_wrong_type_is_named(
+        make_robot: Callable[..., Robot], elsewhere: Node,
+        capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip('nav_msgs.msg', reason='nav_msgs is missing')
+    robot = make_robot(**{'alignment.source': 'motion', 'motion.odometry_topic': 'odom'})
+    elsewhere.create_publisher(CompressedImage, 'odom', 1)
+    robot.bring_up()
+    health = robot.listen(DiagnosticArray, '/diagnostics')
+    robot.listen(Image, DEPTH)
+    assert robot.until(lambda: robot.depth.get_publishers_info_by_topic('/odom'))
+    fact = f'no message on /odom: /odom has {COMPRESSED}, not nav_msgs/msg/Odometry'
+
+    printed = ''
+    for number in range(10, 100):
+        robot.show(PICTURE, stamp_ns=number * 10 ** 9)
+        time.sleep(0.1)
+        printed += capfd.readouterr().err
+        if f'no metric depth: {fact}' in printed:
+            break
+    assert f'no metric depth: {fact}' in printed
     assert robot.until(lambda: health and fact in health[-1].status[0].message)

@@ -250,6 +250,28 @@ def test_rtabmap_gets_depth_and_calibration_of_equal_stamps(launched, install,
     assert recorded(tmp_path, 'depth_anything_node')[2] == '/robot/depth_anything'
 
 
+@pytest.mark.parametrize(('file', 'arguments'), [
+    ('depth_anything', []), ('multi_camera', ['cameras:=front,rear']),
+    ('camera', ['driver:=usb_cam']), ('laserscan', []), ('rtabmap', []),
+    ('nav2_costmap', ['camera_height:=0.3']),
+    ('nav2_costmap', ['camera_height:=0.3', 'costmap:=true'])])
+def test_every_launch_file_takes_the_metres_from_the_motion(
+        launched, install, tmp_path: Path, file: str, arguments: list[str]) -> None:
+    for package, program in (
+            ('usb_cam', 'usb_cam_node_exe'), ('nav2_costmap_2d', 'nav2_costmap_2d'),
+            ('nav2_lifecycle_manager', 'lifecycle_manager'),
+            ('depthimage_to_laserscan', 'depthimage_to_laserscan_node')):
+        stand_in(install, tmp_path, package, program)
+    folder = install('rtabmap_launch') / 'share' / 'rtabmap_launch' / 'launch'
+    folder.mkdir(parents=True)
+    (folder / 'rtabmap.launch.py').write_text(RTABMAP.format(record=str(tmp_path / 'rtabmap')))
+    launched(f'{file}.launch.py', 'autostart:=false', 'alignment:=motion', 'odom_frame:=odometry',
+             *arguments)
+    _, parameters, _ = recorded(tmp_path, 'depth_anything_node')
+    assert parameters['alignment.source'] == 'motion'
+    assert parameters['motion.odom_frame'] == 'odometry'
+
+
 @pytest.mark.parametrize('file', FILES, ids=lambda file: file.name)
 def test_every_argument_is_described(launched, file: Path) -> None:
     from launch import LaunchContext

@@ -18,8 +18,8 @@ OWN_PARAMETERS = ROOT / 'config' / 'depth_anything.yaml'
 ARGUMENTS = {
     'model': '', 'cameras': '', 'device': '', 'input_size': '', 'transport': '', 'namespace': '',
     'node_name': 'depth_anything', 'image_topic': 'image', 'camera_info_topic': '',
-    'alignment': '', 'reference_topic': '', 'camera_height': '', 'camera_pitch': '',
-    'rviz': 'false', 'points': 'true', 'frame': FRAME_ID, 'autostart': 'true',
+    'alignment': '', 'odom_frame': '', 'reference_topic': '', 'camera_height': '',
+    'camera_pitch': '', 'rviz': 'false', 'points': 'true', 'frame': FRAME_ID, 'autostart': 'true',
     'dds_profile': '', 'use_sim_time': 'false', 'log_level': 'info'}
 
 
@@ -132,13 +132,13 @@ def test_a_file_of_ones_own_is_not_touched(launch_file, context_of, tmp_path: Pa
 def test_given_arguments_override_the_file_in_the_right_type(launch_file, context_of) -> None:
     context = context_of(model='a.xml', device='GPU,CPU', input_size='252', transport='compressed',
                          cameras='front, rear', alignment='ground', camera_height='1',
-                         camera_pitch='-0.1', use_sim_time='true')
+                         camera_pitch='-0.1', odom_frame='robot/odom', use_sim_time='true')
     _, overrides = launch_file._parameters(context)
     assert overrides.pop('use_sim_time') is True
     assert overrides == {'model': 'a.xml', 'device': 'GPU,CPU', 'input_size': 252,
                          'image_transport': 'compressed', 'cameras': ['front', 'rear'],
                          'alignment.source': 'ground', 'camera_height': 1.0,
-                         'camera_pitch': -0.1}
+                         'camera_pitch': -0.1, 'motion.odom_frame': 'robot/odom'}
     assert type(overrides['camera_height']) is float
     Settings.from_mapping(overrides)
 

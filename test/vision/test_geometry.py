@@ -5,7 +5,8 @@ from dataclasses import replace
 import cv2
 from depth_anything_ros.errors import CameraInfoError
 from depth_anything_ros.vision.geometry import (
-    bends_rays, Distortion, Intrinsics, network_intrinsics, pixel_rays, project, RayCache)
+    bends_rays, Distortion, Intrinsics, network_intrinsics, pixel_rays, project, RayCache,
+    undistorted_rays)
 from depth_anything_ros.vision.transforms import OutputGrid
 import numpy as np
 from numpy.testing import assert_allclose
@@ -75,6 +76,22 @@ def test_barrel_distortion_bends_rays_outwards_by_the_formula() -> None:
 def test_a_stride_keeps_every_nth_ray_of_a_lens(lens: Distortion) -> None:
     camera = lens_camera(lens)
     np.testing.assert_allclose(points_of(camera, 4), points_of(camera)[::4, ::4], atol=1e-5)
+
+
+@pytest.mark.parametrize('lens', [None, *LENSES])
+def test_the_ray_of_any_point_of_the_image_is_seen_there(lens: Distortion | None) -> None:
+    camera = lens_camera(lens)
+    pixels = np.array([[38.25, 29.5], [20.1, 12.7], [60.9, 40.3]])
+    rays = undistorted_rays(pixels, camera)
+    assert_allclose(project(np.column_stack([rays, np.ones(3)]), camera), pixels, atol=1e-3)
+    assert undistorted_rays(np.empty((0, 2)), camera).shape == (0, 2)
+
+
+def test_a_point_that_no_direction_reaches_has_no_ray() -> None:
+    camera = lens_camera(Distortion('plumb_bob', (-0.5, 0.0, 0.0, 0.0, 0.0)))
+    rays = undistorted_rays(np.array([[0.0, 0.0], [38.0, 29.0]]), camera)
+    assert np.isnan(rays[0]).all()
+    assert_allclose(rays[1], 0, atol=1e-6)
 
 
 def test_pixels_that_no_direction_reaches_have_no_ray() -> None:

@@ -1,0 +1,109 @@
+"""
+Points that are followed from image to image: corners spread over a grid, and Lucas-Kanade.
+
+Corners are the largest minimal eigenvalue of each cell (Shi and Tomasi, CVPR 1994). They are
+followed with image pyramids (Bouguet, 2000) and followed back; those that do not return are lost.
+"""
+
+import cv2
+from depth_anything_ros.arrays import Bools, F32, F64, U8
+import numpy as np
+
+# Window and pyramid of Lucas-Kanade [px], and where its iterations end.
+_WINDOW, _LEVELS = 11, 3
+_END = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 15, 0.03)
+# A corner is at least this share of the median of the strongest third of the cells, and the
+# smallest eigenvalue of a corner in an image without noise.
+_CORNER_SHARE, _LEAST_CORNER = 0.02, 1e-5
+_BORDER = 6
+
+
+class PointTracks:
+    """
+    The points of the last image, ``pixels`` [N, 2] float32: column and row.
+
+    A grid of about ``most`` cells gets one new corner for each free cell. A point is lost if it
+    does not return within ``max_forward_backward`` pixels.
+    """
+
+    def __init__(self, most: int, max_forward_backward: float) -> None:
+        self._most = most
+        self._max_return = max_forward_backward
+        self._image: U8 = np.empty((0, 0), np.uint8)
+        self.pixels: F32 = np.empty((0, 2), np.float32)
+
+    def start(self, image: U8) -> None:
+        """Forget all points; ``image`` [H, W] is the first of the next ones."""
+        self.pixels = np.empty((0, 2), np.float32)
+        self._image = image
+
+    def follow(self, image: U8, expected: F64) -> Bools:
+        """
+        Follow the points into ``image`` [H, W] and return which of them were found.
+
+        ``expected`` [N, 2] is where the points are searched first. ``pixels`` keeps those found.
+        """
+        before, self._image = self._image, image
+        if not len(self.pixels):
+            return np.empty(0, bool)
+        options = {'winSize': (_WINDOW, _WINDOW), 'maxLevel': _LEVELS, 'criteria': _END}
+        found, seen, _ = cv2.calcOpticalFlowPyrLK(
+            before, image, self.pixels, expected.astype(np.float32),
+            flags=cv2.OPTFLOW_USE_INITIAL_FLOW, **options)
+        # Searched first where the point came from, displaced as it was expected to move.
+        back, seen_back, _ = cv2.calcOpticalFlowPyrLK(
+            image, before, found, (found - expected + self.pixels).astype(np.float32),
+            flags=cv2.OPTFLOW_USE_INITIAL_FLOW, **options)
+        height, width = image.shape
+        kept: Bools = ((seen[:, 0] == 1) & (seen_back[:, 0] == 1)
+                       & (np.hypot(*(back - self.pixels).T) <= self._max_return)
+                       & (found >= _BORDER).all(axis=1)
+                       & (found < (width - _BORDER, height - _BORDER)).all(axis=1))
+        self.pixels = found[kept]
+        return kept
+
+    def thin_out(self) -> Bools:
+        """Keep the oldest point of each cell and return which points were kept."""
+        _, columns, cell = self._grid()
+        cells = (self.pixels / cell).astype(np.intp)
+        kept = np.zeros(len(self.pixels), bool)
+        kept[np.unique(cells[:, 1] * (columns + 1) + cells[:, 0], return_index=True)[1]] = True
+        self.pixels = self.pixels[kept]
+        return kept
+
+    def add_corners(self) -> int:
+        """Append corners of the last image, in cells without a point; return how many."""
+        rows, columns, cell = self._grid()
+        half = cv2.resize(self._image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        if not rows or not columns:
+            return 0
+        corners = _cells(cv2.cornerMinEigenVal(half, 3), cell // 2)
+        places = corners.argmax(axis=2)
+        strength = np.take_along_axis(corners, places[..., None], axis=2)[..., 0]
+        strong = np.sort(strength, axis=None)[-max(1, strength.size // 3):]
+        wanted = strength > max(_CORNER_SHARE * float(np.median(strong)), _LEAST_CORNER)
+        taken = (self.pixels / cell).astype(np.intp)
+        taken = taken[(taken < (columns, rows)).all(axis=1)]
+        wanted[taken[:, 1], taken[:, 0]] = False
+        found_rows, found_columns = np.nonzero(wanted)
+        down, across = np.divmod(places[wanted], cell // 2)
+        found = np.stack([found_columns * cell + 2 * across + 0.5,
+                          found_rows * cell + 2 * down + 0.5], axis=1)
+        height, width = self._image.shape
+        inside = ((found >= _BORDER) & (found < (width - _BORDER, height - _BORDER))).all(axis=1)
+        found = found[inside].astype(np.float32)
+        self.pixels = np.concatenate([self.pixels, found])
+        return len(found)
+
+    def _grid(self) -> tuple[int, int, int]:
+        """Return the numbers of rows and columns of cells, and the even side of a cell [px]."""
+        height, width = self._image.shape
+        cell = 2 * max(4, round(np.sqrt(height * width / self._most) / 2))
+        return height // cell, width // cell, cell
+
+
+def _cells(values: F32, cell: int) -> F32:
+    """Return the values [H, W] by cells [rows, columns, cell * cell]; a rest is left out."""
+    rows, columns = (side // cell for side in values.shape)
+    return (values[:rows * cell, :columns * cell].reshape(rows, cell, columns, cell)
+            .swapaxes(1, 2).reshape(rows, columns, cell * cell))

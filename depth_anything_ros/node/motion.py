@@ -1,0 +1,216 @@
+"""Metres from the motion of one camera: tracks points in its images on a thread of its own."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+import threading
+import time
+
+from depth_anything_ros.alignment.fit import AlignmentFrame, check_fit, Fit
+from depth_anything_ros.alignment.motion import MotionSamples, MotionSettings, MotionTracker
+from depth_anything_ros.alignment.motion_fit import fit_motion
+from depth_anything_ros.arrays import F32
+from depth_anything_ros.errors import (
+    AlignmentError, AlignmentHeldError, CameraInfoError, DepthAnythingError)
+from depth_anything_ros.node.camera_info import CameraView
+from depth_anything_ros.node.odometry import CameraPoses
+from depth_anything_ros.parameters import Settings
+from depth_anything_ros.ros.callbacks import failure
+from depth_anything_ros.ros.messages import SerializedMessage
+from depth_anything_ros.vision.color_image import ColorImage, to_bgr
+
+THREAD_NAME = 'motion'
+# An image waits this long for its pose, which arrives after it. At most so many images wait, at
+# this distance in time, so that memory does not grow with the rate of the camera.
+_WAIT_S, _WAITING, _WAITING_STEP_S = 0.5, 6, 0.08
+# How often poses are looked for, while images wait and while they do not.
+_POLL_S, _IDLE_S = 0.01, 0.05
+# Kept until depth and samples of the same image are there: the depth may be slow, or the odometry.
+_MAPS_KEPT, _MAP_AGE_S, _SAMPLES_KEPT = 8, 1.0, 256
+# Depth and samples of one image must meet within this time.
+_UNMATCHED_S = 3.0
+# Limits for the number of points that the tracker needs; check_fit compares with the parameter.
+_FEWEST, _MOST = 5, 1000
+_HELD = ('still', 'rotation')
+# States after which the tracker has forgotten its images.
+_LOGGED = ('gap', 'jump')
+
+
+@dataclass(frozen=True, eq=False)
+class TrackedImage:
+    """An image as it was received, and the functions that decode it and return its camera."""
+
+    serialized: SerializedMessage
+    decode: Callable[[SerializedMessage], ColorImage]
+    view: Callable[[tuple[int, int]], CameraView]
+
+
+@dataclass(frozen=True, eq=False)
+class _Waiting:
+    image: TrackedImage
+    stamp_s: float
+    since: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Outcome:
+    """What the latest image gave: ``reason`` is empty if it gave samples."""
+
+    reason: str
+    held: bool
+
+
+class MotionSource:
+    """
+    Points that are triangulated with the motion of the camera, as an ``AlignmentSource``.
+
+    ``offer`` may be called from any thread and never blocks; images that come while the tracker is
+    busy are skipped. ``fit`` must be called from one thread. It never waits: if the samples of
+    its frame are not there yet, a later call fits them. ``poses`` is closed with this object.
+    """
+
+    def __init__(self, read_settings: Callable[[], Settings], poses: CameraPoses,
+                 warn: Callable[[str], None]) -> None:
+        self._read_settings = read_settings
+        self._poses = poses
+        self._warn = warn
+        settings = read_settings()
+        self._tracker = MotionTracker(MotionSettings(
+            points=settings.motion.points, max_speed=settings.motion.max_speed,
+            min_points=min(max(settings.alignment.min_support, _FEWEST), _MOST)))
+        self._changed = threading.Condition()
+        self._closing = False
+        self._waiting: deque[_Waiting] = deque(maxlen=_WAITING)
+        self._samples: deque[MotionSamples] = deque(maxlen=_SAMPLES_KEPT)
+        self._outcome = _Outcome('no image was tracked yet', False)
+        self._maps: deque[tuple[float, F32]] = deque(maxlen=_MAPS_KEPT)
+        self._fitted_s = self._asked_s = -float('inf')
+        self._previous: Fit | None = None
+        self._thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
+        self._thread.start()
+
+    def offer(self, image: TrackedImage) -> None:
+        """Track this image as soon as its pose is known; skip it if others wait for theirs."""
+        stamp_s = image.serialized.stamp_s
+        with self._changed:
+            if self._closing:
+                return
+            if self._waiting and 0 <= stamp_s - self._waiting[-1].stamp_s < _WAITING_STEP_S:
+                return
+            self._waiting.append(_Waiting(image, stamp_s, time.monotonic()))
+            self._changed.notify()
+
+    def fit(self, frame: AlignmentFrame, with_shift: bool) -> Fit | None:
+        """
+        Return the fit of the newest frame that has samples, None if there is no new one.
+
+        AlignmentHeldError if the camera does not move, AlignmentError if something else is wrong.
+        """
+        if frame.stamp_s < self._asked_s:
+            self._forget()
+        self._asked_s = frame.stamp_s
+        self._maps.append((frame.stamp_s, frame.inverse_depth))
+        while frame.stamp_s - self._maps[0][0] > _MAP_AGE_S and len(self._maps) > 1:
+            self._maps.popleft()
+        with self._changed:
+            samples = {sample.stamp_s: sample for sample in self._samples}
+            outcome = self._outcome
+        both = [(stamp_s, depth) for stamp_s, depth in self._maps
+                if stamp_s in samples and stamp_s > self._fitted_s]
+        if not both:
+            self._check_outcome(outcome, frame.stamp_s)
+            return None
+        self._fitted_s, depth = both[-1]
+        fit = fit_motion(depth, samples[self._fitted_s], with_shift, self._previous)
+        check_fit(fit, self._read_settings().alignment)
+        self._previous = fit
+        return fit
+
+    def close(self) -> None:
+        """End the thread, unsubscribe and forget all images; idempotent."""
+        with self._changed:
+            self._closing = True
+            self._waiting.clear()
+            self._changed.notify()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+        self._poses.close()
+        self._maps.clear()
+        self._samples.clear()
+
+    def _check_outcome(self, outcome: _Outcome, stamp_s: float) -> None:
+        """Explain why there is no fit, unless one may follow."""
+        if outcome.held:
+            raise AlignmentHeldError(outcome.reason)
+        if outcome.reason:
+            raise AlignmentError(outcome.reason)
+        if stamp_s - self._fitted_s > _UNMATCHED_S:
+            raise AlignmentError('no image has both depth and tracked points; the computer is too '
+                                 'slow, so lower input_size or motion.points')
+
+    def _forget(self) -> None:
+        """Start over, because the clock did."""
+        self._maps.clear()
+        self._fitted_s = -float('inf')
+        with self._changed:
+            self._samples.clear()
+
+    def _run(self) -> None:
+        while (waiting := self._next()) is not None:
+            try:
+                self._track(waiting)
+            except DepthAnythingError as error:
+                self._failed(str(error))
+            except Exception as error:  # noqa: B902 - one bad image must not end the thread
+                self._failed(failure('an image was not tracked', error))
+        self._tracker = MotionTracker()  # releases the images
+
+    def _next(self) -> _Waiting | None:
+        """Return the oldest image that waits, None at the end."""
+        while True:
+            with self._changed:
+                if not self._waiting and not self._closing:
+                    self._changed.wait(_IDLE_S)
+                if self._closing:
+                    return None
+                if self._waiting:
+                    return self._waiting[0]
+
+    def _track(self, waiting: _Waiting) -> None:
+        """Track an image, or leave it in the queue until its pose is known."""
+        image, offset_s = waiting.image, self._read_settings().motion.time_offset
+        try:
+            pose = self._poses.pose(image.serialized.header.frame_id, waiting.stamp_s + offset_s)
+        except AlignmentError:
+            if time.monotonic() - waiting.since < _WAIT_S:
+                with self._changed:
+                    self._changed.wait(_POLL_S)
+                return
+            self._remove(waiting)
+            raise
+        self._remove(waiting)
+        pixels = image.decode(image.serialized)
+        view = image.view(pixels.size_hw)
+        if view.camera is None:
+            raise CameraInfoError(view.problem)
+        if reason := self._poses.take_restart():
+            self._tracker.reset(reason)
+            self._warn(f'metres from motion start over: {reason}')
+        samples = self._tracker.add(to_bgr(pixels), view.camera, pose, waiting.stamp_s)
+        with self._changed:
+            if samples.usable:
+                self._samples.append(samples)
+            self._outcome = _Outcome('' if samples.usable else samples.reason,
+                                     samples.state in _HELD)
+        if samples.state in _LOGGED:
+            self._warn(f'metres from motion start over: {samples.reason}')
+
+    def _remove(self, waiting: _Waiting) -> None:
+        with self._changed:
+            # A newer image may have replaced it.
+            if waiting in self._waiting:
+                self._waiting.remove(waiting)
+
+    def _failed(self, reason: str) -> None:
+        with self._changed:
+            self._outcome = _Outcome(reason, False)

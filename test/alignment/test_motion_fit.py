@@ -1,0 +1,113 @@
+"""Fits of a depth map to triangulated points: scale and shift, scale alone, or nothing."""
+
+from depth_anything_ros.alignment.fit import Fit, fit_alignment, Samples
+from depth_anything_ros.alignment.motion import MotionSamples, MotionState
+from depth_anything_ros.alignment.motion_fit import fit_motion
+from depth_anything_ros.arrays import F32, F64
+from depth_anything_ros.errors import AlignmentError
+import numpy as np
+import pytest
+
+SIZE_HW, MAP_HW = (480, 640), (121, 161)
+SCALE, SHIFT = 0.4, 0.1
+
+
+def samples_of(pixels: F64, inverse_z: F64, weights: F64 | None = None,
+               state: MotionState = 'samples', reason: str = '') -> MotionSamples:
+    return MotionSamples(pixels, inverse_z, np.ones(len(pixels)) if weights is None else weights,
+                         SIZE_HW, 1.0, state, reason, 100, 0.1)
+
+
+def points(number: int = 200, right: float = 630.0) -> F64:
+    return np.random.default_rng(0).uniform((5, 5), (right, 470), (number, 2))
+
+
+def ramp(low: float, high: float) -> tuple[F32, F64, F64]:
+    """Return a map whose d grows from left to right, points, and their true 1/z."""
+    d = np.tile(np.linspace(low, high, MAP_HW[1]), (MAP_HW[0], 1)).astype(np.float32)
+    pixels = points()
+    exact = low + (high - low) * pixels[:, 0] / (SIZE_HW[1] - 1)
+    return d, pixels, SCALE * exact + SHIFT
+
+
+def test_scale_and_shift_are_found_between_the_pixels_of_the_map() -> None:
+    d, pixels, inverse_z = ramp(0.5, 4.0)
+    fit = fit_motion(d, samples_of(pixels, inverse_z), True)
+    assert (fit.scale, fit.shift) == pytest.approx((SCALE, SHIFT), rel=1e-4)
+    assert fit.support == 200 and fit.residual < 1e-5
+
+
+def test_without_a_shift_only_the_scale_is_fitted() -> None:
+    d, pixels, inverse_z = ramp(0.5, 4.0)
+    fit = fit_motion(d, samples_of(pixels, inverse_z - SHIFT), False)
+    assert (fit.scale, fit.shift) == pytest.approx((SCALE, 0.0), rel=1e-4)
+
+
+def test_points_that_span_little_depth_keep_the_ratio_of_scale_and_shift() -> None:
+    d, pixels, inverse_z = ramp(2.0, 2.2)
+    noise = 1 + 0.02 * np.random.default_rng(1).normal(size=len(pixels))
+    seen = samples_of(pixels, 1.3 * inverse_z * noise)
+    fit = fit_motion(d, seen, True, Fit(SCALE, SHIFT, 99, 0.0, 0.01, (0.3, 2.0)))
+    assert (fit.scale, fit.shift) == pytest.approx((1.3 * SCALE, 1.3 * SHIFT), rel=0.02)
+    alone = fit_motion(d, seen, True)
+    assert alone.shift == 0.0
+    assert alone.scale * 2.1 == pytest.approx(1.3 * (SCALE * 2.1 + SHIFT), rel=0.02)
+
+
+def test_points_in_one_part_of_the_image_fit_the_scale_alone() -> None:
+    d, _, _ = ramp(0.5, 4.0)
+    pixels = points(right=300.0)
+    pixels[:, 1] %= 150
+    exact = 0.5 + 3.5 * pixels[:, 0] / (SIZE_HW[1] - 1)
+    assert fit_motion(d, samples_of(pixels, SCALE * exact), True).shift == 0.0
+    pixels[:, 0] %= 150
+    with pytest.raises(AlignmentError, match='one part of the image'):
+        fit_motion(d, samples_of(pixels, SCALE * exact), True)
+
+
+def test_no_samples_are_an_error_with_the_reason_of_the_motion() -> None:
+    nothing = samples_of(np.empty((0, 2)), np.empty(0), None, 'still', 'drive a little')
+    with pytest.raises(AlignmentError, match='drive a little'):
+        fit_motion(ramp(0.5, 4.0)[0], nothing, True)
+
+
+def test_points_at_edges_and_where_the_map_is_unknown_do_not_count() -> None:
+    d, pixels, inverse_z = ramp(1.0, 4.0)
+    d[:, 80:] += 4
+    inverse_z = np.where(pixels[:, 0] > 79.5 / 160 * 639, inverse_z + 4 * SCALE, inverse_z)
+    edge = np.column_stack([np.full(50, 79.4 / 160 * 639), np.linspace(5, 470, 50)])
+    wrong = np.concatenate([inverse_z, np.full(50, 9.0)])
+    d[:10] = np.nan
+    fit = fit_motion(d, samples_of(np.concatenate([pixels, edge]), wrong), True)
+    assert fit.support <= 200 and fit.outliers < 0.05
+    assert (fit.scale, fit.shift) == pytest.approx((SCALE, SHIFT), rel=1e-2)
+    with pytest.raises(AlignmentError, match='no value'):
+        fit_motion(np.full_like(d, np.nan), samples_of(pixels, inverse_z), True)
+
+
+def test_precise_points_count_more() -> None:
+    d = np.full(MAP_HW, 2.0, np.float32)
+    pixels = points(400)
+    inverse_z = np.where(pixels[:, 0] < 320, 1.00, 1.015)
+    heavy_left = np.where(pixels[:, 0] < 320, 100.0, 1.0)
+    scale = [fit_motion(d, samples_of(pixels, inverse_z, weights), False).scale
+             for weights in (heavy_left, 101.0 - heavy_left)]
+    assert scale[0] < scale[1]
+
+
+def test_a_crowd_of_points_counts_no_more_than_any_other_part_of_the_image() -> None:
+    d = np.full(MAP_HW, 2.0, np.float32)
+    pixels = np.concatenate([points(200), np.tile((600.0, 460.0), (400, 1))])
+    noise = 1 + 0.005 * np.random.default_rng(2).normal(size=600)
+    inverse_z = np.where(np.arange(600) < 200, 1.0, 1.015) * noise
+    crowded = fit_motion(d, samples_of(pixels, inverse_z), False).scale
+    equal = fit_alignment(Samples(np.full(600, 2.0), inverse_z), False).scale
+    assert crowded < 0.503 < 0.5045 < equal
+
+
+def test_weights_move_a_fit_towards_the_heavy_points() -> None:
+    d = np.linspace(1, 2, 100)
+    inverse_z = d * np.where(np.arange(100) % 2, 1.0, 1.04)
+    even, odd = (np.where(np.arange(100) % 2 == rest, 50.0, 1.0) for rest in (0, 1))
+    assert fit_alignment(Samples(d, inverse_z, even), False).scale > 1.03
+    assert fit_alignment(Samples(d, inverse_z, odd), False).scale < 1.01

@@ -1,0 +1,403 @@
+"""Metres from the motion of the camera, over real topics: images, TF or odometry, and depth."""
+
+from collections.abc import Callable
+import re
+import sys
+import threading
+import time
+from typing import Any
+
+from depth_anything_ros.node import motion, odometry
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import TransformStamped
+from moving_scene import FOCAL, HW, inverse_z, picture, SCALE, SHIFT
+import numpy as np
+import pytest
+from robot import camera_info, Robot
+from sensor_msgs.msg import Image
+from std_srvs.srv import SetBool
+from tf2_stand_in import module, quaternion, transform_message
+
+STEP_S, STEP_M = 0.1, 0.03
+# The optical frame in the frame of the robot, which has x ahead and z up.
+MOUNT = np.array([[0.0, 0.0, 1.0, 0.2], [-1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 0.4],
+                  [0.0, 0.0, 0.0, 1.0]])
+MOUNT_POSE = [0.2, 0.0, 0.4, -np.pi / 2, 0.0, -np.pi / 2]
+# The world of the scene is the optical frame at the start.
+START = MOUNT.copy()
+SMALL = {'input_size': 224, 'expected_width': HW[1], 'expected_height': HW[0],
+         'alignment.time_constant': 0.5}
+
+
+def moved(x: float, degrees: float = 0.0) -> np.ndarray:
+    """Return the pose of the camera in the scene: to the right, then turned about its y."""
+    angle = np.radians(degrees)
+    pose = np.eye(4)
+    pose[0, 3] = x
+    pose[0, 0] = pose[2, 2] = np.cos(angle)
+    pose[0, 2], pose[2, 0] = np.sin(angle), -np.sin(angle)
+    return pose
+
+
+class Drive:
+    """A robot that drives: its odometry and the pictures of one camera, of name '' or another."""
+
+    def __init__(self, robot: Robot, by: str, camera: str = '') -> None:
+        self.robot, self.by, self.camera = robot, by, camera
+        self.second, self.pose = 100.0, moved(-0.3)
+        below = f'/depth_anything/{camera}/' if camera else '/depth_anything/'
+        self.depths = robot.listen(Image, f'{below}depth/image')
+        self.states = robot.listen(DiagnosticArray, f'{below}alignment')
+        robot.show_camera(camera_info(HW[1], HW[0], FOCAL), camera)
+        if by == 'tf':
+            self.static(transform_message('base', 'camera_optical', MOUNT, 0.0))
+
+    def static(self, message: TransformStamped) -> None:
+        """Publish a fixed transform until the node has it."""
+        self.robot.publish('/tf_static', message)
+
+    def odometry(self, second: float, pose: np.ndarray, **changes: Any) -> None:
+        """Publish where the robot is, by the pose of its camera in the scene."""
+        base = START @ pose @ np.linalg.inv(MOUNT)
+        if self.by == 'tf':
+            self.robot.publish('/tf', transform_message('odom', 'base', base, second))
+            return
+        from nav_msgs.msg import Odometry
+        message = Odometry(child_frame_id='base')
+        message.header.frame_id = changes.get('frame', 'odom')
+        message.header.stamp = transform_message('', '', base, second).header.stamp
+        at, turn = message.pose.pose.position, message.pose.pose.orientation
+        at.x, at.y, at.z = map(float, base[:3, 3])
+        turn.x, turn.y, turn.z, turn.w = quaternion(base)
+        message.pose.covariance[0] = changes.get('variance', 0.0)
+        self.robot.publish('odom', message)
+
+    def show(self) -> dict[str, str]:
+        """Show the camera's picture at the present time; return the alignment."""
+        before = len(self.states)
+        self.robot.show(picture(self.pose), self.camera, stamp_ns=round(self.second * 1e9))
+        assert self.robot.until(lambda: len(self.states) > before)
+        return self.now
+
+    @property
+    def now(self) -> dict[str, str]:
+        """Return the latest state of the alignment."""
+        return {entry.key: entry.value for entry in self.states[-1].status[0].values}
+
+    def step(self, pose: np.ndarray, **changes: Any) -> dict[str, str]:
+        """Go to a pose within 0.1 s, with odometry on the way; return the alignment there."""
+        between = (pose[:3, 3] + self.pose[:3, 3]) / 2
+        middle = pose.copy()
+        middle[:3, 3] = between
+        if np.allclose(pose[:3, :3], self.pose[:3, :3]):
+            self.odometry(self.second + STEP_S / 2, middle, **changes)
+        self.second += STEP_S
+        self.pose = pose
+        self.odometry(self.second, pose, **changes)
+        return self.show()
+
+    def go_on(self, steps: int, until: Callable[[dict[str, str]], bool],
+              **changes: Any) -> dict[str, str]:
+        """Drive to the right until the alignment is as expected, at most so many steps."""
+        for _ in range(steps):
+            status = self.step(moved(self.pose[0, 3] + STEP_M), **changes)
+            # The tracker has a thread of its own.
+            deadline = time.monotonic() + 0.2
+            while not until(status) and time.monotonic() < deadline:
+                time.sleep(0.02)
+            if until(status):
+                break
+        return status
+
+    def until_fitted(self, steps: int = 25) -> dict[str, str]:
+        """Drive until there are metres."""
+        status = self.go_on(steps, lambda status: status['state'] == 'fitted')
+        assert status['state'] == 'fitted', status['reason']
+        return status
+
+    def reset(self) -> None:
+        """Return to the left end of the scene, without a picture on the way."""
+        self.second += 60.0
+        self.pose = moved(-0.3)
+
+
+def threads(*names: str) -> int:
+    """Return how many threads have one of these names."""
+    return sum(thread.name in names for thread in threading.enumerate())
+
+
+def depth_error(drive: Drive) -> float:
+    """Return the median relative error of the latest depth image."""
+    assert drive.robot.until(lambda: drive.depths)
+    message = drive.depths[-1]
+    depth_m = np.frombuffer(message.data, np.float32).reshape(HW)
+    return float(np.nanmedian(np.abs(depth_m * inverse_z(drive.pose) - 1)))
+
+
+def freeze(robot: Robot, on: bool) -> Any:
+    """Call the service and return its answer."""
+    client = robot.node.create_client(SetBool, '/depth_anything/freeze_alignment')
+    assert robot.until(client.service_is_ready)
+    future = client.call_async(SetBool.Request(data=on))
+    assert robot.until(future.done)
+    return future.result()
+
+
+@pytest.fixture
+def make_drive(make_robot: Callable[..., Robot],
+               monkeypatch: pytest.MonkeyPatch) -> Callable[..., Drive]:
+    """Return a function that makes an active node and its robot with TF or odometry."""
+    def make(by: str = 'odometry', **parameters: Any) -> Drive:
+        values = {'alignment.source': 'motion', **SMALL, **parameters}
+        if by == 'tf':
+            monkeypatch.setitem(sys.modules, 'tf2_ros', module())
+        else:
+            pytest.importorskip('nav_msgs.msg', reason='nav_msgs is missing')
+            values |= {'motion.odometry_topic': 'odom', 'motion.camera_pose': MOUNT_POSE,
+                       'qos_overrides./odom.subscription.reliability': 'reliable'}
+        robot = make_robot(**values)
+        robot.bring_up()
+        return Drive(robot, by)
+    return make
+
+
+BOTH = pytest.mark.parametrize('by', ['tf', 'odometry'])
+
+
+@BOTH
+def test_a_camera_that_moves_gives_metres(make_drive: Callable[..., Drive], by: str) -> None:
+    drive = make_drive(by)
+    assert drive.step(moved(-0.3))['state'] == 'waiting'
+    assert not drive.depths, 'a wrong metre is worse than none'
+    drive.until_fitted()
+    status = drive.go_on(8, lambda status: False)
+    assert float(status['scale [1/m]']) == pytest.approx(SCALE, rel=0.03)
+    assert float(status['shift [1/m]']) == pytest.approx(SHIFT, abs=0.02)
+    assert depth_error(drive) < 0.03
+
+
+def test_a_metric_model_gets_its_scale(
+        make_drive: Callable[..., Drive], make_ir: Callable[..., Any]) -> None:
+    """Its metres do not fit the scene, but the best factor is found and the shift stays 0."""
+    drive = make_drive(model=str(make_ir(kind='metric', max_depth_m=20.0)),
+                       **{'alignment.max_residual': 1.0, 'alignment.max_outliers': 0.9})
+    status = drive.until_fitted()
+    assert float(status['shift [1/m]']) == 0.0
+    assert float(status['scale [1/m]']) > 0
+
+
+@pytest.mark.parametrize(('turning', 'words'), [
+    (0.0, 'the camera moved less than # m; drive a little'),
+    (1.5, 'the camera only turned; drive a little')], ids=['standing', 'turning'])
+def test_the_last_scale_is_held_while_the_camera_does_not_move(
+        make_drive: Callable[..., Drive], turning: float, words: str) -> None:
+    """The time-out does not count: else a robot that waits would lose its obstacles."""
+    drive = make_drive(**{'alignment.timeout': 1.5})
+    drive.until_fitted()
+    time.sleep(0.2)
+    before = drive.step(drive.pose)
+    drive.second += 0.5  # a gap, after which no earlier image is used
+    reasons = set()
+    for number in range(35):
+        status = drive.step(moved(drive.pose[0, 3], turning * min(number, 12)))
+        assert status['state'] == 'fitted', status['reason']
+        reasons.add(re.sub('[0-9.]+', '#', status['reason']))
+        time.sleep(0.05)
+    assert float(status['scale [1/m]']) == pytest.approx(float(before['scale [1/m]']), rel=0.01)
+    assert float(status['age [s]']) > 3.0
+    assert words in reasons
+
+
+def test_metres_end_when_the_odometry_ends_and_return_with_it(
+        make_drive: Callable[..., Drive], capfd: pytest.CaptureFixture[str]) -> None:
+    drive = make_drive(**{'alignment.timeout': 1.0, 'motion.max_gap': 0.25})
+    drive.until_fitted()
+    status = {}
+    for _ in range(30):
+        drive.second += STEP_S
+        status = drive.show()
+        time.sleep(0.05)
+    assert status['state'] == 'stale'
+    assert 'newest pose is' in status['reason']
+    drive.reset()
+    drive.until_fitted()
+    assert '/odom had no message for' in capfd.readouterr().err
+
+
+@BOTH
+def test_odometry_at_1_hz_gives_no_metres_and_says_why(
+        make_drive: Callable[..., Drive], by: str, capfd: pytest.CaptureFixture[str]) -> None:
+    drive = make_drive(by)
+    for number in range(40):
+        drive.second += STEP_S
+        drive.pose = moved(-0.3 + STEP_M / 2 * number)
+        if number % 10 == 0:
+            drive.odometry(drive.second, drive.pose)
+        status = drive.show()
+        assert status['state'] == 'waiting'
+        time.sleep(0.04)
+    # An image between two messages has no pose, one at a message has no predecessor.
+    assert re.search('no metric depth: .*(at more than 4 Hz|1.000 s, motion.max_gap is 0.25 s)',
+                     capfd.readouterr().err)
+    assert not drive.depths
+
+
+def test_a_jump_starts_over_and_gives_no_wrong_metre(
+        make_drive: Callable[..., Drive], capfd: pytest.CaptureFixture[str]) -> None:
+    drive = make_drive()
+    drive.until_fitted()
+    right = drive.pose.copy()
+    jumped = right.copy()
+    jumped[1, 3] += 25.0
+    # The odometry jumps, the picture does not.
+    drive.second += STEP_S
+    drive.odometry(drive.second, jumped)
+    drive.show()
+    for _ in range(12):
+        right[0, 3] += STEP_M / 3
+        jumped[0, 3] += STEP_M / 3
+        drive.second += STEP_S
+        drive.pose = right.copy()
+        drive.odometry(drive.second, jumped)
+        status = drive.show()
+        time.sleep(0.05)
+        assert float(status['scale [1/m]']) == pytest.approx(SCALE, rel=0.1)
+    assert 'metres from motion start over: the pose of the camera' in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(('changes', 'words'), [
+    ({'frame': 'map'}, "is in frame 'map', but motion.odom_frame is 'odom'"),
+    ({'variance': 400.0}, 'standard deviation of the position is 20 m')])
+def test_odometry_that_cannot_be_used_gives_no_metres_and_says_why(
+        make_drive: Callable[..., Drive], changes: dict[str, Any], words: str,
+        capfd: pytest.CaptureFixture[str]) -> None:
+    drive = make_drive()
+    health = drive.robot.listen(DiagnosticArray, '/diagnostics')
+    status = drive.go_on(30, lambda status: words in status['reason'], **changes)
+    assert status['state'] == 'waiting' and words in status['reason']
+    assert drive.robot.until(lambda: health and words in health[-1].status[0].message)
+    for _ in range(30):
+        drive.step(moved(drive.pose[0, 3]), **changes)
+    assert 'no metric depth: /odom: the ' in capfd.readouterr().err
+    assert not drive.depths
+
+
+def test_without_tf_the_reason_has_both_frames(make_drive: Callable[..., Drive]) -> None:
+    drive = make_drive('tf')
+
+    def shown() -> bool:
+        drive.second += STEP_S
+        drive.pose = moved(drive.pose[0, 3])
+        return 'TF has no transform from camera_optical to odom' in drive.show()['reason']
+
+    assert drive.robot.until(shown)
+    assert drive.now['state'] == 'waiting'
+
+
+def test_an_uncalibrated_camera_gives_no_metres_and_says_why(
+        make_drive: Callable[..., Drive]) -> None:
+    drive = make_drive()
+    drive.robot.show_camera(camera_info(HW[1], HW[0], 0.0))
+    status = drive.go_on(25, lambda status: 'not calibrated' in status['reason'])
+    assert (status['state'], 'not calibrated' in status['reason']) == ('waiting', True)
+
+
+@pytest.mark.parametrize('offset_s', [0.0, 5.0])
+def test_the_time_offset_is_added_to_the_stamps_of_the_images(
+        make_drive: Callable[..., Drive], offset_s: float) -> None:
+    """The clock of the camera is 5 s behind that of the odometry."""
+    drive = make_drive(**{'motion.time_offset': offset_s})
+    publish = drive.odometry
+    drive.odometry = lambda second, pose, **changes: publish(second + 5.0, pose, **changes)
+    status = drive.go_on(25, lambda status: status['state'] == 'fitted')
+    assert (status['state'] == 'fitted') == (offset_s == 5.0), status['reason']
+
+
+def test_a_frozen_alignment_stays_and_the_camera_is_not_tracked(
+        make_drive: Callable[..., Drive]) -> None:
+    drive = make_drive()
+    drive.until_fitted()
+    answer = freeze(drive.robot, True)
+    assert answer.success and answer.message.startswith('frozen, relative_scale: ')
+    before = drive.now['scale [1/m]']
+    source = drive.robot.stream().aligner._source
+    assert drive.robot.until(lambda: not source._waiting)
+    tracked = len(source._samples)
+    for _ in range(8):
+        status = drive.step(moved(drive.pose[0, 3] + STEP_M))
+        assert status['state'] == 'frozen'
+    assert (status['scale [1/m]'], len(source._samples)) == (before, tracked)
+    assert freeze(drive.robot, False).success
+    drive.reset()
+    assert drive.step(drive.pose)['state'] != 'frozen'
+
+
+def test_deactivating_releases_threads_images_and_subscriptions(
+        make_drive: Callable[..., Drive]) -> None:
+    drive = make_drive()
+    node = drive.robot.depth
+    names = (motion.THREAD_NAME, odometry.THREAD_NAME)
+    assert threads(*names) == 2
+    for _ in range(3):
+        drive.go_on(3, lambda status: False)
+        source = drive.robot.stream().aligner._source
+        assert node.trigger_deactivate().name == 'SUCCESS'
+        assert threads(*names) == 0
+        assert not source._samples and not source._maps and not source._waiting
+        assert drive.robot.node.count_subscribers('/odom') == 0
+        assert node.trigger_activate().name == 'SUCCESS'
+        drive.robot.show_camera(camera_info(HW[1], HW[0], FOCAL))
+        drive.reset()
+    drive.until_fitted()
+
+
+def test_each_camera_has_its_own_pose_on_the_robot_and_its_own_metres(
+        make_robot: Callable[..., Robot]) -> None:
+    """The rear one has the wrong pose: its images contradict it, and it gets no metres."""
+    pytest.importorskip('nav_msgs.msg', reason='nav_msgs is missing')
+    reliable = {f'qos_overrides./{name}/{topic}.subscription.reliability': 'reliable'
+                for name in ('front', 'rear') for topic in ('image', 'camera_info')}
+    robot = make_robot(cameras=['front', 'rear'], **{
+        'alignment.source': 'motion', 'motion.odometry_topic': 'odom',
+        'qos_overrides./odom.subscription.reliability': 'reliable',
+        'front.motion.camera_pose': MOUNT_POSE, **SMALL, **reliable})
+    robot.bring_up()
+    front, rear = (Drive(robot, 'odometry', name) for name in ('front', 'rear'))
+    for _ in range(20):
+        pose = moved(front.pose[0, 3] + STEP_M)
+        states = [drive.step(pose)['state'] for drive in (front, rear)]
+        time.sleep(0.05)
+    assert states == ['fitted', 'waiting'], (front.now, rear.now)
+    assert float(front.now['scale [1/m]']) == pytest.approx(SCALE, rel=0.05)
+    assert not rear.depths
+
+
+def test_a_tracker_that_is_busy_does_not_hold_up_the_depth(
+        make_drive: Callable[..., Drive], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images are skipped meanwhile, and few wait."""
+    add, begun, released = motion.MotionTracker.add, threading.Event(), threading.Event()
+
+    def busy(*args: Any) -> Any:
+        begun.set()
+        assert released.wait(60)
+        return add(*args)
+
+    monkeypatch.setattr(motion.MotionTracker, 'add', busy)
+    drive = make_drive()
+    for number in range(10):
+        drive.step(moved(-0.3 + STEP_M * number))
+    assert begun.is_set() and not drive.robot.stream().aligner._source._samples
+    assert len(drive.states) == 10 and len(drive.robot.stream().aligner._source._waiting) <= 6
+    released.set()
+    drive.until_fitted()
+
+
+def test_activate_fails_with_the_way_out_if_a_package_is_missing(
+        make_robot: Callable[..., Robot], monkeypatch: pytest.MonkeyPatch,
+        capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, 'tf2_ros', None)
+    robot = make_robot(**{'alignment.source': 'motion'})
+    assert robot.depth.trigger_configure().name == 'SUCCESS'
+    assert robot.depth.trigger_activate().name == 'FAILURE'
+    assert 'set motion.odometry_topic' in capfd.readouterr().err
+    assert threads(motion.THREAD_NAME, odometry.THREAD_NAME) == 0
