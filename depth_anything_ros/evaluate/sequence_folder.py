@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from depth_anything_ros.alignment.poses import quaternion_pose
 from depth_anything_ros.arrays import F64
 from depth_anything_ros.errors import CameraInfoError, DatasetError
 from depth_anything_ros.evaluate.rgbd_folder import (
@@ -116,18 +117,8 @@ def _read_poses(path: Path) -> dict[str, F64]:
         values = [_number(word) for word in words[1:]]
         if len(values) != 7 or None in values or not any(values[3:]):
             raise DatasetError(path, f'line {number} is {line.strip()!r}', _FORMAT)
-        poses[words[0]] = _pose(np.asarray(values, np.float64))
+        poses[words[0]] = quaternion_pose(values[:3], values[3:])
     return poses
-
-
-def _pose(values: F64) -> F64:
-    """Return the matrix [4, 4] of tx ty tz qx qy qz qw."""
-    x, y, z, w = values[3:] / np.linalg.norm(values[3:])
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    pose = np.eye(4)
-    pose[:3, :3] += 2 * w * cross + 2 * cross @ cross
-    pose[:3, 3] = values[:3]
-    return pose
 
 
 def _pose_of(key: str, poses: Mapping[str, F64]) -> F64 | None:

@@ -61,7 +61,8 @@ def test_every_module_and_program_that_is_named_exists(file: Path) -> None:
     assert {name for name in modules if not is_module(name)} == set()
 
 
-@pytest.mark.parametrize('name', ['docs/architecture.md', 'docs/reliability.md', 'CONTRIBUTING.md'])
+@pytest.mark.parametrize(
+    'name', ['docs/architecture.md', 'docs/reliability.md', 'CONTRIBUTING.md'])
 def test_every_file_and_room_that_is_named_exists(name: str) -> None:
     paths = re.findall(r'`([\w./]*(?:\.py|[a-z]/))`', (ROOT / name).read_text(encoding='utf-8'))
     assert paths
