@@ -46,21 +46,26 @@ class PointTracks:
         before, self._image = self._image, image
         if not len(self.pixels):
             return np.empty(0, bool)
-        options = {'winSize': (_WINDOW, _WINDOW), 'maxLevel': _LEVELS, 'criteria': _END}
-        found, seen, _ = cv2.calcOpticalFlowPyrLK(
-            before, image, self.pixels, expected.astype(np.float32),
-            flags=cv2.OPTFLOW_USE_INITIAL_FLOW, **options)
+        found = self._flow(before, image, self.pixels, expected.astype(np.float32))
         # Searched first where the point came from, displaced as it was expected to move.
-        back, seen_back, _ = cv2.calcOpticalFlowPyrLK(
-            image, before, found, (found - expected + self.pixels).astype(np.float32),
-            flags=cv2.OPTFLOW_USE_INITIAL_FLOW, **options)
+        back = self._flow(image, before, found,
+                          (found - expected + self.pixels).astype(np.float32))
         height, width = image.shape
-        kept: Bools = ((seen[:, 0] == 1) & (seen_back[:, 0] == 1)
-                       & (np.hypot(*(back - self.pixels).T) <= self._max_return)
+        # A point that was not found is NaN, for which every comparison is false.
+        kept: Bools = ((np.hypot(*(back - self.pixels).T) <= self._max_return)
                        & (found >= _BORDER).all(axis=1)
                        & (found < (width - _BORDER, height - _BORDER)).all(axis=1))
         self.pixels = found[kept]
         return kept
+
+    @staticmethod
+    def _flow(first: U8, second: U8, pixels: F32, expected: F32) -> F32:
+        """Return where points of ``first`` are in ``second``, NaN where they were not found."""
+        found, seen, _ = cv2.calcOpticalFlowPyrLK(
+            first, second, np.nan_to_num(pixels), np.nan_to_num(expected),
+            winSize=(_WINDOW, _WINDOW), maxLevel=_LEVELS, criteria=_END,
+            flags=cv2.OPTFLOW_USE_INITIAL_FLOW)
+        return np.where(seen == 1, found, np.nan).astype(np.float32)
 
     def thin_out(self) -> Bools:
         """Keep the oldest point of each cell and return which points were kept."""
@@ -77,7 +82,7 @@ class PointTracks:
         half = cv2.resize(self._image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
         if not rows or not columns:
             return 0
-        corners = _cells(cv2.cornerMinEigenVal(half, 3), cell // 2)
+        corners = _cells(np.asarray(cv2.cornerMinEigenVal(half, 3), np.float32), cell // 2)
         places = corners.argmax(axis=2)
         strength = np.take_along_axis(corners, places[..., None], axis=2)[..., 0]
         strong = np.sort(strength, axis=None)[-max(1, strength.size // 3):]
