@@ -132,6 +132,11 @@ class MotionTracker:
     def __init__(self, settings: MotionSettings = MotionSettings()) -> None:
         self._settings = settings
         self._tracks = PointTracks(settings.points, settings.max_forward_backward)
+        self._last: _View | None = None
+        self._velocity: F64 | None = None
+        self._rays: F64 = np.empty((0, 2))
+        self._to_tracked: F64 = np.ones(2)
+        self._key_points = 0
         self._forget('start', 'the motion is observed from this image on; move the camera')
 
     def add(self, image: U8, camera: Intrinsics, odom_from_camera: F64,
@@ -174,11 +179,10 @@ class MotionTracker:
         self._forget('start', reason)
 
     def _forget(self, state: MotionState, reason: str) -> None:
-        self._last: _View | None = None
-        self._velocity: F64 | None = None
+        self._last = self._velocity = None
         self._started = (state, reason)
         self._contradictions = 0
-        self._rays: F64 = np.empty((0, 2))
+        self._rays = np.empty((0, 2))
         self._key_rays: F64 = np.empty((0, 0, 2))
         self._key_poses: F64 = np.empty((0, 4, 4))
 

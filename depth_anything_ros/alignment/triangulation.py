@@ -24,7 +24,8 @@ class Motions:
     @property
     def baseline_m(self) -> F64:
         """Return the distances [K] of the camera from the key frames."""
-        return np.linalg.norm(self.translation_m, axis=-1)
+        lengths: F64 = np.linalg.norm(self.translation_m, axis=-1)
+        return lengths
 
 
 class Errors(NamedTuple):
@@ -105,7 +106,8 @@ def ray_angles(rays_key: F64, turned: F64) -> F64:
 def rotation_angles(first: F64, second: F64) -> F64:
     """Return the angles [K] between rotations [K, 3, 3] in radians."""
     trace = np.einsum('kij,kij->k', first, second)
-    return np.arccos(np.clip((trace - 1) / 2, -1, 1))
+    angles: F64 = np.arccos(np.clip((trace - 1) / 2, -1, 1))
+    return angles
 
 
 def _homogeneous(rays: F64) -> F64:
@@ -113,7 +115,8 @@ def _homogeneous(rays: F64) -> F64:
 
 
 def _dot(first: F64, second: F64) -> F64:
-    return np.einsum('...i,...i->...', first, second)
+    products: F64 = np.einsum('...i,...i->...', first, second)
+    return products
 
 
 def _cross(first: F64, second: F64) -> F64:
