@@ -114,8 +114,8 @@ def _read_poses(path: Path) -> dict[str, F64]:
         words = line.split()
         if not words or words[0].startswith('#'):
             continue
-        values = [_number(word) for word in words[1:]]
-        if len(values) != 7 or None in values or not any(values[3:]):
+        values = [value for word in words[1:] if (value := _number(word)) is not None]
+        if len(words) != 8 or len(values) != 7 or not any(values[3:]):
             raise DatasetError(path, f'line {number} is {line.strip()!r}', _FORMAT)
         poses[words[0]] = quaternion_pose(values[:3], values[3:])
     return poses

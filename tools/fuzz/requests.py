@@ -4,7 +4,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from depth_anything_ros.parameters import Spec, SPECS
+from depth_anything_ros.parameter_spec import Spec
+from depth_anything_ros.parameters import SPECS
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
