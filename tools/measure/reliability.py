@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f'{name:28} {value:.4g}')
     if not parsed.only:
         requote_pages()
-    return int(figures.get('fuzz_deaths', 0) + figures.get('fuzz_tracebacks', 0) > 0)
+    return int(any(figures.get(f'fuzz_{fault}') for fault in ('deaths', 'tracebacks', 'silences')))
 
 
 def _fuzz(parsed: argparse.Namespace) -> dict[str, float]:
