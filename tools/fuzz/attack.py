@@ -88,7 +88,7 @@ class Plan:
                 f'--messages {VOLLEY}')
 
 
-def attack(plan: Plan, advance: Callable[..., None] = lambda note='': None,
+def attack(plan: Plan, advance: Callable[..., None] = lambda *note: None,
            log: Callable[[str], None] = print, module: str = MODULE,
            timeout_s: float = 60.0) -> Report:
     """Attack a node as planned; it is started again after it died or fell silent."""
