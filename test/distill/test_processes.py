@@ -18,7 +18,8 @@ for package in ('typer', 'openvino', 'onnx', 'onnxscript', 'onnxruntime', 'matpl
 if not torch.distributed.is_gloo_available():
     pytest.skip('this torch has no gloo', allow_module_level=True)
 
-from depth_anything_ros.distill.processes import ALONE, find_processes, Processes  # noqa: E402, I100, E501
+from depth_anything_ros.distill.processes import (  # noqa: E402, I100
+    ALONE, find_processes, Processes)
 from depth_anything_ros.distill.train_loop import load_state  # noqa: E402
 from depth_anything_ros.errors import SettingsError  # noqa: E402
 from joint_training import make_trainer, whole, write_images  # noqa: E402
