@@ -193,7 +193,8 @@ def _score(result: Result, inverse_depth: F32, depth_m: F32, average: AlignmentT
 
 def _metres(full: F32, scale: float, shift: float) -> F32:
     disparity = np.maximum(full * scale + shift, 1 / _LIMITS.maximum_m)
-    return (1 / disparity).astype(np.float32)
+    depth_m: F32 = (1 / disparity).astype(np.float32)
+    return depth_m
 
 
 def _point_ratio(samples: MotionSamples, depth_m: F32) -> float:
@@ -275,17 +276,16 @@ def _special_figures(clip: Clip) -> Figures:
     The odometry has noise of 5 % and 0.3 degrees. Straight ahead is measured on the image as a
     poster 2 m away; the moving object is a part of the last image, pasted into the clip.
     """
-    still = [np.eye(4)] * 40
-    turned = [_turn(0.6 * number) for number in range(40)]
-    ahead = [_ahead(0.03 * number) for number in range(25)]
+    still = np.tile(np.eye(4), (40, 1, 1))
+    turned = np.stack([_turn(0.6 * number) for number in range(40)])
+    ahead = np.stack([_ahead(0.03 * number) for number in range(25)])
     figures: Figures = {}
-    for name, poses in (('still', still), ('rotation', turned)):
-        found = list(_poster(clip, np.array(poses)))
+    for name, standing in (('still', still), ('rotation', turned)):
+        found = list(_poster(clip, standing))
         figures[f'motion_{name}_frames_with_points'] = statistics.mean(
             samples.usable for samples in found)
-    poses = np.array(ahead)
-    off = [float(np.median(2.0 - pose[2, 3]) * np.median(samples.inverse_z)) - 1
-           for samples, pose in zip(_poster(clip, poses), poses) if samples.usable]
+    off = [float((2.0 - pose[2, 3]) * np.median(samples.inverse_z)) - 1
+           for samples, pose in zip(_poster(clip, ahead), ahead) if samples.usable]
     figures['motion_ahead_error'] = statistics.mean(map(abs, off))
     return figures | _object_figures(clip)
 
@@ -318,7 +318,7 @@ def _object_figures(clip: Clip) -> Figures:
         if samples.usable:
             inside = ((samples.pixels > (left + 5, top + 5))
                       & (samples.pixels < (left + width - 5, top + height - 5))).all(axis=1)
-            on_object, points = on_object + int(inside.sum()), points + len(inside)
+            on_object, points = on_object + int(np.count_nonzero(inside)), points + len(samples.pixels)
             errors.append(abs(_point_ratio(samples, clip.depths_m[number]) - 1))
     return {'motion_object_error': statistics.mean(errors),
             'motion_object_points': on_object / points}
