@@ -366,7 +366,8 @@ def _tracked_image(image: U8, width: int) -> tuple[U8, F64]:
     if factor < 1:
         fine = cv2.INTER_LINEAR if factor > 0.5 else cv2.INTER_AREA
         grey = cv2.resize(grey, (width, height), interpolation=fine)
-    return np.ascontiguousarray(grey, np.uint8), np.array([width / image.shape[1], height / image.shape[0]])
+    scale = np.array([width / image.shape[1], height / image.shape[0]])
+    return np.ascontiguousarray(grey, np.uint8), scale
 
 
 def _check(image: U8, camera: Intrinsics, pose: F64, stamp_s: float) -> None:

@@ -318,7 +318,8 @@ def _object_figures(clip: Clip) -> Figures:
         if samples.usable:
             inside = ((samples.pixels > (left + 5, top + 5))
                       & (samples.pixels < (left + width - 5, top + height - 5))).all(axis=1)
-            on_object, points = on_object + int(np.count_nonzero(inside)), points + len(samples.pixels)
+            on_object += int(np.count_nonzero(inside))
+            points += len(samples.pixels)
             errors.append(abs(_point_ratio(samples, clip.depths_m[number]) - 1))
     return {'motion_object_error': statistics.mean(errors),
             'motion_object_points': on_object / points}
