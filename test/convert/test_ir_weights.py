@@ -52,7 +52,7 @@ def test_a_student_starts_from_the_model_in_the_box() -> None:
     expected = compiled([image])[0]
     with torch.no_grad():
         found = student.network.eval()(torch.from_numpy(image)).numpy()
-    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.99
+    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.95
     assert student.wide is None
     assert all(value.requires_grad for value in student.network.parameters())
     with pytest.raises(CheckpointError, match='does not fit the student vitt'):
