@@ -11,24 +11,24 @@ from depth_anything_ros.arrays import F32
 from depth_anything_ros.errors import DepthAnythingError
 from depth_anything_ros.inference.engine import Engine, EngineOptions
 from depth_anything_ros.inference.pool import wait_for_one
+from depth_anything_ros.resources import shipped_model
 from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.self_check import self_check_image
 import numpy as np
 from tools.fuzz.damage import damaged
-from tools.measure.figures import ROOT
 
-MODEL = ROOT / 'models' / 'depth_anything_nano.xml'
 _IMAGE_HW, _INPUT_SIZE = (96, 128), 96
 
 
-def blob_damage(count: int, log: Callable[[str], None], model: Path = MODEL,
+def blob_damage(count: int, log: Callable[[str], None], model: Path | None = None,
                 seed: int = 0) -> dict[str, float]:
     """
     Damage the .bin and the compiled model in turn, and start an engine on them, ``count`` times.
 
     ``blob_damage_caught`` is the share of the starts that refuse the model, or whose depth is
-    equal to that of the whole model.
+    equal to that of the whole model, by default that of the package.
     """
+    model = model or shipped_model()
     rng, caught = Random(seed), 0
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / model.name
