@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from depth_anything_ros.arrays import F64
 from depth_anything_ros.errors import AlignmentError
+from depth_anything_ros.vision.geometry import quaternion_pose
 import numpy as np
 
 _KEPT_S, _MOST = 10.0, 4000
@@ -29,14 +30,9 @@ def pose_matrix(xyz_rpy: Sequence[float]) -> F64:
     return matrix
 
 
-def quaternion_pose(xyz: Sequence[float], xyzw: Sequence[float]) -> F64:
+def measured_pose(xyz: Sequence[float], xyzw: Sequence[float]) -> F64:
     """Return the pose of a position [m] and a quaternion; AlignmentError if it has no length."""
-    x, y, z, w = _unit(xyzw)
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    matrix = np.eye(4)
-    matrix[:3, :3] += 2 * w * cross + 2 * cross @ cross
-    matrix[:3, 3] = xyz
-    return matrix
+    return quaternion_pose(xyz, _unit(xyzw).tolist())
 
 
 def _rotation(axis: int, angle: float) -> F64:
@@ -116,14 +112,14 @@ class PoseBuffer:
         index = bisect_left(self._poses, stamp_s, key=lambda pose: pose.stamp_s)
         after = self._poses[index]
         if after.stamp_s - stamp_s < _SAME_S:
-            return quaternion_pose(after.xyz.tolist(), after.xyzw.tolist())
+            return measured_pose(after.xyz.tolist(), after.xyzw.tolist())
         before = self._poses[index - 1]
         gap_s = after.stamp_s - before.stamp_s
         if gap_s > max_gap_s:
             raise AlignmentError(f'the poses before and after the image are {gap_s:.3f} s apart')
         share = (stamp_s - before.stamp_s) / gap_s
         xyz = before.xyz + share * (after.xyz - before.xyz)
-        return quaternion_pose(xyz.tolist(), _slerp(before.xyzw, after.xyzw, share).tolist())
+        return measured_pose(xyz.tolist(), _slerp(before.xyzw, after.xyzw, share).tolist())
 
 
 def _slerp(first: F64, second: F64, share: float) -> F64:

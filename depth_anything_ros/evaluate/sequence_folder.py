@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from depth_anything_ros.alignment.poses import quaternion_pose
 from depth_anything_ros.arrays import F64
 from depth_anything_ros.errors import CameraInfoError, DatasetError
 from depth_anything_ros.evaluate.rgbd_folder import (
     config_of, open_folder, read_description, RgbdConfig, RgbdPair)
 from depth_anything_ros.foreign_files import read_text
-from depth_anything_ros.vision.geometry import Intrinsics
+from depth_anything_ros.vision.geometry import Intrinsics, quaternion_pose
 import numpy as np
 
 _OWN = ('camera', 'poses')

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import threading
 from typing import Any, Protocol
 
-from depth_anything_ros.alignment.poses import pose_matrix, quaternion_pose
+from depth_anything_ros.alignment.poses import measured_pose, pose_matrix
 from depth_anything_ros.arrays import F64
 from depth_anything_ros.errors import AlignmentError, MissingDependencyError
 from depth_anything_ros.inference.scheduler import CLOCK_RESTART_NS
@@ -79,7 +79,7 @@ class TfPoses:
                 f'TF has no transform from {source} to {target} at the required time ({error}); '
                 f'publish it or {self._instead}') from error
         xyz, turn = found.transform.translation, found.transform.rotation
-        return quaternion_pose((xyz.x, xyz.y, xyz.z), (turn.x, turn.y, turn.z, turn.w))
+        return measured_pose((xyz.x, xyz.y, xyz.z), (turn.x, turn.y, turn.z, turn.w))
 
     def clear(self) -> None:
         """Forget the transforms of /tf, because TF refuses older ones than it has."""

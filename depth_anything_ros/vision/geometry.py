@@ -25,6 +25,24 @@ _NEWTON_STEPS, _NEWTON_ERROR = 6, 1e-6
 _ROUND_TRIP_PX = 0.05
 
 
+def quaternion_pose(xyz: Sequence[float], xyzw: Sequence[float]) -> F64:
+    """
+    Return the pose [4, 4] of a position [m] and a quaternion.
+
+    ValueError if the quaternion has no finite length.
+    """
+    quaternion = np.asarray(xyzw, np.float64)
+    length = float(np.linalg.norm(quaternion))
+    if not np.isfinite(length) or length == 0:
+        raise ValueError('the quaternion is not a rotation')
+    x, y, z, w = quaternion / length
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    matrix = np.eye(4)
+    matrix[:3, :3] += 2 * w * cross + 2 * cross @ cross
+    matrix[:3, 3] = xyz
+    return matrix
+
+
 @dataclass(frozen=True)
 class Distortion:
     """

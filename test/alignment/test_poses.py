@@ -1,6 +1,6 @@
 """Poses from numbers, and between measured ones."""
 
-from depth_anything_ros.alignment.poses import pose_matrix, PoseBuffer, quaternion_pose
+from depth_anything_ros.alignment.poses import measured_pose, pose_matrix, PoseBuffer
 from depth_anything_ros.errors import AlignmentError
 import numpy as np
 from numpy.testing import assert_allclose
@@ -37,7 +37,7 @@ def test_a_pose_turns_by_roll_then_pitch_then_yaw_and_moves() -> None:
 
 @pytest.mark.parametrize('length', [1.0, 2.0, 1e-3])
 def test_a_quaternion_of_any_length_is_a_rotation(length: float) -> None:
-    pose = quaternion_pose((1.0, 2.0, 3.0), [length * part for part in about_z(90.0)])
+    pose = measured_pose((1.0, 2.0, 3.0), [length * part for part in about_z(90.0)])
     assert_allclose(pose @ [1.0, 0.0, 0.0, 1.0], [1.0, 3.0, 3.0, 1.0], atol=1e-12)
     assert_allclose(pose[:3, :3] @ pose[:3, :3].T, np.eye(3), atol=1e-12)
 
@@ -45,7 +45,7 @@ def test_a_quaternion_of_any_length_is_a_rotation(length: float) -> None:
 @pytest.mark.parametrize('xyzw', [(0.0,) * 4, (np.nan, 0.0, 0.0, 1.0), (np.inf, 0.0, 0.0, 1.0)])
 def test_a_quaternion_that_is_no_rotation_is_refused(xyzw: tuple[float, ...]) -> None:
     with pytest.raises(AlignmentError, match='quaternion'):
-        quaternion_pose((0.0, 0.0, 0.0), xyzw)
+        measured_pose((0.0, 0.0, 0.0), xyzw)
 
 
 @pytest.mark.parametrize('last', [90.0, 0.001, -170.0])
