@@ -97,10 +97,10 @@ class Processes:
     def in_turn(self) -> Iterator[None]:
         """Run the block in the leading process first, then in the others."""
         if not self.leads:
-            self.any(False)
+            self.any_of(False)
         yield
         if self.leads:
-            self.any(False)
+            self.any_of(False)
 
     def shared(self, make: Callable[[], _Any]) -> _Any:
         """Return in all processes what ``make`` returns in the leading one."""
@@ -117,7 +117,7 @@ class Processes:
                 torch.distributed.all_gather_object(items, item)
         return items
 
-    def any(self, value: bool) -> bool:
+    def any_of(self, value: bool) -> bool:
         """Return whether the value is true in any process; waits for all of them."""
         if self.count == 1:
             return value

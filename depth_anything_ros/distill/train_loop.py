@@ -90,7 +90,7 @@ def follow(trainer: Trainer) -> None:
     keep_freed_memory(TRAINING_BYTES)
     with deferred_signals(deliver=True) as stop:
         for _ in trainer.run():
-            if trainer.processes.any(stop.is_set()):
+            if trainer.processes.any_of(stop.is_set()):
                 break
 
 
@@ -177,7 +177,7 @@ def _train(run: RunFolder, log: TrainingLog, trainer: Trainer, held_out: Sequenc
         for result in trainer.run():
             log.add(result)
             report_duration(result)
-            stops = trainer.processes.any(stop.is_set())
+            stops = trainer.processes.any_of(stop.is_set())
             validates = result.step % validate_every == 0 or result.step == steps
             if validates or stops or time.monotonic() - saved > _SAVE_EVERY_S:
                 save_state(run.state, trainer)

@@ -124,7 +124,7 @@ def test_a_cloud_without_coordinates_or_with_a_wrong_layout_raises_with_the_reas
 @pytest.mark.parametrize('offset', [37, 40, 2 ** 31 - 2, 2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1])
 @pytest.mark.parametrize('point_step', [40, 2 ** 32 - 1])
 def test_a_field_beyond_its_point_is_refused_and_not_read(offset: int, point_step: int) -> None:
-    """NumPy takes 2**31 - 1 for an offset that fits, and ends the process when it reads there."""
+    """Numpy takes 2**31 - 1 for an offset that fits, and ends the process when it reads there."""
     message = cloud_message(np.ones((2, 2, 3), np.float32))
     message.fields[2].offset, message.point_step = offset, point_step
     with pytest.raises(PointCloudError):
