@@ -75,7 +75,7 @@ class InputSpec:
 
 
 VIT_INPUT = InputSpec(PATCH, INPUT_SIZE, MEAN_RGB, STD_RGB)
-TINY_INPUT = InputSpec(PATCH, 182, MEAN_RGB, STD_RGB, HEAD_MULTIPLE)
+TINY_INPUT = InputSpec(PATCH, 196, MEAN_RGB, STD_RGB, HEAD_MULTIPLE)
 
 
 @dataclass(frozen=True)
