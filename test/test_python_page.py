@@ -19,7 +19,7 @@ PRINTS = {
     'Many images': r'camera\.jpg \(\d+, \d+\) \S+\ncoffee\.jpg .*\nmotorcycle\.jpg .*\n',
     'Metres from a relative model': r'[1-9]\.\d+\n',
     'Point clouds': r'\((\d{4,}), 3\) \(\1, 3\)\n',
-    'Conversion': r'\(182, 238\)\n\(182, 238\)\n',
+    'Conversion': r'\(196, 266\)\n\(196, 266\)\n',
     'Errors': r'ModelError .*missing\.xml: there is no such file.*\n'}
 
 

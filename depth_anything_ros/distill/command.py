@@ -52,7 +52,7 @@ def command(
             '--batch', min=1, help='Images per step.')] = Recipe.batch,
         crop: Annotated[str, typer.Option(
             '--crop', metavar='HxW|PX', help='Size in pixels of the crops that the student sees.',
-            show_default='182x238, 196x252 for vitt')] = '',
+            show_default='196x266, 196x252 for vitt')] = '',
         encoder_rate: Annotated[float | None, typer.Option(
             '--encoder-rate', min=0, help='Peak learning rate of the encoder.',
             show_default='0.00002, 0.0001 for vitt')] = None,

@@ -77,7 +77,7 @@ class Recipe:
 
     steps: int
     batch: int = 8
-    crop_hw: tuple[int, int] = (182, 238)
+    crop_hw: tuple[int, int] = (196, 266)
     encoder_rate: float = 2e-5
     head_rate: float = 1e-4
     weight_decay: float = 0.02

@@ -104,7 +104,7 @@ def test_a_file_without_metadata_is_known_by_its_name_or_by_an_option(
         found = convert(Job(tmp_path / name, tmp_path / f'of_{name}', overrides=overrides),
                         report=silent).info
         assert (found.encoder, found.kind, found.input_size, found.output_multiple) == (
-            'tiny', 'relative', 182, 8)
+            'tiny', 'relative', 196, 8)
 
 
 def test_the_ir_passes_its_verification(done: Conversion, checkpoint: Path,

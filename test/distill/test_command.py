@@ -190,7 +190,7 @@ def test_a_work_folder_continues_with_its_own_options_only(tmp_path: Path) -> No
     assert has_options(tmp_path, options, False)
     for name, changed in (
             ('--steps 100, not 200', replace(job, recipe=Recipe(200))),
-            ('--crop 182, 238, not 64, 64', replace(job, recipe=Recipe(100, crop_hw=(64, 64)))),
+            ('--crop 196, 266, not 64, 64', replace(job, recipe=Recipe(100, crop_hw=(64, 64)))),
             ('--order-weight 2.0, not 0.5', replace(job, recipe=Recipe(100, order_weight=0.5))),
             ('--weight-decay 0.02, not 0.1', replace(job, recipe=Recipe(100, weight_decay=0.1))),
             ('--drop-path 0.0, not 0.2', replace(job, recipe=Recipe(100, drop_path=0.2))),

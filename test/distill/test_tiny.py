@@ -63,7 +63,7 @@ def test_tiny_is_vits_with_fewer_neurons() -> None:
 
 def test_crop_and_rates_suit_the_student() -> None:
     tiny, vitt = default_recipe('tiny', 100), default_recipe('vitt', 100)
-    assert tiny.crop_hw == TINY_INPUT.sizes_hw[-1] == (182, 238)
+    assert tiny.crop_hw == TINY_INPUT.sizes_hw[-1] == (196, 266)
     assert (tiny.steps, tiny.encoder_rate, tiny.head_rate) == (100, 2e-5, 1e-4)
     assert (vitt.crop_hw, vitt.encoder_rate, vitt.head_rate) == ((196, 252), 1e-4, 5e-4)
 

@@ -57,9 +57,9 @@ def test_a_head_for_small_images_ends_at_eight_cells_per_patch(
 
 def test_each_network_names_sizes_that_it_takes() -> None:
     assert VIT_INPUT.sizes_hw == ((518, 518), (392, 518), (518, 686))
-    assert TINY_INPUT.sizes_hw == ((182, 182), (140, 182), (182, 238))
+    assert TINY_INPUT.sizes_hw == ((196, 196), (140, 196), (196, 266))
     assert VIT_INPUT.card_size_hw == TINY_INPUT.card_size_hw == (196, 252)
-    assert TINY_INPUT.output_hw((182, 238)) == (104, 136)
+    assert TINY_INPUT.output_hw((196, 266)) == (112, 152)
 
 
 def test_vitg_has_the_inner_width_of_swiglu() -> None:
