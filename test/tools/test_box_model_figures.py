@@ -93,7 +93,6 @@ def test_every_figure_was_measured_and_its_verdict_on_the_targets_is_true() -> N
     assert reports['targets'] == judge(figures)
     assert set(reports['targets']) == {one.figure for one in TARGETS}
     assert set(reports['clone']) == {'python', 'cores', 'pip', 'clone'}
-    assert {point['line'] for point in reports['front']} >= {'tiny INT8', 'tiny f32', 'vits f32'}
     assert (figures['rank_corr_images'], figures['rank_corr_all_images']) == (287, 932)
     assert figures['rank_corr_teacher_p10'] < figures['rank_corr_teacher'] < 1
 
