@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
 from depth_anything_ros.errors import (
-    AlignmentError, CameraInfoError, CheckpointError, DatasetError, DepthAnythingError,
-    DeviceError, ImageError, InferenceError, InferenceTimeoutError, MissingDependencyError,
-    ModelError, ParityError, PointCloudError, QualityError, SettingsError, SnapshotError,
-    was_interrupted)
+    AlignmentError, AlignmentHeldError, CameraInfoError, CheckpointError, DatasetError,
+    DepthAnythingError, DeviceError, ImageError, InferenceError, InferenceTimeoutError,
+    MessageError, MissingDependencyError, ModelError, ParityError, PeerError, PointCloudError,
+    QualityError, SettingsError, SnapshotError, was_interrupted)
 from depth_anything_ros.model_info import Kind, ModelInfo, ModelVersion, Precision
 from depth_anything_ros.version import __version__
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from depth_anything_ros.vision.geometry import Intrinsics
 
 __all__ = [
-    '__version__', 'AlignmentError', 'CameraInfoError', 'CheckpointError', 'DatasetError',
-    'DepthAnythingError', 'DepthModel', 'DeviceError', 'ImageError', 'InferenceError',
-    'InferenceTimeoutError', 'Intrinsics', 'MissingDependencyError', 'ModelError', 'ModelInfo',
-    'ParityError', 'PointCloudError', 'QualityError', 'SettingsError', 'SnapshotError',
-    'convert_model', 'load_model', 'point_cloud', 'to_metric']
+    '__version__', 'AlignmentError', 'AlignmentHeldError', 'CameraInfoError', 'CheckpointError',
+    'DatasetError', 'DepthAnythingError', 'DepthModel', 'DeviceError', 'ImageError', 'InferenceError',
+    'InferenceTimeoutError', 'Intrinsics', 'MessageError', 'MissingDependencyError', 'ModelError',
+    'ModelInfo', 'ParityError', 'PeerError', 'PointCloudError', 'QualityError', 'SettingsError',
+    'SnapshotError', 'convert_model', 'load_model', 'point_cloud', 'to_metric']
 
 _INSTALL_OPENCV = 'apt install python3-opencv, or pip install opencv-python-headless'
 
