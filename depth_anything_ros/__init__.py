@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     '__version__', 'AlignmentError', 'AlignmentHeldError', 'CameraInfoError', 'CheckpointError',
-    'DatasetError', 'DepthAnythingError', 'DepthModel', 'DeviceError', 'ImageError', 'InferenceError',
-    'InferenceTimeoutError', 'Intrinsics', 'MessageError', 'MissingDependencyError', 'ModelError',
-    'ModelInfo', 'ParityError', 'PeerError', 'PointCloudError', 'QualityError', 'SettingsError',
+    'DatasetError', 'DepthAnythingError', 'DepthModel', 'DeviceError', 'ImageError',
+    'InferenceError', 'InferenceTimeoutError', 'Intrinsics', 'MessageError',
+    'MissingDependencyError', 'ModelError', 'ModelInfo', 'ParityError', 'PeerError', 'PointCloudError', 'QualityError', 'SettingsError',
     'SnapshotError', 'convert_model', 'load_model', 'point_cloud', 'to_metric']
 
 _INSTALL_OPENCV = 'apt install python3-opencv, or pip install opencv-python-headless'
