@@ -29,11 +29,12 @@ if TYPE_CHECKING:
     from depth_anything_ros.vision.geometry import Intrinsics
 
 __all__ = [
-    '__version__', 'AlignmentError', 'AlignmentHeldError', 'CameraInfoError', 'CheckpointError',
-    'DatasetError', 'DepthAnythingError', 'DepthModel', 'DeviceError', 'ImageError',
-    'InferenceError', 'InferenceTimeoutError', 'Intrinsics', 'MessageError',
-    'MissingDependencyError', 'ModelError', 'ModelInfo', 'ParityError', 'PeerError', 'PointCloudError', 'QualityError', 'SettingsError',
-    'SnapshotError', 'convert_model', 'load_model', 'point_cloud', 'to_metric']
+    '__version__', 'AlignmentError', 'AlignmentHeldError', 'CameraInfoError',
+    'CheckpointError', 'DatasetError', 'DepthAnythingError', 'DepthModel', 'DeviceError',
+    'ImageError', 'InferenceError', 'InferenceTimeoutError', 'Intrinsics', 'MessageError',
+    'MissingDependencyError', 'ModelError', 'ModelInfo', 'ParityError', 'PeerError',
+    'PointCloudError', 'QualityError', 'SettingsError', 'SnapshotError', 'convert_model',
+    'load_model', 'point_cloud', 'to_metric']
 
 _INSTALL_OPENCV = 'apt install python3-opencv, or pip install opencv-python-headless'
 

@@ -97,6 +97,9 @@ class MotionSource:
                 return
             if self._waiting and 0 <= stamp_s - self._waiting[-1].stamp_s < _WAITING_STEP_S:
                 return
+            # A newer image must not push out the oldest before it has waited long enough to fail.
+            if len(self._waiting) == _WAITING:
+                return
             self._waiting.append(_Waiting(image, stamp_s, time.monotonic()))
             self._changed.notify()
 
