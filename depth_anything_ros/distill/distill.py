@@ -72,7 +72,8 @@ def distill(job: DistillJob, *, table: tuple[EncoderSpec, ...] = MODELS,
         run.clear()
         store_options(job.folder, options)
     pairs = [labels[image] for image in training]
-    if processes.leads and not run.state.is_file():
+    if processes.leads:
+        # Also before a resume, which may have to start over.
         narrow_student(student, pairs, job.recipe.crop_hw, job.recipe.seed)
     processes.copy_weights(student.network)
     trainer = _make_trainer(job, student, pairs, table, report, processes)

@@ -219,6 +219,17 @@ def test_the_command_makes_a_model_that_runs(
     assert depth.shape == (48, 64)
 
 
+def test_a_training_that_starts_over_on_other_images_begins_as_the_teacher_again(
+        line: list[str], family: tuple[EncoderSpec, EncoderSpec], tmp_path: Path) -> None:
+    assert main(line, family) == 0
+    (tmp_path / 'photos' / '1.png').unlink()
+    assert main([*line, '--force'], family) == 0
+    found, first = (torch.load(tmp_path / f'{name}.pth', weights_only=True)
+                    for name in ('mine', 'teacher'))
+    name = 'pretrained.blocks.2.attn.qkv.weight'
+    assert 0 < (found[name] - first[name]).abs().max() < 1e-3
+
+
 def test_matching_that_is_impossible_ends_before_the_labels(
         line: list[str], family: tuple[EncoderSpec, EncoderSpec], tmp_path: Path,
         capsys: pytest.CaptureFixture[str]) -> None:

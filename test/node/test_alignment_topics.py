@@ -10,7 +10,6 @@ from numpy.testing import assert_allclose
 import pytest
 from robot import camera_info, image_message, Robot
 from sensor_msgs.msg import Image, PointCloud2, PointField, Range
-from std_srvs.srv import SetBool
 from tiny import weighted_sum
 
 HW = (120, 160)
@@ -96,15 +95,6 @@ class Rig:
         return values(self.states[-1])
 
 
-def freeze(robot: Robot, on: bool) -> Any:
-    """Call the service and return its answer."""
-    client = robot.node.create_client(SetBool, '/depth_anything/freeze_alignment')
-    assert robot.until(client.service_is_ready)
-    future = client.call_async(SetBool.Request(data=on))
-    assert robot.until(future.done)
-    return future.result()
-
-
 @pytest.fixture
 def make_rig(make_robot: Callable[..., Robot]) -> Callable[..., Rig]:
     """Return a function that makes an active node with these alignment parameters."""
@@ -142,7 +132,8 @@ def test_a_metric_model_gets_the_scale_that_it_lacks(
     assert float(status['scale [1/m]']) == pytest.approx(0.8, rel=0.01)
     assert float(status['shift [1/m]']) == 0.0
     assert rig.robot.until(lambda: rig.depths)
-    assert freeze(rig.robot, True).message == 'frozen, metric_scale: 1.25, metric_offset: 0'
+    answer = rig.robot.freeze_alignment(True)
+    assert answer.message == 'frozen, metric_scale: 1.25, metric_offset: 0'
     known = np.isfinite(reference)
     assert_allclose(metres(rig.depths[-1])[known], reference[known], atol=0.03)
 
@@ -245,10 +236,10 @@ def test_a_frozen_alignment_stays_whatever_the_reference_says(
         make_rig: Callable[..., Rig]) -> None:
     """One constant scale for SLAM, also through deactivate and activate."""
     rig = make_rig('depth', **{'alignment.timeout': 1.0})
-    early = freeze(rig.robot, True)
+    early = rig.robot.freeze_alignment(True)
     assert not early.success
     rig.show(10.0, depth_reference(10_000_000_000), 'reference/depth')
-    answer = freeze(rig.robot, True)
+    answer = rig.robot.freeze_alignment(True)
     assert answer.success
     frozen = re.fullmatch(r'frozen, relative_scale: (.*), relative_shift: (.*)', answer.message)
     assert [float(value) for value in frozen.groups()] == pytest.approx([SCALE, SHIFT], abs=0.01)
@@ -258,17 +249,17 @@ def test_a_frozen_alignment_stays_whatever_the_reference_says(
     assert rig.robot.depth.trigger_deactivate().name == 'SUCCESS'
     assert rig.robot.depth.trigger_activate().name == 'SUCCESS'
     assert rig.show(60.0)['state'] == 'frozen'
-    assert freeze(rig.robot, False).success
+    assert rig.robot.freeze_alignment(False).success
     thawed = rig.show(70.0, depth_reference(70_000_000_000, scale=2 * SCALE), 'reference/depth')
     assert float(thawed['scale [1/m]']) > 0
 
 
 def test_freezing_without_a_source_or_a_model_says_why(make_robot: Callable[..., Robot]) -> None:
     robot = make_robot()
-    answer = freeze(robot, True)
+    answer = robot.freeze_alignment(True)
     assert (answer.success, answer.message) == (False, 'the node is not configured')
     robot.bring_up()
-    answer = freeze(robot, True)
+    answer = robot.freeze_alignment(True)
     assert not answer.success
     assert 'alignment.source' in answer.message
 

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from robot import camera_info, Robot
 from sensor_msgs.msg import Image
-from std_srvs.srv import SetBool
 from tf2_stand_in import module, quaternion, transform_message
 
 STEP_S, STEP_M = 0.1, 0.03
@@ -132,15 +131,6 @@ def depth_error(drive: Drive) -> float:
     message = drive.depths[-1]
     depth_m = np.frombuffer(message.data, np.float32).reshape(HW)
     return float(np.nanmedian(np.abs(depth_m * inverse_z(drive.pose) - 1)))
-
-
-def freeze(robot: Robot, on: bool) -> Any:
-    """Call the service and return its answer."""
-    client = robot.node.create_client(SetBool, '/depth_anything/freeze_alignment')
-    assert robot.until(client.service_is_ready)
-    future = client.call_async(SetBool.Request(data=on))
-    assert robot.until(future.done)
-    return future.result()
 
 
 @pytest.fixture
@@ -317,7 +307,7 @@ def test_a_frozen_alignment_stays_and_the_camera_is_not_tracked(
         make_drive: Callable[..., Drive]) -> None:
     drive = make_drive()
     drive.until_fitted()
-    answer = freeze(drive.robot, True)
+    answer = drive.robot.freeze_alignment(True)
     assert answer.success and answer.message.startswith('frozen, relative_scale: ')
     before = drive.now['scale [1/m]']
     source = drive.robot.stream().aligner._source
@@ -327,7 +317,7 @@ def test_a_frozen_alignment_stays_and_the_camera_is_not_tracked(
         status = drive.step(moved(drive.pose[0, 3] + STEP_M))
         assert status['state'] == 'frozen'
     assert (status['scale [1/m]'], len(source._samples)) == (before, tracked)
-    assert freeze(drive.robot, False).success
+    assert drive.robot.freeze_alignment(False).success
     drive.reset()
     assert drive.step(drive.pose)['state'] != 'frozen'
 

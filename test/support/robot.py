@@ -17,6 +17,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, Image
+from std_srvs.srv import SetBool
 
 # Best effort loses large messages between the processes of a busy machine.
 RELIABLE_INPUTS = {f'qos_overrides./{topic}.subscription.reliability': 'reliable'
@@ -67,6 +68,14 @@ class Robot:
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._spin, daemon=True)
         self._thread.start()
+
+    def freeze_alignment(self, on: bool) -> Any:
+        """Call the service and return its answer."""
+        client = self.node.create_client(SetBool, '/depth_anything/freeze_alignment')
+        assert self.until(client.service_is_ready)
+        future = client.call_async(SetBool.Request(data=on))
+        assert self.until(future.done)
+        return future.result()
 
     def listen(self, kind: type, topic: str) -> list[Any]:
         """Subscribe and return the list that fills."""
