@@ -5,7 +5,6 @@ Only tools use it, for measurements. Photographs of the corpus are named by numb
 number is divisible by ten are held out: no model is trained or calibrated on them.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from depth_anything_ros.convert.sources.identity import Overrides
@@ -15,7 +14,7 @@ SHARED = ROOT.parent / 'shared'
 IMAGES = SHARED / 'images'
 SEQUENCE = IMAGES / 'sequence'
 CORPUS = SHARED / 'corpus'
-# The corpus ended before this number when the model in the box was trained and measured.
+# INT8 is calibrated on photographs before this number, so that its figures stay comparable.
 _FIRST_CORPUS_END = 5040
 _PHOTOGRAPH_SUFFIXES = ('.jpg', '.webp')
 # A refit checkpoint has no official name, so its kind and version are stated here.
@@ -43,15 +42,6 @@ def validation_photographs(corpus: Path) -> list[Path]:
     return [file for file in _photographs(corpus) if is_held_out(file)]
 
 
-def first_corpus(photographs: Iterable[Path]) -> list[Path]:
-    """
-    Return the photographs that belonged to the corpus when the model in the box was trained.
-
-    Its figures are comparable on these only, and it has seen no others.
-    """
-    return [file for file in photographs if int(file.stem) < _FIRST_CORPUS_END]
-
-
 def is_held_out(file: Path) -> bool:
     """Return whether the number of a photograph, its file name, is divisible by ten."""
     return file.stem.endswith('0')
@@ -68,7 +58,9 @@ def write_int8_lists(folder: Path) -> tuple[Path, Path]:
 def calibration_images() -> list[Path]:
     """Return the images for INT8 calibration: every 95th photograph and four frames."""
     frames = sorted(SEQUENCE.glob('rgb_*.jpg'))
-    return [*first_corpus(training_photographs(CORPUS))[3::95], *frames[::52][:4]]
+    photographs = [file for file in training_photographs(CORPUS)
+                   if int(file.stem) < _FIRST_CORPUS_END]
+    return [*photographs[3::95], *frames[::52][:4]]
 
 
 def gate_images() -> list[Path]:
