@@ -18,6 +18,7 @@ Each message is a sentence that names the fact and the fix::
     ├── CameraInfoError          a camera_info cannot be used
     ├── PointCloudError          a point cloud message cannot be read
     ├── AlignmentError           a reference does not fix the scale of the depth
+    │   └── AlignmentHeldError   it does not at present, and the last fit still holds
     ├── SnapshotError            a snapshot cannot be saved
     ├── PeerError                another process of the same training has ended
     └── MissingDependencyError   an optional package is not installed

@@ -304,22 +304,23 @@ def test_the_time_offset_is_added_to_the_stamps_of_the_images(
 
 
 def test_a_frozen_alignment_stays_and_the_camera_is_not_tracked(
-        make_drive: Callable[..., Drive]) -> None:
+        make_drive: Callable[..., Drive], monkeypatch: pytest.MonkeyPatch) -> None:
     drive = make_drive()
     drive.until_fitted()
     answer = drive.robot.freeze_alignment(True)
     assert answer.success and answer.message.startswith('frozen, relative_scale: ')
     before = drive.now['scale [1/m]']
     source = drive.robot.stream().aligner._source
-    assert drive.robot.until(lambda: not source._waiting)
-    tracked = len(source._samples)
+    tracked: list[motion.TrackedImage] = []
+    monkeypatch.setattr(source, 'offer', tracked.append)
     for _ in range(8):
         status = drive.step(moved(drive.pose[0, 3] + STEP_M))
         assert status['state'] == 'frozen'
-    assert (status['scale [1/m]'], len(source._samples)) == (before, tracked)
+    assert (status['scale [1/m]'], tracked) == (before, [])
     assert drive.robot.freeze_alignment(False).success
     drive.reset()
     assert drive.step(drive.pose)['state'] != 'frozen'
+    assert len(tracked) == 1
 
 
 def test_deactivating_releases_threads_images_and_subscriptions(

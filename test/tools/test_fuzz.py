@@ -69,7 +69,8 @@ def test_a_short_attack_of_all_kinds_finds_nothing(
     assert program.main(['--messages', '300', '--seed', '5']) == 0, capsys.readouterr().out
     found = re.search(r'300 messages sent, (\d+) images handled: 0 deaths, 0 tracebacks, '
                       r'0 silences', capsys.readouterr().out)
-    assert found and int(found[1]) > 50
+    # A good image ends each volley; how many of the others arrive depends on the machine.
+    assert found and int(found[1]) >= 300 // VOLLEY
 
 
 @pytest.mark.parametrize(('module', 'counts', 'words'), [
