@@ -72,13 +72,7 @@ def distill(job: DistillJob, *, table: tuple[EncoderSpec, ...] = MODELS,
         run.clear()
         store_options(job.folder, options)
     pairs = [labels[image] for image in training]
-    if processes.leads:
-        # Also before a resume, which may have to start over.
-        narrow_student(student, pairs, job.recipe.crop_hw, job.recipe.seed)
-    processes.copy_weights(student.network)
-    trainer = _make_trainer(job, student, pairs, table, report, processes)
-    with processes.in_turn():
-        resume(run, trainer, job.force)
+    trainer = _begin(job, run, student, pairs, table, report, counting, processes)
     _report_training(trainer, report)
     if not processes.leads:
         follow(trainer)
@@ -92,6 +86,22 @@ def distill(job: DistillJob, *, table: tuple[EncoderSpec, ...] = MODELS,
         len(held_out), job.recipe.seed, asdict(trainer.recipe), found, ''))
     convert_student(job, [image.path for image in training], table, report)
     return DistilledModel(job.output, job.checkpoint, record)
+
+
+def _begin(job: DistillJob, run: RunFolder, student: Student, images: list[LabelledImage],
+           table: tuple[EncoderSpec, ...], report: Report, counting: Counting,
+           processes: Processes) -> Trainer:
+    """Return the trainer, at the step of the state in the folder or before its first step."""
+    if processes.shared(run.state.is_file):
+        trainer = _make_trainer(job, student, images, table, report, processes)
+        with processes.in_turn():
+            resume(run, trainer, job.force)
+        if trainer.step:
+            return trainer
+    if processes.leads:
+        narrow_student(student, images, job.recipe.crop_hw, job.recipe.seed, report, counting)
+    processes.copy_weights(student.network)
+    return _make_trainer(job, student, images, table, report, processes)
 
 
 def save_checkpoint(path: Path, network: DepthAnything, record: DistillationRecord

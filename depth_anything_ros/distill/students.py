@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from depth_anything_ros.cli.progress import Counting, no_counting, Report
 from depth_anything_ros.convert.sources.checkpoints import read_checkpoint
 from depth_anything_ros.convert.sources.graphs import is_graph
 from depth_anything_ros.convert.sources.ir_weights import read_ir_weights
@@ -29,7 +30,7 @@ from torch.nn import functional
 STUDENTS = ('tiny', 'vitt')
 _BEGINS_AS_TEACHER = 'tiny'
 # Images that show which neurons of a teacher matter.
-_NARROWING_IMAGES = 64
+_NARROWING_IMAGES = 256
 _LAYER_SCALE = 0.1
 
 
@@ -91,19 +92,24 @@ def make_student(name: str, start: Path | None = None, seed: int = 0, *,
 
 
 def narrow_student(student: Student, images: Sequence[LabelledImage], crop_hw: tuple[int, int],
-                   seed: int) -> None:
+                   seed: int, report: Report = print, counting: Counting = no_counting) -> None:
     """
     Give the student the weights of its wide teacher, with the neurons that ``images`` need most.
 
-    Does nothing for a student without one. ImageError or CheckpointError name an image or label
-    that cannot be read.
+    It takes minutes for the student of a ViT-S. Does nothing for a student without a wide teacher.
+    ImageError or CheckpointError name an image or label that cannot be read.
     """
     if student.wide is None:
         return
     with closing(batches(images, _NARROWING_IMAGES, crop_hw, NO_AUGMENTATION, seed)) as source:
         batch = next(source)
-    narrow_feed_forward(student.wide, student.network,
-                        normalized(batch.images, student.input_spec))
+    spec = student.network.spec
+    report(f'first weights: those of the teacher, with {spec.hidden_width} of its '
+           f'{student.wide.spec.hidden_width} hidden neurons, '
+           f'chosen with {_NARROWING_IMAGES} crops')
+    with counting('blocks', spec.depth, 0) as advance:
+        narrow_feed_forward(student.wide, student.network.eval(),
+                            normalized(batch.images, student.input_spec), advance)
 
 
 def vit_student(spec: EncoderSpec, begins_as_teacher: bool = False) -> Student:

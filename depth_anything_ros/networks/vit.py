@@ -77,13 +77,16 @@ class Block(nn.Module):
         self.drop2 = DropPath()
 
     def forward(self, tokens: Tensor) -> Tensor:
-        tokens = self.attend(tokens)
-        tokens = tokens + self.drop2(self.ls2(self.mlp(self.norm2(tokens))))
-        return tokens
+        return self.feed_forward(self.attend(tokens))
 
     def attend(self, tokens: Tensor) -> Tensor:
         """Return the tokens after the first half of the block, the attention."""
         tokens = tokens + self.drop1(self.ls1(self.attn(self.norm1(tokens))))
+        return tokens
+
+    def feed_forward(self, tokens: Tensor) -> Tensor:
+        """Return the tokens after the second half of the block."""
+        tokens = tokens + self.drop2(self.ls2(self.mlp(self.norm2(tokens))))
         return tokens
 
 

@@ -18,6 +18,7 @@ for package in ('typer', 'openvino', 'onnx', 'onnxscript', 'onnxruntime', 'matpl
 
 from depth_anything_ros import load_model  # noqa: E402, I100
 from depth_anything_ros.convert.sources.records import read_distillation_record  # noqa: E402
+from depth_anything_ros.distill import distill as distilling  # noqa: E402
 from depth_anything_ros.distill.batches import normalized  # noqa: E402
 from depth_anything_ros.distill.job import default_recipe, Recipe  # noqa: E402
 from depth_anything_ros.distill.labels import LabelledImage  # noqa: E402
@@ -109,6 +110,24 @@ def test_the_student_begins_as_its_teacher_on_these_images(
     errors = [[float((one - two).abs().mean()) for one, two in zip(tokens, expected)]
               for tokens in (found, first)]
     assert all(fitted < 0.3 * cut for fitted, cut in zip(*errors)), errors
+
+
+def test_a_neuron_that_another_can_stand_in_for_is_removed(
+        tiny: EncoderSpec, make_weights: Callable[..., Weights]) -> None:
+    """Each neuron of the wide network is there twice, so that half of them are enough."""
+    weights = make_weights(tiny)
+    for name in weights:
+        if '.mlp.fc1.' in name:
+            weights[name][96:] = weights[name][:96]
+    wide = build_network(tiny, 'v2', None, weights)
+    narrow = build_network(replace(tiny, hidden=96), 'v2', None,
+                           make_weights(replace(tiny, hidden=96), seed=1))
+    image = torch.randn(32, 3, 84, 112, generator=torch.Generator().manual_seed(0))
+    blocks: list[int] = []
+    narrow_feed_forward(wide, narrow, image, lambda: blocks.append(len(blocks)))
+    assert len(blocks) == tiny.depth
+    found, expected = (network.pretrained(image)[-1] for network in (narrow, wide))
+    assert (found - expected).abs().mean() < 0.05 * expected.abs().mean()
 
 
 def test_as_many_neurons_as_the_teacher_has_give_the_teacher(
@@ -220,10 +239,18 @@ def test_the_command_makes_a_model_that_runs(
 
 
 def test_a_training_that_starts_over_on_other_images_begins_as_the_teacher_again(
-        line: list[str], family: tuple[EncoderSpec, EncoderSpec], tmp_path: Path) -> None:
+        line: list[str], family: tuple[EncoderSpec, EncoderSpec], tmp_path: Path,
+        capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distilling, 'convert_student', lambda job, *others: [
+        job.output.with_suffix(suffix).touch() for suffix in ('.xml', '.bin')])
+    begins = 'first weights: those of the teacher, with 144 of its 192 hidden neurons'
     assert main(line, family) == 0
+    assert begins in capsys.readouterr().out
+    assert main([*line, '--force'], family) == 0
+    assert begins not in capsys.readouterr().out, 'the training was to continue'
     (tmp_path / 'photos' / '1.png').unlink()
     assert main([*line, '--force'], family) == 0
+    assert begins in capsys.readouterr().out
     found, first = (torch.load(tmp_path / f'{name}.pth', weights_only=True)
                     for name in ('mine', 'teacher'))
     name = 'pretrained.blocks.2.attn.qkv.weight'
