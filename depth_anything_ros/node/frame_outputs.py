@@ -77,8 +77,9 @@ class FrameOutputs:
     Maps on the output grid, colours and point clouds of one frame.
 
     ``depth`` is the model's output [H, W]. ``scale_shift`` converts its inverse depth to 1/z
-    [1/m], None if it is unknown or not needed. ``stabilize`` removes flicker from the inverse
-    depth that is coloured.
+    [1/m], None if it is unknown or not needed; with an ``alignment.source`` it is always needed,
+    because the metres of a metric model have another scale. ``stabilize`` removes flicker from
+    the inverse depth that is coloured.
     """
 
     def __init__(self, image: ColorImage, depth: F32, kind: Kind, grid: OutputGrid,
@@ -102,7 +103,8 @@ class FrameOutputs:
     @property
     def unit(self) -> str:
         """Return the unit of ``model_depth`` in words."""
-        return 'inverse depth, larger is nearer' if self._kind == 'relative' else 'm'
+        return ('inverse depth, larger is nearer' if self._kind == 'relative' else
+                'm, before correction and alignment')
 
     @cached_property
     def image_bgr(self) -> U8:
@@ -189,6 +191,8 @@ class FrameOutputs:
     @cached_property
     def _metric_depth_m(self) -> F32 | None:
         """Return depth [m] as ``unlimited_depth_m``, with flying pixels."""
+        if self._scale_shift is None and self._settings.alignment.source != 'none':
+            return None
         return metric_depth(self.model_depth, self._kind, self._correction, self._scale_shift)
 
     @cached_property

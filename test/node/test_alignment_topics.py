@@ -152,6 +152,27 @@ def test_nothing_metric_is_published_until_there_is_a_fit(make_rig: Callable[...
     assert rig.robot.until(lambda: rig.depths and clouds)
 
 
+def test_the_metres_of_a_metric_model_are_not_published_without_a_valid_fit(
+        make_rig: Callable[..., Rig], make_ir: Callable[..., Any]) -> None:
+    """Before the first fit and after the last one they have another scale, here by 1.25."""
+    rig = make_rig('depth', model=str(make_ir(kind='metric', max_depth_m=20.0)),
+                   **{'alignment.timeout': 1.0})
+    clouds = rig.robot.listen(PointCloud2, '/depth_anything/points')
+    colors = rig.robot.listen(Image, '/depth_anything/color/image')
+    status = rig.show(10.0)
+    assert status['state'] == 'waiting'
+    assert 'reference/depth' in status['reason']
+    assert rig.states[-1].status[0].level == DiagnosticStatus.WARN
+    assert rig.robot.until(lambda: colors), 'colours need no metres'
+    z = weighted_sum(slope())
+    true_m = np.where(z > 0.3, 1.25 * z, np.nan).astype(np.float32)
+    message = image_message(true_m, '32FC1', stamp_ns=11_000_000_000)
+    assert rig.show(11.0, message, 'reference/depth')['state'] == 'fitted'
+    assert rig.show(13.0)['state'] == 'stale'
+    assert rig.robot.until(lambda: len(colors) == 3 and rig.depths and clouds)
+    assert [message.header.stamp.sec for message in rig.depths + clouds] == [11, 11]
+
+
 def test_a_cloud_from_another_place_gives_metres(make_rig: Callable[..., Rig]) -> None:
     """The fixed pose takes its points into the optical frame."""
     rig = make_rig('points', **{
