@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 from depth_anything_ros.convert.quantize.gate import Gate, Loss
 from depth_anything_ros.convert.quantize.layers import Layer
-from depth_anything_ros.convert.quantize.search import keep_more_float, predicted_error
+from depth_anything_ros.convert.quantize.search import by_cost, enough_float, predicted_error
 from depth_anything_ros.errors import CheckpointError, ImageError, ModelError, QualityError
 from depth_anything_ros.model_info import SECTION
 from depth_anything_ros.networks.models import EncoderSpec
@@ -54,15 +54,15 @@ def test_errors_of_layers_add_up_as_squares() -> None:
 def test_the_layer_with_the_most_error_for_its_time_goes_first_and_no_more_than_needed() -> None:
     layers = [layer('big', 100.0), layer('small'), layer('harmless')]
     errors = {'big': 4.0, 'small': 3.0, 'harmless': 0.1}
-    assert keep_more_float(layers, errors, frozenset(), allowed=4.5) == {'small'}
-    assert keep_more_float(layers, errors, frozenset(), allowed=1.0) == {'small', 'big'}
+    order = by_cost(layers, errors)
+    assert order == ['small', 'big', 'harmless']
+    assert enough_float(order, errors, 0, allowed=4.5) == 1
+    assert enough_float(order, errors, 0, allowed=1.0) == 2
 
 
 def test_at_least_one_layer_is_added_so_that_the_search_ends() -> None:
-    layers = [layer('a'), layer('b')]
-    kept = frozenset({'a'})
-    assert keep_more_float(layers, {'a': 1.0, 'b': 1.0}, kept, allowed=9.0) == {'a', 'b'}
-    assert keep_more_float(layers, {'a': 1.0, 'b': 1.0}, frozenset({'a', 'b'}), 0.0) == {'a', 'b'}
+    assert enough_float(['a', 'b'], {'a': 1.0, 'b': 1.0}, 1, allowed=9.0) == 2
+    assert enough_float(['a', 'b'], {'a': 1.0, 'b': 1.0}, 2, allowed=0.0) == 2
 
 
 def scene(seed: int, size_hw: tuple[int, int] = SIZE_HW) -> np.ndarray:
@@ -117,6 +117,8 @@ def test_layers_stay_in_floating_point_until_the_gate_is_met(done: Any) -> None:
     first, last = result.trials[0], result.trials[-1]
     assert first.kept_float == () and GATE.excess(first.loss) > 1
     assert 0 < len(last.kept_float) < 55 and GATE.excess(last.loss) <= 1
+    missed = [len(trial.kept_float) for trial in result.trials if GATE.excess(trial.loss) > 1]
+    assert any(0 < len(last.kept_float) - count <= 4 for count in missed), 'fewer layers do'
     assert any('9.png is left out' in line for line in lines)
     assert any('6 images for calibration, 2 for the gate' in line for line in lines)
 
@@ -148,7 +150,7 @@ def test_the_file_runs_at_any_size_and_keeps_the_depth(done: Any, model: Path) -
     for size_hw in (SIZE_HW, (140, 98)):
         image = ColorImage(scene(99, size_hw), 'bgr')
         found, expected = (wait_for_one(partial(engine.submit, image)) for engine in engines)
-        assert agreement(found, expected, relative=True).abs_rel < 0.02
+        assert agreement(found, expected, relative=True).abs_rel < GATE.abs_rel_max
     for engine in engines:
         engine.close()
 

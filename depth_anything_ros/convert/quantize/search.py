@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 # As ``quantize_model``.
 Quantizer = Callable[..., 'openvino.Model']
 
-_ROUNDS = 6
+_ROUNDS = 8
+# The search ends when it knows the number of layers to one in so many.
+_FINENESS = 16
 _SEARCH_IMAGES = 6
 # The prediction is not exact, so the search aims a little below the gate.
 _AIM = 0.95
@@ -52,30 +54,32 @@ def predicted_error(errors: Mapping[str, float], kept_float: frozenset[str]) -> 
                          if node not in kept_float))
 
 
-def keep_more_float(layers: Sequence[Layer], errors: Mapping[str, float],
-                    kept_float: frozenset[str], allowed: float) -> frozenset[str]:
-    """
-    Return ``kept_float`` and more layers, until the predicted error is at most ``allowed``.
+def by_cost(layers: Sequence[Layer], errors: Mapping[str, float]) -> list[str]:
+    """Return the nodes of the layers, that with the largest squared error per operation first."""
+    return [layer.node for layer in sorted(
+        layers, key=lambda layer: errors[layer.node] ** 2 / layer.operations, reverse=True)]
 
-    Layers with the largest squared error per operation come first. At least one is added while one
-    is left.
+
+def enough_float(order: Sequence[str], errors: Mapping[str, float], more_than: int,
+                 allowed: float) -> int:
     """
-    rest = sorted((layer for layer in layers if layer.node not in kept_float),
-                  key=lambda layer: errors[layer.node] ** 2 / layer.operations, reverse=True)
-    for layer in rest:
-        kept_float |= {layer.node}
-        if predicted_error(errors, kept_float) <= allowed:
-            break
-    return kept_float
+    Return how many nodes of ``order`` to keep in float for a predicted error up to ``allowed``.
+
+    More than ``more_than``, if there are more.
+    """
+    for count in range(more_than + 1, len(order)):
+        if predicted_error(errors, frozenset(order[:count])) <= allowed:
+            return count
+    return len(order)
 
 
 class LayerSearch:
     """
-    Quantizes with more and more layers in floating point until the gate is met.
+    Quantizes with the fewest layers in floating point that meet the gate.
 
     ``model`` has a fixed input size, that of the ``calibration`` images [1, 3, H, W]. With
     ``training`` each choice of layers is trained in INT8, except the first one if it meets the
-    gate without.
+    gate without; the search then ends with the first choice that meets it.
     """
 
     def __init__(self, model: 'openvino.Model', calibration: Sequence[F32],
@@ -95,14 +99,13 @@ class LayerSearch:
 
     def run(self, steps: Steps) -> None:
         """Search until the gate is met or no layer would be left in INT8."""
-        kept: frozenset[str] = frozenset()
         with steps.step('quantizing every layer'):
-            excess = self._try(kept)
+            excess = self._try(frozenset())
         if excess <= 1:
             return
         if self._training:
             with steps.step('training in INT8'):
-                excess = self._try(kept, self._training)
+                excess = self._try(frozenset(), self._training)
             if excess <= 1:
                 return
         with steps.step('measuring the error of each layer'):
@@ -111,17 +114,38 @@ class LayerSearch:
             self._names = {layer.node: layer.name for layer in layers}
             errors = self._layer_errors(uncompressed, layers)
         with steps.step('keeping layers in floating point'):
-            for _ in range(_ROUNDS):
-                kept = keep_more_float(layers, errors, kept,
-                                       _AIM / excess * predicted_error(errors, kept))
-                if len(kept) == len(layers):
-                    break
-                excess = self._try(kept, self._training)
-                if excess <= 1:
-                    break
+            self._keep_float(by_cost(layers, errors), errors, excess)
+
+    def _keep_float(self, order: Sequence[str], errors: Mapping[str, float],
+                    excess: float) -> None:
+        """Predict how many nodes of ``order`` are enough, then halve the interval."""
+        too_few, enough = 0, len(order)
+        for _ in range(_ROUNDS):
+            if enough == len(order):
+                count = enough_float(
+                    order, errors, too_few,
+                    _AIM / excess * predicted_error(errors, frozenset(order[:too_few])))
+            elif self._training or enough - too_few <= math.ceil(len(order) / _FINENESS):
+                return
+            else:
+                count = (too_few + enough) // 2
+            if count == len(order):
+                return
+            tried = self._try(frozenset(order[:count]), self._training)
+            if tried <= 1:
+                enough = count
+            else:
+                too_few, excess = count, tried
 
     def best(self) -> tuple[Trial, 'openvino.Model']:
-        """Return the trial with the smallest excess over the gate, and its model."""
+        """
+        Return the trial with the fewest layers in floating point that meets the gate.
+
+        If none does, that with the smallest excess over it.
+        """
+        met = [result for result in self._results if self._gate.excess(result[0].loss) <= 1]
+        if met:
+            return min(met, key=lambda result: len(result[0].kept_float))
         return min(self._results, key=lambda result: self._gate.excess(result[0].loss))
 
     def _try(self, kept_float: frozenset[str], training: Training | None = None) -> float:
