@@ -32,11 +32,10 @@ def test_the_peak_is_that_of_this_program_and_never_falls() -> None:
 
 
 @pytest.mark.parametrize('profile', ['', str(images.PROFILE)], ids=['default', 'profile'])
-def test_images_arrive_from_another_process(
-        monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], profile: str) -> None:
+def test_small_images_arrive_from_another_process(
+        capfd: pytest.CaptureFixture[str], profile: str) -> None:
     """Fast DDS accepts the profile; it prints errors of profiles that it does not."""
-    monkeypatch.setattr(images, 'SIZE_HW', (48, 64))
-    assert 0 < images.arrived(20, profile) <= 1
+    assert 0 < images.arrived(20, profile, (48, 64)) <= 1
     assert 'rror' not in capfd.readouterr().err
 
 

@@ -16,6 +16,8 @@ from tools.measure.figures import ROOT
 
 PROFILE = ROOT / 'config' / 'fastdds.xml'
 TOPIC, SIZE_HW, RATE_HZ = 'measured_image', (480, 640), 30
+# The subscriber publishes on this topic once it knows the publisher of the images.
+READY = 'measured_image_expected'
 # A loaded machine starts a process slowly.
 WAIT_S = 120.0
 
@@ -26,10 +28,10 @@ def images_arrived(images: int) -> dict[str, float]:
             'images_arrived_profile': arrived(images, str(PROFILE))}
 
 
-def arrived(images: int, profile: str) -> float:
+def arrived(images: int, profile: str, size_hw: tuple[int, int] = SIZE_HW) -> float:
     """Return the share of the published images that arrive with a profile of Fast DDS."""
-    subscriber = _start('subscribe', images, profile)
-    publisher = _start('publish', images, profile)
+    subscriber = _start('subscribe', images, profile, size_hw)
+    publisher = _start('publish', images, profile, size_hw)
     try:
         publisher.communicate(timeout=2 * WAIT_S + images / RATE_HZ)
         return int(subscriber.communicate(timeout=2 * WAIT_S)[0]) / images
@@ -38,8 +40,8 @@ def arrived(images: int, profile: str) -> float:
             process.kill()
 
 
-def publish(images: int) -> int:
-    """Publish so many images at the rate as soon as there is a subscriber."""
+def publish(images: int, size_hw: tuple[int, int] = SIZE_HW) -> int:
+    """Publish so many images at the rate as soon as both processes know each other."""
     import rclpy
     from rclpy.node import Node
     from rclpy.qos import qos_profile_sensor_data
@@ -47,10 +49,10 @@ def publish(images: int) -> int:
     rclpy.init()
     node = Node('measured_camera')
     publisher = node.create_publisher(Image, TOPIC, qos_profile_sensor_data)
-    height, width = SIZE_HW
+    height, width = size_hw
     message = Image(height=height, width=width, encoding='bgr8', step=3 * width,
                     data=bytes(3 * height * width))
-    _wait_for(lambda: publisher.get_subscription_count() > 0)
+    _wait_for(lambda: publisher.get_subscription_count() > 0 and node.count_publishers(READY) > 0)
     time.sleep(1.0)
     next_s = time.monotonic()
     for number in range(images):
@@ -62,8 +64,8 @@ def publish(images: int) -> int:
     return images
 
 
-def subscribe(images: int) -> int:
-    """Return how many images arrive until none does for two seconds."""
+def subscribe(images: int, size_hw: tuple[int, int] = SIZE_HW) -> int:
+    """Return how many images arrive, of any size, until none does for two seconds."""
     from depth_anything_ros.ros import qos
     from depth_anything_ros.ros.image_subscription import ImageSubscription, SubscribedTopic
     from depth_anything_ros.ros.messages import SerializedMessage
@@ -81,6 +83,9 @@ def subscribe(images: int) -> int:
 
     subscription = ImageSubscription(
         node, (SubscribedTopic(Image, TOPIC, receive, qos.image_input()),), lambda sentence: None)
+    _wait_for(lambda: node.count_publishers(TOPIC) > 0)
+    node.create_publisher(Image, READY, 1)
+    latest[0] = time.monotonic() + WAIT_S
     while len(stamps) < images and time.monotonic() - latest[0] < 2:
         time.sleep(0.1)
     subscription.close()
@@ -90,13 +95,15 @@ def subscribe(images: int) -> int:
 ROLES = {'publish': publish, 'subscribe': subscribe}
 
 
-def _start(role: str, images: int, profile: str) -> 'subprocess.Popen[str]':
+def _start(role: str, images: int, profile: str,
+           size_hw: tuple[int, int]) -> 'subprocess.Popen[str]':
     environment = {name: value for name, value in os.environ.items()
                    if name not in PROFILE_VARIABLES}
     if profile:
         environment.update(dict.fromkeys(PROFILE_VARIABLES, profile))
     return subprocess.Popen(
-        [sys.executable, '-m', 'tools.measure.reliability_images', role, str(images)],
+        [sys.executable, '-m', 'tools.measure.reliability_images', role,
+         *map(str, (images, *size_hw))],
         cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
 
 
@@ -107,4 +114,5 @@ def _wait_for(condition: Callable[[], bool]) -> None:
 
 
 if __name__ == '__main__':
-    print(ROLES[sys.argv[1]](int(sys.argv[2])))
+    count, *size = map(int, sys.argv[2:])
+    print(ROLES[sys.argv[1]](count, (size[0], size[1])))
