@@ -10,7 +10,7 @@ Optimal Brain Surgeon (1992), for the choice, and He et al., Channel pruning for
 deep neural networks (2017), for the fit.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from depth_anything_ros.networks.depth_anything import DepthAnything, state_dict_problem
 from depth_anything_ros.networks.vit import Block, Mlp
@@ -66,11 +66,11 @@ def _narrow(wide: Mlp, block: Block, attended: Sequence[Tensor], wanted: Sequenc
     mean, target = _mean(inside), _mean(missing)
     covariance = _mean_product(inside, mean, inside, mean)
     kept = _needed(covariance, wide.fc2.weight.double(), narrow.fc1.out_features)
-    among = _stable(covariance[kept][:, kept])
-    ridge = among.diagonal() - covariance.diagonal()[kept]
+    among = covariance[kept][:, kept]
+    ridge = _ridge(among)
     fitted = torch.linalg.solve(
-        among, _mean_product(inside, mean, missing, target)[kept]
-        + ridge[:, None] * wide.fc2.weight.double()[:, kept].T).T
+        among + ridge, _mean_product(inside, mean, missing, target)[kept]
+        + ridge @ wide.fc2.weight.double()[:, kept].T).T
     narrow.fc1.weight.copy_(wide.fc1.weight[kept])
     narrow.fc1.bias.copy_(wide.fc1.bias[kept])
     narrow.fc2.weight.copy_(fitted)
@@ -79,7 +79,7 @@ def _narrow(wide: Mlp, block: Block, attended: Sequence[Tensor], wanted: Sequenc
 
 def _needed(covariance: Tensor, output: Tensor, count: int) -> Tensor:
     """Return the indices of ``count`` neurons with which ``output`` [D, hidden] loses least."""
-    inverse = torch.linalg.inv(_stable(covariance))
+    inverse = torch.linalg.inv(covariance + _ridge(covariance))
     weights = inverse @ covariance @ output.T
     removed = torch.zeros(len(covariance), dtype=torch.bool)
     for _ in range(len(covariance) - count):
@@ -93,14 +93,16 @@ def _needed(covariance: Tensor, output: Tensor, count: int) -> Tensor:
     return torch.nonzero(~removed).flatten()
 
 
-def _stable(covariance: Tensor) -> Tensor:
+def _ridge(covariance: Tensor) -> Tensor:
+    """Return the matrix [N, N] that keeps least squares with this covariance stable."""
     ridge = _RIDGE * covariance.diagonal().mean().clamp(min=1e-12)
-    return covariance + ridge * torch.eye(len(covariance), dtype=covariance.dtype)
+    return ridge * torch.eye(len(covariance), dtype=covariance.dtype)
 
 
-def _mean(parts: Iterable[Tensor]) -> Tensor:
-    return torch.cat([part.mean(0, dtype=torch.float64)[None] * len(part) for part in parts]).sum(
-        0) / sum(len(part) for part in parts)
+def _mean(parts: Sequence[Tensor]) -> Tensor:
+    """Return the mean [D] of samples [samples, D]."""
+    total = torch.stack([part.sum(0, dtype=torch.float64) for part in parts]).sum(0)
+    return total / sum(len(part) for part in parts)
 
 
 def _mean_product(left: Sequence[Tensor], left_mean: Tensor, right: Sequence[Tensor],

@@ -30,8 +30,8 @@ def images_arrived(images: int) -> dict[str, float]:
 
 def arrived(images: int, profile: str, size_hw: tuple[int, int] = SIZE_HW) -> float:
     """Return the share of the published images that arrive with a profile of Fast DDS."""
-    subscriber = _start('subscribe', images, profile, size_hw)
-    publisher = _start('publish', images, profile, size_hw)
+    subscriber = _start('subscribe', profile, images)
+    publisher = _start('publish', profile, images, *size_hw)
     try:
         publisher.communicate(timeout=2 * WAIT_S + images / RATE_HZ)
         return int(subscriber.communicate(timeout=2 * WAIT_S)[0]) / images
@@ -40,7 +40,7 @@ def arrived(images: int, profile: str, size_hw: tuple[int, int] = SIZE_HW) -> fl
             process.kill()
 
 
-def publish(images: int, size_hw: tuple[int, int] = SIZE_HW) -> int:
+def publish(images: int, height: int, width: int) -> int:
     """Publish so many images at the rate as soon as both processes know each other."""
     import rclpy
     from rclpy.node import Node
@@ -49,7 +49,6 @@ def publish(images: int, size_hw: tuple[int, int] = SIZE_HW) -> int:
     rclpy.init()
     node = Node('measured_camera')
     publisher = node.create_publisher(Image, TOPIC, qos_profile_sensor_data)
-    height, width = size_hw
     message = Image(height=height, width=width, encoding='bgr8', step=3 * width,
                     data=bytes(3 * height * width))
     _wait_for(lambda: publisher.get_subscription_count() > 0 and node.count_publishers(READY) > 0)
@@ -64,8 +63,8 @@ def publish(images: int, size_hw: tuple[int, int] = SIZE_HW) -> int:
     return images
 
 
-def subscribe(images: int, size_hw: tuple[int, int] = SIZE_HW) -> int:
-    """Return how many images arrive, of any size, until none does for two seconds."""
+def subscribe(images: int) -> int:
+    """Return how many images arrive until none does for two seconds."""
     from depth_anything_ros.ros import qos
     from depth_anything_ros.ros.image_subscription import ImageSubscription, SubscribedTopic
     from depth_anything_ros.ros.messages import SerializedMessage
@@ -92,18 +91,17 @@ def subscribe(images: int, size_hw: tuple[int, int] = SIZE_HW) -> int:
     return len(stamps)
 
 
-ROLES = {'publish': publish, 'subscribe': subscribe}
+ROLES: dict[str, Callable[..., int]] = {'publish': publish, 'subscribe': subscribe}
 
 
-def _start(role: str, images: int, profile: str,
-           size_hw: tuple[int, int]) -> 'subprocess.Popen[str]':
+def _start(role: str, profile: str, *numbers: int) -> 'subprocess.Popen[str]':
     environment = {name: value for name, value in os.environ.items()
                    if name not in PROFILE_VARIABLES}
     if profile:
         environment.update(dict.fromkeys(PROFILE_VARIABLES, profile))
     return subprocess.Popen(
         [sys.executable, '-m', 'tools.measure.reliability_images', role,
-         *map(str, (images, *size_hw))],
+         *map(str, numbers)],
         cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
 
 
@@ -114,5 +112,4 @@ def _wait_for(condition: Callable[[], bool]) -> None:
 
 
 if __name__ == '__main__':
-    count, *size = map(int, sys.argv[2:])
-    print(ROLES[sys.argv[1]](count, (size[0], size[1])))
+    print(ROLES[sys.argv[1]](*map(int, sys.argv[2:])))

@@ -98,7 +98,7 @@ class LayerSearch:
         return [trial for trial, _ in self._results]
 
     def run(self, steps: Steps) -> None:
-        """Search until the gate is met or no layer would be left in INT8."""
+        """Search for the fewest layers that must stay in floating point; see ``best``."""
         with steps.step('quantizing every layer'):
             excess = self._try(frozenset())
         if excess <= 1:
