@@ -82,8 +82,8 @@ def test_an_interrupt_while_the_model_loads_ends_without_a_traceback(
     cv2.imwrite('noise.png', NOISE)
     # A busy machine may load the model before the signal is sent: there are images left then.
     (tmp_path / 'photos').mkdir()
-    for index in range(500):
-        (tmp_path / 'photos' / f'{index:03}.png').symlink_to(tmp_path / 'noise.png')
+    for index in range(5000):
+        (tmp_path / 'photos' / f'{index:04}.png').symlink_to(tmp_path / 'noise.png')
     run = start([str(make_ir(slow_layers=30)), '--input', 'photos'])
     wait_for(lambda: (tmp_path / 'vis_depth').is_dir())
     run.send_signal(signal.SIGINT)

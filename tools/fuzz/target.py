@@ -163,19 +163,31 @@ class Target:
         self._wait(lambda: publisher.get_subscription_count() > 0, f'subscribe to {topic}')
         publisher.publish(message if data is None else data)
 
-    def request(self, kind: type, name: str, content: Any) -> Any:
-        """Call a service of the node and return its response."""
+    def request(self, kind: type, name: str, content: Any, repeats: bool = False) -> Any:
+        """
+        Call a service of the node and return its response.
+
+        With ``repeats`` the call is made again if no response comes: the middleware loses one that
+        is sent before it has discovered the client.
+        """
         if name not in self._clients:
             self._clients[name] = self._node.create_client(kind, f'/{NODE}/{name}')
         client = self._clients[name]
         self._spin(client.service_is_ready, f'offer {name}')
-        future = client.call_async(content)
-        self._spin(future.done, f'answer {name}')
-        return future.result()
+        started, calls = time.monotonic(), [client.call_async(content)]
+
+        def answered() -> bool:
+            if repeats and time.monotonic() - started > _RESEND_S * len(calls):
+                calls.append(client.call_async(content))
+            return any(call.done() for call in calls)
+
+        self._spin(answered, f'answer {name}')
+        return next(call.result() for call in calls if call.done())
 
     def state(self) -> str:
         """Return the lifecycle state, such as active."""
-        found = self.request(GetState, 'get_state', GetState.Request()).current_state
+        found = self.request(
+            GetState, 'get_state', GetState.Request(), repeats=True).current_state
         return STATES.get(found.id, str(found.label))
 
     def change_state(self, content: ChangeState.Request) -> bool:
