@@ -9,7 +9,7 @@ from depth_anything_ros.process import keep_freed_memory
 from depth_anything_ros.ros.callbacks import log_exceptions, ThrottledLogger
 from depth_anything_ros.ros.rclpy_adapter import refuse_invalid_requests
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
+from lifecycle_msgs.srv import ChangeState, GetState
 import numpy as np
 import numpy.typing as npt
 import rclpy
@@ -23,6 +23,9 @@ RELIABLE = QoSProfile(depth=5, reliability=QoSReliabilityPolicy.RELIABLE)
 _TRANSITIONS = {
     'configure': Transition.TRANSITION_CONFIGURE, 'activate': Transition.TRANSITION_ACTIVATE,
     'deactivate': Transition.TRANSITION_DEACTIVATE, 'cleanup': Transition.TRANSITION_CLEANUP}
+_GOALS = {'configure': 'inactive', 'activate': 'active', 'deactivate': 'inactive',
+          'cleanup': 'unconfigured'}
+_ASK_EVERY_S = 2.0
 
 
 class ObserverError(DepthAnythingError):
@@ -42,14 +45,26 @@ class Observer:
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
         self._lifecycle = self.node.create_client(ChangeState, f'/{target}/change_state')
+        self._state = self.node.create_client(GetState, f'/{target}/get_state')
 
     def change_state(self, transition: str, timeout_s: float = 300.0) -> None:
-        """Request configure, activate, deactivate or cleanup; ObserverError if that fails."""
+        """
+        Request configure, activate, deactivate or cleanup; ObserverError if that fails.
+
+        The middleware loses a response that is sent before it has discovered the client, so the
+        state tells whether the transition is done, too.
+        """
         if not self.spin_until(self._lifecycle.service_is_ready, 30.0):
             raise ObserverError(f'/{self._target} did not come up; see its log')
         request = ChangeState.Request(transition=Transition(id=_TRANSITIONS[transition]))
         future = self._lifecycle.call_async(request)
-        if not self.spin_until(future.done, timeout_s) or not future.result().success:
+        deadline = time.monotonic() + timeout_s
+        while not self.spin_until(future.done, _ASK_EVERY_S):
+            if self._state_label() == _GOALS[transition]:
+                return
+            if time.monotonic() > deadline:
+                break
+        if not future.done() or not future.result().success:
             raise ObserverError(f'/{self._target} could not {transition}; see its log')
 
     def listen(self, kind: type, topic: str, callback: Callable[[Any], None],
@@ -71,6 +86,13 @@ class Observer:
                 return False
             self._executor.spin_once(timeout_sec=0.05)
         return True
+
+    def _state_label(self) -> str:
+        """Return the lifecycle state of the observed node, '' if it does not answer."""
+        future = self._state.call_async(GetState.Request())
+        if not self.spin_until(future.done, _ASK_EVERY_S):
+            return ''
+        return str(future.result().current_state.label)
 
     def close(self) -> None:
         """Destroy the node and shut rclpy down."""

@@ -2,10 +2,17 @@
 
 from collections.abc import Iterator
 import os
+import threading
+import time
+from typing import Any
 
 from depth_anything_ros.ros.observer import Observer, RELIABLE, status_values
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from lifecycle_msgs.srv import ChangeState, GetState
 import pytest
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.executors import MultiThreadedExecutor
+from rclpy.node import Node
 from std_msgs.msg import String
 
 
@@ -33,6 +40,35 @@ def test_a_message_that_cannot_be_handled_is_logged_and_the_next_one_arrives(
     publisher.publish(String(data='second'))
     assert observer.spin_until(lambda: words == ['first', 'second'], 60)
     assert "on word failed, please report this: KeyError('first')" in capfd.readouterr().err
+
+
+def test_a_lost_response_does_not_hide_that_the_transition_is_done(observer: Observer) -> None:
+    end = threading.Event()
+    node, group = Node('nobody'), ReentrantCallbackGroup()
+
+    def answer_never(request: Any, response: Any) -> Any:
+        end.wait()
+        return response
+
+    def state(request: Any, response: Any) -> Any:
+        response.current_state.label = 'inactive'
+        return response
+
+    node.create_service(ChangeState, '/nobody/change_state', answer_never, callback_group=group)
+    node.create_service(GetState, '/nobody/get_state', state, callback_group=group)
+    executor = MultiThreadedExecutor(2)
+    executor.add_node(node)
+    spin = threading.Thread(target=executor.spin)
+    spin.start()
+    try:
+        started = time.monotonic()
+        observer.change_state('configure', 120)
+        assert time.monotonic() - started < 110
+    finally:
+        end.set()
+        executor.shutdown()
+        spin.join()
+        node.destroy_node()
 
 
 def test_only_the_status_of_the_node_itself_counts() -> None:
