@@ -74,9 +74,10 @@ class Quantization:
     """
     How an INT8 model was made, and its loss against the f32 execution of the same model.
 
-    ``method`` names the settings; ``kept_float`` the layers that stayed in floating point. The
-    loss was measured on ``images`` images: ``abs_rel_mean`` and ``abs_rel_max`` of the aligned
-    depth, ``pearson_min`` of the raw maps (``vision.agreement``).
+    ``method`` names the settings; ``kept_float`` the layers whose activations have no fixed ranges
+    and reach them in floating point. The loss was measured on ``images`` images: ``abs_rel_mean``
+    and ``abs_rel_max`` of the aligned depth, ``pearson_min`` of the raw maps
+    (``vision.agreement``).
     """
 
     method: str

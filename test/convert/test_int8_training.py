@@ -117,6 +117,9 @@ def test_pytorch_computes_the_depth_of_the_quantized_model(
     assert len(names) == len(layers) and {
         'pretrained.patch_embed.proj', 'pretrained.blocks.0.attn.qkv', 'pretrained.blocks.0.attn',
         'pretrained.blocks.4.mlp.fc2', 'depth_head.scratch.output_conv2.0'} <= names
+    counts = {layer.name: len(layer.quantizers) for layer in layers}
+    assert counts['pretrained.blocks.0.attn.qkv'] == 1, 'its weights are in 8 bit in any case'
+    assert counts['pretrained.blocks.0.attn'] == counts['pretrained.patch_embed.proj'] == 2
     assert sum(weight.quantized for weight in graph.weights) >= 0.8 * len(layers) > 20
     assert any(not weight.quantized for weight in graph.weights)
 

@@ -110,6 +110,6 @@ def _check(check: SelfCheck) -> str:
 def _int8(made: Quantization) -> list[tuple[str, str]]:
     kept = ', '.join(made.kept_float) or 'nothing'
     return [('INT8 method', f'{made.method}, calibrated on {made.calibration_images} images'),
-            ('kept in float', kept),
+            ('no fixed ranges', kept),
             ('INT8 loss', f'AbsRel {made.abs_rel_mean:.4f} mean, {made.abs_rel_max:.4f} worst, '
              f'Pearson {made.pearson_min:.4f} at worst, on {made.images} images')]

@@ -35,7 +35,7 @@ BatchOption: TypeAlias = Annotated[int, typer.Option(
     '--batch-size', min=0, metavar='N', help='Fixed number of images; 0: any.')]
 TrainOption: TypeAlias = Annotated[bool, typer.Option(
     '--train', help='If INT8 loses too much, train its weights on the images against the f32 '
-    'depth, before layers stay in floating point.')]
+    'depth, before layers lose their fixed ranges.')]
 ForceOption: TypeAlias = Annotated[bool, typer.Option(
     '--force', help='Replace an output that exists.')]
 YesOption: TypeAlias = Annotated[bool, typer.Option(

@@ -51,8 +51,9 @@ def command(
     Quantize an IR to INT8 within limits for the loss.
 
     Every layer is quantized first. If the loss against the model's own f32 depth is too large, the
-    layers that lose the most for the time they save stay in floating point. With --train the
-    weights are trained in INT8 first. The IR records these layers and the loss.
+    layers that lose the most for the time they save go without fixed ranges: matrix products are
+    then quantized dynamically, others run in floating point. With --train the weights are trained
+    in INT8 first. The IR records these layers and the loss.
     """
     require('numpy', 'cv2', 'openvino', 'nncf', 'torch')
     from depth_anything_ros.convert.quantize.gate import Gate

@@ -1,1 +1,1 @@
-"""INT8 with little loss: quantize, measure, keep the sensitive layers in floating point."""
+"""INT8 with little loss: quantize, measure, leave sensitive layers without fixed ranges."""

@@ -7,7 +7,7 @@ import time
 from typing import Any, TYPE_CHECKING
 
 from depth_anything_ros.arrays import F32
-from depth_anything_ros.inference.devices import open_core
+from depth_anything_ros.inference.devices import has_bf16, open_core
 from depth_anything_ros.vision.agreement import Agreement, agreement
 import numpy as np
 
@@ -36,19 +36,21 @@ def measure(model: 'openvino.Model', samples: Sequence[Sample], relative: bool,
     """
     Return the agreement of a model with each sample.
 
-    ``precision`` is the execution precision; with None the layers of an INT8 model that stay in
-    floating point run in bf16 where the CPU has it. ``relative``: the output is inverse depth.
+    ``precision`` is that of the layers in floating point. With None it is f32, and where the CPU
+    has bf16, each sample is measured in bf16 too. ``relative``: the output is inverse depth.
     """
-    depths = _infer(model, [sample.image for sample in samples], precision)
-    return [agreement(depth, sample.depth, relative) for depth, sample in zip(depths, samples)]
+    precisions = [precision] if precision else ['f32', 'bf16'] if has_bf16() else ['f32']
+    images = [sample.image for sample in samples]
+    return [agreement(depth, sample.depth, relative) for each in precisions
+            for depth, sample in zip(_infer(model, images, each), samples)]
 
 
-def _infer(model: 'openvino.Model', images: Sequence[F32], precision: str | None) -> list[F32]:
+def _infer(model: 'openvino.Model', images: Sequence[F32], precision: str) -> list[F32]:
     """Return the depth [H, W] of each image; it compiles again where the size changes."""
     core = open_core()
     compiled: Any = None
     shape = None
-    options = {'INFERENCE_PRECISION_HINT': precision} if precision else {}
+    options = {'INFERENCE_PRECISION_HINT': precision}
     depths: list[F32] = []
     for image in images:
         if image.shape != shape:

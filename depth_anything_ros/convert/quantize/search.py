@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from depth_anything_ros.arrays import F32
 from depth_anything_ros.cli.progress import Report, Steps
 from depth_anything_ros.convert.quantize.gate import Gate, Loss
-from depth_anything_ros.convert.quantize.layers import Layer, quantized_layers, without_quantizers
+from depth_anything_ros.convert.quantize.layers import (
+    Layer, quantized_layers, quantizer_nodes, without_quantizers)
 from depth_anything_ros.convert.quantize.measure import make_samples, measure, Sample, speedup
 from depth_anything_ros.convert.quantize.training import Training
 
@@ -27,14 +28,17 @@ _SEARCH_IMAGES = 6
 # The prediction is not exact, so the search aims a little below the gate.
 _AIM = 0.95
 _REPORT_EVERY_S = 30.0
+# Stands for the weights of all matrix products, which are in 8 bit in any case.
+_WEIGHTS = ''
 
 
 @dataclass(frozen=True)
 class Trial:
     """
-    One choice of layers in floating point, its loss and its speed relative to the original.
+    One choice of layers without ranges, its loss and its speed relative to the original.
 
-    ``trained``: the weights were trained in INT8.
+    The activations of the layers ``kept_float`` get no range; ``quantize_model`` says how these
+    layers run. ``trained``: the weights were trained in INT8.
     """
 
     kept_float: tuple[str, ...]
@@ -45,7 +49,7 @@ class Trial:
 
 def predicted_error(errors: Mapping[str, float], kept_float: frozenset[str]) -> float:
     """
-    Return the expected AbsRel when all layers but ``kept_float`` are quantized.
+    Return the expected AbsRel when all layers but ``kept_float`` have ranges.
 
     ``errors`` maps each node to the AbsRel of the model with only that layer quantized. Rounding
     errors of different layers are independent, so their squares add up.
@@ -55,15 +59,15 @@ def predicted_error(errors: Mapping[str, float], kept_float: frozenset[str]) -> 
 
 
 def by_cost(layers: Sequence[Layer], errors: Mapping[str, float]) -> list[str]:
-    """Return the nodes of the layers, that with the largest squared error per operation first."""
+    """Return the nodes of the layers, that with the largest squared error for its cost first."""
     return [layer.node for layer in sorted(
-        layers, key=lambda layer: errors[layer.node] ** 2 / layer.operations, reverse=True)]
+        layers, key=lambda layer: errors[layer.node] ** 2 / layer.cost, reverse=True)]
 
 
 def enough_float(order: Sequence[str], errors: Mapping[str, float], more_than: int,
                  allowed: float) -> int:
     """
-    Return how many nodes of ``order`` to keep in float for a predicted error up to ``allowed``.
+    Return how many nodes of ``order`` go without ranges for a predicted error up to ``allowed``.
 
     More than ``more_than``, if there are more.
     """
@@ -75,7 +79,7 @@ def enough_float(order: Sequence[str], errors: Mapping[str, float], more_than: i
 
 class LayerSearch:
     """
-    Quantizes with the fewest layers in floating point that meet the gate.
+    Gives as many layers as the gate allows ranges, with which they run fastest.
 
     ``model`` has a fixed input size, that of the ``calibration`` images [1, 3, H, W]. With
     ``training`` each choice of layers is trained in INT8, except the first one if it meets the
@@ -98,7 +102,7 @@ class LayerSearch:
         return [trial for trial, _ in self._results]
 
     def run(self, steps: Steps) -> None:
-        """Search for the fewest layers that must stay in floating point; see ``best``."""
+        """Search for the fewest layers that must go without ranges; see ``best``."""
         with steps.step('quantizing every layer'):
             excess = self._try(frozenset())
         if excess <= 1:
@@ -113,7 +117,7 @@ class LayerSearch:
             layers = quantized_layers(uncompressed)
             self._names = {layer.node: layer.name for layer in layers}
             errors = self._layer_errors(uncompressed, layers)
-        with steps.step('keeping layers in floating point'):
+        with steps.step('leaving layers without fixed ranges'):
             self._keep_float(by_cost(layers, errors), errors, excess)
 
     def _keep_float(self, order: Sequence[str], errors: Mapping[str, float],
@@ -139,7 +143,7 @@ class LayerSearch:
 
     def best(self) -> tuple[Trial, 'openvino.Model']:
         """
-        Return the trial with the fewest layers in floating point that meets the gate.
+        Return the trial with the fewest layers without ranges that meets the gate.
 
         If none does, that with the smallest excess over it.
         """
@@ -158,7 +162,7 @@ class LayerSearch:
         gain = speedup(candidate, self._model, self._calibration[0])
         names = tuple(self._names[node] for node in self._names if node in kept_float)
         self._results.append((Trial(names, loss, gain, training is not None), candidate))
-        self._report(f'      {len(names)} layers in floating point: {loss}, '
+        self._report(f'      {len(names)} layers without fixed ranges: {loss}, '
                      f'{gain:.2f} times as fast')
         return self._gate.excess(loss)
 
@@ -167,18 +171,22 @@ class LayerSearch:
         """
         Return the AbsRel of the model with only one layer quantized, for each layer.
 
-        The root mean square over images, because one bad image fails the gate.
+        That of ``_WEIGHTS`` comes from the quantizers of no layer. The root mean square over
+        images, because one bad image fails the gate.
         """
         chosen = self._calibration[::max(1, len(self._calibration) // _SEARCH_IMAGES)]
-        samples = make_samples(self._model, chosen[:_SEARCH_IMAGES])
-        quantizers = frozenset().union(*(layer.quantizers for layer in layers))
+        every = frozenset(quantizer_nodes(model))
+        # Not the original, whose weights differ by the rounding to fp16.
+        samples = make_samples(without_quantizers(model, every), chosen[:_SEARCH_IMAGES])
+        parts = {layer.node: layer.quantizers for layer in layers}
+        parts[_WEIGHTS] = every.difference(*parts.values())
         errors, reported = {}, time.monotonic()
-        for number, layer in enumerate(layers, start=1):
-            alone = without_quantizers(model, quantizers - layer.quantizers)
+        for number, (node, quantizers) in enumerate(parts.items(), start=1):
+            alone = without_quantizers(model, every - quantizers)
             results = measure(alone, samples, self._relative, 'f32')
-            errors[layer.node] = math.sqrt(
+            errors[node] = math.sqrt(
                 statistics.mean(result.abs_rel * result.abs_rel for result in results))
             if time.monotonic() - reported > _REPORT_EVERY_S:
                 reported = time.monotonic()
-                self._report(f'      {number} of {len(layers)} layers')
+                self._report(f'      {number} of {len(parts)} layers')
         return errors

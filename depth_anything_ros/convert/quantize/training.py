@@ -11,6 +11,7 @@ from depth_anything_ros.cli.progress import count_in_lines, Report
 from depth_anything_ros.convert.parity.measure import compare, conversion_limits, ParityReport
 from depth_anything_ros.convert.quantize.layers import quantizer_nodes, without_quantizers
 from depth_anything_ros.convert.quantize.measure import make_samples, Sample
+from depth_anything_ros.convert.quantize.quantizer import compress_products
 from depth_anything_ros.convert.quantize.torch_graph import TorchGraph
 from depth_anything_ros.process import keep_freed_memory, TRAINING_BYTES
 from depth_anything_ros.vision.agreement import MAX_DEPTH_RATIO
@@ -86,7 +87,7 @@ def train_quantized(model: 'openvino.Model', samples: Sequence[Sample], relative
     graph.store()
     _require_parity(graph, model, samples[0].image)
     compress_quantize_weights_transformation(model)
-    return model
+    return compress_products(model)
 
 
 def _train(graph: TorchGraph, samples: Sequence[Sample], relative: bool,
