@@ -2,13 +2,13 @@
 Messages and arrays: images and clouds are read from, and written as, serialized ROS messages.
 
 ``SerializedMessage`` reads fields of a message without deserializing all of it. ``decode_*`` and
-``points_xyz`` make arrays of messages, ``*_message`` make serialized messages of arrays.
+``points_*`` make arrays of messages, ``*_message`` make serialized messages of arrays.
 
 Serialized messages are in CDR (OMG Common Data Representation): four bytes, the second one odd for
 little endian, then the fields in order, each aligned to its size.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 import struct
@@ -32,6 +32,7 @@ _DEPTH_TYPES = {'32FC1': 'f4', '16UC1': 'u2', 'mono16': 'u2'}
 _COORDINATE_TYPES = {PointField.FLOAT32: 'f4', PointField.FLOAT64: 'f8'}
 _BIG_ENDIAN = sys.byteorder == 'big'
 _POINT_FIELDS = ('x', 'y', 'z', 'rgb')
+_GREY = 160
 
 
 class SerializedMessage:
@@ -43,7 +44,7 @@ class SerializedMessage:
     """
 
     def __init__(self, message_type: type, data: bytes) -> None:
-        self._message_type = message_type
+        self.message_type = message_type
         self._data = data
         self._byte_order = '<' if len(data) > 1 and data[1] & 1 else '>'
 
@@ -63,7 +64,7 @@ class SerializedMessage:
     @property
     def header(self) -> Header:
         """Return the header."""
-        return (self.image[0] if self._message_type is Image else self.message).header
+        return (self.image[0] if self.message_type is Image else self.message).header
 
     @property
     def data_without_stamp(self) -> bytes:
@@ -74,7 +75,7 @@ class SerializedMessage:
     def message(self) -> Any:
         """Return the whole message."""
         with self._checked():
-            return deserialize_message(self._data, self._message_type)
+            return deserialize_message(self._data, self.message_type)
 
     @cached_property
     def image(self) -> tuple[Image, memoryview]:
@@ -91,7 +92,7 @@ class SerializedMessage:
         try:
             yield
         except Exception as error:  # noqa: B902 - rclpy has no public class for it
-            raise MessageError(self._message_type.__name__, len(self._data), error) from error
+            raise MessageError(self.message_type.__name__, len(self._data), error) from error
 
     def _pixels_start(self) -> int:
         """Return the offset of the pixels: two strings, four 4-byte numbers and a flag precede."""
@@ -154,9 +155,47 @@ def points_xyz(message: PointCloud2, most: int | None = None) -> F64:
 
     PointCloudError if x, y or z is missing or neither FLOAT32 nor FLOAT64, and for a wrong layout.
     """
-    fields = {field.name: field for field in message.fields if field.name in ('x', 'y', 'z')}
+    rows = _cloud_rows(message, _POINT_FIELDS[:3])
+    picked = _finite_points(rows, most)
+    return np.stack([rows[name][picked] for name in ('x', 'y', 'z')], axis=-1).astype(np.float64)
+
+
+def points_and_colors(message: PointCloud2, most: int | None = None) -> tuple[F32, U8]:
+    """
+    Return the points [N, 3] of ``points_xyz`` as float32, and their colours, RGB u8 [N, 3].
+
+    A cloud without the field rgb is grey.
+    """
+    rows = _cloud_rows(message, _POINT_FIELDS)
+    picked = _finite_points(rows, most)
+    xyz = np.stack([rows[name][picked] for name in ('x', 'y', 'z')], axis=-1).astype(np.float32)
+    if 'rgb' not in (rows.dtype.names or ()):
+        return xyz, np.full(xyz.shape, _GREY, np.uint8)
+    packed = rows['rgb'][picked]
+    # The bits of the float are 0x00RRGGBB.
+    bits = packed.view(packed.dtype.str.replace('f', 'u')).astype(np.uint32)
+    return xyz, np.stack([bits >> shift & 0xff for shift in (16, 8, 0)], axis=-1).astype(np.uint8)
+
+
+def _finite_points(rows: npt.NDArray[Any], most: int | None) -> tuple[Any, Any]:
+    """Return row and column of at most ``most`` finite points of a structured array [H, W]."""
+    if not rows.size:
+        return np.divmod(np.empty(0, np.intp), 1)
+    finite = np.flatnonzero(
+        np.isfinite(rows['x']) & np.isfinite(rows['y']) & np.isfinite(rows['z']))
+    if most is not None and finite.size > most:
+        finite = finite[np.arange(most) * finite.size // most]
+    return np.divmod(finite, rows.shape[1])
+
+
+def _cloud_rows(message: PointCloud2, names: Sequence[str]) -> npt.NDArray[Any]:
+    """Return a view [H, W] of the fields ``names`` that the cloud has, x, y and z at least."""
+    fields = {field.name: field for field in message.fields if field.name in names}
+    # Other types than FLOAT32 of the colour are left out: x, y and z are needed, it is not.
+    if 'rgb' in fields and fields['rgb'].datatype != PointField.FLOAT32:
+        del fields['rgb']
     types = [_COORDINATE_TYPES.get(field.datatype) for field in fields.values()]
-    if len(fields) < 3 or None in types:
+    if not {'x', 'y', 'z'} <= set(fields) or None in types:
         found = ', '.join(field.name for field in message.fields) or 'none'
         raise PointCloudError('the reference cloud needs the fields x, y and z as FLOAT32 or '
                               f'FLOAT64; it has {found}')
@@ -177,15 +216,9 @@ def points_xyz(message: PointCloud2, most: int | None = None) -> F64:
         raise PointCloudError(f'the reference cloud has {len(message.data)} bytes, but its size '
                               f'needs {needed}; the message is truncated')
     if message.width == 0 or message.height == 0:
-        return np.empty((0, 3))
-    rows = np.ndarray((message.height, message.width), np.dtype(layout), message.data,
+        return np.empty((0, 0), np.dtype(layout))
+    return np.ndarray((message.height, message.width), np.dtype(layout), message.data,
                       strides=(max(message.row_step, row_bytes), message.point_step))
-    axes = [rows[name] for name in ('x', 'y', 'z')]
-    finite = np.flatnonzero(np.isfinite(axes[0]) & np.isfinite(axes[1]) & np.isfinite(axes[2]))
-    if most is not None and finite.size > most:
-        finite = finite[np.arange(most) * finite.size // most]
-    row, column = np.divmod(finite, message.width)
-    return np.stack([axis[row, column] for axis in axes], axis=-1).astype(np.float64)
 
 
 def _rows_without_padding(message: Image, pixel_bytes: int) -> U8:

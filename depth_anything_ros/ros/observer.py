@@ -20,7 +20,7 @@ from rclpy.utilities import try_shutdown
 from sensor_msgs.msg import Image
 
 RELIABLE = QoSProfile(depth=5, reliability=QoSReliabilityPolicy.RELIABLE)
-_TRANSITIONS = {
+TRANSITIONS = {
     'configure': Transition.TRANSITION_CONFIGURE, 'activate': Transition.TRANSITION_ACTIVATE,
     'deactivate': Transition.TRANSITION_DEACTIVATE, 'cleanup': Transition.TRANSITION_CLEANUP}
 _GOALS = {'configure': 'inactive', 'activate': 'active', 'deactivate': 'inactive',
@@ -56,7 +56,7 @@ class Observer:
         """
         if not self.spin_until(self._lifecycle.service_is_ready, 30.0):
             raise ObserverError(f'/{self._target} did not come up; see its log')
-        request = ChangeState.Request(transition=Transition(id=_TRANSITIONS[transition]))
+        request = ChangeState.Request(transition=Transition(id=TRANSITIONS[transition]))
         future = self._lifecycle.call_async(request)
         deadline = time.monotonic() + timeout_s
         while not self.spin_until(future.done, _ASK_EVERY_S):

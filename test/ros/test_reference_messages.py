@@ -1,11 +1,14 @@
 """Depth images and point clouds of reference sensors become arrays in metres."""
 
 from depth_anything_ros.errors import ImageError, PointCloudError
-from depth_anything_ros.ros.messages import decode_depth, points_xyz
+from depth_anything_ros.ros.messages import (
+    cloud_message as organized_cloud, decode_depth, points_and_colors, points_xyz)
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 import pytest
+from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image, PointCloud2, PointField
+from std_msgs.msg import Header
 
 DEPTH_M = np.array([[1.5, 0.25, 3.0], [4.0, 0.001, 7.5]])
 
@@ -129,3 +132,24 @@ def test_a_field_beyond_its_point_is_refused_and_not_read(offset: int, point_ste
     message.fields[2].offset, message.point_step = offset, point_step
     with pytest.raises(PointCloudError):
         points_xyz(message)
+
+
+def test_points_come_with_their_colours() -> None:
+    points = np.random.default_rng(1).normal(size=(3, 5, 4)).astype(np.float32)
+    points[..., 3] = np.arange(0x102030, 0x102030 + 15, dtype=np.uint32).view(
+        np.float32).reshape(3, 5)
+    points[1, 2, 0] = np.nan
+    message = deserialize_message(organized_cloud(Header(), points), PointCloud2)
+    xyz, colors = points_and_colors(message)
+    kept = np.arange(15) != 7
+    assert_array_equal(xyz, points.reshape(-1, 4)[kept, :3])
+    assert xyz.dtype == np.float32
+    assert_array_equal(colors, [[0x10, 0x20, 0x30 + index] for index in np.flatnonzero(kept)])
+    xyz, colors = points_and_colors(message, most=7)
+    assert len(xyz) == len(colors) == 7
+
+
+def test_points_without_colours_are_grey() -> None:
+    xyz, colors = points_and_colors(cloud_message(np.ones((2, 2, 3), np.float32), '>f8'))
+    assert_array_equal(xyz, np.ones((4, 3)))
+    assert_array_equal(colors, np.full((4, 3), 160))
