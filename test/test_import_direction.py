@@ -31,6 +31,7 @@ ROOMS = {
     'distill': _BELOW | {'api', 'networks', 'convert'},
     'benchmark': _BELOW | {'api', 'ros', 'evaluate'},
     'demo': _BELOW | {'api', 'ros'},
+    'view': {GROUND, 'vision', 'cli', 'ros'},
 }
 # What a room must not import of a room that it may import.
 EXCEPT = {
@@ -46,6 +47,7 @@ NEVER = {
     'inference': {'rclpy', 'torch'},
     'ros': {'openvino', 'torch'},
     'node': {'torch', 'onnx', 'typer', f'{NAME}.convert'},
+    'view': {'openvino', 'torch', 'typer', f'{NAME}.node'},
     'convert': {'rclpy', 'nncf', f'{NAME}.node', f'{NAME}.ros'},
     'distill': {'rclpy', 'nncf', f'{NAME}.node', f'{NAME}.ros'},
     'networks': {'openvino', 'rclpy'},
@@ -54,7 +56,7 @@ NEVER = {
 ONLY = {GROUND: {'numpy'}, 'vision': {'numpy', 'cv2'}}
 NEEDS = {'vision': ['cv2'], 'alignment': ['cv2'], 'media': ['cv2'], 'inference': ['cv2'],
          'ros': ['rclpy'], 'node': ['rclpy'], 'networks': ['torch'], 'cli': ['typer'],
-         'convert': ['torch', 'typer'], 'distill': ['torch', 'typer']}
+         'view': ['rclpy', 'viser'], 'convert': ['torch', 'typer'], 'distill': ['torch', 'typer']}
 LONGEST_FILE = 400
 
 LIST_LOADED = """

@@ -1,0 +1,1 @@
+"""The executable ``depth_anything_view``: the live node in a browser."""

@@ -1,0 +1,129 @@
+"""The node behind the page: subscribes to the depth node while a browser shows the page."""
+
+import threading
+from typing import Any
+
+from depth_anything_ros.ros.callbacks import log_exceptions, ThrottledLogger
+from depth_anything_ros.ros.messages import SerializedMessage
+from depth_anything_ros.ros.rclpy_adapter import refuse_invalid_requests
+from depth_anything_ros.view import pictures
+from depth_anything_ros.view.feeds import Feeds, image_input, Newest, output, Topic
+from depth_anything_ros.view.page import Page
+from depth_anything_ros.view.requests import NodeRequests
+from depth_anything_ros.view.statuses import camera_statuses, CameraStatus
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.context import Context
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+
+NODE_NAME = 'depth_anything_view'
+_CHECK_S = 0.25
+# A node without a status for this time is taken for gone; its default period is 1 s.
+_SILENCE_CHECKS = 20
+_CAMERAS = ('relative camera', 'metric camera')
+
+
+class Viewer(Node):
+    """
+    Shows one depth node on a page.
+
+    A timer looks after the subscriptions: without a browser there is none. A thread of each
+    subscription keeps its newest message, and the thread ``show`` brings these to the page, at
+    most ``rate_hz`` times per second.
+    """
+
+    def __init__(self, target: str, host: str, port: int, rate_hz: float,
+                 context: Context | None = None) -> None:
+        super().__init__(NODE_NAME, context=context)
+        refuse_invalid_requests(self)
+        self._target = self.resolve_topic_name(target)
+        self._period_s = 1 / rate_hz
+        self._warn = ThrottledLogger(lambda sentence: self.get_logger().warning(sentence))
+        self._statuses: dict[str, CameraStatus] = {}
+        self._checks_without_status = 0
+        self._diagnostics: Any = None
+        self._newest = Newest()
+        self._feeds = Feeds(self, self._newest.put, self._warn)
+        self._closing = threading.Event()
+        self.page = Page(self._target, host, port)
+        self._requests = NodeRequests(self, self._target, self.page.say)
+        self.page.connect(self._requests)
+        self._timer = self.create_timer(_CHECK_S, log_exceptions(self._check, self._warn, self))
+        self._thread = threading.Thread(target=self._show_all, name='show', daemon=True)
+        self._thread.start()
+        self.get_logger().info(f'{self._target} is shown on http://{host}:{self.page.port}')
+
+    def destroy_node(self) -> None:
+        """Stop the server and the threads, unsubscribe, then destroy the node."""
+        self._closing.set()
+        self._newest.close()
+        self._thread.join()
+        self._feeds.close()
+        self.page.close()
+        super().destroy_node()
+
+    def _check(self) -> None:
+        """Subscribe to what is looked at, and to nothing without a browser."""
+        if not self.page.watchers:
+            self._stop()
+            return
+        if self._diagnostics is None:
+            self._start()
+        self._checks_without_status += 1
+        if self._checks_without_status == _SILENCE_CHECKS:
+            self._statuses = {}
+            self.page.show_statuses({})
+        self._feeds.show(self._wanted())
+
+    def _start(self) -> None:
+        self._checks_without_status = 0
+        self._diagnostics = self.create_subscription(
+            DiagnosticArray, '/diagnostics',
+            log_exceptions(self._on_diagnostics, self._warn, self), QoSProfile(depth=10))
+        self.page.read_parameters()
+
+    def _stop(self) -> None:
+        if self._diagnostics is not None:
+            self._feeds.close()
+            self.destroy_subscription(self._diagnostics)
+            self._diagnostics = None
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        statuses = camera_statuses(message, self._target)
+        if statuses:
+            self._checks_without_status = 0
+            self._statuses = statuses
+            self.page.set_cameras(statuses)
+            self.page.show_statuses(statuses)
+
+    def _wanted(self) -> dict[tuple[str, str], Topic]:
+        wanted = {}
+        for camera, panel in self.page.wanted():
+            if panel == 'image':
+                name = self._statuses[camera].image_topic if camera in self._statuses else ''
+                if name:
+                    wanted[camera, panel] = image_input(name)
+            else:
+                wanted[camera, panel] = output(self._target, camera, panel)
+            if panel == 'cloud' and not self.page.has_view(camera):
+                # One camera_info is enough: afterwards these are closed again.
+                wanted |= {(camera, kind): output(self._target, camera, kind)
+                           for kind in _CAMERAS}
+        return wanted
+
+    def _show_all(self) -> None:
+        show = log_exceptions(self._show, self._warn, self)
+        while messages := self._newest.take():
+            for (camera, panel), message in messages.items():
+                show(camera, panel, message)
+            self._closing.wait(self._period_s)
+
+    def _show(self, camera: str, panel: str, message: SerializedMessage) -> None:
+        if panel == 'cloud':
+            self.page.show_cloud(camera, pictures.cloud(message))
+        elif panel in _CAMERAS:
+            view = pictures.view(message.message)
+            if view is not None:
+                self.page.show_view(camera, view)
+        else:
+            self.page.show_picture(camera, panel, pictures.picture(message))

@@ -1,0 +1,111 @@
+"""The program as people start it: address, usage, errors, signals."""
+
+import os
+from pathlib import Path
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+pytest.importorskip('rclpy', reason='ROS 2 is not installed')
+
+
+def start(*arguments: str) -> 'subprocess.Popen[str]':
+    """Start the program on a domain of this test run."""
+    return subprocess.Popen(
+        [sys.executable, '-m', 'depth_anything_ros.view.main', *arguments],
+        env={**os.environ, 'ROS_DOMAIN_ID': str(64 + (os.getpid() + 11) % 36),
+             'PYTHONPATH': str(Path(__file__).resolve().parents[2])},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finished(process: 'subprocess.Popen[str]') -> tuple[int, str, str]:
+    """Return exit status, stdout and stderr."""
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_it_serves_the_page_on_this_machine_only_until_a_signal(number: int) -> None:
+    pytest.importorskip('viser', reason='viser is not installed')
+    process = start('--port', '0')
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    found = re.search(r'/depth_anything is shown on (http://127\.0\.0\.1:(\d+))', line)
+    assert found, line
+    with urllib.request.urlopen(found[1], timeout=20) as answer:
+        page = answer.read().decode()
+    assert 'viser' in page
+    # Nothing is loaded from elsewhere: all scripts, styles and fonts are in the page.
+    assert not re.findall(r'<(?:script|link|img)[^>]*(?:src|href)="?https?:', page)
+    with pytest.raises(OSError), socket.create_connection((own_address(), int(found[2])), 5):
+        pass
+    process.send_signal(number)
+    assert finished(process) == (0, '', '')
+
+
+def own_address() -> str:
+    """Return another address of this machine than 127.0.0.1; skip the test without one."""
+    address = socket.gethostbyname(socket.gethostname())
+    if address.startswith('127.0.0.1'):
+        # The whole network 127 is on this machine.
+        return '127.0.0.2'
+    return address
+
+
+def test_a_port_in_use_is_one_line_with_the_remedy() -> None:
+    pytest.importorskip('viser', reason='viser is not installed')
+    with socket.create_server(('127.0.0.1', 0)) as taken:
+        port = str(taken.getsockname()[1])
+        status, _, err = finished(start('--port', port))
+    assert status == 1
+    assert f'error: 127.0.0.1:{port} cannot be listened on (Address already in use); choose' in err
+    assert 'Traceback' not in err
+
+
+def test_an_address_of_another_machine_is_one_line() -> None:
+    pytest.importorskip('viser', reason='viser is not installed')
+    status, _, err = finished(start('--host', '203.0.113.7', '--port', '0'))
+    assert (status, 'Traceback' in err) == (1, False)
+    assert 'error: 203.0.113.7:0 cannot be listened on (Cannot assign requested address)' in err
+
+
+@pytest.mark.parametrize(('option', 'value'), [('--rate', '0'), ('--port', '70000')])
+def test_an_impossible_rate_or_port_is_wrong_usage(option: str, value: str) -> None:
+    pytest.importorskip('viser', reason='viser is not installed')
+    status, _, err = finished(start(option, value))
+    assert status == 2 and f'{option} is {value}; it must be' in err
+
+
+def test_without_viser_the_line_that_installs_it_is_named() -> None:
+    code = ('import sys, importlib.util as util; find = util.find_spec\n'
+            "util.find_spec = lambda name: None if name == 'viser' else find(name)\n"
+            'from depth_anything_ros.view.main import main; sys.exit(main([]))')
+    run = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 1
+    assert run.stderr == ('error: depth_anything_view needs viser, which is not installed: '
+                          "pip install 'depth_anything_ros[view]'\n")
+
+
+def test_no_visitor_can_open_a_tunnel_to_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip('viser', reason='viser is not installed')
+    from depth_anything_ros.view.page import Page
+    from page_client import PageClient
+    from waiting import until
+    opened: list[str] = []
+    monkeypatch.setattr('viser._viser.ViserTunnel', lambda *args: opened.append('tunnel'))
+    page = Page('/depth_anything', '127.0.0.1', 0)
+    try:
+        with PageClient(page.port) as browser:
+            browser.send({'type': 'ShareUrlRequest'})
+            page.set_cameras([''])
+            # Answered after the request, by the same thread.
+            browser.change('Image', False)
+            assert until(lambda: ('', 'image') not in page.wanted())
+        assert not opened
+    finally:
+        page.close()
+        page.close()
