@@ -28,7 +28,7 @@ help:  ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
 
 .PHONY: demo
-demo: $(VENV)/.base  ## Run the node on images and write what it publishes to demo_output/
+demo: $(VENV)/$(if $(findstring --view,$(ARGS)),.view,.base)  ## Run the node on images and write what it publishes to demo_output/; ARGS=--view shows it in a browser
 	$(VENV)/bin/depth_anything_demo $(ARGS)
 
 .PHONY: test
@@ -77,7 +77,7 @@ $(VENV)/.torch: | $(VENV)/.base
 
 $(VENV)/.convert $(VENV)/.test: $(VENV)/.torch
 $(VENV)/.test: $(VENV)/.convert $(VENV)/.tools
-$(VENV)/.convert $(VENV)/.tools $(VENV)/.test $(VENV)/.lint: $(VENV)/.base
+$(VENV)/.convert $(VENV)/.tools $(VENV)/.test $(VENV)/.lint $(VENV)/.view: $(VENV)/.base
 	$(PIP_INSTALL) --editable '.[$(@:$(VENV)/.%=%)]'
 	touch $@
 

@@ -1,5 +1,5 @@
 """
-Depth from one camera or several: starts the node, activates it, and shows it in RViz on request.
+Depth from one camera or several: starts the node, activates it, and shows it on request.
 
 All parameters of the node come from params_file. An argument that is not empty overrides one.
 """
@@ -70,6 +70,10 @@ def _arguments() -> list[Action]:
                  'shows the first one.', SWITCH),
         argument('points', 'true', 'Show the point cloud in RViz. The node computes it only while '
                  'it has a subscriber.', SWITCH),
+        argument('view', 'false', 'Show the node in a browser, by depth_anything_view (needs '
+                 'viser from pip).', SWITCH),
+        argument('view_host', '127.0.0.1', 'Address on which the page listens, port 8080. 0.0.0.0 '
+                 'lets everybody in the network see it and press its buttons.'),
         argument('frame', 'camera_optical_frame', 'Fixed frame of RViz: the frame_id of the '
                  'images, or any other frame in TF.'),
         common_argument('autostart'),
@@ -87,7 +91,18 @@ def _start(context: LaunchContext) -> list[Action]:
         name=values['node_name'], namespace=values['namespace'],
         parameters=_parameters(context), remappings=_inputs(context), output='screen',
         ros_arguments=['--log-level', values['log_level']])
-    return [*actions, _rviz(context)] if is_on(context, 'rviz') else actions
+    shows = [make(context) for name, make in (('rviz', _rviz), ('view', _view))
+             if is_on(context, name)]
+    return [*actions, *shows]
+
+
+def _view(context: LaunchContext) -> Node:
+    """Return the program that shows the node in a browser."""
+    values = context.launch_configurations
+    return Node(
+        package=PACKAGE, executable='depth_anything_view', namespace=values['namespace'],
+        arguments=['--node', values['node_name'], '--host', values['view_host']],
+        parameters=[{'use_sim_time': is_on(context, 'use_sim_time')}], output='screen')
 
 
 def _inputs(context: LaunchContext) -> list[tuple[str, str]]:

@@ -7,13 +7,15 @@ this process configures the node, subscribes to its topics, prints figures and s
 
 import argparse
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+import math
 from pathlib import Path
 import sys
 import time
 from typing import Any
 
 from depth_anything_ros.cli.processes import private_domain, ros_parameters, running
-from depth_anything_ros.cli.program import Program, run_program
+from depth_anything_ros.cli.program import Program, require_packages, run_program
 from depth_anything_ros.cli.signals import deferred_signals
 from depth_anything_ros.files import make_folder
 from depth_anything_ros.media.depth_files import encode_png, write_ply
@@ -24,6 +26,7 @@ import numpy as np
 PROGRAM = Program('depth_anything_demo', "pip install 'depth_anything_ros[jazzy]'",
                   'no pictures were written')
 _NODE = 'depth_anything'
+_PAGE = 'http://127.0.0.1:8080'
 _KEPT_IMAGES = 200
 _PICTURES = 4
 _FIGURES = ('device', 'precision', 'network size', 'images received', 'frames delivered',
@@ -101,6 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
+    if options.view:
+        require_packages(PROGRAM, 'viser')
     private_domain()
     make_folder(options.output)
     recording = _record(options.model or shipped_model(), options)
@@ -122,6 +127,9 @@ def _parser() -> argparse.ArgumentParser:
                         help='folder for pictures and logs (default: demo_output)')
     parser.add_argument('--seconds', type=float, default=10.0,
                         help='time to record (default: 10)')
+    parser.add_argument('--view', action='store_true',
+                        help=f'show the node on {_PAGE} until Ctrl-C instead, then save the '
+                             'pictures')
     parser.add_argument('--device', default='CPU',
                         help='OpenVINO devices in order of preference (default: CPU)')
     parser.add_argument('--input-size', type=int, default=0, metavar='PX',
@@ -138,15 +146,21 @@ def _record(model: Path, options: argparse.Namespace) -> Recording:
         'points_stride': 1, 'qos_overrides./image.subscription.reliability': 'reliable'})
     player = ['--images', str(options.images)] if options.images else []
     player += ['--focal', str(options.focal)] if options.focal else []
+    programs = [('node.main', node, node_log), ('demo.player', player, player_log)]
+    view_log = options.output / 'view.log'
+    if options.view:
+        programs.append(('view.main', [], view_log))
     recording = Recording(options.seconds)
-    with deferred_signals(deliver=True) as stop, \
-            running('depth_anything_ros.node.main', node, node_log) as node_process, \
-            running('depth_anything_ros.demo.player', player, player_log) as player_process:
+    with deferred_signals(deliver=not options.view) as stop, ExitStack() as stack:
+        processes = [stack.enter_context(running(f'depth_anything_ros.{module}', arguments, log))
+                     for module, arguments, log in programs]
+
         def ended() -> bool:
-            return stop.is_set() or any(process.poll() is not None
-                                        for process in (node_process, player_process))
+            return stop.is_set() or any(process.poll() is not None for process in processes)
         try:
-            _observe(recording, options.seconds, ended)
+            _observe(recording, math.inf if options.view else options.seconds, ended)
+            if options.view and not stop.is_set():
+                raise ObserverError(f'a part ended; {view_log}: {_last_line(view_log)}')
         except Exception as error:  # noqa: B902 - after a signal rclpy may raise anything
             if not stop.is_set():
                 if not isinstance(error, ObserverError):
@@ -165,7 +179,8 @@ def _observe(recording: Recording, seconds: float, ended: Callable[[], bool]) ->
         _print('configuring the node: load, compile, self-check, warm-up')
         observer.change_state('configure')
         observer.change_state('activate')
-        _print(f'active; recording for {seconds:g} s')
+        _print(f'active; {_PAGE} shows it until Ctrl-C' if math.isinf(seconds)
+               else f'active; recording for {seconds:g} s')
         observer.spin_until(ended, seconds)
         observer.change_state('deactivate')
         observer.change_state('cleanup')

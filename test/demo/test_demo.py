@@ -5,13 +5,16 @@ from collections.abc import Callable
 import os
 from pathlib import Path
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 
 import cv2
 import numpy as np
 import pytest
+from waiting import until
 
 
 def start(folder: Path, *arguments: str) -> 'subprocess.Popen[str]':
@@ -108,6 +111,46 @@ def test_an_interrupted_demo_ends_its_processes_and_writes_no_pictures(
     assert len(children) == 2
     assert not any(Path(f'/proc/{child}').exists() for child in children)
     assert sorted(os.listdir(tmp_path / 'demo_output')) == ['node.log', 'player.log']
+
+
+def test_the_demo_is_shown_in_a_browser_until_a_signal(tmp_path: Path, tiny_ir: Path) -> None:
+    pytest.importorskip('viser', reason='viser is not installed')
+    with socket.socket() as trial:
+        if trial.connect_ex(('127.0.0.1', 8080)) == 0:
+            pytest.skip('something else listens on port 8080')
+    process = start(tmp_path, '--model', str(tiny_ir), '--seconds', '1', '--view')
+    assert process.stdout is not None
+    while 'http://127.0.0.1:8080' not in process.stdout.readline():
+        assert process.poll() is None
+    assert until(lambda: 'viser' in read('http://127.0.0.1:8080'))
+    time.sleep(3)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, '')
+    assert 'wrote demo_output/depth_1.png' in out
+
+
+def read(address: str) -> str:
+    """Return the page at an address, '' while nothing listens there."""
+    try:
+        with urllib.request.urlopen(address, timeout=20) as answer:
+            return str(answer.read().decode())
+    except OSError:
+        return ''
+
+
+def test_a_demo_whose_page_cannot_be_served_says_why(tmp_path: Path, tiny_ir: Path) -> None:
+    pytest.importorskip('viser', reason='viser is not installed')
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            taken.bind(('127.0.0.1', 8080))
+        except OSError:
+            pytest.skip('something else has port 8080')
+        taken.listen()
+        result = run(tmp_path, '--model', str(tiny_ir), '--view')
+    assert result.returncode == 1 and 'Traceback' not in result.stderr
+    assert '127.0.0.1:8080 cannot be listened on' in result.stderr
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])

@@ -19,8 +19,9 @@ ARGUMENTS = {
     'model': '', 'cameras': '', 'device': '', 'input_size': '', 'transport': '', 'namespace': '',
     'node_name': 'depth_anything', 'image_topic': 'image', 'camera_info_topic': '',
     'alignment': '', 'odom_frame': '', 'reference_topic': '', 'camera_height': '',
-    'camera_pitch': '', 'rviz': 'false', 'points': 'true', 'frame': FRAME_ID, 'autostart': 'true',
-    'dds_profile': '', 'use_sim_time': 'false', 'log_level': 'info'}
+    'camera_pitch': '', 'rviz': 'false', 'points': 'true', 'view': 'false',
+    'view_host': '127.0.0.1', 'frame': FRAME_ID, 'autostart': 'true', 'dds_profile': '',
+    'use_sim_time': 'false', 'log_level': 'info'}
 
 
 def _tree() -> ast.Module:
@@ -187,7 +188,7 @@ def test_a_reference_has_its_own_topic(launch_file, context_of) -> None:
     assert remapped['reference/depth'] == '/stereo/depth'
 
 
-def test_autostart_and_rviz_are_switches(launch_file, context_of, install) -> None:
+def test_autostart_rviz_and_view_are_switches(launch_file, context_of, install) -> None:
     install('rviz2')
 
     def kinds(**changes: str) -> list[str]:
@@ -197,6 +198,8 @@ def test_autostart_and_rviz_are_switches(launch_file, context_of, install) -> No
     assert kinds() == [*handlers, 'LifecycleNode']
     assert kinds(autostart='false') == ['LifecycleNode']
     assert kinds(rviz='true') == [*handlers, 'LifecycleNode', 'Node']
+    assert kinds(view='true') == [*handlers, 'LifecycleNode', 'Node']
+    assert kinds(rviz='true', view='true') == [*handlers, 'LifecycleNode', 'Node', 'Node']
 
 
 def test_without_rviz_the_error_has_the_install_line(launch_file, context_of) -> None:
