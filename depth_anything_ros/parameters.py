@@ -29,9 +29,9 @@ class AlignmentSettings:
         'none', 'activate', 'Source of the metres: motion (of the camera, known from TF or '
         'odometry, see motion.*), depth (image on reference/depth), points (point '
         'cloud on reference/points), range (sensor_msgs/Range on reference/range), ground (the '
-        'floor, with camera_height and camera_pitch) or none (relative_scale and '
-        'relative_shift).',
-        choices=('none', 'motion', 'depth', 'points', 'range', 'ground'))
+        'floor, with camera_height and camera_pitch), motion+ground (both, and none if they '
+        'contradict each other) or none (relative_scale and relative_shift).',
+        choices=('none', 'motion', 'depth', 'points', 'range', 'ground', 'motion+ground'))
     fit: str = parameter(
         'auto', 'runtime', 'Fits only the scale, or scale and shift. auto fits both for relative '
         'models, and only the scale for metric models and for a range sensor.',
@@ -54,6 +54,10 @@ class AlignmentSettings:
     max_residual: float = parameter(
         0.15, 'runtime', 'Largest median error of the fitted depth, as a share of the depth.',
         minimum=0.001, maximum=1.0)
+    max_disagreement: float = parameter(
+        0.25, 'runtime', 'For motion+ground: largest share by which depth by the motion and depth '
+        'by the floor may differ. If they differ by more, the fit is rejected.',
+        minimum=0.01, maximum=1.0)
     reference_min: float = parameter(
         0.1, 'runtime', 'Ignores reference depth smaller than this.', unit='m', minimum=0.0,
         maximum=1e4)
@@ -76,10 +80,14 @@ class AlignmentSettings:
         'fitted depth in ~/depth_filled/image is blended with them. 0 does not blend.',
         minimum=0.0, maximum=1.0)
 
+    def uses(self, source: str) -> bool:
+        """Return whether ``source`` is the source of the metres, or one of two."""
+        return source in self.source.split('+')
+
 
 @dataclass(frozen=True)
 class MotionParameters:
-    """How the motion of the camera is known, for ``alignment.source`` motion."""
+    """How the motion of the camera is known, for ``alignment.source`` motion, motion+ground."""
 
     odom_frame: str = parameter(
         'odom', 'activate', 'Frame in which the camera moves. It must not jump: a frame of '
@@ -200,8 +208,8 @@ class Settings:
     motion: MotionParameters = field(default_factory=MotionParameters)
     camera_height: float = parameter(
         0.0, 'runtime', 'Height of the camera above the floor, for alignment.source ground and '
-        'for the height limits of the points. 0 means unknown.', unit='m', minimum=0.0,
-        maximum=1e3)
+        'motion+ground, and for the height limits of the points. 0 means unknown.', unit='m',
+        minimum=0.0, maximum=1e3)
     camera_pitch: float = parameter(
         0.0, 'runtime', 'Angle of the optical axis below the horizon; positive looks down.',
         unit='rad', minimum=-1.57, maximum=1.57)
@@ -296,10 +304,11 @@ class Settings:
         self._check_needed()
 
     def _check_needed(self) -> None:
-        if self.camera_height == 0 and (self.has_height_band or self.alignment.source == 'ground'):
+        if self.camera_height == 0 and (self.has_height_band or self.alignment.uses('ground')):
             raise SettingsError('camera_height', self.camera_height, 'set for alignment.source '
-                                'ground and for points_height_min and points_height_max')
-        if self.alignment.source == 'motion' and not self.motion.odom_frame:
+                                'ground or motion+ground, and for points_height_min and '
+                                'points_height_max')
+        if self.alignment.uses('motion') and not self.motion.odom_frame:
             raise SettingsError('motion.odom_frame', '', 'set for alignment.source motion')
 
     @property

@@ -61,7 +61,7 @@ def _arguments() -> list[Action]:
                  'namespace of image_topic.'),
         parameter('transport'),
         parameter('alignment'),
-        parameter('odom_frame', 'For alignment:=motion.'),
+        parameter('odom_frame', 'For alignment:=motion and motion+ground.'),
         argument('reference_topic', '', 'Topic of the reference sensor for alignment. Empty: '
                  'reference/depth, reference/points or reference/range.'),
         parameter('camera_height'),

@@ -32,7 +32,7 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription([
         argument('params_file', SHARE / 'config/navigation.yaml', 'YAML file with the parameters '
                  'of the node. The default takes the scale from the floor, or with '
-                 'alignment:=motion from the motion, and needs camera_height.'),
+                 'alignment:=motion or motion+ground from the motion, and needs camera_height.'),
         common_argument('namespace'),
         common_argument('node_name'),
         common_argument('image_topic', '/camera/image_raw'),

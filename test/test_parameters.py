@@ -130,6 +130,9 @@ def test_every_parameter_is_described_in_sentences() -> None:
      'points_height_min'),
     ({'alignment.source': 'ground'}, 'camera_height'),
     ({'alignment.source': 'motion', 'motion.odom_frame': ''}, 'motion.odom_frame'),
+    ({'alignment.source': 'motion+ground'}, 'camera_height'),
+    ({'alignment.source': 'motion+ground', 'camera_height': 1.0, 'motion.odom_frame': ''},
+     'motion.odom_frame'),
     ({'alignment.reference_min': 30.0}, 'alignment.reference_min')])
 def test_contradictions_of_the_outputs_are_named(given: dict[str, Any], named: str) -> None:
     with pytest.raises(SettingsError, match=f'parameter {named} is'):

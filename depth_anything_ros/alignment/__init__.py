@@ -9,6 +9,7 @@ d is the inverse depth of the model, z the depth in metres. The way of a frame:
 - ``ground.py``: a Fit to the floor below a camera of known height.
 - ``motion.py``: points tracked through the images (``point_tracks.py``) of a camera whose motion
   is known, triangulated to 1/z (``triangulation.py``); ``motion_fit.py`` makes a Fit of them.
+- ``motion_ground.py``: compares the points from motion with the floor, and a Fit to both.
 - ``tracker.py``: checks the fits, averages them over time, freezes them.
 - ``filling.py``: fills the holes of a depth image with fitted depth.
 

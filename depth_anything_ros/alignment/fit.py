@@ -102,6 +102,14 @@ class Samples:
     weights: F64 | None = None
 
 
+@dataclass(frozen=True)
+class FittedSamples:
+    """A fit and the samples that it was made for."""
+
+    fit: Fit
+    samples: Samples
+
+
 def fit_alignment(samples: Samples, with_shift: bool) -> Fit:
     """
     Return the fit to ``samples``, with shift 0 unless ``with_shift``. It is deterministic.
@@ -128,6 +136,22 @@ def fit_alignment(samples: Samples, with_shift: bool) -> Fit:
             weights *= samples.weights
         scale, shift = _weighted_line(d, inverse_z, weights, with_shift)
     return _checked_fit(scale, shift, d[agree], inverse_z[agree], d.size, with_shift)
+
+
+def fit_together(seen: tuple[FittedSamples, ...], with_shift: bool) -> Fit:
+    """
+    Return one fit to the points of several sources, each of which counts the same.
+
+    It has the least squared relative errors of the points that agree with the fit of their source:
+    a robust fit to all points would choose one source. AlignmentError as ``fit_alignment``.
+    """
+    kept = [_agreeing(source) for source in seen]
+    d, inverse_z = (np.concatenate(parts) for parts in zip(
+        *((samples.values, samples.inverse_z) for samples in kept)))
+    weights = np.concatenate([_weights(samples) / _weights(samples).sum() for samples in kept])
+    scale, shift = _weighted_line(d, inverse_z, weights / inverse_z ** 2, with_shift)
+    count = sum(source.samples.values.size for source in seen)
+    return _checked_fit(scale, shift, d, inverse_z, count, with_shift)
 
 
 def robust_sigma(residuals: F64) -> float:
@@ -189,6 +213,18 @@ def _residuals(found: F64, inverse_z: F64) -> F64:
     """Return |ln(found / inverse_z)|, a large value where ``found`` is not positive."""
     residuals: F64 = np.abs(np.log(np.maximum(found, 1e-12) / inverse_z))
     return residuals
+
+
+def _agreeing(source: FittedSamples) -> Samples:
+    """Return the samples of a source that agree with its fit."""
+    fit, samples = source.fit, source.samples
+    residuals = _residuals(fit.scale * samples.values + fit.shift, samples.inverse_z)
+    agree = residuals <= tolerance(robust_sigma(residuals), _WIDEST)
+    return Samples(samples.values[agree], samples.inverse_z[agree], _weights(samples)[agree])
+
+
+def _weights(samples: Samples) -> F64:
+    return np.ones(samples.values.size) if samples.weights is None else samples.weights
 
 
 def _weighted_line(d: F64, inverse_z: F64, weights: F64, with_shift: bool) -> tuple[float, float]:

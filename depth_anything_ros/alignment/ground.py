@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from depth_anything_ros.alignment.fit import AlignmentFrame, Fit, robust_sigma, tolerance
+from depth_anything_ros.alignment.fit import (
+    AlignmentFrame, Fit, FittedSamples, robust_sigma, Samples, tolerance)
 from depth_anything_ros.arrays import Bools, F32, F64
 from depth_anything_ros.errors import AlignmentError
 from depth_anything_ros.parameters import Settings
@@ -36,9 +37,13 @@ class GroundSource:
 
     def fit(self, frame: AlignmentFrame, with_shift: bool) -> Fit:
         """Return the fit of one frame to the floor; AlignmentError if there is none."""
+        return self.measure(frame, with_shift).fit
+
+    def measure(self, frame: AlignmentFrame, with_shift: bool) -> FittedSamples:
+        """Return the fit of one frame and the pixels of the floor; AlignmentError as ``fit``."""
         settings = self._read_settings()
-        return fit_ground(frame.inverse_depth, frame.require_camera(), settings.camera_height,
-                          settings.camera_pitch, with_shift, self._rays.get)
+        return measure_ground(frame.inverse_depth, frame.require_camera(), settings.camera_height,
+                              settings.camera_pitch, with_shift, self._rays.get)
 
     def close(self) -> None:
         """Do nothing: the floor needs no subscription."""
@@ -74,6 +79,13 @@ def fit_ground(inverse_depth: F32, camera: Intrinsics, height_m: float, pitch_ra
 
     AlignmentError if the floor is expected nowhere, or is less than a fifth of that area.
     """
+    return measure_ground(inverse_depth, camera, height_m, pitch_rad, with_shift, rays_of).fit
+
+
+def measure_ground(inverse_depth: F32, camera: Intrinsics, height_m: float, pitch_rad: float,
+                   with_shift: bool,
+                   rays_of: Callable[[Intrinsics, int], Rays] = pixel_rays) -> FittedSamples:
+    """Return the fit of ``fit_ground`` and the pixels of the floor, with the 1/z of the floor."""
     mount = _Mount(height_m, pitch_rad, with_shift)
     rays, d = _expected_floor(inverse_depth, partial(rays_of, camera), pitch_rad)
     plane = _best(_hypotheses(rays, d, mount), rays, d)
@@ -89,8 +101,9 @@ def fit_ground(inverse_depth: F32, camera: Intrinsics, height_m: float, pitch_ra
         raise _no_floor(share)
     scale, shift = float(plane.scale[0]), float(plane.shift[0])
     far, near = np.percentile(scale * d[floor] + shift, (10, 90))
-    return Fit(scale, shift, int(floor.sum()), 1 - share, float(np.median(residual[floor])),
-               (float(far), float(near)))
+    fit = Fit(scale, shift, int(floor.sum()), 1 - share, float(np.median(residual[floor])),
+              (float(far), float(near)))
+    return FittedSamples(fit, Samples(d[floor], scale * (rays[floor] @ plane.abc[0]) + shift))
 
 
 def _expected_floor(inverse_depth: F32, rays_at: Callable[[int], Rays],

@@ -1,6 +1,6 @@
 """Fits a depth map to the points that ``motion.MotionTracker`` triangulated."""
 
-from depth_anything_ros.alignment.fit import Fit, fit_alignment, Samples
+from depth_anything_ros.alignment.fit import Fit, fit_alignment, FittedSamples, Samples
 from depth_anything_ros.alignment.motion import MotionSamples
 from depth_anything_ros.arrays import F32, F64, Indices
 from depth_anything_ros.errors import AlignmentError
@@ -26,6 +26,12 @@ def fit_motion(inverse_depth: F32, samples: MotionSamples, with_shift: bool,
     the shift is 0 without one. AlignmentError with the reason if ``samples`` has no points or they
     fix no scale; the caller should hold the last alignment.
     """
+    return measure_motion(inverse_depth, samples, with_shift, previous).fit
+
+
+def measure_motion(inverse_depth: F32, samples: MotionSamples, with_shift: bool,
+                   previous: Fit | None = None) -> FittedSamples:
+    """Return the fit of ``fit_motion`` and the points that it used."""
     if not samples.usable:
         raise AlignmentError(samples.reason)
     chosen, values = _values(inverse_depth, samples)
@@ -41,16 +47,23 @@ def fit_motion(inverse_depth: F32, samples: MotionSamples, with_shift: bool,
     # Corners crowd where the texture is, but the fit is for the whole image.
     weights = (np.clip(precision / np.median(precision), _LIGHTEST, _HEAVIEST)
                / counts[fields_of])
-    if not with_shift:
-        return fit_alignment(Samples(values, inverse_z, weights), False)
+    points = Samples(values, inverse_z, weights)
     far, near = np.percentile(inverse_z, (5, 95))
-    if fields >= _SHIFT_FIELDS and near > _DEPTH_SPREAD * far:
+    spread = fields >= _SHIFT_FIELDS and near > _DEPTH_SPREAD * far
+    return FittedSamples(_fit(points, with_shift, spread, previous), points)
+
+
+def _fit(points: Samples, with_shift: bool, spread: bool, previous: Fit | None) -> Fit:
+    """Return the fit to ``points``, with a shift if they are ``spread`` enough for it."""
+    if not with_shift:
+        return fit_alignment(points, False)
+    if spread:
         try:
-            return fit_alignment(Samples(values, inverse_z, weights), True)
+            return fit_alignment(points, True)
         except AlignmentError:
             pass  # Noise hides the slope; the limits of the parameters judge the scale.
     ratio = 0.0 if previous is None else previous.shift / previous.scale
-    fit = fit_alignment(Samples(values + ratio, inverse_z, weights), False)
+    fit = fit_alignment(Samples(points.values + ratio, points.inverse_z, points.weights), False)
     return Fit(fit.scale, fit.scale * ratio, fit.support, fit.outliers, fit.residual,
                fit.inverse_z)
 

@@ -65,7 +65,7 @@ class Aligner:
             return None
         if name == 'ground':
             return GroundSource(self._read_settings)
-        if name == 'motion':
+        if name in ('motion', 'motion+ground'):
             return MotionSource(
                 self._read_settings,
                 open_poses(self._node, lambda: self._read_settings().motion, self._warn),

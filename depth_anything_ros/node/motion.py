@@ -8,8 +8,8 @@ import time
 
 from depth_anything_ros.alignment.fit import AlignmentFrame, check_fit, Fit
 from depth_anything_ros.alignment.motion import MotionSamples, MotionSettings, MotionTracker
-from depth_anything_ros.alignment.motion_fit import fit_motion
-from depth_anything_ros.arrays import F32
+from depth_anything_ros.alignment.motion_fit import measure_motion
+from depth_anything_ros.alignment.motion_ground import FloorWitness
 from depth_anything_ros.errors import (
     AlignmentError, AlignmentHeldError, CameraInfoError, DepthAnythingError)
 from depth_anything_ros.node.camera_info import CameraView
@@ -67,6 +67,7 @@ class MotionSource:
     ``offer`` may be called from any thread and never blocks; images that come while the tracker is
     busy are skipped. ``fit`` must be called from one thread. It never waits: if the samples of
     its frame are not there yet, a later call fits them. ``poses`` is closed with this object.
+    With ``alignment.source`` motion+ground the floor is a second witness.
     """
 
     def __init__(self, read_settings: Callable[[], Settings], poses: CameraPoses,
@@ -75,6 +76,7 @@ class MotionSource:
         self._poses = poses
         self._warn = warn
         settings = read_settings()
+        self._floor = (FloorWitness(read_settings) if settings.alignment.uses('ground') else None)
         self._tracker = MotionTracker(MotionSettings(
             points=settings.motion.points, max_speed=settings.motion.max_speed,
             min_points=min(max(settings.alignment.min_support, _FEWEST), _MOST)))
@@ -83,7 +85,7 @@ class MotionSource:
         self._waiting: deque[_Waiting] = deque(maxlen=_WAITING)
         self._samples: deque[MotionSamples] = deque(maxlen=_SAMPLES_KEPT)
         self._outcome = _Outcome('no image was tracked yet', False)
-        self._maps: deque[tuple[float, F32]] = deque(maxlen=_MAPS_KEPT)
+        self._frames: deque[AlignmentFrame] = deque(maxlen=_MAPS_KEPT)
         self._fitted_s = self._asked_s = -float('inf')
         self._previous: Fit | None = None
         self._thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
@@ -107,27 +109,33 @@ class MotionSource:
         """
         Return the fit of the newest frame that has samples, None if there is no new one.
 
-        AlignmentHeldError if the camera does not move, AlignmentError if something else is wrong.
+        If the camera does not move, the fit of this frame to the floor, or AlignmentHeldError if
+        there is none. AlignmentError if something else is wrong.
         """
         if frame.stamp_s < self._asked_s:
             self._forget()
         self._asked_s = frame.stamp_s
-        self._maps.append((frame.stamp_s, frame.inverse_depth))
-        while frame.stamp_s - self._maps[0][0] > _MAP_AGE_S and len(self._maps) > 1:
-            self._maps.popleft()
+        self._frames.append(frame)
+        while frame.stamp_s - self._frames[0].stamp_s > _MAP_AGE_S and len(self._frames) > 1:
+            self._frames.popleft()
         with self._changed:
             samples = {sample.stamp_s: sample for sample in self._samples}
             outcome = self._outcome
-        both = [(stamp_s, depth) for stamp_s, depth in self._maps
-                if stamp_s in samples and stamp_s > self._fitted_s]
-        if not both:
+        tracked = [frame for frame in self._frames
+                   if frame.stamp_s in samples and frame.stamp_s > self._fitted_s]
+        if not tracked:
+            if outcome.held and self._floor is not None:
+                return self._floor.fit_alone(frame, with_shift, outcome.reason)
             self._check_outcome(outcome, frame.stamp_s)
             return None
-        self._fitted_s, depth = both[-1]
-        fit = fit_motion(depth, samples[self._fitted_s], with_shift, self._previous)
-        check_fit(fit, self._read_settings().alignment)
-        self._previous = fit
-        return fit
+        frame = tracked[-1]
+        self._fitted_s = frame.stamp_s
+        motion = measure_motion(frame.inverse_depth, samples[frame.stamp_s], with_shift,
+                                self._previous)
+        check_fit(motion.fit, self._read_settings().alignment)
+        self._previous = (motion.fit if self._floor is None else
+                          self._floor.fit_both(frame, motion, with_shift))
+        return self._previous
 
     def close(self) -> None:
         """End the thread, unsubscribe and forget all images; idempotent."""
@@ -138,7 +146,7 @@ class MotionSource:
         if self._thread is not threading.current_thread():
             self._thread.join()
         self._poses.close()
-        self._maps.clear()
+        self._frames.clear()
         self._samples.clear()
 
     def _check_outcome(self, outcome: _Outcome, stamp_s: float) -> None:
@@ -153,7 +161,7 @@ class MotionSource:
 
     def _forget(self) -> None:
         """Start over, because the clock did."""
-        self._maps.clear()
+        self._frames.clear()
         self._fitted_s = -float('inf')
         with self._changed:
             self._samples.clear()

@@ -1,3 +1,4 @@
 """Fixtures for tests with a real ROS graph."""
 
+from drive import make_drive  # noqa: F401
 from nodes import context, make_robot  # noqa: F401

@@ -9,146 +9,15 @@ from typing import Any
 
 from depth_anything_ros.node import motion, odometry
 from diagnostic_msgs.msg import DiagnosticArray
-from geometry_msgs.msg import TransformStamped
-from moving_scene import FOCAL, HW, inverse_z, picture, SCALE, SHIFT
-import numpy as np
+from drive import depth_error, Drive, MOUNT_POSE, moved, SMALL, STEP_M, STEP_S
+from moving_scene import FOCAL, HW, SCALE, SHIFT
 import pytest
 from robot import camera_info, Robot
-from sensor_msgs.msg import Image
-from tf2_stand_in import module, quaternion, transform_message
-
-STEP_S, STEP_M = 0.1, 0.03
-# The optical frame in the frame of the robot, which has x ahead and z up.
-MOUNT = np.array([[0.0, 0.0, 1.0, 0.2], [-1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 0.4],
-                  [0.0, 0.0, 0.0, 1.0]])
-MOUNT_POSE = [0.2, 0.0, 0.4, -np.pi / 2, 0.0, -np.pi / 2]
-# The world of the scene is the optical frame at the start.
-START = MOUNT.copy()
-SMALL = {'input_size': 224, 'expected_width': HW[1], 'expected_height': HW[0],
-         'alignment.time_constant': 0.5}
-
-
-def moved(x: float, degrees: float = 0.0) -> np.ndarray:
-    """Return the pose of the camera in the scene: to the right, then turned about its y."""
-    angle = np.radians(degrees)
-    pose = np.eye(4)
-    pose[0, 3] = x
-    pose[0, 0] = pose[2, 2] = np.cos(angle)
-    pose[0, 2], pose[2, 0] = np.sin(angle), -np.sin(angle)
-    return pose
-
-
-class Drive:
-    """A robot that drives: its odometry and the pictures of one camera, of name '' or another."""
-
-    def __init__(self, robot: Robot, by: str, camera: str = '') -> None:
-        self.robot, self.by, self.camera = robot, by, camera
-        self.second, self.pose = 100.0, moved(-0.3)
-        below = f'/depth_anything/{camera}/' if camera else '/depth_anything/'
-        self.depths = robot.listen(Image, f'{below}depth/image')
-        self.states = robot.listen(DiagnosticArray, f'{below}alignment')
-        robot.show_camera(camera_info(HW[1], HW[0], FOCAL), camera)
-        if by == 'tf':
-            self.static(transform_message('base', 'camera_optical', MOUNT, 0.0))
-
-    def static(self, message: TransformStamped) -> None:
-        """Publish a fixed transform until the node has it."""
-        self.robot.publish('/tf_static', message)
-
-    def odometry(self, second: float, pose: np.ndarray, **changes: Any) -> None:
-        """Publish where the robot is, by the pose of its camera in the scene."""
-        base = START @ pose @ np.linalg.inv(MOUNT)
-        if self.by == 'tf':
-            self.robot.publish('/tf', transform_message('odom', 'base', base, second))
-            return
-        from nav_msgs.msg import Odometry
-        message = Odometry(child_frame_id='base')
-        message.header.frame_id = changes.get('frame', 'odom')
-        message.header.stamp = transform_message('', '', base, second).header.stamp
-        at, turn = message.pose.pose.position, message.pose.pose.orientation
-        at.x, at.y, at.z = map(float, base[:3, 3])
-        turn.x, turn.y, turn.z, turn.w = quaternion(base)
-        message.pose.covariance[0] = changes.get('variance', 0.0)
-        self.robot.publish('odom', message)
-
-    def show(self) -> dict[str, str]:
-        """Show the camera's picture at the present time; return the alignment."""
-        before = len(self.states)
-        self.robot.show(picture(self.pose), self.camera, stamp_ns=round(self.second * 1e9))
-        assert self.robot.until(lambda: len(self.states) > before)
-        return self.now
-
-    @property
-    def now(self) -> dict[str, str]:
-        """Return the latest state of the alignment."""
-        return {entry.key: entry.value for entry in self.states[-1].status[0].values}
-
-    def step(self, pose: np.ndarray, **changes: Any) -> dict[str, str]:
-        """Go to a pose within 0.1 s, with odometry on the way; return the alignment there."""
-        between = (pose[:3, 3] + self.pose[:3, 3]) / 2
-        middle = pose.copy()
-        middle[:3, 3] = between
-        if np.allclose(pose[:3, :3], self.pose[:3, :3]):
-            self.odometry(self.second + STEP_S / 2, middle, **changes)
-        self.second += STEP_S
-        self.pose = pose
-        self.odometry(self.second, pose, **changes)
-        return self.show()
-
-    def go_on(self, steps: int, until: Callable[[dict[str, str]], bool],
-              **changes: Any) -> dict[str, str]:
-        """Drive to the right until the alignment is as expected, at most so many steps."""
-        for _ in range(steps):
-            status = self.step(moved(self.pose[0, 3] + STEP_M), **changes)
-            # The tracker has a thread of its own.
-            deadline = time.monotonic() + 0.2
-            while not until(status) and time.monotonic() < deadline:
-                time.sleep(0.02)
-            if until(status):
-                break
-        return status
-
-    def until_fitted(self, steps: int = 25) -> dict[str, str]:
-        """Drive until there are metres."""
-        status = self.go_on(steps, lambda status: status['state'] == 'fitted')
-        assert status['state'] == 'fitted', status['reason']
-        return status
-
-    def reset(self) -> None:
-        """Return to the left end of the scene, without a picture on the way."""
-        self.second += 60.0
-        self.pose = moved(-0.3)
 
 
 def threads(*names: str) -> int:
     """Return how many threads have one of these names."""
     return sum(thread.name in names for thread in threading.enumerate())
-
-
-def depth_error(drive: Drive) -> float:
-    """Return the median relative error of the latest depth image."""
-    assert drive.robot.until(lambda: drive.depths)
-    message = drive.depths[-1]
-    depth_m = np.frombuffer(message.data, np.float32).reshape(HW)
-    return float(np.nanmedian(np.abs(depth_m * inverse_z(drive.pose) - 1)))
-
-
-@pytest.fixture
-def make_drive(make_robot: Callable[..., Robot],
-               monkeypatch: pytest.MonkeyPatch) -> Callable[..., Drive]:
-    """Return a function that makes an active node and its robot with TF or odometry."""
-    def make(by: str = 'odometry', **parameters: Any) -> Drive:
-        values = {'alignment.source': 'motion', **SMALL, **parameters}
-        if by == 'tf':
-            monkeypatch.setitem(sys.modules, 'tf2_ros', module())
-        else:
-            pytest.importorskip('nav_msgs.msg', reason='nav_msgs is missing')
-            values |= {'motion.odometry_topic': 'odom', 'motion.camera_pose': MOUNT_POSE,
-                       'qos_overrides./odom.subscription.reliability': 'reliable'}
-        robot = make_robot(**values)
-        robot.bring_up()
-        return Drive(robot, by)
-    return make
 
 
 BOTH = pytest.mark.parametrize('by', ['tf', 'odometry'])
@@ -196,6 +65,37 @@ def test_the_last_scale_is_held_while_the_camera_does_not_move(
     assert float(status['scale [1/m]']) == pytest.approx(float(before['scale [1/m]']), rel=0.01)
     assert float(status['age [s]']) > 3.0
     assert words in reasons
+
+
+def test_the_floor_begins_the_scale_of_a_camera_that_stands_and_the_motion_confirms_it(
+        make_drive: Callable[..., Drive]) -> None:
+    drive = make_drive(floor_m=0.5, camera_height=0.5,
+                       **{'alignment.source': 'motion+ground', 'alignment.timeout': 1.0})
+    assert drive.robot.until(lambda: drive.step(drive.pose)['state'] == 'fitted')
+    for status in (drive.now, drive.go_on(12, lambda status: False)):
+        assert (status['state'], status['reason']) == ('fitted', '')
+        assert float(status['scale [1/m]']) == pytest.approx(SCALE, rel=0.05)
+        assert float(status['shift [1/m]']) == pytest.approx(SHIFT, abs=0.03)
+        assert depth_error(drive) < 0.05
+    assert drive.robot.stream().aligner._source._samples, 'the points from motion had a say'
+
+
+def test_a_floor_that_contradicts_the_motion_gives_no_metres_and_both_scales(
+        make_drive: Callable[..., Drive]) -> None:
+    """The camera is lower than the parameter says; standing again does not bring them back."""
+    drive = make_drive(floor_m=0.5, camera_height=0.75,
+                       **{'alignment.source': 'motion+ground', 'alignment.timeout': 1.0})
+    assert drive.robot.until(lambda: drive.step(drive.pose)['state'] == 'fitted')
+    status = drive.go_on(30, lambda status: status['state'] == 'stale')
+    assert status['state'] == 'stale'
+    said = re.search('scale (.*) and shift .* by the motion, scale (.*) and shift .* by the floor',
+                     status['reason'])
+    assert said, status['reason']
+    by_motion, by_floor = map(float, said.groups())
+    assert by_motion / by_floor == pytest.approx(1.5, rel=0.1)
+    drive.second += 0.5  # a gap, after which no earlier image is used
+    assert drive.robot.until(lambda: 'until both agree' in drive.step(drive.pose)['reason'])
+    assert drive.now['state'] == 'stale'
 
 
 def test_metres_end_when_the_odometry_ends_and_return_with_it(
@@ -334,7 +234,7 @@ def test_deactivating_releases_threads_images_and_subscriptions(
         source = drive.robot.stream().aligner._source
         assert node.trigger_deactivate().name == 'SUCCESS'
         assert threads(*names) == 0
-        assert not source._samples and not source._maps and not source._waiting
+        assert not source._samples and not source._frames and not source._waiting
         assert drive.robot.node.count_subscribers('/odom') == 0
         assert node.trigger_activate().name == 'SUCCESS'
         drive.robot.show_camera(camera_info(HW[1], HW[0], FOCAL))

@@ -254,7 +254,7 @@ def test_rtabmap_gets_depth_and_calibration_of_equal_stamps(launched, install,
     ('depth_anything', []), ('multi_camera', ['cameras:=front,rear']),
     ('camera', ['driver:=usb_cam']), ('laserscan', []), ('rtabmap', []),
     ('nav2_costmap', ['camera_height:=0.3']),
-    ('nav2_costmap', ['camera_height:=0.3', 'costmap:=true'])])
+    ('nav2_costmap', ['camera_height:=0.3', 'costmap:=true', 'alignment:=motion+ground'])])
 def test_every_launch_file_takes_the_metres_from_the_motion(
         launched, install, tmp_path: Path, file: str, arguments: list[str]) -> None:
     for package, program in (
@@ -268,7 +268,8 @@ def test_every_launch_file_takes_the_metres_from_the_motion(
     launched(f'{file}.launch.py', 'autostart:=false', 'alignment:=motion', 'odom_frame:=odometry',
              *arguments)
     _, parameters, _ = recorded(tmp_path, 'depth_anything_node')
-    assert parameters['alignment.source'] == 'motion'
+    assert parameters['alignment.source'] == (
+        'motion+ground' if 'alignment:=motion+ground' in arguments else 'motion')
     assert parameters['motion.odom_frame'] == 'odometry'
 
 

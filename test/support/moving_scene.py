@@ -1,4 +1,4 @@
-"""A textured corner of two walls, seen by a camera with a known pose."""
+"""A textured corner of two walls, with a floor or without, seen by a camera with a known pose."""
 
 from functools import lru_cache
 
@@ -27,29 +27,33 @@ def _texture() -> F32:
 TEXTURE = _texture()
 
 
-def inverse_z(pose: F64) -> F64:
-    """Return 1/z [1/m] of each pixel for a camera with ``pose`` [4, 4] in the world."""
-    return _hit(pose)[0]
+def inverse_z(pose: F64, floor_m: float = 0.0) -> F64:
+    """
+    Return 1/z [1/m] of each pixel for a camera with ``pose`` [4, 4] in the world.
+
+    The floor is ``floor_m`` below the origin of the world; 0 is none.
+    """
+    return _hit(pose, floor_m)[0]
 
 
-def picture(pose: F64) -> U8:
+def picture(pose: F64, floor_m: float = 0.0) -> U8:
     """Return what ``render`` makes; pictures of the same pose are rendered once."""
-    return _rendered(pose.tobytes())
+    return _rendered(pose.tobytes(), floor_m)
 
 
 @lru_cache(64)
-def _rendered(pose: bytes) -> U8:
-    return render(np.frombuffer(pose).reshape(4, 4))
+def _rendered(pose: bytes, floor_m: float) -> U8:
+    return render(np.frombuffer(pose).reshape(4, 4), floor_m)
 
 
-def render(pose: F64) -> U8:
+def render(pose: F64, floor_m: float = 0.0) -> U8:
     """
     Return what the camera sees, BGR.
 
     R + 2 G + 4 B, which the tiny network computes, is (1/z - SHIFT) / SCALE: the texture adds to R
     what it takes from B.
     """
-    inverse, points = _hit(pose)
+    inverse, points = _hit(pose, floor_m)
     along = points @ np.array([[0.8, 0.1], [0.1, 0.9], [-0.6, 0.4]])
     columns, rows = (along / _METRES_PER_TILE * _TEXTURE % _TEXTURE).astype(np.float32).T
     shade = cv2.remap(TEXTURE, columns.reshape(HW), rows.reshape(HW), cv2.INTER_LINEAR,
@@ -66,10 +70,11 @@ def render(pose: F64) -> U8:
     return image
 
 
-def _hit(pose: F64) -> tuple[F64, F64]:
-    """Return 1/z [H, W] and the points [N, 3] in the world of the nearer wall of each pixel."""
+def _hit(pose: F64, floor_m: float) -> tuple[F64, F64]:
+    """Return 1/z [H, W] and the points [N, 3] in the world of the nearest plane of each pixel."""
+    planes = np.vstack([_WALLS, (0.0, 1 / floor_m, 0.0)]) if floor_m else _WALLS
     rows, columns = np.mgrid[0:HW[0], 0:HW[1]]
     rays = np.stack([(columns - (HW[1] - 1) / 2) / FOCAL, (rows - (HW[0] - 1) / 2) / FOCAL,
                      np.ones(HW)], axis=-1).reshape(-1, 3) @ pose[:3, :3].T
-    inverse = (rays @ _WALLS.T / (1 - _WALLS @ pose[:3, 3])).max(axis=1)
+    inverse = (rays @ planes.T / (1 - planes @ pose[:3, 3])).max(axis=1)
     return inverse.reshape(HW), pose[:3, 3] + rays / inverse[:, None]
