@@ -14,8 +14,8 @@ _MOVES = ('Reshape', 'Transpose', 'Squeeze', 'Unsqueeze', 'Split', 'VariadicSpli
           'Slice')
 _FAKE_QUANTIZE = 'FakeQuantize'
 # What dynamic instead of static INT8 costs, in parts of what floating point costs. Measured on the
-# model in the box, two cores with VNNI: all its matrix products 2 of 30 ms, the convolutions of its
-# last quarter 3 ms.
+# model in the box and two cores with VNNI: all its matrix products 2 of 30 ms, its last three
+# convolutions and the first one 3 ms.
 _DYNAMIC_COST = 0.05
 # The products of a transformer block in the order of their execution: names and types.
 _BLOCK = ('attn.qkv', 'attn', 'attn.proj', 'mlp.fc1', 'mlp.fc2')
