@@ -43,7 +43,7 @@ FAULTS = {
     image = decode(serialized)
     return ColorImage(255 - image.pixels, image.order)""",
     'growth': 'kept.append(bytearray(b"x" * 2 ** 22))',
-    'silence': 'import time; time.sleep(99)',
+    'silence': 'import time; time.sleep(25)',
 }
 
 
