@@ -17,6 +17,8 @@ from depth_anything_ros.model_info import device_names, ExecutionPrecision
 from depth_anything_ros.parameter_spec import parameter, Spec
 
 _DEVICE = re.compile(r'(CPU|GPU|NPU)(\.\d+)?')
+# The time constant [s] of sources that may err in single images.
+_AVERAGING_S = 2.0
 # ROS refuses topics of more than 247 letters.
 _CAMERA = re.compile(r'[A-Za-z][A-Za-z0-9_]{0,63}')
 
@@ -37,8 +39,9 @@ class AlignmentSettings:
         'models, and only the scale for metric models and for a range sensor.',
         choices=('auto', 'scale', 'scale_shift'))
     time_constant: float = parameter(
-        2.0, 'runtime', 'Time constant of the running average over the fits. 0 uses each fit '
-        'alone.', unit='s', minimum=0.0, maximum=3600.0)
+        -1.0, 'runtime', 'Time constant of the running average over the fits. 0 uses each fit '
+        'alone. -1 chooses: 0 for motion and motion+ground, because the scale of a relative model '
+        'changes with the image, else 2.', unit='s', minimum=-1.0, maximum=3600.0)
     timeout: float = parameter(
         5.0, 'runtime', 'Stops metric depth after this time without a good fit. 0 never stops it.',
         unit='s', minimum=0.0, maximum=3600.0)
@@ -79,6 +82,13 @@ class AlignmentSettings:
         0.1, 'runtime', 'Distance from measured pixels, as a share of the width, over which the '
         'fitted depth in ~/depth_filled/image is blended with them. 0 does not blend.',
         minimum=0.0, maximum=1.0)
+
+    @property
+    def averaging_s(self) -> float:
+        """Return the time constant in use [s], 0 for none."""
+        if self.time_constant >= 0:
+            return self.time_constant
+        return 0.0 if self.uses('motion') else _AVERAGING_S
 
     def uses(self, source: str) -> bool:
         """Return whether ``source`` is the source of the metres, or one of two."""

@@ -153,7 +153,7 @@ class AlignmentTracker:
         self._now = max(self._now, stamp_s)
 
     def _contradicts(self, fit: Fit) -> bool:
-        if self._fit is None or self._settings.time_constant == 0:
+        if self._fit is None or self._settings.averaging_s == 0:
             return False
         return _differ(fit, self._scale, self._shift)
 
@@ -173,10 +173,10 @@ class AlignmentTracker:
         self._count += 1
         # Equal weights at first, else the first fit would dominate with a long time constant.
         weight = 1 / self._count
-        if self._settings.time_constant == 0:
+        if self._settings.averaging_s == 0:
             weight = 1.0
         elif self._count > 1:
-            passed = (stamp_s - self._fitted_s) / self._settings.time_constant
+            passed = (stamp_s - self._fitted_s) / self._settings.averaging_s
             weight = max(weight, -math.expm1(-passed))
         self._scale += weight * (fit.scale - self._scale)
         self._shift += weight * (fit.shift - self._shift)

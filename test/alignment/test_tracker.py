@@ -84,6 +84,16 @@ def test_without_a_time_constant_each_fit_is_used_alone() -> None:
     assert (made.at(10.1).scale, made.at(10.1).shift) == (0.60, 0.15)
 
 
+@pytest.mark.parametrize(('source', 'scale'), [('motion', 0.60), ('motion+ground', 0.60),
+                                               ('depth', 0.30), ('ground', 0.30)])
+def test_by_default_only_metres_from_motion_follow_each_image(source: str, scale: float) -> None:
+    """Averaged over 2 s they exceed the error of a dense fit four times as much."""
+    made = AlignmentTracker(AlignmentSettings(source=source))
+    made.add(FIT, 10.0)
+    made.add(FAR_OFF, 10.1)
+    assert made.at(10.1).scale == scale
+
+
 def test_a_single_odd_fit_changes_nothing_but_the_reason() -> None:
     made = fitted()
     made.add(FAR_OFF, 10.1)

@@ -147,7 +147,7 @@ def motion_figures(clips: Sequence[Clip], model: Path | None) -> Figures:
 def measure(clip: Clip, maps: Sequence[F32], poses: F64) -> Result:
     """Track all images with ``poses``, fit every third one to its points and score it."""
     result = Result([], [], [], [], [], [])
-    settings = AlignmentSettings(source='depth')
+    settings = AlignmentSettings(source='motion')
     average, motion, previous = AlignmentTracker(settings), MotionTracker(), None
     for number, image in enumerate(clip.images):
         stamp_s = float(clip.stamps_s[number])
