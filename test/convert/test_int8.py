@@ -7,7 +7,7 @@ from typing import Any
 
 import cv2
 from depth_anything_ros.convert.quantize.gate import Gate, Loss
-from depth_anything_ros.convert.quantize.layers import Layer
+from depth_anything_ros.convert.quantize.layers import Layer, quantized_layers
 from depth_anything_ros.convert.quantize.search import by_cost, enough_float, predicted_error
 from depth_anything_ros.errors import CheckpointError, ImageError, ModelError, QualityError
 from depth_anything_ros.model_info import SECTION
@@ -210,6 +210,9 @@ def test_a_gate_that_cannot_be_met_leaves_no_file_unless_forced(
                              quantizer=stubborn)
     assert output.is_file() and forced.info.quantization is not None
     assert forced.info.quantization.abs_rel_mean > 1e-9
+    # The last choice is every layer: products then still have weights in 8 bit.
+    assert max(len(trial.kept_float) for trial in forced.trials) == len(
+        quantized_layers(made[False]))
 
 
 def test_what_cannot_be_quantized_is_refused_with_a_sentence(

@@ -123,9 +123,9 @@ class LayerSearch:
     def _keep_float(self, order: Sequence[str], errors: Mapping[str, float],
                     excess: float) -> None:
         """Predict how many nodes of ``order`` are enough, then halve the interval."""
-        too_few, enough = 0, len(order)
+        too_few, enough = 0, None
         for _ in range(_ROUNDS):
-            if enough == len(order):
+            if enough is None:
                 count = enough_float(
                     order, errors, too_few,
                     _AIM / excess * predicted_error(errors, frozenset(order[:too_few])))
@@ -133,11 +133,11 @@ class LayerSearch:
                 return
             else:
                 count = (too_few + enough) // 2
-            if count == len(order):
-                return
             tried = self._try(frozenset(order[:count]), self._training)
             if tried <= 1:
                 enough = count
+            elif count == len(order):
+                return
             else:
                 too_few, excess = count, tried
 
