@@ -131,9 +131,8 @@ def fit_alignment(samples: Samples, with_shift: bool) -> Fit:
         if not agree.any():
             raise AlignmentError('no two reference points agree on a scale; check the pose of '
                                  'the reference and its time stamps')
-        weights = agree / (inverse_z ** 2 * np.maximum(residual, max(0.2 * sigma, 1e-6)))
-        if samples.weights is not None:
-            weights *= samples.weights
+        weights = (agree / (inverse_z ** 2 * np.maximum(residual, max(0.2 * sigma, 1e-6)))
+                   * _weights(samples))
         scale, shift = _weighted_line(d, inverse_z, weights, with_shift)
     return _checked_fit(scale, shift, d[agree], inverse_z[agree], d.size, with_shift)
 

@@ -147,25 +147,29 @@ def _record(model: Path, options: argparse.Namespace) -> Recording:
     player = ['--images', str(options.images)] if options.images else []
     player += ['--focal', str(options.focal)] if options.focal else []
     programs = [('node.main', node, node_log), ('demo.player', player, player_log)]
-    view_log = options.output / 'view.log'
     if options.view:
-        programs.append(('view.main', [], view_log))
+        programs.append(('view.main', [], options.output / 'view.log'))
     recording = Recording(options.seconds)
     with deferred_signals(deliver=not options.view) as stop, ExitStack() as stack:
-        processes = [stack.enter_context(running(f'depth_anything_ros.{module}', arguments, log))
-                     for module, arguments, log in programs]
+        processes = {log: stack.enter_context(running(f'depth_anything_ros.{module}', arguments,
+                                                      log))
+                     for module, arguments, log in programs}
+
+        def dead() -> list[Path]:
+            return [log for log, process in processes.items() if process.poll() is not None]
 
         def ended() -> bool:
-            return stop.is_set() or any(process.poll() is not None for process in processes)
+            return stop.is_set() or bool(dead())
         try:
             _observe(recording, math.inf if options.view else options.seconds, ended)
-            if options.view and not stop.is_set():
-                raise ObserverError(f'a part ended; {view_log}: {_last_line(view_log)}')
         except Exception as error:  # noqa: B902 - after a signal rclpy may raise anything
             if not stop.is_set():
                 if not isinstance(error, ObserverError):
                     raise
                 raise ObserverError(f'{error}, {node_log}: {_last_line(node_log)}') from error
+        if options.view and not stop.is_set():
+            log = dead()[0]
+            raise ObserverError(f'a program of the demo ended, {log}: {_last_line(log)}')
     if not recording.arrivals_s:
         raise ObserverError(f'no depth arrived; see {node_log} and {player_log}')
     return recording

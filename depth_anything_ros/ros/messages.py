@@ -31,7 +31,8 @@ _STAMP, _STAMP_END = 4, 12
 _DEPTH_TYPES = {'32FC1': 'f4', '16UC1': 'u2', 'mono16': 'u2'}
 _COORDINATE_TYPES = {PointField.FLOAT32: 'f4', PointField.FLOAT64: 'f8'}
 _BIG_ENDIAN = sys.byteorder == 'big'
-_POINT_FIELDS = ('x', 'y', 'z', 'rgb')
+_AXES = ('x', 'y', 'z')
+_POINT_FIELDS = (*_AXES, 'rgb')
 _GREY = 160
 
 
@@ -155,9 +156,8 @@ def points_xyz(message: PointCloud2, most: int | None = None) -> F64:
 
     PointCloudError if x, y or z is missing or neither FLOAT32 nor FLOAT64, and for a wrong layout.
     """
-    rows = _cloud_rows(message, _POINT_FIELDS[:3])
-    picked = _finite_points(rows, most)
-    return np.stack([rows[name][picked] for name in ('x', 'y', 'z')], axis=-1).astype(np.float64)
+    rows = _cloud_rows(message, _AXES)
+    return _xyz(rows, _finite_points(rows, most)).astype(np.float64)
 
 
 def points_and_colors(message: PointCloud2, most: int | None = None) -> tuple[F32, U8]:
@@ -168,13 +168,18 @@ def points_and_colors(message: PointCloud2, most: int | None = None) -> tuple[F3
     """
     rows = _cloud_rows(message, _POINT_FIELDS)
     picked = _finite_points(rows, most)
-    xyz = np.stack([rows[name][picked] for name in ('x', 'y', 'z')], axis=-1).astype(np.float32)
+    xyz = _xyz(rows, picked).astype(np.float32)
     if 'rgb' not in (rows.dtype.names or ()):
         return xyz, np.full(xyz.shape, _GREY, np.uint8)
     packed = rows['rgb'][picked]
     # The bits of the float are 0x00RRGGBB.
     bits = packed.view(packed.dtype.str.replace('f', 'u')).astype(np.uint32)
     return xyz, np.stack([bits >> shift & 0xff for shift in (16, 8, 0)], axis=-1).astype(np.uint8)
+
+
+def _xyz(rows: npt.NDArray[Any], picked: tuple[Any, Any]) -> npt.NDArray[Any]:
+    """Return the points [N, 3] of the rows and columns ``picked``."""
+    return np.stack([rows[name][picked] for name in _AXES], axis=-1)
 
 
 def _finite_points(rows: npt.NDArray[Any], most: int | None) -> tuple[Any, Any]:
@@ -195,7 +200,7 @@ def _cloud_rows(message: PointCloud2, names: Sequence[str]) -> npt.NDArray[Any]:
     if 'rgb' in fields and fields['rgb'].datatype != PointField.FLOAT32:
         del fields['rgb']
     types = [_COORDINATE_TYPES.get(field.datatype) for field in fields.values()]
-    if not {'x', 'y', 'z'} <= set(fields) or None in types:
+    if not set(_AXES) <= set(fields) or None in types:
         found = ', '.join(field.name for field in message.fields) or 'none'
         raise PointCloudError('the reference cloud needs the fields x, y and z as FLOAT32 or '
                               f'FLOAT64; it has {found}')

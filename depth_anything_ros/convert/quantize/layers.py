@@ -44,12 +44,12 @@ def quantized_layers(model: 'openvino.Model') -> list[Layer]:
     layers, types = [], []
     reached = nodes_dependent_on_image(model)
     for node in model.get_ordered_ops():
-        if node.get_type_name() in _PRODUCTS:
+        kind = node.get_type_name()
+        if kind in _PRODUCTS:
             found = [quantizer for value in node.input_values() for quantizer in _quantizers(value)
-                     if node.get_type_name() != 'MatMul' or quantizer.get_name() in reached]
+                     if kind != 'MatMul' or quantizer.get_name() in reached]
             quantizers = frozenset(quantizer.get_friendly_name() for quantizer in found)
             if quantizers:
-                kind = node.get_type_name()
                 cost = _operations(node) * (_DYNAMIC_COST if kind == 'MatMul' else 1.0)
                 layers.append(Layer(node.get_friendly_name(), _checkpoint_name(node), quantizers,
                                     cost))
