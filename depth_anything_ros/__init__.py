@@ -14,6 +14,7 @@ them is first used.
 
 from collections.abc import Callable
 from pathlib import Path
+import sys
 from typing import Any, TYPE_CHECKING
 
 from depth_anything_ros.errors import (
@@ -35,6 +36,10 @@ __all__ = [
     'MissingDependencyError', 'ModelError', 'ModelInfo', 'ParityError', 'PeerError',
     'PointCloudError', 'QualityError', 'SettingsError', 'SnapshotError', 'convert_model',
     'load_model', 'point_cloud', 'to_metric']
+
+# OpenVINO and NNCF report their use to their makers when they are imported, from a child process
+# that keeps the program from ending where there is no internet. Without this module they do not.
+sys.modules.setdefault('openvino_telemetry', None)  # type: ignore[arg-type]
 
 _INSTALL_OPENCV = 'apt install python3-opencv, or pip install opencv-python-headless'
 

@@ -1,6 +1,7 @@
 """What the package says about itself: versions, dependencies, programs, top level."""
 
 import ast
+import os
 from pathlib import Path
 import re
 import runpy
@@ -150,6 +151,19 @@ def test_the_model_in_the_box_is_small_and_free_to_use() -> None:
     assert (info.encoder, info.precision) == ('tiny', 'int8')
     size = sum(model.with_suffix(suffix).stat().st_size for suffix in ('.xml', '.bin'))
     assert size <= 26 * 2 ** 20
+
+
+@pytest.mark.parametrize('module', ['openvino', 'nncf'])
+def test_no_usage_statistics_are_sent(module: str, tmp_path: Path) -> None:
+    pytest.importorskip(module)
+    home = {**os.environ, 'HOME': str(tmp_path)}
+    home.pop('CI', None)
+    code = f'import depth_anything_ros, {module}; import sys; print(*sys.modules, sep=chr(10))'
+    done = subprocess.run([sys.executable, '-c', code], env=home, text=True, check=True,
+                          capture_output=True, timeout=120)
+    assert module in done.stdout.split()
+    assert not [name for name in done.stdout.split() if name.startswith('openvino_telemetry.')]
+    assert not list(tmp_path.glob('intel/*')), 'the identity of this user was written'
 
 
 @pytest.mark.parametrize(('name', 'ignored'), [
