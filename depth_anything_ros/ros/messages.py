@@ -205,9 +205,8 @@ def _cloud_rows(message: PointCloud2, names: Sequence[str]) -> npt.NDArray[Any]:
         raise PointCloudError('the reference cloud needs the fields x, y and z as FLOAT32 or '
                               f'FLOAT64; it has {found}')
     byte_order = '>' if message.is_bigendian else '<'
-    layout: Any = {
-        'names': list(fields), 'formats': [f'{byte_order}{number}' for number in types],
-        'offsets': [field.offset for field in fields.values()], 'itemsize': message.point_step}
+    packed: Any = {
+        'names': list(fields), 'formats': [f'{byte_order}{number}' for number in types]}
     row_bytes = message.width * message.point_step
     needed = max(message.row_step, row_bytes) * (message.height - 1) + row_bytes
     # NumPy checks this with 32-bit numbers, and reads beyond the buffer where they overflow.
@@ -221,7 +220,10 @@ def _cloud_rows(message: PointCloud2, names: Sequence[str]) -> npt.NDArray[Any]:
         raise PointCloudError(f'the reference cloud has {len(message.data)} bytes, but its size '
                               f'needs {needed}; the message is truncated')
     if message.width == 0 or message.height == 0:
-        return np.empty((0, 0), np.dtype(layout))
+        # An offset and a step may be larger here than NumPy takes.
+        return np.empty((0, 0), np.dtype(packed))
+    layout: Any = {**packed, 'offsets': [field.offset for field in fields.values()],
+                   'itemsize': message.point_step}
     return np.ndarray((message.height, message.width), np.dtype(layout), message.data,
                       strides=(max(message.row_step, row_bytes), message.point_step))
 

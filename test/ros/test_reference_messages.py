@@ -104,6 +104,10 @@ def test_an_empty_cloud_has_no_points() -> None:
     message = cloud_message(np.ones((1, 2, 3), np.float32))
     message.width, message.row_step, message.data = 0, 0, b''
     assert points_xyz(message).shape == (0, 3)
+    message.fields[0].offset, message.point_step = 2 ** 31, 2 ** 32 - 1
+    assert points_xyz(message).shape == (0, 3)
+    message.width, message.height = 2, 0
+    assert points_xyz(message).shape == (0, 3)
 
 
 def test_a_cloud_without_coordinates_or_with_a_wrong_layout_raises_with_the_reason() -> None:
