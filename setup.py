@@ -9,6 +9,7 @@ SHARE = f'share/{NAME}'
 CONVERT = ['torch>=2.6', 'onnx', 'onnxscript', 'onnxruntime', 'huggingface_hub', 'safetensors',
            'nncf', 'rosbags>=0.11', 'typer>=0.19', 'rich']
 VIEW = ['viser>=1.1,<2']
+APP = ['gradio>=6,<7', 'typer>=0.19', 'rich']
 
 setup(
     name=NAME,
@@ -25,7 +26,7 @@ setup(
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
         (SHARE, ['package.xml']),
         (f'{SHARE}/launch', glob('launch/*.launch.py')),
-        (f'{SHARE}/config', [name for ending in ('yaml', 'rviz', 'xml')
+        (f'{SHARE}/config', [name for ending in ('json', 'yaml', 'rviz', 'xml')
                              for name in glob(f'config/*.{ending}')]),
         (f'{SHARE}/resource/photos', glob('resource/photos/*')),
         (f'{SHARE}/models', [name for ending in ('md', 'xml', 'bin')
@@ -36,6 +37,7 @@ setup(
         'depth_anything_convert = depth_anything_ros.convert.main:main',
         'depth_anything_distill = depth_anything_ros.distill.main:main',
         'depth_anything_run = depth_anything_ros.run.main:main',
+        'depth_anything_app = depth_anything_ros.app.main:main',
         'depth_anything_evaluate = depth_anything_ros.evaluate.main:main',
         'depth_anything_benchmark = depth_anything_ros.benchmark.main:main',
         'depth_anything_demo = depth_anything_ros.demo.main:main',
@@ -65,11 +67,13 @@ setup(
         'convert': [*CONVERT, 'opencv-python-headless'],
         'distill': [*CONVERT, 'matplotlib', 'opencv-python-headless'],
         'view': VIEW,
+        'app': [*APP, 'opencv-python-headless'],
         'tools': ['rosbags>=0.11', 'typer>=0.19', 'rich', 'pyyaml', 'matplotlib',
                   'opencv-python-headless'],
-        # catkin_pkg, colcon: packaging tests. transformers: another implementation of the network.
-        'test': ['catkin_pkg', 'colcon-ros', 'matplotlib', 'pytest', 'pyyaml',
-                 'ros-jazzy-rosgraph-msgs', 'transformers', *VIEW],
+        # catkin_pkg, colcon: packaging tests. playwright: Chromium for the web pages.
+        # transformers: another implementation of the network.
+        'test': ['catkin_pkg', 'colcon-ros', 'matplotlib', 'playwright', 'pytest', 'pyyaml',
+                 'ros-jazzy-rosgraph-msgs', 'transformers', *VIEW, *APP],
         # Pinned, because each release of a linter reports other things.
         'lint': [
             'catkin_pkg',

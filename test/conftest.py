@@ -8,7 +8,7 @@ import signal
 import pytest
 from tiny import write_tiny_ir
 
-pytest_plugins = ['checkpoints']
+pytest_plugins = ['browser', 'checkpoints']
 
 
 @pytest.fixture(scope='session', autouse=True)

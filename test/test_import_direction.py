@@ -30,6 +30,7 @@ ROOMS = {
     'convert': _BELOW | {'networks'},
     'distill': _BELOW | {'api', 'networks', 'convert'},
     'benchmark': _BELOW | {'api', 'ros', 'evaluate'},
+    'app': _BELOW | {'api'},
     'demo': _BELOW | {'api', 'ros'},
     'view': {GROUND, 'vision', 'cli', 'ros'},
 }
@@ -48,6 +49,7 @@ NEVER = {
     'ros': {'openvino', 'torch'},
     'node': {'torch', 'onnx', 'typer', f'{NAME}.convert'},
     'view': {'openvino', 'torch', 'typer', f'{NAME}.node'},
+    'app': {'rclpy', 'torch', f'{NAME}.node', f'{NAME}.ros'},
     'convert': {'rclpy', 'nncf', f'{NAME}.node', f'{NAME}.ros'},
     'distill': {'rclpy', 'nncf', f'{NAME}.node', f'{NAME}.ros'},
     'networks': {'openvino', 'rclpy'},
@@ -56,7 +58,8 @@ NEVER = {
 ONLY = {GROUND: {'numpy'}, 'vision': {'numpy', 'cv2'}}
 NEEDS = {'vision': ['cv2'], 'alignment': ['cv2'], 'media': ['cv2'], 'inference': ['cv2'],
          'ros': ['rclpy'], 'node': ['rclpy'], 'networks': ['torch'], 'cli': ['typer'],
-         'view': ['rclpy', 'viser'], 'convert': ['torch', 'typer'], 'distill': ['torch', 'typer']}
+         'view': ['rclpy', 'viser'], 'app': ['gradio', 'typer'], 'convert': ['torch', 'typer'],
+         'distill': ['torch', 'typer']}
 LONGEST_FILE = 400
 
 LIST_LOADED = """
@@ -64,7 +67,9 @@ import importlib, sys
 before = set(sys.modules)
 for name in sys.argv[1:]:
     importlib.import_module(name)
-print('\\n'.join(set(sys.modules) - before))
+# None stands for a module that must not be imported.
+print('\\n'.join(name for name, module in sys.modules.items()
+                 if module is not None and name not in before))
 """
 
 

@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+from typing import Any
 
 _STOP_S = 20.0
 
@@ -34,7 +35,7 @@ def running(module: str, arguments: Sequence[str], log: Path) -> Iterator[subpro
             stop(process)
 
 
-def stop(process: subprocess.Popen[bytes]) -> int:
+def stop(process: subprocess.Popen[Any]) -> int:
     """Send SIGINT, and SIGKILL if the process still runs after 20 s; return its exit status."""
     if process.poll() is None:
         process.send_signal(signal.SIGINT)

@@ -17,7 +17,7 @@ from depth_anything_ros.vision.colorize import RangeTracker
 from depth_anything_ros.vision.depth import (
     display_scale_shift, limit_range, metric_from_inverse, to_millimetres)
 from depth_anything_ros.vision.drawing import unpack_colors
-from depth_anything_ros.vision.geometry import Intrinsics, pixel_rays
+from depth_anything_ros.vision.geometry import Intrinsics, pinhole_camera, pixel_rays
 import numpy as np
 
 DepthFormat = Literal['png16', 'npy', 'pfm', 'ply']
@@ -75,15 +75,17 @@ def scale_to_16bit(inverse_depth: F32) -> U16:
 
 
 def pinhole_cloud(depth: F32, kind: Kind, image: ColorImage, fov_deg: float) -> F32:
+    """Return ``camera_cloud`` of a camera with this horizontal field of view [degrees]."""
+    return camera_cloud(depth, kind, image, pinhole_camera(image.size_hw, fov_deg))
+
+
+def camera_cloud(depth: F32, kind: Kind, image: ColorImage, camera: Intrinsics) -> F32:
     """
-    Return the points [H, W, 4] of a pinhole camera with this horizontal field of view [degrees].
+    Return the points [H, W, 4] of a map [H, W] of the size of ``image``.
 
     A metric map keeps its metres. A relative map is displayed with its nearest 2 % at 1 m and its
     farthest 2 % at 10 m; these distances are not measurements.
     """
-    height, width = image.size_hw
-    focal_px = width / 2 / np.tan(np.radians(fov_deg / 2))
-    camera = Intrinsics(focal_px, focal_px, (width - 1) / 2, (height - 1) / 2, image.size_hw)
     if kind == 'metric':
         depth_m = limit_range(depth, 0.0, 0.0)
     else:

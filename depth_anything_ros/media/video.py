@@ -20,6 +20,8 @@ from depth_anything_ros.vision.color_image import ColorImage
 SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv', '.ts',
             '.mts', '.m2ts', '.3gp', '.flv', '.ogv', '.asf')
 
+# Frames per second of a video that does not state its rate.
+DEFAULT_RATE = 30.0
 # Their headers count the frames. Other formats state a duration, which may be that of the sound.
 _COUNTED = ('.mp4', '.mov', '.m4v', '.3gp', '.avi')
 _LONGEST_SOUND_S = 1.0

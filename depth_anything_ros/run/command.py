@@ -5,7 +5,8 @@ from typing import Annotated
 
 from depth_anything_ros.cli.options import Device, InputSize, Precision
 from depth_anything_ros.resources import shipped_model
-from depth_anything_ros.run.tasks import ColorMap, OutputFormat, RunOptions
+from depth_anything_ros.run.tasks import OutputFormat, RunOptions
+from depth_anything_ros.vision.colorize import ColorMap
 import typer
 
 _INPUT, _OUTPUT, _MODEL = 'Input', 'Output', 'Model and device'

@@ -12,7 +12,7 @@ from depth_anything_ros.files import atomic_path
 from depth_anything_ros.media.bag_writer import check_topics, depth_topic, DepthBag
 from depth_anything_ros.media.depth_files import encode_png, finite_range, write_depth
 from depth_anything_ros.media.source import ImageItem
-from depth_anything_ros.media.video import VideoFile
+from depth_anything_ros.media.video import DEFAULT_RATE, VideoFile
 from depth_anything_ros.model_info import Kind
 from depth_anything_ros.run.pipeline import Write
 from depth_anything_ros.run.tasks import RunOptions, Task
@@ -20,7 +20,6 @@ from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.colorize import RangeTracker
 from depth_anything_ros.vision.drawing import depth_style, draw_depth
 
-_DEFAULT_RATE = 30.0
 _MAX_WRITERS = 4
 
 
@@ -77,7 +76,7 @@ def _video(task: Task, target: Path, options: RunOptions, kind: Kind) -> Iterato
     style = depth_style(kind, options.color_map, options.pred_only)
     tracker = RangeTracker()
     with atomic_path(target) as staged:
-        video = VideoFile(staged, task.source.frames_per_second or _DEFAULT_RATE)
+        video = VideoFile(staged, task.source.frames_per_second or DEFAULT_RATE)
 
         def write(item: ImageItem, image: ColorImage, depth: F32) -> None:
             picture = draw_depth(style, image, depth, *tracker.update(depth))

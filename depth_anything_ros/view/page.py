@@ -5,11 +5,10 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 import io
-import os
-import socket
 from typing import Any, Protocol
 
 from depth_anything_ros.arrays import U8
+from depth_anything_ros.cli.listening import listening_port
 from depth_anything_ros.errors import SettingsError
 from depth_anything_ros.ros.observer import TRANSITIONS
 from depth_anything_ros.view.controls import ParameterControls, RUNTIME
@@ -69,7 +68,7 @@ class Page:
     """
 
     def __init__(self, node: str, host: str, port: int) -> None:
-        self.port = _free_port(host, port)
+        self.port = listening_port(host, port)
         with redirect_stdout(io.StringIO()):
             self._server = viser.ViserServer(host, self.port, label=node, verbose=False)
         # Any visitor could ask for a tunnel from the internet to this page.
@@ -78,8 +77,8 @@ class Page:
         gui.configure_theme(show_logo=False, show_share_button=False, control_width='large')
         # The optical frame: x to the right, y down, z forward. The view is from behind and above.
         self._server.scene.set_up_direction('-y')
-        self._server.initial_camera.position = (0.0, -1.5, -2.5)
-        self._server.initial_camera.look_at = (0.0, 0.0, 4.0)
+        self._server.initial_camera.position = (0.0, -0.8, -1.8)
+        self._server.initial_camera.look_at = (0.0, 0.2, 3.0)
         self._cameras: dict[str, _CameraPanel] = {}
         tabs = gui.add_tab_group()
         self._live, self._buttons = tabs.add_tab('Live'), tabs.add_tab('Control')
@@ -155,7 +154,7 @@ class Page:
             return
         if found.points is None:
             found.points = self._server.scene.add_point_cloud(
-                f'{_scene_name(camera)}/points', cloud.points, cloud.colors, point_size=0.02,
+                f'{_scene_name(camera)}/points', cloud.points, cloud.colors, point_size=0.01,
                 point_shape='square', point_shading='flat')
             return
         with self._server.atomic():
@@ -238,20 +237,3 @@ def _open_no_tunnel(verbose: bool = True) -> None:
 
 def _scene_name(camera: str) -> str:
     return f'/{camera or "camera"}'
-
-
-def _free_port(host: str, port: int) -> int:
-    """
-    Return ``port``, or a free one for 0; OSError if it cannot be listened on.
-
-    The server of viser would try the ports after it, and never return on a wrong host.
-    """
-    family = socket.AF_INET6 if ':' in host else socket.AF_INET
-    try:
-        with socket.create_server((host, port), family=family) as trial:
-            return int(trial.getsockname()[1])
-    except (OSError, OverflowError) as error:
-        number = getattr(error, 'errno', None) or 0
-        reason = os.strerror(number) if number > 0 else error
-        raise OSError(f'{host}:{port} cannot be listened on ({reason}); choose another --port, '
-                      'or an address of this machine as --host') from error

@@ -3,6 +3,7 @@
 import threading
 from typing import Any
 
+from depth_anything_ros.cli.listening import page_address
 from depth_anything_ros.ros.callbacks import log_exceptions, ThrottledLogger
 from depth_anything_ros.ros.messages import SerializedMessage
 from depth_anything_ros.ros.rclpy_adapter import refuse_invalid_requests
@@ -51,7 +52,8 @@ class Viewer(Node):
         self._timer = self.create_timer(_CHECK_S, log_exceptions(self._check, self._warn, self))
         self._thread = threading.Thread(target=self._show_all, name='show', daemon=True)
         self._thread.start()
-        self.get_logger().info(f'{self._target} is shown on http://{host}:{self.page.port}')
+        self.get_logger().info(f'{self._target} is shown on '
+                               f'{page_address(host, self.page.port)}')
 
     def destroy_node(self) -> None:
         """Stop the server and the threads, unsubscribe, then destroy the node."""

@@ -1,8 +1,12 @@
 """Colour maps for depth, and a range that changes slowly so that a video does not flicker."""
 
+from typing import Literal
+
 import cv2
 from depth_anything_ros.arrays import F32, U8
 import numpy as np
+
+ColorMap = Literal['spectral_r', 'inferno', 'magma', 'viridis', 'turbo', 'gray']
 
 # ColorBrewer's 11-class Spectral, red to blue, as RGB; matplotlib interpolates the same anchors.
 _SPECTRAL_RGB = ((158, 1, 66), (213, 62, 79), (244, 109, 67), (253, 174, 97), (254, 224, 139),

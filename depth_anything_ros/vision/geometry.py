@@ -159,6 +159,13 @@ class Intrinsics:
                        size_hw=grid.size_hw)
 
 
+def pinhole_camera(size_hw: tuple[int, int], fov_deg: float) -> Intrinsics:
+    """Return a camera with square pixels and this horizontal field of view [degrees]."""
+    height, width = size_hw
+    focal_px = float(width / 2 / np.tan(np.radians(fov_deg / 2)))
+    return Intrinsics(focal_px, focal_px, (width - 1) / 2, (height - 1) / 2, size_hw)
+
+
 @dataclass(frozen=True)
 class Rays:
     """

@@ -16,7 +16,8 @@ pytest.importorskip('colcon_ros', reason='colcon is not installed')
 pytest.importorskip('ament_index_python', reason='ROS 2 is not installed')
 
 PROGRAMS = {f'depth_anything_{name}' for name in (
-    'node', 'convert', 'distill', 'run', 'evaluate', 'benchmark', 'demo', 'player', 'view')}
+    'node', 'convert', 'distill', 'run', 'app', 'evaluate', 'benchmark', 'demo', 'player',
+    'view')}
 MODEL = 'depth_anything_tiny'
 DOMAIN_ID = 58
 

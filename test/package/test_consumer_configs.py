@@ -6,6 +6,7 @@ ObstacleLayer of nav2_costmap_2d (Humble to Rolling).
 """
 
 from collections.abc import Iterator
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -209,3 +210,25 @@ def test_the_floor_clears_in_the_voxel_layer_only(settings: Settings) -> None:
     assert len(floor) > 100
     assert len(_buffered(_clearing(LAYERS['voxel']), floor)) == len(floor)
     assert len(_buffered(_clearing(LAYERS['obstacle']), floor)) == 0
+
+
+def test_the_foxglove_layout_shows_topics_and_services_that_exist() -> None:
+    content = json.loads((CONFIG / 'foxglove.json').read_text())
+    panels = content['configById']
+
+    def placed(part: Any) -> list[str]:
+        return [part] if isinstance(part, str) else [
+            *placed(part['first']), *placed(part['second'])]
+
+    assert sorted(placed(content['layout'])) == sorted(panels)
+    readme = (CONFIG.parent / 'README.md').read_text()
+    names = [*panels['3D!cloud']['topics'], *(
+        value for panel in panels.values() for key, value in (
+            *panel.items(), *panel.get('imageMode', {}).items())
+        if key in ('imageTopic', 'topicToRender', 'serviceName'))]
+    assert len(names) == 10
+    for name in set(names) - {'/image', '/depth_anything/change_state'}:
+        assert f"`{name.replace('/depth_anything/', '~/')}`" in readme
+    for name, transition in (('activate', 3), ('deactivate', 4)):
+        request = json.loads(panels[f'CallService!{name}']['requestPayload'])
+        assert request == {'transition': {'id': transition}}

@@ -7,15 +7,10 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from tools.web.reader import connect_to_page
 from waiting import until
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
 import zstandard
-
-_CAMERA = {
-    'type': 'ViewerCameraMessage', 'wxyz': [1.0, 0.0, 0.0, 0.0], 'position': [0.0, 0.0, 0.0],
-    'fov': 1.0, 'near': 0.1, 'far': 100.0, 'image_height': 600, 'image_width': 800,
-    'look_at': [0.0, 0.0, 1.0], 'up_direction': [0.0, -1.0, 0.0]}
 
 
 class PageClient:
@@ -27,15 +22,11 @@ class PageClient:
     """
 
     def __init__(self, port: int, reads: bool = True) -> None:
-        import viser
         self.shown: dict[str, dict[str, Any]] = {}
         self.updates: dict[tuple[str, str], int] = {}
         self.arrivals: dict[tuple[str, str], list[float]] = {}
-        # A small queue: what is not read stays in the socket, and then at the server.
-        self._socket = connect(f'ws://127.0.0.1:{port}', subprotocols=[
-            f'viser-v{viser.__version__}'], max_size=None, max_queue=1, proxy=None)
+        self._socket = connect_to_page(port)
         self._thread = threading.Thread(target=self._receive, daemon=True)
-        self.send(_CAMERA)
         if reads:
             self._thread.start()
 

@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 import cv2
+from depth_anything_ros.ros.rclpy_adapter import lifecycle_state
 from depth_anything_ros.view.controls import hint, RUNTIME
 import numpy as np
 from page_client import PageClient
@@ -93,6 +94,30 @@ def test_pictures_cloud_frustum_and_statuses_move_on_the_page(
         assert until(lambda: 'OK: running' in browser.text())
         for value in ('CPU', 'latency p50 [ms]', 'depth out [Hz]', 'images in [Hz]'):
             assert value in browser.text()
+
+
+def test_chromium_draws_a_moving_cloud_and_its_buttons_work(
+        robot: Robot, make_viewer: Callable[..., Any], open_page: Callable[[str], Any]) -> None:
+    page = open_page(f'http://127.0.0.1:{make_viewer().page.port}')
+    scene = {'x': 0, 'y': 200, 'width': 800, 'height': 700}
+
+    def seen() -> np.ndarray:
+        return cv2.imdecode(np.frombuffer(page.screenshot(clip=scene), np.uint8), 1).astype(int)
+
+    def changed(before: np.ndarray) -> bool:
+        # A moving grid or label would change fewer pixels.
+        return (np.abs(seen() - before).max(axis=-1) > 20).mean() > 0.05
+
+    page.get_by_text('OK: running').wait_for()
+    empty = seen()
+    with playing(robot):
+        for _ in range(2):
+            assert until(partial(changed, empty), 60)
+            empty = seen()
+        page.get_by_role('tab', name='Control').click()
+        page.get_by_role('button', name='deactivate', exact=True).click()
+        page.get_by_text('deactivate: done').wait_for()
+    assert lifecycle_state(robot.depth) == 'inactive'
 
 
 def test_without_a_browser_nothing_is_subscribed_and_nothing_computed(

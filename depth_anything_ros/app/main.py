@@ -1,0 +1,28 @@
+"""The program ``depth_anything_app``: the entry point, which needs no typer to be imported."""
+
+from collections.abc import Sequence
+import sys
+from typing import TYPE_CHECKING
+
+from depth_anything_ros.cli.program import Program, require_packages, run_app
+
+if TYPE_CHECKING:
+    import typer
+
+PROGRAM = Program('depth_anything_app', install="pip install 'depth_anything_ros[app]'",
+                  after_interrupt='no file was kept')
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program and return the exit status: 130 after Ctrl-C, 143 after SIGTERM."""
+    return run_app(PROGRAM, _app, argv)
+
+
+def _app() -> 'typer.Typer':
+    from depth_anything_ros.app.command import make_app
+    require_packages(PROGRAM, 'gradio')
+    return make_app()
+
+
+if __name__ == '__main__':
+    sys.exit(main())

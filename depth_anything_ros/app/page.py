@@ -1,0 +1,278 @@
+"""The page itself: what visitors see, and what their events call."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+import functools
+import inspect
+from pathlib import Path
+import shutil
+import tempfile
+import threading
+import time
+from typing import Any, get_args
+
+from depth_anything_ros.app.models import ModelChoice, ModelSlot
+from depth_anything_ros.app.pictures import (
+    BACKGROUND, Camera, compute_picture, draw, Look, PictureDepth, write_downloads, write_shown,
+    write_view)
+from depth_anything_ros.app.videos import compute_video
+from depth_anything_ros.errors import DepthAnythingError, ImageError
+from depth_anything_ros.media.folders import files_below
+from depth_anything_ros.media.pictures import SUFFIXES
+from depth_anything_ros.model_info import ModelInfo
+from depth_anything_ros.resources import photographs
+from depth_anything_ros.vision.color_image import to_bgr
+from depth_anything_ros.vision.colorize import ColorMap
+import gradio as gr
+
+# The fonts of the visitor's machine: Gradio's themes load theirs from Google.
+PLAIN = gr.themes.Default(font=['system-ui', 'sans-serif'], font_mono=['ui-monospace'])
+_DOWNLOADS = ('Colour PNG', 'Gray PNG', '16-bit PNG', 'NumPy', 'PLY')
+# Files of visitors are removed after this time [s], looked for at this period.
+_CLEAN_PERIOD_S, _KEPT_S = 300, 3600
+_ANSWER_KEPT_S = 600
+# Jobs that use the model run one after the other.
+_ONE_BY_ONE = {'concurrency_limit': 1, 'concurrency_id': 'model'}
+_PREPARING = {'concurrency_limit': 2, 'concurrency_id': 'files', 'show_progress': 'minimal'}
+
+
+@dataclass
+class Page:
+    """What all visitors share; ``any_path``: they may name models by path."""
+
+    slot: ModelSlot
+    choice: ModelChoice
+    models: dict[Path, ModelInfo]
+    devices: list[str]
+    folder: Path
+    any_path: bool
+    stops: dict[str, threading.Event] = field(default_factory=dict)
+
+    def chosen(self, model: str, input_size: float | None, device: str) -> ModelChoice:
+        """Return the model that a visitor chose."""
+        return ModelChoice(Path(model), int(input_size or 0), device, self.choice.precision)
+
+    def stop_all(self) -> None:
+        """Let videos end after their present frame."""
+        for stop in list(self.stops.values()):
+            stop.set()
+
+    def on_picture(self, file: str | None, model: str, input_size: float | None, device: str,
+                   color_map: ColorMap, low: float, high: float) -> Any:
+        """Compute a picture; show it, and keep the depth for its visitor."""
+        if file is None:
+            return None, None, ''
+        look, choice = Look(color_map, low, high), self.chosen(model, input_size, device)
+        result = compute_picture(self.slot, choice, Path(file))
+        return result, self._shown(result, look), result.inference.sentence(choice)
+
+    def on_look(self, result: PictureDepth | None, color_map: ColorMap, low: float,
+                high: float) -> Any:
+        """Draw the visitor's depth with other colours."""
+        look = Look(color_map, low, high)
+        return None if result is None else self._shown(result, look)
+
+    def on_files(self, result: PictureDepth | None, color_map: ColorMap, low: float, high: float,
+                 *camera: float) -> Any:
+        """Prepare the downloads and the 3-D view of the visitor's depth."""
+        if result is None:
+            return [*(gr.update(value=None, interactive=False) for _ in _DOWNLOADS), None]
+        view, look = Camera(*(value or 0.0 for value in camera)), Look(color_map, low, high)
+        folder = self._new_folder()
+        cloud, position = write_view(folder, result, view)
+        return [*(gr.update(value=path, interactive=True)
+                  for path in write_downloads(folder, result, look, view)),
+                gr.update(value=cloud, camera_position=position)]
+
+    def on_compare(self, file: str | None, *choices: Any) -> Any:
+        """Compute a picture with two models, one after the other."""
+        if file is None:
+            raise ImageError('there is no picture to compare; upload one')
+        shown, sentences = [], []
+        for side in ('A', 'B'):
+            choice = self.chosen(*(choices[:3] if side == 'A' else choices[3:]))
+            result = compute_picture(self.slot, choice, Path(file))
+            shown += write_shown(self._new_folder(), side, [draw(result, Look())])
+            sentences.append(result.inference.sentence(choice))
+        return *shown, *sentences
+
+    def on_video(self, file: str | None, model: str, input_size: float | None, device: str,
+                 color_map: ColorMap, alone: bool, request: gr.Request,
+                 progress: gr.Progress = gr.Progress()) -> Any:  # noqa: B008
+        """Compute a video until its end or until its visitor stops it."""
+        if file is None:
+            raise ImageError('there is no video; upload one')
+        stop = self.stops[str(request.session_hash)] = threading.Event()
+
+        def advance(done: int, total: int | None) -> None:
+            progress((done, total), desc='depth', unit='frames')
+
+        target = self._new_folder() / f'{Path(file).stem}_depth.mp4'
+        try:
+            result = compute_video(self.slot, self.chosen(model, input_size, device), Path(file),
+                                   target, color_map, alone, stop, advance)
+        finally:
+            self.stops.pop(str(request.session_hash), None)
+        text = (f'{result.frames} frames in {result.seconds:.1f} s '
+                f'({result.frames / result.seconds:.1f}/s)')
+        still, = write_shown(target.parent, 'last', [result.picture_bgr])
+        return (still, gr.update(value=target, interactive=True),
+                f'{text}; {result.problem}' if result.problem else text)
+
+    def on_stop(self, request: gr.Request) -> None:
+        """End the visitor's video after its present frame."""
+        if stop := self.stops.get(str(request.session_hash)):
+            stop.set()
+
+    def _new_folder(self) -> Path:
+        """
+        Return a folder for the files of one answer, and remove those of old ones.
+
+        Gradio copies the files to its own folder when it sends the answer.
+        """
+        for folder in self.folder.glob('answer-*'):
+            if time.time() - folder.stat().st_mtime > _ANSWER_KEPT_S:
+                shutil.rmtree(folder, ignore_errors=True)
+        return Path(tempfile.mkdtemp(prefix='answer-', dir=self.folder))
+
+    def _shown(self, result: PictureDepth, look: Look) -> tuple[Path, Path]:
+        image, depth = write_shown(self._new_folder(), result.name,
+                                   [to_bgr(result.image), draw(result, look)])
+        return image, depth
+
+
+def make_page(page: Page) -> gr.Blocks:
+    """Return the page with its events."""
+    with gr.Blocks(title='Depth Anything', analytics_enabled=False,
+                   delete_cache=(_CLEAN_PERIOD_S, _KEPT_S)) as blocks:
+        gr.Markdown('# Depth from one picture\nComputed on this machine. Nothing is sent '
+                    'elsewhere; files are removed after an hour and when the program ends.')
+        with gr.Tab('Picture'):
+            _picture_tab(page)
+        with gr.Tab('Compare two models'):
+            _compare_tab(page)
+        with gr.Tab('Video'):
+            _video_tab(page)
+        blocks.unload(page.on_stop)
+    return blocks.queue()
+
+
+def _picture_tab(page: Page) -> None:
+    result = gr.State(None, time_to_live=_KEPT_S)
+    with gr.Row():
+        with gr.Column():
+            picture = _picture_input('picture')
+            choice = _model_inputs(page)
+            button = gr.Button('Compute depth', variant='primary')
+            look = [_color_map(),
+                    gr.Slider(0, 100, 0, step=1, label='Colours start at [% of the range]'),
+                    gr.Slider(0, 100, 100, step=1, label='Colours end at [% of the range]')]
+            with gr.Accordion('Camera, for the point cloud', open=False):
+                camera = [gr.Number(60, label='Horizontal field of view [degrees]'),
+                          *(gr.Number(0, label=f'{name} [px of the picture]'
+                                      + ', 0: use the field of view' * (name == 'fx'))
+                            for name in ('fx', 'fy', 'cx', 'cy'))]
+            _examples(picture)
+        with gr.Column():
+            shown = gr.ImageSlider(label='Picture and depth', interactive=False, elem_id='depth')
+            sentence = gr.Markdown(elem_id='sentence')
+            with gr.Row():
+                files = [gr.DownloadButton(name, interactive=False, size='sm', min_width=70,
+                                           elem_id=f'file_{number}')
+                         for number, name in enumerate(_DOWNLOADS)]
+            cloud = gr.Model3D(label='Point cloud; drag to turn', display_mode='point_cloud',
+                               clear_color=(*(value / 255 for value in BACKGROUND), 1.0),
+                               height=420, elem_id='cloud')
+    prepared = {'fn': _shown_errors(page.on_files), 'inputs': [result, *look, *camera],
+                'outputs': [*files, cloud], **_PREPARING}
+    gr.on([picture.change, button.click], _shown_errors(page.on_picture),
+          [picture, *choice, *look], [result, shown, sentence], api_name='depth',
+          **_ONE_BY_ONE).success(**prepared, api_name='files')
+    gr.on([look[0].input, look[1].release, look[2].release], _shown_errors(page.on_look),
+          [result, *look], shown, api_name='look', **_PREPARING).success(
+        **prepared, api_visibility='private')
+    gr.on([number.submit for number in camera], **prepared, api_visibility='private')
+
+
+def _compare_tab(page: Page) -> None:
+    picture = _picture_input('compared')
+    with gr.Row():
+        sides = [_compared_side(page, name) for name in ('A', 'B')]
+    button = gr.Button('Compare', variant='primary')
+    _examples(picture)
+    choices = [[choice, shown, sentence] for choice, shown, sentence in sides]
+    button.click(_shown_errors(page.on_compare), [picture, *choices[0][0], *choices[1][0]],
+                 [choices[0][1], choices[1][1], choices[0][2], choices[1][2]],
+                 api_name='compare', **_ONE_BY_ONE)
+
+
+def _compared_side(page: Page, name: str) -> tuple[list[Any], Any, Any]:
+    with gr.Column():
+        choice = _model_inputs(page)
+        return choice, gr.Image(label=f'Depth {name}', interactive=False), gr.Markdown()
+
+
+def _video_tab(page: Page) -> None:
+    with gr.Row():
+        with gr.Column():
+            video = gr.File(label='Video', elem_id='video')
+            choice = _model_inputs(page)
+            look = [_color_map(), gr.Checkbox(label='Depth alone, without the image beside it')]
+            with gr.Row():
+                button = gr.Button('Compute depth', variant='primary', elem_id='video_start')
+                stop = gr.Button('Stop')
+        with gr.Column():
+            still = gr.Image(label='Last frame', interactive=False)
+            sentence = gr.Markdown(elem_id='video_sentence')
+            file = gr.DownloadButton('mp4', interactive=False, elem_id='video_file')
+    button.click(_shown_errors(page.on_video), [video, *choice, *look], [still, file, sentence],
+                 api_name='video', **_ONE_BY_ONE)
+    stop.click(page.on_stop, queue=False, api_visibility='private')
+
+
+def _picture_input(name: str) -> gr.Image:
+    """Return an input that gives events the path of the file as it was uploaded."""
+    picture = gr.Image(sources=['upload', 'clipboard', 'webcam'], label='Picture', elem_id=name,
+                       type='filepath', height=320)
+    # read_picture decodes the file and says what is wrong with it, instead of Gradio.
+    picture.preprocess = lambda payload: None if payload is None else payload.path
+    return picture
+
+
+def _model_inputs(page: Page) -> list[Any]:
+    names = [(f'{path.stem} ({info.kind}, {info.precision})', str(path))
+             for path, info in page.models.items()]
+    devices = list(dict.fromkeys([page.choice.device, *page.devices]))
+    model = gr.Dropdown(
+        names, value=str(page.choice.path), allow_custom_value=page.any_path,
+        label='Model, or path of an .xml' if page.any_path else 'Model')
+    with gr.Row():
+        size = gr.Number(page.choice.input_size, precision=0,
+                         label='Input size [px], 0: default of the model')
+        device = gr.Dropdown(devices, value=page.choice.device, label='Device')
+    return [model, size, device]
+
+
+def _color_map() -> gr.Dropdown:
+    return gr.Dropdown(list(get_args(ColorMap)), value='spectral_r', label='Colour map')
+
+
+def _examples(picture: gr.Image) -> None:
+    files = files_below(photographs(), SUFFIXES)
+    if files:
+        gr.Examples([str(file) for file in files], picture, label='Photographs of the package')
+
+
+def _shown_errors(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Show an expected error to the visitor, without the folder that an upload is in."""
+    @functools.wraps(handler)
+    def shown(*args: Any, **options: Any) -> Any:
+        try:
+            return handler(*args, **options)
+        except (DepthAnythingError, OSError) as error:
+            folder = str(Path(args[0]).parent) if args and isinstance(args[0], str) else ''
+            sentence = str(error).replace(f'{folder}/', '') if folder else str(error)
+            raise gr.Error(sentence, print_exception=False) from error
+
+    shown.__signature__ = inspect.signature(handler)  # type: ignore[attr-defined]
+    return shown

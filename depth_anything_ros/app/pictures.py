@@ -1,0 +1,162 @@
+"""Depth of one picture: computing, drawing, and the files to download."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+import math
+from pathlib import Path
+
+import cv2
+from depth_anything_ros.app.models import Inference, ModelChoice, ModelSlot
+from depth_anything_ros.arrays import F32, U8
+from depth_anything_ros.errors import PointCloudError, SettingsError
+from depth_anything_ros.foreign_files import printable, shortened
+from depth_anything_ros.media.depth_files import (
+    camera_cloud, encode_png, finite_range, write_depth, write_ply)
+from depth_anything_ros.media.glb import write_glb
+from depth_anything_ros.media.pictures import read_picture
+from depth_anything_ros.vision.color_image import ColorImage, to_bgr
+from depth_anything_ros.vision.colorize import ColorMap
+from depth_anything_ros.vision.drawing import depth_style, draw_depth
+from depth_anything_ros.vision.geometry import Intrinsics, pinhole_camera
+import numpy as np
+
+_LONGEST_SHOWN_PX = 1600
+_MOST_POINTS_SHOWN = 160_000
+_LONGEST_ENDING = '_color.png'
+# RGB of the background of the 3-D view.
+BACKGROUND = (26, 26, 31)
+# The 3-D view begins this factor farther from the middle of the cloud than the camera was.
+_BEHIND = 1.15
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colours of a depth map, and the part of its range that they cover, in percent."""
+
+    color_map: ColorMap = 'spectral_r'
+    low_percent: float = 0.0
+    high_percent: float = 100.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low_percent < self.high_percent <= 100:
+            raise SettingsError('colour range', (self.low_percent, self.high_percent),
+                                'two percentages, the first one smaller')
+
+
+@dataclass(frozen=True)
+class Camera:
+    """
+    The camera of a picture, for its point cloud.
+
+    ``fx`` and the other three are in pixels of the picture; with ``fx`` 0 it is a pinhole camera
+    with a horizontal field of view of ``fov_deg`` degrees.
+    """
+
+    fov_deg: float = 60.0
+    fx: float = 0.0
+    fy: float = 0.0
+    cx: float = 0.0
+    cy: float = 0.0
+
+    def intrinsics(self, size_hw: tuple[int, int]) -> Intrinsics:
+        """Return the intrinsics for a picture of this size; SettingsError if they cannot be."""
+        if self.fx:
+            return Intrinsics(self.fx, self.fy, self.cx, self.cy, size_hw)
+        if not 1 <= self.fov_deg <= 179:
+            raise SettingsError('field of view', self.fov_deg, 'from 1 to 179 degrees')
+        return pinhole_camera(size_hw, self.fov_deg)
+
+
+@dataclass(frozen=True)
+class PictureDepth:
+    """A picture and its depth; ``name`` is the start of the names of its files."""
+
+    name: str
+    image: ColorImage
+    inference: Inference
+
+
+def compute_picture(slot: ModelSlot, choice: ModelChoice, file: Path) -> PictureDepth:
+    """Return the depth of a picture file; ImageError if it cannot be read."""
+    image = read_picture(file)
+    name = shortened(printable(file.stem), _LONGEST_ENDING)
+    return PictureDepth(name, image, slot.infer(choice, to_bgr(image)))
+
+
+def draw(result: PictureDepth, look: Look) -> U8:
+    """Return the depth as a BGR picture [H, W, 3], as ``depth_anything_run`` draws it."""
+    depth = result.inference.depth
+    low, high = finite_range(depth)
+    span = high - low
+    return draw_depth(depth_style(result.inference.info.kind, look.color_map, True), result.image,
+                      depth, low + span * look.low_percent / 100,
+                      high - span * (100 - look.high_percent) / 100)
+
+
+def write_shown(folder: Path, name: str, pictures_bgr: Sequence[U8]) -> list[Path]:
+    """Write pictures to look at, reduced to 1600 px where they are larger."""
+    paths = []
+    for number, picture in enumerate(pictures_bgr):
+        scale = _LONGEST_SHOWN_PX / max(picture.shape[:2])
+        if scale < 1:
+            picture = cv2.resize(  # type: ignore[assignment]
+                picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        paths.append(folder / f'{name}_{number}.png')
+        paths[-1].write_bytes(encode_png(picture))
+    return paths
+
+
+def write_downloads(folder: Path, result: PictureDepth, look: Look, camera: Camera) -> list[Path]:
+    """
+    Write five files for download and return their paths.
+
+    These are the depth in colours, in 8-bit gray and as 16-bit PNG, the map as float32 NumPy file
+    and the point cloud as PLY, equal to those of ``depth_anything_run``.
+    """
+    kind, depth = result.inference.info.kind, result.inference.depth
+    color, gray, png16, npy, ply = (
+        folder / f'{result.name}{ending}' for ending in
+        (_LONGEST_ENDING, '_gray.png', '_16bit.png', '.npy', '.ply'))
+    cloud = camera_cloud(depth, kind, result.image, camera.intrinsics(result.image.size_hw))
+    color.write_bytes(encode_png(draw(result, look)))
+    gray.write_bytes(encode_png(draw(result, Look('gray', look.low_percent, look.high_percent))))
+    write_depth(png16, 'png16', depth, kind, result.image, camera.fov_deg)
+    write_depth(npy, 'npy', depth, kind, result.image, camera.fov_deg)
+    write_ply(ply, cloud)
+    return [color, gray, png16, npy, ply]
+
+
+def write_view(folder: Path, result: PictureDepth,
+               camera: Camera) -> tuple[Path, tuple[float, float, float]]:
+    """
+    Write the point cloud for the 3-D view, thinned out if it is large.
+
+    Returns its path and where the view begins: the angles around and from the vertical axis
+    [degrees] and the distance [m] of Babylon's ArcRotateCamera, whose axes are those of glTF. It
+    is behind the camera on its optical axis.
+    """
+    cloud = camera_cloud(result.inference.depth, result.inference.info.kind, result.image,
+                         camera.intrinsics(result.image.size_hw))
+    stride = max(1, math.ceil(math.sqrt(cloud.shape[0] * cloud.shape[1] / _MOST_POINTS_SHOWN)))
+    points, middle_m = centred(cloud[::stride, ::stride].reshape(-1, 4))
+    path = folder / f'{result.name}.glb'
+    write_glb(path, points)
+    return path, (90.0, 90.0, _BEHIND * middle_m)
+
+
+def centred(points: F32) -> tuple[F32, float]:
+    """
+    Return the points [N, 4] of the optical frame with two more, and the middle of their depth [m].
+
+    The viewer turns around the middle of the box around all points. The two, in the colour of its
+    background, put that on the optical axis. PointCloudError if no point is finite.
+    """
+    finite = points[np.isfinite(points[:, :3]).all(axis=-1), :3]
+    if not len(finite):
+        raise PointCloudError('no pixel of the depth map has a valid depth, so the cloud is empty')
+    corner = np.abs(finite).max(axis=0)
+    added = np.empty((2, 4), np.float32)
+    added[:, :3] = corner, corner * (-1, -1, 1)
+    red, green, blue = BACKGROUND
+    added[:, 3] = np.array(red << 16 | green << 8 | blue, np.uint32).view(np.float32)
+    return np.concatenate([points, added]), float(finite[:, 2].min() + corner[2]) / 2

@@ -1,0 +1,79 @@
+"""The web server of the page: where it listens, its temporary files, its end."""
+
+from contextlib import closing
+from dataclasses import dataclass
+import logging
+import os
+from pathlib import Path
+import tempfile
+
+from depth_anything_ros.app.models import find_devices, find_models, ModelChoice, ModelSlot
+from depth_anything_ros.cli.listening import is_loopback, listening_port, page_address
+from depth_anything_ros.cli.signals import deferred_signals
+from depth_anything_ros.resources import photographs
+
+_START_HW = (480, 640)
+# Open connections are closed after this time [s].
+_END_S = 1
+# Visitors whose last depth is kept in memory.
+_MOST_RESULTS = 64
+# Gradio would report its use, and ask for its newest version.
+_ENVIRONMENT = {'GRADIO_ANALYTICS_ENABLED': 'False', 'HF_HUB_DISABLE_TELEMETRY': '1',
+                'GRADIO_NUM_WORKERS': '0', 'OTEL_SDK_DISABLED': 'true'}
+
+
+@dataclass(frozen=True)
+class AppOptions:
+    """The options of the page; ``choice`` is the model that it starts with."""
+
+    choice: ModelChoice
+    models: Path = Path('models')
+    host: str = '127.0.0.1'
+    port: int = 7860
+    max_upload_mb: int = 1000
+
+
+def serve(options: AppOptions) -> int:
+    """
+    Show the page until SIGINT or SIGTERM and return the exit status for that signal.
+
+    DepthAnythingError if the model cannot run, OSError if the port cannot be opened.
+    """
+    port = listening_port(options.host, options.port)
+    models = find_models(options.models, options.choice.path)
+    with tempfile.TemporaryDirectory(prefix='depth_anything_app-') as name, \
+            closing(ModelSlot()) as slot:
+        folder = Path(name)
+        os.environ.update(_ENVIRONMENT, GRADIO_TEMP_DIR=str(folder / 'gradio'))
+        _reach_this_machine_directly()
+        with slot.use(options.choice, _START_HW):
+            pass
+        from depth_anything_ros.app.page import make_page, Page, PLAIN
+        page = Page(slot, options.choice, models, find_devices(), folder,
+                    is_loopback(options.host))
+        with deferred_signals() as stop:
+            blocks = make_page(page)
+            try:
+                blocks.launch(
+                    server_name=options.host, server_port=port, share=False, quiet=True,
+                    prevent_thread_lock=True, ssr_mode=False, pwa=False, mcp_server=False,
+                    run_history=False, enable_monitoring=False, footer_links=[],
+                    max_file_size=f'{options.max_upload_mb}mb',
+                    state_session_capacity=_MOST_RESULTS,
+                    allowed_paths=[str(photographs())], theme=PLAIN)
+                print(f'{page_address(options.host, port)} shows the page; Ctrl-C ends it',
+                      flush=True)
+                stop.event.wait()
+            finally:
+                page.stop_all()
+                # Open pages keep connections; to close them is no error.
+                logging.getLogger('uvicorn.error').setLevel(logging.CRITICAL)
+                blocks.server.config.timeout_graceful_shutdown = _END_S
+                blocks.close(verbose=False)
+    return stop.exit_status
+
+
+def _reach_this_machine_directly() -> None:
+    """Let Gradio's first request to its own page not go through a proxy."""
+    for name in ('NO_PROXY', 'no_proxy'):
+        os.environ[name] = ','.join(filter(None, (os.environ.get(name), 'localhost,127.0.0.1')))

@@ -1,0 +1,1 @@
+"""The web pages as tools see them: started, opened in Chromium, photographed."""

@@ -1,0 +1,51 @@
+"""Starts a camera, a node and ``depth_anything_view`` for tools."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+import re
+import time
+from typing import Any
+
+from depth_anything_ros.cli.processes import private_domain, ros_parameters, running
+from depth_anything_ros.errors import DepthAnythingError
+from depth_anything_ros.resources import shipped_model
+
+_NODE = 'depth_anything'
+_START_S = 60.0
+
+
+@contextmanager
+def running_node(folder: Path, *player: str) -> Iterator[Any]:
+    """
+    Yield an ``Observer`` of an active node, which gets 640x480 at 30 Hz.
+
+    ``player`` are options of ``depth_anything_player``. Logs go to ``folder``.
+    ObserverError if the node does not come up.
+    """
+    private_domain()
+    from depth_anything_ros.ros.observer import Observer
+    node = ros_parameters({'model': shipped_model(), 'points_stride': 2,
+                           'qos_overrides./image.subscription.reliability': 'reliable'})
+    with running('depth_anything_ros.node.main', node, folder / 'node.log'), \
+            running('depth_anything_ros.demo.player', player, folder / 'player.log'):
+        observer = Observer('web_tools', _NODE)
+        try:
+            observer.change_state('configure')
+            observer.change_state('activate')
+            yield observer
+        finally:
+            observer.close()
+
+
+@contextmanager
+def running_view(folder: Path) -> Iterator[str]:
+    """Yield the address of the page of the node; DepthAnythingError if it does not start."""
+    log = folder / 'view.log'
+    with running('depth_anything_ros.view.main', ['--port', '0'], log) as process:
+        deadline = time.monotonic() + _START_S
+        while not (found := re.search(r'http://\S+', log.read_text())):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise DepthAnythingError(f'depth_anything_view did not start: {log.read_text()}')
+            time.sleep(0.1)
+        yield found[0]
