@@ -3,6 +3,7 @@
 from contextlib import suppress
 import hashlib
 from pathlib import Path
+import platform
 from typing import Literal, TYPE_CHECKING
 
 from depth_anything_ros.process import keep_signal_stack
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 PerformanceHint = Literal['LATENCY', 'THROUGHPUT']
 
+_REPORTED = ('DEVICE_ARCHITECTURE', 'FULL_DEVICE_NAME', 'OPTIMIZATION_CAPABILITIES')
 # A device is refused where its mean deviation from the f32 result is above this, in standard
 # deviations of that result.
 SELF_CHECK_LIMIT = 0.1
@@ -63,6 +65,28 @@ def execution_summary(compiled: 'ov.CompiledModel') -> tuple[str, str]:
         return device, 'unknown'
     name = hint.get_type_name() if hasattr(hint, 'get_type_name') else str(hint)
     return device, name
+
+
+def device_report(core: 'ov.Core', device: str) -> dict[str, str]:
+    """
+    Return what a report about a device must name: releases, processor or board, drivers.
+
+    A device that OpenVINO does not see has no properties of its own.
+    """
+    import openvino as ov
+    report = {'depth_anything_ros': __version__, 'OpenVINO': ov.__version__,
+              'system': f'{platform.platform()}, Python {platform.python_version()}',
+              'devices': ', '.join(core.available_devices)}
+    supported: list[str] = []
+    with suppress(RuntimeError):
+        supported = core.get_property(device, 'SUPPORTED_PROPERTIES')
+    for name in sorted(supported):
+        if name in _REPORTED or name.endswith(('_DRIVER_VERSION', '_COMPILER_VERSION')):
+            with suppress(RuntimeError):
+                value = core.get_property(device, name)
+                report[f'{device} {name}'] = (
+                    ', '.join(value) if isinstance(value, list) else str(value))
+    return report
 
 
 def self_check_marker(core: 'ov.Core', digest: str, device: str, precision: str,

@@ -165,8 +165,7 @@ def build_graph(model: 'ov.Model', info: ModelInfo, network_hw: tuple[int, int])
     """
     from openvino import Layout, Type
     from openvino.preprocess import ColorFormat, PrePostProcessor
-    graph = model.clone()
-    graph.reshape([1, 3, *network_hw])
+    graph = static_copy(model, (1, 3, *network_hw))
     processor = PrePostProcessor(graph)
     image = processor.input()
     image.tensor().set_element_type(Type.u8).set_layout(Layout('NHWC'))
@@ -178,6 +177,36 @@ def build_graph(model: 'ov.Model', info: ModelInfo, network_hw: tuple[int, int])
     steps.scale([255 * value for value in info.std_rgb])
     processor.output().tensor().set_element_type(Type.f32)
     return processor.build()
+
+
+def static_copy(model: 'ov.Model', shape: tuple[int, ...]) -> 'ov.Model':
+    """
+    Return a copy of a network with this shape of its input, and with static shapes everywhere.
+
+    Ranges of numbers become constants: OpenVINO does not see that their length follows from the
+    size of the input, and all shapes after them would be dynamic, which an NPU refuses.
+    """
+    from openvino import Model
+    from openvino.op import Constant
+    from openvino.passes import ConstantFolding, Manager
+    graph = model.clone()
+    graph.reshape(list(shape))
+    ranges = [node for node in graph.get_ordered_ops() if node.get_type_name() == 'Range']
+    if not ranges:
+        return graph
+    # Folding the whole graph would also unpack the weights.
+    numbers = Model([node.output(0) for node in ranges], graph.get_parameters()).clone()
+    folding = Manager()
+    folding.register_pass(ConstantFolding())
+    folding.run_passes(numbers)
+    for node, result in zip(ranges, numbers.get_results()):
+        found = result.input_value(0).get_node()
+        if found.get_type_name() == 'Constant':
+            constant = Constant(found.get_data(), shared_memory=False)
+            for target in node.output(0).get_target_inputs():
+                target.replace_source_output(constant.output(0))
+    graph.validate_nodes_and_infer_types()
+    return graph
 
 
 def _find_files(xml_path: Path) -> tuple[Path, Path]:

@@ -232,6 +232,7 @@ def test_inspect_shows_the_other_files_when_one_is_foreign(
 def test_verify_ends_with_its_verdict(
         run: Run, make_ir: Callable[..., Path], tiny_ir: Path) -> None:
     code, out, err = run(['verify', tiny_ir, '--sizes', '98x70'])
+    assert out.startswith('depth_anything_ros: ') and '\nCPU FULL_DEVICE_NAME: ' in out
     assert (code, err) == (0, '')
     assert '98x70' in out and out.endswith('\nPASS\n')
     bad = make_ir(wrong_check=True)

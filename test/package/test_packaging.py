@@ -154,6 +154,26 @@ def test_the_model_in_the_box_is_small_and_free_to_use() -> None:
     assert size <= 26 * 2 ** 20
 
 
+def test_the_graph_in_the_box_is_static_and_has_no_operation_that_devices_cannot_run() -> None:
+    pytest.importorskip('openvino')
+    from depth_anything_ros.inference.ir import build_graph, read_model
+    from depth_anything_ros.resources import shipped_model
+    import openvino as ov
+    model, info = read_model(ov.Core(), shipped_model())
+    graph = build_graph(model, info, (196, 266))
+    assert not graph.is_dynamic()
+    # The size of their result or the number of their steps depends on values.
+    found = {node.get_type_name() for node in graph.get_ops()}
+    assert not found & {'If', 'Loop', 'NonMaxSuppression', 'NonZero', 'Range', 'TensorIterator',
+                        'Unique'}
+    # The GPU plugin computes cubic interpolation wrongly.
+    assert not [node for node in graph.get_ops() if node.get_type_name() == 'Interpolate'
+                and 'cubic' in node.get_attributes()['mode']]
+    weights = [sum(node.get_element_type() == ov.Type.i8 for node in one.get_ops()
+                   if node.get_type_name() == 'Constant') for one in (model, graph)]
+    assert weights[0] == weights[1] > 50, 'they stay in 8 bit'
+
+
 @pytest.mark.parametrize('module', ['openvino', 'nncf'])
 def test_no_usage_statistics_are_sent(module: str, tmp_path: Path) -> None:
     pytest.importorskip(module)

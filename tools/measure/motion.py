@@ -3,7 +3,7 @@ Measure metres from motion on two image sequences with true poses; write docs/fi
 
 ``python -m tools.measure.motion`` needs ../shared/images/sequence and moving. ``--model`` measures
 another IR than the model of this package, and ``--dry-run`` writes no file. It takes about two
-minutes on two idle cores.
+minutes on two idle cores. docs/images/motion_cloud.jpg is drawn with it.
 
 Noise changes every pose: the rotation between two poses is off by the given angle (rms), and the
 distance by the given share in a random direction, constant over ten images, as a slipping wheel
@@ -11,7 +11,7 @@ would. An error of 20 ms means poses that are this much too old.
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 import statistics
@@ -31,11 +31,12 @@ from depth_anything_ros.media.pictures import read_picture
 from depth_anything_ros.parameters import AlignmentSettings
 from depth_anything_ros.vision.accuracy import align_relative, score_depth
 from depth_anything_ros.vision.color_image import to_bgr
-from depth_anything_ros.vision.depth import DepthRange
+from depth_anything_ros.vision.depth import DepthRange, remove_flying_pixels
 from depth_anything_ros.vision.geometry import Intrinsics
 from depth_anything_ros.vision.transforms import resize_depth
 import numpy as np
-from tools.measure.figures import requote_pages, write_figures
+from tools.measure.figures import requote_pages, ROOT, write_figures
+from tools.measure.navigation_cloud import EDGE_FILTER, write_clouds
 from tools.shared_data import IMAGES
 
 COMMAND = 'python -m tools.measure.motion'
@@ -45,6 +46,7 @@ _LIMITS = DepthRange(0.1, 10.0)
 # The network computes every third image, and every fourth row and column is scored.
 _NTH_DEPTH, _STRIDE, _STRETCH = 3, 4, 10
 _OFFSET_S, _WRONG_SCALE = 0.02, 0.1
+_PICTURE, _PICTURE_IMAGE = ROOT / 'docs' / 'images' / 'motion_cloud.jpg', 69
 # Name of the noise, its share of the distance and its angle [degrees].
 _NOISES = {'': (0.0, 0.0), '_2pct': (0.02, 0.1), '_5pct': (0.05, 0.3)}
 
@@ -67,7 +69,8 @@ class Result:
     What a run gave.
 
     Scores of the depth after the average of the fits and after each fit alone, the median of z /
-    true z of each image and of the points, and counts of images.
+    true z of each image after the average, after a dense fit to the truth and of the points, and
+    counts of images.
     """
 
     absrel: list[float]
@@ -75,6 +78,7 @@ class Result:
     dense: list[float]
     dense_alone: list[float]
     scales: list[float]
+    scales_dense: list[float]
     points: list[float]
     refused: int = 0
     fitted: int = 0
@@ -90,7 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         clips = [read_clip(IMAGES / 'sequence', 1000.0, (481.2, 480.0, 319.5, 239.5), 30.0),
                  read_clip(IMAGES / 'moving', 500.0, (320.0, 320.0, 320.0, 240.0), 8.0)]
-        figures = motion_figures(clips, options.model)
+        maps = depth_maps(clips, options.model)
+        figures = motion_figures(clips, maps)
     except (DepthAnythingError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
@@ -100,6 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.dry_run:
         command = COMMAND + (f' --model {options.model.name}' if options.model else '')
         print(f'wrote {write_figures("motion", command, rounded)} and the pages that quote it')
+        print(f'wrote {motion_picture(clips[0], maps[clips[0].name])}')
         requote_pages()
     return 0
 
@@ -121,12 +127,30 @@ def read_clip(folder: Path, per_metre: float, intrinsics: tuple[float, float, fl
                 _matrices(rows), np.arange(len(rows)) / rate_hz)
 
 
-def motion_figures(clips: Sequence[Clip], model: Path | None) -> Figures:
+def depth_maps(clips: Sequence[Clip], model: Path | None) -> dict[str, list[F32]]:
+    """Return the inverse depth of every third image of each clip, by the name of the clip."""
+    with load_model(model) as depth_model:
+        return {clip.name: [depth_model.infer(image, output_size='native')
+                            for image in clip.images[::_NTH_DEPTH]] for clip in clips}
+
+
+def motion_picture(clip: Clip, maps: Sequence[F32]) -> Path:
+    """Write the cloud of an image in metres from motion beside the true one, from the side."""
+    motion, poses = MotionTracker(), noisy_poses(clip.poses, *_NOISES['_2pct'], 1)
+    for number in range(_PICTURE_IMAGE + 1):
+        samples = motion.add(clip.images[number], clip.camera, poses[number],
+                             float(clip.stamps_s[number]))
+    inverse_depth = maps[_PICTURE_IMAGE // _NTH_DEPTH]
+    fit = fit_motion(inverse_depth, samples, True)
+    found_m = _metres(resize_depth(inverse_depth, clip.camera.size_hw), fit.scale, fit.shift)
+    return write_clouds(_PICTURE, clip.images[_PICTURE_IMAGE],
+                        [(remove_flying_pixels(found_m, EDGE_FILTER), 'metres from motion'),
+                         (clip.depths_m[_PICTURE_IMAGE], 'true')])
+
+
+def motion_figures(clips: Sequence[Clip], maps: Mapping[str, Sequence[F32]]) -> Figures:
     """Return all figures, as the module describes."""
     figures: Figures = {}
-    with load_model(model) as depth_model:
-        maps = {clip.name: [depth_model.infer(image, output_size='native')
-                            for image in clip.images[::_NTH_DEPTH]] for clip in clips}
     clean: list[Result] = []
     for suffix, (share, degrees) in _NOISES.items():
         results = [measure(clip, maps[clip.name], noisy_poses(clip.poses, share, degrees, 1))
@@ -146,7 +170,7 @@ def motion_figures(clips: Sequence[Clip], model: Path | None) -> Figures:
 
 def measure(clip: Clip, maps: Sequence[F32], poses: F64) -> Result:
     """Track all images with ``poses``, fit every third one to its points and score it."""
-    result = Result([], [], [], [], [], [])
+    result = Result([], [], [], [], [], [], [])
     settings = AlignmentSettings(source='motion')
     average, motion, previous = AlignmentTracker(settings), MotionTracker(), None
     for number, image in enumerate(clip.images):
@@ -178,7 +202,8 @@ def _score(result: Result, inverse_depth: F32, depth_m: F32, average: AlignmentT
     truth_m = np.ascontiguousarray(depth_m[::_STRIDE, ::_STRIDE])
     full = resize_depth(inverse_depth, (depth_m.shape[0], depth_m.shape[1]))
     full = np.ascontiguousarray(full[::_STRIDE, ::_STRIDE])
-    dense = score_depth(align_relative(full, truth_m, _LIMITS), truth_m, _LIMITS).abs_rel
+    dense_m = align_relative(full, truth_m, _LIMITS)
+    dense = score_depth(dense_m, truth_m, _LIMITS).abs_rel
     if fit is not None:
         found_m = _metres(full, fit.scale, fit.shift)
         result.absrel_alone.append(score_depth(found_m, truth_m, _LIMITS).abs_rel)
@@ -189,6 +214,7 @@ def _score(result: Result, inverse_depth: F32, depth_m: F32, average: AlignmentT
         result.absrel.append(score_depth(found_m, truth_m, _LIMITS).abs_rel)
         result.dense.append(dense)
         result.scales.append(float(np.nanmedian(found_m / truth_m)))
+        result.scales_dense.append(float(np.nanmedian(dense_m / truth_m)))
 
 
 def _metres(full: F32, scale: float, shift: float) -> F32:
@@ -223,12 +249,17 @@ def _accuracy(clips: Sequence[Clip], results: Sequence[Result], suffix: str) -> 
 
 
 def _scale(results: Sequence[Result]) -> Figures:
-    scales = [scale for result in results for scale in result.scales]
+    scales, dense = ([scale for result in results for scale in getattr(result, name)]
+                     for name in ('scales', 'scales_dense'))
     points = [ratio for result in results for ratio in result.points]
     return {'motion_scale_error': abs(statistics.median(scales) - 1),
             'motion_points_scale_error': abs(statistics.median(points) - 1),
-            'motion_wrong_scale_frames': statistics.mean(abs(scale - 1) > _WRONG_SCALE
-                                                         for scale in scales)}
+            'motion_wrong_scale_frames': _wrong(scales),
+            'motion_wrong_scale_frames_dense': _wrong(dense)}
+
+
+def _wrong(scales: Sequence[float]) -> float:
+    return statistics.mean(abs(scale - 1) > _WRONG_SCALE for scale in scales)
 
 
 def noisy_poses(poses: F64, share: float, degrees: float, seed: int) -> F64:

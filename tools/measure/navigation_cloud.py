@@ -136,11 +136,11 @@ def cloud_pictures(folder: Path, sequence: Path, depth_of: Callable[[U8], F32]) 
     """
     image, depth_m, truth_m = _frame(sequence, *_TRUTH_FRAME, depth_of)
     halves = [(remove_flying_pixels(depth_m, EDGE_FILTER), 'estimated'), (truth_m, 'true')]
-    written = [_write(folder / 'cloud_vs_truth.jpg', image, halves)]
+    written = [write_clouds(folder / 'cloud_vs_truth.jpg', image, halves)]
     image, depth_m, _ = _frame(sequence, *_EDGES_FRAME, depth_of)
     halves = [(depth_m, 'edge_filter 0'),
               (remove_flying_pixels(depth_m, EDGE_FILTER), f'edge_filter {EDGE_FILTER:g}')]
-    return [*written, _write(folder / 'edge_filter.jpg', image, halves)]
+    return [*written, write_clouds(folder / 'edge_filter.jpg', image, halves)]
 
 
 def _frame(sequence: Path, image_name: str, depth_name: str,
@@ -150,7 +150,12 @@ def _frame(sequence: Path, image_name: str, depth_name: str,
     return image, *next(_aligned([depth_of(image)], [truth]))
 
 
-def _write(path: Path, image_bgr: U8, halves: list[tuple[F32, str]]) -> Path:
+def write_clouds(path: Path, image_bgr: U8, halves: list[tuple[F32, str]]) -> Path:
+    """
+    Write the clouds of depth maps [m] with their titles side by side and return the path.
+
+    They are of one image of SEQUENCE_CAMERA, seen from the side. OSError if that fails.
+    """
     left, right = (draw_from_the_side(_cloud(depth_m, image_bgr), _VIEW, title, _GRID_M)
                    for depth_m, title in halves)
     gap = np.full((left.shape[0], _GAP_PX, 3), 255, np.uint8)

@@ -11,6 +11,7 @@ from depth_anything_ros.convert.commands.options import JsonOption, require
 from depth_anything_ros.convert.parity.measure import ParityRow
 from depth_anything_ros.convert.parity.verify import Verification, verify
 from depth_anything_ros.errors import CheckpointError
+from depth_anything_ros.inference.devices import device_report, open_core
 from depth_anything_ros.model_info import ExecutionPrecision
 from rich.console import Console
 import typer
@@ -36,19 +37,27 @@ def command(
     """
     Compare an IR with its source and a device with the CPU.
 
-    The CPU runs in f32, the device in its own precision. The device is also compared with the
-    self-check in the IR. All run on the test card. The last line is PASS, or FAIL with the failed
-    comparisons; the exit status is 0 or 1.
+    The first lines name releases, device and drivers, for a report. The CPU runs in f32, the
+    device in its own precision. The device is also compared with the self-check in the IR. All
+    run on the test card. The last line is PASS, or FAIL with the failed comparisons; the exit
+    status is 0 or 1.
     """
     require('numpy', 'cv2', 'openvino')
     if checkpoint is not None:
         require('torch')
+    wanted_hw, machine = _sizes(sizes), device_report(open_core(), device)
+    console = open_console()
+    if not as_json:
+        # First, because a report about a device that fails needs them most.
+        for name, value in machine.items():
+            console.print(f'{name}: {value}', highlight=False, soft_wrap=True)
     found = verify(model, source=checkpoint, device=device, precision=precision,
-                   sizes_hw=_sizes(sizes), table=context.obj)
+                   sizes_hw=wanted_hw, table=context.obj)
     if as_json:
-        print(json.dumps({**asdict(found), 'verdict': found.verdict}, indent=2))
+        print(json.dumps({'machine': machine, **asdict(found), 'verdict': found.verdict},
+                         indent=2))
     else:
-        _show(found, open_console())
+        _show(found, console)
     if found.verdict != 'PASS':
         raise typer.Exit(1)
 

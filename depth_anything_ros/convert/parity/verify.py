@@ -15,7 +15,7 @@ from depth_anything_ros.convert.sources.records import sha256_of
 from depth_anything_ros.errors import CheckpointError, ModelError
 from depth_anything_ros.inference.devices import (
     compile_options, execution_summary, is_available, open_core)
-from depth_anything_ros.inference.ir import check_ir_files, error_reason, read_model
+from depth_anything_ros.inference.ir import check_ir_files, error_reason, read_model, static_copy
 from depth_anything_ros.model_info import ExecutionPrecision, ModelInfo
 from depth_anything_ros.networks.models import EncoderSpec, InputSpec, MODELS
 from depth_anything_ros.vision.self_check import deviation
@@ -130,9 +130,7 @@ def _run(core: 'openvino.Core', model: 'openvino.Model', path: Path, device: str
          precision: ExecutionPrecision, image: F32) -> tuple[F32, str]:
     """Return the depth [H, W] of a normalised image [1, 3, H, W] and the precision that ran."""
     try:
-        graph = model.clone()
-        graph.reshape(list(image.shape))
-        compiled = core.compile_model(graph, device,
+        compiled = core.compile_model(static_copy(model, image.shape), device,
                                       compile_options(core, device, precision))
         depth: F32 = compiled([image])[0][0].astype(np.float32)
     except RuntimeError as error:
