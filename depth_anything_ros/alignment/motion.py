@@ -4,7 +4,7 @@ Metres from the motion of the camera: points tracked in the images and triangula
 The robot knows how far its camera moved between two images, by wheel odometry, VIO or SLAM. A
 point that both images show is then triangulated to metres (Hartley and Zisserman, Multiple View
 Geometry, chapter 12). Nothing here knows ROS or the depth network: ``MotionTracker`` takes images
-with poses and returns samples of 1/z, and ``motion_fit.fit_motion`` fits a depth map to them.
+with poses and returns samples of 1/z, and ``motion_fit.MotionFitter`` fits depth maps to them.
 """
 
 from dataclasses import dataclass

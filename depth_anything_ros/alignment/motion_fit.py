@@ -1,5 +1,8 @@
 """Fits a depth map to the points that ``motion.MotionTracker`` triangulated."""
 
+from collections import deque
+from dataclasses import replace
+
 from depth_anything_ros.alignment.fit import Fit, fit_alignment, FittedSamples, Samples
 from depth_anything_ros.alignment.motion import MotionSamples
 from depth_anything_ros.arrays import F32, F64, Indices
@@ -10,28 +13,56 @@ import numpy as np
 # A shift needs points in this many of the fields of the image, (rows, columns), and 1/z whose 5th
 # and 95th percentile differ by this factor. A scale alone needs points in fewer fields.
 _FIELDS, _SHIFT_FIELDS, _SCALE_FIELDS, _DEPTH_SPREAD = (3, 4), 5, 2, 1.3
+# The time over which the ratio of shift and scale is a median [s].
+_RATIO_WINDOW_S = 0.8
 # The map is not trusted where it differs by more than this share within a pixel: at edges.
 _EDGE = 0.15
 # Weights relative to their median are limited to these.
 _LIGHTEST, _HEAVIEST = 0.2, 2.0
 
 
-def fit_motion(inverse_depth: F32, samples: MotionSamples, with_shift: bool,
-               previous: Fit | None = None) -> Fit:
+class MotionFitter:
     """
-    Return the fit of a map [H, W] of the same image to ``samples``; shift 0 unless ``with_shift``.
+    Fits the depth maps of one camera, in the order of their stamps, to triangulated points.
 
-    Scale and shift need points spread over the image and over depth. Otherwise only the scale is
-    fitted: the ratio of scale and shift stays that of ``previous``, the last fit with a shift, or
-    the shift is 0 without one. AlignmentError with the reason if ``samples`` has no points or they
-    fix no scale; the caller should hold the last alignment.
+    The points of one image often fix the ratio of shift and scale badly, and that ratio changes
+    slowly. So it is the median over the images of the last 0.8 s, and the scale is that of each
+    image. Points that are not spread over the image and over depth fix no ratio: the last one is
+    kept, and it is 0 before the first.
     """
-    return measure_motion(inverse_depth, samples, with_shift, previous).fit
+
+    def __init__(self) -> None:
+        self._ratios: deque[tuple[float, float]] = deque()
+
+    def fit(self, inverse_depth: F32, samples: MotionSamples, with_shift: bool) -> FittedSamples:
+        """
+        Return the fit of a map [H, W] of the same image to ``samples``, and the points it used.
+
+        Its shift is 0 unless ``with_shift``. AlignmentError with the reason if ``samples`` has no
+        points or they fix no scale; the caller should hold the last alignment.
+        """
+        points, spread = _points(inverse_depth, samples)
+        if not with_shift:
+            return FittedSamples(fit_alignment(points, False), points)
+        alone = _fit_with_shift(points) if spread else None
+        if alone is not None:
+            self._ratios.append((samples.stamp_s, alone.shift / alone.scale))
+        while (len(self._ratios) > 1
+               and samples.stamp_s - self._ratios[0][0] > _RATIO_WINDOW_S):
+            self._ratios.popleft()
+        ratio = float(np.median([ratio for _, ratio in self._ratios])) if self._ratios else 0.0
+        if alone is not None and ratio == alone.shift / alone.scale:
+            return FittedSamples(alone, points)
+        return FittedSamples(_fit_with_ratio(points, ratio), points)
+
+    def correct(self, fit: Fit) -> None:
+        """Take the ratio of a better fit of the newest image that had one."""
+        if self._ratios:
+            self._ratios[-1] = self._ratios[-1][0], fit.shift / fit.scale
 
 
-def measure_motion(inverse_depth: F32, samples: MotionSamples, with_shift: bool,
-                   previous: Fit | None = None) -> FittedSamples:
-    """Return the fit of ``fit_motion`` and the points that it used."""
+def _points(inverse_depth: F32, samples: MotionSamples) -> tuple[Samples, bool]:
+    """Return the points to fit, and whether they are spread enough for a shift."""
     if not samples.usable:
         raise AlignmentError(samples.reason)
     chosen, values = _values(inverse_depth, samples)
@@ -47,25 +78,23 @@ def measure_motion(inverse_depth: F32, samples: MotionSamples, with_shift: bool,
     # Corners crowd where the texture is, but the fit is for the whole image.
     weights = (np.clip(precision / np.median(precision), _LIGHTEST, _HEAVIEST)
                / counts[fields_of])
-    points = Samples(values, inverse_z, weights)
     far, near = np.percentile(inverse_z, (5, 95))
-    spread = fields >= _SHIFT_FIELDS and near > _DEPTH_SPREAD * far
-    return FittedSamples(_fit(points, with_shift, spread, previous), points)
+    return (Samples(values, inverse_z, weights),
+            fields >= _SHIFT_FIELDS and near > _DEPTH_SPREAD * far)
 
 
-def _fit(points: Samples, with_shift: bool, spread: bool, previous: Fit | None) -> Fit:
-    """Return the fit to ``points``, with a shift if they are ``spread`` enough for it."""
-    if not with_shift:
-        return fit_alignment(points, False)
-    if spread:
-        try:
-            return fit_alignment(points, True)
-        except AlignmentError:
-            pass  # Noise hides the slope; the limits of the parameters judge the scale.
-    ratio = 0.0 if previous is None else previous.shift / previous.scale
+def _fit_with_shift(points: Samples) -> Fit | None:
+    try:
+        return fit_alignment(points, True)
+    except AlignmentError:
+        # Noise hides the slope; the limits of the parameters judge the scale.
+        return None
+
+
+def _fit_with_ratio(points: Samples, ratio: float) -> Fit:
+    """Return the fit whose shift is ``ratio`` times its scale."""
     fit = fit_alignment(Samples(points.values + ratio, points.inverse_z, points.weights), False)
-    return Fit(fit.scale, fit.scale * ratio, fit.support, fit.outliers, fit.residual,
-               fit.inverse_z)
+    return replace(fit, shift=fit.scale * ratio)
 
 
 def _values(inverse_depth: F32, samples: MotionSamples) -> tuple[Indices, F64]:

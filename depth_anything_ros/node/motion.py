@@ -8,7 +8,7 @@ import time
 
 from depth_anything_ros.alignment.fit import AlignmentFrame, check_fit, Fit
 from depth_anything_ros.alignment.motion import MotionSamples, MotionSettings, MotionTracker
-from depth_anything_ros.alignment.motion_fit import measure_motion
+from depth_anything_ros.alignment.motion_fit import MotionFitter
 from depth_anything_ros.alignment.motion_ground import FloorWitness
 from depth_anything_ros.errors import (
     AlignmentError, AlignmentHeldError, CameraInfoError, DepthAnythingError)
@@ -87,7 +87,7 @@ class MotionSource:
         self._outcome = _Outcome('no image was tracked yet', False)
         self._frames: deque[AlignmentFrame] = deque(maxlen=_MAPS_KEPT)
         self._fitted_s = self._asked_s = -float('inf')
-        self._previous: Fit | None = None
+        self._fitter = MotionFitter()
         self._thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
         self._thread.start()
 
@@ -130,12 +130,13 @@ class MotionSource:
             return None
         frame = tracked[-1]
         self._fitted_s = frame.stamp_s
-        motion = measure_motion(frame.inverse_depth, samples[frame.stamp_s], with_shift,
-                                self._previous)
+        motion = self._fitter.fit(frame.inverse_depth, samples[frame.stamp_s], with_shift)
         check_fit(motion.fit, self._read_settings().alignment)
-        self._previous = (motion.fit if self._floor is None else
-                          self._floor.fit_both(frame, motion, with_shift))
-        return self._previous
+        if self._floor is None:
+            return motion.fit
+        both = self._floor.fit_both(frame, motion, with_shift)
+        self._fitter.correct(both)
+        return both
 
     def close(self) -> None:
         """End the thread, unsubscribe and forget all images; idempotent."""
@@ -163,6 +164,7 @@ class MotionSource:
         """Start over, because the clock did."""
         self._frames.clear()
         self._fitted_s = -float('inf')
+        self._fitter = MotionFitter()
         with self._changed:
             self._samples.clear()
 

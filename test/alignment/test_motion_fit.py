@@ -2,7 +2,7 @@
 
 from depth_anything_ros.alignment.fit import Fit, fit_alignment, Samples
 from depth_anything_ros.alignment.motion import MotionSamples, MotionState
-from depth_anything_ros.alignment.motion_fit import fit_motion
+from depth_anything_ros.alignment.motion_fit import MotionFitter
 from depth_anything_ros.arrays import F32, F64
 from depth_anything_ros.errors import AlignmentError
 import numpy as np
@@ -13,9 +13,15 @@ SCALE, SHIFT = 0.4, 0.1
 
 
 def samples_of(pixels: F64, inverse_z: F64, weights: F64 | None = None,
-               state: MotionState = 'samples', reason: str = '') -> MotionSamples:
+               state: MotionState = 'samples', reason: str = '',
+               stamp_s: float = 1.0) -> MotionSamples:
     return MotionSamples(pixels, inverse_z, np.ones(len(pixels)) if weights is None else weights,
-                         SIZE_HW, 1.0, state, reason, 100, 0.1)
+                         SIZE_HW, stamp_s, state, reason, 100, 0.1)
+
+
+def fit_motion(inverse_depth: F32, samples: MotionSamples, with_shift: bool) -> Fit:
+    """Return the fit of a first image."""
+    return MotionFitter().fit(inverse_depth, samples, with_shift).fit
 
 
 def points(number: int = 200, right: float = 630.0) -> F64:
@@ -44,14 +50,36 @@ def test_without_a_shift_only_the_scale_is_fitted() -> None:
 
 
 def test_points_that_span_little_depth_keep_the_ratio_of_scale_and_shift() -> None:
+    fitter = MotionFitter()
+    d, pixels, inverse_z = ramp(0.5, 4.0)
+    fitter.fit(d, samples_of(pixels, inverse_z), True)
     d, pixels, inverse_z = ramp(2.0, 2.2)
     noise = 1 + 0.02 * np.random.default_rng(1).normal(size=len(pixels))
-    seen = samples_of(pixels, 1.3 * inverse_z * noise)
-    fit = fit_motion(d, seen, True, Fit(SCALE, SHIFT, 99, 0.0, 0.01, (0.3, 2.0)))
+    seen = samples_of(pixels, 1.3 * inverse_z * noise, stamp_s=9.0)
+    fit = fitter.fit(d, seen, True).fit
     assert (fit.scale, fit.shift) == pytest.approx((1.3 * SCALE, 1.3 * SHIFT), rel=0.02)
     alone = fit_motion(d, seen, True)
     assert alone.shift == 0.0
     assert alone.scale * 2.1 == pytest.approx(1.3 * (SCALE * 2.1 + SHIFT), rel=0.02)
+
+
+def test_the_ratio_is_the_median_of_the_last_images_and_the_scale_that_of_each() -> None:
+    fitter = MotionFitter()
+    d, pixels, _ = ramp(0.5, 4.0)
+    exact = 0.5 + 3.5 * pixels[:, 0] / (SIZE_HW[1] - 1)
+
+    def fitted(scale: float, ratio: float, stamp_s: float) -> tuple[float, float]:
+        fit = fitter.fit(d, samples_of(pixels, scale * (exact + ratio), stamp_s=stamp_s), True).fit
+        return fit.scale, fit.shift / fit.scale
+
+    assert fitted(0.4, 0.2, 1.0) == pytest.approx((0.4, 0.2), rel=1e-3)
+    assert fitted(0.5, 0.2, 1.3) == pytest.approx((0.5, 0.2), rel=1e-3)
+    scale, ratio = fitted(0.3, 1.4, 1.6)
+    assert ratio == pytest.approx(0.2, rel=1e-3) and 0.3 < scale < 0.6, 'one image is not followed'
+    assert fitted(0.3, 1.4, 2.0)[1] == pytest.approx(1.4, rel=1e-3), 'two of three are'
+    assert fitted(0.4, 0.6, 9.0) == pytest.approx((0.4, 0.6), rel=1e-3), 'the others are old'
+    fitter.correct(Fit(0.4, 0.04, 99, 0.0, 0.01, (0.3, 2.0)))
+    assert fitted(0.4, 0.6, 9.1)[1] == pytest.approx((0.1 + 0.6) / 2, rel=1e-3)
 
 
 def test_points_in_one_part_of_the_image_fit_the_scale_alone() -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from depth_anything_ros.alignment.fit import AlignmentFrame, FittedSamples
 from depth_anything_ros.alignment.motion import MotionSamples
-from depth_anything_ros.alignment.motion_fit import measure_motion
+from depth_anything_ros.alignment.motion_fit import MotionFitter
 from depth_anything_ros.alignment.motion_ground import FloorWitness
 from depth_anything_ros.errors import AlignmentError, AlignmentHeldError
 from depth_anything_ros.parameters import AlignmentSettings, Settings
@@ -33,7 +33,7 @@ def points_of(view: FloorView, error: float = 1.0, rows: tuple[int, int] = (2, 2
     rng = np.random.default_rng(1)
     pixels = np.stack([rng.integers(2, 334, 300), rng.integers(*rows, 300)], axis=1)
     inverse_z = view.inverse_z[pixels[:, 1], pixels[:, 0]] / error
-    return measure_motion(view.inverse_depth, MotionSamples(
+    return MotionFitter().fit(view.inverse_depth, MotionSamples(
         pixels.astype(float), inverse_z, np.ones(300), view.inverse_depth.shape, 1.0, 'samples',
         '', 300, 0.2), with_shift)
 

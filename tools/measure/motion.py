@@ -21,7 +21,7 @@ import time
 import cv2
 from depth_anything_ros.alignment.fit import check_fit, Fit
 from depth_anything_ros.alignment.motion import MotionSamples, MotionTracker
-from depth_anything_ros.alignment.motion_fit import fit_motion
+from depth_anything_ros.alignment.motion_fit import MotionFitter
 from depth_anything_ros.alignment.tracker import AlignmentTracker
 from depth_anything_ros.api import load_model
 from depth_anything_ros.arrays import F32, F64, U8
@@ -141,7 +141,7 @@ def motion_picture(clip: Clip, maps: Sequence[F32]) -> Path:
         samples = motion.add(clip.images[number], clip.camera, poses[number],
                              float(clip.stamps_s[number]))
     inverse_depth = maps[_PICTURE_IMAGE // _NTH_DEPTH]
-    fit = fit_motion(inverse_depth, samples, True)
+    fit = MotionFitter().fit(inverse_depth, samples, True).fit
     found_m = _metres(resize_depth(inverse_depth, clip.camera.size_hw), fit.scale, fit.shift)
     return write_clouds(_PICTURE, clip.images[_PICTURE_IMAGE],
                         [(remove_flying_pixels(found_m, EDGE_FILTER), 'metres from motion'),
@@ -172,7 +172,7 @@ def measure(clip: Clip, maps: Sequence[F32], poses: F64) -> Result:
     """Track all images with ``poses``, fit every third one to its points and score it."""
     result = Result([], [], [], [], [], [], [])
     settings = AlignmentSettings(source='motion')
-    average, motion, previous = AlignmentTracker(settings), MotionTracker(), None
+    average, motion, fitter = AlignmentTracker(settings), MotionTracker(), MotionFitter()
     for number, image in enumerate(clip.images):
         stamp_s = float(clip.stamps_s[number])
         samples = motion.add(image, clip.camera, poses[number], stamp_s)
@@ -182,10 +182,9 @@ def measure(clip: Clip, maps: Sequence[F32], poses: F64) -> Result:
             continue
         inverse_depth, fit = maps[number // _NTH_DEPTH], None
         try:
-            fit = fit_motion(inverse_depth, samples, True, previous)
+            fit = fitter.fit(inverse_depth, samples, True).fit
             check_fit(fit, settings)
             average.add(fit, stamp_s)
-            previous = fit if fit.shift else previous
         except AlignmentError as error:
             fit = None
             average.reject(str(error), stamp_s)
