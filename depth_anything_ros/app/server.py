@@ -16,7 +16,7 @@ _START_HW = (480, 640)
 # Open connections are closed after this time [s].
 _END_S = 1
 # Visitors whose last depth is kept in memory.
-_MOST_RESULTS = 64
+_MOST_RESULTS = 16
 # Gradio would report its use, and ask for its newest version.
 _ENVIRONMENT = {'GRADIO_ANALYTICS_ENABLED': 'False', 'HF_HUB_DISABLE_TELEMETRY': '1',
                 'GRADIO_NUM_WORKERS': '0', 'OTEL_SDK_DISABLED': 'true'}

@@ -138,19 +138,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _make_node(footage: Footage, rate_hz: float) -> 'Node':
     from depth_anything_ros.ros.callbacks import log_exceptions, ThrottledLogger
-    from depth_anything_ros.ros.messages import color_message
+    from depth_anything_ros.ros.messages import color_message, pinhole_info
     from depth_anything_ros.ros.rclpy_adapter import refuse_invalid_requests
     from rclpy.node import Node
     from rclpy.qos import QoSProfile
     from sensor_msgs.msg import CameraInfo, Image
-    height, width = footage.camera.size_hw
-    camera = footage.camera
-    info = CameraInfo(
-        height=height, width=width, distortion_model='plumb_bob', d=[0.0] * 5,
-        k=[camera.fx, 0.0, camera.cx, 0.0, camera.fy, camera.cy, 0.0, 0.0, 1.0],
-        r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
-        p=[camera.fx, 0.0, camera.cx, 0.0, 0.0, camera.fy, camera.cy, 0.0, 0.0, 0.0, 1.0, 0.0])
-    info.header.frame_id = FRAME_ID
+    from std_msgs.msg import Header
+    info = pinhole_info(Header(frame_id=FRAME_ID), footage.camera)
     node = Node('depth_anything_player')
     refuse_invalid_requests(node)
     images = node.create_publisher(Image, 'image', QoSProfile(depth=1))

@@ -20,11 +20,12 @@ from depth_anything_ros.errors import ImageError, MessageError, PointCloudError
 from depth_anything_ros.vision.color_image import check_layout, ColorImage
 from depth_anything_ros.vision.depth import to_millimetres
 from depth_anything_ros.vision.encoded_image import decode_compressed_data, PixelLimit
+from depth_anything_ros.vision.geometry import Intrinsics
 from depth_anything_ros.vision.raw_image import read_raw_image
 import numpy as np
 import numpy.typing as npt
 from rclpy.serialization import deserialize_message, serialize_message
-from sensor_msgs.msg import Image, PointCloud2, PointField
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
 _STAMP, _STAMP_END = 4, 12
@@ -255,6 +256,16 @@ def mask_message(header: Header, mask: U8) -> bytes:
 def color_message(header: Header, image_bgr: U8) -> bytes:
     """Return a serialized bgr8 Image of [H, W, 3]."""
     return _image_message(header, 'bgr8', image_bgr, 3)
+
+
+def pinhole_info(header: Header, camera: Intrinsics) -> CameraInfo:
+    """Return the CameraInfo of a camera without distortion and rotation."""
+    height, width = camera.size_hw
+    return CameraInfo(
+        header=header, height=height, width=width, distortion_model='plumb_bob', d=[0.0] * 5,
+        k=[camera.fx, 0.0, camera.cx, 0.0, camera.fy, camera.cy, 0.0, 0.0, 1.0],
+        r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
+        p=[camera.fx, 0.0, camera.cx, 0.0, 0.0, camera.fy, camera.cy, 0.0, 0.0, 0.0, 1.0, 0.0])
 
 
 def cloud_message(header: Header, cloud: F32) -> bytes:

@@ -2,8 +2,9 @@
 Measure metres from motion on two image sequences with true poses; write docs/figures/motion.json.
 
 ``python -m tools.measure.motion`` needs ../shared/images/sequence and moving. ``--model`` measures
-another IR than the model of this package, and ``--dry-run`` writes no file. It takes about two
-minutes on two idle cores. docs/images/motion_cloud.jpg is drawn with it.
+another IR than the model of this package, and ``--dry-run`` writes no file. It takes a minute
+and a half on two idle cores. docs/images/motion_cloud.jpg is drawn with it. The figures
+``motion_dds_*`` are those of the model of the package in a node process.
 
 Noise changes every pose: the rotation between two poses is off by the given angle (rms), and the
 distance by the given share in a random direction, constant over ten images, as a slipping wheel
@@ -24,18 +25,16 @@ from depth_anything_ros.alignment.motion import MotionSamples, MotionTracker
 from depth_anything_ros.alignment.motion_fit import MotionFitter
 from depth_anything_ros.alignment.tracker import AlignmentTracker
 from depth_anything_ros.api import load_model
-from depth_anything_ros.arrays import F32, F64, U8
+from depth_anything_ros.arrays import F32, F64
 from depth_anything_ros.errors import AlignmentError, DepthAnythingError
-from depth_anything_ros.evaluate.rgbd_folder import read_depth
-from depth_anything_ros.media.pictures import read_picture
 from depth_anything_ros.parameters import AlignmentSettings
 from depth_anything_ros.vision.accuracy import align_relative, score_depth
-from depth_anything_ros.vision.color_image import to_bgr
 from depth_anything_ros.vision.depth import DepthRange, remove_flying_pixels
-from depth_anything_ros.vision.geometry import Intrinsics
 from depth_anything_ros.vision.transforms import resize_depth
 import numpy as np
 from tools.measure.figures import requote_pages, ROOT, write_figures
+from tools.measure.motion_clips import Clip, read_clip
+from tools.measure.motion_dds import dds_figures
 from tools.measure.navigation_cloud import EDGE_FILTER, write_clouds
 from tools.shared_data import IMAGES
 
@@ -49,18 +48,6 @@ _OFFSET_S, _WRONG_SCALE = 0.02, 0.1
 _PICTURE, _PICTURE_IMAGE = ROOT / 'docs' / 'images' / 'motion_cloud.jpg', 69
 # Name of the noise, its share of the distance and its angle [degrees].
 _NOISES = {'': (0.0, 0.0), '_2pct': (0.02, 0.1), '_5pct': (0.05, 0.3)}
-
-
-@dataclass(frozen=True)
-class Clip:
-    """Images of a sequence with true depth [m] (NaN: none), ``odom_from_camera`` and stamps."""
-
-    name: str
-    camera: Intrinsics
-    images: Sequence[U8]
-    depths_m: Sequence[F32]
-    poses: F64
-    stamps_s: F64
 
 
 @dataclass
@@ -96,6 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                  read_clip(IMAGES / 'moving', 500.0, (320.0, 320.0, 320.0, 240.0), 8.0)]
         maps = depth_maps(clips, options.model)
         figures = motion_figures(clips, maps)
+        figures |= dds_figures(clips, [noisy_poses(clip.poses, *_NOISES['_2pct'], 1)
+                                       for clip in clips])
     except (DepthAnythingError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
@@ -108,23 +97,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f'wrote {motion_picture(clips[0], maps[clips[0].name])}')
         requote_pages()
     return 0
-
-
-def read_clip(folder: Path, per_metre: float, intrinsics: tuple[float, float, float, float],
-              rate_hz: float) -> Clip:
-    """Read a folder with rgb_*.jpg, depth_*.png and poses.txt; FileNotFoundError if missing."""
-    file = folder / 'poses.txt'
-    if not file.is_file():
-        raise FileNotFoundError(f'{file} is missing; motion is measured on a sequence with poses')
-    rows = np.loadtxt(file, ndmin=2)
-    images, depths = [], []
-    for number in rows[:, 0].astype(int):
-        images.append(to_bgr(read_picture(folder / f'rgb_{number:05d}.jpg')))
-        depth_m = read_depth(folder / f'depth_{number:05d}.png', per_metre)
-        depths.append(np.where(depth_m > 0, depth_m, np.float32(np.nan)))
-    height, width = images[0].shape[:2]
-    return Clip(folder.name, Intrinsics(*intrinsics, (height, width)), images, depths,
-                _matrices(rows), np.arange(len(rows)) / rate_hz)
 
 
 def depth_maps(clips: Sequence[Clip], model: Path | None) -> dict[str, list[F32]]:
@@ -364,19 +336,6 @@ def _turn(degrees: float) -> F64:
 def _ahead(metres: float) -> F64:
     found: F64 = np.eye(4)
     found[2, 3] = metres
-    return found
-
-
-def _matrices(rows: F64) -> F64:
-    """Return poses [N, 4, 4] of rows: number, tx ty tz, qx qy qz qw."""
-    found = np.tile(np.eye(4), (len(rows), 1, 1))
-    found[:, :3, 3] = rows[:, 1:4]
-    x, y, z, w = (rows[:, 4:8] / np.linalg.norm(rows[:, 4:8], axis=1, keepdims=True)).T
-    found[:, :3, :3] = np.stack([
-        1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w),
-        2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w),
-        2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y),
-    ], axis=-1).reshape(-1, 3, 3)
     return found
 
 
