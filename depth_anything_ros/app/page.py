@@ -78,10 +78,10 @@ class Page:
         if result is None:
             return [*(gr.update(value=None, interactive=False) for _ in _DOWNLOADS), None]
         view, look = Camera(*(value or 0.0 for value in camera)), Look(color_map, low, high)
-        folder = self._new_folder()
-        cloud, position = write_view(folder, result, view)
+        folder, points = self._new_folder(), result.cloud(view)
+        cloud, position = write_view(folder, result.name, points)
         return [*(gr.update(value=path, interactive=True)
-                  for path in write_downloads(folder, result, look, view)),
+                  for path in write_downloads(folder, result, look, points)),
                 gr.update(value=cloud, camera_position=position)]
 
     def on_compare(self, file: str | None, *choices: Any) -> Any:

@@ -8,11 +8,11 @@ from pathlib import Path
 import cv2
 from depth_anything_ros.app.models import Inference, ModelChoice, ModelSlot
 from depth_anything_ros.arrays import F32, U8
-from depth_anything_ros.errors import PointCloudError, SettingsError
+from depth_anything_ros.errors import SettingsError
 from depth_anything_ros.foreign_files import printable, shortened
 from depth_anything_ros.media.depth_files import (
     camera_cloud, encode_png, finite_range, write_depth, write_ply)
-from depth_anything_ros.media.glb import write_glb
+from depth_anything_ros.media.glb import finite_points, write_glb
 from depth_anything_ros.media.pictures import read_picture
 from depth_anything_ros.vision.color_image import ColorImage, to_bgr
 from depth_anything_ros.vision.colorize import ColorMap
@@ -75,6 +75,11 @@ class PictureDepth:
     image: ColorImage
     inference: Inference
 
+    def cloud(self, camera: Camera) -> F32:
+        """Return the points [H, W, 4] of ``camera_cloud``; SettingsError as ``intrinsics``."""
+        return camera_cloud(self.inference.depth, self.inference.info.kind, self.image,
+                            camera.intrinsics(self.image.size_hw))
+
 
 def compute_picture(slot: ModelSlot, choice: ModelChoice, file: Path) -> PictureDepth:
     """Return the depth of a picture file; ImageError if it cannot be read."""
@@ -106,40 +111,37 @@ def write_shown(folder: Path, name: str, pictures_bgr: Sequence[U8]) -> list[Pat
     return paths
 
 
-def write_downloads(folder: Path, result: PictureDepth, look: Look, camera: Camera) -> list[Path]:
+def write_downloads(folder: Path, result: PictureDepth, look: Look, cloud: F32) -> list[Path]:
     """
     Write five files for download and return their paths.
 
     These are the depth in colours, in 8-bit gray and as 16-bit PNG, the map as float32 NumPy file
-    and the point cloud as PLY, equal to those of ``depth_anything_run``.
+    and the ``cloud`` as PLY, equal to those of ``depth_anything_run``.
     """
     kind, depth = result.inference.info.kind, result.inference.depth
     color, gray, png16, npy, ply = (
         folder / f'{result.name}{ending}' for ending in
         (_LONGEST_ENDING, '_gray.png', '_16bit.png', '.npy', '.ply'))
-    cloud = camera_cloud(depth, kind, result.image, camera.intrinsics(result.image.size_hw))
     color.write_bytes(encode_png(draw(result, look)))
     gray.write_bytes(encode_png(draw(result, Look('gray', look.low_percent, look.high_percent))))
-    write_depth(png16, 'png16', depth, kind, result.image, camera.fov_deg)
-    write_depth(npy, 'npy', depth, kind, result.image, camera.fov_deg)
+    # These need no field of view.
+    write_depth(png16, 'png16', depth, kind, result.image, Camera.fov_deg)
+    write_depth(npy, 'npy', depth, kind, result.image, Camera.fov_deg)
     write_ply(ply, cloud)
     return [color, gray, png16, npy, ply]
 
 
-def write_view(folder: Path, result: PictureDepth,
-               camera: Camera) -> tuple[Path, tuple[float, float, float]]:
+def write_view(folder: Path, name: str, cloud: F32) -> tuple[Path, tuple[float, float, float]]:
     """
-    Write the point cloud for the 3-D view, thinned out if it is large.
+    Write a point cloud [H, W, 4] for the 3-D view, thinned out if it is large.
 
     Returns its path and where the view begins: the angles around and from the vertical axis
     [degrees] and the distance [m] of Babylon's ArcRotateCamera, whose axes are those of glTF. It
     is behind the camera on its optical axis.
     """
-    cloud = camera_cloud(result.inference.depth, result.inference.info.kind, result.image,
-                         camera.intrinsics(result.image.size_hw))
     stride = max(1, math.ceil(math.sqrt(cloud.shape[0] * cloud.shape[1] / _MOST_POINTS_SHOWN)))
     points, middle_m = centred(cloud[::stride, ::stride].reshape(-1, 4))
-    path = folder / f'{result.name}.glb'
+    path = folder / f'{name}.glb'
     write_glb(path, points)
     return path, (90.0, 90.0, _BEHIND * middle_m)
 
@@ -151,9 +153,7 @@ def centred(points: F32) -> tuple[F32, float]:
     The viewer turns around the middle of the box around all points. The two, in the colour of its
     background, put that on the optical axis. PointCloudError if no point is finite.
     """
-    finite = points[np.isfinite(points[:, :3]).all(axis=-1), :3]
-    if not len(finite):
-        raise PointCloudError('no pixel of the depth map has a valid depth, so the cloud is empty')
+    finite = finite_points(points)[:, :3]
     corner = np.abs(finite).max(axis=0)
     added = np.empty((2, 4), np.float32)
     added[:, :3] = corner, corner * (-1, -1, 1)

@@ -21,9 +21,7 @@ def write_glb(path: Path, cloud: F32) -> int:
     glTF has y up and looks along -z, so points of the optical frame are turned by half a turn
     around x. Its colours are linear. PointCloudError if no point is finite.
     """
-    points = cloud[np.isfinite(cloud[..., :3]).all(axis=-1)]
-    if not len(points):
-        raise PointCloudError('no pixel of the depth map has a valid depth, so the cloud is empty')
+    points = finite_points(cloud)
     xyz = (points[:, :3] * np.array([1, -1, -1], np.float32)).astype('<f4')
     rgba = np.full((len(points), 4), 65535, '<u2')
     linear = (np.arange(256) / 255) ** _SRGB_GAMMA * 65535
@@ -34,6 +32,14 @@ def write_glb(path: Path, cloud: F32) -> int:
         (_BINARY, xyz.tobytes() + rgba.tobytes())))
     path.write_bytes(struct.pack('<4sII', b'glTF', 2, 12 + len(chunks)) + chunks)
     return len(points)
+
+
+def finite_points(cloud: F32) -> F32:
+    """Return the finite points [N, C] of ``cloud`` [..., C]; PointCloudError if there are none."""
+    points: F32 = cloud[np.isfinite(cloud[..., :3]).all(axis=-1)]
+    if not len(points):
+        raise PointCloudError('no pixel of the depth map has a valid depth, so the cloud is empty')
+    return points
 
 
 def _description(xyz: F32, xyz_bytes: int, rgba_bytes: int) -> dict[str, object]:

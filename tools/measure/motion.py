@@ -29,11 +29,12 @@ from depth_anything_ros.arrays import F32, F64
 from depth_anything_ros.errors import AlignmentError, DepthAnythingError
 from depth_anything_ros.parameters import AlignmentSettings
 from depth_anything_ros.vision.accuracy import align_relative, score_depth
-from depth_anything_ros.vision.depth import DepthRange, remove_flying_pixels
+from depth_anything_ros.vision.depth import remove_flying_pixels
 from depth_anything_ros.vision.transforms import resize_depth
 import numpy as np
 from tools.measure.figures import requote_pages, ROOT, write_figures
-from tools.measure.motion_clips import Clip, read_clip
+from tools.measure.motion_clips import (
+    Clip, LIMITS, read_clip, STRIDE, WRONG_SCALE)
 from tools.measure.motion_dds import dds_figures
 from tools.measure.navigation_cloud import EDGE_FILTER, write_clouds
 from tools.shared_data import IMAGES
@@ -41,10 +42,9 @@ from tools.shared_data import IMAGES
 COMMAND = 'python -m tools.measure.motion'
 Figures = dict[str, float]
 
-_LIMITS = DepthRange(0.1, 10.0)
-# The network computes every third image, and every fourth row and column is scored.
-_NTH_DEPTH, _STRIDE, _STRETCH = 3, 4, 10
-_OFFSET_S, _WRONG_SCALE = 0.02, 0.1
+# The network computes every third image.
+_NTH_DEPTH, _STRETCH = 3, 10
+_OFFSET_S = 0.02
 _PICTURE, _PICTURE_IMAGE = ROOT / 'docs' / 'images' / 'motion_cloud.jpg', 69
 # Name of the noise, its share of the distance and its angle [degrees].
 _NOISES = {'': (0.0, 0.0), '_2pct': (0.02, 0.1), '_5pct': (0.05, 0.3)}
@@ -170,26 +170,26 @@ def measure(clip: Clip, maps: Sequence[F32], poses: F64) -> Result:
 
 def _score(result: Result, inverse_depth: F32, depth_m: F32, average: AlignmentTracker,
            fit: Fit | None, stamp_s: float) -> None:
-    truth_m = np.ascontiguousarray(depth_m[::_STRIDE, ::_STRIDE])
+    truth_m = np.ascontiguousarray(depth_m[::STRIDE, ::STRIDE])
     full = resize_depth(inverse_depth, (depth_m.shape[0], depth_m.shape[1]))
-    full = np.ascontiguousarray(full[::_STRIDE, ::_STRIDE])
-    dense_m = align_relative(full, truth_m, _LIMITS)
-    dense = score_depth(dense_m, truth_m, _LIMITS).abs_rel
+    full = np.ascontiguousarray(full[::STRIDE, ::STRIDE])
+    dense_m = align_relative(full, truth_m, LIMITS)
+    dense = score_depth(dense_m, truth_m, LIMITS).abs_rel
     if fit is not None:
         found_m = _metres(full, fit.scale, fit.shift)
-        result.absrel_alone.append(score_depth(found_m, truth_m, _LIMITS).abs_rel)
+        result.absrel_alone.append(score_depth(found_m, truth_m, LIMITS).abs_rel)
         result.dense_alone.append(dense)
     now = average.at(stamp_s)
     if now.usable:
         found_m = _metres(full, now.scale, now.shift)
-        result.absrel.append(score_depth(found_m, truth_m, _LIMITS).abs_rel)
+        result.absrel.append(score_depth(found_m, truth_m, LIMITS).abs_rel)
         result.dense.append(dense)
         result.scales.append(float(np.nanmedian(found_m / truth_m)))
         result.scales_dense.append(float(np.nanmedian(dense_m / truth_m)))
 
 
 def _metres(full: F32, scale: float, shift: float) -> F32:
-    disparity = np.maximum(full * scale + shift, 1 / _LIMITS.maximum_m)
+    disparity = np.maximum(full * scale + shift, 1 / LIMITS.maximum_m)
     depth_m: F32 = (1 / disparity).astype(np.float32)
     return depth_m
 
@@ -215,7 +215,7 @@ def _accuracy(clips: Sequence[Clip], results: Sequence[Result], suffix: str) -> 
     off = [abs(ratio - 1) for result in results for ratio in result.points]
     figures[f'motion_points_error{suffix}'] = statistics.mean(off)
     figures[f'motion_wrong_points_frames{suffix}'] = statistics.mean(
-        error > _WRONG_SCALE for error in off)
+        error > WRONG_SCALE for error in off)
     return figures
 
 
@@ -230,7 +230,7 @@ def _scale(results: Sequence[Result]) -> Figures:
 
 
 def _wrong(scales: Sequence[float]) -> float:
-    return statistics.mean(abs(scale - 1) > _WRONG_SCALE for scale in scales)
+    return statistics.mean(abs(scale - 1) > WRONG_SCALE for scale in scales)
 
 
 def noisy_poses(poses: F64, share: float, degrees: float, seed: int) -> F64:

@@ -8,8 +8,14 @@ from depth_anything_ros.arrays import F32, F64, U8
 from depth_anything_ros.evaluate.rgbd_folder import read_depth
 from depth_anything_ros.media.pictures import read_picture
 from depth_anything_ros.vision.color_image import to_bgr
+from depth_anything_ros.vision.depth import DepthRange
 from depth_anything_ros.vision.geometry import Intrinsics, quaternion_pose
 import numpy as np
+
+
+# Every fourth row and column is scored, where the true depth is in this range. The scale of an
+# image is wrong if its median depth is off by this share.
+STRIDE, LIMITS, WRONG_SCALE = 4, DepthRange(0.1, 10.0), 0.1
 
 
 @dataclass(frozen=True)

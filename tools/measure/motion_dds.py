@@ -1,7 +1,6 @@
 """Metres from motion over DDS: images and odometry to a node process, its depth against truth."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 import statistics
 import tempfile
@@ -10,21 +9,17 @@ from typing import Any
 
 import cv2
 from depth_anything_ros.arrays import F32, F64
-from depth_anything_ros.cli.processes import private_domain, ros_parameters, running
 from depth_anything_ros.resources import shipped_model
 from depth_anything_ros.vision.accuracy import align_relative, score_depth
-from depth_anything_ros.vision.depth import DepthRange
 import numpy as np
-from tools.measure.motion_clips import Clip
+from tools.active_node import active_node, NODE
+from tools.measure.motion_clips import Clip, LIMITS, STRIDE, WRONG_SCALE
 
-_NODE, _FRAME = 'depth_anything', 'camera_optical_frame'
-_LIMITS, _STRIDE = DepthRange(0.1, 10.0), 4
+_FRAME = 'camera_optical_frame'
 # Slower than both cameras were, so that the CPU computes most images.
 _RATE_HZ = 8.0
 _FIRST_STAMP_NS = 10 ** 12
 _DISCOVERY_S, _LAST_S = 10.0, 2.0
-# Depth of a metre or more is wrong in scale if its median is off by this share.
-_WRONG_SCALE = 0.1
 
 
 def dds_figures(clips: Sequence[Clip], poses: Sequence[F64]) -> dict[str, float]:
@@ -38,44 +33,32 @@ def dds_figures(clips: Sequence[Clip], poses: Sequence[F64]) -> dict[str, float]
     """
     excess, wrong, published, seen = [], [], 0, 0
     for clip, odometry in zip(clips, poses):
-        with tempfile.TemporaryDirectory() as folder, _robot(Path(folder), clip) as robot:
+        with tempfile.TemporaryDirectory() as folder, \
+                active_node(Path(folder), _parameters()) as observer:
+            robot = _Robot(observer, clip)
             robot.drive(odometry)
         errors, dense = [], []
         for number, inverse_depth in robot.inverse_depths.items():
-            truth_m = np.ascontiguousarray(clip.depths_m[number][::_STRIDE, ::_STRIDE])
+            truth_m = np.ascontiguousarray(clip.depths_m[number][::STRIDE, ::STRIDE])
             seen += 1
             if number in robot.depths:
                 published += 1
-                found_m = np.clip(robot.depths[number], 0, _LIMITS.maximum_m)
-                errors.append(score_depth(found_m, truth_m, _LIMITS).abs_rel)
-                dense.append(score_depth(align_relative(inverse_depth, truth_m, _LIMITS), truth_m,
-                                         _LIMITS).abs_rel)
-                wrong.append(abs(float(np.nanmedian(found_m / truth_m)) - 1) > _WRONG_SCALE)
+                found_m = np.clip(robot.depths[number], 0, LIMITS.maximum_m)
+                errors.append(score_depth(found_m, truth_m, LIMITS).abs_rel)
+                dense.append(score_depth(align_relative(inverse_depth, truth_m, LIMITS), truth_m,
+                                         LIMITS).abs_rel)
+                wrong.append(abs(float(np.nanmedian(found_m / truth_m)) - 1) > WRONG_SCALE)
         excess.append(statistics.mean(errors) / statistics.mean(dense) - 1)
     return {'motion_dds_excess_absrel': statistics.mean(excess),
             'motion_dds_wrong_scale_frames': statistics.mean(wrong),
             'motion_dds_published': published / seen}
 
 
-@contextmanager
-def _robot(folder: Path, clip: Clip) -> Iterator['_Robot']:
-    """Yield a robot whose node is active."""
-    private_domain()
-    from depth_anything_ros.ros.observer import Observer
-    reliable = {f'qos_overrides.{topic}.subscription.reliability': 'reliable'
-                for topic in ('/image', '/camera_info', '/odom')}
-    node = ros_parameters({
-        'model': shipped_model(), 'alignment.source': 'motion', 'motion.odometry_topic': '/odom',
-        **reliable})
-    with running('depth_anything_ros.node.main', node, folder / 'node.log'):
-        observer = Observer('measured_robot', _NODE)
-        try:
-            robot = _Robot(observer, clip)
-            observer.change_state('configure')
-            observer.change_state('activate')
-            yield robot
-        finally:
-            observer.close()
+def _parameters() -> dict[str, object]:
+    return {'model': shipped_model(), 'alignment.source': 'motion',
+            'motion.odometry_topic': '/odom',
+            **{f'qos_overrides.{topic}.subscription.reliability': 'reliable'
+               for topic in ('/image', '/camera_info', '/odom')}}
 
 
 class _Robot:
@@ -91,7 +74,7 @@ class _Robot:
             observer.node.create_publisher(kind, topic, 5) for kind, topic in (
                 (Image, '/image'), (CameraInfo, '/camera_info'), (Odometry, '/odom')))
         for name, kept in (('depth', self.depths), ('inverse_depth', self.inverse_depths)):
-            observer.listen(Image, f'/{_NODE}/{name}/image',
+            observer.listen(Image, f'/{NODE}/{name}/image',
                             lambda message, kept=kept: self._keep(message, kept))
 
     def drive(self, odometry: F64) -> None:
@@ -128,7 +111,7 @@ class _Robot:
         from depth_anything_ros.ros.observer import pixels, stamp_ns
         passed_s = (stamp_ns(message) - _FIRST_STAMP_NS) / 1e9
         number = int(np.abs(self._clip.stamps_s - passed_s).argmin())
-        kept[number] = np.ascontiguousarray(pixels(message)[::_STRIDE, ::_STRIDE])
+        kept[number] = np.ascontiguousarray(pixels(message)[::STRIDE, ::STRIDE])
 
 
 def _quaternion(pose: F64) -> list[float]:

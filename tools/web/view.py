@@ -7,11 +7,11 @@ import re
 import time
 from typing import Any
 
-from depth_anything_ros.cli.processes import private_domain, ros_parameters, running
+from depth_anything_ros.cli.processes import running
 from depth_anything_ros.errors import DepthAnythingError
 from depth_anything_ros.resources import shipped_model
+from tools.active_node import active_node
 
-_NODE = 'depth_anything'
 _START_S = 60.0
 
 
@@ -23,19 +23,11 @@ def running_node(folder: Path, *player: str) -> Iterator[Any]:
     ``player`` are options of ``depth_anything_player``. Logs go to ``folder``.
     ObserverError if the node does not come up.
     """
-    private_domain()
-    from depth_anything_ros.ros.observer import Observer
-    node = ros_parameters({'model': shipped_model(), 'points_stride': 2,
-                           'qos_overrides./image.subscription.reliability': 'reliable'})
-    with running('depth_anything_ros.node.main', node, folder / 'node.log'), \
+    node = {'model': shipped_model(), 'points_stride': 2,
+            'qos_overrides./image.subscription.reliability': 'reliable'}
+    with active_node(folder, node) as observer, \
             running('depth_anything_ros.demo.player', player, folder / 'player.log'):
-        observer = Observer('web_tools', _NODE)
-        try:
-            observer.change_state('configure')
-            observer.change_state('activate')
-            yield observer
-        finally:
-            observer.close()
+        yield observer
 
 
 @contextmanager
