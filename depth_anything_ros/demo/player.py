@@ -140,6 +140,7 @@ def _make_node(footage: Footage, rate_hz: float) -> 'Node':
     from depth_anything_ros.ros.callbacks import log_exceptions, ThrottledLogger
     from depth_anything_ros.ros.messages import color_message, pinhole_info
     from depth_anything_ros.ros.rclpy_adapter import refuse_invalid_requests
+    from depth_anything_ros.ros.serialized_publisher import SerializedPublisher
     from rclpy.node import Node
     from rclpy.qos import QoSProfile
     from sensor_msgs.msg import CameraInfo, Image
@@ -147,7 +148,7 @@ def _make_node(footage: Footage, rate_hz: float) -> 'Node':
     info = pinhole_info(Header(frame_id=FRAME_ID), footage.camera)
     node = Node('depth_anything_player')
     refuse_invalid_requests(node)
-    images = node.create_publisher(Image, 'image', QoSProfile(depth=1))
+    images = SerializedPublisher(node.create_publisher(Image, 'image', QoSProfile(depth=1)))
     infos = node.create_publisher(CameraInfo, 'camera_info', QoSProfile(depth=1))
     node.get_logger().info(f'{footage.count} frames of {footage.name} at {rate_hz:g} Hz')
     played = 0

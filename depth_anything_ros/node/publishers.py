@@ -14,7 +14,8 @@ from depth_anything_ros.node.frame_outputs import FrameOutputs
 from depth_anything_ros.ros import qos
 from depth_anything_ros.ros.callbacks import one_line
 from depth_anything_ros.ros.messages import (
-    cloud_message, color_message, depth_message, mask_message)
+    ArrayMessage, cloud_message, color_message, depth_message, mask_message)
+from depth_anything_ros.ros.serialized_publisher import SerializedPublisher
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
@@ -33,7 +34,8 @@ class OutputPublishers:
     """
     The lifecycle publishers of one camera.
 
-    ``publish`` must be called from one thread, ``has_subscribers`` may be called from any.
+    ``publish*`` must be called from one thread, ``publish`` first for each frame: it counts the
+    subscribers. ``has_*`` may be called from any thread.
     ``warn`` gets a sentence for each incompatible subscriber and each output that is impossible.
     """
 
@@ -42,6 +44,8 @@ class OutputPublishers:
         self._node = node
         self._warn = warn
         self._publishers: dict[str, LifecyclePublisher] = {}
+        self._of_arrays: dict[str, SerializedPublisher] = {}
+        self._subscribed: frozenset[str] = frozenset()
         try:
             for topic, message in _TOPICS.items():
                 if kind == 'relative' or 'inverse' not in topic:
@@ -49,17 +53,19 @@ class OutputPublishers:
                     self._publishers[topic] = node.create_lifecycle_publisher(
                         message, name, qos.output(), qos_overriding_options=qos.overridable(),
                         event_callbacks=qos.publisher_events(node.resolve_topic_name(name), warn))
+                    self._of_arrays[topic] = SerializedPublisher(self._publishers[topic])
         except BaseException:
             self.close()
             raise
 
     def has_subscribers(self) -> bool:
-        """Return whether any topic has a subscriber."""
-        return self._is_subscribed(*self._publishers)
+        """Return whether any topic has a subscriber, by the latest count unless that was 0."""
+        return bool(self._subscribed or self._count_subscribers())
 
     def has_filled_subscribers(self) -> bool:
-        """Return whether a topic of the filled depth has a subscriber."""
-        return self._is_subscribed(*_FILLED)
+        """Return whether a topic of the filled depth has a subscriber now."""
+        return any(self._publishers[topic].get_subscription_count() for topic in _FILLED
+                   if topic in self._publishers)
 
     def close(self) -> None:
         """Destroy the publishers; idempotent."""
@@ -69,13 +75,14 @@ class OutputPublishers:
     def publish(self, header: Header, outputs: FrameOutputs, view: CameraView,
                 depth_encoding: str) -> None:
         """Publish the outputs that have subscribers; ``view`` is the camera of the image."""
+        self._count_subscribers()
         make_info = _info_maker(header, outputs, view)
         if self._is_subscribed('inverse_depth/image', 'inverse_depth/camera_info'):
             self._publish_map('inverse_depth', header, outputs.model_depth, make_info)
         if self._is_subscribed('depth/image', 'depth/camera_info') and outputs.depth_m is not None:
             self._publish_map('depth', header, outputs.depth_m, make_info, depth_encoding)
         if self._is_subscribed('color/image'):
-            self._publishers['color/image'].publish(color_message(header, outputs.color))
+            self._publish('color/image', color_message(header, outputs.color))
         if self._is_subscribed('points'):
             self._publish_points(header, outputs, view)
 
@@ -87,7 +94,7 @@ class OutputPublishers:
         ``measure`` returns the depth image [h, w] in metres, None without one, or raises
         AlignmentError.
         """
-        if not self.has_filled_subscribers():
+        if not self._is_subscribed(*_FILLED):
             return
         try:
             filled = outputs.filled(measure())
@@ -99,7 +106,7 @@ class OutputPublishers:
         self._publish_map('depth_filled', header, filled.depth_m,
                           _info_maker(header, outputs, view), depth_encoding)
         if self._is_subscribed('depth_filled/mask'):
-            self._publishers['depth_filled/mask'].publish(mask_message(header, filled.mask))
+            self._publish('depth_filled/mask', mask_message(header, filled.mask))
 
     def publish_alignment(self, header: Header, alignment: Alignment | None, name: str) -> None:
         """Publish the state of the alignment on ``~/alignment``, unless it is None."""
@@ -111,16 +118,24 @@ class OutputPublishers:
             values=key_values(alignment_values(alignment)))
         self._publishers['alignment'].publish(DiagnosticArray(header=header, status=[status]))
 
+    def _count_subscribers(self) -> frozenset[str]:
+        # Once per frame: each count costs as much as many a computation on the map.
+        self._subscribed = frozenset(topic for topic, publisher in list(self._publishers.items())
+                                     if publisher.get_subscription_count())
+        return self._subscribed
+
     def _is_subscribed(self, *topics: str) -> bool:
-        return any(topic in self._publishers and self._publishers[topic].get_subscription_count()
-                   for topic in topics)
+        return not self._subscribed.isdisjoint(topics)
+
+    def _publish(self, topic: str, message: ArrayMessage) -> None:
+        self._of_arrays[topic].publish(message)
 
     def _publish_map(self, name: str, header: Header, values: F32,
                      make_info: Callable[[], CameraInfo] | None, encoding: str = '32FC1') -> None:
         if make_info is not None and self._is_subscribed(f'{name}/camera_info'):
             self._publishers[f'{name}/camera_info'].publish(make_info())
         if self._is_subscribed(f'{name}/image'):
-            self._publishers[f'{name}/image'].publish(depth_message(header, values, encoding))
+            self._publish(f'{name}/image', depth_message(header, values, encoding))
 
     def _publish_points(self, header: Header, outputs: FrameOutputs, view: CameraView) -> None:
         if view.camera is None:
@@ -128,7 +143,7 @@ class OutputPublishers:
             return
         cloud = outputs.cloud(view.camera)
         if cloud is not None:
-            self._publishers['points'].publish(cloud_message(header, cloud))
+            self._publish('points', cloud_message(header, cloud))
 
 
 def _info_maker(header: Header, outputs: FrameOutputs,

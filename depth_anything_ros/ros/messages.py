@@ -2,7 +2,8 @@
 Messages and arrays: images and clouds are read from, and written as, serialized ROS messages.
 
 ``SerializedMessage`` reads fields of a message without deserializing all of it. ``decode_*`` and
-``points_*`` make arrays of messages, ``*_message`` make serialized messages of arrays.
+``points_*`` make arrays of messages, ``*_message`` make messages of arrays, which
+``SerializedPublisher`` sends.
 
 Serialized messages are in CDR (OMG Common Data Representation): four bytes, the second one odd for
 little endian, then the fields in order, each aligned to its size.
@@ -10,6 +11,7 @@ little endian, then the fields in order, each aligned to its size.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 import struct
 import sys
@@ -236,9 +238,31 @@ def _rows_without_padding(message: Image, pixel_bytes: int) -> U8:
         (message.step, 1))
 
 
-def depth_message(header: Header, depth: F32, encoding: str = '32FC1') -> bytes:
+@dataclass(frozen=True)
+class ArrayMessage:
+    """A serialized message of an array that is not copied yet: ``data`` after ``head``."""
+
+    head: bytes
+    data: npt.NDArray[Any]
+    tail: bytes
+
+    def __len__(self) -> int:
+        return len(self.head) + self.data.nbytes + len(self.tail)
+
+    def __bytes__(self) -> bytes:
+        return b''.join((self.head, np.ascontiguousarray(self.data).data, self.tail))
+
+    def write(self, memory: U8) -> None:
+        """Write the message into ``memory``, u8 [len(self)]."""
+        start, end = len(self.head), len(self.head) + self.data.nbytes
+        memory[:start] = np.frombuffer(self.head, np.uint8)
+        np.copyto(memory[start:end].view(self.data.dtype).reshape(self.data.shape), self.data)
+        memory[end:] = np.frombuffer(self.tail, np.uint8)
+
+
+def depth_message(header: Header, depth: F32, encoding: str = '32FC1') -> ArrayMessage:
     """
-    Return a serialized Image of a map [H, W] that is NaN where it is invalid.
+    Return an Image of a map [H, W] that is NaN where it is invalid.
 
     32FC1 keeps the values, metres or inverse depth. 16UC1 converts metres to millimetres, 0 where
     invalid.
@@ -248,13 +272,13 @@ def depth_message(header: Header, depth: F32, encoding: str = '32FC1') -> bytes:
     return _image_message(header, '32FC1', depth, 4)
 
 
-def mask_message(header: Header, mask: U8) -> bytes:
-    """Return a serialized mono8 Image of [H, W]."""
+def mask_message(header: Header, mask: U8) -> ArrayMessage:
+    """Return a mono8 Image of [H, W]."""
     return _image_message(header, 'mono8', mask, 1)
 
 
-def color_message(header: Header, image_bgr: U8) -> bytes:
-    """Return a serialized bgr8 Image of [H, W, 3]."""
+def color_message(header: Header, image_bgr: U8) -> ArrayMessage:
+    """Return a bgr8 Image of [H, W, 3]."""
     return _image_message(header, 'bgr8', image_bgr, 3)
 
 
@@ -268,9 +292,9 @@ def pinhole_info(header: Header, camera: Intrinsics) -> CameraInfo:
         p=[camera.fx, 0.0, camera.cx, 0.0, 0.0, camera.fy, camera.cy, 0.0, 0.0, 0.0, 1.0, 0.0])
 
 
-def cloud_message(header: Header, cloud: F32) -> bytes:
+def cloud_message(header: Header, cloud: F32) -> ArrayMessage:
     """
-    Return a serialized PointCloud2 of float32 x, y, z in metres and, with C = 4, packed rgb.
+    Return a PointCloud2 of float32 x, y, z in metres and, with C = 4, packed rgb.
 
     [H, W, C] becomes an organized cloud with NaN where invalid, [N, C] a dense list of points.
     """
@@ -279,20 +303,20 @@ def cloud_message(header: Header, cloud: F32) -> bytes:
     fields = [PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)
               for index, name in enumerate(names)]
     step = 4 * len(names)
-    return _serialize(PointCloud2(
+    return _array_message(PointCloud2(
         header=header, height=height, width=width, fields=fields, is_bigendian=_BIG_ENDIAN,
         point_step=step, row_step=step * width, is_dense=cloud.ndim == 2), cloud)
 
 
 def _image_message(header: Header, encoding: str, pixels: npt.NDArray[Any],
-                   pixel_bytes: int) -> bytes:
+                   pixel_bytes: int) -> ArrayMessage:
     height, width = pixels.shape[:2]
-    return _serialize(Image(
+    return _array_message(Image(
         header=header, height=height, width=width, encoding=encoding, is_bigendian=_BIG_ENDIAN,
         step=width * pixel_bytes), pixels)
 
 
-def _serialize(message: Image | PointCloud2, data: npt.NDArray[Any]) -> bytes:
+def _array_message(message: Image | PointCloud2, data: npt.NDArray[Any]) -> ArrayMessage:
     """
     Return the message, whose data are still empty, in CDR with ``data``.
 
@@ -302,5 +326,4 @@ def _serialize(message: Image | PointCloud2, data: npt.NDArray[Any]) -> bytes:
     empty = serialize_message(message)
     end = len(empty) - (0 if isinstance(message, Image) else len(empty) % 4 or 4)
     order: Literal['little', 'big'] = 'little' if empty[1] & 1 else 'big'
-    return b''.join((empty[:end - 4], data.nbytes.to_bytes(4, order),
-                     np.ascontiguousarray(data).data, empty[end:]))
+    return ArrayMessage(empty[:end - 4] + data.nbytes.to_bytes(4, order), data, empty[end:])

@@ -12,6 +12,7 @@ from depth_anything_ros.arrays import F32, I64, U8
 from depth_anything_ros.vision.depth import limit_range
 from depth_anything_ros.vision.geometry import Rays
 import numpy as np
+import numpy.typing as npt
 
 _KEY_BITS = 21
 
@@ -39,9 +40,8 @@ def organized_cloud(depth_m: F32, image_bgr: U8 | None, rays: Rays) -> F32:
     """
     z = np.ascontiguousarray(depth_m[::rays.stride, ::rays.stride])
     planes = [z * rays.x_over_z, z * rays.y_over_z, z]
-    outside = np.isnan(rays.x_over_z)
-    if outside.any():
-        planes[2] = np.where(outside, np.float32(np.nan), z)
+    if rays.outside is not None:
+        planes[2] = np.where(rays.outside, np.float32(np.nan), z)
     if image_bgr is not None:
         planes.append(_packed(image_bgr[::rays.stride, ::rays.stride]))
     # One pass over the cloud instead of one per plane.
@@ -50,8 +50,10 @@ def organized_cloud(depth_m: F32, image_bgr: U8 | None, rays: Rays) -> F32:
 
 def _packed(image_bgr: U8) -> F32:
     """Return BGR [H, W, 3] as float32 [H, W] with the bits 0x00RRGGBB."""
-    color = cv2.cvtColor(np.ascontiguousarray(image_bgr), cv2.COLOR_BGR2BGRA).view('<u4')[..., 0]
-    return (color & np.uint32(0xFFFFFF)).astype(np.uint32, copy=False).view(np.float32)
+    bgra = cv2.cvtColor(np.ascontiguousarray(image_bgr), cv2.COLOR_BGR2BGRA)
+    color: npt.NDArray[np.uint32] = bgra.view('<u4')[..., 0]
+    color &= np.uint32(0xFFFFFF)
+    return color.astype(np.uint32, copy=False).view(np.float32)
 
 
 def move_far_points(depth_m: F32, maximum_m: float, clearing_m: float) -> F32:

@@ -1,5 +1,6 @@
 """Colour maps for depth, and a range that changes slowly so that a video does not flicker."""
 
+import math
 from typing import Literal
 
 import cv2
@@ -14,7 +15,8 @@ _SPECTRAL_RGB = ((158, 1, 66), (213, 62, 79), (244, 109, 67), (253, 174, 97), (2
                  (50, 136, 189), (94, 79, 162))
 _OPENCV_MAPS = {'inferno': cv2.COLORMAP_INFERNO, 'magma': cv2.COLORMAP_MAGMA,
                 'viridis': cv2.COLORMAP_VIRIDIS, 'turbo': cv2.COLORMAP_TURBO}
-_SUBSAMPLE = 4
+# The range is that of about as many pixels, which are spread evenly.
+_RANGE_PIXELS = 5000
 
 
 def color_table(name: str) -> U8:
@@ -49,7 +51,8 @@ class RangeTracker:
 
     def update(self, values: F32) -> tuple[float, float]:
         """Return (low, high) after this map [H, W]; one without finite values is ignored."""
-        sample = values[::_SUBSAMPLE, ::_SUBSAMPLE]
+        step = max(1, round(math.sqrt(values.size / _RANGE_PIXELS)))
+        sample = values[::step, ::step]
         finite = sample[np.isfinite(sample)]
         if finite.size:
             low, high = (float(value) for value in np.percentile(finite, (2, 98)))
@@ -65,10 +68,14 @@ class RangeTracker:
 
 def colorize(values: F32, low: float, high: float, table: U8) -> U8:
     """Return BGR [H, W, 3] of a map [H, W] with the colours of ``table``; NaN becomes black."""
-    scale = 255 / max(high - low, 1e-12)
-    index = np.clip((values - np.float32(low)) * np.float32(scale), 0, 255)
-    invalid = ~np.isfinite(index)
-    index[invalid] = 0
+    index = values - np.float32(low)
+    index *= np.float32(255 / max(high - low, 1e-12))
+    invalid = np.isnan(index)
+    has_invalid = invalid.any()
+    if has_invalid:
+        index[invalid] = 0
+    np.clip(index, 0, 255, out=index)
     colors: U8 = cv2.applyColorMap(index.astype(np.uint8), table)  # type: ignore[assignment]
-    colors[invalid] = 0
+    if has_invalid:
+        colors[invalid] = 0
     return colors

@@ -49,6 +49,9 @@ def limit_range(depth_m: F32, minimum_m: float, maximum_m: float) -> F32:
     every pixel is valid.
     """
     upper = maximum_m if maximum_m > 0 else np.inf
+    if depth_m.size and max(minimum_m, 0.0) < depth_m.min() and depth_m.max() < upper:
+        # Both comparisons are false if there is a NaN.
+        return depth_m
     invalid = ~((depth_m > 0) & (depth_m >= minimum_m) & (depth_m <= upper) & (depth_m < np.inf))
     if not invalid.any():
         return depth_m

@@ -7,10 +7,11 @@ those of sensor_msgs/CameraInfo, computed by OpenCV.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import cv2
-from depth_anything_ros.arrays import F32, F64
+from depth_anything_ros.arrays import Bools, F32, F64
 from depth_anything_ros.errors import CameraInfoError
 from depth_anything_ros.vision.transforms import output_grid, OutputGrid
 import numpy as np
@@ -178,6 +179,12 @@ class Rays:
     x_over_z: F32
     y_over_z: F32
     stride: int
+
+    @cached_property
+    def outside(self) -> Bools | None:
+        """Return where there is no direction, None if every pixel has one."""
+        outside = np.isnan(self.x_over_z)
+        return outside if outside.any() else None
 
 
 def network_intrinsics(camera: Intrinsics, network_hw: tuple[int, int]) -> Intrinsics:

@@ -71,7 +71,7 @@ def test_70_metres_are_invalid_in_topic_snapshot_and_file(tmp_path: Path) -> Non
     from rclpy.serialization import deserialize_message
     from sensor_msgs.msg import Image
     from std_msgs.msg import Header
-    message = deserialize_message(depth_message(Header(), DEPTH, '16UC1'), Image)
+    message = deserialize_message(bytes(depth_message(Header(), DEPTH, '16UC1')), Image)
     maps.append(np.frombuffer(message.data, np.uint16).reshape(2, 3))
     for found in maps:
         assert found.tolist() == [[500, 1000, 2000], [4000, 8000, 0]]
@@ -98,7 +98,7 @@ def test_a_relative_cloud_lies_between_one_and_twenty_metres() -> None:
     inverse = np.linspace(0, 7, 4800, dtype=np.float32).reshape(60, 80)
     image = ColorImage(np.zeros((60, 80, 3), np.uint8), 'bgr')
     distance = pinhole_cloud(inverse, 'relative', image, 60.0)[..., 2]
-    low, high = np.percentile(inverse[::4, ::4], (2, 98))
+    low, high = np.percentile(inverse, (2, 98))
     at_high = distance.ravel()[np.abs(inverse.ravel() - high).argmin()]
     at_low = distance.ravel()[np.abs(inverse.ravel() - low).argmin()]
     assert (at_high, at_low) == (pytest.approx(1, rel=0.01), pytest.approx(10, rel=0.01))

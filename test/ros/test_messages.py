@@ -132,12 +132,15 @@ def test_images_are_written_as_rclpy_would(frame_id: str) -> None:
     header = Header(frame_id=frame_id)
     header.stamp.sec, header.stamp.nanosec = 3, 4
     depth = np.linspace(0, 9, 35, dtype=np.float32).reshape(5, 7)
-    written = depth_message(header, depth[:, ::2])
+    message = depth_message(header, depth[:, ::2])
+    written, memory = bytes(message), np.zeros(len(message), np.uint8)
+    message.write(memory)
+    assert memory.tobytes() == written
     expected = Image(header=header, height=5, width=4, encoding='32FC1', step=16,
                      data=np.ascontiguousarray(depth[:, ::2]).tobytes())
     assert len(written) == len(serialize_message(expected))
     assert deserialize_message(written, Image) == expected
-    color = deserialize_message(color_message(header, PIXELS), Image)
+    color = deserialize_message(bytes(color_message(header, PIXELS)), Image)
     assert (color.encoding, color.step, color.header) == ('bgr8', 21, header)
     assert_array_equal(np.frombuffer(color.data, np.uint8), PIXELS.ravel())
 
@@ -152,6 +155,9 @@ def test_clouds_are_written_as_rclpy_would(shape: tuple[int, ...]) -> None:
         row_step=step * width, is_dense=len(shape) == 2, data=cloud.tobytes(),
         fields=[PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)
                 for index, name in enumerate(('x', 'y', 'z', 'rgb')[:shape[-1]])])
-    written = cloud_message(Header(frame_id='front'), cloud)
+    message = cloud_message(Header(frame_id='front'), cloud)
+    written, memory = bytes(message), np.zeros(len(message), np.uint8)
+    message.write(memory)
+    assert memory.tobytes() == written
     assert deserialize_message(written, PointCloud2) == expected
     assert len(written) == len(serialize_message(expected))

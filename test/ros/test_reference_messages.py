@@ -143,7 +143,7 @@ def test_points_come_with_their_colours() -> None:
     points[..., 3] = np.arange(0x102030, 0x102030 + 15, dtype=np.uint32).view(
         np.float32).reshape(3, 5)
     points[1, 2, 0] = np.nan
-    message = deserialize_message(organized_cloud(Header(), points), PointCloud2)
+    message = deserialize_message(bytes(organized_cloud(Header(), points)), PointCloud2)
     xyz, colors = points_and_colors(message)
     kept = np.arange(15) != 7
     assert_array_equal(xyz, points.reshape(-1, 4)[kept, :3])

@@ -102,7 +102,7 @@ class _Robot:
         turn.x, turn.y, turn.z, turn.w = _quaternion(pose)
         self._odometry.publish(message)
         self._infos.publish(pinhole_info(header, self._clip.camera))
-        self._images.publish(color_message(header, self._clip.images[number]))
+        self._images.publish(bytes(color_message(header, self._clip.images[number])))
 
     def _stamp_ns(self, number: int) -> int:
         return _FIRST_STAMP_NS + round(1e9 * float(self._clip.stamps_s[number]))

@@ -114,7 +114,7 @@ def _rgbd_scores(observer: Any) -> tuple[float, float]:
         header = Header(frame_id='camera')
         header.stamp = observer.node.get_clock().now().to_msg()
         received.clear()
-        camera.publish(color_message(header, _read(color)))
+        camera.publish(bytes(color_message(header, _read(color))))
         if not observer.spin_until(lambda: bool(received), 30.0):
             raise TimeoutError(f'the node published no depth for {color.name}')
         score = score_relative(pixels(received[0]), truth_m, _COUNTS)
