@@ -6,7 +6,8 @@ from typing import Any
 from depth_anything_ros.cli.listening import page_address
 from depth_anything_ros.ros.callbacks import log_exceptions, ThrottledLogger
 from depth_anything_ros.ros.messages import SerializedMessage
-from depth_anything_ros.ros.rclpy_adapter import refuse_invalid_requests
+from depth_anything_ros.ros.rclpy_adapter import (
+    refuse_invalid_requests, report_missing_parts)
 from depth_anything_ros.view import pictures
 from depth_anything_ros.view.feeds import Feeds, image_input, Newest, output, Topic
 from depth_anything_ros.view.page import Page
@@ -36,6 +37,7 @@ class Viewer(Node):
     def __init__(self, target: str, host: str, port: int, rate_hz: float,
                  context: Context | None = None) -> None:
         super().__init__(NODE_NAME, context=context)
+        report_missing_parts(self)
         refuse_invalid_requests(self)
         self._target = self.resolve_topic_name(target)
         self._period_s = 1 / rate_hz
