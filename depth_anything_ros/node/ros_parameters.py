@@ -47,8 +47,7 @@ class NodeParameters:
 
         SettingsError for an invalid value, an unknown parameter or one that all cameras share.
         """
-        possible = (f'{camera}.{spec.name}' for camera in cameras for spec in SPECS
-                    if not spec.shared)
+        possible = (f'{camera}.{spec.name}' for camera in cameras for spec in SPECS)
         for name, start in start_values(self._node, possible).items():
             camera, _, parameter = name.partition('.')
             if camera not in cameras:

@@ -18,7 +18,6 @@ from nodes import DOMAIN_ID
 import numpy as np
 import pytest
 import rclpy
-from rclpy import event_handler
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -27,6 +26,7 @@ from rclpy.publisher import Publisher
 from rclpy.serialization import serialize_message
 from robot import camera_info, image_message, RELIABLE
 from sensor_msgs.msg import CameraInfo, Image
+from unsupported_events import remove_events
 from waiting import until, within
 
 PICTURE = np.arange(48 * 64 * 3, dtype=np.uint8).reshape(48, 64, 3)
@@ -239,16 +239,7 @@ def test_bytes_of_another_type_are_ignored_with_a_sentence_that_names_the_topic(
 
 def test_a_middleware_that_does_not_report_lost_messages_is_used_without_that(
         camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
-    lost = event_handler.QoSSubscriptionEventType.RCL_SUBSCRIPTION_MESSAGE_LOST
-    make_handler, refused = event_handler.EventHandler, []
-
-    def supported(*, event_type: Any, **rest: Any) -> Any:
-        if event_type == lost:
-            refused.append(event_type)
-            raise event_handler.UnsupportedEventTypeError('no such event')
-        return make_handler(event_type=event_type, **rest)
-
-    monkeypatch.setattr(event_handler, 'EventHandler', supported)
+    refused = remove_events(monkeypatch, 'MESSAGE_LOST')
     camera.subscribe()
     camera.infos.publish(camera_info(64, 48))
     assert until(lambda: len(camera.received) == 1)
