@@ -39,15 +39,16 @@ class DepthAnythingNode(LifecycleNode):
     """
 
     def __init__(self, node_name: str = 'depth_anything', **kwargs: Any) -> None:
-        super().__init__(node_name, **kwargs)
-        report_missing_parts(self)
-        refuse_invalid_requests(self)
-        self._node_parameters = NodeParameters(self)
+        # First, because rclpy from Kilted on destroys nodes whose constructor failed, too.
         self._settings = Settings()
         self._engine: SwitchableEngine | None = None
         self._scheduler: FrameScheduler | None = None
         # Replaced as a whole, because other threads iterate over it.
         self._streams: Mapping[str, CameraStream] = {}
+        super().__init__(node_name, **kwargs)
+        report_missing_parts(self)
+        refuse_invalid_requests(self)
+        self._node_parameters = NodeParameters(self)
         self._warn = ThrottledLogger(lambda sentence: self.get_logger().warning(sentence))
         self._reporters: dict[str, DiagnosticsReporter] = {}
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)

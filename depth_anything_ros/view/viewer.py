@@ -1,5 +1,6 @@
 """The node behind the page: subscribes to the depth node while a browser shows the page."""
 
+from contextlib import ExitStack
 import threading
 from typing import Any
 
@@ -36,6 +37,8 @@ class Viewer(Node):
 
     def __init__(self, target: str, host: str, port: int, rate_hz: float,
                  context: Context | None = None) -> None:
+        # First, because rclpy from Kilted on destroys nodes whose constructor failed, too.
+        self._acquired = ExitStack()
         super().__init__(NODE_NAME, context=context)
         report_missing_parts(self)
         refuse_invalid_requests(self)
@@ -49,22 +52,26 @@ class Viewer(Node):
         self._feeds = Feeds(self, self._newest.put, self._warn)
         self._closing = threading.Event()
         self.page = Page(self._target, host, port)
+        self._acquired.callback(self.page.close)
+        self._acquired.callback(self._feeds.close)
         self._requests = NodeRequests(self, self._target, self.page.say)
         self.page.connect(self._requests)
         self._timer = self.create_timer(_CHECK_S, log_exceptions(self._check, self._warn, self))
         self._thread = threading.Thread(target=self._show_all, name='show', daemon=True)
         self._thread.start()
+        self._acquired.callback(self._end_thread)
         self.get_logger().info(f'{self._target} is shown on '
                                f'{page_address(host, self.page.port)}')
 
     def destroy_node(self) -> None:
         """Stop the server and the threads, unsubscribe, then destroy the node."""
+        self._acquired.close()
+        super().destroy_node()
+
+    def _end_thread(self) -> None:
         self._closing.set()
         self._newest.close()
         self._thread.join()
-        self._feeds.close()
-        self.page.close()
-        super().destroy_node()
 
     def _check(self) -> None:
         """Subscribe to what is looked at, and to nothing without a browser."""

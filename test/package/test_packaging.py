@@ -16,8 +16,8 @@ from sources import copy_sources
 
 ROOT = Path(__file__).resolve().parents[2]
 TOP_LEVEL = {
-    '.ci', '.gitignore', 'CHANGELOG.rst', 'CONTRIBUTING.md', 'LICENSE', 'Makefile', 'README.md',
-    'config', 'depth_anything_ros', 'docs', 'launch', 'models', 'package.xml',
+    '.ci', '.github', '.gitignore', 'CHANGELOG.rst', 'CONTRIBUTING.md', 'LICENSE', 'Makefile',
+    'QUALITY_DECLARATION.md', 'README.md', 'config', 'depth_anything_ros', 'docs', 'launch', 'models', 'package.xml',
     'pyproject.toml', 'resource', 'setup.cfg', 'setup.py', 'test', 'tools'}
 ROSDEP_OF = {'tf2_ros': 'tf2_ros_py', 'cv2': 'python3-opencv', 'numpy': 'python3-numpy'}
 MODULE_OF = {'opencv-python-headless': 'cv2', 'pyyaml': 'yaml'}
@@ -217,7 +217,7 @@ def _imports(path: Path) -> set[str]:
 
 def _from_pip(arguments: dict) -> set[str]:
     extras = [extra for name, extra in arguments['extras_require'].items()
-              if name not in ('jazzy', 'lint')]
+              if name not in ('jazzy', 'kilted', 'lint')]
     lines = [*arguments['install_requires'], *(line for extra in extras for line in extra)]
     names = {re.split('[<>=]', line)[0] for line in lines}
     return {MODULE_OF.get(name, name) for name in names} - set(ROSDEP_OF)
