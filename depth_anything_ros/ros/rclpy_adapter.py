@@ -76,7 +76,7 @@ def report_missing_parts(node: Node) -> None:
         found.append(([f'LifecycleNode.{path}'] if not _has(node, path) else [],
                       'the lifecycle state is taken from the transitions'))
     lacking = [(missing, consequence) for missing, consequence in found if missing]
-    if lacking:
+    if lacking and not is_stopping(node):
         node.get_logger().warning(str(RclpyError(
             [part for missing, _ in lacking for part in missing],
             [consequence for _, consequence in lacking])))
@@ -93,9 +93,11 @@ def missing_for_waiting(context: Context) -> list[str]:
     if missing:
         return missing
     try:
-        with SubscriptionWaitSet(context, ()) as wait_set:
+        wait_set = SubscriptionWaitSet(context, ())
+        with wait_set:
             wait_set.wake()
             list(wait_set.messages(0))
+        wait_set.destroy()
     except Exception as error:  # noqa: B902 - whatever is called in another way than before
         return [f'WaitSet that works as before ({one_line(error)})']
     return []
@@ -149,8 +151,10 @@ def call_after_set(node: Node, apply: Callable[[list[Parameter]], None]) -> None
 
     def set_parameters(parameter_list: list[Parameter]) -> list[SetParametersResult]:
         results = set_each(parameter_list)
-        apply([parameter for parameter, result in zip(parameter_list, results)
-               if result.successful])
+        changes = [parameter for parameter, result in zip(parameter_list, results)
+                   if result.successful]
+        if changes:
+            apply(changes)
         return results
 
     def set_parameters_atomically(parameter_list: list[Parameter]) -> SetParametersResult:

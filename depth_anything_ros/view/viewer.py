@@ -7,8 +7,7 @@ from typing import Any
 from depth_anything_ros.cli.listening import page_address
 from depth_anything_ros.ros.callbacks import log_exceptions, ThrottledLogger
 from depth_anything_ros.ros.messages import SerializedMessage
-from depth_anything_ros.ros.rclpy_adapter import (
-    refuse_invalid_requests, report_missing_parts)
+from depth_anything_ros.ros.rclpy_adapter import refuse_invalid_requests, report_missing_parts
 from depth_anything_ros.view import pictures
 from depth_anything_ros.view.feeds import Feeds, image_input, Newest, output, Topic
 from depth_anything_ros.view.page import Page

@@ -1,6 +1,7 @@
 """Programs of other packages make of the node's output what the node and its tests expect."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from consumers import (
@@ -48,10 +49,13 @@ class Listener:
             frame = seen()
             stamp = frame.depth.header.stamp
             key = stamp.sec, stamp.nanosec
-            if until(lambda: self._executor.spin_once(timeout_sec=0.1) or key in self._messages,
-                     3.0):
+            if until(partial(self._has, key), 3.0):
                 return frame, self._messages[key]
         raise AssertionError('the consumer published nothing')
+
+    def _has(self, key: tuple[int, int]) -> bool:
+        self._executor.spin_once(timeout_sec=0.1)
+        return key in self._messages
 
     def close(self) -> None:
         """Destroy the node."""

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from consumers import (
-    back_projected, Camera, fields, FOCAL, HW, INFO, laser_scan, metres, own_points, pinhole,
-    POINTS, SCALE, scene, Seen, wall)
+    back_projected, fields, FOCAL, HW, laser_scan, metres, own_points, pinhole, POINTS, SCALE,
+    scene, Seen, wall)
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 import pytest
