@@ -56,7 +56,7 @@ def test_package_xml_is_format_3_for_ament_python(package) -> None:
 def test_one_version_everywhere(package, setup_arguments) -> None:
     changelog = pytest.importorskip('catkin_pkg.changelog').get_changelog_from_path(
         str(ROOT / 'CHANGELOG.rst'))
-    newest = next(version for version, _, _ in changelog.foreach_version())
+    *_, newest = (version for version, _, _ in changelog.foreach_version())
     assert {package.version, setup_arguments['version'], newest} == {
         depth_anything_ros.__version__}
 
