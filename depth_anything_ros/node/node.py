@@ -19,11 +19,10 @@ from depth_anything_ros.parameters import Settings
 from depth_anything_ros.ros.callbacks import (
     failure, is_stopping, log_exceptions, one_line, ThrottledLogger, transition_callback)
 from depth_anything_ros.ros.rclpy_adapter import (
-    check_rclpy, lifecycle_state, refuse_invalid_requests, refuse_invalid_transitions)
+    call_after_set, ClockType, lifecycle_state, refuse_invalid_requests, report_missing_parts)
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock
-from rclpy.clock_type import ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState
 from rclpy.parameter import Parameter
 
@@ -40,23 +39,22 @@ class DepthAnythingNode(LifecycleNode):
     """
 
     def __init__(self, node_name: str = 'depth_anything', **kwargs: Any) -> None:
-        super().__init__(node_name, **kwargs)
-        check_rclpy(self)
-        refuse_invalid_transitions(self)
-        refuse_invalid_requests(self)
-        self._node_parameters = NodeParameters(self)
+        # First, because rclpy from Kilted on destroys nodes whose constructor failed, too.
         self._settings = Settings()
         self._engine: SwitchableEngine | None = None
         self._scheduler: FrameScheduler | None = None
         # Replaced as a whole, because other threads iterate over it.
         self._streams: Mapping[str, CameraStream] = {}
+        super().__init__(node_name, **kwargs)
+        report_missing_parts(self)
+        refuse_invalid_requests(self)
+        self._node_parameters = NodeParameters(self)
         self._warn = ThrottledLogger(lambda sentence: self.get_logger().warning(sentence))
         self._reporters: dict[str, DiagnosticsReporter] = {}
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         create_services(self, lambda: self._streams)
         self.add_on_set_parameters_callback(self._check_parameters)
-        self.add_post_set_parameters_callback(
-            log_exceptions(self._apply_parameters, self._warn, self))
+        call_after_set(self, log_exceptions(self._apply_parameters, self._warn, self))
         period_s = self.get_parameter('diagnostics_period').value
         # A steady clock, because diagnostics are also needed while simulated time is paused.
         self.create_timer(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from depth_anything_ros.errors import SettingsError
 from depth_anything_ros.parameter_spec import Spec
 from depth_anything_ros.parameters import Settings, SPECS
-from depth_anything_ros.ros.rclpy_adapter import parameter_overrides
+from depth_anything_ros.ros.rclpy_adapter import start_values
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
@@ -47,7 +47,8 @@ class NodeParameters:
 
         SettingsError for an invalid value, an unknown parameter or one that all cameras share.
         """
-        for name, start in parameter_overrides(self._node).items():
+        possible = (f'{camera}.{spec.name}' for camera in cameras for spec in SPECS)
+        for name, start in start_values(self._node, possible).items():
             camera, _, parameter = name.partition('.')
             if camera not in cameras:
                 continue
@@ -100,7 +101,7 @@ class NodeParameters:
         try:
             self._node.declare_parameter(spec.name, spec.default, descriptor(spec))
         except (InvalidParameterTypeException, InvalidParameterValueException):
-            rejected = parameter_overrides(self._node)[spec.name].value
+            rejected = start_values(self._node, [spec.name])[spec.name].value
             self._node.declare_parameter(spec.name, spec.default, descriptor(spec),
                                          ignore_override=True)
             self._rejected[spec.name] = SettingsError(spec.name, rejected, spec.expected)

@@ -22,6 +22,12 @@ _LONGEST = 2000
 # Numbers, but not the digits of names such as front_2, /cam/0/image and GPU.1.
 _NUMBER = re.compile(r'(?<![\w/.])[-+]?(0x[0-9a-f]+|\d+([.x]\d+)*(e[-+]?\d+)?|(nan|inf)\b)',
                      re.IGNORECASE)
+# The name under which the state that a transition leads to is kept on its node.
+RECORDED_STATE = 'recorded_state'
+# After SUCCESS and after FAILURE, by rcl's state machine.
+_STATES_AFTER = {'configure': ('inactive', 'unconfigured'), 'activate': ('active', 'inactive'),
+                 'deactivate': ('inactive', 'active'), 'cleanup': ('unconfigured', 'inactive'),
+                 'shutdown': ('finalized', 'finalized'), 'error': ('unconfigured', 'finalized')}
 NodeT = TypeVar('NodeT', bound=LifecycleNode)
 Transition = Callable[[NodeT, LifecycleState], TransitionCallbackReturn]
 
@@ -48,11 +54,15 @@ def transition_callback(transition: Callable[[NodeT, LifecycleState], None]) -> 
     """
     Return an ``on_*`` callback that logs what ``transition`` raises and returns FAILURE.
 
-    After FAILURE a user can correct the parameters and request the transition again.
+    After FAILURE a user can correct the parameters and request the transition again. The node
+    keeps the state that follows as ``RECORDED_STATE``.
     """
+    name = transition.__name__.removeprefix('on_')
+    after_success, after_failure = _STATES_AFTER[name]
+
     @wraps(transition)
     def callback(node: NodeT, state: LifecycleState) -> TransitionCallbackReturn:
-        name = transition.__name__.removeprefix('on_')
+        setattr(node, RECORDED_STATE, after_failure)
         try:
             transition(node, state)
         except Exception as error:  # noqa: B902 - rclpy would drop it
@@ -64,6 +74,7 @@ def transition_callback(transition: Callable[[NodeT, LifecycleState], None]) -> 
                 node.get_logger().error(one_line(
                     f'{name} failed: {error!r}; check parameters and topics, or report this'))
             return TransitionCallbackReturn.FAILURE
+        setattr(node, RECORDED_STATE, after_success)
         return TransitionCallbackReturn.SUCCESS
     return callback
 

@@ -9,9 +9,9 @@ from typing import Any
 from depth_anything_ros.errors import MessageError
 from depth_anything_ros.ros import qos
 from depth_anything_ros.ros.messages import SerializedMessage
-from depth_anything_ros.ros.rclpy_adapter import SubscriptionWaitSet
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.guard_condition import GuardCondition
+from depth_anything_ros.ros.rclpy_adapter import (
+    missing_for_waiting, RclpyError, SubscriptionWaitSet)
+from rclpy.callback_groups import CallbackGroup, MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
@@ -43,9 +43,10 @@ class ImageSubscription:
     With every message an executor of rclpy lists all entities of its nodes again, which takes
     longer than receiving an image. This thread waits for these subscriptions only, as
     ``rclpy.wait_for_message`` does, and for their QoS events, because a message also wakes any
-    executor that waits for an event of its subscription. ``warn`` gets one sentence for each
-    message that could not be handled. ``close`` may be called repeatedly and from any thread but
-    that of the callbacks.
+    executor that waits for an event of its subscription. If rclpy lacks a part that this needs,
+    the executor of ``node`` calls the callbacks. ``warn`` gets one sentence for each message that
+    could not be handled. ``close`` may be called repeatedly and from any thread, but not by a
+    callback.
     """
 
     def __init__(self, node: Node, topics: Sequence[SubscribedTopic],
@@ -54,15 +55,16 @@ class ImageSubscription:
         self._topics = tuple(topics)
         self._warn = warn
         self._closing = threading.Event()
-        self._wake = GuardCondition(None, None, context=node.context)
         self._subscriptions: list[Any] = []
-        self._thread = threading.Thread(target=self._run, name=thread_name, daemon=True)
+        self._wait_set: SubscriptionWaitSet | None = None
+        self._thread: threading.Thread | None = None
+        # Held while the executor calls a callback.
+        self._called = threading.Lock()
         try:
-            for topic in self._topics:
-                self._subscriptions.append(self._subscribe(topic))
-            self._wait_set = SubscriptionWaitSet(node.context, tuple(self._subscriptions),
-                                                 self._wake)
-            self._thread.start()
+            if not missing_for_waiting(node.context):
+                self._receive_on_thread(thread_name)
+            if self._thread is None:
+                self._subscribe(MutuallyExclusiveCallbackGroup())
         except BaseException:
             self.close()
             raise
@@ -71,45 +73,72 @@ class ImageSubscription:
         """Wait for the current callback, end the thread and unsubscribe; idempotent."""
         if not self._closing.is_set():
             self._closing.set()
-            self._wake.trigger()
-        if self._thread.is_alive():
+            if self._wait_set is not None:
+                self._wait_set.wake()
+        if self._thread is not None and self._thread.is_alive():
             self._thread.join()
+        with self._called:
+            self._unsubscribe()
+        if self._wait_set is not None:
+            self._wait_set.destroy()
+
+    def _receive_on_thread(self, name: str) -> None:
+        """Subscribe and start the thread, or leave nothing if rclpy lacks a part."""
+        self._subscribe(_NotExecuted())
+        try:
+            self._wait_set = SubscriptionWaitSet(self._node.context, tuple(self._subscriptions))
+        except RclpyError as error:
+            self._warn(str(error))
+            self._unsubscribe()
+            return
+        self._thread = threading.Thread(target=self._run, args=(self._wait_set,), name=name,
+                                        daemon=True)
+        self._thread.start()
+
+    def _subscribe(self, group: CallbackGroup) -> None:
+        for topic in self._topics:
+            self._subscriptions.append(self._node.create_subscription(
+                topic.message_type, topic.name, partial(self._on_message, topic), topic.profile,
+                raw=True, callback_group=group, qos_overriding_options=qos.overridable(),
+                event_callbacks=qos.subscription_events(
+                    self._node.resolve_topic_name(topic.name), self._warn, topic.on_lost)))
+
+    def _unsubscribe(self) -> None:
         while self._subscriptions:
             self._node.destroy_subscription(self._subscriptions.pop())
-        self._wake.destroy()
 
-    def _subscribe(self, topic: SubscribedTopic) -> Any:
-        return self._node.create_subscription(
-            topic.message_type, topic.name, partial(_deliver, topic), topic.profile,
-            raw=True, callback_group=_NotExecuted(),
-            qos_overriding_options=qos.overridable(),
-            event_callbacks=qos.subscription_events(
-                self._node.resolve_topic_name(topic.name), self._warn, topic.on_lost))
-
-    def _run(self) -> None:
-        with self._wait_set as wait_set:
+    def _run(self, waiting: SubscriptionWaitSet) -> None:
+        with waiting as wait_set:
             while self._is_open():
                 try:
                     for index, data in wait_set.messages(_WAIT_NS):
                         self._receive(self._topics[index], data)
                 except Exception as error:  # noqa: B902 - one bad message must not end the thread
-                    if self._is_open():
-                        self._warn(f'a message was lost: {error!r}')
-                        self._closing.wait(_PAUSE_S)
+                    self._lose(error)
+                    self._closing.wait(_PAUSE_S)
+
+    def _on_message(self, topic: SubscribedTopic, data: bytes) -> None:
+        """Receive what the executor has taken."""
+        with self._called:
+            try:
+                if self._is_open():
+                    self._receive(topic, data)
+            except Exception as error:  # noqa: B902 - one bad message must not end the executor
+                self._lose(error)
 
     def _receive(self, topic: SubscribedTopic, data: bytes) -> None:
         try:
-            _deliver(topic, data)
+            topic.callback(SerializedMessage(topic.message_type, data))
         except MessageError as error:
             self._warn(f'a message on {self._node.resolve_topic_name(topic.name)} is ignored: '
                        f'{error}')
 
+    def _lose(self, error: Exception) -> None:
+        if self._is_open():
+            self._warn(f'a message was lost: {error!r}')
+
     def _is_open(self) -> bool:
         return not self._closing.is_set() and bool(self._node.context.ok())
-
-
-def _deliver(topic: SubscribedTopic, data: bytes) -> None:
-    topic.callback(SerializedMessage(topic.message_type, data))
 
 
 class _NotExecuted(MutuallyExclusiveCallbackGroup):

@@ -5,10 +5,11 @@ A warning names the topic of a publisher or subscriber with incompatible QoS, or
 are lost, and the parameter that solves it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-from rclpy.event_handler import (
+from depth_anything_ros.ros.rclpy_adapter import (
     PublisherEventCallbacks, SubscriptionEventCallbacks, UnsupportedEventTypeError)
 from rclpy.qos import (
     qos_policy_name_from_kind, QoSHistoryPolicy, QoSPolicyKind, QoSProfile, QoSReliabilityPolicy)
@@ -54,7 +55,7 @@ def publisher_events(topic: str, warn: Callable[[str], object]) -> PublisherEven
              f'{_policy(event)} than is published; change the subscriber or set '
              f'qos_overrides.{topic}.publisher.*')
 
-    return PublisherEventCallbacks(incompatible_qos=on_incompatible_qos)
+    return _PublisherEvents(incompatible_qos=on_incompatible_qos)
 
 
 def subscription_events(topic: str, warn: Callable[[str], object],
@@ -62,8 +63,8 @@ def subscription_events(topic: str, warn: Callable[[str], object],
     """
     Return callbacks that warn of lost messages and of a publisher that offers too little QoS.
 
-    ``on_lost`` gets the number of messages that were lost since its last call. Middlewares that
-    do not report lost messages only have the other warning.
+    ``on_lost`` gets the number of messages that were lost since its last call. What a middleware
+    does not report is left out.
     """
     def on_message_lost(event: Any) -> None:
         on_lost(event.total_count_change)
@@ -74,19 +75,35 @@ def subscription_events(topic: str, warn: Callable[[str], object],
              f'{_policy(event)} than is requested; change the publisher or set '
              f'qos_overrides.{topic}.subscription.*')
 
-    return _SupportedEvents(incompatible_qos=on_incompatible_qos, message_lost=on_message_lost)
+    return _SubscriptionEvents(incompatible_qos=on_incompatible_qos, message_lost=on_message_lost)
 
 
-class _SupportedEvents(SubscriptionEventCallbacks):
-    """Callbacks of which message_lost is left out where the middleware has no such event."""
+class _PublisherEvents(PublisherEventCallbacks):
+    """Callbacks of events that the middleware has."""
 
     def create_event_handlers(self, *args: Any, **named: Any) -> Any:
-        """Return the handlers of the events that the middleware has."""
+        """Return the handlers of these events."""
+        return _supported(self, partial(super().create_event_handlers, *args, **named),
+                          ['incompatible_qos'])
+
+
+class _SubscriptionEvents(SubscriptionEventCallbacks):
+    """Callbacks of events that the middleware has."""
+
+    def create_event_handlers(self, *args: Any, **named: Any) -> Any:
+        """Return the handlers of these events."""
+        return _supported(self, partial(super().create_event_handlers, *args, **named),
+                          ['message_lost', 'incompatible_qos'])
+
+
+def _supported(events: object, create: Callable[[], Any], names: Sequence[str]) -> Any:
+    """Return what ``create`` returns, after the events that it does not support were removed."""
+    for name in names:
         try:
-            return super().create_event_handlers(*args, **named)
+            return create()
         except UnsupportedEventTypeError:
-            self.message_lost = None
-            return super().create_event_handlers(*args, **named)
+            setattr(events, name, None)
+    return create()
 
 
 def lost_remedy(topic: str) -> str:

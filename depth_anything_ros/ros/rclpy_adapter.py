@@ -1,60 +1,106 @@
 """
 Every private part of rclpy that this package uses, each behind one function or class.
 
-rclpy has no public way to wait for a few chosen subscriptions, to read the parameter files' values
-of parameters that are not declared, or to refuse an invalid request without raising through the
-executor. ``check_rclpy`` looks for these parts when the node starts, so that a release of rclpy
-that lacks one is reported in one sentence.
+rclpy has no public way to wait for a few chosen subscriptions, to tell the state of a lifecycle
+node, or to read the start values of parameters that are not declared. If a release of rclpy lacks
+such a part, its public ones are used, which take longer or tell less; ``report_missing_parts``
+names what is missing when a node starts. What is public but has other names in ROS 2 Humble is
+here too.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from operator import attrgetter
 from types import TracebackType
 from typing import Any
 
 from depth_anything_ros.errors import DepthAnythingError
-from depth_anything_ros.ros.callbacks import is_stopping, one_line, ThrottledLogger
-from rcl_interfaces.msg import SetParametersResult
+from depth_anything_ros.ros.callbacks import (
+    is_stopping, one_line, RECORDED_STATE, ThrottledLogger)
+from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.context import Context
-from rclpy.event_handler import EventHandler
 from rclpy.guard_condition import GuardCondition
-from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.impl import implementation_singleton
 from rclpy.lifecycle import LifecycleNode
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.subscription import Subscription
 
+try:
+    from rclpy.clock_type import ClockType
+    from rclpy.event_handler import (
+        PublisherEventCallbacks, SubscriptionEventCallbacks, UnsupportedEventTypeError)
+except ImportError:  # ROS 2 Humble
+    from rclpy.clock import ClockType  # type: ignore[attr-defined]
+    from rclpy.qos_event import (
+        PublisherEventCallbacks, SubscriptionEventCallbacks, UnsupportedEventTypeError)
+
+__all__ = ['call_after_set', 'ClockType', 'lifecycle_state', 'missing_for_waiting',
+           'PublisherEventCallbacks', 'RclpyError', 'refuse_invalid_requests',
+           'report_missing_parts', 'start_values', 'SubscriptionEventCallbacks',
+           'SubscriptionWaitSet', 'UnsupportedEventTypeError']
+
+_LIBRARY = 'rclpy_implementation'
 _STATE, _OVERRIDES = '_state_machine', '_parameter_overrides'
-_CHANGE_STATE = '_service_change_state'
 # Attribute paths, by the object that must have them.
-_OF_A_NODE = (f'{_STATE}.current_state', f'{_CHANGE_STATE}.callback', f'{_OVERRIDES}.get')
-_OF_A_SUBSCRIPTION = ('handle',)
-_OF_AN_EVENT = ('add_to_wait_set', 'is_ready', 'take_data')
 _OF_THE_LIBRARY = ('WaitSet.add_subscription', 'WaitSet.add_guard_condition', 'WaitSet.wait',
                    'WaitSet.clear_entities', 'WaitSet.get_ready_entities',
-                   'Subscription.take_message')
+                   'Subscription.take_message', 'Subscription.pointer')
+_OF_A_SUBSCRIPTION = ('handle', 'event_handlers')
+_OF_AN_EVENT = ('add_to_wait_set', 'is_ready', 'take_data', 'callback')
+_OF_A_SERVICE = ('callback', 'srv_type')
+_IMAGES = 'each image takes longer to receive'
 
 
 class RclpyError(DepthAnythingError):
-    """This release of rclpy lacks a private part that the node needs."""
+    """This release of rclpy lacks parts, so that public ones have to do."""
 
-    def __init__(self, missing: Sequence[str]) -> None:
+    def __init__(self, missing: Sequence[str], consequences: Sequence[str]) -> None:
         super().__init__(
-            f'this release of rclpy has no {", ".join(missing)}; use ROS 2 Humble to Rolling with '
-            'the rclpy of that distribution, or report this with the version of rclpy')
+            f'this release of rclpy has no {", ".join(missing)}, so {", ".join(consequences)}; '
+            'a newer release of depth_anything_ros may know other parts')
 
 
-def check_rclpy(node: LifecycleNode) -> None:
-    """Raise RclpyError unless rclpy has every private part that this module uses."""
-    needed = ((node, 'LifecycleNode', _OF_A_NODE), (EventHandler, 'EventHandler', _OF_AN_EVENT),
-              (Subscription, 'Subscription', _OF_A_SUBSCRIPTION),
-              (rclpy_implementation, 'rclpy_implementation', _OF_THE_LIBRARY))
-    missing = [f'{name}.{path}' for owner, name, paths in needed for path in paths
-               if not _has(owner, path)]
+def report_missing_parts(node: Node) -> None:
+    """Log one warning that names the parts that rclpy lacks, if any, and what follows."""
+    found = [(missing_for_waiting(node.context), _IMAGES),
+             ([f'Node.{_OVERRIDES}'] if not hasattr(node, _OVERRIDES) else [],
+              'unknown parameters of a camera are ignored without an error'),
+             (sorted({f'Service.{path}' for service in node.services
+                      for path in _OF_A_SERVICE if not _has(service, path)}),
+              'invalid requests get no answer')]
+    if isinstance(node, LifecycleNode):
+        path = f'{_STATE}.current_state'
+        found.append(([f'LifecycleNode.{path}'] if not _has(node, path) else [],
+                      'the lifecycle state is taken from the transitions'))
+    lacking = [(missing, consequence) for missing, consequence in found if missing]
+    if lacking and not is_stopping(node):
+        node.get_logger().warning(str(RclpyError(
+            [part for missing, _ in lacking for part in missing],
+            [consequence for _, consequence in lacking])))
+
+
+def missing_for_waiting(context: Context) -> list[str]:
+    """Return the parts that ``SubscriptionWaitSet`` needs and this release of rclpy lacks."""
+    library = getattr(implementation_singleton, _LIBRARY, None)
+    if library is None:
+        return [f'implementation_singleton.{_LIBRARY}']
+    missing = [path for path in _OF_THE_LIBRARY if not _has(library, path)]
+    if not _has(Subscription, 'handle'):
+        missing.append('Subscription.handle')
     if missing:
-        raise RclpyError(missing)
+        return missing
+    try:
+        wait_set = SubscriptionWaitSet(context, ())
+        with wait_set:
+            wait_set.wake()
+            list(wait_set.messages(0))
+        wait_set.destroy()
+    except Exception as error:  # noqa: B902 - whatever is called in another way than before
+        return [f'WaitSet that works as before ({one_line(error)})']
+    return []
 
 
 def _has(owner: object, path: str) -> bool:
@@ -66,50 +112,74 @@ def _has(owner: object, path: str) -> bool:
 
 
 def lifecycle_state(node: LifecycleNode) -> str:
-    """Return the label of the current lifecycle state, such as 'inactive'."""
-    label: str = getattr(node, _STATE).current_state[1]
-    return label
-
-
-def parameter_overrides(node: Node) -> Mapping[str, Parameter]:
-    """Return the start values from files and the command line, declared or not, by name."""
-    overrides: Mapping[str, Parameter] = getattr(node, _OVERRIDES)
-    return overrides
-
-
-def refuse_invalid_transitions(node: LifecycleNode) -> None:
     """
-    Answer a change_state request that cannot be carried out with success = false and a warning.
+    Return the label of the current lifecycle state, such as 'inactive'.
 
-    rclpy lets such a request raise through the executor, which ends the process.
+    Without rclpy's state machine it is the one that ``transition_callback`` has recorded.
     """
-    service = getattr(node, _CHANGE_STATE)
-    change_state = service.callback
+    if _has(node, f'{_STATE}.current_state'):
+        return str(getattr(node, _STATE).current_state[1])
+    return str(getattr(node, RECORDED_STATE, 'unconfigured'))
 
-    def change_state_or_refuse(request: Any, response: Any) -> Any:
-        try:
-            return change_state(request, response)
-        except Exception as error:  # noqa: B902 - the executor would end the process
-            sentence = (str(error).splitlines() or [repr(error)])[0]
-            if not is_stopping(node):
-                node.get_logger().warning(
-                    f'transition refused, the node is {lifecycle_state(node)}: {sentence}')
-            response.success = False
-            return response
 
-    service.callback = change_state_or_refuse
+def start_values(node: Node, names: Iterable[str]) -> Mapping[str, Parameter]:
+    """
+    Return the start values from files and the command line, declared or not, by name.
+
+    Without rclpy's mapping only those of ``names`` are found that are not declared yet: each is
+    declared for a moment.
+    """
+    if hasattr(node, _OVERRIDES):
+        overrides: Mapping[str, Parameter] = getattr(node, _OVERRIDES)
+        return overrides
+    found = {}
+    for name in names:
+        if not node.has_parameter(name):
+            start = node.declare_parameter(name, None, ParameterDescriptor(dynamic_typing=True))
+            node.undeclare_parameter(name)
+            if start.type_ != Parameter.Type.NOT_SET:
+                found[name] = start
+    return found
+
+
+def call_after_set(node: Node, apply: Callable[[list[Parameter]], None]) -> None:
+    """Call ``apply`` with parameters that were set; in Humble, not with those declared."""
+    if hasattr(node, 'add_post_set_parameters_callback'):
+        node.add_post_set_parameters_callback(apply)
+        return
+    set_each, set_atomically = node.set_parameters, node.set_parameters_atomically
+
+    def set_parameters(parameter_list: list[Parameter]) -> list[SetParametersResult]:
+        results = set_each(parameter_list)
+        changes = [parameter for parameter, result in zip(parameter_list, results)
+                   if result.successful]
+        if changes:
+            apply(changes)
+        return results
+
+    def set_parameters_atomically(parameter_list: list[Parameter]) -> SetParametersResult:
+        result = set_atomically(parameter_list)
+        if result.successful:
+            apply(parameter_list)
+        return result
+
+    # The services of Humble call these methods of the node.
+    node.set_parameters = set_parameters  # type: ignore[method-assign]
+    node.set_parameters_atomically = set_parameters_atomically  # type: ignore[method-assign]
 
 
 def refuse_invalid_requests(node: Node) -> None:
     """
     Answer requests to rclpy's own services that cannot be carried out, and log a warning.
 
-    rclpy lets such a request, for example a parameter of an unknown type, raise through the
-    executor: it gets no answer, and the process ends. Call this before other services are created.
+    rclpy lets such a request, for example a parameter of an unknown type or a transition that the
+    present state does not allow, raise through the executor: it gets no answer, and the process
+    ends. Call this before other services are created.
     """
     warn = ThrottledLogger(lambda sentence: node.get_logger().warning(sentence))
     for service in node.services:
-        service.callback = _answering(node, service.srv_type, service.callback, warn)
+        if all(_has(service, path) for path in _OF_A_SERVICE):
+            service.callback = _answering(node, service.srv_type, service.callback, warn)
 
 
 def _answering(node: Node, service_type: Any, answer: Callable[[Any, Any], Any],
@@ -120,7 +190,7 @@ def _answering(node: Node, service_type: Any, answer: Callable[[Any, Any], Any],
         except Exception as error:  # noqa: B902 - the executor would end the process
             refused, reason = service_type.Response(), one_line(error)
             if not is_stopping(node):
-                warn(f'an invalid request {service_type.__name__} was refused: {reason}')
+                warn(_refusal(node, service_type, error))
             if service_type is SetParametersAtomically:
                 refused.result = SetParametersResult(successful=False, reason=reason)
             if service_type is SetParameters:
@@ -138,21 +208,36 @@ def _answering(node: Node, service_type: Any, answer: Callable[[Any, Any], Any],
     return one_by_one if service_type is SetParameters else answer_or_refuse
 
 
+def _refusal(node: Node, service_type: Any, error: Exception) -> str:
+    if service_type is ChangeState and isinstance(node, LifecycleNode):
+        # The other lines of such an error are about the source code of rcl.
+        reason = (str(error).splitlines() or [repr(error)])[0]
+        return f'transition refused, the node is {lifecycle_state(node)}: {reason}'
+    return f'an invalid request {service_type.__name__} was refused: {one_line(error)}'
+
+
 class SubscriptionWaitSet:
     """
-    Waits for a few subscriptions, their QoS events and a guard condition, and for nothing else.
+    Waits for a few subscriptions, their QoS events and ``wake``, and for nothing else.
 
     Use it as a context manager: everything that is waited for is kept from being destroyed until
-    the end. All methods belong to one thread.
+    the end. All methods but ``wake`` and ``destroy`` belong to one thread. RclpyError if the
+    subscriptions lack a part.
     """
 
-    def __init__(self, context: Context, subscriptions: Sequence[Any],
-                 wake: GuardCondition) -> None:
+    def __init__(self, context: Context, subscriptions: Sequence[Any]) -> None:
+        missing = {f'Subscription.{path}' for subscription in subscriptions
+                   for path in _OF_A_SUBSCRIPTION if not _has(subscription, path)} or {
+            f'EventHandler.{path}' for subscription in subscriptions
+            for event in subscription.event_handlers
+            for path in _OF_AN_EVENT if not _has(event, path)}
+        if missing:
+            raise RclpyError(sorted(missing), [_IMAGES])
         self._context = context
         self._subscriptions = subscriptions
         self._events = [event for subscription in subscriptions
                         for event in subscription.event_handlers]
-        self._wake = wake
+        self._wake = GuardCondition(None, None, context=context)
         self._in_use = ExitStack()
         self._wait_set: Any = None
 
@@ -161,7 +246,7 @@ class SubscriptionWaitSet:
             for entity in (self._context.handle, self._wake.handle, *self._events,
                            *(subscription.handle for subscription in self._subscriptions)):
                 stack.enter_context(entity)
-            self._wait_set = rclpy_implementation.WaitSet(
+            self._wait_set = getattr(implementation_singleton, _LIBRARY).WaitSet(
                 len(self._subscriptions), 1, 0, 0, 0, len(self._events), self._context.handle)
             self._in_use = stack.pop_all()
         return self
@@ -170,6 +255,14 @@ class SubscriptionWaitSet:
                  traceback: TracebackType | None) -> None:
         self._wait_set = None
         self._in_use.close()
+
+    def wake(self) -> None:
+        """End the present or the next wait."""
+        self._wake.trigger()
+
+    def destroy(self) -> None:
+        """Destroy what ``wake`` needs."""
+        self._wake.destroy()
 
     def messages(self, timeout_ns: int) -> Iterator[tuple[int, bytes]]:
         """

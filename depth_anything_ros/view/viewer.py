@@ -1,12 +1,13 @@
 """The node behind the page: subscribes to the depth node while a browser shows the page."""
 
+from contextlib import ExitStack
 import threading
 from typing import Any
 
 from depth_anything_ros.cli.listening import page_address
 from depth_anything_ros.ros.callbacks import log_exceptions, ThrottledLogger
 from depth_anything_ros.ros.messages import SerializedMessage
-from depth_anything_ros.ros.rclpy_adapter import refuse_invalid_requests
+from depth_anything_ros.ros.rclpy_adapter import refuse_invalid_requests, report_missing_parts
 from depth_anything_ros.view import pictures
 from depth_anything_ros.view.feeds import Feeds, image_input, Newest, output, Topic
 from depth_anything_ros.view.page import Page
@@ -35,7 +36,10 @@ class Viewer(Node):
 
     def __init__(self, target: str, host: str, port: int, rate_hz: float,
                  context: Context | None = None) -> None:
+        # First, because rclpy from Kilted on destroys nodes whose constructor failed, too.
+        self._acquired = ExitStack()
         super().__init__(NODE_NAME, context=context)
+        report_missing_parts(self)
         refuse_invalid_requests(self)
         self._target = self.resolve_topic_name(target)
         self._period_s = 1 / rate_hz
@@ -47,22 +51,26 @@ class Viewer(Node):
         self._feeds = Feeds(self, self._newest.put, self._warn)
         self._closing = threading.Event()
         self.page = Page(self._target, host, port)
+        self._acquired.callback(self.page.close)
+        self._acquired.callback(self._feeds.close)
         self._requests = NodeRequests(self, self._target, self.page.say)
         self.page.connect(self._requests)
         self._timer = self.create_timer(_CHECK_S, log_exceptions(self._check, self._warn, self))
         self._thread = threading.Thread(target=self._show_all, name='show', daemon=True)
         self._thread.start()
+        self._acquired.callback(self._end_thread)
         self.get_logger().info(f'{self._target} is shown on '
                                f'{page_address(host, self.page.port)}')
 
     def destroy_node(self) -> None:
         """Stop the server and the threads, unsubscribe, then destroy the node."""
+        self._acquired.close()
+        super().destroy_node()
+
+    def _end_thread(self) -> None:
         self._closing.set()
         self._newest.close()
         self._thread.join()
-        self._feeds.close()
-        self.page.close()
-        super().destroy_node()
 
     def _check(self) -> None:
         """Subscribe to what is looked at, and to nothing without a browser."""

@@ -16,9 +16,10 @@ from sources import copy_sources
 
 ROOT = Path(__file__).resolve().parents[2]
 TOP_LEVEL = {
-    '.ci', '.gitignore', 'CHANGELOG.rst', 'CONTRIBUTING.md', 'LICENSE', 'Makefile', 'README.md',
-    'config', 'depth_anything_ros', 'docs', 'launch', 'models', 'package.xml',
-    'pyproject.toml', 'resource', 'setup.cfg', 'setup.py', 'test', 'tools'}
+    '.ci', '.github', '.gitignore', 'CHANGELOG.rst', 'CONTRIBUTING.md', 'LICENSE', 'Makefile',
+    'QUALITY_DECLARATION.md', 'README.md', 'config', 'depth_anything_ros', 'docs', 'launch',
+    'models', 'package.xml', 'pyproject.toml', 'resource', 'setup.cfg', 'setup.py', 'test',
+    'tools'}
 ROSDEP_OF = {'tf2_ros': 'tf2_ros_py', 'cv2': 'python3-opencv', 'numpy': 'python3-numpy'}
 MODULE_OF = {'opencv-python-headless': 'cv2', 'pyyaml': 'yaml'}
 
@@ -55,7 +56,7 @@ def test_package_xml_is_format_3_for_ament_python(package) -> None:
 def test_one_version_everywhere(package, setup_arguments) -> None:
     changelog = pytest.importorskip('catkin_pkg.changelog').get_changelog_from_path(
         str(ROOT / 'CHANGELOG.rst'))
-    newest = next(version for version, _, _ in changelog.foreach_version())
+    *_, newest = (version for version, _, _ in changelog.foreach_version())
     assert {package.version, setup_arguments['version'], newest} == {
         depth_anything_ros.__version__}
 
@@ -217,7 +218,7 @@ def _imports(path: Path) -> set[str]:
 
 def _from_pip(arguments: dict) -> set[str]:
     extras = [extra for name, extra in arguments['extras_require'].items()
-              if name not in ('jazzy', 'lint')]
+              if name not in ('jazzy', 'kilted', 'lint')]
     lines = [*arguments['install_requires'], *(line for extra in extras for line in extra)]
     names = {re.split('[<>=]', line)[0] for line in lines}
     return {MODULE_OF.get(name, name) for name in names} - set(ROSDEP_OF)

@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from depth_anything_ros.node.launch_support import PROFILE_VARIABLES
-from depth_anything_ros.ros import qos
+from depth_anything_ros.ros import image_subscription, qos
 from depth_anything_ros.ros.image_subscription import (
     ImageSubscription, SubscribedTopic, THREAD_NAME)
 from depth_anything_ros.ros.messages import SerializedMessage
@@ -18,7 +18,6 @@ from nodes import DOMAIN_ID
 import numpy as np
 import pytest
 import rclpy
-from rclpy import event_handler
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -27,12 +26,13 @@ from rclpy.publisher import Publisher
 from rclpy.serialization import serialize_message
 from robot import camera_info, image_message, RELIABLE
 from sensor_msgs.msg import CameraInfo, Image
+from unsupported_events import remove_events
 from waiting import until, within
 
 PICTURE = np.arange(48 * 64 * 3, dtype=np.uint8).reshape(48, 64, 3)
 PUBLISH_LARGE = """
 import time
-from depth_anything_ros.ros import qos
+from depth_anything_ros.ros import image_subscription, qos
 import rclpy
 from rclpy.node import Node
 from sensor_msgs.msg import Image
@@ -103,23 +103,38 @@ def camera(context: Context, listener: Node) -> Iterator[Camera]:
     camera.close()
 
 
+@pytest.fixture(params=['thread', 'executor'])
+def any_camera(request: pytest.FixtureRequest, context: Context, camera: Camera, listener: Node,
+               monkeypatch: pytest.MonkeyPatch) -> Iterator[Camera]:
+    """Return a camera that is received in either way: also without rclpy's private parts."""
+    if request.param == 'thread':
+        yield camera
+        return
+    monkeypatch.setattr(image_subscription, 'missing_for_waiting', lambda context: ['WaitSet'])
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(listener)
+    sleeper = Sleeper(executor)
+    yield camera
+    sleeper.close()
+
+
 def image_threads() -> list[threading.Thread]:
     """Return the threads of the subscriptions that are open."""
     return [thread for thread in threading.enumerate() if thread.name == THREAD_NAME]
 
 
-def test_messages_arrive_byte_for_byte_and_in_order(camera: Camera) -> None:
-    camera.subscribe()
+def test_messages_arrive_byte_for_byte_and_in_order(any_camera: Camera) -> None:
+    any_camera.subscribe()
     infos = [camera_info(64, 48, 50.0 + number) for number in range(5)]
     images = [image_message(PICTURE + number, stamp_ns=number) for number in range(5)]
     for info, image in zip(infos, images):
-        camera.infos.publish(info)
-        camera.images.publish(image)
-    assert until(lambda: len(camera.received) == 10)
-    found = [serialized.message for serialized in camera.received]
+        any_camera.infos.publish(info)
+        any_camera.images.publish(image)
+    assert until(lambda: len(any_camera.received) == 10)
+    found = [serialized.message for serialized in any_camera.received]
     assert [message for message in found if isinstance(message, CameraInfo)] == infos
     assert [message for message in found if isinstance(message, Image)] == images
-    assert camera.warnings == []
+    assert any_camera.warnings == []
 
 
 def test_nobody_has_to_spin_the_node_and_callbacks_share_one_thread(camera: Camera) -> None:
@@ -192,47 +207,39 @@ def test_an_executor_that_spins_the_node_sleeps_on_while_images_flow(
         sleeper.close()
 
 
-def test_a_callback_that_raises_is_reported_and_the_next_message_arrives(camera: Camera) -> None:
+def test_a_callback_that_raises_is_reported_and_the_next_message_arrives(
+        any_camera: Camera) -> None:
     """Also a message on the other topic."""
     def receive(serialized: SerializedMessage) -> None:
         if serialized.stamp_ns == 13:
             raise ValueError('bad luck')
-        camera.received.append(serialized)
+        any_camera.received.append(serialized)
 
-    camera.subscribe(receive)
+    any_camera.subscribe(receive)
     for _ in range(2):
-        camera.images.publish(image_message(PICTURE, stamp_ns=13))
-    assert until(lambda: len(camera.warnings) == 2)
-    camera.infos.publish(camera_info(64, 48))
-    camera.images.publish(image_message(PICTURE, stamp_ns=14))
-    assert until(lambda: len(camera.received) == 2)
-    assert camera.warnings == ["a message was lost: ValueError('bad luck')"] * 2
+        any_camera.images.publish(image_message(PICTURE, stamp_ns=13))
+    assert until(lambda: len(any_camera.warnings) == 2)
+    any_camera.infos.publish(camera_info(64, 48))
+    any_camera.images.publish(image_message(PICTURE, stamp_ns=14))
+    assert until(lambda: len(any_camera.received) == 2)
+    assert any_camera.warnings == ["a message was lost: ValueError('bad luck')"] * 2
 
 
 def test_bytes_of_another_type_are_ignored_with_a_sentence_that_names_the_topic(
-        camera: Camera) -> None:
+        any_camera: Camera) -> None:
     """As from a publisher whose package has another version of the message."""
-    camera.subscribe(lambda serialized: camera.received.append(serialized.message))
-    camera.infos.publish(serialize_message(camera_info(64, 48))[:60])
-    assert until(lambda: len(camera.warnings) == 1)
+    any_camera.subscribe(lambda serialized: any_camera.received.append(serialized.message))
+    any_camera.infos.publish(serialize_message(camera_info(64, 48))[:60])
+    assert until(lambda: len(any_camera.warnings) == 1)
     assert re.fullmatch(r'a message on /\S*camera_info is ignored: 60 bytes are no CameraInfo .*; '
-                        r'its publisher has another version of the type.*', camera.warnings[0])
-    camera.infos.publish(camera_info(64, 48))
-    assert until(lambda: len(camera.received) == 1)
+                        r'its publisher has another version of the type.*', any_camera.warnings[0])
+    any_camera.infos.publish(camera_info(64, 48))
+    assert until(lambda: len(any_camera.received) == 1)
 
 
 def test_a_middleware_that_does_not_report_lost_messages_is_used_without_that(
         camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
-    lost = event_handler.QoSSubscriptionEventType.RCL_SUBSCRIPTION_MESSAGE_LOST
-    make_handler, refused = event_handler.EventHandler, []
-
-    def supported(*, event_type: Any, **rest: Any) -> Any:
-        if event_type == lost:
-            refused.append(event_type)
-            raise event_handler.UnsupportedEventTypeError('no such event')
-        return make_handler(event_type=event_type, **rest)
-
-    monkeypatch.setattr(event_handler, 'EventHandler', supported)
+    refused = remove_events(monkeypatch, 'MESSAGE_LOST')
     camera.subscribe()
     camera.infos.publish(camera_info(64, 48))
     assert until(lambda: len(camera.received) == 1)
@@ -286,23 +293,23 @@ def test_close_ends_the_thread_soon_unsubscribes_and_can_be_repeated(camera: Cam
     assert list(camera.listener.subscriptions) == []
 
 
-def test_close_waits_for_the_callback_and_none_runs_afterwards(camera: Camera) -> None:
+def test_close_waits_for_the_callback_and_none_runs_afterwards(any_camera: Camera) -> None:
     entered, go_on = threading.Event(), threading.Event()
 
     def receive(serialized: SerializedMessage) -> None:
         entered.set()
         go_on.wait(5)
-        camera.received.append(serialized)
+        any_camera.received.append(serialized)
 
-    subscription = camera.subscribe(receive)
+    subscription = any_camera.subscribe(receive)
     for _ in range(5):
-        camera.images.publish(image_message(PICTURE))
+        any_camera.images.publish(image_message(PICTURE))
     assert entered.wait(5)
     threading.Timer(0.1, go_on.set).start()
     within(5, subscription.close)
-    assert len(camera.received) == 1
+    assert len(any_camera.received) == 1
     time.sleep(0.05)
-    assert len(camera.received) == 1
+    assert len(any_camera.received) == 1
 
 
 def test_close_works_after_ros_was_shut_down(context: Context, camera: Camera) -> None:
@@ -322,16 +329,16 @@ def test_the_thread_ends_with_rclpy_without_close(context: Context, camera: Came
     assert camera.warnings == []
 
 
-def test_opening_and_closing_many_times_leaves_nothing(camera: Camera) -> None:
-    entities = (list(camera.listener.waitables), list(camera.listener.guards))
+def test_opening_and_closing_many_times_leaves_nothing(any_camera: Camera) -> None:
+    entities = (list(any_camera.listener.waitables), list(any_camera.listener.guards))
     for cycle in range(1, 26):
-        subscription = camera.subscribe()
-        camera.images.publish(image_message(PICTURE))
-        assert until(lambda cycle=cycle: len(camera.received) == cycle)
+        subscription = any_camera.subscribe()
+        any_camera.images.publish(image_message(PICTURE))
+        assert until(lambda cycle=cycle: len(any_camera.received) == cycle)
         subscription.close()
-        camera.await_subscriptions(0)
-    assert image_threads() == [] and list(camera.listener.subscriptions) == []
-    assert (list(camera.listener.waitables), list(camera.listener.guards)) == entities
+        any_camera.await_subscriptions(0)
+    assert image_threads() == [] and list(any_camera.listener.subscriptions) == []
+    assert (list(any_camera.listener.waitables), list(any_camera.listener.guards)) == entities
 
 
 def test_a_subscription_that_fails_takes_the_others_with_it(context: Context) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+import socket
 import threading
 import time
 from typing import Any
@@ -14,6 +15,7 @@ from depth_anything_ros.view.controls import hint, RUNTIME
 import numpy as np
 from page_client import PageClient
 import pytest
+from rclpy.context import Context
 from robot import camera_info, Robot
 from waiting import until
 
@@ -287,3 +289,12 @@ def test_a_node_that_is_not_there_is_said(make_viewer: Callable[..., Any]) -> No
         browser.click('activate')
         assert until(lambda: 'activate: /depth_anything does not answer; is it running?'
                      in browser.text())
+
+
+def test_a_viewer_whose_page_cannot_start_can_be_destroyed(context: Context) -> None:
+    """As rclpy does at shutdown, from Kilted on."""
+    from depth_anything_ros.view.viewer import Viewer
+    viewer = Viewer.__new__(Viewer)
+    with socket.create_server(('127.0.0.1', 0)) as taken, pytest.raises(OSError):
+        viewer.__init__('depth', '127.0.0.1', taken.getsockname()[1], 10.0, context)
+    viewer.destroy_node()
