@@ -1,0 +1,6 @@
+#!/bin/bash
+# Set up the environment of ROS and of this package, then become the command.
+set -e
+# shellcheck source=/dev/null
+. /opt/depth_anything_ros/setup.bash
+exec "$@"
