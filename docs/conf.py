@@ -18,11 +18,9 @@ version = release = __version__
 
 extensions = ['myst_parser', 'sphinx.ext.autodoc', 'tools.site']
 source_suffix = {'.md': 'markdown', '.rst': 'restructuredtext'}
-exclude_patterns = ['figures']
-nitpicky = False
+exclude_patterns = ['figures', 'static']
 # Anchors like those of GitHub, so that a link works there and here.
 myst_heading_anchors = 4
-suppress_warnings = ['myst.header']
 
 autodoc_member_order = 'bysource'
 autodoc_typehints = 'signature'
@@ -32,5 +30,7 @@ python_use_unqualified_type_names = True
 html_theme = 'furo'
 html_title = f'depth_anything_ros {__version__}'
 html_show_copyright = False
+html_static_path = ['static']
+html_css_files = ['site.css']
 html_copy_source = False
 html_theme_options = {'navigation_with_keys': True}

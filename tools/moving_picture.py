@@ -1,5 +1,5 @@
 """
-Make docs/images/turn.gif: a photograph that turns into its depth, and the cloud that turns beside it.
+Make docs/images/turn.gif: a photograph that turns into its depth, and beside it the cloud.
 
 ``python -m tools.moving_picture`` runs the model of the package on a photograph of the package.
 The cloud is the one for display: the nearest 2 % of the depth at 1 m, the farthest at 4 m.

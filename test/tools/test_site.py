@@ -47,7 +47,8 @@ def test_links_between_pages_hold_on_the_site() -> None:
     card = text_of('model-card', DOCS)
     assert '](metres.md)' in card and '](figures/box_model.json "' in card
     assert '](images/box_model.png)' in card and '../docs/' not in card
-    assert '](model-card.md)' in text_of('choosing', DOCS)
+    assert '[model card](model-card.md)' in text_of('choosing', DOCS)
+    assert '[](operation.md#a-target-rate' in text_of('choosing', DOCS)
     assert '](../config/nav2_costmap.yaml)' in text_of('navigation', DOCS)
     assert '](../../config/nav2_costmap.yaml)' in text_of('navigation', DOCS / 'copied')
 

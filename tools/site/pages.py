@@ -5,6 +5,7 @@ The pages are written for a reader of the repository: a link is a path relative 
 site a link to a page leads to that page, and a link to any other file offers the file.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 import os
 from pathlib import Path
@@ -20,9 +21,11 @@ ELSEWHERE: Mapping[str, Path] = {
 # Files that a page replaces without being their text.
 _REPLACED = {ROOT / 'README.md': 'index', ROOT / 'models' / 'README.md': 'choosing'}
 
-# Fenced blocks and code spans, in which nothing is a link or a heading.
-_CODE = re.compile(r'^( *)```.*?^\1```$|`[^`\n]*`', re.DOTALL | re.MULTILINE)
-_LINK = re.compile(r'(?<=\]\()([^)\s]+)')
+# Fenced blocks, and code spans too: nothing in them is a link.
+_FENCED = re.compile(r'^( *)```.*?^\1```$', re.DOTALL | re.MULTILINE)
+_CODE = re.compile(rf'{_FENCED.pattern}|`[^`\n]*`', re.DOTALL | re.MULTILINE)
+# The end of a link, with its text if that only repeats the name of a file.
+_LINK = re.compile(r'(\[[\w./-]+\.md\]|\])\(([^)\s]+)')
 _HEADING = re.compile(r'^#{1,6} +(.+?) *$', re.MULTILINE)
 _TOCTREE = re.compile(r'^```\{toctree\}\n(.*?)^```$', re.DOTALL | re.MULTILINE)
 
@@ -43,22 +46,17 @@ def listed_pages() -> list[str]:
 def links(text: str) -> Iterator[str]:
     """Yield the targets of all links and pictures of a Markdown text outside of code."""
     for part in _plain_parts(text):
-        yield from _LINK.findall(part)
+        yield from (target for _, target in _LINK.findall(part))
 
 
 def anchors(text: str) -> set[str]:
     """Return the anchors of the headings of a Markdown text, as GitHub and the site make them."""
-    found: set[str] = set()
+    found: Counter[str] = Counter()
     # Headings may hold code spans, but none is in a fenced block.
-    for heading in _HEADING.findall(re.sub(r'(?ms)^( *)```.*?^\1```$', '', text)):
-        name = re.sub(r'[^\w\- ]', '', re.sub(r'\[([^\]]*)\]\([^)]*\)', r'\1', heading.lower()))
-        anchor = name.strip().replace(' ', '-')
-        number = 1
-        while anchor in found:
-            anchor = f'{anchor.rstrip("0123456789").rstrip("-")}-{number}'
-            number += 1
-        found.add(anchor)
-    return found
+    for heading in _HEADING.findall(_FENCED.sub('', text)):
+        found[re.sub(r'[^\w\- ]', '', heading.lower()).strip().replace(' ', '-')] += 1
+    return {f'{name}-{number}' if number else name for name, count in found.items()
+            for number in range(count)}
 
 
 def text_of(page: str, folder: Path) -> str:
@@ -71,17 +69,18 @@ def text_of(page: str, folder: Path) -> str:
 
 
 def _relinked(text: str, written_in: Path, folder: Path) -> str:
-    names = {path: name for name, path in site_pages().items()} | _REPLACED
+    names = {path: name for name, path in site_pages().items() if path.suffix == '.md'} | _REPLACED
 
     def relink(link: re.Match[str]) -> str:
-        target, mark, anchor = link[1].partition('#')
+        target, mark, anchor = link[2].partition('#')
         if not target or ':' in target:
-            return link[1]
+            return link[0]
         path = Path(os.path.normpath(written_in / target))
         name = names.get(path)
-        if name is not None:
-            return f'{name}.md{mark}{anchor}' if path.suffix == '.md' else f'{name}.rst'
-        return os.path.relpath(path, folder)
+        if name is None:
+            return f'{link[1]}({os.path.relpath(path, folder)}'
+        # The site fills in the title of the page.
+        return f'{"[]" if link[1] != "]" else "]"}({name}.md{mark}{anchor}'
 
     pieces, end = [], 0
     for code in _CODE.finditer(text):
