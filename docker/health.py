@@ -2,8 +2,8 @@
 """
 Tell from /diagnostics whether a depth node works: the health check of the container.
 
-The exit status is 0 if every camera of the node reports OK or a warning, and 1 if one reports an error or
-the node says nothing within the time. With --strict a warning counts as an error.
+The exit status is 0 if every camera of the node reports OK or a warning, and 1 if one reports an
+error or the node says nothing within the time. With --strict a warning counts as an error.
 """
 
 import argparse

@@ -74,7 +74,8 @@ def _write(path: Path, frames: list[U8]) -> None:
     palette = everything.quantize(_COLORS)
     first, *others = (Image.fromarray(frame[..., ::-1]).quantize(
         palette=palette, dither=Image.Dither.NONE) for frame in frames)
-    first.save(path, save_all=True, append_images=others, duration=_FRAME_MS, loop=0, optimize=True)
+    first.save(path, save_all=True, append_images=others, duration=_FRAME_MS, loop=0,
+               optimize=True)
 
 
 if __name__ == '__main__':
