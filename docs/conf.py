@@ -7,7 +7,6 @@ import sys
 ROOT = next(folder for folder in (Path(__file__).resolve().parents[1], Path.cwd())
             if (folder / 'package.xml').is_file())
 sys.path.insert(0, str(ROOT))
-sys.dont_write_bytecode = True
 
 from depth_anything_ros import __version__  # noqa: E402
 

@@ -16,7 +16,7 @@ from tools.site.pages import ROOT, site_pages, text_of
 _PROGRAM = re.compile(r"'(depth_anything_\w+) = ([\w.]+):main'")
 # A node: it reads ROS arguments only, and starts.
 _WITHOUT_HELP = {'depth_anything_node'}
-_SUBCOMMAND = re.compile(r'^  ([a-z]+)  ', re.MULTILINE)
+_SUBCOMMAND = re.compile(r'^  ([a-z-]+)  ', re.MULTILINE)
 _WIDTH = '88'
 
 

@@ -45,8 +45,9 @@ def listed_pages() -> list[str]:
 
 def links(text: str) -> Iterator[str]:
     """Yield the targets of all links and pictures of a Markdown text outside of code."""
-    for part in _plain_parts(text):
-        yield from (target for _, target in _LINK.findall(part))
+    for piece, is_code in _pieces(text):
+        if not is_code:
+            yield from (target for _, target in _LINK.findall(piece))
 
 
 def anchors(text: str) -> set[str]:
@@ -82,16 +83,15 @@ def _relinked(text: str, written_in: Path, folder: Path) -> str:
         # The site fills in the title of the page.
         return f'{"[]" if link[1] != "]" else "]"}({name}.md{mark}{anchor}'
 
-    pieces, end = [], 0
-    for code in _CODE.finditer(text):
-        pieces += [_LINK.sub(relink, text[end:code.start()]), code[0]]
-        end = code.end()
-    return ''.join([*pieces, _LINK.sub(relink, text[end:])])
+    return ''.join(piece if is_code else _LINK.sub(relink, piece)
+                   for piece, is_code in _pieces(text))
 
 
-def _plain_parts(text: str) -> Iterator[str]:
+def _pieces(text: str) -> Iterator[tuple[str, bool]]:
+    """Yield all pieces of a text, and whether each of them is code."""
     end = 0
     for code in _CODE.finditer(text):
-        yield text[end:code.start()]
+        yield text[end:code.start()], False
+        yield code[0], True
         end = code.end()
-    yield text[end:]
+    yield text[end:], False
