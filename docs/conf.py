@@ -3,10 +3,7 @@
 from pathlib import Path
 import sys
 
-# rosdoc2 runs a copy of this folder, from the root of the package.
-ROOT = next(folder for folder in (Path(__file__).resolve().parents[1], Path.cwd())
-            if (folder / 'package.xml').is_file())
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from depth_anything_ros import __version__  # noqa: E402
 
