@@ -18,7 +18,9 @@ DECODING_TESTS := test/vision/test_encoded_image.py test/vision/test_color_image
   test/vision/test_raw_image.py \
   test/media/test_pictures.py
 PIP_INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
-LINTED := depth_anything_ros launch setup.py test tools
+LINTED := depth_anything_ros docker docs/conf.py launch setup.py test tools
+# A warning is an error: a missing page, picture, anchor or program, a docstring that is no reST.
+SITE := build/site
 
 # The variables of a sourced ROS installation would mix its libraries with those of the wheels, and
 # the bootstrap variable of the wheels would keep them from finding theirs.
@@ -54,10 +56,16 @@ check: $(VENV)/.lint  ## Run the linters and the type checker, check package.xml
 	$(VENV)/bin/python -m tools.parameter_docs
 
 .PHONY: docs
-docs: $(VENV)/.tools  ## Rewrite the generated pages, quoted figures and parameter files; measures no speed
+docs: $(VENV)/.docs  ## Rewrite the generated pages and parameter files, and build the site in build/site; measures no speed
 	$(VENV)/bin/python -m tools.parameter_docs --write
 	$(VENV)/bin/python -m tools.structure
 	$(VENV)/bin/python -m tools.measure.pages
+	$(MAKE) site
+
+.PHONY: site
+site: $(VENV)/.docs  ## Build the documentation in build/site, without rewriting anything
+	$(VENV)/bin/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env docs $(SITE)
+	@echo 'wrote $(SITE)/index.html'
 
 .PHONY: clean
 clean:  ## Remove .venv and everything that was built
@@ -79,7 +87,8 @@ $(VENV)/.torch: | $(VENV)/.base
 
 $(VENV)/.convert $(VENV)/.test: $(VENV)/.torch
 $(VENV)/.test: $(VENV)/.convert $(VENV)/.tools
-$(VENV)/.convert $(VENV)/.tools $(VENV)/.test $(VENV)/.lint $(VENV)/.view: $(VENV)/.base
+$(VENV)/.docs: $(VENV)/.tools
+$(VENV)/.convert $(VENV)/.tools $(VENV)/.test $(VENV)/.lint $(VENV)/.view $(VENV)/.docs: $(VENV)/.base
 	$(PIP_INSTALL) --editable '.[$(@:$(VENV)/.%=%)]'
 	touch $@
 

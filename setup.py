@@ -70,6 +70,8 @@ setup(
         # transformers: another implementation of the network.
         'test': ['catkin_pkg', 'colcon-ros', 'matplotlib', 'playwright', 'pytest', 'pyyaml',
                  'transformers', *VIEW, *APP],
+        # The documentation as a site, with the options of all programs.
+        'docs': ['furo', 'myst-parser>=4', 'sphinx>=8', *VIEW, *APP],
         # Pinned, because each release of a linter reports other things.
         'lint': [
             'catkin_pkg',

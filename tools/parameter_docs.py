@@ -67,7 +67,9 @@ def parameter_table() -> str:
     for spec in SPECS:
         cells = (f'`{spec.name}`', f'`{value_text(spec.default)}`', expected_text(spec),
                  WHEN[spec.when], spec.description)
-        rows.append('| ' + ' | '.join(cell.replace('|', r'\|') for cell in cells) + ' |')
+        # <NAME> in a description is no HTML.
+        rows.append('| ' + ' | '.join(
+            cell.replace('|', r'\|').replace('<', '&lt;') for cell in cells) + ' |')
     return '\n'.join(rows) + '\n'
 
 

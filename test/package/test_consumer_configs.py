@@ -221,14 +221,14 @@ def test_the_foxglove_layout_shows_topics_and_services_that_exist() -> None:
             *placed(part['first']), *placed(part['second'])]
 
     assert sorted(placed(content['layout'])) == sorted(panels)
-    readme = (CONFIG.parent / 'README.md').read_text()
+    page = (CONFIG.parent / 'docs' / 'nodes.md').read_text()
     names = [*panels['3D!cloud']['topics'], *(
         value for panel in panels.values() for key, value in (
             *panel.items(), *panel.get('imageMode', {}).items())
         if key in ('imageTopic', 'topicToRender', 'serviceName'))]
     assert len(names) == 10
     for name in set(names) - {'/image', '/depth_anything/change_state'}:
-        assert f"`{name.replace('/depth_anything/', '~/')}`" in readme
+        assert f"`{name.replace('/depth_anything/', '~/')}`" in page
     for name, transition in (('activate', 3), ('deactivate', 4)):
         request = json.loads(panels[f'CallService!{name}']['requestPayload'])
         assert request == {'transition': {'id': transition}}

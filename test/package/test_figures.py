@@ -30,8 +30,9 @@ def test_a_page_quotes_the_figures_as_they_were_measured(page: Path) -> None:
     assert requote(text) == text
 
 
-def test_the_readme_quotes_figures() -> None:
-    assert (ROOT / 'README.md').read_text(encoding='utf-8').count('docs/figures/node.json "') >= 5
+def test_the_page_about_models_quotes_figures() -> None:
+    page = ROOT / 'docs' / 'choosing.md'
+    assert page.read_text(encoding='utf-8').count('figures/node.json "') >= 5
 
 
 @pytest.mark.parametrize('file', FILES, ids=lambda file: file.name)

@@ -17,9 +17,9 @@ from sources import copy_sources
 ROOT = Path(__file__).resolve().parents[2]
 TOP_LEVEL = {
     '.ci', '.github', '.gitignore', 'CHANGELOG.rst', 'CONTRIBUTING.md', 'LICENSE', 'Makefile',
-    'QUALITY_DECLARATION.md', 'README.md', 'config', 'depth_anything_ros', 'docs', 'launch',
-    'models', 'package.xml', 'pyproject.toml', 'resource', 'setup.cfg', 'setup.py', 'test',
-    'tools'}
+    'QUALITY_DECLARATION.md', 'README.md', 'config', 'depth_anything_ros', 'docker', 'docs',
+    'launch', 'models', 'package.xml', 'pyproject.toml', 'resource', 'setup.cfg', 'setup.py',
+    'test', 'tools'}
 ROSDEP_OF = {'tf2_ros': 'tf2_ros_py', 'cv2': 'python3-opencv', 'numpy': 'python3-numpy'}
 MODULE_OF = {'opencv-python-headless': 'cv2', 'pyyaml': 'yaml'}
 

@@ -6,7 +6,7 @@ import shutil
 ROOT = Path(__file__).resolve().parents[2]
 NAME = 'depth_anything_ros'
 # All that a build could find by mistake is there, too.
-_FOLDERS = ('config', NAME, 'docs', 'launch', 'resource', 'test', 'tools')
+_FOLDERS = ('config', NAME, 'docker', 'docs', 'launch', 'resource', 'test', 'tools')
 _FILES = ('LICENSE', 'README.md', 'models/README.md', 'package.xml', 'pyproject.toml', 'setup.cfg',
           'setup.py')
 
