@@ -70,4 +70,4 @@ def _rcl_publish() -> _Publish | None:
         return None
     publish.argtypes = (ctypes.c_void_p, ctypes.POINTER(_SerializedMessage), ctypes.c_void_p)
     publish.restype = ctypes.c_int
-    return publish  # type: ignore[no-any-return]
+    return publish

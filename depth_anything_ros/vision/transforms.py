@@ -8,11 +8,13 @@ multiples of 14, the image is resized with cubic interpolation.
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import cv2
 from depth_anything_ros.arrays import F32, F64, Indices, U8
 from depth_anything_ros.model_info import ModelInfo
 import numpy as np
+import numpy.typing as npt
 
 
 def network_size(image_hw: tuple[int, int], input_size: int,
@@ -93,7 +95,7 @@ class _Cells:
     weight: F32
 
 
-def _cells(positions: F64, size: int) -> _Cells:
+def _cells(positions: npt.NDArray[np.floating[Any]], size: int) -> _Cells:
     inside = np.clip(positions, 0, size - 1)
     before = inside.astype(np.intp)
     return _Cells(before, np.minimum(before + 1, size - 1), (inside - before).astype(np.float32))
