@@ -8,7 +8,7 @@ import signal
 import pytest
 from tiny import write_tiny_ir
 
-pytest_plugins = ['browser', 'checkpoints']
+pytest_plugins = ['browser', 'checkpoints', 'ray_cluster']
 
 
 @pytest.fixture(scope='session', autouse=True)
