@@ -60,6 +60,7 @@ def connected(address: str) -> Iterator[Any]:
     except ImportError as error:
         raise MissingDependencyError('ray', '--ray', INSTALL) from error
     _check_address(address)
+    _silence(ray)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(address=address, log_to_driver=False, logging_level='ERROR',
@@ -81,6 +82,17 @@ def machines(ray: Any) -> list[Machine]:
     return [Machine(node['NodeID'], node['NodeManagerAddress'],
                     int(node['Resources'].get('CPU', 0)), int(node['Resources'].get('GPU', 0)))
             for node in ray.nodes() if node['Alive']]
+
+
+def _silence(ray: Any) -> None:
+    """
+    Keep reports of ended workers, which this program makes itself, off the standard output.
+
+    Ray prints them there, and has no option for that.
+    """
+    worker = ray._private.worker
+    if hasattr(worker, 'print_to_stdstream'):
+        worker.print_to_stdstream = lambda data, ignore_prefix: None
 
 
 def _check_address(address: str) -> None:

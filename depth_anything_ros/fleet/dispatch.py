@@ -99,6 +99,7 @@ class Fleet:
         self._suspects: set[Unit] = set()
         self._worked: set[str] = set()
         self._looked_s = -_LOOK_S
+        self._stopping = False
 
     @property
     def machines_used(self) -> int:
@@ -254,6 +255,9 @@ class Fleet:
         self._remove(member)
         units = list(member.units.values())
         node_id = member.machine.node_id
+        if not self._stopping:
+            others = f', others get its files: {len(units)}' if units else ''
+            listener.warn(f'{member.machine.name}: a worker ended ({reason}){others}')
         # The units of a machine that is gone are not at fault.
         if any(machine.node_id == node_id for machine in machines(self._ray)):
             self._suspects.update(units)
@@ -285,6 +289,7 @@ class Fleet:
 
     def _stop(self, waiting: deque[Unit], listener: Listener) -> None:
         """Wait for what is in progress, but not for long."""
+        self._stopping = True
         for member in self._busy():
             member.actor.stop.remote()
         end_s = time.monotonic() + _STOP_S

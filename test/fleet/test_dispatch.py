@@ -40,8 +40,11 @@ def run(cluster: Any, numbers: list[int], cpus: int = 0) -> Heard:
 
 
 @pytest.fixture
-def strange_machines(ray_cluster: Any, tmp_path: Path) -> Iterator[None]:
+def strange_machines(ray_cluster: Any, tmp_path: Path,
+                     monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Add a machine without this package and one with another version of it."""
+    # On the machine of the driver, workers also import from the folder that it runs in.
+    monkeypatch.chdir(tmp_path)
     nodes = []
     for name, files in (('without', {'__init__': 'raise ImportError'}),
                         ('other', {'__init__': '', 'version': "__version__ = '0.0.1'"})):
