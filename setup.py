@@ -9,6 +9,7 @@ SHARE = f'share/{NAME}'
 CONVERT = ['torch>=2.6', 'onnx', 'onnxscript', 'onnxruntime', 'huggingface_hub', 'safetensors',
            'nncf', 'rosbags>=0.11', 'typer>=0.19', 'rich']
 VIEW = ['viser>=1.1,<2']
+FLEET = ['ray>=2.40', 'fsspec', 'rosbags>=0.11', 'typer>=0.19', 'rich']
 APP = ['gradio>=6,<7', 'typer>=0.19', 'rich']
 
 setup(
@@ -66,6 +67,8 @@ setup(
         ],
         'convert': [*CONVERT, 'opencv-python-headless'],
         'distill': [*CONVERT, 'matplotlib', 'opencv-python-headless'],
+        # The programs on several machines. Object stores need s3fs, gcsfs and others.
+        'fleet': [*FLEET, 'opencv-python-headless'],
         'view': VIEW,
         'app': [*APP, 'opencv-python-headless'],
         'tools': ['rosbags>=0.11', 'typer>=0.19', 'rich', 'pyyaml', 'matplotlib',
@@ -73,7 +76,7 @@ setup(
         # catkin_pkg, colcon: packaging tests. playwright: Chromium for the web pages.
         # transformers: another implementation of the network.
         'test': ['catkin_pkg', 'colcon-ros', 'matplotlib', 'playwright', 'pytest', 'pyyaml',
-                 'ros-jazzy-rosgraph-msgs', 'transformers', *VIEW, *APP],
+                 'ros-jazzy-rosgraph-msgs', 'transformers', *VIEW, *APP, *FLEET],
         # Pinned, because each release of a linter reports other things.
         'lint': [
             'catkin_pkg',

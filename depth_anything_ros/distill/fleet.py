@@ -85,7 +85,7 @@ class OpenDecoder:
     folder: Path
     selection: Selection
 
-    def __call__(self, note: Callable[[str], None]) -> 'OpenDecoder':
+    def __call__(self, note: Callable[[str], None], threads: int) -> 'OpenDecoder':
         """Return the worker, which keeps nothing."""
         return self
 
@@ -114,7 +114,7 @@ class OpenLabeller:
     network: DepthAnything | None
     device: str
 
-    def __call__(self, note: Callable[[str], None]) -> 'Labeller':
+    def __call__(self, note: Callable[[str], None], threads: int) -> 'Labeller':
         """Return the worker; FleetError if this machine lacks the device."""
         import torch
 
@@ -123,6 +123,7 @@ class OpenLabeller:
             raise FleetError('PyTorch sees no CUDA device there; start Ray with its GPUs, or '
                              'leave out --device cuda')
         if self.network is None or not has_cuda:
+            self.teacher.limit_threads(threads)
             return Labeller(self.teacher)
         return Labeller(replace(self.teacher, infer=in_torch(self.network, 'cuda')))
 
@@ -155,9 +156,9 @@ class _Seeing:
     witness: Witness
     inner: OpenWorker
 
-    def __call__(self, note: Callable[[str], None]) -> '_SeeingWorker':
+    def __call__(self, note: Callable[[str], None], threads: int) -> '_SeeingWorker':
         self.witness.check()
-        return _SeeingWorker(self.witness, self.inner(note))
+        return _SeeingWorker(self.witness, self.inner(note, threads))
 
 
 class _SeeingWorker:

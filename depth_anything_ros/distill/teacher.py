@@ -64,7 +64,8 @@ class Teacher:
 
     ``name``, ``licence`` and ``kind`` are those of the model, ``sha256`` that of the file that the
     user named. ``network_sizes`` are the sizes of its input for which it compiles, () if it does
-    not compile. ``close`` releases the model.
+    not compile. ``limit_threads`` sets the number of CPU threads of what is compiled later,
+    ``close`` releases the model.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Teacher:
     flip: bool
     infer: Infer
     network_sizes: tuple[NetworkSize, ...] = ()
+    limit_threads: Callable[[int], None] = lambda threads: None
     close: Callable[[], None] = lambda: None
 
     def label(self, image_bgr: U8) -> F32:
@@ -159,7 +161,7 @@ def _in_openvino(source: Path, overrides: Overrides, options: TeacherOptions,
     models = _Models(read_ir_files(xml_path))
     return Teacher(info.source_name, sha256, info.licence, info.kind, sizes, options.flip,
                    models.infer, tuple(network_size_of(info, size) for size in sizes),
-                   models.close)
+                   models.limit_threads, models.close)
 
 
 class _Models:
@@ -172,11 +174,16 @@ class _Models:
     def __init__(self, files: IrFiles) -> None:
         self._files = files
         self._models: dict[int, DepthModel] = {}
+        self._threads = 0
+
+    def limit_threads(self, threads: int) -> None:
+        self._threads = threads
 
     def infer(self, image_bgr: U8, size: int) -> F32:
         if size not in self._models:
             self._models[size] = DepthModel(Engine(self._files, EngineOptions(
                 input_size=size, requests=1, timeout_s=_TIMEOUT_S, sizes_kept=_SIZES_KEPT,
+                threads=self._threads,
                 image_hw=(image_bgr.shape[0], image_bgr.shape[1]))))
         return self._models[size].infer(image_bgr, output_size='native')
 

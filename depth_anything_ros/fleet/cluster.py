@@ -44,9 +44,13 @@ class Machine:
 
     def workers(self, options: FleetOptions) -> int:
         """Return how many workers the machine takes, 0 if it is too small."""
-        if options.gpus and self.gpus and self.cpus:
-            return min(self.gpus, self.cpus)
+        if options.gpus and self.gpus:
+            return min(self.gpus, self.cpus // max(1, options.cpus))
         return self.cpus // options.cpus if options.cpus else int(self.cpus > 0)
+
+    def worker_cpus(self, options: FleetOptions) -> int:
+        """Return the CPUs of a worker."""
+        return options.cpus or self.cpus // self.workers(options)
 
 
 @contextmanager

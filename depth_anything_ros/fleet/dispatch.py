@@ -19,8 +19,9 @@ from depth_anything_ros.fleet.cluster import FleetOptions, Machine, machines
 from depth_anything_ros.fleet.worker import OpenWorker, Progress
 from depth_anything_ros.version import __version__
 
-# A batch is a share of what is left, so that all workers end at about the same time.
-_BATCHES_LEFT, _LARGEST_BATCH = 4, 256
+# A batch is a share of what is left, so that all workers end at about the same time. It lasts a
+# second at least: between two batches the device waits for the disk and the decoder.
+_BATCHES_LEFT, _LARGEST_BATCH, _SHORTEST_BATCH_S = 2, 256, 1.0
 # A unit that ended so many workers is at fault, a machine with so many in a row too.
 _TRIES = 3
 _WAIT_S, _LOOK_S, _PATIENCE_S, _STOP_S = 0.5, 5.0, 30.0, 20.0
@@ -66,6 +67,8 @@ class _Member:
     waits_for: Any
     state: str = 'probe'
     units: dict[int, Unit] = field(default_factory=dict)
+    sent: int = 0
+    sent_s: float = 0.0
 
 
 @contextmanager
@@ -99,6 +102,8 @@ class Fleet:
         self._suspects: set[Unit] = set()
         self._worked: set[str] = set()
         self._looked_s = -_LOOK_S
+        # Of one worker, as measured with its latest batch.
+        self._units_per_s = 0.0
         self._stopping = False
 
     @property
@@ -161,7 +166,7 @@ class Fleet:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
         has_gpu = self._options.gpus and machine.gpus > 0
         actor = self._actor.options(
-            num_cpus=self._options.cpus or machine.cpus // machine.workers(self._options),
+            num_cpus=machine.worker_cpus(self._options),
             num_gpus=int(has_gpu), max_concurrency=2, max_restarts=0,
             scheduling_strategy=NodeAffinitySchedulingStrategy(machine.node_id, soft=False),
         ).remote()
@@ -180,14 +185,16 @@ class Fleet:
     def _send(self, member: _Member, waiting: deque[Unit]) -> None:
         batch = self._batch(waiting)
         member.units = dict(enumerate(batch))
+        member.sent, member.sent_s = len(batch), time.monotonic()
         member.waits_for = member.actor.run.remote([unit.content for unit in batch])
         member.state = 'run'
 
     def _batch(self, waiting: deque[Unit]) -> list[Unit]:
         """Take the next units: one that goes alone or may be at fault, or several others."""
-        most = min(_LARGEST_BATCH, len(waiting) // (_BATCHES_LEFT * len(self._members)))
+        share = len(waiting) // (_BATCHES_LEFT * len(self._members))
+        most = min(_LARGEST_BATCH, max(share, int(self._units_per_s * _SHORTEST_BATCH_S)))
         batch = [waiting.popleft()]
-        while len(batch) < most and not self._is_single(batch[-1]) \
+        while waiting and len(batch) < most and not self._is_single(batch[-1]) \
                 and not self._is_single(waiting[0]):
             batch.append(waiting.popleft())
         return batch
@@ -221,8 +228,8 @@ class Fleet:
         answer = self._ray.get(member.waits_for)
         if member.state == 'probe':
             problem = _version_problem(answer)
-            slots = member.machine.workers(self._options)
-            member.waits_for = member.actor.open.remote(self._opened, (member.slot, slots))
+            member.waits_for = member.actor.open.remote(
+                self._opened, member.machine.worker_cpus(self._options))
             member.state = 'open'
         else:
             problem, notes = answer
@@ -247,6 +254,7 @@ class Fleet:
         if member.units:
             self._lose(member, 'it gave files back', waiting, listener)
         else:
+            self._units_per_s = member.sent / (time.monotonic() - member.sent_s)
             member.state = 'idle'
 
     def _lose(self, member: _Member, reason: str, waiting: deque[Unit],
@@ -316,9 +324,9 @@ def _actor_class(ray: Any) -> Any:
                 return ''
             return found
 
-        def open(self, opened: bytes, slot: tuple[int, int]) -> tuple[str, list[str]]:
+        def open(self, opened: bytes, cpus: int) -> tuple[str, list[str]]:
             from depth_anything_ros.fleet.worker import open_server
-            problem, notes, self._server = open_server(opened, slot)
+            problem, notes, self._server = open_server(opened, cpus)
             return problem, notes
 
         def run(self, units: list[Any]) -> Iterator[Any]:

@@ -67,22 +67,22 @@ class Worker(Protocol):
 
 
 # Opens the model on this machine; DepthAnythingError or OSError if this machine cannot run it. The
-# argument takes lines for the user. It is pickled, so it is a function of a module or an object.
-OpenWorker = Callable[[Callable[[str], None]], Worker]
+# first argument takes lines for the user, the second is the number of threads to use, 0: as many
+# as the machine has cores. It is pickled, so it is a function of a module or an object.
+OpenWorker = Callable[[Callable[[str], None], int], Worker]
 
 
-def open_server(pickled: bytes, slot: tuple[int, int]) -> tuple[str, list[str], 'Server | None']:
+def open_server(pickled: bytes, cpus: int) -> tuple[str, list[str], 'Server | None']:
     """
-    Return (problem, notes, server) for a pickled OpenWorker.
+    Return (problem, notes, server) for a pickled OpenWorker and the CPUs of this worker.
 
-    ``slot`` is (number from 0, count) of this worker among those of its machine. A machine that
-    cannot do the work has a problem and no server.
+    A machine that cannot do the work has a problem and no server.
     """
     notes: list[str] = []
-    limit_cpus(*slot)
+    threads = cpus if cpus < (os.cpu_count() or 1) else 0
     try:
         open_worker: OpenWorker = pickle.loads(pickled)
-        return '', notes, Server(open_worker(notes.append))
+        return '', notes, Server(open_worker(notes.append, threads))
     except ImportError as error:
         return f'it lacks the package {error.name or error}; install it there', notes, None
     except (DepthAnythingError, OSError) as error:
@@ -121,17 +121,6 @@ class Server:
     def stop(self) -> None:
         """Let ``run`` end soon; from any thread."""
         self._stop.set()
-
-
-def limit_cpus(slot: int, slots: int) -> None:
-    """Run on the part of this machine's CPUs that belongs to one of several workers on it."""
-    if slots < 2 or not hasattr(os, 'sched_setaffinity'):
-        return
-    available = sorted(os.sched_getaffinity(0))
-    own = available[slot * len(available) // slots:(slot + 1) * len(available) // slots]
-    if own:
-        for thread in os.listdir('/proc/self/task'):
-            os.sched_setaffinity(int(thread), own)
 
 
 def error_line(error: BaseException) -> str:

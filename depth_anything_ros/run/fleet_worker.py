@@ -83,10 +83,10 @@ class OpenRunWorker:
     places: Places
     witness: storage.Witness
 
-    def __call__(self, note: Callable[[str], None]) -> 'RunWorker':
+    def __call__(self, note: Callable[[str], None], threads: int) -> 'RunWorker':
         """Return the worker; DepthAnythingError or OSError if this machine cannot run it."""
         self.check()
-        return RunWorker(self, note)
+        return RunWorker(self, note, threads)
 
     def check(self) -> None:
         """Raise FleetError or OSError unless this machine sees input and output."""
@@ -99,9 +99,10 @@ class OpenRunWorker:
 class RunWorker:
     """Computes pictures in batches and recordings one by one."""
 
-    def __init__(self, opened: OpenRunWorker, note: Callable[[str], None]) -> None:
+    def __init__(self, opened: OpenRunWorker, note: Callable[[str], None], threads: int) -> None:
         self._options, self._places, self._check = opened.options, opened.places, opened.check
-        self._engine = start_engine(opened.options, opened.files, opened.image_hw, note)
+        self._engine = start_engine(opened.options, opened.files, opened.image_hw, note,
+                                    threads)
 
     def run(self, units: Sequence[Any], reports: Reports, stop: threading.Event) -> None:
         """Compute all units; OSError or FleetError where the storage is gone."""

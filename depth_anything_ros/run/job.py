@@ -63,16 +63,17 @@ def checked_info(options: RunOptions) -> ModelInfo:
 
 
 def start_engine(options: RunOptions, model: Path | IrFiles, image_hw: Size | None,
-                 warn: Callable[[str], None]) -> Engine:
+                 warn: Callable[[str], None], threads: int = 0) -> Engine:
     """
     Start the model, compiled for images of this size.
 
-    ``warn`` gets a line for each device that cannot run it.
+    ``warn`` gets a line for each device that cannot run it; ``threads`` as in EngineOptions.
     """
     return Engine(model, EngineOptions(
         devices=device_names(options.device), precision=options.precision,
         requests=options.requests, timeout_s=_TIMEOUT_S, input_size=options.input_size,
-        hint='THROUGHPUT', image_hw=image_hw or EngineOptions.image_hw), warn=warn)
+        hint='THROUGHPUT', threads=threads,
+        image_hw=image_hw or EngineOptions.image_hw), warn=warn)
 
 
 def _run_task(engine: Engine, task: Task, options: RunOptions, stop: StopRequest,

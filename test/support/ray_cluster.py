@@ -87,7 +87,7 @@ class Doubler:
     A negative number ends the process, 13 raises OSError.
     """
 
-    def __call__(self, note: Callable[[str], None]) -> 'Doubler':
+    def __call__(self, note: Callable[[str], None], threads: int) -> 'Doubler':
         """Return the worker, with a note."""
         note('it doubles')
         return self

@@ -2,13 +2,15 @@
 Measure ``depth_anything_run --ray`` on this machine, and write docs/figures/fleet.json.
 
 ``python -m tools.measure.fleet`` runs the model of the package on 640x480 pictures, plainly on two
-cores, and by two workers with one core each, and takes about eight minutes. It needs the extra
-``fleet``. ``--pictures N`` takes another number of pictures, ``--dry-run`` writes nothing.
+cores, and by two workers with one core each, and takes about six minutes. It needs the extra
+``fleet``. ``--only PART`` measures one part and keeps the figures of the others, ``--pictures N``
+takes another number of pictures, ``--dry-run`` writes nothing.
 """
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from multiprocessing import get_context
 import os
 from pathlib import Path
 import signal
@@ -21,15 +23,18 @@ from typing import Any
 
 import cv2
 from depth_anything_ros.errors import DepthAnythingError
+from depth_anything_ros.inference.devices import compile_options, open_core
 from depth_anything_ros.media.pictures import read_picture
-from depth_anything_ros.resources import photographs, ROOT
+from depth_anything_ros.resources import photographs, ROOT, shipped_model
 from depth_anything_ros.vision.color_image import to_bgr
 import numpy as np
-from tools.measure.figures import requote_pages, write_figures
+from tools.measure.figures import FOLDER, read_figures, requote_pages, write_figures
 
 COMMAND = 'python -m tools.measure.fleet'
-_PICTURES, _ROUNDS, _FEW = 3000, 3, 2
+_PICTURES, _ROUNDS, _FEW = 1000, 3, 2
 _SIZE_HW = (480, 640)
+# Of the network, for images of that size.
+_NETWORK_HW, _PHASE_S = (196, 266), 8.0
 _STORE_BYTES = 200 * 2 ** 20
 
 Figures = dict[str, float]
@@ -39,12 +44,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and write; return 0, or 1 with a sentence if that fails."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--only', choices=PARTS, action='append', metavar='PART',
+                        help=f'one of {", ".join(PARTS)}; may be repeated')
     parser.add_argument('--pictures', type=int, default=_PICTURES, metavar='N')
     parser.add_argument('--dry-run', action='store_true', help='print the figures alone')
     options = parser.parse_args(arguments)
+    figures = read_figures('fleet') if (FOLDER / 'fleet.json').is_file() else {}
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            figures = measure(Path(folder), options.pictures)
+        for name in options.only or PARTS:
+            with tempfile.TemporaryDirectory() as folder:
+                figures |= {figure: float(f'{value:.4g}') for figure, value in PARTS[name](
+                    Path(folder), options.pictures).items()}
     except (DepthAnythingError, OSError, subprocess.SubprocessError, ImportError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
@@ -56,9 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure(folder: Path, count: int) -> Figures:
+def run_figures(folder: Path, count: int) -> Figures:
     """
-    Return the figures, measured with ``count`` pictures in an empty folder.
+    Return the figures of the program, measured with ``count`` pictures in an empty folder.
 
     - ``ray_2_workers_ratio``: files/s with two workers ÷ those of the plain run on the same two
       cores, whole commands with their start; the median of alternating rounds.
@@ -80,12 +90,53 @@ def measure(folder: Path, count: int) -> Figures:
                   flush=True)
         lost = files_lost(folder, address)
     ratios = [plain / fleet for plain, fleet in zip(plain_s, fleet_s)]
-    return {name: float(f'{value:.4g}') for name, value in {
-        'ray_2_workers_ratio': statistics.median(ratios),
-        'ray_start_s': few_s[1] - few_s[0],
-        'plain_files_s': count / statistics.median(plain_s),
-        'ray_files_s': count / statistics.median(fleet_s),
-        'files_lost': lost, 'pictures': count}.items()}
+    return {'ray_2_workers_ratio': statistics.median(ratios),
+            'ray_start_s': few_s[1] - few_s[0],
+            'plain_files_s': count / statistics.median(plain_s),
+            'ray_files_s': count / statistics.median(fleet_s),
+            'files_lost': lost, 'pictures': count}
+
+
+def thread_figures(folder: Path, count: int) -> Figures:
+    """
+    Return what two processes compute together ÷ what one with all cores computes, images/s.
+
+    - ``threads_pinned_ratio``: one thread each, pinned to cores as OpenVINO does it.
+    - ``threads_free_ratio``: one thread each, not pinned: the workers of a fleet.
+    - ``threads_all_ratio``: as many threads as cores each.
+    """
+    one = {'INFERENCE_NUM_THREADS': '1'}
+    alone = _together(1, {})
+    return {'threads_pinned_ratio': _together(2, one) / alone,
+            'threads_free_ratio': _together(2, {**one, 'ENABLE_CPU_PINNING': 'NO'}) / alone,
+            'threads_all_ratio': _together(2, {}) / alone}
+
+
+def _together(processes: int, properties: Mapping[str, str]) -> float:
+    """Return the images/s of processes that compute at the same time."""
+    context = get_context('spawn')
+    with context.Pool(processes) as pool:
+        together = context.Manager().Barrier(processes)
+        return sum(pool.starmap(_images_s, [(properties, together)] * processes))
+
+
+def _images_s(properties: Mapping[str, str], together: Any) -> float:
+    """Return the images/s of the model of the package with these compile options."""
+    import openvino as ov
+    core = open_core()
+    graph = core.read_model(shipped_model())
+    graph.reshape([1, 3, *_NETWORK_HW])
+    compiled = core.compile_model(graph, 'CPU', {
+        **compile_options(core, 'CPU', 'auto', 'THROUGHPUT'), **properties})
+    queue = ov.AsyncInferQueue(compiled)
+    image = np.random.default_rng(0).standard_normal((1, 3, *_NETWORK_HW), np.float32)
+    together.wait()
+    start_s, count = time.monotonic(), 0
+    while time.monotonic() - start_s < _PHASE_S:
+        queue.start_async({0: image})
+        count += 1
+    queue.wait_all()
+    return count / (time.monotonic() - start_s)
 
 
 def write_pictures(folder: Path, count: int) -> None:
@@ -165,6 +216,9 @@ def _workers() -> list[int]:
             found.append(int(folder.name))
     return sorted(found)
 
+
+# Measures one part in an empty folder, with a number of pictures.
+PARTS: dict[str, Callable[[Path, int], Figures]] = {'run': run_figures, 'threads': thread_figures}
 
 if __name__ == '__main__':
     sys.exit(main())
