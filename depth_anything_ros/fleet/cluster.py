@@ -58,7 +58,6 @@ def connected(address: str) -> Iterator[Any]:
     """Yield the module ``ray``, connected; FleetError or MissingDependencyError if it fails."""
     # Nothing about a run is anybody else's business.
     os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
-    os.environ.setdefault('RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO', '0')
     try:
         import ray
     except ImportError as error:

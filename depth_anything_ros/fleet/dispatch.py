@@ -121,7 +121,7 @@ class Fleet:
         while (waiting or self._busy()) and not stop.is_set():
             if time.monotonic() - self._looked_s >= _LOOK_S:
                 self._looked_s = time.monotonic()
-                self._enlist(len(waiting) + len(self._busy()), listener)
+                self._enlist(len(waiting) + len(self._busy()))
             for member in self._members:
                 if member.state == 'idle' and self._turn_to_fitting(member, waiting):
                     self._send(member, waiting)
@@ -143,7 +143,7 @@ class Fleet:
     def _busy(self) -> list[_Member]:
         return [member for member in self._members if member.state == 'run']
 
-    def _enlist(self, units: int, listener: Listener) -> None:
+    def _enlist(self, units: int) -> None:
         """Start the workers that machines lack, at most one per unit."""
         found = machines(self._ray)
         if not any(machine.workers(self._options) for machine in found):
@@ -166,15 +166,15 @@ class Fleet:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
         has_gpu = self._options.gpus and machine.gpus > 0
         actor = self._actor.options(
-            num_cpus=machine.worker_cpus(self._options),
-            num_gpus=int(has_gpu), max_concurrency=2, max_restarts=0,
+            num_cpus=machine.worker_cpus(self._options), num_gpus=int(has_gpu),
+            max_concurrency=2, max_restarts=0,
             scheduling_strategy=NodeAffinitySchedulingStrategy(machine.node_id, soft=False),
         ).remote()
         return _Member(machine, slot, actor, actor.probe.remote())
 
     def _turn_to_fitting(self, member: _Member, waiting: deque[Unit]) -> bool:
-        """Bring a unit to the front that did not fail on this machine, or on all of them."""
-        nodes = {one.machine.node_id for one in self._members}
+        """Bring a unit to the front that did not fail on this machine, or on all that work."""
+        nodes = {one.machine.node_id for one in self._members if one.state != 'probe'}
         for _ in range(len(waiting)):
             failed_on = self._failed_on.get(waiting[0], ())
             if member.machine.node_id not in failed_on or nodes.issubset(failed_on):
@@ -226,18 +226,17 @@ class Fleet:
                 self._hear(member, progress, waiting, listener)
             return
         answer = self._ray.get(member.waits_for)
-        if member.state == 'probe':
-            problem = _version_problem(answer)
+        problem, notes = (_version_problem(answer), []) if member.state == 'probe' else answer
+        for note in notes:
+            listener.warn(f'{member.machine.name}: {note}')
+        if problem:
+            self._leave_out(member, problem, listener)
+        elif member.state == 'probe':
             member.waits_for = member.actor.open.remote(
                 self._opened, member.machine.worker_cpus(self._options))
             member.state = 'open'
         else:
-            problem, notes = answer
-            for note in notes:
-                listener.warn(f'{member.machine.name}: {note}')
             member.state = 'idle'
-        if problem:
-            self._leave_out(member, problem, listener)
 
     def _hear(self, member: _Member, progress: Progress, waiting: deque[Unit],
               listener: Listener) -> None:
@@ -298,15 +297,14 @@ class Fleet:
     def _stop(self, waiting: deque[Unit], listener: Listener) -> None:
         """Wait for what is in progress, but not for long."""
         self._stopping = True
-        for member in self._busy():
-            member.actor.stop.remote()
+        for member in list(self._members):
+            if member.state == 'run':
+                member.actor.stop.remote()
+            else:
+                self._remove(member)
         end_s = time.monotonic() + _STOP_S
-        self._members, ending = self._busy(), self._members
-        try:
-            while self._busy() and time.monotonic() < end_s:
-                self._wait(waiting, listener)
-        finally:
-            self._members = ending
+        while self._busy() and time.monotonic() < end_s:
+            self._wait(waiting, listener)
 
 
 def _actor_class(ray: Any) -> Any:

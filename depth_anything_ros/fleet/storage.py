@@ -135,7 +135,7 @@ def write(place: str, content: bytes) -> None:
     if path is None:
         with _readable_errors(place):
             system, name = _file_system(place)
-            system.makedirs(system._parent(name), exist_ok=True)
+            system.makedirs(name.rpartition('/')[0], exist_ok=True)
             system.pipe_file(name, content)
         return
     path.parent.mkdir(parents=True, exist_ok=True)

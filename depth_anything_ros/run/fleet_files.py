@@ -52,7 +52,7 @@ def find_files(options: RunOptions, outdir: str, info: ModelInfo) -> Work:
     if storage.local_path(options.source) is None:
         return _objects(options, outdir)
     if names := _urls_of_list(options.source):
-        return _work(names, names, options, {})
+        return _work(names, list(map(storage.whole, names)), options, {})
     return _local_files(options, outdir, info)
 
 
@@ -137,7 +137,9 @@ def _objects(options: RunOptions, outdir: str) -> Work:
     if storage.is_file(source):
         if PurePosixPath(source).suffix.lower() == '.txt':
             names = _lines((storage.read(source) or b'').decode(errors='replace'))
-            return _work(names, names, options, {})
+            folder = source.rpartition('/')[0]
+            return _work(names, [name if storage.is_url(name) else f'{folder}/{name}'
+                                 for name in names], options, {})
         return _work([PurePosixPath(source).name], [source], options, {
             source: storage.changed_s(source) or 0.0})
     found = storage.list_files(source)
