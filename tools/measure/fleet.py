@@ -2,7 +2,7 @@
 Measure ``depth_anything_run --ray`` on this machine, and write docs/figures/fleet.json.
 
 ``python -m tools.measure.fleet`` runs the model of the package on 640x480 pictures, plainly on two
-cores, and by two workers with one core each, and takes about six minutes. It needs the extra
+cores, and by two workers with one core each, and takes about five minutes. It needs the extra
 ``fleet``. ``--only PART`` measures one part and keeps the figures of the others, ``--pictures N``
 takes another number of pictures, ``--dry-run`` writes nothing.
 """
@@ -31,7 +31,7 @@ import numpy as np
 from tools.measure.figures import FOLDER, read_figures, requote_pages, write_figures
 
 COMMAND = 'python -m tools.measure.fleet'
-_PICTURES, _ROUNDS, _FEW = 1000, 3, 2
+_PICTURES, _ROUNDS, _FEW = 800, 3, 2
 _SIZE_HW = (480, 640)
 # Of the network, for images of that size.
 _NETWORK_HW, _PHASE_S = (196, 266), 8.0
