@@ -15,7 +15,7 @@ from depth_anything_ros.media.bag_reader import METADATA
 from depth_anything_ros.media.folders import picture_suffixes
 from depth_anything_ros.media.open_images import list_recordings, recordings_among
 from depth_anything_ros.model_info import ModelInfo
-from depth_anything_ros.run.fleet_worker import Picture, Places, Recording
+from depth_anything_ros.run.fleet_worker import done_name, Picture, Places, Recording
 from depth_anything_ros.run.tasks import (
     first_size_hw, make_task, ordered_items, picture_names, recording_name, RunOptions, Size,
     Task, unique_stems)
@@ -41,10 +41,15 @@ class Work:
 
 @dataclass(frozen=True)
 class Missing:
-    """The files without a result, and how many images the others have."""
+    """
+    The files without a result, and how many images the others have.
+
+    ``continues`` tells whether the output folder has results of the same options.
+    """
 
     files: Sequence[Picture | Recording]
     images_before: int
+    continues: bool
 
 
 def find_files(options: RunOptions, outdir: str, info: ModelInfo) -> Work:
@@ -56,31 +61,30 @@ def find_files(options: RunOptions, outdir: str, info: ModelInfo) -> Work:
     return _local_files(options, outdir, info)
 
 
-def open_places(options: RunOptions, outdir: str, digest: str) -> tuple[Places, bool]:
-    """
-    Return the places of a run and whether it continues an earlier one with the same options.
-
-    ``digest`` is that of the model. OSError if nothing can be written to ``outdir``.
-    """
+def open_places(options: RunOptions, outdir: str) -> Places:
+    """Return the places of a run; OSError if nothing can be written to ``outdir``."""
     path = storage.local_path(outdir)
     if path is not None:
         make_folder(path)
     is_list = PurePosixPath(options.source).suffix.lower() == '.txt'
-    places = Places(None if is_list else storage.whole(options.source), storage.whole(outdir))
-    facts: dict[str, Any] = {'model': digest, **{name: asdict(options)[name] for name in _FACTS}}
-    if _json(storage.read(places.facts)) == facts:
-        return places, True
-    storage.write(places.facts, json.dumps(facts, indent=2).encode())
-    return places, False
+    return Places(None if is_list else storage.whole(options.source), storage.whole(outdir))
 
 
-def find_missing(work: Work, places: Places, options: RunOptions, continues: bool) -> Missing:
+def facts_of(options: RunOptions, digest: str) -> bytes:
+    """Return what decides the results, as a file; ``digest`` is that of the model."""
+    values = asdict(options)
+    facts = {'model': digest, **{name: values[name] for name in _FACTS}}
+    return json.dumps(facts, indent=2).encode()
+
+
+def find_missing(work: Work, places: Places, options: RunOptions, facts: bytes) -> Missing:
     """
-    Return the files whose results are missing, or older than the file or than the options.
+    Return the files whose results are missing, older than the file, or of other ``facts``.
 
     ImageError if a result would replace an input, or a bag that this run did not write.
     """
     inputs = {storage.whole(file.place) for file in work.files}
+    continues = storage.read(places.facts) == facts
     facts_s = storage.changed_s(places.facts) or 0.0
     results = storage.list_files(places.outdir)
     done = _done_recordings(places, facts_s) if continues else {}
@@ -96,13 +100,13 @@ def find_missing(work: Work, places: Places, options: RunOptions, continues: boo
             found_s = results.get(target, 0.0)
             images = int(continues and found_s > facts_s and found_s >= changed_s)
         else:
-            images = _images_of(done.get(file.stem), results, changed_s)
+            images = _images_of(done.get(done_name(file.stem)), results, changed_s)
             if not images:
                 _check_bag(file, places, results, facts_s if continues else None, options)
         before += images
         if not images:
             missing.append(file)
-    return Missing(missing, before)
+    return Missing(missing, before, continues)
 
 
 def _local_files(options: RunOptions, outdir: str, info: ModelInfo) -> Work:
@@ -202,8 +206,8 @@ def _is_file_name(name: str) -> bool:
 
 
 def _done_recordings(places: Places, facts_s: float) -> dict[str, tuple[float, dict[str, Any]]]:
-    """Return when each recording was finished since the options were stored, and its record."""
-    return {name.removesuffix('.json'): (time_s, _json(storage.read(f'{places.done}/{name}')))
+    """Return by name when each recording was finished since ``facts_s``, and its record."""
+    return {name: (time_s, _json(storage.read(f'{places.done}/{name}')))
             for name, time_s in storage.list_files(places.done).items() if time_s > facts_s}
 
 

@@ -15,7 +15,8 @@ from depth_anything_ros.fleet.dispatch import Listener, Lost, opened_fleet, Unit
 from depth_anything_ros.foreign_files import printable
 from depth_anything_ros.inference.ir import read_ir_files
 from depth_anything_ros.media.folders import left_out_text
-from depth_anything_ros.run.fleet_files import find_files, find_missing, Missing, open_places
+from depth_anything_ros.run.fleet_files import (
+    facts_of, find_files, find_missing, Missing, open_places)
 from depth_anything_ros.run.fleet_worker import OpenRunWorker, Picture, Places, Recording
 from depth_anything_ros.run.job import checked_info
 from depth_anything_ros.run.pipeline import Failure, RunSummary
@@ -57,15 +58,15 @@ def run_on_fleet(options: RunOptions, outdir: str, fleet: FleetOptions) -> int:
     info = checked_info(options)
     files = read_ir_files(options.model)
     work = find_files(options, outdir, info)
-    places, continues = open_places(options, outdir, files.digest)
-    missing = find_missing(work, places, options, continues)
+    places, facts = open_places(options, outdir), facts_of(options, files.digest)
+    missing = find_missing(work, places, options, facts)
     results = _Results(len(work.files) - len(missing.files))
     start_s = time.monotonic()
     stop = StopRequest()
     if missing.files:
         with storage.witnessed(outdir) as witness:
             opened = OpenRunWorker(options, files, work.image_hw, places, witness)
-            stop = _compute(missing, len(work.files), opened, fleet, results)
+            stop = _compute(missing, len(work.files), opened, fleet, results, facts)
     _report(results, missing, places, stop, time.monotonic() - start_s)
     if storage.local_path(options.source) and (others := files_left_out(options)):
         print(left_out_text(others), file=sys.stderr)
@@ -73,7 +74,7 @@ def run_on_fleet(options: RunOptions, outdir: str, fleet: FleetOptions) -> int:
 
 
 def _compute(missing: Missing, count: int, opened: OpenRunWorker, options: FleetOptions,
-             results: _Results) -> StopRequest:
+             results: _Results, facts: bytes) -> StopRequest:
     """Send the missing files of ``count`` to the workers and add up what they return."""
     has_recordings = any(isinstance(file, Recording) for file in missing.files)
     total = None if has_recordings else count
@@ -86,6 +87,8 @@ def _compute(missing: Missing, count: int, opened: OpenRunWorker, options: Fleet
             def on_image() -> None:
                 advance(f'{results.files} of {count} files' if has_recordings else '')
 
+            if not missing.continues:
+                storage.write(opened.places.facts, facts)
             fleet.run(_units(missing.files), Listener(results.add, on_image, _warn), stop.event)
             results.machines = fleet.machines_used
             return stop

@@ -18,6 +18,7 @@ from depth_anything_ros.arrays import F32
 from depth_anything_ros.errors import DepthAnythingError, FleetError
 from depth_anything_ros.fleet import storage
 from depth_anything_ros.fleet.worker import Reports
+from depth_anything_ros.foreign_files import shortened
 from depth_anything_ros.inference.ir import IrFiles
 from depth_anything_ros.media.pictures import read_picture
 from depth_anything_ros.media.source import ImageItem, ImageSource
@@ -71,6 +72,11 @@ class Places:
     def stage(self) -> str:
         """Return the folder for results that are not complete, where ``outdir`` is a path."""
         return f'{self.outdir}/{STATE}/stage'
+
+
+def done_name(stem: str) -> str:
+    """Return the name of the file that lists the results of a finished recording."""
+    return f'{shortened(stem, ".json")}.json'
 
 
 @dataclass(frozen=True)
@@ -147,16 +153,19 @@ class RunWorker:
                 summary = self._compute(unit, path, stage, reports, stop)
             except DepthAnythingError as error:
                 self._check()
-                return RunSummary(0, (Failure('', str(error)),), time.monotonic() - start_s)
+                reason = str(error).replace(copies, unit.place.rpartition('/')[0])
+                return RunSummary(0, (Failure('', reason),), time.monotonic() - start_s)
             results = sorted(path.name for path in stage.iterdir())
             for name in results:
                 storage.publish(stage / name, f'{self._places.outdir}/{name}')
-        if summary.failed:
-            self._check()
-        else:
-            storage.write(f'{self._places.done}/{unit.stem}.json', json.dumps(
+        if not summary.failed:
+            storage.write(f'{self._places.done}/{done_name(unit.stem)}', json.dumps(
                 {'images': summary.done, 'results': results}).encode())
-        return summary
+            return summary
+        self._check()
+        return replace(summary, failed=tuple(
+            replace(failure, reason=failure.reason.replace(
+                copies, unit.place.rpartition('/')[0])) for failure in summary.failed))
 
     def _compute(self, unit: Recording, path: Path, stage: Path, reports: Reports,
                  stop: threading.Event) -> RunSummary:

@@ -10,9 +10,10 @@ from typing import Any
 from bags import RAW, raw_image, write_bag
 import cv2
 from depth_anything_ros.errors import ImageError
+from depth_anything_ros.fleet import storage
 from depth_anything_ros.media.video import VideoFile
 from depth_anything_ros.model_info import ModelInfo
-from depth_anything_ros.run.fleet_files import find_files, find_missing, open_places
+from depth_anything_ros.run.fleet_files import facts_of, find_files, find_missing, open_places
 from depth_anything_ros.run.main import main
 from depth_anything_ros.run.tasks import RunOptions
 import numpy as np
@@ -197,9 +198,11 @@ def test_results_of_other_options_or_of_older_files_are_made_again(tmp_path: Pat
 
     def missing(digest: str = 'm', **changes: Any) -> list[str]:
         options = RunOptions(Path('m.xml'), 'photos', outdir=Path('out'), **changes)
-        places, continues = open_places(options, 'out', digest)
-        work = find_files(options, 'out', info())
-        return [file.name for file in find_missing(work, places, options, continues).files]
+        places, facts = open_places(options, 'out'), facts_of(options, digest)
+        found = find_missing(find_files(options, 'out', info()), places, options, facts)
+        if not found.continues:
+            storage.write(places.facts, facts)
+        return [file.name for file in found.files]
 
     def compute(*numbers: int) -> None:
         for number in numbers:
@@ -218,5 +221,5 @@ def test_results_of_other_options_or_of_older_files_are_made_again(tmp_path: Pat
     assert missing('other') == every
     with pytest.raises(ImageError, match='would replace its input .*photos/0000.png'):
         options = RunOptions(Path('m.xml'), 'photos', outdir=Path('elsewhere'))
-        find_missing(find_files(options, 'photos', info()),
-                     open_places(options, 'photos', 'm')[0], options, False)
+        find_missing(find_files(options, 'photos', info()), open_places(options, 'photos'),
+                     options, b'')
