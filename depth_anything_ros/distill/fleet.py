@@ -162,6 +162,7 @@ class _Seeing:
 
 
 class _SeeingWorker:
+
     def __init__(self, witness: Witness, worker: Worker) -> None:
         self._witness, self._worker = witness, worker
 

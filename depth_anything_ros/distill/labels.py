@@ -129,4 +129,3 @@ def _is_current(pair: LabelledImage) -> bool:
         return pair.label.stat().st_mtime_ns >= pair.image.stat().st_mtime_ns
     except OSError:
         return False
-

@@ -232,7 +232,7 @@ class Fleet:
         if problem:
             self._leave_out(member, problem, listener)
         elif member.state == 'probe':
-            member.waits_for = member.actor.open.remote(
+            member.waits_for = member.actor.start.remote(
                 self._opened, member.machine.worker_cpus(self._options))
             member.state = 'open'
         else:
@@ -315,6 +315,7 @@ def _actor_class(ray: Any) -> Any:
     can say so.
     """
     class DepthAnythingWorker:
+
         def probe(self) -> str:
             try:
                 from depth_anything_ros.version import __version__ as found
@@ -322,9 +323,10 @@ def _actor_class(ray: Any) -> Any:
                 return ''
             return found
 
-        def open(self, opened: bytes, cpus: int) -> tuple[str, list[str]]:
+        def start(self, opened: bytes, cpus: int) -> tuple[str, list[str]]:
             from depth_anything_ros.fleet.worker import open_server
-            problem, notes, self._server = open_server(opened, cpus)
+            problem, notes, server = open_server(opened, cpus)
+            self._server: Any = server
             return problem, notes
 
         def run(self, units: list[Any]) -> Iterator[Any]:

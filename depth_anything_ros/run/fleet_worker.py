@@ -213,4 +213,3 @@ def _read_ahead(units: Mapping[int, Picture], copies: Path) -> Iterator[ImageIte
 def _read_copy(place: str, copies: Path) -> ColorImage:
     with tempfile.TemporaryDirectory(dir=copies) as folder:
         return read_picture(storage.fetch(place, Path(folder)))
-
