@@ -227,8 +227,6 @@ class Fleet:
             return
         answer = self._ray.get(member.waits_for)
         problem, notes = (_version_problem(answer), []) if member.state == 'probe' else answer
-        for note in notes:
-            listener.warn(f'{member.machine.name}: {note}')
         if problem:
             self._leave_out(member, problem, listener)
         elif member.state == 'probe':
@@ -236,6 +234,8 @@ class Fleet:
                 self._opened, member.machine.worker_cpus(self._options))
             member.state = 'open'
         else:
+            for note in notes:
+                listener.warn(f'{member.machine.name}: {note}')
             member.state = 'idle'
 
     def _hear(self, member: _Member, progress: Progress, waiting: deque[Unit],

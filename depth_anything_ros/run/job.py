@@ -39,9 +39,12 @@ def run(options: RunOptions) -> int:
     console = open_console(stderr=True)
     status = 0
     info = checked_info(options)
+    messages: list[str] = []
     with closing(start_engine(
             options, options.model, first_size_hw(tasks[0], info, options.input_size),
-            lambda line: print(line, file=sys.stderr))) as engine:
+            messages.append)) as engine:
+        for message in messages:
+            print(message, file=sys.stderr)
         for task in tasks:
             with deferred_signals() as stop:
                 summary = _run_task(engine, task, options, stop, console)

@@ -5,15 +5,19 @@ import os
 from pathlib import Path
 import signal
 import sys
+import threading
 from typing import Any
 
 from bags import RAW, raw_image, write_bag
 import cv2
 from depth_anything_ros.errors import ImageError
 from depth_anything_ros.fleet import storage
+from depth_anything_ros.fleet.worker import Reports
+from depth_anything_ros.inference.ir import read_ir_files
 from depth_anything_ros.media.video import VideoFile
 from depth_anything_ros.model_info import ModelInfo
 from depth_anything_ros.run.fleet_files import facts_of, find_files, find_missing, open_places
+from depth_anything_ros.run.fleet_worker import OpenRunWorker, Picture, Recording
 from depth_anything_ros.run.main import main
 from depth_anything_ros.run.tasks import RunOptions
 import numpy as np
@@ -223,3 +227,31 @@ def test_results_of_other_options_or_of_older_files_are_made_again(tmp_path: Pat
         options = RunOptions(Path('m.xml'), 'photos', outdir=Path('elsewhere'))
         find_missing(find_files(options, 'photos', info()), open_places(options, 'photos'),
                      options, b'')
+
+
+def test_a_worker_reads_and_writes_an_object_store(bucket: str, tmp_path: Path,
+                                                   tiny_ir: Path) -> None:
+    import fsspec
+    system = fsspec.filesystem('memory')
+    write_video(tmp_path / 'clip.mp4', 3)
+    for name, content in (('1.png', cv2.imencode('.png', NOISE)[1].tobytes()),
+                          ('2.png', b'no picture'),
+                          ('clip.mp4', (tmp_path / 'clip.mp4').read_bytes()),
+                          ('broken.mp4', b'no video')):
+        system.pipe_file(f'/bucket/in/{name}', content)
+    options = RunOptions(tiny_ir, f'{bucket}/in', precision='f32')
+    places, reports = open_places(options, f'{bucket}/results'), Reports()
+    with storage.witnessed(f'{bucket}/results') as witness:
+        worker = OpenRunWorker(options, read_ir_files(tiny_ir), None, places, witness)(print, 1)
+        worker.run([Picture(name, f'{bucket}/in/{name}', name) for name in ('1.png', '2.png')]
+                   + [Recording(f'{bucket}/in/{stem}.mp4', stem) for stem in ('clip', 'broken')],
+                   reports, threading.Event())
+    results = dict(reports.collected().results)
+    assert list(storage.list_files(f'{bucket}/results')) == ['1.png', 'clip.mp4']
+    assert (results[0], results[1].name, results[2].done) == (None, '2.png', 3)
+    assert results[3].failed[0].reason.startswith(f'{bucket}/in/broken.mp4 is damaged')
+    assert b'"results": ["clip.mp4"]' in storage.read(f'{places.done}/clip.json')
+    found = storage.read(f'{bucket}/results/1.png')
+    cv2.imwrite('1.png', NOISE)
+    assert main([str(tiny_ir), '--input', '1.png', '--precision', 'f32']) == 0
+    assert Path('vis_depth/1.png').read_bytes() == found

@@ -21,21 +21,18 @@ def ray_cluster() -> Iterator[Any]:
     """Return two machines with a CPU each, as ``ray.cluster_utils.Cluster``."""
     pytest.importorskip('ray', reason='Ray is not installed: pip install ray')
     from ray.cluster_utils import Cluster
-    before = os.environ.get('PYTHONPATH')
-    # Workers inherit the environment of their machine.
-    os.environ['PYTHONPATH'] = os.pathsep.join(
-        [str(REPOSITORY), str(Path(__file__).parent), *([before] if before else [])])
     os.environ['RAY_USAGE_STATS_ENABLED'] = '0'
-    cluster = Cluster(initialize_head=True, head_node_args={
-        'num_cpus': 1, 'include_dashboard': False, 'object_store_memory': _STORE_BYTES})
-    try:
+    folders = [str(REPOSITORY), str(Path(__file__).parent)]
+    with pytest.MonkeyPatch.context() as patch:
+        # Workers inherit the environment of their machine.
+        patch.setenv('PYTHONPATH', os.pathsep.join(folders))
+        cluster = Cluster(initialize_head=True, head_node_args={
+            'num_cpus': 1, 'include_dashboard': False, 'object_store_memory': _STORE_BYTES})
         cluster.add_node(num_cpus=1, object_store_memory=_STORE_BYTES)
+    try:
         yield cluster
     finally:
         cluster.shutdown()
-        os.environ.pop('PYTHONPATH')
-        if before is not None:
-            os.environ['PYTHONPATH'] = before
 
 
 @contextmanager
