@@ -9,6 +9,7 @@ SHARE = f'share/{NAME}'
 CONVERT = ['torch>=2.6', 'onnx', 'onnxscript', 'onnxruntime', 'huggingface_hub', 'safetensors',
            'nncf', 'rosbags>=0.11', 'typer>=0.19', 'rich']
 VIEW = ['viser>=1.1,<2']
+FLEET = ['ray>=2.40', 'fsspec', 'rosbags>=0.11', 'typer>=0.19', 'rich']
 APP = ['gradio>=6,<7', 'typer>=0.19', 'rich']
 
 
@@ -62,6 +63,8 @@ setup(
         'kilted': ros_wheels('kilted'),
         'convert': [*CONVERT, 'opencv-python-headless'],
         'distill': [*CONVERT, 'matplotlib', 'opencv-python-headless'],
+        # The programs on several machines. Object stores need s3fs, gcsfs and others.
+        'fleet': [*FLEET, 'opencv-python-headless'],
         'view': VIEW,
         'app': [*APP, 'opencv-python-headless'],
         'tools': ['rosbags>=0.11', 'typer>=0.19', 'rich', 'pyyaml', 'matplotlib',
@@ -69,7 +72,7 @@ setup(
         # catkin_pkg, colcon: packaging tests. playwright: Chromium for the web pages.
         # transformers: another implementation of the network.
         'test': ['catkin_pkg', 'colcon-ros', 'matplotlib', 'playwright', 'pytest', 'pyyaml',
-                 'transformers', *VIEW, *APP],
+                 'transformers', *VIEW, *APP, *FLEET],
         # The documentation as a site, with the options of all programs.
         'docs': ['furo', 'myst-parser>=4', 'sphinx>=8', *VIEW, *APP],
         # Pinned, because each release of a linter reports other things.

@@ -21,6 +21,7 @@ Each message is a sentence that names the fact and the fix::
     │   └── AlignmentHeldError   it does not at present, and the last fit still holds
     ├── SnapshotError            a snapshot cannot be saved
     ├── PeerError                another process of the same training has ended
+    ├── FleetError               the machines of a Ray cluster cannot be used
     └── MissingDependencyError   an optional package is not installed
 """
 
@@ -149,6 +150,10 @@ class PeerError(DepthAnythingError):
         super().__init__('another process of this training ended without a message, perhaps for '
                          'lack of memory; see the report of torchrun and its machine, then run '
                          'the same command again to continue')
+
+
+class FleetError(DepthAnythingError):
+    """The machines of a Ray cluster cannot be used."""
 
 
 class MissingDependencyError(DepthAnythingError):

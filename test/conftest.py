@@ -10,7 +10,7 @@ import pytest
 
 # pytest 6, the one of ROS 2 Humble, does not know the option pythonpath.
 sys.path[:0] = [os.fspath(Path(__file__).parents[1]), os.fspath(Path(__file__).parent / 'support')]
-pytest_plugins = ['browser', 'checkpoints']
+pytest_plugins = ['browser', 'checkpoints', 'ray_cluster']
 
 
 @pytest.fixture(scope='session', autouse=True)

@@ -7,7 +7,7 @@ from depth_anything_ros.model_info import ExecutionPrecision
 import typer
 
 LARGEST_INPUT_PX = 2058
-_PANEL = 'Model and device'
+_PANEL, _FLEET = 'Model and device', 'Several machines'
 _PRECISION = 'Execution precision; auto lets the device choose.'
 
 
@@ -33,5 +33,12 @@ Precisions: TypeAlias = Annotated[list[str], typer.Option(
     '--precision', metavar='|'.join(get_args(ExecutionPrecision)), show_default=False,
     callback=_require_precisions, default_factory=lambda: ['f32', 'auto'],
     help=f'{_PRECISION[:-1]}; may be repeated; default: f32 and auto.')]
+RayAddress: TypeAlias = Annotated[str | None, typer.Option(
+    '--ray', metavar='ADDRESS', rich_help_panel=_FLEET, show_default='this machine alone',
+    help='Work on a Ray cluster: HOST:PORT of its head, auto for the cluster of this machine, '
+    'or local.')]
+RayCpus: TypeAlias = Annotated[int, typer.Option(
+    '--ray-cpus', min=0, metavar='N', rich_help_panel=_FLEET,
+    help='CPUs of a worker of --ray; 0: one worker with all CPUs of its machine.')]
 Picture: TypeAlias = Annotated[Path | None, typer.Option(
     '--picture', metavar='FILE.png', help='Draw the figures.', show_default=False)]

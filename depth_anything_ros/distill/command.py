@@ -5,6 +5,7 @@ from pathlib import Path
 import re
 from typing import Annotated, Literal
 
+from depth_anything_ros.cli.options import RayAddress, RayCpus
 from depth_anything_ros.cli.program import require_packages
 from depth_anything_ros.cli.progress import counting, open_console, StepReport
 from depth_anything_ros.convert.commands.options import (
@@ -14,6 +15,7 @@ from depth_anything_ros.distill import PROGRAM
 from depth_anything_ros.distill.job import (
     default_recipe, DistillJob, MEDIUM, MILD, Recipe, Selection, STRONG)
 from depth_anything_ros.errors import SettingsError
+from depth_anything_ros.fleet.cluster import FleetOptions
 from depth_anything_ros.model_info import Precision
 import typer
 
@@ -23,7 +25,8 @@ depth_anything_distill vits drive -o models/mine.xml --start models/depth_anythi
 depth_anything_distill models/large.xml photos -o models/mine.xml --start vits.pth
 depth_anything_distill vitb photos -o models/mine.xml --yes --start vits.pth --matching 2000
 depth_anything_distill vits photos -o models/mine.xml --student vitt --device cuda
-depth_anything_distill vitl photos -o /nfs/mine.xml --labels-only --shard 2/8"""
+depth_anything_distill vitl photos -o /nfs/mine.xml --labels-only --shard 2/8
+depth_anything_distill vitl /nfs/drives -o /nfs/mine.xml --ray head:6379 --every 15"""
 
 StudentName = Literal['tiny', 'vitt']
 Strength = Literal['mild', 'medium', 'strong']
@@ -124,6 +127,8 @@ def command(
             '--shard', metavar='I/N', help='With --labels-only: label only the Ith of N parts of '
             'the images, so that N machines share the work in one --work folder.',
             show_default='all images')] = '',
+        ray: RayAddress = None,
+        ray_cpus: RayCpus = 0,
         force: Annotated[bool, typer.Option(
             '--force', help='Replace an output that exists; start over in a work folder that was '
             'made with other options.')] = False,
@@ -151,7 +156,11 @@ def command(
         augmentation=_AUGMENTATIONS[augmentation])
     table, processes = context.obj
     processes.check_batch(batch)
-    torch_device = _torch_device(device)
+    if ray is not None and processes.count > 1:
+        raise SettingsError('--ray', ray, 'left out in a training by torchrun; make the labels '
+                            'with --labels-only first')
+    # With --ray the machines of the cluster label, and this one may have no GPU.
+    torch_device = 'cpu' if ray is not None and labels_only else _torch_device(device)
     processes.join(torch_device)
     console = open_console()
     with StepReport(console) as report:
@@ -161,7 +170,8 @@ def command(
             path, tuple(data), output, recipe, student, Selection(every, topic, label_size),
             _parse_sizes(sizes), flip, hold_out, validate_every, torch_device, work,
             precision, licence, start, Overrides(kind, model_version, max_depth, encoder), force,
-            labels_only, _parse_shard(shard, labels_only))
+            labels_only, _parse_shard(shard, labels_only),
+            None if ray is None else FleetOptions(ray, ray_cpus, gpus=device != 'cpu'), device)
         model = distill(job, table=table, report=report, counting=counting(console, report),
                         processes=processes)
     if model is None:

@@ -1,6 +1,6 @@
 """The images of a distillation: photographs in place, frames of videos and bags as JPEG files."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 import hashlib
 import os
@@ -9,14 +9,14 @@ import re
 
 import cv2
 from depth_anything_ros.arrays import U8
-from depth_anything_ros.cli.progress import Counting, Report
+from depth_anything_ros.cli.progress import Advance, Counting, Report
 from depth_anything_ros.distill.job import Selection
 from depth_anything_ros.errors import ImageError
 from depth_anything_ros.files import atomic_path
 from depth_anything_ros.foreign_files import shortened
 from depth_anything_ros.media.bag_reader import is_bag
 from depth_anything_ros.media.folders import left_out_text
-from depth_anything_ros.media.open_images import left_out, list_videos, open_images
+from depth_anything_ros.media.open_images import left_out, list_recordings, open_images
 from depth_anything_ros.media.pictures import read_size_hw
 from depth_anything_ros.media.source import ImageItem, ImageSource
 from depth_anything_ros.vision.color_image import to_bgr
@@ -39,6 +39,19 @@ class DatasetImage:
     number: int
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where an image comes from: the name of its source, and the topic of a bag."""
+
+    name: str
+    topic: str | None
+
+    @staticmethod
+    def of(source: ImageSource) -> 'Origin':
+        """Return the origin of the images of a source."""
+        return Origin(source.name, source.topic)
+
+
 def collect(data: Sequence[str], folder: Path, selection: Selection, report: Report,
             counting: Counting) -> list[DatasetImage]:
     """
@@ -47,21 +60,40 @@ def collect(data: Sequence[str], folder: Path, selection: Selection, report: Rep
     Files that exist there are reused. Images that cannot be read are reported and left out.
     ImageError for data that cannot be opened, OSError where ``folder`` cannot be written.
     """
-    sources = _open(data, selection.topic)
-    images: dict[str, DatasetImage] = {}
+    sources = open_sources(data, selection.topic)
+    images: list[DatasetImage] = []
     with counting('images checked', sum(source.count or 0 for source in sources), 0) as advance:
         for source in sources:
-            before = len(images)
-            for item in source:
-                image = _select(source, item, folder, selection, report)
-                if image is not None:
-                    images[image.name] = image
-                advance('')
-            report(f'      {source.name}: {len(images) - before} images')
+            found = images_of(Origin.of(source), source, folder, selection, report, advance)
+            report_source(source, found, report)
+            images += found
+    return finished(images, data, report)
+
+
+def images_of(origin: 'Origin', items: Iterable[ImageItem], folder: Path, selection: Selection,
+              report: Report, advance: Advance) -> list[DatasetImage]:
+    """Return the selected images among the items of one source, as ``collect``."""
+    images = []
+    for item in items:
+        image = _select(origin, item, folder, selection, report)
+        if image is not None:
+            images.append(image)
+        advance('')
+    return images
+
+
+def report_source(source: ImageSource, images: Sequence[DatasetImage], report: Report) -> None:
+    """Report how many images a source has."""
+    report(f'      {source.name}: {len(images)} images')
+
+
+def finished(images: Iterable[DatasetImage], data: Sequence[str], report: Report
+             ) -> list[DatasetImage]:
+    """Return each image once, and report the files of the data that were not read."""
     for name in dict.fromkeys(data):
         if others := left_out(name):
             report(f'      {name}: {left_out_text(others)}')
-    return list(images.values())
+    return list({image.name: image for image in images}.values())
 
 
 def split_dataset(images: Sequence[DatasetImage], hold_out: int
@@ -81,19 +113,20 @@ def split_dataset(images: Sequence[DatasetImage], hold_out: int
     return training, held_out
 
 
-def _open(data: Sequence[str], topic: str | None) -> list[ImageSource]:
-    has_bags = any(is_bag(Path(name)) for name in data)
+def open_sources(data: Sequence[str], topic: str | None) -> list[ImageSource]:
+    """Return the sources of all data; ImageError for data that cannot be opened, or a camera."""
+    names = [one for name in dict.fromkeys(data) for one in list_recordings(name) or [name]]
+    has_bags = any(is_bag(Path(name)) for name in names)
     sources = []
-    for name in dict.fromkeys(data):
-        for one in list_videos(name) or [name]:
-            source = open_images(one, topic if is_bag(Path(one)) or not has_bags else None)
-            if source.kind == 'camera':
-                raise ImageError(f'{source.name} is a live camera; record a video or a bag first')
-            sources.append(source)
+    for name in names:
+        source = open_images(name, topic if is_bag(Path(name)) or not has_bags else None)
+        if source.kind == 'camera':
+            raise ImageError(f'{source.name} is a live camera; record a video or a bag first')
+        sources.append(source)
     return sources
 
 
-def _select(source: ImageSource, item: ImageItem, folder: Path, selection: Selection,
+def _select(source: Origin, item: ImageItem, folder: Path, selection: Selection,
             report: Report) -> DatasetImage | None:
     """Return the image of an item, None where it is skipped or cannot be read."""
     try:
@@ -106,7 +139,7 @@ def _select(source: ImageSource, item: ImageItem, folder: Path, selection: Selec
     return None
 
 
-def _photograph(source: ImageSource, item: ImageItem, path: Path, folder: Path,
+def _photograph(source: Origin, item: ImageItem, path: Path, folder: Path,
                 short_side: int) -> DatasetImage:
     ending = f'-{_digest(path)}'
     stem = shortened(path.stem, f'{ending}.jpg')
@@ -119,7 +152,7 @@ def _photograph(source: ImageSource, item: ImageItem, path: Path, folder: Path,
     return DatasetImage(name, _write_jpeg(item, path, folder / f'{name}.jpg', short_side), number)
 
 
-def _frame(source: ImageSource, item: ImageItem, folder: Path,
+def _frame(source: Origin, item: ImageItem, folder: Path,
            selection: Selection) -> DatasetImage:
     origin = Path(source.name)
     ending = f'-{_digest(origin, source.topic or "")}'

@@ -64,7 +64,7 @@ def distill(job: DistillJob, *, table: tuple[EncoderSpec, ...] = MODELS,
     _check_checkpoint(job, resumes)
     images = processes.shared(lambda: _collect(job, report, counting))
     with closing(_open_teacher(job, table, report, processes)) as teacher:
-        labels = _label(job, teacher, images, report, counting, processes)
+        labels = _label(job, teacher, images, table, report, counting, processes)
     training, held_out = split_dataset(list(labels), job.hold_out)
     report(f'images: {len(training)} for training, {len(held_out)} held out')
     run = RunFolder(job.folder)
@@ -163,7 +163,7 @@ def _label_shard(job: DistillJob, table: tuple[EncoderSpec, ...], report: Report
     number, count = job.shard
     part = images[number - 1::count]
     with closing(_open_teacher(job, table, report, processes)) as teacher:
-        labels = _label(job, teacher, part, report, counting, processes)
+        labels = _label(job, teacher, part, table, report, counting, processes)
     processes.leave()
     report(f'labels: part {number} of {count}, {len(labels)} of {len(images)} images')
 
@@ -171,25 +171,32 @@ def _label_shard(job: DistillJob, table: tuple[EncoderSpec, ...], report: Report
 def _collect(job: DistillJob, report: Report, counting: Counting) -> list[DatasetImage]:
     """Return all images, which are enough to train with, in the work folder or elsewhere."""
     make_folder(job.folder)
-    images = collect(job.data, job.folder / f'pictures-{job.selection.short_side}',
-                     job.selection, report, counting)
+    folder = job.folder / f'pictures-{job.selection.short_side}'
+    if job.fleet is not None:
+        from depth_anything_ros.distill.fleet import collect_on_fleet
+        images = collect_on_fleet(job, folder, report, counting)
+    else:
+        images = collect(job.data, folder, job.selection, report, counting)
     split_dataset(images, job.hold_out)
     return images
 
 
 def _open_teacher(job: DistillJob, table: tuple[EncoderSpec, ...], report: Report,
                   processes: Processes) -> Teacher:
-    options = TeacherOptions(job.folder, job.device, job.sizes, job.flip)
+    # The machines of a fleet choose their devices themselves.
+    device = 'cpu' if job.fleet is not None else job.device
+    options = TeacherOptions(job.folder, device, job.sizes, job.flip)
     with processes.in_turn():
         return open_teacher(job.teacher, job.overrides, options, table=table, report=report)
 
 
-def _label(job: DistillJob, teacher: Teacher, images: list[DatasetImage], report: Report,
-           counting: Counting, processes: Processes) -> Mapping[DatasetImage, LabelledImage]:
+def _label(job: DistillJob, teacher: Teacher, images: list[DatasetImage],
+           table: tuple[EncoderSpec, ...], report: Report, counting: Counting,
+           processes: Processes) -> Mapping[DatasetImage, LabelledImage]:
     """
     Return the images with their labels, without those that cannot be labelled.
 
-    Each process labels its part of them.
+    Each process, or each worker of the fleet, labels its part of them.
     """
     mirrored = ', averaged with the mirrored image' if teacher.flip else ''
     report(f'teacher: {teacher.name}, {teacher.kind}, licence {teacher.licence}, input '
@@ -198,6 +205,9 @@ def _label(job: DistillJob, teacher: Teacher, images: list[DatasetImage], report
         report(f'the student is under {teacher.licence} too, which forbids commercial use')
     folder = label_folder(job.folder, LabelFacts(
         teacher.sha256, job.overrides, teacher.sizes, teacher.flip, job.selection.short_side))
+    if job.fleet is not None:
+        from depth_anything_ros.distill.fleet import label_on_fleet
+        return label_on_fleet(job, images, teacher, folder, table, report, counting)
     lines: list[str] = []
     made = make_labels(processes.part(images), teacher, folder,
                        report if processes.leads else lines.append, counting)

@@ -14,6 +14,7 @@ from typing import Any
 from depth_anything_ros.convert.sources.identity import Overrides
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.files import atomic_path
+from depth_anything_ros.fleet.cluster import FleetOptions
 from depth_anything_ros.model_info import Precision
 
 _OPTIONS_FILE = 'options.json'
@@ -137,6 +138,8 @@ class DistillJob:
     - ``force``: replace an output, and files in the work folder that another job left.
     - ``labels_only``: stop when the images are labelled.
     - ``shard``: (number from 1, count) of the part of the images to label.
+    - ``fleet``: a Ray cluster that decodes and labels the images; None for this machine.
+    - ``label_device``: 'auto', 'cpu' or 'cuda', for the machines of the fleet.
     """
 
     teacher: Path
@@ -158,6 +161,8 @@ class DistillJob:
     force: bool = False
     labels_only: bool = False
     shard: tuple[int, int] = (1, 1)
+    fleet: FleetOptions | None = None
+    label_device: str = 'auto'
 
     @property
     def folder(self) -> Path:

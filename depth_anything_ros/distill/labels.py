@@ -82,18 +82,40 @@ def make_labels(images: Sequence[DatasetImage], teacher: Teacher, folder: Path, 
     A label older than its image is made again. Images that cannot be read or labelled are reported
     and left out.
     """
-    pairs = {image: LabelledImage(image.path, folder / f'{image.name}.npy') for image in images}
-    missing = [image for image, pair in pairs.items() if not _is_current(pair)]
-    order = order_by_size([image.path for image in missing], *teacher.network_sizes)
+    pairs, missing = missing_labels(images, teacher, folder)
     with counting('labels', len(pairs), len(pairs) - len(missing)) as advance:
-        for image in [missing[index] for index in order]:
+        for image in missing:
             try:
-                _make(pairs[image], teacher)
+                make_label(pairs[image], teacher)
             except ImageError as error:
-                report(f'      {image.path} is left out: {error}')
+                report(left_out_line(image, str(error)))
                 del pairs[image]
             advance('')
     return pairs
+
+
+def missing_labels(images: Sequence[DatasetImage], teacher: Teacher, folder: Path
+                   ) -> tuple[dict[DatasetImage, LabelledImage], list[DatasetImage]]:
+    """Return the files of all images, and the images to label in the order of their sizes."""
+    pairs = {image: LabelledImage(image.path, folder / f'{image.name}.npy') for image in images}
+    missing = [image for image, pair in pairs.items() if not _is_current(pair)]
+    order = order_by_size([image.path for image in missing], *teacher.network_sizes)
+    return pairs, [missing[index] for index in order]
+
+
+def make_label(pair: LabelledImage, teacher: Teacher) -> None:
+    """Label one image; ImageError if it cannot be read or the label has values not finite."""
+    label = teacher.label(read_picture(pair.image).pixels)
+    if not np.isfinite(label).all():
+        raise ImageError('the teacher returns values that are not finite')
+    pair.label.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(pair.label) as file:
+        np.save(file, as_float16(label))
+
+
+def left_out_line(image: DatasetImage, reason: str) -> str:
+    """Return the line for an image without a label."""
+    return f'      {image.path} is left out: {reason}'
 
 
 def as_float16(label: F32) -> F16:
@@ -107,12 +129,3 @@ def _is_current(pair: LabelledImage) -> bool:
         return pair.label.stat().st_mtime_ns >= pair.image.stat().st_mtime_ns
     except OSError:
         return False
-
-
-def _make(pair: LabelledImage, teacher: Teacher) -> None:
-    label = teacher.label(read_picture(pair.image).pixels)
-    if not np.isfinite(label).all():
-        raise ImageError('the teacher returns values that are not finite')
-    pair.label.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(pair.label) as file:
-        np.save(file, as_float16(label))

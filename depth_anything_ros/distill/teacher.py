@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import hashlib
 from pathlib import Path
 
-from depth_anything_ros.api import DepthModel, load_model
+from depth_anything_ros.api import DepthModel
 from depth_anything_ros.arrays import F32, U8
 from depth_anything_ros.cli.progress import Report
 from depth_anything_ros.convert.conversion import convert, Job
@@ -17,7 +17,8 @@ from depth_anything_ros.convert.sources.onnx_files import read_onnx_file
 from depth_anything_ros.convert.sources.records import sha256_of
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.files import publish_model, staging_folder
-from depth_anything_ros.inference.ir import check_ir_files, read_ir
+from depth_anything_ros.inference.engine import Engine, EngineOptions
+from depth_anything_ros.inference.ir import check_ir_files, IrFiles, read_ir, read_ir_files
 from depth_anything_ros.media.size_order import network_size_of, NetworkSize
 from depth_anything_ros.model_info import Kind, ModelInfo
 from depth_anything_ros.networks.depth_anything import DepthAnything
@@ -32,6 +33,8 @@ Infer = Callable[[U8, int], F32]
 
 # Large teachers take seconds per image; only a broken device takes minutes.
 _TIMEOUT_S = 600.0
+# Images of other shapes need other sizes of the network.
+_SIZES_KEPT = 4
 # Metric networks output down to 0 m; no camera sees anything nearer than a centimetre.
 _NEAREST_M = 0.01
 
@@ -61,7 +64,8 @@ class Teacher:
 
     ``name``, ``licence`` and ``kind`` are those of the model, ``sha256`` that of the file that the
     user named. ``network_sizes`` are the sizes of its input for which it compiles, () if it does
-    not compile. ``close`` releases the model.
+    not compile. ``limit_threads`` sets the number of CPU threads of what is compiled later,
+    ``close`` releases the model.
     """
 
     name: str
@@ -72,6 +76,7 @@ class Teacher:
     flip: bool
     infer: Infer
     network_sizes: tuple[NetworkSize, ...] = ()
+    limit_threads: Callable[[int], None] = lambda threads: None
     close: Callable[[], None] = lambda: None
 
     def label(self, image_bgr: U8) -> F32:
@@ -153,25 +158,33 @@ def _in_openvino(source: Path, overrides: Overrides, options: TeacherOptions,
         raise CheckpointError(source, f'its input size is fixed to {width}x{height}',
                               'leave out --sizes')
     sizes = options.sizes or (info.input_size,)
-    models = _Models(xml_path)
+    models = _Models(read_ir_files(xml_path))
     return Teacher(info.source_name, sha256, info.licence, info.kind, sizes, options.flip,
                    models.infer, tuple(network_size_of(info, size) for size in sizes),
-                   models.close)
+                   models.limit_threads, models.close)
 
 
 class _Models:
-    """One compiled model on the CPU per input size, loaded for the first image."""
+    """
+    One compiled model on the CPU per input size, compiled for the first image.
 
-    def __init__(self, xml_path: Path) -> None:
-        self._xml_path = xml_path
+    It can be pickled before that.
+    """
+
+    def __init__(self, files: IrFiles) -> None:
+        self._files = files
         self._models: dict[int, DepthModel] = {}
+        self._threads = 0
+
+    def limit_threads(self, threads: int) -> None:
+        self._threads = threads
 
     def infer(self, image_bgr: U8, size: int) -> F32:
         if size not in self._models:
-            self._models[size] = load_model(
-                self._xml_path, input_size=size, requests=1, hint='LATENCY',
-                request_timeout=_TIMEOUT_S,
-                image_hw=(image_bgr.shape[0], image_bgr.shape[1]))
+            self._models[size] = DepthModel(Engine(self._files, EngineOptions(
+                input_size=size, requests=1, timeout_s=_TIMEOUT_S, sizes_kept=_SIZES_KEPT,
+                threads=self._threads,
+                image_hw=(image_bgr.shape[0], image_bgr.shape[1]))))
         return self._models[size].infer(image_bgr, output_size='native')
 
     def close(self) -> None:

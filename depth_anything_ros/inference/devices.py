@@ -40,11 +40,18 @@ def is_available(core: 'ov.Core', device: str) -> bool:
 
 
 def compile_options(core: 'ov.Core', device: str, precision: str,
-                    hint: PerformanceHint = 'LATENCY') -> dict[str, str]:
-    """Return the properties for ``compile_model`` that ``device`` supports."""
+                    hint: PerformanceHint = 'LATENCY', threads: int = 0) -> dict[str, str]:
+    """
+    Return the properties for ``compile_model`` that ``device`` supports.
+
+    ``threads`` is the largest number of CPU threads, 0: all cores.
+    """
     wanted: dict[str, str] = {'PERFORMANCE_HINT': hint}
     if precision != 'auto' and not (device.startswith('NPU') and precision == 'f32'):
         wanted['INFERENCE_PRECISION_HINT'] = precision
+    if threads:
+        # Pinned threads of two processes would share the same cores and leave others idle.
+        wanted |= {'INFERENCE_NUM_THREADS': str(threads), 'ENABLE_CPU_PINNING': 'NO'}
     supported = set(core.get_property(device, 'SUPPORTED_PROPERTIES'))
     return {name: value for name, value in wanted.items() if name in supported}
 

@@ -50,6 +50,8 @@ class EngineOptions:
     - ``self_check``: compare the device with the f32 result that the IR stores.
     - ``hint``: OpenVINO's performance hint. LATENCY computes one image on all cores, which suits
       a camera; THROUGHPUT computes several images at once, which suits files.
+    - ``threads``: the largest number of CPU threads, 0 for all cores; for several engines that
+      share a machine.
     - ``sizes_kept``: how many network sizes stay compiled; each of them costs memory.
     - ``rate_hz``: images/s to reach with a RateControlledEngine, whose largest input size is
       ``input_size``; 0 for a fixed input size.
@@ -65,6 +67,7 @@ class EngineOptions:
     cache_dir: Path | None = None
     self_check: bool = True
     hint: PerformanceHint = 'LATENCY'
+    threads: int = 0
     sizes_kept: int = 1
     rate_hz: float = 0.0
 
@@ -269,7 +272,8 @@ class Engine:
             self._pools.pop(next(iter(self._pools))).close()
 
     def _compile(self, device: str, network_hw: Size, keep: bool = True) -> 'ov.CompiledModel':
-        options = compile_options(self._core, device, self._options.precision, self._options.hint)
+        options = compile_options(self._core, device, self._options.precision, self._options.hint,
+                                  self._options.threads)
         build = partial(build_graph, self._model, self.info, network_hw)
         if not keep or self._options.cache_dir is None:
             return self._core.compile_model(build(), device, options)

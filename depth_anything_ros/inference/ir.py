@@ -12,12 +12,14 @@ import io
 import math
 from pathlib import Path
 import re
-from typing import TYPE_CHECKING
+from typing import Any, TYPE_CHECKING
 from xml.etree import ElementTree
 
+from depth_anything_ros.arrays import U8
 from depth_anything_ros.errors import ModelError
 from depth_anything_ros.foreign_files import foreign_file
 from depth_anything_ros.model_info import ModelInfo, SECTION, WEIGHTS_SHA256
+import numpy as np
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -55,6 +57,17 @@ class IrFiles:
     def digest(self) -> str:
         """Return a sha256 of both files."""
         return hashlib.sha256(self.xml + self.weights_sha256.encode()).hexdigest()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the content, so that another machine needs no file."""
+        return _ir_files, (self.path, self.xml, np.asarray(self.weights.data))
+
+
+def _ir_files(path: Path, xml: bytes, weights: U8) -> IrFiles:
+    import openvino as ov
+    tensor = ov.Tensor(ov.Type.u8, [weights.size])
+    tensor.data[:] = weights
+    return IrFiles(path, xml, tensor)
 
 
 def read_model(core: 'ov.Core', source: Path | IrFiles) -> tuple['ov.Model', ModelInfo]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from depth_anything_ros.errors import ImageError, MissingDependencyError
@@ -13,7 +13,10 @@ from depth_anything_ros.vision.encoded_image import decode_compressed_data
 from depth_anything_ros.vision.raw_image import ENCODINGS, read_raw_image
 
 RAW, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
+METADATA = 'metadata.yaml'
 _STORAGE = ('.mcap', '.db3')
+# Those of files that are bags, or a part of one.
+SUFFIXES = (*_STORAGE, '.zstd', '.bag')
 # SQLite keeps these beside a database that was not closed.
 _BESIDE_STORAGE = ('.db3-wal', '.db3-shm', '.db3-journal')
 _SHOWN_TOPICS = 10
@@ -29,12 +32,17 @@ def is_bag(path: Path) -> bool:
     after a crash, with nothing but such files.
     """
     if not path.is_dir():
-        return _is_storage(path) or path.suffix.lower() == '.bag'
-    if (path / 'metadata.yaml').is_file():
+        return is_storage(path)
+    if (path / METADATA).is_file():
         return True
     files = [file for file in path.iterdir() if not file.name.startswith('.')]
     return any(map(_is_storage, files)) and all(
         _is_storage(file) or file.suffix in _BESIDE_STORAGE for file in files)
+
+
+def is_storage(file: PurePath) -> bool:
+    """Return whether a file is named like a bag or a part of one."""
+    return _is_storage(file) or file.suffix.lower() == '.bag'
 
 
 def open_bag(path: Path, topic: str | None) -> ImageSource:
@@ -156,7 +164,7 @@ def _reader(path: Path) -> Any:
 
 def _storage_of(path: Path) -> Path:
     """Return what rosbags can open; ImageError names the command that makes it so."""
-    if path.is_dir() and not (path / 'metadata.yaml').is_file():
+    if path.is_dir() and not (path / METADATA).is_file():
         files = sorted(filter(_is_storage, path.iterdir()))
         if len(files) != 1:
             raise ImageError(f'{path} has no metadata.yaml, as after a crash; make it with '
@@ -171,7 +179,7 @@ def _storage_of(path: Path) -> Path:
     return path
 
 
-def _is_storage(path: Path) -> bool:
+def _is_storage(path: PurePath) -> bool:
     name = path.with_suffix('') if path.suffix == '.zstd' else path
     return name.suffix in _STORAGE
 

@@ -1,7 +1,8 @@
 """Opens whatever a user names: a picture, a folder, a list, a video, a camera or a bag."""
 
+from collections.abc import Iterable
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 import re
 
 from depth_anything_ros.errors import ImageError
@@ -42,24 +43,46 @@ def open_images(name: str, topic: str | None = None) -> ImageSource:
 def _missing(name: str) -> str:
     if re.match(r'[a-zA-Z][a-zA-Z0-9+.-]+://', name):
         return (f'{name} is a URL, which is not read; save it to a file first, a stream for '
-                f'example with `ffmpeg -i {name} -t 60 clip.mp4`')
+                f'example with `ffmpeg -i {name} -t 60 clip.mp4`; depth_anything_run --ray reads '
+                'object stores')
     if re.search(r'[*?[]', name):
         return (f'there is no file or folder {name}, and patterns are not expanded; name the '
                 f'folder, or a list that `ls {name} > list.txt` writes')
     return f'there is no file or folder {name}'
 
 
-def list_videos(name: str) -> list[str]:
-    """Return the videos of a folder without pictures, or of a list that names only videos."""
+def list_recordings(name: str) -> list[str]:
+    """Return the videos and bags of a folder without pictures, or of a list of nothing else."""
     path = Path(name)
     if path.is_dir() and not bag_reader.is_bag(path):
-        found = folders.files_below(path, folders.picture_suffixes())
-        return [] if found else list(map(str, folders.files_below(path, video.SUFFIXES)))
+        files = folders.files_below(path, _suffixes())
+        found = recordings_among(file.relative_to(path).as_posix() for file in files)
+        return [str(path / file) for file in found]
     if path.suffix.lower() == '.txt' and path.is_file():
         entries = folders.read_list(path)
-        if all(entry.suffix.lower() in video.SUFFIXES for entry in entries):
+        if all(entry.suffix.lower() in video.SUFFIXES or bag_reader.is_bag(entry)
+               for entry in entries):
             return list(map(str, dict.fromkeys(entries)))
     return []
+
+
+def recordings_among(files: Iterable[str]) -> list[str]:
+    """
+    Return the videos and bags of a folder with these files below it, [] if there are pictures.
+
+    All names are relative to the folder. A folder with a metadata.yaml is one bag.
+    """
+    paths = [PurePosixPath(file) for file in files]
+    if any(path.suffix.lower() in folders.picture_suffixes() for path in paths):
+        return []
+    bags = {path.parent for path in paths if path.name == bag_reader.METADATA}
+    single = {path for path in paths if bags.isdisjoint(path.parents) and (
+        path.suffix.lower() in video.SUFFIXES or bag_reader.is_storage(path))}
+    return sorted(map(str, bags | single))
+
+
+def _suffixes() -> tuple[str, ...]:
+    return (*folders.picture_suffixes(), *video.SUFFIXES, *bag_reader.SUFFIXES, '.yaml')
 
 
 def left_out(name: str) -> list[Path]:
@@ -71,5 +94,5 @@ def left_out(name: str) -> list[Path]:
     path = Path(name)
     if not path.is_dir() or bag_reader.is_bag(path):
         return []
-    videos = [] if list_videos(name) else folders.files_below(path, video.SUFFIXES)
+    videos = [] if list_recordings(name) else folders.files_below(path, video.SUFFIXES)
     return folders.files_below(path, folders.foreign_suffixes()) + videos

@@ -1,6 +1,7 @@
 """Picture files in an order in which each size of the network input is compiled once."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from depth_anything_ros.media.pictures import read_size_hw
@@ -14,7 +15,7 @@ NetworkSize = Callable[[Size], Size]
 
 def network_size_of(info: ModelInfo, input_size: int = 0) -> NetworkSize:
     """Return the sizes of a model's input; ``input_size`` 0 stands for the model's default."""
-    return lambda image_hw: model_input_hw(info, image_hw, input_size)
+    return partial(_network_size, info, input_size)
 
 
 def order_by_size(files: Sequence[Path | None], *network_sizes: NetworkSize) -> list[int]:
@@ -30,6 +31,10 @@ def order_by_size(files: Sequence[Path | None], *network_sizes: NetworkSize) -> 
                                for size_hw in sizes_hw])
               for network_hw in network_sizes]
     return sorted(range(len(files)), key=lambda index: [group[index] for group in groups])
+
+
+def _network_size(info: ModelInfo, input_size: int, image_hw: Size) -> Size:
+    return model_input_hw(info, image_hw, input_size)
 
 
 def _first_of_equal(sizes: Sequence[Size | None]) -> list[int]:

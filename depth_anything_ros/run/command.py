@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from depth_anything_ros.cli.options import Device, InputSize, Precision
+from depth_anything_ros.cli.options import Device, InputSize, Precision, RayAddress, RayCpus
 from depth_anything_ros.resources import shipped_model
 from depth_anything_ros.run.tasks import OutputFormat, RunOptions
 from depth_anything_ros.vision.colorize import ColorMap
@@ -31,8 +31,8 @@ def command(
         rich_help_panel=_INPUT, help='Image topic of a bag that has several.')] = None,
     frames: Annotated[int | None, typer.Option(
         min=1, rich_help_panel=_INPUT, help='Stop after this number of images.')] = None,
-    outdir: Annotated[Path, typer.Option(
-        rich_help_panel=_OUTPUT, help='Folder for the results.')] = Path('vis_depth'),
+    outdir: Annotated[str, typer.Option(
+        metavar='FOLDER', rich_help_panel=_OUTPUT, help='Folder for the results.')] = 'vis_depth',
     output_format: Annotated[OutputFormat, typer.Option(
         '--format', rich_help_panel=_OUTPUT,
         help='png8: coloured pictures, a video as mp4, a bag as a bag with depth topics. The '
@@ -62,19 +62,26 @@ def command(
     requests: Annotated[int, typer.Option(
         min=0, max=8, rich_help_panel=_MODEL,
         help='Images that the device computes at the same time; 0 lets it choose.')] = 0,
+    ray: RayAddress = None,
+    ray_cpus: RayCpus = 0,
 ) -> None:
     """
     Compute the depth of images, folders, lists, videos, cameras and ROS 2 bags.
 
     The results have the names and the appearance of the reference tools run.py and run_video.py.
     """
-    from depth_anything_ros.run.job import run
-    raise typer.Exit(run(RunOptions(
+    options = RunOptions(
         model=model or _default_model(encoder),
-        source=source, topic=topic, frames=frames, outdir=outdir, file_format=output_format,
+        source=source, topic=topic, frames=frames, outdir=Path(outdir), file_format=output_format,
         pred_only=pred_only, color_map='gray' if grayscale else colormap, fov_deg=fov,
         force=force, input_size=input_size, encoder=encoder, device=device, precision=precision,
-        requests=requests)))
+        requests=requests)
+    if ray is not None:
+        from depth_anything_ros.fleet.cluster import FleetOptions
+        from depth_anything_ros.run.fleet_job import run_on_fleet
+        raise typer.Exit(run_on_fleet(options, outdir, FleetOptions(ray, ray_cpus)))
+    from depth_anything_ros.run.job import run
+    raise typer.Exit(run(options))
 
 
 def _default_model(encoder: str | None) -> Path:

@@ -1,6 +1,8 @@
 """One run of ``depth_anything_run``: find the images, start the model, compute, report."""
 
+from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 import sys
 from typing import TYPE_CHECKING
 
@@ -11,13 +13,13 @@ from depth_anything_ros.errors import ModelError
 from depth_anything_ros.files import make_folder
 from depth_anything_ros.foreign_files import printable
 from depth_anything_ros.inference.engine import Engine, EngineOptions
-from depth_anything_ros.inference.ir import read_model_info
+from depth_anything_ros.inference.ir import IrFiles, read_model_info
 from depth_anything_ros.media.folders import left_out_text
-from depth_anything_ros.model_info import device_names
+from depth_anything_ros.model_info import device_names, ModelInfo
 from depth_anything_ros.run.outputs import open_output
 from depth_anything_ros.run.pipeline import run_images, RunSummary
 from depth_anything_ros.run.tasks import (
-    files_left_out, first_size_hw, make_tasks, ordered_items, RunOptions, Task)
+    files_left_out, first_size_hw, make_tasks, ordered_items, RunOptions, Size, Task)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,7 +38,13 @@ def run(options: RunOptions) -> int:
     make_folder(options.outdir)
     console = open_console(stderr=True)
     status = 0
-    with closing(_start_engine(options, tasks[0])) as engine:
+    info = checked_info(options)
+    messages: list[str] = []
+    with closing(start_engine(
+            options, options.model, first_size_hw(tasks[0], info, options.input_size),
+            messages.append)) as engine:
+        for message in messages:
+            print(message, file=sys.stderr)
         for task in tasks:
             with deferred_signals() as stop:
                 summary = _run_task(engine, task, options, stop, console)
@@ -48,21 +56,27 @@ def run(options: RunOptions) -> int:
     return status
 
 
-def _start_engine(options: RunOptions, task: Task) -> Engine:
-    """Start the model, compiled for the first image; print which devices could not run it."""
+def checked_info(options: RunOptions) -> ModelInfo:
+    """Return the metadata of the model; ModelError if it cannot be used or has another encoder."""
     info = read_model_info(options.model)
     if options.encoder not in (None, info.encoder):
         raise ModelError(options.model, f'its encoder is {info.encoder}, not {options.encoder}',
                          'name another model or remove --encoder')
-    messages: list[str] = []
-    engine = Engine(options.model, EngineOptions(
+    return info
+
+
+def start_engine(options: RunOptions, model: Path | IrFiles, image_hw: Size | None,
+                 warn: Callable[[str], None], threads: int = 0) -> Engine:
+    """
+    Start the model, compiled for images of this size.
+
+    ``warn`` gets a line for each device that cannot run it; ``threads`` as in EngineOptions.
+    """
+    return Engine(model, EngineOptions(
         devices=device_names(options.device), precision=options.precision,
         requests=options.requests, timeout_s=_TIMEOUT_S, input_size=options.input_size,
-        hint='THROUGHPUT', image_hw=first_size_hw(task, info, options.input_size)
-        or EngineOptions.image_hw), warn=messages.append)
-    for message in messages:
-        print(message, file=sys.stderr)
-    return engine
+        hint='THROUGHPUT', threads=threads,
+        image_hw=image_hw or EngineOptions.image_hw), warn=warn)
 
 
 def _run_task(engine: Engine, task: Task, options: RunOptions, stop: StopRequest,

@@ -1,17 +1,19 @@
 """The tasks of one run: the images that go in, and the names of the files that come out."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 import math
+import os
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from depth_anything_ros.errors import ImageError
 from depth_anything_ros.foreign_files import shortened
 from depth_anything_ros.inference.engine import MAX_NETWORK_PIXELS
-from depth_anything_ros.media.open_images import left_out, list_videos, open_images
+from depth_anything_ros.media.bag_reader import is_bag
+from depth_anything_ros.media.open_images import left_out, list_recordings, open_images
 from depth_anything_ros.media.pictures import read_size_hw
 from depth_anything_ros.media.size_order import network_size_of, order_by_size
 from depth_anything_ros.media.source import ImageItem, ImageSource
@@ -21,7 +23,7 @@ from depth_anything_ros.vision.colorize import ColorMap
 OutputFormat = Literal['png8', 'png16', 'npy', 'pfm', 'ply']
 Size = tuple[int, int]
 
-_SUFFIXES = {'png8': '.png', 'png16': '.png', 'npy': '.npy', 'pfm': '.pfm', 'ply': '.ply'}
+SUFFIXES = {'png8': '.png', 'png16': '.png', 'npy': '.npy', 'pfm': '.pfm', 'ply': '.ply'}
 
 
 @dataclass(frozen=True)
@@ -74,15 +76,34 @@ class Task:
 
 def make_tasks(options: RunOptions) -> list[Task]:
     """
-    Return one task for each video of a folder or list of videos, one for any other input.
+    Return one task for each video or bag of a folder or list of them, one for any other input.
 
     ImageError if the input cannot be opened, two outputs would share a name, an output would
     replace its input, or the bag to write exists.
     """
-    videos = list_videos(options.source)
-    if not videos:
-        return [_task(options, options.source, None)]
-    return [_task(options, name, stem) for name, stem in zip(videos, unique_stems(videos))]
+    recordings = list_recordings(options.source)
+    if not recordings:
+        return [make_task(options, options.source, None)]
+    stems = unique_stems(recordings, os.path.isdir)
+    return [make_task(options, name, stem) for name, stem in zip(recordings, stems)]
+
+
+def make_task(options: RunOptions, name: str, stem: str | None) -> Task:
+    """
+    Return the task of one input; ``stem`` names the results of one of several recordings.
+
+    Such a recording that cannot be opened gives a task that fails.
+    """
+    try:
+        several = stem is not None and not is_bag(Path(name))
+        source = open_images(name, None if several else options.topic)
+    except ImageError as error:
+        if stem is None:
+            raise
+        source = _broken(name, error)
+    if source.kind == 'images':
+        return _pictures(options, source)
+    return _recording(options, source, name, stem)
 
 
 def files_left_out(options: RunOptions) -> list[Path]:
@@ -110,17 +131,19 @@ def first_size_hw(task: Task, info: ModelInfo, input_size: int) -> Size | None:
                  and math.prod(network_hw(size)) <= MAX_NETWORK_PIXELS), None)
 
 
-def unique_stems(names: Sequence[str]) -> list[str]:
+def unique_stems(names: Sequence[str],
+                 is_folder: Callable[[str], bool] = lambda name: False) -> list[str]:
     """
     Return a file name without suffix for each of ``names``, which are relative paths.
 
-    It is the stem of the input, as in the reference tools. Inputs with the same stem get their
-    folders in front, joined by '_'; ImageError names two that still share a name.
+    It is the stem of the input, as in the reference tools, and the whole name of a folder. Inputs
+    with the same stem get their folders in front, joined by '_'; ImageError names two that still
+    share a name.
     """
-    flat = [PurePosixPath(name).stem for name in names]
-    counts = Counter(flat)
-    stems = [stem if counts[stem] == 1 else _with_folders(name)
-             for name, stem in zip(names, flat)]
+    whole = [PurePosixPath(name) if is_folder(name) else PurePosixPath(name).with_suffix('')
+             for name in names]
+    counts = Counter(path.name for path in whole)
+    stems = [path.name if counts[path.name] == 1 else _with_folders(path) for path in whole]
     names_by_stem: dict[str, str] = {}
     for name, stem in zip(names, stems):
         if stem in names_by_stem:
@@ -128,6 +151,19 @@ def unique_stems(names: Sequence[str]) -> list[str]:
                              'rename one of them or run them one after the other')
         names_by_stem[stem] = name
     return stems
+
+
+def picture_names(names: Sequence[str], file_format: OutputFormat) -> list[str]:
+    """Return the names of the results of pictures; ImageError as ``unique_stems``."""
+    suffix = SUFFIXES[file_format]
+    return [f'{shortened(stem, suffix)}{suffix}' for stem in unique_stems(names)]
+
+
+def recording_name(stem: str, is_bag: bool) -> str:
+    """Return the name of the video or bag for a recording."""
+    # The files in a bag have the name of its folder, and SQLite adds a file while it writes.
+    ending, longest = ('_depth', '_depth.db3-journal') if is_bag else ('.mp4', '.mp4')
+    return f'{shortened(stem, longest)}{ending}'
 
 
 def check_inputs_stay(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
@@ -138,23 +174,12 @@ def check_inputs_stay(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
             raise ImageError(f'the output would replace its input {path}; choose another --outdir')
 
 
-def _task(options: RunOptions, name: str, stem: str | None) -> Task:
-    try:
-        source = open_images(name, options.topic)
-    except ImageError as error:
-        if stem is None:
-            raise
-        source = _broken(name, error)
-    if source.kind == 'images':
-        return _pictures(options, source)
-    stem, suffix = stem or _stem(source, name), _SUFFIXES[options.file_format]
+def _recording(options: RunOptions, source: ImageSource, name: str, stem: str | None) -> Task:
+    stem, suffix = stem or _stem(source, name), SUFFIXES[options.file_format]
     limits = [count for count in (source.count, options.frames) if count is not None]
     target = None
     if options.file_format == 'png8':
-        ending = '_depth' if source.kind == 'bag' else '.mp4'
-        # The files in a bag have the name of its folder, and SQLite adds a file while it writes.
-        longest = f'{ending}.db3-journal' if source.kind == 'bag' else ending
-        target = options.outdir / f'{shortened(stem, longest)}{ending}'
+        target = options.outdir / recording_name(stem, source.kind == 'bag')
         check_inputs_stay([Path(name)], [target])
         if source.kind == 'bag' and target.exists() and not options.force:
             raise ImageError(f'{target} exists already; add --force to replace it')
@@ -177,10 +202,8 @@ def _pictures(options: RunOptions, source: ImageSource) -> Task:
     if not items:
         raise ImageError(f'{source.name} holds no image outside of {options.outdir}')
     items = items[:options.frames]
-    stems = unique_stems([item.name for item in items])
-    suffix = _SUFFIXES[options.file_format]
-    files = {item.index: options.outdir / f'{shortened(stem, suffix)}{suffix}'
-             for item, stem in zip(items, stems)}
+    names = picture_names([item.name for item in items], options.file_format)
+    files = {item.index: options.outdir / name for item, name in zip(items, names)}
     check_inputs_stay((item.path for item in items if item.path), files.values())
     return Task(source, items, len(items), None, files, '')
 
@@ -206,6 +229,5 @@ def _stem(source: ImageSource, name: str) -> str:
     return path.resolve().name if path.is_dir() else path.stem
 
 
-def _with_folders(name: str) -> str:
-    parts = PurePosixPath(name).with_suffix('').parts
-    return '_'.join(part for part in parts if part not in ('/', '.', '..'))
+def _with_folders(path: PurePosixPath) -> str:
+    return '_'.join(part for part in path.parts if part not in ('/', '.', '..'))

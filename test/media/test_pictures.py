@@ -6,7 +6,7 @@ import zlib
 
 import cv2
 from depth_anything_ros.errors import ImageError
-from depth_anything_ros.media.open_images import list_videos, open_images
+from depth_anything_ros.media.open_images import list_recordings, open_images
 from depth_anything_ros.media.pictures import read_size_hw, SUFFIXES
 import numpy as np
 from numpy.testing import assert_array_equal
@@ -116,12 +116,12 @@ def test_a_folder_or_list_of_videos_stands_for_the_videos(tmp_path: Path) -> Non
     for name in ('b/one.mp4', 'a.AVI'):
         (tmp_path / name).write_bytes(b'')
     videos = [str(tmp_path / 'a.AVI'), str(tmp_path / 'b/one.mp4')]
-    assert list_videos(str(tmp_path)) == videos
+    assert list_recordings(str(tmp_path)) == videos
     (tmp_path / 'list.txt').write_text('a.AVI\nb/one.mp4\n')
-    assert list_videos(str(tmp_path / 'list.txt')) == videos
-    assert list_videos(str(tmp_path / 'a.AVI')) == []
+    assert list_recordings(str(tmp_path / 'list.txt')) == videos
+    assert list_recordings(str(tmp_path / 'a.AVI')) == []
     save(tmp_path / 'picture.png', picture())
-    assert list_videos(str(tmp_path)) == []
+    assert list_recordings(str(tmp_path)) == []
 
 
 @pytest.mark.parametrize('suffix', ['.png', '.jpg', '.bmp', '.webp'])

@@ -80,14 +80,14 @@ def test_every_ros_import_is_declared_and_every_declared_package_is_imported(
 
 def test_pip_lines_in_package_xml_are_the_requirements_of_setup_py(setup_arguments) -> None:
     text = (ROOT / 'package.xml').read_text()
-    node, convert, distill, tools, app, view = (
+    node, convert, distill, tools, app, view, fleet = (
         re.search(rf'{name}: +pip install (.*)', text).group(1).replace('"', '')
-        for name in ('node', 'converter', 'distilling', 'tools', 'app', 'page'))
+        for name in ('node', 'converter', 'distilling', 'tools', 'app', 'page', 'fleet'))
     assert view.split() == setup_arguments['extras_require']['view']
     assert ['numpy', *node.split()] == setup_arguments['install_requires']
     # On the machine that package.xml speaks to, OpenCV comes from apt.
     for line, extra in ((convert, 'convert'), (distill, 'distill'), (tools, 'tools'),
-                        (app, 'app')):
+                        (app, 'app'), (fleet, 'fleet')):
         assert [*line.split(), 'opencv-python-headless'] == (
             setup_arguments['extras_require'][extra])
 
