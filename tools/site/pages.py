@@ -17,6 +17,7 @@ DOCS = ROOT / 'docs'
 ELSEWHERE: Mapping[str, Path] = {
     'changelog': ROOT / 'CHANGELOG.rst', 'contributing': ROOT / 'CONTRIBUTING.md',
     'model-card': ROOT / 'models' / 'depth_anything_tiny.md',
+    'quality': ROOT / 'QUALITY_DECLARATION.md',
     'photographs': ROOT / 'resource' / 'photos' / 'README.md'}
 # Files that a page replaces without being their text.
 _REPLACED = {ROOT / 'README.md': 'index', ROOT / 'models' / 'README.md': 'choosing'}
