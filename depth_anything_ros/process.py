@@ -1,4 +1,4 @@
-"""This process: memory that glibc keeps, priority of background work, signal stacks."""
+"""This process: memory that glibc keeps, priorities, signal stacks, variables of Fast DDS."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +7,8 @@ import os
 import sys
 import threading
 
+# They name the file with the profiles of Fast DDS: in ROS 2 Humble and Jazzy, since Kilted.
+DDS_PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
 # The most freed memory that a process keeps, for a node and for a training.
 NODE_BYTES, TRAINING_BYTES = 128 * 2 ** 20, 2 ** 31 - 1
 # Numbers of glibc's malloc.h; 32 MiB is the largest threshold that it accepts.

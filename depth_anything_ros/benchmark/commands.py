@@ -42,6 +42,10 @@ def node(model: Model,
              'and 30.')],
          frames: Annotated[int, typer.Option(
              min=1, metavar='N', help='Frames for the growth of memory.')] = 2000,
+         dds_profile: Annotated[Path | None, typer.Option(
+             metavar='FILE.xml', exists=True, dir_okay=False, show_default=False,
+             help='Profiles of Fast DDS for node, camera and subscriber, such as '
+             'config/fastdds.xml; default: those of Fast DDS.')] = None,
          images: Images = None, rounds: Rounds = 3, seconds: Seconds = 10.0, json: Json = None,
          markdown: Markdown = None, picture: Picture = None) -> None:
     """
@@ -55,7 +59,7 @@ def node(model: Model,
     def work(log: Log) -> Report:
         from depth_anything_ros.benchmark.node import measure_node, NodeOptions
         return measure_node(NodeOptions(model, images, sizes_hw, tuple(rate), rounds, seconds,
-                                        frames), log)
+                                        frames, dds_profile), log)
     run_mode('depth_anything_benchmark node', work, ReportFiles(json, markdown, picture))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+import os
 from pathlib import Path
 import statistics
 import tempfile
@@ -14,6 +15,7 @@ from depth_anything_ros.benchmark.node_under_test import NodeUnderTest, OUTPUTS,
 from depth_anything_ros.benchmark.report import Log, Report
 from depth_anything_ros.cli.processes import private_domain
 from depth_anything_ros.errors import MissingDependencyError, SettingsError
+from depth_anything_ros.process import DDS_PROFILE_VARIABLES
 
 # Rate of a saturating camera over the rate of the bare model.
 _SATURATION = 1.25
@@ -29,7 +31,8 @@ class NodeOptions:
 
     ``images`` is a folder, None the photographs of the package; ``sizes`` are image sizes (height,
     width) of the camera; ``rates_hz`` are its rates, in addition to one that saturates the node;
-    ``frames`` is the number of frames for the growth of memory, 0 to skip that.
+    ``frames`` is the number of frames for the growth of memory, 0 to skip that. ``dds_profile`` is
+    the file with the profiles of Fast DDS.
     """
 
     model: Path
@@ -39,6 +42,7 @@ class NodeOptions:
     rounds: int = 3
     seconds: float = 10.0
     frames: int = 2000
+    dds_profile: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.sizes:
@@ -56,6 +60,8 @@ def measure_node(options: NodeOptions, log: Log) -> Report:
     """
     bare = {size: BareModel(options.model, image_hw=size) for size in options.sizes}
     private_domain()
+    if options.dds_profile:
+        os.environ.update(dict.fromkeys(DDS_PROFILE_VARIABLES, str(options.dds_profile.resolve())))
     try:
         from depth_anything_ros.ros.observer import Observer
     except ImportError as error:
@@ -76,6 +82,8 @@ def measure_node(options: NodeOptions, log: Log) -> Report:
         'rounds': f'{options.rounds}, each phase {options.seconds:g} s after 3 depth images for '
                   'warm-up; the bare model runs for half as long before and after each phase, '
                   'without a camera',
+        'middleware': 'its own settings' if options.dds_profile is None else
+                      f'the profiles of {options.dds_profile.name}',
         'images': str(options.images or 'the photographs of the package'),
         'memory': f'{options.frames} frames at input size {_MEMORY_INPUT}, all outputs'})
 

@@ -134,7 +134,8 @@ def _figures(seen: NodeMeasurements, size_hw: tuple[int, int],
     fastest = PhaseKey(size_hw, 'depth', max(rates_hz, default=0.0))
     figures['arrival_p50_ratio'] = seen.age_ratio(fastest, 50).median
     figures['arrival_p95_ratio'] = seen.age_ratio(fastest, 95).median
-    figures['host_ms_per_frame'] = seen.host_ms(PhaseKey(size_hw, 'depth', 0.0)).median
+    for name, outputs in (('host_ms_per_frame', 'depth'), ('host_ms_per_frame_all', 'all')):
+        figures[name] = seen.host_ms(PhaseKey(size_hw, outputs, 0.0)).median
     figures['node_ratio_fed'] = seen.rate_ratio(fastest).median
     figures |= {name: spread.median for name, spread in seen.start_ratios().items()}
     if seen.memory_mib:

@@ -178,8 +178,13 @@ class NodeUnderTest:
 @contextmanager
 def under_test(observer: Any, model: Path, folder: Path, threads: int,
                image_hw: tuple[int, int], images: Path | None,
-               parameters: Mapping[str, object]) -> Iterator[NodeUnderTest]:
-    """Yield a configured node for images of ``image_hw``; its files are in ``folder``."""
+               parameters: Mapping[str, object],
+               module: str = 'depth_anything_ros.node.main') -> Iterator[NodeUnderTest]:
+    """
+    Yield a configured node for images of ``image_hw``; its files are in ``folder``.
+
+    ``module`` is its program, which takes the parameters and topics of the depth node.
+    """
     height, width = image_hw
     settings = {
         'model': model, 'cache_dir': folder / 'cache', 'expected_height': height,
@@ -187,7 +192,7 @@ def under_test(observer: Any, model: Path, folder: Path, threads: int,
         _RELIABLE.format('camera_info'): 'reliable', **parameters}
     camera = ['--height', str(height), '--width', str(width),
               *(['--images', str(images)] if images else [])]
-    with running('depth_anything_ros.node.main', ros_parameters(settings),
+    with running(module, ros_parameters(settings),
                  folder / 'node.log') as process:
         observer.change_state('configure')
         yield NodeUnderTest(observer, process.pid, threads, camera, folder / 'camera.log')

@@ -13,9 +13,8 @@ from typing import Any
 from ament_index_python.packages import get_package_share_path
 from ament_index_python.resources import has_resource
 from depth_anything_ros.errors import MissingDependencyError
+from depth_anything_ros.process import DDS_PROFILE_VARIABLES
 
-# The variables that name the profiles of Fast DDS 2 (to Jazzy) and 3 (from Kilted on).
-PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
 DDS_PROFILE = 'config/fastdds.xml'
 SWITCH = ('true', 'false')
 # Name: default, description, choices. Several launch files declare these arguments, because they
@@ -57,7 +56,7 @@ def dds_profile() -> list[Any]:
         if not name:
             return []
         file = str(profile_path(name))
-        return [SetEnvironmentVariable(variable, file) for variable in PROFILE_VARIABLES]
+        return [SetEnvironmentVariable(variable, file) for variable in DDS_PROFILE_VARIABLES]
 
     return [common_argument('dds_profile'), OpaqueFunction(function=apply)]
 

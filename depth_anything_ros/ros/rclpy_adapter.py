@@ -10,6 +10,8 @@ here too.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+import ctypes
+from functools import lru_cache
 from operator import attrgetter
 from types import TracebackType
 from typing import Any
@@ -26,6 +28,7 @@ from rclpy.impl import implementation_singleton
 from rclpy.lifecycle import LifecycleNode
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.publisher import Publisher
 from rclpy.subscription import Subscription
 
 try:
@@ -37,8 +40,9 @@ except ImportError:  # ROS 2 Humble
     from rclpy.qos_event import (
         PublisherEventCallbacks, SubscriptionEventCallbacks, UnsupportedEventTypeError)
 
-__all__ = ['call_after_set', 'ClockType', 'lifecycle_state', 'missing_for_waiting',
-           'PublisherEventCallbacks', 'RclpyError', 'refuse_invalid_requests',
+__all__ = ['call_after_set', 'ClockType', 'lifecycle_state', 'missing_for_publishing',
+           'missing_for_waiting', 'publish_memory', 'PublisherEventCallbacks', 'RclpyError',
+           'refuse_invalid_requests',
            'report_missing_parts', 'start_values', 'SubscriptionEventCallbacks',
            'SubscriptionWaitSet', 'UnsupportedEventTypeError']
 
@@ -51,6 +55,7 @@ _OF_THE_LIBRARY = ('WaitSet.add_subscription', 'WaitSet.add_guard_condition', 'W
 _OF_A_SUBSCRIPTION = ('handle', 'event_handlers')
 _OF_AN_EVENT = ('add_to_wait_set', 'is_ready', 'take_data', 'callback')
 _OF_A_SERVICE = ('callback', 'srv_type')
+_RCL, _RCL_PUBLISH = 'librcl.so', 'rcl_publish_serialized_message'
 _IMAGES = 'each image takes longer to receive'
 
 
@@ -66,6 +71,7 @@ class RclpyError(DepthAnythingError):
 def report_missing_parts(node: Node) -> None:
     """Log one warning that names the parts that rclpy lacks, if any, and what follows."""
     found = [(missing_for_waiting(node.context), _IMAGES),
+             (missing_for_publishing(), 'each message takes longer to publish'),
              ([f'Node.{_OVERRIDES}'] if not hasattr(node, _OVERRIDES) else [],
               'unknown parameters of a camera are ignored without an error'),
              (sorted({f'Service.{path}' for service in node.services
@@ -101,6 +107,52 @@ def missing_for_waiting(context: Context) -> list[str]:
     except Exception as error:  # noqa: B902 - whatever is called in another way than before
         return [f'WaitSet that works as before ({one_line(error)})']
     return []
+
+
+def missing_for_publishing() -> list[str]:
+    """Return the parts that ``publish_memory`` needs and this release of ROS 2 lacks."""
+    if _rcl_publish() is None:
+        return [f'{_RCL}.{_RCL_PUBLISH}']
+    library = getattr(implementation_singleton, _LIBRARY, None)
+    return [f'Publisher.{path}' for owner, path in (
+        (Publisher, 'handle'), (getattr(library, 'Publisher', None), 'pointer'))
+        if not _has(owner, path)]
+
+
+def publish_memory(publisher: Publisher, address: int, size: int) -> bool:
+    """Send a serialized message of ``size`` bytes at ``address``; False if rcl refuses it."""
+    publish = _rcl_publish()
+    assert publish is not None
+    message = _SerializedMessage(address, size, size)
+    handle = publisher.handle
+    with handle:
+        return bool(publish(handle.pointer, ctypes.byref(message), None) == 0)
+
+
+class _Allocator(ctypes.Structure):
+    """``rcutils_allocator_t``."""
+
+    _fields_ = [(name, ctypes.c_void_p) for name in (
+        'allocate', 'deallocate', 'reallocate', 'zero_allocate', 'state')]
+
+
+class _SerializedMessage(ctypes.Structure):
+    """``rcl_serialized_message_t``."""
+
+    _fields_ = [('buffer', ctypes.c_void_p), ('buffer_length', ctypes.c_size_t),
+                ('buffer_capacity', ctypes.c_size_t), ('allocator', _Allocator)]
+
+
+@lru_cache(maxsize=1)
+def _rcl_publish() -> Callable[[int, Any, None], int] | None:
+    """Return the function of rcl that publishes serialized messages, None without it."""
+    try:
+        publish = getattr(ctypes.CDLL(_RCL), _RCL_PUBLISH)
+    except (OSError, AttributeError):
+        return None
+    publish.argtypes = (ctypes.c_void_p, ctypes.POINTER(_SerializedMessage), ctypes.c_void_p)
+    publish.restype = ctypes.c_int
+    return publish
 
 
 def _has(owner: object, path: str) -> bool:

@@ -9,7 +9,7 @@ import threading
 import time
 from typing import Any
 
-from depth_anything_ros.node.launch_support import PROFILE_VARIABLES
+from depth_anything_ros.process import DDS_PROFILE_VARIABLES
 from depth_anything_ros.ros import image_subscription, qos
 from depth_anything_ros.ros.image_subscription import (
     ImageSubscription, SubscribedTopic, THREAD_NAME)
@@ -251,7 +251,7 @@ def test_lost_messages_are_counted_and_reported_with_the_remedy(
     """Best effort, larger than the shared memory of Fast DDS, from another process."""
     monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     monkeypatch.setenv('ROS_DOMAIN_ID', str(DOMAIN_ID))
-    for name in PROFILE_VARIABLES:
+    for name in DDS_PROFILE_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     context = Context()
     rclpy.init(context=context)

@@ -14,8 +14,8 @@ from depth_anything_ros.ros import qos, rclpy_adapter
 from depth_anything_ros.ros.callbacks import transition_callback
 from depth_anything_ros.ros.image_subscription import ImageSubscription, SubscribedTopic
 from depth_anything_ros.ros.rclpy_adapter import (
-    call_after_set, lifecycle_state, missing_for_waiting, refuse_invalid_requests,
-    report_missing_parts, start_values)
+    call_after_set, lifecycle_state, missing_for_publishing, missing_for_waiting,
+    refuse_invalid_requests, report_missing_parts, start_values)
 import pytest
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
@@ -87,8 +87,9 @@ def test_the_node_works_without_any_private_part() -> None:
     log = run.stdout + run.stderr
     assert run.returncode == 0, log
     assert ('this release of rclpy has no implementation_singleton.rclpy_implementation, '
-            'Node._parameter_overrides, LifecycleNode._state_machine.current_state, so each image '
-            'takes longer to receive, unknown') in log, log
+            'Publisher.handle, Publisher.pointer, Node._parameter_overrides, '
+            'LifecycleNode._state_machine.current_state, so each image takes longer to receive, '
+            'each message takes longer to publish, unknown') in log, log
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ def node(context: Context) -> Iterator[LifecycleNode]:
 
 def test_nothing_is_reported_for_this_release(
         context: Context, node: LifecycleNode, capfd: pytest.CaptureFixture[str]) -> None:
-    assert missing_for_waiting(context) == []
+    assert missing_for_waiting(context) == missing_for_publishing() == []
     report_missing_parts(node)
     assert capfd.readouterr().err == ''
 
@@ -110,6 +111,7 @@ def test_all_missing_parts_are_reported_in_one_sentence(
         node: LifecycleNode, monkeypatch: pytest.MonkeyPatch,
         capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(rclpy_adapter, '_OF_THE_LIBRARY', ('WaitSet.no_such_method',))
+    monkeypatch.setattr(rclpy_adapter, '_rcl_publish', lambda: None)
     monkeypatch.setattr(rclpy_adapter, '_OVERRIDES', '_no_such_mapping')
     monkeypatch.setattr(rclpy_adapter, '_STATE', '_no_such_machine')
     monkeypatch.setattr(rclpy_adapter, '_OF_A_SERVICE', ('no_such_callback',))
@@ -117,9 +119,11 @@ def test_all_missing_parts_are_reported_in_one_sentence(
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 1
     assert lines[0].endswith(
-        'this release of rclpy has no WaitSet.no_such_method, Node._no_such_mapping, '
+        'this release of rclpy has no WaitSet.no_such_method, '
+        'librcl.so.rcl_publish_serialized_message, Node._no_such_mapping, '
         'Service.no_such_callback, LifecycleNode._no_such_machine.current_state, so each '
-        'image takes longer to receive, unknown parameters of a camera are ignored without an '
+        'image takes longer to receive, each message takes longer to publish, '
+        'unknown parameters of a camera are ignored without an '
         'error, invalid requests get no answer, the lifecycle state is taken from the '
         'transitions; a newer release of depth_anything_ros may know other parts')
 

@@ -63,7 +63,7 @@ def test_each_message_arrives_whatever_was_in_the_memory_before(
         topic: Topic, has_rcl: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A smaller message after a larger one, and an array that is not contiguous."""
     if not has_rcl:
-        monkeypatch.setattr(serialized_publisher, '_rcl_publish', lambda: None)
+        monkeypatch.setattr(serialized_publisher, 'missing_for_publishing', lambda: ['rcl'])
     publisher = SerializedPublisher(topic.publisher)
     for number, image in enumerate(IMAGES, 1):
         publisher.publish(color_message(Header(frame_id=f'{number}'), image))

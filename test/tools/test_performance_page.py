@@ -70,7 +70,11 @@ def test_a_target_is_shown_as_met_missed_or_not_measured(content: dict[str, Any]
 def test_the_targets_are_the_figures_that_were_promised() -> None:
     assert [target.figure for target in TARGETS] == [
         'node_ratio_depth', 'node_ratio_all', 'age_p50_ratio', 'age_p95_ratio',
-        'host_ms_per_frame', 'vs_pytorch_bf16', 'vs_pytorch_int8', 'vs_onnxruntime_bf16',
+        'host_ms_per_frame', 'box_node_ratio_depth', 'box_node_ratio_all',
+        'box_profile_node_ratio_depth', 'box_profile_node_ratio_all', 'box_host_ms_per_frame',
+        'box_host_ms_per_frame_all', 'box_floor_ms_per_frame', 'box_floor_ms_per_frame_all',
+        'box_age_p50_ratio', 'box_age_p95_ratio', 'box_profile_age_p50_ratio',
+        'box_profile_age_p95_ratio', 'vs_pytorch_bf16', 'vs_pytorch_int8', 'vs_onnxruntime_bf16',
         'vs_plain_openvino', 'activation_ratio', 'rss_growth_mib_2000', 'peak_fraction']
 
 
@@ -148,21 +152,23 @@ def test_all_modes_are_measured_and_one_alone_keeps_the_others(
         documents: Path, monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip('openvino')
-    rounds = iter(range(1, 9))
+    rounds = iter(range(1, 10))
     monkeypatch.setattr(performance, 'measure', lambda mode, inputs: report(
         mode, {f'of_{mode}': float(next(rounds))}))
     measured = documents / 'figures' / 'performance.json'
     assert main([]) == 0
     assert json.loads(measured.read_text())['figures'] == {
-        'of_peers': 1, 'of_node': 2, 'ladder_of_ladder': 3, 'limit_of_limit': 4}
+        'of_peers': 1, 'of_node': 2, 'box_of_box': 3, 'box_profile_of_box_profile': 4,
+        'ladder_of_ladder': 5, 'limit_of_limit': 6}
     assert main(['--only', 'node']) == 0
     content = json.loads(measured.read_text())
-    assert content['figures'] == {'of_peers': 1, 'of_node': 5, 'ladder_of_ladder': 3,
-                                  'limit_of_limit': 4}
+    assert content['figures'] == {
+        'of_peers': 1, 'of_node': 7, 'box_of_box': 3, 'box_profile_of_box_profile': 4,
+        'ladder_of_ladder': 5, 'limit_of_limit': 6}
     assert (list(content['reports']), set(content)) == (
         list(MODES), {'command', 'machine', 'figures', 'reports'})
     assert (documents / 'performance.md').read_text(encoding='utf-8') == render(content)
-    assert capsys.readouterr().out.count('wrote ') == 5
+    assert capsys.readouterr().out.count('wrote ') == 7
 
 
 def test_missing_data_is_named_in_one_line(

@@ -10,7 +10,7 @@ keeps the figures of the others.
 import argparse
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import multiprocessing
 from pathlib import Path
 import sys
@@ -20,6 +20,7 @@ from typing import Any
 import cv2
 from depth_anything_ros.benchmark.report import as_dict, Report
 from depth_anything_ros.errors import DepthAnythingError
+from depth_anything_ros.resources import shipped_model
 import numpy as np
 from tools.measure.figures import FOLDER, read_content, requote_pages, ROOT, write_figures
 from tools.measure.performance_page import MODES, write_page
@@ -29,9 +30,10 @@ from tools.shared_data import (
 COMMAND = 'python -m tools.measure.performance'
 _NAME = 'performance'
 _PICTURES = ROOT / 'docs' / 'images'
-_PREFIXED, _UNPREFIXED = ('ladder', 'limit'), ('peak_fraction',)
+_PREFIXED, _UNPREFIXED = ('box', 'box_profile', 'ladder', 'limit'), ('peak_fraction',)
 _COLOR_STEP = 17
-_PHASE_S, _NODE_ROUNDS, _LADDER_ROUNDS = 6.0, 2, 2
+_PHASE_S, _NODE_ROUNDS, _BOX_ROUNDS, _LADDER_ROUNDS = 6.0, 2, 5, 2
+_BOX_RATE_HZ = 30.0
 
 
 @dataclass(frozen=True)
@@ -76,12 +78,31 @@ def measure(mode: str, inputs: Inputs) -> Report:
         from depth_anything_ros.benchmark.node import measure_node, NodeOptions
         return measure_node(NodeOptions(inputs.fp16, SEQUENCE, rounds=_NODE_ROUNDS,
                                         seconds=_PHASE_S), _log)
+    if mode in ('box', 'box_profile'):
+        profile = ROOT / 'config' / 'fastdds.xml' if mode == 'box_profile' else None
+        return _measure_box(mode, profile)
     if mode == 'ladder':
         from depth_anything_ros.benchmark.ladder import LadderOptions, measure_ladder
         return measure_ladder(LadderOptions((inputs.fp16, inputs.int8), inputs.photos,
                                             inputs.rgbd, rounds=_LADDER_ROUNDS), _log)
     from tools.limit.measure import LimitOptions, measure_limit
     return measure_limit(LimitOptions(inputs.fp16), _log)
+
+
+def _measure_box(mode: str, dds_profile: Path | None) -> Report:
+    """Measure the node with the model of the package, and what Python and DDS need without it."""
+    from depth_anything_ros.benchmark.bare_model import BareModel
+    from depth_anything_ros.benchmark.node import measure_node, NodeOptions
+    from tools.measure.relay import box_floor
+    model = shipped_model()
+    report = measure_node(NodeOptions(
+        model, sizes=((480, 640),), rates_hz=(_BOX_RATE_HZ,), rounds=_BOX_ROUNDS,
+        seconds=_PHASE_S, frames=0, dds_profile=dds_profile), _log)
+    # A robot acts on the age at the arrival, which the figures of ViT-S leave out.
+    figures = {name.replace('arrival_', 'age_'): value for name, value in report.figures.items()
+               if not name.startswith('age_')}
+    return replace(report, mode=mode, figures={
+        **figures, **box_floor(model, _BOX_RATE_HZ, BareModel(model).threads)})
 
 
 def with_report(content: Mapping[str, Any], mode: str, report: Report,

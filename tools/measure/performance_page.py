@@ -10,7 +10,7 @@ from depth_anything_ros.cli.reports import markdown_table
 from tools.measure.figures import ROOT
 
 PAGE = ROOT / 'docs' / 'performance.md'
-MODES = ('peers', 'node', 'ladder', 'limit')
+MODES = ('peers', 'node', 'box', 'box_profile', 'ladder', 'limit')
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,25 @@ TARGETS = (
     Target('host_ms_per_frame', 'milliseconds of CPU time that the saturated node takes for a '
            '640×480 image beside the inference, with depth and camera_info subscribed: receiving '
            'and sending with all threads of DDS, decoding, resizing', '≤', 4.0),
+    Target('box_node_ratio_depth', 'messages of depth a second of the saturated node with the '
+           'model of the package at 640×480, depth and camera_info subscribed ÷ calls of the bare '
+           'model', '≥', 0.9),
+    Target('box_node_ratio_all', 'the same with colours and cloud subscribed too', '≥', 0.8),
+    Target('box_profile_node_ratio_depth', 'both with the profiles of config/fastdds.xml: depth',
+           '≥', 0.9),
+    Target('box_profile_node_ratio_all', 'all', '≥', 0.8),
+    Target('box_host_ms_per_frame', 'milliseconds of CPU time beside the inference: depth', '≤',
+           3.5),
+    Target('box_host_ms_per_frame_all', 'all', '≤', 7.0),
+    Target('box_floor_ms_per_frame', 'the same of a node that only receives the image and '
+           'publishes a message of that size with rclpy, at 30 Hz: depth'),
+    Target('box_floor_ms_per_frame_all', 'all'),
+    Target('box_age_p50_ratio', 'age of the depth at its arrival, from the stamp, at 30 Hz ÷ one '
+           'inference of the model of the package: median', '≤', 1.6),
+    Target('box_age_p95_ratio', '95th percentile', '≤', 2.2),
+    Target('box_profile_age_p50_ratio', 'both with the profiles of config/fastdds.xml: median',
+           '≤', 1.6),
+    Target('box_profile_age_p95_ratio', '95th percentile', '≤', 2.2),
     Target('vs_pytorch_bf16', 'images a second of the engine in bf16 ÷ PyTorch, eager', '≥', 2.8),
     Target('vs_pytorch_int8', 'the same with the INT8 model, which passed its gate', '≥', 4.0),
     Target('vs_onnxruntime_bf16', 'images a second of the engine in bf16 ÷ ONNX Runtime',

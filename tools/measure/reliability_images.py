@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 
-from depth_anything_ros.node.launch_support import PROFILE_VARIABLES
+from depth_anything_ros.process import DDS_PROFILE_VARIABLES
 from tools.measure.figures import ROOT
 
 PROFILE = ROOT / 'config' / 'fastdds.xml'
@@ -96,9 +96,9 @@ ROLES: dict[str, Callable[..., int]] = {'publish': publish, 'subscribe': subscri
 
 def _start(role: str, profile: str, *numbers: int) -> 'subprocess.Popen[str]':
     environment = {name: value for name, value in os.environ.items()
-                   if name not in PROFILE_VARIABLES}
+                   if name not in DDS_PROFILE_VARIABLES}
     if profile:
-        environment.update(dict.fromkeys(PROFILE_VARIABLES, profile))
+        environment.update(dict.fromkeys(DDS_PROFILE_VARIABLES, profile))
     return subprocess.Popen(
         [sys.executable, '-m', 'tools.measure.reliability_images', role,
          *map(str, numbers)],
