@@ -199,7 +199,8 @@ class Settings:
         'undistorted and raw says so.', choices=('auto', 'rectified', 'raw'))
     relative_scale: float = parameter(
         0.0, 'runtime', 'Relative models without alignment: scale in 1/z = scale * d + shift, '
-        'with depth z and model output d. 0 means unknown, and no metric depth is published.',
+        'with depth z and model output d. 0 means unknown, and no metric depth is published, '
+        'unless the focal length in camera_info gives the scale of the model.',
         unit='1/m', minimum=0.0, maximum=1e6)
     relative_shift: float = parameter(
         0.0, 'runtime', 'Relative models without alignment: shift in 1/z = scale * d + shift.',
@@ -231,6 +232,11 @@ class Settings:
         0.0, 'runtime', 'Removes flying pixels: depth becomes NaN at an edge where inverse depth '
         'jumps by more than this share of its value. 0.05 is a good start. 0 turns the filter '
         'off.', minimum=0.0, maximum=1.0)
+    sky_filter: str = parameter(
+        'off', 'runtime', 'Depth and points of the sky: off (as the network gives them), nan (none) '
+        'or far (no depth, and points at points_clearing, with which a costmap clears free space). '
+        'Sky is what the model names so, or else, for a relative model, the region at the upper '
+        'border that is infinitely far.', choices=('off', 'nan', 'far'))
     output_size: str = parameter(
         'input', 'runtime', 'Size of the depth and colour images: input (size of the input '
         'image), native (size of the network output) or divisor (size of the input image divided '
@@ -309,6 +315,8 @@ class Settings:
                 raise SettingsError('points_max', self.points_max,
                                     'above 0 if points_clearing is set')
             self._check_order('points_max', 'points_clearing')
+        elif self.sky_filter == 'far':
+            raise SettingsError('points_clearing', 0.0, 'set for sky_filter far')
         if self.has_height_band:
             self._check_order('points_height_min', 'points_height_max')
         self._check_needed()
