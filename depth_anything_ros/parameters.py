@@ -233,10 +233,10 @@ class Settings:
         'jumps by more than this share of its value. 0.05 is a good start. 0 turns the filter '
         'off.', minimum=0.0, maximum=1.0)
     sky_filter: str = parameter(
-        'off', 'runtime', 'Depth and points of the sky: off (as the network gives them), nan (none) '
-        'or far (no depth, and points at points_clearing, with which a costmap clears free space). '
-        'Sky is what the model names so, or else, for a relative model, the region at the upper '
-        'border that is infinitely far.', choices=('off', 'nan', 'far'))
+        'off', 'runtime', 'Depth and points of the sky: off (as the network gives them), nan '
+        '(none) or far (no depth, and points at points_clearing, with which a costmap clears free '
+        'space). Sky is what the model names so. If it names none and is relative, sky is the '
+        'region at the upper border that is infinitely far.', choices=('off', 'nan', 'far'))
     output_size: str = parameter(
         'input', 'runtime', 'Size of the depth and colour images: input (size of the input '
         'image), native (size of the network output) or divisor (size of the input image divided '

@@ -229,6 +229,9 @@ def _foreign_facts(job: Job, table: tuple[EncoderSpec, ...]
     if job.describe is not None and job.overrides != Overrides():
         raise CheckpointError(job.source, '--kind, --model-version, --max-depth and --encoder '
                               'belong to Depth Anything', f'state the facts in {job.describe}')
+    if job.overrides.focal_px is not None or job.overrides.model_version == 'v3':
+        raise CheckpointError(job.source, '--focal-px and --model-version v3 belong to '
+                              'checkpoints', 'state the facts on this network with --describe')
     found = read_onnx_file(job.source) if job.source.suffix == '.onnx' else None
     family = recognise(found) if found and job.overrides == Overrides() else None
     if family is not None and family.refusal:

@@ -47,9 +47,9 @@ def export_onnx(network: DepthAnything, onnx_path: Path, options: OnnxOptions | 
     """
     Write the network with input ``image`` f32 [N, 3, H, W] and output ``depth`` f32 [N, H, W].
 
-    Version 3 has a second output of the same size, ``sky``. H and W that ``options`` leave free are
-    multiples of ``network.input_spec.multiple``. ``info`` is written into the metadata of the file.
-    CheckpointError if the network cannot be exported, OSError if the file cannot be written.
+    Version 3 has a second output of the same size, ``sky``. H and W that ``options`` leave free
+    are multiples of ``network.input_spec.multiple``. ``info`` is written into the metadata of the
+    file. CheckpointError if the network cannot be exported, OSError if the file cannot be written.
     """
     options = options or OnnxOptions()
     if not options.external_data:
@@ -59,8 +59,7 @@ def export_onnx(network: DepthAnything, onnx_path: Path, options: OnnxOptions | 
         with _quiet():
             program = torch.onnx.export(
                 _AllMaps(network).eval() if network.spec.is_v3 else network, (example,),
-                dynamo=True,
-                verbose=False, input_names=['image'],
+                dynamo=True, verbose=False, input_names=['image'],
                 output_names=['depth', 'sky'] if network.spec.is_v3 else ['depth'],
                 dynamic_shapes={'image': free_axes}, opset_version=options.opset)
             if info is not None:

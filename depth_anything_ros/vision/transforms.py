@@ -171,8 +171,9 @@ def _cut_positions(start: int, length: int, size: int, network: int) -> F64:
     """Return the pixels of a map, as positions, at which the cut map is sampled along one axis."""
     ratio = size / network
     count = max(1, round(length * ratio))
-    centres = start + (np.arange(count) + 0.5) * (length / count)
-    return centres * ratio - 0.5
+    centres = start + (np.arange(count, dtype=np.float64) + 0.5) * (length / count)
+    positions: F64 = centres * ratio - 0.5
+    return positions
 
 
 def resize_depth(depth: F32, size_hw: tuple[int, int]) -> F32:

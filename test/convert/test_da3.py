@@ -1,7 +1,6 @@
 """Depth Anything 3: its checkpoints, what they give, and the networks of several views."""
 
 from collections.abc import Callable
-from dataclasses import replace
 import json
 from pathlib import Path
 from typing import Any
@@ -101,6 +100,14 @@ def test_mono_and_metric_differ_by_their_name_only(folder: Callable[..., Path]) 
     assert 'Depth Anything 3 layout' in found.what
 
 
+def test_a_name_of_version_3_says_nothing_on_other_tensors(
+        save_checkpoint: Callable[..., Path], tmp_path: Path) -> None:
+    path = save_checkpoint('plain.pth').rename(tmp_path / 'DA3METRIC-LARGE')
+    identity = load_network(path, Overrides('relative', 'v2'), TABLE).identity
+    assert (identity.model_version, identity.output.focal_px) == ('v2', None)
+    assert 'file name: it describes v3, so it is ignored' in identity.origins
+
+
 @pytest.mark.parametrize(('overrides', 'message'), [
     (Overrides('metric', None, 20.0), 'metres need the focal length; leave out --kind'),
     (Overrides('relative', 'v2'), 'it is Depth Anything 3'),
@@ -135,7 +142,8 @@ def test_their_names_are_refused_before_a_download(name: str) -> None:
 
 
 @pytest.mark.parametrize(('name', 'repository'), [
-    ('da3-mono', 'depth-anything/DA3MONO-LARGE'), ('da3-metric', 'depth-anything/DA3METRIC-LARGE')])
+    ('da3-mono', 'depth-anything/DA3MONO-LARGE'),
+    ('da3-metric', 'depth-anything/DA3METRIC-LARGE')])
 def test_the_monocular_ones_are_in_the_catalog(name: str, repository: str) -> None:
     found = find_checkpoint(name)
     assert (found.repository, found.licence, found.files) == (

@@ -121,7 +121,8 @@ def test_sky_becomes_a_second_output_and_other_outputs_are_left_out(tmp_path: Pa
     done = converted(source, write_facts(tmp_path / 'a.yaml', output='depth',
                                          depth_output='depth', sky_output='sky',
                                          sky_threshold=0.3))
-    names = [next(iter(port.get_names())) for port in openvino.Core().read_model(done.path).outputs]
+    model = openvino.Core().read_model(done.path)
+    names = [next(iter(port.get_names())) for port in model.outputs]
     assert (names, done.info.sky_threshold) == (['depth', 'sky'], 0.3)
     assert {row.name for row in done.parity.rows} == {'OpenVINO', 'OpenVINO sky'}
     image = picture(64, 64)
@@ -199,6 +200,9 @@ def test_yolo_depth_is_recognised_by_what_its_exporter_wrote(tmp_path: Path) -> 
     image = picture(64, 64)
     np.testing.assert_allclose(run_in_engine(tmp_path / 'out' / 'depth.xml', image),
                                np.exp(sum_of(image) - 3), rtol=1e-4)
+    again = convert(Job(tmp_path / 'out' / 'depth.xml', tmp_path / 'again.xml'),
+                    report=lambda line: None)
+    assert (again.info.max_depth_m, again.info.description) == (None, info.description)
     other = write_network(tmp_path / 'b.onnx', {'output0': 'exp'}, shape=(1, 3, 64, 64),
                           properties={**properties, 'task': 'segment'})
     with pytest.raises(CheckpointError, match='its kind is unknown'):
@@ -294,6 +298,9 @@ def test_a_description_excludes_options_of_depth_anything_and_checkpoints(tmp_pa
     source, facts = write_network(tmp_path / 'a.onnx', {'y': 'linear'}), tmp_path / 'a.yaml'
     with pytest.raises(CheckpointError, match='--kind.* belong to Depth Anything; state the fact'):
         converted(source, write_facts(facts), overrides=Overrides('relative', 'v2'))
+    for overrides in (Overrides('relative', 'v3'), Overrides('relative', 'v2', focal_px=300.0)):
+        with pytest.raises(CheckpointError, match='belong to checkpoints; state the facts'):
+            converted(source, overrides=overrides)
     with pytest.raises(CheckpointError, match='a.pth: --describe belongs to ONNX files and IRs'):
         converted(tmp_path / 'a.pth', facts)
 

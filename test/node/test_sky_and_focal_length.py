@@ -108,7 +108,8 @@ def test_metres_need_the_focal_length_and_inverse_depth_does_not(
 
 
 @pytest.mark.parametrize(('parameters', 'scale'), [
-    ({'relative_scale': 0.5}, 0.5), ({'input_size': 56}, 300 / ((56 * 100 / 120 + 70 * 100 / 160) / 2))])
+    ({'relative_scale': 0.5}, 0.5),
+    ({'input_size': 56}, 300 / ((56 * 100 / 120 + 70 * 100 / 160) / 2))])
 def test_a_scale_of_the_user_wins_and_the_input_size_does_not_matter(
         make_robot: Callable[..., Robot], focal_ir: Path, parameters: dict[str, Any],
         scale: float) -> None:

@@ -19,106 +19,32 @@ CHANNEL_WEIGHTS = (1.0, 2.0, 4.0)
 
 
 def write_zipdepth(path: Path, size_hw: tuple[int, int], *, unfold: bool = True) -> Path:
-    """Write a network like ZipDepth as its exporter does: fused, of one size, opset 17."""
+    """Write a network like ZipDepth as its exporter does: fused and of one size."""
     import torch
-    from torch import nn, Tensor
-    from torch.nn import functional
-
-    class Block(nn.Module):
-        """Three branches of a RepVGG block, fused into one convolution."""
-
-        def __init__(self, channels: int) -> None:
-            super().__init__()
-            wide = nn.Conv2d(channels, channels, 3, padding=1)
-            point = nn.Conv2d(channels, channels, 1)
-            identity = torch.zeros_like(wide.weight)
-            for channel in range(channels):
-                identity[channel, channel, 1, 1] = 1
-            self.fused_conv = nn.Conv2d(channels, channels, 3, padding=1)
-            self.fused_conv.weight.data = wide.weight + identity + functional.pad(
-                point.weight, [1, 1, 1, 1])
-            self.fused_conv.bias.data = wide.bias + point.bias
-
-        def forward(self, features: Tensor) -> Tensor:
-            return functional.relu(self.fused_conv(features))
-
-    class StripPooling(nn.Module):
-        """A gate from the means of rows and of columns."""
-
-        def __init__(self, channels: int) -> None:
-            super().__init__()
-            self.gate_conv = nn.Conv2d(channels, channels, 1, groups=channels)
-
-        def forward(self, features: Tensor) -> Tensor:
-            strips = features.mean(3, keepdim=True) + features.mean(2, keepdim=True)
-            return features * torch.sigmoid(self.gate_conv(strips))
-
-    class Encoder(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.stem_half = nn.Conv2d(3, 8, 3, stride=2, padding=1)
-            self.stage1 = nn.Sequential(Block(8), StripPooling(8), Block(8))
-
-        def forward(self, image: Tensor) -> Tensor:
-            features: Tensor = self.stage1(functional.relu(self.stem_half(image)))
-            return features
-
-    class ConvexUpsample(nn.Module):
-        """Each fine pixel is a mean of 3x3 coarse ones, or of the nearest and the bilinear one."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.mask_pred = nn.Conv2d(8, 36 if unfold else 1, 1)
-
-        def forward(self, features: Tensor, depth: Tensor) -> Tensor:
-            count, _, rows, columns = depth.shape
-            mask = self.mask_pred(features)
-            if not unfold:
-                near, smooth, alpha = (
-                    functional.interpolate(depth, scale_factor=2.0),
-                    functional.interpolate(depth, scale_factor=2.0, mode='bilinear'),
-                    torch.sigmoid(functional.interpolate(mask, scale_factor=2.0)))
-                return functional.relu(alpha * near + (1 - alpha) * smooth)
-            mask = torch.softmax(mask.view(count, 9, 4, rows, columns), 1)
-            padded = functional.pad(depth, (1, 1, 1, 1), mode='replicate')
-            around = functional.unfold(padded, 3).view(count, 9, 1, rows, columns)
-            fine = (mask * around).sum(1).view(count, 4, rows, columns)
-            return functional.relu(functional.pixel_shuffle(fine, 2))
-
-    class Decoder(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.head_half = nn.Conv2d(8, 1, 3, padding=1)
-            self.head_half.bias.data.fill_(1.0)
-            self.convex_up = ConvexUpsample()
-
-        def forward(self, features: Tensor) -> Tensor:
-            depth: Tensor = self.convex_up(features, self.head_half(features))
-            return depth
-
-    class ZipDepth(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.encoder, self.decoder = Encoder(), Decoder()
-            self.register_buffer('mean', torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
-            self.register_buffer('std', torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
-
-        def forward(self, image: Tensor) -> Tensor:
-            depth: Tensor = self.decoder(self.encoder((image - self.mean) / self.std))
-            return depth
+    from zipdepth_stand_in import ZipDepthStandIn
 
     torch.manual_seed(3)
-    network = ZipDepth().eval()
-    torch.onnx.export(network, (torch.rand(1, 3, *size_hw),), path, dynamo=True, verbose=False,
-                      input_names=['image'], output_names=['depth'], opset_version=18,
-                      external_data=False)
+    torch.onnx.export(ZipDepthStandIn(unfold).eval(), (torch.rand(1, 3, *size_hw),), path,
+                      dynamo=True, verbose=False, input_names=['image'], output_names=['depth'],
+                      opset_version=18, external_data=False)
     return path
 
 
+# The operators that make an output ``name`` of s, and of the constants one and three.
+_OPERATORS: dict[str, tuple[tuple[str, tuple[str, ...], str, dict[str, Any]], ...]] = {
+    'linear': (('Add', ('s', 'one'), '', {}),),
+    'log': (('Sub', ('s', 'three'), '', {}),),
+    'exp': (('Sub', ('s', 'three'), '_log', {}), ('Exp', ('_log',), '', {})),
+    'step': (('Less', ('s', 'one'), '_is', {}), ('Cast', ('_is',), '', {'to': 1})),
+    'points': (('Concat', ('s', 's', 's'), '_c', {'axis': 1}),
+               ('Transpose', ('_c',), '', {'perm': [0, 2, 3, 1]})),
+    'number': (('ReduceMean', ('s',), '', {'keepdims': 0}),)}
+
+
 def write_network(path: Path, outputs: dict[str, str], *,
-                  shape: tuple[Any, ...] = (1, 3, 'h', 'w'), stride: int = 1, properties: dict[str, str] | None = None,
-                  given: str = 'image', constants: tuple[str, ...] = (),
-                  opset: int = 17) -> Path:
+                  shape: tuple[Any, ...] = (1, 3, 'h', 'w'), stride: int = 1,
+                  properties: dict[str, str] | None = None, given: str = 'image',
+                  constants: tuple[str, ...] = (), opset: int = 17) -> Path:
     """
     Write a network whose outputs are functions of s, R + 2 G + 4 B of its input.
 
@@ -128,40 +54,21 @@ def write_network(path: Path, outputs: dict[str, str], *,
     """
     import onnx
 
-    helper = onnx.helper
-    stored: list[Any] = []
-
-    def constant(name: str, values: np.ndarray) -> str:
-        stored.append(onnx.numpy_helper.from_array(values, name))
-        return name
-
-    kernel = constant('kernel', np.repeat(np.repeat(
-        np.float32(CHANNEL_WEIGHTS).reshape(1, 3, 1, 1) / stride ** 2, stride, 2), stride, 3))
-    nodes = [helper.make_node('Conv', [given, kernel], ['sum'], strides=[stride, stride])]
+    helper, tensor = onnx.helper, onnx.numpy_helper.from_array
+    kernel = np.float32(CHANNEL_WEIGHTS).reshape(1, 3, 1, 1) / stride ** 2
+    stored = [tensor(np.tile(kernel, (1, 1, stride, stride)), 'kernel'),
+              tensor(np.float32([1]), 'one'), tensor(np.float32([3]), 'three')]
+    nodes = [helper.make_node('Conv', [given, 'kernel'], ['sum'], strides=[stride, stride])]
+    last = 'sum'
     for name in constants:
         nodes += [helper.make_node('Cast', [name], [f'{name}_f'], to=1),
-                  helper.make_node('Mul', ['sum', f'{name}_f'], [f'sum_{name}'])]
-        nodes.append(helper.make_node('Identity', [f'sum_{name}'], ['s']))
-    if not constants:
-        nodes.append(helper.make_node('Identity', ['sum'], ['s']))
-    one, three = constant('one', np.float32([1])), constant('three', np.float32([3]))
+                  helper.make_node('Mul', [last, f'{name}_f'], [f'sum_{name}'])]
+        last = f'sum_{name}'
+    nodes.append(helper.make_node('Identity', [last], ['s']))
     for name, what in outputs.items():
-        if what == 'linear':
-            nodes.append(helper.make_node('Add', ['s', one], [name]))
-        elif what == 'log':
-            nodes.append(helper.make_node('Sub', ['s', three], [name]))
-        elif what == 'exp':
-            nodes += [helper.make_node('Sub', ['s', three], [f'{name}_log']),
-                      helper.make_node('Exp', [f'{name}_log'], [name])]
-        elif what == 'step':
-            nodes += [helper.make_node('Less', ['s', one], [f'{name}_is']),
-                      helper.make_node('Cast', [f'{name}_is'], [name], to=1)]
-        elif what == 'points':
-            nodes += [helper.make_node('Concat', ['s', 's', 's'], [f'{name}_c'], axis=1),
-                      helper.make_node('Transpose', [f'{name}_c'], [name], perm=[0, 2, 3, 1])]
-        else:
-            nodes.append(helper.make_node('ReduceMean', ['s'], [name], axes=[0, 1, 2, 3],
-                                          keepdims=0))
+        nodes += [helper.make_node(
+            operator, [name + one if one.startswith('_') else one for one in inputs],
+            [name + made], **options) for operator, inputs, made, options in _OPERATORS[what]]
     inputs = [helper.make_tensor_value_info(given, onnx.TensorProto.FLOAT, shape)]
     inputs += [helper.make_tensor_value_info(name, onnx.TensorProto.INT64, [])
                for name in constants]

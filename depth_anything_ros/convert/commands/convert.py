@@ -64,9 +64,8 @@ def command(
         path = local_source(source, output.parent if output else MODELS_FOLDER,
                             DownloadOptions(yes, offline), report)
         target = output or MODELS_FOLDER / f'{name_of(path)}.xml'
-        job = Job(path, target, precision,
-                  Overrides(kind, model_version, max_depth, encoder, focal_px), force, size_hw, batch_size,
-                  describe)
+        overrides = Overrides(kind, model_version, max_depth, encoder, focal_px)
+        job = Job(path, target, precision, overrides, force, size_hw, batch_size, describe)
         if precision == 'int8':
             require('nncf')
             if images is None:

@@ -1,7 +1,7 @@
 """
 Checkpoints of Depth Anything 3: their tensor names, and which of its networks take one image.
 
-Source: the published code, ``api.py``, ``model/da3.py`` and ``model/dinov2/vision_transformer.py``.
+Source: the published code, ``api.py``, ``model/da3.py``, ``model/dinov2/vision_transformer.py``.
 """
 
 from collections.abc import Iterable
@@ -16,8 +16,8 @@ _NAMES = (('model.backbone.pretrained.', 'pretrained.'), ('model.head.', 'depth_
 _MULTI_VIEW = re.compile(r'model\.(?:backbone\.pretrained\.camera_token|cam_(?:enc|dec)\.|da3)')
 _MONOCULAR = re.compile(r'da3(mono|metric)-large(?:-1\.1)?', re.IGNORECASE)
 _ANY = re.compile(r'(?:depth-anything/)?da3[\w.-]*', re.IGNORECASE)
-_REASON = ('it is a network of Depth Anything 3 for several views, with tokens of their cameras: it '
-           'gives their poses and depth in a common scale, and one image is no use of it')
+_REASON = ('it is a network of Depth Anything 3 for several views, with tokens of their cameras: '
+           'it gives their poses and depth in a common scale, not that of single images')
 _FIX = 'give DA3MONO-LARGE or DA3METRIC-LARGE, which take one image'
 # DA3METRIC gives metres for this focal length in pixels of its image, DA3MONO for none.
 FOCAL_PX = {'metric': 300.0, 'mono': 0.0}
@@ -60,6 +60,7 @@ def focal_px_of(name: object) -> float | None:
 
 def is_da3_config(config: dict[str, Any]) -> bool:
     """Return whether a config.json holds the arguments of Depth Anything 3, or its networks."""
+    networks = config.get('config')
     return 'model_type' not in config and (
-        str(config.get('model_name', '')).lower().startswith('da3') or 'net' in (
-            config.get('config') if isinstance(config.get('config'), dict) else {}))
+        str(config.get('model_name', '')).lower().startswith('da3')
+        or (isinstance(networks, dict) and 'net' in networks))

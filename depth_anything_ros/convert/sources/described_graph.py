@@ -46,7 +46,7 @@ def bring_to_form(path: Path, model: 'openvino.Model', described: Description
 
 
 def _replace_constants(path: Path, model: 'openvino.Model', described: Description) -> Any:
-    """Put the values of ``constants`` in the place of inputs, and return the input that is left."""
+    """Replace inputs by the values of ``constants``, and return the input that is left."""
     from openvino.op import Constant
 
     given = {_name(port): port.get_node() for port in model.inputs}
@@ -102,7 +102,7 @@ def _reverse_colors(image: Any) -> None:
     from openvino import opset13 as op
 
     targets = image.output(0).get_target_inputs()
-    reversed_order = op.gather(image, np.int64([2, 1, 0]), np.int64(1))
+    reversed_order = op.gather(image, np.array([2, 1, 0]), np.array(1))
     for target in targets:
         target.replace_source_output(reversed_order.output(0))
 

@@ -104,13 +104,13 @@ class Description:
         """Return what the converted network gives for these values of the depth output."""
         with np.errstate(divide='ignore', over='ignore', invalid='ignore'):
             if self.output == 'log_depth':
-                return np.exp(values if self.kind == 'metric' else -values)
-            if self.kind == 'metric':
-                return values if self.output == 'depth' else 1 / np.maximum(
-                    values, np.float32(LEAST_INVERSE_M))
-            if self.output == 'inverse_depth':
+                converted: F32 = np.exp(values if self.kind == 'metric' else -values)
+                return converted
+            if self.output == ('depth' if self.kind == 'metric' else 'inverse_depth'):
                 return values
-            return np.where(values > LEAST_DEPTH, 1 / values, np.float32(0))
+            if self.kind == 'metric':
+                return np.reciprocal(np.maximum(values, np.float32(LEAST_INVERSE_M)))
+            return np.where(values > LEAST_DEPTH, np.reciprocal(values), np.float32(0))
 
     def sky(self, values: F32) -> F32:
         """Return the sky that the converted network gives for these values of its output."""

@@ -66,44 +66,27 @@ def read_graph(path: Path, encoder: str | None = None,
     """
     Read an ONNX file or an IR; CheckpointError or ModelError name what makes it unusable.
 
-    With ``facts`` it is another network than Depth Anything, see ``Description``. Without metadata the input of the network follows from ``encoder``, else from the file name.
+    With ``facts`` it is another network than Depth Anything, see ``Description``. Without metadata
+    the input of the network follows from ``encoder``, else from the file name.
     """
     model, info, files = _read_onnx(path) if path.suffix == '.onnx' else _read_ir(path)
     described: Description | None = None
-    changes: tuple[str, ...] = ()
     if facts is not None:
-        info = None
-        described = complete(path, facts, fixed=is_fixed(model))
+        info, described = None, complete(path, facts, fixed=_is_fixed(model))
         model, changes = bring_to_form(path, model, described)
-    count = 1 if info is None or info.sky_threshold is None else 2
-    if described is None and (len(model.inputs) != 1 or len(model.outputs) != count):
-        raise CheckpointError(path, f'it has {len(model.inputs)} inputs and {len(model.outputs)} '
-                              'outputs', _WANTED_OR)
-    names = f'names: {_name(model.input(0))} -> {_name(model.output(0))}'
-    if described is not None:
         size_hw, batch = _fixed(path, model.input(0), described.multiple or 1)
-        input_spec = described.input_spec(size_hw)
-        input_spec = replace(input_spec, output_multiple=_output_multiple(
-            path, model, size_hw or input_spec.card_size_hw, batch, input_spec.multiple))
+        input_spec = _described_input(path, model, described, size_hw, batch)
     else:
+        changes = _renamed(path, model, info)
         named = from_file_name(path.name, ())
         input_spec = InputSpec.from_info(info) if info else input_spec_of(
             encoder or (named.encoder if named else None))
         size_hw, batch = _fixed(path, model.input(0), input_spec.multiple)
     trial_hw = size_hw or input_spec.card_size_hw
     model, more = _normalise(path, model, trial_hw, input_spec.output_hw(trial_hw), batch)
-    if described is None and names != 'names: image -> depth':
-        changes = (f'{names}, now image -> depth',)
     return Graph(path, model, sha256_of(files), sum(file.stat().st_size for file in files),
                  size_hw, batch, stored_precision(model), info, input_spec, (*changes, *more),
                  described)
-
-
-def is_fixed(model: 'openvino.Model') -> bool:
-    """Return whether an input of a network has 4 axes of which the last two are fixed."""
-    shapes = [port.partial_shape for port in model.inputs]
-    return any(len(shape) == 4 and shape[2].is_static and shape[3].is_static
-               for shape in shapes if shape.rank.is_static)
 
 
 def stored_precision(model: 'openvino.Model') -> Precision:
@@ -193,6 +176,31 @@ def _read_ir(path: Path) -> tuple['openvino.Model', ModelInfo | None, tuple[Path
 
     model, info = read_ir(openvino.Core(), path)
     return model, info, check_ir_files(path)
+
+
+def _renamed(path: Path, model: 'openvino.Model', info: ModelInfo | None) -> tuple[str, ...]:
+    """Return a line on names that will change; CheckpointError for other inputs and outputs."""
+    count = 1 if info is None or info.sky_threshold is None else 2
+    if len(model.inputs) != 1 or len(model.outputs) != count:
+        raise CheckpointError(path, f'it has {len(model.inputs)} inputs and {len(model.outputs)} '
+                              'outputs', _WANTED_OR)
+    names = f'names: {_name(model.input(0))} -> {_name(model.output(0))}'
+    return () if names == 'names: image -> depth' else (f'{names}, now image -> depth',)
+
+
+def _is_fixed(model: 'openvino.Model') -> bool:
+    """Return whether an input of a network has 4 axes, the last two fixed."""
+    shapes = [port.partial_shape for port in model.inputs]
+    return any(len(shape) == 4 and shape[2].is_static and shape[3].is_static
+               for shape in shapes if shape.rank.is_static)
+
+
+def _described_input(path: Path, model: 'openvino.Model', described: Description,
+                     size_hw: Size | None, batch: int) -> InputSpec:
+    """Return the input of a described network, with the size of its output."""
+    spec = described.input_spec(size_hw)
+    return replace(spec, output_multiple=_output_multiple(
+        path, model, size_hw or spec.card_size_hw, batch, spec.multiple))
 
 
 def _fixed(path: Path, given: Any, multiple: int) -> tuple[Size | None, int]:

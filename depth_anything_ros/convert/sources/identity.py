@@ -146,7 +146,7 @@ class ResolvedIdentity:
                              '--kind relative or --kind metric --max-depth METRES')
         version = self._require('model version', self.model_version,
                                 '--model-version v1 or --model-version v2')
-        if kind == 'metric':
+        if kind == 'metric' and version != 'other':
             self._require('max depth in metres', self.max_depth_m,
                           '--max-depth METRES, which is 20 for Hypersim and 80 for VKITTI')
         output = OutputFacts()
@@ -243,9 +243,11 @@ def resolve_identity(path: Path, spec: EncoderSpec | None, evidence: Sequence[Ev
         _check_overrides(path, spec, overrides)
         if spec.is_v3:
             evidence = (Evidence('the sky head', None, spec.name, 'relative', 'v3'), *evidence)
-        used = [one for one in evidence if one.encoder in (None, spec.name)]
-        ignored = [f'{one.origin.removeprefix("the ")}: it describes {one.encoder}, so it is '
-                   'ignored' for one in evidence if one not in used]
+        used = [one for one in evidence if one.encoder in (None, spec.name)
+                and one.model_version in (('v3', None) if spec.is_v3 else ('v1', 'v2', None))]
+        ignored = [f'{one.origin.removeprefix("the ")}: it describes '
+                   f'{one.encoder or one.model_version}, so it is ignored'
+                   for one in evidence if one not in used]
         shapes = 'the shapes of the tensors'
         encoder = Fact(spec.name, shapes, f'encoder: {spec.name}, from {shapes}')
     kind: Fact[Kind] = _fact('kind', 'kind', '--kind', overrides.kind, used)
