@@ -179,7 +179,9 @@ class Settings:
         0, 'runtime', 'Short side of the network input. A smaller input is faster and shows less '
         'detail: 252 is several times as fast as 518. The aspect ratio is kept, and both sides '
         'are rounded to multiples of 14. 0 uses the default of the model: 518, or 196 for '
-        'depth_anything_tiny.', unit='px', minimum=0, maximum=2058, shared=True)
+        'depth_anything_tiny. For models that are not Depth Anything V1 or V2 it is the side that '
+        'their rule fixes, and other multiples apply.', unit='px', minimum=0, maximum=2058,
+        shared=True)
     target_rate: float = parameter(
         0.0, 'configure', 'Depth images per second for every camera. The node measures which '
         'input sizes up to input_size reach this rate, uses the largest one, and changes it when '

@@ -91,7 +91,8 @@ class Teacher:
     def _inverse_depth(self, image_bgr: U8, size: int) -> F32:
         depth = self.infer(image_bgr, size)
         if self.kind == 'metric':
-            depth = np.reciprocal(np.maximum(depth, np.float32(_NEAREST_M)))
+            # Sky that a network names has no depth.
+            depth = np.nan_to_num(np.reciprocal(np.maximum(depth, np.float32(_NEAREST_M))))
         return resize_depth(depth, (image_bgr.shape[0], image_bgr.shape[1]))
 
 

@@ -1,6 +1,6 @@
-"""Described networks in every program: run, evaluate, quantize, teach, the node."""
+"""Described networks in every program: run, evaluate, quantize, teach."""
 
-from collections.abc import Callable
+import json
 from pathlib import Path
 
 import cv2
@@ -9,8 +9,6 @@ from depth_anything_ros.run.main import main as run
 import numpy as np
 from numpy.testing import assert_allclose
 import pytest
-from robot import camera_info, Robot
-from sensor_msgs.msg import Image
 
 for package in ('torch', 'onnx', 'openvino', 'onnxruntime', 'yaml', 'typer', 'nncf'):
     pytest.importorskip(package)
@@ -71,13 +69,13 @@ def test_it_runs_in_python_and_over_files(letterbox_ir: Path, tmp_path: Path) ->
     assert_allclose(native, inverse_depth(inner), rtol=1e-4)
     assert depth.shape == HW
     cv2.imwrite(str(tmp_path / 'a.png'), image)
-    assert run([str(letterbox_ir), '--img-path', str(tmp_path / 'a.png'), '--save-numpy',
+    assert run([str(letterbox_ir), '--img-path', str(tmp_path / 'a.png'), '--format', 'npy',
                 '--precision', 'f32', '--outdir', str(tmp_path / 'out')]) == 0
     saved = np.load(next((tmp_path / 'out').rglob('*.npy')))
     assert_allclose(saved, depth, rtol=1e-5)
 
 
-def test_metres_without_sky_become_files(tmp_path: Path) -> None:
+def test_metres_without_sky_become_files_and_labels(tmp_path: Path) -> None:
     source = write_network(tmp_path / 'a.onnx', {'z': 'exp', 'sky': 'step'})
     facts = write_facts(tmp_path / 'a.yaml', output='depth', metres=True, depth_output='z',
                         sky_output='sky', sky_threshold=0.5)
@@ -85,16 +83,21 @@ def test_metres_without_sky_become_files(tmp_path: Path) -> None:
     image = np.full((64, 64, 3), 200, np.uint8)
     image[:30] = 0
     cv2.imwrite(str(tmp_path / 'a.png'), image)
-    assert run([str(model), '--img-path', str(tmp_path / 'a.png'), '--save-numpy', '--precision',
-                'f32', '--outdir', str(tmp_path / 'out')]) == 0
+    assert run([str(model), '--img-path', str(tmp_path / 'a.png'), '--format', 'npy',
+                '--precision', 'f32', '--outdir', str(tmp_path / 'out')]) == 0
     depth_m = np.load(next((tmp_path / 'out').rglob('*.npy')))
     assert np.isnan(depth_m[:30]).all()
-    assert_allclose(depth_m[30:], np.exp(7 * 200 / 255 - 3), rtol=1e-4)
+    metres = np.exp(7 * 200 / 255 - 3)
+    assert_allclose(depth_m[30:], metres, rtol=1e-4)
+    teacher = open_teacher(model, Overrides(), TeacherOptions(tmp_path), report=silent)
+    label = teacher.label(image)
+    teacher.close()
+    assert (label[:30] == 0).all()
+    assert_allclose(label[30:], 1 / metres, rtol=0.02)
 
 
-def test_its_accuracy_is_that_of_its_depth(
-        letterbox_ir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The truth is twice its depth up to scale, so the aligned error is only that of resizing."""
+def test_its_accuracy_is_that_of_its_depth(letterbox_ir: Path, tmp_path: Path) -> None:
+    """The truth is its depth times a factor, so only millimetres remain as an error."""
     for seed in range(2):
         image = smooth(seed, (64, 64))
         cv2.imwrite(str(tmp_path / f'rgb_{seed}.png'), image)
@@ -103,9 +106,11 @@ def test_its_accuracy_is_that_of_its_depth(
     (tmp_path / 'data.yaml').write_text(
         'color: rgb_*.png\ndepth: depth_*.png\ndepth_scale: 1000\nmax_depth: 10\n')
     assert evaluate(['rgbd', str(letterbox_ir), str(tmp_path), '--config',
-                     str(tmp_path / 'data.yaml'), '--precision', 'f32']) == 0
-    row = next(line for line in capsys.readouterr().out.splitlines() if 'rgb_0' in line)
-    assert 'boxed' not in row and float(row.split()[1].strip('│ ')) < 0.01
+                     str(tmp_path / 'data.yaml'), '--precision', 'f32', '--json',
+                     str(tmp_path / 'found.json')]) == 0
+    found = json.loads((tmp_path / 'found.json').read_text())
+    assert (found['model']['encoder'], found['model']['kind']) == ('boxed', 'relative')
+    assert found['mean']['abs_rel'] < 0.01
 
 
 def test_it_teaches_and_its_labels_have_no_borders(letterbox_ir: Path, tmp_path: Path) -> None:
@@ -128,20 +133,3 @@ def test_it_is_quantized_and_keeps_its_facts(zipdepth_ir: Path, tmp_path: Path) 
     with load_model(done.path) as int8, load_model(zipdepth_ir, precision='f32') as f32:
         image = smooth(9, (64, 96))
         assert np.corrcoef(int8.infer(image).ravel(), f32.infer(image).ravel())[0, 1] > 0.9
-
-
-def test_the_node_publishes_its_inverse_depth_and_no_metres(
-        letterbox_ir: Path, make_robot: Callable[..., Robot]) -> None:
-    robot = make_robot(model=str(letterbox_ir), output_size='native', expected_width=HW[1],
-                       expected_height=HW[0])
-    robot.bring_up()
-    maps = robot.listen(Image, '/depth_anything/inverse_depth/image')
-    metres = robot.listen(Image, '/depth_anything/depth/image')
-    image = smooth(3)
-    robot.show_camera(camera_info(HW[1], HW[0]))
-    robot.show(image)
-    assert robot.until(lambda: maps)
-    found = np.frombuffer(maps[0].data, np.float32).reshape(maps[0].height, maps[0].width)
-    inner = cv2.resize(image, (64, 38), interpolation=cv2.INTER_LINEAR)
-    assert_allclose(found, inverse_depth(inner), rtol=1e-4)
-    assert not robot.until(lambda: metres, 0.3)

@@ -170,8 +170,10 @@ def sky_figures() -> dict[str, float]:
             pairs = [(removed(image), _sky_by_color(image)) for image in map(_read, _WITH_SKY)]
             indoor = [removed(_read(file)).mean()
                       for file in sorted((IMAGES / 'rgbd').glob('rgb_*.png'))]
-    return {'sky_pixels_removed_share': float(np.mean([found[sky].mean() for found, sky in pairs])),
-            'sky_other_removed_share': float(np.mean([found[~sky].mean() for found, sky in pairs])),
+    in_sky = [float(found[sky].mean()) for found, sky in pairs]
+    elsewhere = [float(found[~sky].mean()) for found, sky in pairs]
+    return {'sky_pixels_removed_share': float(np.mean(in_sky)),
+            'sky_other_removed_share': float(np.mean(elsewhere)),
             'sky_indoor_removed_share': float(np.max(indoor))}
 
 
