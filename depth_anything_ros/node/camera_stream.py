@@ -128,7 +128,8 @@ class CameraStream:
         grid = output_grid(settings.output_size, settings.output_divisor, image.size_hw,
                            (depth.shape[0], depth.shape[1]))
         scale_shift = _scale_shift(self._kind, alignment, settings)
-        if self._info.focal_px and not settings.relative_scale and alignment is None:
+        self.metric_problem = ''
+        if self._info.focal_px and alignment is None and scale_shift is None:
             scale_shift = self._scale_by_focal(view, (depth.shape[0], depth.shape[1]))
         outputs = FrameOutputs(image, depth, self._kind, grid, correction, scale_shift, stabilize,
                                settings, self._output_state, sky)
@@ -143,7 +144,6 @@ class CameraStream:
                         depth_hw: tuple[int, int]) -> tuple[float, float] | None:
         """Return scale and shift that the focal length gives, None with a warning without it."""
         if view.camera is not None:
-            self.metric_problem = ''
             return focal_scale(self._info, view.camera, depth_hw), 0.0
         self.metric_problem = ('no metric depth: the model needs the focal length of the camera; '
                                f'{view.problem}')

@@ -12,6 +12,7 @@ Depth Anything 3 is compared in its real size, with random weights, with the pub
 import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 import sys
@@ -41,6 +42,10 @@ _PARTS = ('foreign', 'da3', 'sky')
 # Photographs of the corpus and of the photos that show sky, seen by eye.
 _WITH_SKY = (IMAGES / 'photos' / 'demo01.jpg', CORPUS / 'images' / '03300.jpg',
              CORPUS / 'images' / '04480.jpg')
+_DESCRIPTIONS: tuple[dict[str, Any], ...] = (
+    {'output': 'depth', 'color': 'bgr'}, {'output': 'depth', 'metres': True}, {'metres': True},
+    {'output': 'depth', 'metres': 'focal', 'focal_px': 300.0, 'resize': 'longest_side'},
+    {'resize': 'letterbox'})
 _SIZES_HW = ((504, 504), (378, 504))
 # Colours of neighbours that differ by less than this belong to the same sky.
 _SAME_SKY = 4
@@ -84,10 +89,7 @@ def foreign_parity() -> float:
                                              unfold=unfold), None) for unfold in (True, False)]
         sources += [(stand_ins.write_network(root / 'yolo.onnx', {'output0': 'exp'}, properties={
             'author': 'Ultralytics', 'task': 'depth'}, shape=(1, 3, 768, 768)), None)]
-        for number, changes in enumerate((
-                {'output': 'depth', 'color': 'bgr'}, {'output': 'depth', 'metres': True},
-                {'metres': True}, {'output': 'depth', 'metres': 'focal', 'focal_px': 300.0,
-                                   'resize': 'longest_side'}, {'resize': 'letterbox'})):
+        for number, changes in enumerate(_DESCRIPTIONS):
             sources.append((stand_ins.write_network(root / f'{number}.onnx', {'y': 'linear'}),
                             stand_ins.write_facts(root / f'{number}.yaml', **changes)))
         for source, facts in sources:
@@ -107,12 +109,10 @@ def da3_parity(published: Path) -> dict[str, float]:
         package = ModuleType('depth_anything_3.model')
         package.__path__ = [str(published / 'src' / 'depth_anything_3' / 'model')]
         sys.modules[package.__name__] = package
-        from depth_anything_3.model.dinov2.dinov2 import DinoV2
-        from depth_anything_3.model.dpt import DPT
-
         torch.manual_seed(0)
-        backbone = DinoV2('vitl', [4, 11, 17, 23], cat_token=False).eval()
-        head = DPT(1024).eval()
+        backbone = import_module(f'{package.__name__}.dinov2.dinov2').DinoV2(
+            'vitl', [4, 11, 17, 23], cat_token=False).eval()
+        head = import_module(f'{package.__name__}.dpt').DPT(1024).eval()
     spec = find_encoder('da3_vitl')
     weights = {f'depth_head.{name}': value for name, value in _random(head).items()}
     weights |= _random(backbone)

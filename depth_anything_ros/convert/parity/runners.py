@@ -72,7 +72,7 @@ def onnx_runner(onnx_path: Path, described: Description | None = None) -> Runner
     inputs = {one.name: one for one in session.get_inputs()}
     given = next(one for name, one in inputs.items() if name not in constants)
     element = np.float16 if given.type == 'tensor(float16)' else np.float32
-    fixed = {name: np.full(inputs[name].shape, value, _TYPES[inputs[name].type])
+    fixed = {name: np.full(inputs[name].shape, value, _TYPES.get(inputs[name].type, np.float32))
              for name, value in constants.items()}
 
     def run(image: F32) -> dict[str, npt.NDArray[np.floating]]:
@@ -90,6 +90,10 @@ def onnx_runner(onnx_path: Path, described: Description | None = None) -> Runner
 def ir_runner(xml_path: Path, described: Description | None = None) -> Runner:
     """Return OpenVINO running an IR; CheckpointError where it cannot run it at some size."""
     constants = described.constants if described else {}
+    try:
+        outputs = len(open_core().read_model(xml_path).outputs)
+    except RuntimeError as error:
+        raise _failed(xml_path, 'OpenVINO', error) from error
 
     def run(image: F32) -> dict[str, npt.NDArray[np.floating]]:
         core = open_core()
@@ -103,14 +107,14 @@ def ir_runner(xml_path: Path, described: Description | None = None) -> Runner:
             shape = inputs[given].partial_shape
             batch = _batch(image, shape[0].get_length() if shape[0].is_static else None)
             model.reshape({given: list(batch.shape)})
-            outputs = core.compile_model(model, 'CPU', _F32)({given: batch, **fixed})
+            found = core.compile_model(model, 'CPU', _F32)({given: batch, **fixed})
         except RuntimeError as error:
             raise _failed(xml_path, f'OpenVINO at {image.shape[3]}x{image.shape[2]}',
                           error) from error
         return {next(iter(sorted(port.get_names())), str(index)): values.copy()
-                for index, (port, values) in enumerate(outputs.items())}
+                for index, (port, values) in enumerate(found.items())}
 
-    return _runner('OpenVINO', run, len(open_core().read_model(xml_path).outputs), described)
+    return _runner('OpenVINO', run, outputs, described)
 
 
 def _runner(backend: Backend, run: Callable[[F32], dict[str, npt.NDArray[np.floating]]],
