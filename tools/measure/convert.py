@@ -32,10 +32,10 @@ from depth_anything_ros.networks.models import find_encoder
 from depth_anything_ros.vision.color_image import to_bgr
 from depth_anything_ros.vision.sky import sky_mask
 import numpy as np
-import torch
 from tools.measure.figures import read_figures, requote_pages, ROOT, write_figures
 from tools.shared_data import (
     CHECKPOINT_OVERRIDES, CORPUS, IMAGES, local_checkpoint, require_data)
+import torch
 
 COMMAND = 'python -m tools.measure.convert --published FOLDER'
 _PARTS = ('foreign', 'da3', 'sky')
@@ -151,8 +151,8 @@ def sky_figures() -> dict[str, float]:
     """
     Return the shares of pixels that the sky filter removes with a V2 model.
 
-    They are those of the sky in photographs, of the rest of these, and of indoor images; what is
-    sky, its even colour shows.
+    They are those of the sky in photographs, of the rest of these, and of indoor images. The sky
+    to compare with is the region of even colour at the upper border.
     """
     require_data()
     checkpoint = local_checkpoint()
