@@ -38,7 +38,7 @@ def sky_mask(depth: F32, info: ModelInfo) -> Bools:
     """
     if info.sky_threshold is not None:
         return depth == 0 if info.kind == 'relative' else np.isnan(depth)
-    if info.kind == 'metric':
+    if info.kind == 'metric' or not np.isfinite(depth).any():
         return np.zeros(depth.shape, bool)
     far = depth <= np.float32(_NOISE) * np.nanpercentile(depth, _NEAR_PERCENTILE)
     if not far[0].any():

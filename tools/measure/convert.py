@@ -12,7 +12,6 @@ Depth Anything 3 is compared in its real size, with random weights, with the pub
 import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 import sys
@@ -109,10 +108,13 @@ def da3_parity(published: Path) -> dict[str, float]:
         package = ModuleType('depth_anything_3.model')
         package.__path__ = [str(published / 'src' / 'depth_anything_3' / 'model')]
         sys.modules[package.__name__] = package
+        from depth_anything_3.model.dinov2.dinov2 import (  # type: ignore[import-not-found]
+            DinoV2)
+        from depth_anything_3.model.dpt import DPT  # type: ignore[import-not-found]
+
         torch.manual_seed(0)
-        backbone = import_module(f'{package.__name__}.dinov2.dinov2').DinoV2(
-            'vitl', [4, 11, 17, 23], cat_token=False).eval()
-        head = import_module(f'{package.__name__}.dpt').DPT(1024).eval()
+        backbone = DinoV2('vitl', [4, 11, 17, 23], cat_token=False).eval()
+        head = DPT(1024).eval()
     spec = find_encoder('da3_vitl')
     weights = {f'depth_head.{name}': value for name, value in _random(head).items()}
     weights |= _random(backbone)
