@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 NAME = 'depth_anything_ros'
 SHARE = f'share/{NAME}'
 CONVERT = ['torch>=2.6', 'onnx', 'onnxscript', 'onnxruntime', 'huggingface_hub', 'safetensors',
-           'nncf', 'rosbags>=0.11', 'typer>=0.19', 'rich']
+           'nncf', 'pyyaml', 'rosbags>=0.11', 'typer>=0.19', 'rich']
 VIEW = ['viser>=1.1,<2']
 FLEET = ['ray>=2.40', 'fsspec', 'rosbags>=0.11', 'typer>=0.19', 'rich']
 APP = ['gradio>=6,<7', 'typer>=0.19', 'rich']

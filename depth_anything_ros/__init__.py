@@ -66,14 +66,18 @@ def convert_model(source: Path | str, output: Path | str, *, precision: Precisio
                   kind: Kind | None = None, encoder: str | None = None,
                   model_version: ModelVersion | None = None, max_depth_m: float | None = None,
                   size_hw: tuple[int, int] | None = None, overwrite: bool = False,
-                  report: Callable[[str], None] = lambda line: None) -> ModelInfo:
+                  report: Callable[[str], None] = lambda line: None,
+                  describe: Path | str | None = None,
+                  focal_px: float | None = None) -> ModelInfo:
     """
     Convert a checkpoint (.pth, .safetensors, -hf folder), an .onnx or an .xml to an IR.
 
     ``output`` is the .xml to write, its weights go to the .bin beside it. ``precision`` None means
     fp16, and for an .xml the precision that it has. ``size_hw`` fixes the network's input size.
-    ``kind``, ``encoder``, ``model_version`` and ``max_depth_m`` override what the source says of
-    itself. ``report`` gets a line for each step. Returns the metadata of the new model.
+    ``kind``, ``encoder``, ``model_version``, ``max_depth_m`` and ``focal_px`` override what the
+    source says of itself. ``describe`` is a YAML file with the facts on an ONNX file or IR that is
+    not Depth Anything. ``report`` gets a line for each step. Returns the metadata of the new
+    model.
 
     CheckpointError if the source cannot be converted, ParityError if the result differs from it,
     OSError if the output cannot be written: none of them leaves a file behind.
@@ -84,7 +88,8 @@ def convert_model(source: Path | str, output: Path | str, *, precision: Precisio
         from depth_anything_ros.convert.conversion import convert, Job
         from depth_anything_ros.convert.sources.identity import Overrides
         job = Job(Path(source), Path(output), precision,
-                  Overrides(kind, model_version, max_depth_m, encoder), overwrite, size_hw)
+                  Overrides(kind, model_version, max_depth_m, encoder, focal_px), overwrite,
+                  size_hw, describe=None if describe is None else Path(describe))
         return convert(job, report=report).info
     except ModuleNotFoundError as error:
         if was_interrupted(error):

@@ -28,8 +28,8 @@ from depth_anything_ros.resources import shipped_model
 from depth_anything_ros.vision import cloud
 from depth_anything_ros.vision.color_image import ColorImage, Order, to_bgr
 from depth_anything_ros.vision.depth import metric_from_inverse
-from depth_anything_ros.vision.geometry import Intrinsics, pixel_rays
-from depth_anything_ros.vision.transforms import resize_depth
+from depth_anything_ros.vision.geometry import focal_scale, Intrinsics, pixel_rays
+from depth_anything_ros.vision.transforms import image_content, model_input_hw, resize_depth
 import numpy as np
 
 OutputSize = Literal['input', 'native']
@@ -167,6 +167,20 @@ class DepthModel:
                              'pass a list of images or an array [N, H, W, 3]')
         depths = self._infer_many(self._engine_for_many(), iter(images), output_size)
         return depths if return_exceptions else _raise_errors(depths)
+
+    def focal_scale(self, camera: Intrinsics) -> float:
+        """
+        Return the scale [1/m] for ``to_metric`` of a model whose metres need the focal length.
+
+        ``camera`` are the intrinsics of the image. CameraInfoError for another model.
+        """
+        info = self.info
+        if info.focal_px is None:
+            raise CameraInfoError(f'{info.source_name} gives no metres for a focal length; its '
+                                  'kind is in info.kind')
+        network_hw = model_input_hw(info, camera.size_hw, self.state.input_size)
+        content = image_content(info.input_rule, camera.size_hw, network_hw)
+        return focal_scale(info, camera, info.output_hw((content.height, content.width)))
 
     def close(self) -> None:
         """Wait for the images in flight and release the device; idempotent."""

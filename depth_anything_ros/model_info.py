@@ -9,15 +9,19 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 import json
 import math
-from typing import Any, Literal
+from typing import Any, get_args, Literal
 import unicodedata
 
 SECTION = 'depth_anything'
 # An entry of the section that is not part of ModelInfo: the sha256 of the .bin, as hexadecimal
 # digits. IRs of earlier releases have none.
 WEIGHTS_SHA256 = 'weights_sha256'
-FORMAT_VERSION = 1
-_OPTIONAL = ('fixed_size_hw', 'quantization', 'output_multiple')
+# Version 2 has facts of other networks than Depth Anything V1 and V2, which a release that reads
+# only version 1 would ignore: it would give wrong depth. Models without them keep version 1.
+FORMAT_VERSION, _FORMAT_VERSIONS = 1, (1, 2)
+_OPTIONAL = ('fixed_size_hw', 'quantization', 'output_multiple', 'resize', 'interpolation',
+             'side_limits', 'has_shift', 'focal_px', 'sky_threshold', 'description')
+_LATER = _OPTIONAL[3:]
 _TEXTS = ('encoder', 'kind', 'model_version', 'source_name', 'source_sha256', 'licence',
           'precision', 'converter_version')
 # No ROS message can hold surrogates, which have no UTF-8; control characters break a line of log.
@@ -26,7 +30,10 @@ _LARGEST_SIDE = 16384
 _MOST_SELF_CHECK_PIXELS = 2 ** 22
 
 Kind = Literal['relative', 'metric']
-ModelVersion = Literal['v1', 'v2']
+# Of Depth Anything; other networks have none.
+ModelVersion = Literal['v1', 'v2', 'v3', 'other']
+Resize = Literal['shortest_side', 'longest_side', 'stretch', 'letterbox']
+Interpolation = Literal['cubic', 'linear', 'area']
 # Of the stored weights, and of the execution; with auto the device chooses.
 Precision = Literal['fp32', 'fp16', 'int8']
 ExecutionPrecision = Literal['auto', 'f32', 'bf16', 'f16']
@@ -51,6 +58,20 @@ def output_size(network_hw: tuple[int, int], multiple: int,
         return network_hw
     height, width = network_hw
     return height // multiple * output_multiple, width // multiple * output_multiple
+
+
+@dataclass(frozen=True)
+class InputRule:
+    """
+    How an image becomes the input of a network, see ``ModelInfo``.
+
+    Its sides are multiples of ``multiple`` pixels.
+    """
+
+    multiple: int
+    resize: Resize = 'shortest_side'
+    interpolation: Interpolation = 'cubic'
+    side_limits: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -94,13 +115,20 @@ class ModelInfo:
     """
     Everything that the runtime needs to know about one IR.
 
-    ``kind`` relative: the output is inverse depth up to scale and shift, larger is nearer.
+    ``kind`` relative: the output is inverse depth up to scale and shift, larger is nearer; only up
+    to scale without ``has_shift``. With ``focal_px`` the focal length f of the camera, in pixels
+    of the network's image, gives the scale: depth is f / focal_px / output metres.
     ``kind`` metric: the output is depth in metres, at most ``max_depth_m``.
-    ``mean_rgb`` and ``std_rgb`` apply to RGB in 0..1. ``input_size`` is the default short side of
-    the network's input in pixels. ``precision`` is the precision of the stored weights.
-    ``fixed_size_hw`` is the only input size of the network, None if height and width are free.
-    ``quantization`` is None for models in floating point. ``output_multiple`` is None where the
-    output has the size of the input; else it has that many pixels per ``patch_multiple`` of it.
+    ``mean_rgb`` and ``std_rgb`` apply to RGB in 0..1. ``input_size`` is the default of the side in
+    pixels that ``resize`` fixes: the short one, the long one, or both sides of a square, to which
+    images are stretched, or fitted between borders (letterbox). ``side_limits`` are the smallest
+    and the largest side that the network takes, None for any. ``precision`` is the precision of
+    the stored weights. ``fixed_size_hw`` is the only input size of the network, None if height and
+    width are free. ``quantization`` is None for models in floating point. ``output_multiple`` is
+    None where the output has the size of the input; else it has that many pixels per
+    ``patch_multiple`` of it. With ``sky_threshold`` a second output, ``sky``, is at least that
+    where the image shows sky. ``description`` states how the source is run, as JSON, for a network
+    that was described by its user, else ''.
     """
 
     encoder: str
@@ -120,6 +148,13 @@ class ModelInfo:
     fixed_size_hw: tuple[int, int] | None = None
     quantization: Quantization | None = None
     output_multiple: int | None = None
+    resize: Resize = 'shortest_side'
+    interpolation: Interpolation = 'cubic'
+    side_limits: tuple[int, int] | None = None
+    has_shift: bool = True
+    focal_px: float | None = None
+    sky_threshold: float | None = None
+    description: str = ''
     format_version: int = FORMAT_VERSION
 
     @property
@@ -127,13 +162,22 @@ class ModelInfo:
         """Return the unit of the output: 'm' for metric depth, '' for relative inverse depth."""
         return 'm' if self.kind == 'metric' else ''
 
+    @property
+    def input_rule(self) -> InputRule:
+        """Return how an image becomes the input of the network."""
+        return InputRule(self.patch_multiple, self.resize, self.interpolation, self.side_limits)
+
     def output_hw(self, network_hw: tuple[int, int]) -> tuple[int, int]:
         """Return the size of the network's output for an input of ``network_hw``."""
         return output_size(network_hw, self.patch_multiple, self.output_multiple)
 
     def to_strings(self) -> dict[str, str]:
         """Return the rt_info entries: one JSON text per field."""
-        return {name: json.dumps(value) for name, value in asdict(self).items()}
+        values = asdict(self)
+        later = {field.name for field in fields(self)
+                 if field.name in _LATER and values[field.name] == field.default}
+        values['format_version'] = 1 if len(later) == len(_LATER) else 2
+        return {name: json.dumps(value) for name, value in values.items() if name not in later}
 
     @classmethod
     def from_strings(cls, entries: Mapping[str, str]) -> 'ModelInfo':
@@ -145,15 +189,17 @@ class ModelInfo:
         # Entries that a later release added are missing in older models.
         values = {field.name: _parse(entries, field.name) for field in fields(cls)
                   if field.name in entries or field.name not in _OPTIONAL}
-        if values['format_version'] != FORMAT_VERSION:
+        if values['format_version'] not in _FORMAT_VERSIONS:
             raise ValueError(f'format_version is {values["format_version"]}, '
-                             f'this release reads {FORMAT_VERSION}')
+                             f'this release reads {" and ".join(map(str, _FORMAT_VERSIONS))}')
+        values['format_version'] = FORMAT_VERSION
         for name in _TEXTS:
             if not isinstance(values[name], str):
                 raise ValueError(f'{name} is {values[name]!r}, not a text')
         if values['kind'] not in ('relative', 'metric'):
             raise ValueError(f'kind is {values["kind"]!r}, neither relative nor metric')
-        if values['kind'] == 'metric' and not values['max_depth_m']:
+        if (values['kind'] == 'metric' and not values['max_depth_m']
+                and values['model_version'] != 'other'):
             raise ValueError('kind is metric but max_depth_m is not given')
         depth_m = values['max_depth_m']
         if depth_m is not None and not (_is_number(depth_m) and depth_m > 0):
@@ -164,8 +210,31 @@ class ModelInfo:
             if type(values[name]) is not int or not 1 <= values[name] <= _LARGEST_SIDE:
                 raise ValueError(f'{name} is {values[name]!r}, not a positive integer up to '
                                  f'{_LARGEST_SIDE}')
+        _check_later(values)
         _read_nested(values)
         return cls(**values)
+
+
+def _check_later(values: dict[str, Any]) -> None:
+    """Check the entries of format version 2; ValueError names the one that is wrong."""
+    for name, choices in (('resize', get_args(Resize)), ('interpolation', get_args(Interpolation)),
+                          ('has_shift', (True, False))):
+        if values.get(name, choices[0]) not in choices:
+            raise ValueError(f'{name} is {values[name]!r}, none of {", ".join(map(str, choices))}')
+    for name in ('focal_px', 'sky_threshold'):
+        value = values.get(name)
+        if value is not None and not (_is_number(value) and value > 0):
+            raise ValueError(f'{name} is {value!r}, not a positive number')
+    if not isinstance(values.get('description', ''), str):
+        raise ValueError(f'description is {values["description"]!r}, not a text')
+    if values.get('side_limits') is not None:
+        try:
+            smallest, largest = _sides(values['side_limits'])
+        except (TypeError, ValueError) as error:
+            raise ValueError(f'side_limits is malformed ({error})') from error
+        if smallest > largest:
+            raise ValueError(f'side_limits are {smallest} and {largest}, the larger one first')
+        values['side_limits'] = (smallest, largest)
 
 
 def _read_nested(values: dict[str, Any]) -> None:

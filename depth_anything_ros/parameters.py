@@ -179,7 +179,9 @@ class Settings:
         0, 'runtime', 'Short side of the network input. A smaller input is faster and shows less '
         'detail: 252 is several times as fast as 518. The aspect ratio is kept, and both sides '
         'are rounded to multiples of 14. 0 uses the default of the model: 518, or 196 for '
-        'depth_anything_tiny.', unit='px', minimum=0, maximum=2058, shared=True)
+        'depth_anything_tiny. For models that are not Depth Anything V1 or V2 it is the side that '
+        'their rule fixes, and other multiples apply.', unit='px', minimum=0, maximum=2058,
+        shared=True)
     target_rate: float = parameter(
         0.0, 'configure', 'Depth images per second for every camera. The node measures which '
         'input sizes up to input_size reach this rate, uses the largest one, and changes it when '
@@ -199,7 +201,8 @@ class Settings:
         'undistorted and raw says so.', choices=('auto', 'rectified', 'raw'))
     relative_scale: float = parameter(
         0.0, 'runtime', 'Relative models without alignment: scale in 1/z = scale * d + shift, '
-        'with depth z and model output d. 0 means unknown, and no metric depth is published.',
+        'with depth z and model output d. 0 means unknown, and no metric depth is published, '
+        'unless the focal length in camera_info gives the scale of the model.',
         unit='1/m', minimum=0.0, maximum=1e6)
     relative_shift: float = parameter(
         0.0, 'runtime', 'Relative models without alignment: shift in 1/z = scale * d + shift.',
@@ -231,6 +234,11 @@ class Settings:
         0.0, 'runtime', 'Removes flying pixels: depth becomes NaN at an edge where inverse depth '
         'jumps by more than this share of its value. 0.05 is a good start. 0 turns the filter '
         'off.', minimum=0.0, maximum=1.0)
+    sky_filter: str = parameter(
+        'off', 'runtime', 'Depth and points of the sky: off (as the network gives them), nan '
+        '(none) or far (no depth, and points at points_clearing, with which a costmap clears free '
+        'space). Sky is what the model names so. If it names none and is relative, sky is the '
+        'region at the upper border that is infinitely far.', choices=('off', 'nan', 'far'))
     output_size: str = parameter(
         'input', 'runtime', 'Size of the depth and colour images: input (size of the input '
         'image), native (size of the network output) or divisor (size of the input image divided '
@@ -309,6 +317,8 @@ class Settings:
                 raise SettingsError('points_max', self.points_max,
                                     'above 0 if points_clearing is set')
             self._check_order('points_max', 'points_clearing')
+        elif self.sky_filter == 'far':
+            raise SettingsError('points_clearing', 0.0, 'set for sky_filter far')
         if self.has_height_band:
             self._check_order('points_height_min', 'points_height_max')
         self._check_needed()

@@ -394,6 +394,16 @@ def test_a_closed_model_ends_an_endless_iteration_that_returns_errors(
             assert isinstance(outcome, np.ndarray)
 
 
+def test_the_focal_length_gives_the_scale_of_a_model_that_needs_it(
+        make_model: MakeModel, make_ir: Callable[..., Path]) -> None:
+    camera = Intrinsics(500.0, 500.0, 319.5, 239.5, (480, 640))
+    model = make_model(make_ir(focal_px=300.0, has_shift=False), image_hw=(480, 640))
+    # 640x480 images become 154x112: the focal length there is 500 * (154 / 640 + 112 / 480) / 2.
+    assert model.focal_scale(camera) == pytest.approx(300 / (250 * (154 / 640 + 112 / 480)))
+    with pytest.raises(CameraInfoError, match='tiny.pth gives no metres for a focal length'):
+        make_model().focal_scale(camera)
+
+
 def test_metric_depth_is_the_inverse_of_scaled_and_shifted_inverse_depth() -> None:
     inverse_depth = np.float32([[1.0, 2.0, 0.0], [-1.0, np.nan, 4.0]])
     np.testing.assert_allclose(to_metric(inverse_depth, 0.25, 0.0), np.float32(

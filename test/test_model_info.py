@@ -8,7 +8,11 @@ from depth_anything_ros.model_info import FORMAT_VERSION, ModelInfo, Quantizatio
 import pytest
 from tiny import TINY_INFO
 
-OPTIONAL = ('fixed_size_hw', 'quantization', 'output_multiple')
+OPTIONAL = ('fixed_size_hw', 'quantization', 'output_multiple', 'resize', 'interpolation',
+            'side_limits', 'has_shift', 'focal_px', 'sky_threshold', 'description')
+# The entries that a release before format version 2 does not know.
+LATER = {'resize': 'letterbox', 'interpolation': 'area', 'side_limits': (14, 700),
+         'has_shift': False, 'focal_px': 300.0, 'sky_threshold': 0.3, 'description': '{}'}
 METRIC = replace(TINY_INFO, kind='metric', max_depth_m=20.0,
                  self_check=SelfCheck((14, 28), (1, 2), 0.5, (0.1, 1 / 3)))
 
@@ -39,7 +43,7 @@ def test_what_is_written_comes_back_equal(info: ModelInfo) -> None:
 def test_an_older_model_lacks_the_later_entries_and_is_read() -> None:
     entries = METRIC.to_strings()
     for name in OPTIONAL:
-        del entries[name]
+        entries.pop(name, None)
     assert ModelInfo.from_strings(entries) == METRIC
 
 
@@ -57,13 +61,22 @@ def test_the_size_of_the_output_follows_from_the_metadata() -> None:
     assert SMALLER.output_hw((196, 252)) == (112, 144)
 
 
+@pytest.mark.parametrize('name', LATER)
+def test_a_release_that_would_ignore_a_fact_refuses_the_model(name: str) -> None:
+    assert METRIC.to_strings()['format_version'] == '1'
+    assert not set(LATER) & set(METRIC.to_strings())
+    info = replace(METRIC, **{name: LATER[name]})
+    assert info.to_strings()['format_version'] == '2'
+    assert ModelInfo.from_strings(info.to_strings()) == info
+
+
 def test_an_entry_that_is_not_json_is_named() -> None:
     with pytest.raises(ValueError, match='input_size is unreadable'):
         ModelInfo.from_strings({**METRIC.to_strings(), 'input_size': '5 18'})
 
 
 def test_another_format_version_is_refused_with_both_numbers() -> None:
-    with pytest.raises(ValueError, match=f'format_version is 99, .* reads {FORMAT_VERSION}'):
+    with pytest.raises(ValueError, match=f'format_version is 99, .* reads {FORMAT_VERSION} and'):
         ModelInfo.from_strings(entries_with(format_version=99))
 
 
@@ -83,6 +96,10 @@ def test_another_format_version_is_refused_with_both_numbers() -> None:
     ({'output_multiple': 0}, 'output_multiple'),
     ({'output_multiple': '8'}, 'output_multiple'),
     ({'patch_multiple': 1.5}, 'patch_multiple'),
+    ({'resize': 'crop'}, 'resize'), ({'interpolation': {}}, 'interpolation'),
+    ({'side_limits': [700]}, 'side_limits'), ({'side_limits': [700, 14]}, 'side_limits'),
+    ({'has_shift': 'no'}, 'has_shift'), ({'focal_px': 0}, 'focal_px'),
+    ({'sky_threshold': '0.3'}, 'sky_threshold'), ({'description': []}, 'description'),
     ({'patch_multiple': 10 ** 9}, 'patch_multiple'),
     ({'max_depth_m': '20'}, 'max_depth_m'),
     ({'max_depth_m': -1.0}, 'max_depth_m'),

@@ -11,7 +11,7 @@ import pytest
 BY_NAME = {spec.name: spec for spec in SPECS}
 RANGED = [spec for spec in SPECS
           if spec.minimum is not None and not isinstance(spec.default, tuple)]
-NEEDED = {'camera_height': 1.0}
+NEEDED = {'camera_height': 1.0, 'points_clearing': 100.0}
 CHOSEN = [spec for spec in SPECS if spec.choices]
 WRONG_TYPES: dict[type, list[Any]] = {
     bool: [1, 'true', None], int: [True, 1.0, '1', None], float: [True, '1.0', None],

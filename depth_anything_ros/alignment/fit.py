@@ -82,10 +82,14 @@ class AlignmentSource(Protocol):
         """Release subscriptions and the like; idempotent."""
 
 
-def fits_shift(fit: str, kind: Kind, source: str) -> bool:
-    """Return whether the parameter ``alignment.fit`` selects scale and shift."""
+def fits_shift(fit: str, kind: Kind, source: str, has_shift: bool = True) -> bool:
+    """
+    Return whether the parameter ``alignment.fit`` selects scale and shift.
+
+    ``has_shift`` is False for a model whose inverse depth lacks only the scale.
+    """
     if fit == 'auto':
-        return kind == 'relative' and source != 'range'
+        return kind == 'relative' and has_shift and source != 'range'
     return fit == 'scale_shift'
 
 

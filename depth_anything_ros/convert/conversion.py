@@ -5,9 +5,9 @@ Converts a checkpoint, an ONNX file or an IR, and proves the result before it ge
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, TYPE_CHECKING
 
 from depth_anything_ros.cli.progress import Report, Steps
 from depth_anything_ros.convert.export import export_onnx, OnnxOptions, save_ir
@@ -17,12 +17,15 @@ from depth_anything_ros.convert.parity.runners import (
     Backend, ir_runner, onnx_runner, Runner, torch_runner)
 from depth_anything_ros.convert.quantize.quantize import quantize, Quantized, QuantizeJob
 from depth_anything_ros.convert.quantize.training import TrainingOptions
+from depth_anything_ros.convert.sources.description import read_facts
+from depth_anything_ros.convert.sources.families import recognise
 from depth_anything_ros.convert.sources.graphs import (
     check_batch, check_sizes, fix_shape, fixed_size, Graph, is_graph, read_graph, Size,
     sizes_allowed)
 from depth_anything_ros.convert.sources.identity import (
-    graph_evidence, ModelIdentity, Overrides, resolve_identity)
+    described_identity, graph_evidence, ModelIdentity, Overrides, resolve_identity)
 from depth_anything_ros.convert.sources.load_network import load_network
+from depth_anything_ros.convert.sources.onnx_files import read_onnx_file
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.files import check_target, publish_model, staging_folder
 from depth_anything_ros.model_info import ModelInfo, Precision, SelfCheck
@@ -46,7 +49,8 @@ class Job:
     What to convert to what: a checkpoint, an .onnx or an .xml to an .xml.
 
     ``precision`` None is fp16, or that of the weights for an .xml. ``size_hw`` fixes height and
-    width, ``batch`` the number of images; None and 0 leave them free.
+    width, ``batch`` the number of images; None and 0 leave them free. ``describe`` is a YAML file
+    with the facts on a network that is not Depth Anything, see ``Description``.
     """
 
     source: Path
@@ -56,6 +60,7 @@ class Job:
     overwrite: bool = False
     size_hw: Size | None = None
     batch: int = 0
+    describe: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,9 @@ def convert(job: Job, *, table: tuple[EncoderSpec, ...] = MODELS, sizes_hw: Sequ
     check_target(job.output, job.overwrite)
     check_batch(job.source, job.batch)
     job = replace(job, size_hw=fixed_size(job.source, job.size_hw))
+    if job.describe is not None and not is_graph(job.source):
+        raise CheckpointError(job.source, '--describe belongs to ONNX files and IRs',
+                              'leave it out, or export the network to ONNX')
     convert_it = _convert_graph if is_graph(job.source) else _convert_checkpoint
     return convert_it(job, table, sizes_hw, limits, report)
 
@@ -178,17 +186,19 @@ def _convert_graph(job: Job, table: tuple[EncoderSpec, ...], sizes_hw: Sequence[
                    limits: Mapping[Backend, Limits] | None, report: Report) -> Conversion:
     steps = Steps(report, 5)
     with steps.step(f'reading {job.source}'):
-        graph = read_graph(job.source, job.overrides.encoder)
+        facts, origin = _foreign_facts(job, table)
+        graph = read_graph(job.source, job.overrides.encoder, facts)
         check_sizes(job.source, job.size_hw, graph.input_spec.multiple)
         precision = _wanted_precision(graph, job.precision)
-        identity = resolve_identity(
-            job.source, None, graph_evidence(job.source, graph.info, table), job.overrides
-        ).require_complete()
+        identity = described_identity(job.source, graph.described, origin) if graph.described \
+            else resolve_identity(
+                job.source, None, graph_evidence(job.source, graph.info, table), job.overrides
+            ).require_complete()
         size_hw = graph.size_hw or job.size_hw
         fix_shape(job.source, graph.model, job.size_hw, job.batch)
     steps.details((*identity.origins, *graph.changes, f'weights: stored as {graph.precision}'))
     from_ir = job.source.suffix == '.xml'
-    reference = (ir_runner if from_ir else onnx_runner)(job.source)
+    reference = (ir_runner if from_ir else onnx_runner)(job.source, graph.described)
     with steps.step(f'running the test card through {reference.backend} in f32'):
         info = _describe_graph(graph, identity, precision, size_hw, reference)
     if from_ir and precision == graph.precision:
@@ -205,6 +215,38 @@ def _convert_graph(job: Job, table: tuple[EncoderSpec, ...], sizes_hw: Sequence[
     sizes_hw = sizes_allowed(sizes_hw or graph.input_spec.sizes_hw, size_hw)
     return _write_and_prove(source, job.output, _ONE_FILE_SPACE, write, sizes_hw, limits, steps,
                             report)
+
+
+def _foreign_facts(job: Job, table: tuple[EncoderSpec, ...]
+                   ) -> tuple[dict[str, Any] | None, str]:
+    """
+    Return the facts on a network that is not Depth Anything, and their origin; else None.
+
+    Those of ``describe`` add to those of a known family and replace them. CheckpointError for
+    options of Depth Anything beside a description, for a family that cannot be used, and for an
+    ONNX file of which nothing is known.
+    """
+    if job.describe is not None and job.overrides != Overrides():
+        raise CheckpointError(job.source, '--kind, --model-version, --max-depth and --encoder '
+                              'belong to Depth Anything', f'state the facts in {job.describe}')
+    if job.overrides.focal_px is not None or job.overrides.model_version == 'v3':
+        raise CheckpointError(job.source, '--focal-px and --model-version v3 belong to '
+                              'checkpoints', 'state the facts on this network with --describe')
+    found = read_onnx_file(job.source) if job.source.suffix == '.onnx' else None
+    family = recognise(found) if found and job.overrides == Overrides() else None
+    if family is not None and family.refusal:
+        raise CheckpointError(job.source, f'it is {family.title}: {family.refusal}',
+                              'use another network')
+    facts, origins = {}, []
+    if found is not None and family is not None:
+        facts, origins = {**family.facts(found)}, [f'{family.title}, by the content of the file']
+    if job.describe is not None:
+        facts |= read_facts(job.describe)
+        origins.append(str(job.describe))
+    if not facts and found is not None:
+        resolve_identity(job.source, None, graph_evidence(job.source, found.info, table),
+                         job.overrides).require_complete()
+    return facts or None, ' and '.join(origins)
 
 
 def _read_checkpoint(path: Path, overrides: Overrides, precision: Precision,
@@ -277,7 +319,9 @@ def _describe_model(identity: ModelIdentity, sha256: str, precision: Precision, 
         mean_rgb=input_spec.mean_rgb, std_rgb=input_spec.std_rgb, input_size=input_spec.size,
         source_name=identity.source_name, source_sha256=sha256, licence=identity.licence,
         precision=precision, converter_version=__version__, self_check=check,
-        fixed_size_hw=fixed_size_hw, output_multiple=input_spec.output_multiple)
+        fixed_size_hw=fixed_size_hw, output_multiple=input_spec.output_multiple,
+        resize=input_spec.resize, interpolation=input_spec.interpolation,
+        side_limits=input_spec.side_limits, **asdict(identity.output))
 
 
 def _describe_graph(graph: Graph, identity: ModelIdentity, precision: Precision,

@@ -47,9 +47,9 @@ def export_onnx(network: DepthAnything, onnx_path: Path, options: OnnxOptions | 
     """
     Write the network with input ``image`` f32 [N, 3, H, W] and output ``depth`` f32 [N, H, W].
 
-    H and W that ``options`` leave free are multiples of ``network.input_spec.multiple``. ``info``
-    is written into the metadata of the file. CheckpointError if the network cannot be exported,
-    OSError if the file cannot be written.
+    Version 3 has a second output of the same size, ``sky``. H and W that ``options`` leave free
+    are multiples of ``network.input_spec.multiple``. ``info`` is written into the metadata of the
+    file. CheckpointError if the network cannot be exported, OSError if the file cannot be written.
     """
     options = options or OnnxOptions()
     if not options.external_data:
@@ -58,9 +58,10 @@ def export_onnx(network: DepthAnything, onnx_path: Path, options: OnnxOptions | 
     try:
         with _quiet():
             program = torch.onnx.export(
-                network, (example,), dynamo=True, verbose=False, input_names=['image'],
-                output_names=['depth'], dynamic_shapes={'image': free_axes},
-                opset_version=options.opset)
+                _AllMaps(network).eval() if network.spec.is_v3 else network, (example,),
+                dynamo=True, verbose=False, input_names=['image'],
+                output_names=['depth', 'sky'] if network.spec.is_v3 else ['depth'],
+                dynamic_shapes={'image': free_axes}, opset_version=options.opset)
             if info is not None:
                 program.model.metadata_props.update(metadata_props(info))
             program.save(onnx_path, external_data=options.external_data)
@@ -70,6 +71,17 @@ def export_onnx(network: DepthAnything, onnx_path: Path, options: OnnxOptions | 
         raise CheckpointError(
             onnx_path, f'torch {torch.__version__} could not export the network ({error})',
             'install another version of torch, 2.6 or later') from error
+
+
+class _AllMaps(torch.nn.Module):
+    """A network with all its outputs."""
+
+    def __init__(self, network: DepthAnything) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return self.network.maps(image)
 
 
 def _example(options: OnnxOptions, multiple: int) -> tuple[torch.Tensor, dict[int, Any]]:

@@ -61,7 +61,7 @@ class Student:
         """
         tokens = self.network.pretrained(image)
         rows, columns = (side // self.input_spec.multiple for side in image.shape[-2:])
-        depth = self.network.depth_head(tokens, rows, columns)
+        depth = self.network.depth_head(tokens, rows, columns)[0]
         if depth.shape[-2:] != image.shape[-2:]:
             # As the host does it.
             depth = functional.interpolate(depth, size=image.shape[-2:], mode='bilinear',

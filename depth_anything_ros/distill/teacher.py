@@ -24,7 +24,7 @@ from depth_anything_ros.model_info import Kind, ModelInfo
 from depth_anything_ros.networks.depth_anything import DepthAnything
 from depth_anything_ros.networks.models import EncoderSpec, MODELS
 from depth_anything_ros.vision.transforms import (
-    network_size, normalize, resize_depth, resize_for_network)
+    network_image, normalize, resize_depth, rule_input_hw)
 import numpy as np
 import torch
 
@@ -91,7 +91,8 @@ class Teacher:
     def _inverse_depth(self, image_bgr: U8, size: int) -> F32:
         depth = self.infer(image_bgr, size)
         if self.kind == 'metric':
-            depth = np.reciprocal(np.maximum(depth, np.float32(_NEAREST_M)))
+            # Sky that a network names has no depth.
+            depth = np.nan_to_num(np.reciprocal(np.maximum(depth, np.float32(_NEAREST_M))))
         return resize_depth(depth, (image_bgr.shape[0], image_bgr.shape[1]))
 
 
@@ -114,13 +115,12 @@ def open_teacher(source: Path, overrides: Overrides, options: TeacherOptions, *,
 
 def in_torch(network: DepthAnything, device: str) -> Infer:
     """Return a network in PyTorch on ``device``, in bf16 where that is a GPU."""
-    input_spec = network.input_spec
+    input_spec, rule = network.input_spec, network.input_spec.rule
     network = network.to(device)
 
     def infer(image_bgr: U8, size: int) -> F32:
-        network_hw = network_size((image_bgr.shape[0], image_bgr.shape[1]), size,
-                                  input_spec.multiple)
-        tensor = torch.from_numpy(normalize(resize_for_network(image_bgr, network_hw),
+        network_hw = rule_input_hw(rule, (image_bgr.shape[0], image_bgr.shape[1]), size)
+        tensor = torch.from_numpy(normalize(network_image(image_bgr, rule, network_hw),
                                             input_spec.mean_rgb, input_spec.std_rgb)).to(device)
         with torch.inference_mode(), torch.autocast(device, torch.bfloat16,
                                                     enabled=device != 'cpu'):

@@ -21,7 +21,9 @@ from depth_anything_ros.inference.pool import (
     ENGINE_CLOSED, OnDone, RequestPool, wait_for_one)
 from depth_anything_ros.vision import self_check
 from depth_anything_ros.vision.color_image import ColorImage, to_bgr
-from depth_anything_ros.vision.transforms import model_input_hw, resize_for_network
+from depth_anything_ros.vision.sky import with_sky
+from depth_anything_ros.vision.transforms import (
+    cut_borders, image_content, model_input_hw, network_image)
 import numpy as np
 
 if TYPE_CHECKING:
@@ -133,6 +135,7 @@ class Engine:
         """
         Start inference; ``on_done`` gets the network's output, a float32 map [H, W], or an error.
 
+        Sky that the network itself names has inverse depth 0, or NaN metres; see ``with_sky``.
         Blocks while no request is idle and while a new size compiles. ImageError if the image
         needs too large a network, InferenceError if the size cannot be compiled or the engine is
         closed.
@@ -146,16 +149,26 @@ class Engine:
             raise ImageError(f'a {image.size_hw[1]}x{image.size_hw[0]} image needs a network of '
                              f'{network_hw[1]}x{network_hw[0]}, which is too large; crop it or '
                              'lower input_size')
-        pool = self._pool_for(network_hw)
+        pool, rule = self._pool_for(network_hw), self.info.input_rule
 
         def fill(network_input: U8) -> None:
             if image.order == 'bgr':
-                resize_for_network(image.pixels, network_hw, out=network_input)
+                network_image(image.pixels, rule, network_hw, out=network_input)
             else:
-                resized = resize_for_network(image.pixels, network_hw)
+                resized = network_image(image.pixels, rule, network_hw)
                 to_bgr(ColorImage(resized, image.order), out=network_input)
 
-        pool.submit(fill, on_done, start_timeout_s)
+        pool.submit(fill, self._without_borders(image.size_hw, network_hw, on_done),
+                    start_timeout_s)
+
+    def _without_borders(self, image_hw: Size, network_hw: Size, on_done: OnDone) -> OnDone:
+        """Return what passes the part of a map that shows the image to ``on_done``."""
+        if self.info.resize != 'letterbox':
+            return on_done
+        content = image_content(self.info.input_rule, image_hw, network_hw)
+        return lambda outcome: on_done(
+            outcome if isinstance(outcome, Exception) else
+            cut_borders(outcome, content, network_hw))
 
     def warm_up(self, image_hw: Size) -> None:
         """Compile for images of this size and compute one; raises the errors of ``submit``."""
@@ -264,7 +277,8 @@ class Engine:
         execution_device, execution_precision = execution_summary(compiled)
         self._state = replace(self._state, execution_device=execution_device,
                               execution_precision=execution_precision)
-        return RequestPool(compiled, max(1, count), self._options.timeout_s, device)
+        return RequestPool(compiled, max(1, count), self._options.timeout_s, device,
+                           partial(with_sky, self.info))
 
     def _drop_oldest_pools(self, kept: int) -> None:
         """Close the pools used longest ago until ``kept`` of them are left."""

@@ -83,9 +83,12 @@ def read_model(core: 'ov.Core', source: Path | IrFiles) -> tuple['ov.Model', Mod
         raise ModelError(path, 'it has no depth_anything metadata',
                          f'add it with `depth_anything_convert {path} -o NAME.xml`')
     inputs, outputs = model.inputs, model.outputs
-    if len(inputs) != 1 or len(outputs) != 1 or str(inputs[0].partial_shape).count(',') != 3:
+    count, maps = (1, 'one depth map') if info.sky_threshold is None else (
+        2, 'one depth map and one map of sky')
+    if (len(inputs) != 1 or len(outputs) != count
+            or str(inputs[0].partial_shape).count(',') != 3):
         raise ModelError(path, f'it has {len(inputs)} inputs and {len(outputs)} outputs instead '
-                         'of one image [N,3,H,W] and one depth map', _MAKE_ONE)
+                         f'of one image [N,3,H,W] and {maps}', _MAKE_ONE)
     return model, info
 
 
@@ -172,7 +175,7 @@ def error_reason(error: BaseException) -> str:
 
 def build_graph(model: 'ov.Model', info: ModelInfo, network_hw: tuple[int, int]) -> 'ov.Model':
     """
-    Return a static copy of ``model``: u8 BGR [1, H, W, 3] of network_hw to f32 [1, H, W].
+    Return a static copy of ``model``: u8 BGR [1, H, W, 3] of network_hw to f32 [1, H, W] maps.
 
     Colour order, conversion to f32, mean and standard deviation become nodes of the graph.
     """
@@ -188,7 +191,8 @@ def build_graph(model: 'ov.Model', info: ModelInfo, network_hw: tuple[int, int])
     steps.convert_color(ColorFormat.RGB)
     steps.mean([255 * value for value in info.mean_rgb])
     steps.scale([255 * value for value in info.std_rgb])
-    processor.output().tensor().set_element_type(Type.f32)
+    for index in range(len(graph.outputs)):
+        processor.output(index).tensor().set_element_type(Type.f32)
     return processor.build()
 
 

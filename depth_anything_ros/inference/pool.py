@@ -1,6 +1,6 @@
 """A fixed set of infer requests of one compiled model, each with its own buffers and thread."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 import threading
@@ -21,7 +21,15 @@ OnDone = Callable[[Outcome], None]
 # What is called with the outcome, and the time-out of the start [s] if this is a start.
 _Job = tuple[OnDone, float | None]
 
+# Makes a depth map of the maps [H, W] that a network returned, the depth first, all to be copied.
+Finish = Callable[[Sequence[F32]], F32]
+
 ENGINE_CLOSED = 'the engine is closed; configure the node or load the model again'
+
+
+def copy_depth(maps: Sequence[F32]) -> F32:
+    """Return a copy of the first map."""
+    return maps[0].copy()
 
 
 @dataclass
@@ -30,7 +38,7 @@ class _Slot:
 
     request: 'ov.InferRequest'
     image_nhwc: U8
-    depth: F32
+    maps: tuple[F32, ...]
     jobs: 'SimpleQueue[_Job | None]' = field(default_factory=SimpleQueue)
 
 
@@ -40,15 +48,17 @@ class RequestPool:
 
     ``submit`` starts a request and returns; a thread per request waits for it, copies the output
     and calls ``on_done`` exactly once with a depth map [H, W] of the network's size or an
-    exception. A request that times out is reported at once and becomes idle again when the device
+    exception. ``finish`` makes the depth map of the network's output maps, which the next image
+    overwrites. A request that times out is reported at once and becomes idle again when the device
     has released it.
 
     OpenVINO's completion callback is not used, because it is not called for a request that fails
     or is cancelled; ``wait_for`` returns in all three cases.
     """
 
-    def __init__(self, compiled: 'ov.CompiledModel', count: int, timeout_s: float,
-                 device: str) -> None:
+    def __init__(self, compiled: 'ov.CompiledModel', count: int, timeout_s: float, device: str,
+                 finish: Finish = copy_depth) -> None:
+        self._finish = finish
         self._timeout_s = timeout_s
         self._device = device
         self._lock = threading.Lock()
@@ -120,11 +130,10 @@ class RequestPool:
         except RuntimeError as error:
             return InferenceError(f'{self._device} failed: {error_reason(error)}; if this '
                                   'happens again, use another device')
-        depth: F32 = slot.depth.reshape(slot.depth.shape[-2:]).copy()
-        if not np.isfinite(depth).any():
+        if not np.isfinite(slot.maps[0]).any():
             return InferenceError(f'{self._device} returned no finite depth; try precision f32 or '
                                   'another device')
-        return depth
+        return self._finish(slot.maps)
 
 
 def wait_for_one(submit: Callable[[OnDone], None]) -> F32:
@@ -141,13 +150,17 @@ def _make_slot(compiled: 'ov.CompiledModel') -> _Slot:
     import openvino as ov
     request = compiled.create_infer_request()
     image = np.zeros(list(compiled.input(0).shape), np.uint8)
-    depth = np.zeros(list(compiled.output(0).shape), np.float32)
-    if depth.ndim < 2 or depth.size != depth.shape[-2] * depth.shape[-1]:
-        raise InferenceError(f'the network returns an array of {list(depth.shape)} instead of one '
-                             'depth map; copy the model again, its weights seem damaged')
     request.set_input_tensor(ov.Tensor(image, shared_memory=True))
-    request.set_output_tensor(ov.Tensor(depth, shared_memory=True))
-    return _Slot(request, image, depth)
+    maps = []
+    for index, port in enumerate(compiled.outputs):
+        values = np.zeros(list(port.shape), np.float32)
+        if values.ndim < 2 or values.size != values.shape[-2] * values.shape[-1]:
+            raise InferenceError(
+                f'the network returns an array of {list(values.shape)} instead of one '
+                'depth map; copy the model again, its weights seem damaged')
+        request.set_output_tensor(index, ov.Tensor(values, shared_memory=True))
+        maps.append(values.reshape(values.shape[-2:]))
+    return _Slot(request, image, tuple(maps))
 
 
 def _release(request: 'ov.InferRequest') -> None:

@@ -17,7 +17,7 @@ from depth_anything_ros.inference.rate_control import (
     median_seconds, RateControl)
 from depth_anything_ros.process import lower_priority
 from depth_anything_ros.vision.color_image import ColorImage
-from depth_anything_ros.vision.transforms import network_size
+from depth_anything_ros.vision.transforms import model_input_hw
 import numpy as np
 
 _HELP = ('use an INT8 model (`depth_anything_convert quantize`), a smaller encoder, fewer '
@@ -49,7 +49,7 @@ class InputSizeEngines:
     @property
     def pixels(self) -> tuple[int, ...]:
         """Return the number of network pixels of every input size, for the first image size."""
-        sizes_hw = (network_size(self._options.image_hw, size, self.info.patch_multiple)
+        sizes_hw = (model_input_hw(self.info, self._options.image_hw, size)
                     for size in self.sizes)
         return tuple(height * width for height, width in sizes_hw)
 

@@ -22,7 +22,8 @@ class DepthAnything(nn.Module):
 
     The depth of a network that ends at the grid of its head is smaller, see ``input_spec``.
     Without ``max_depth_m`` the result is inverse depth up to scale and shift, larger is nearer;
-    with it the result is depth in metres.
+    with it the result is depth in metres. Version 3 gives inverse depth up to scale: its head ends
+    with the logarithm of depth. It has a second output, sky, see ``maps``.
     """
 
     def __init__(self, spec: EncoderSpec, version: ModelVersion,
@@ -36,11 +37,15 @@ class DepthAnything(nn.Module):
         self.depth_head = DptHead(spec, kind)
 
     def forward(self, image: Tensor) -> Tensor:
+        return self.maps(image)[0]
+
+    def maps(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Return the depth, and in version 3 the sky, 0.3 and more where it is; [N, H, W] each."""
         rows, columns = image.shape[-2] // PATCH, image.shape[-1] // PATCH
-        depth: Tensor = self.depth_head(self.pretrained(image), rows, columns)
+        depth, *sky = self.depth_head(self.pretrained(image), rows, columns)
         if self.max_depth_m is not None:
             depth = depth * self.max_depth_m
-        return depth.squeeze(1)
+        return tuple(one.squeeze(1) for one in (depth, *sky))
 
 
 def build_network(spec: EncoderSpec, version: ModelVersion, max_depth_m: float | None,

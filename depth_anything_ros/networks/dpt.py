@@ -19,7 +19,7 @@ class DptHead(nn.Module):
     Four token maps [N, rows * columns, D] to one map [N, 1, H, W], not negative.
 
     It has the size of the image, or ends at the finest grid of the head where the input of
-    ``spec`` has an ``output_multiple``.
+    ``spec`` has an ``output_multiple``. In version 3 a second map, sky, is returned beside it.
     """
 
     def __init__(self, spec: EncoderSpec, kind: Kind) -> None:
@@ -35,23 +35,24 @@ class DptHead(nn.Module):
             nn.Identity(),
             nn.Conv2d(fourth, fourth, kernel_size=3, stride=2, padding=1)])
         self._ends_at_grid = spec.input_spec.output_multiple is not None
-        self.scratch = Scratch(spec.features, spec.out_channels, kind)
+        self.scratch = Scratch(spec, kind)
 
-    def forward(self, tokens: Sequence[Tensor], rows: int, columns: int) -> Tensor:
+    def forward(self, tokens: Sequence[Tensor], rows: int, columns: int) -> tuple[Tensor, ...]:
         count, _, width = tokens[0].shape
         maps = [
             resize(project(one.transpose(1, 2).reshape(count, width, rows, columns)))
             for one, project, resize in zip(tokens, self.projects, self.resize_layers)]
         size_hw = None if self._ends_at_grid else (PATCH * rows, PATCH * columns)
-        depth: Tensor = self.scratch(maps, size_hw)
-        return depth
+        found: tuple[Tensor, ...] = self.scratch(maps, size_hw)
+        return found
 
 
 class Scratch(nn.Module):
     """Four maps of falling resolution, fused from the coarsest to the finest."""
 
-    def __init__(self, features: int, channels: tuple[int, int, int, int], kind: Kind) -> None:
+    def __init__(self, spec: EncoderSpec, kind: Kind) -> None:
         super().__init__()
+        features, channels = spec.features, spec.out_channels
         self.layer1_rn = _conv3(channels[0], features, bias=False)
         self.layer2_rn = _conv3(channels[1], features, bias=False)
         self.layer3_rn = _conv3(channels[2], features, bias=False)
@@ -59,16 +60,16 @@ class Scratch(nn.Module):
         self.refinenet1 = FeatureFusion(features)
         self.refinenet2 = FeatureFusion(features)
         self.refinenet3 = FeatureFusion(features)
-        self.refinenet4 = FeatureFusion(features)
+        self.refinenet4 = FeatureFusion(features, has_skip=not spec.is_v3)
         self.output_conv1 = _conv3(features, features // 2)
-        self.output_conv2 = nn.Sequential(
-            _conv3(features // 2, _OUTPUT_WIDTH),
-            nn.ReLU(),
-            nn.Conv2d(_OUTPUT_WIDTH, 1, kernel_size=1),
-            nn.ReLU() if kind == 'relative' else nn.Sigmoid())
+        last = Inverse() if spec.is_v3 else nn.ReLU() if kind == 'relative' else nn.Sigmoid()
+        self.output_conv2 = _output(features, last)
+        if spec.is_v3:
+            self.sky_output_conv2 = _output(features, nn.ReLU())
 
-    def forward(self, maps: Sequence[Tensor], size_hw: tuple[int, int] | None) -> Tensor:
-        """Return a map of ``size_hw``, None for twice the size of the first of ``maps``."""
+    def forward(self, maps: Sequence[Tensor], size_hw: tuple[int, int] | None
+                ) -> tuple[Tensor, ...]:
+        """Return maps of ``size_hw``, None for twice the size of the first of ``maps``."""
         first, second, third, fourth = (
             self.layer1_rn(maps[0]), self.layer2_rn(maps[1]),
             self.layer3_rn(maps[2]), self.layer4_rn(maps[3]))
@@ -78,18 +79,28 @@ class Scratch(nn.Module):
         height, width = _size(first)
         path = self.refinenet1(path, first, (2 * height, 2 * width))
         last = self.output_conv1(path)
-        depth: Tensor = self.output_conv2(last if size_hw is None else _resize(last, size_hw))
-        return depth
+        last = last if size_hw is None else _resize(last, size_hw)
+        depth = self.output_conv2(last)
+        return (depth, self.sky_output_conv2(last)) if hasattr(self, 'sky_output_conv2') else (
+            depth,)
+
+
+class Inverse(nn.Module):
+    """The logarithm of depth to inverse depth."""
+
+    def forward(self, log_depth: Tensor) -> Tensor:
+        return (-log_depth).exp()
 
 
 class FeatureFusion(nn.Module):
     """Add a skip map to the path, refine, resize."""
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, features: int, has_skip: bool = True) -> None:
         super().__init__()
         self.out_conv = nn.Conv2d(features, features, kernel_size=1)
-        # The coarsest level has no skip map; its published state dict has the tensors anyway.
-        self.resConfUnit1 = ResidualConvUnit(features)
+        # The coarsest level has no skip map; before version 3 its state dict has the tensors.
+        if has_skip:
+            self.resConfUnit1 = ResidualConvUnit(features)
         self.resConfUnit2 = ResidualConvUnit(features)
 
     def forward(self, path: Tensor, skip: Tensor | None, size_hw: tuple[int, int]) -> Tensor:
@@ -111,6 +122,11 @@ class ResidualConvUnit(nn.Module):
         inner = self.conv1(functional.relu(path))
         result: Tensor = path + self.conv2(functional.relu(inner))
         return result
+
+
+def _output(features: int, last: nn.Module) -> nn.Sequential:
+    return nn.Sequential(_conv3(features // 2, _OUTPUT_WIDTH), nn.ReLU(),
+                         nn.Conv2d(_OUTPUT_WIDTH, 1, kernel_size=1), last)
 
 
 def _conv3(inputs: int, outputs: int, bias: bool = True) -> nn.Conv2d:

@@ -12,7 +12,7 @@ import re
 from typing import Literal, TypeAlias
 
 from depth_anything_ros.model_info import (
-    ModelInfo, ModelVersion, output_size, SELF_CHECK_SIZE_HW)
+    InputRule, Interpolation, ModelInfo, ModelVersion, output_size, Resize, SELF_CHECK_SIZE_HW)
 
 PATCH = 14
 GRID = 37
@@ -23,9 +23,11 @@ UNKNOWN_LICENCE = 'unknown'
 # Of all V1 weights; those of the V2 weights are in the table.
 LICENCE_V1 = 'Apache-2.0'
 _BLOCKS_READ = 4
+_SKY_KEY = 'depth_head.scratch.sky_output_conv2.0.weight'
 _HIDDEN_KEY = 'pretrained.blocks.0.mlp.fc1.weight'
 # The finest grid of the head: cells per patch of the image, along each axis.
 HEAD_MULTIPLE = 8
+_NO_LIMIT = 10 ** 6
 
 FeedForward = Literal['mlp', 'swiglu']
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
@@ -37,8 +39,9 @@ class InputSpec:
     """
     The image that a network takes: RGB in 0..1, minus ``mean_rgb``, divided by ``std_rgb``.
 
-    Height and width are multiples of ``multiple`` pixels; ``size`` is the usual short side. The
-    output has ``output_multiple`` pixels per ``multiple`` of the input, None for as many.
+    Height and width are multiples of ``multiple`` pixels; ``size`` is the usual side that
+    ``resize`` fixes. The output has ``output_multiple`` pixels per ``multiple`` of the input, None
+    for as many. The other fields are those of ``ModelInfo``.
     """
 
     multiple: int
@@ -46,12 +49,20 @@ class InputSpec:
     mean_rgb: tuple[float, float, float]
     std_rgb: tuple[float, float, float]
     output_multiple: int | None = None
+    resize: Resize = 'shortest_side'
+    interpolation: Interpolation = 'cubic'
+    side_limits: tuple[int, int] | None = None
 
     @classmethod
     def from_info(cls, info: ModelInfo) -> 'InputSpec':
         """Return the input that the metadata of a model describes."""
         return cls(info.patch_multiple, info.input_size, info.mean_rgb, info.std_rgb,
-                   info.output_multiple)
+                   info.output_multiple, info.resize, info.interpolation, info.side_limits)
+
+    @property
+    def rule(self) -> InputRule:
+        """Return how an image becomes the input."""
+        return InputRule(self.multiple, self.resize, self.interpolation, self.side_limits)
 
     @property
     def card_size_hw(self) -> Size:
@@ -71,10 +82,13 @@ class InputSpec:
         return output_size(size_hw, self.multiple, self.output_multiple)
 
     def _nearest(self, side: float) -> int:
-        return max(round(side / self.multiple), 1) * self.multiple
+        smallest, largest = self.side_limits or (1, _NO_LIMIT)
+        side = min(max(side, smallest), largest // self.multiple * self.multiple)
+        return max(round(side / self.multiple), -(-smallest // self.multiple)) * self.multiple
 
 
 VIT_INPUT = InputSpec(PATCH, INPUT_SIZE, MEAN_RGB, STD_RGB)
+DA3_INPUT = InputSpec(PATCH, 504, MEAN_RGB, STD_RGB, resize='longest_side', interpolation='area')
 TINY_INPUT = InputSpec(PATCH, 196, MEAN_RGB, STD_RGB, HEAD_MULTIPLE)
 
 
@@ -87,7 +101,8 @@ class EncoderSpec:
     ``out_channels`` the channels of the head. ``blocks_v2`` are the transformer blocks (from 0)
     that the V2 head reads; ``licence`` is that of the published V2 weights. With an
     ``output_multiple`` in ``input_spec`` the head ends at its finest grid, see ``HEAD_MULTIPLE``.
-    ``hidden`` is the width inside the feed-forward part, None for the usual one.
+    ``hidden`` is the width inside the feed-forward part, None for the usual one. Version 3 gives
+    depth instead of inverse depth, and sky beside it; see ``DepthAnything``.
     """
 
     name: str
@@ -101,6 +116,7 @@ class EncoderSpec:
     feed_forward: FeedForward = 'mlp'
     input_spec: InputSpec = VIT_INPUT
     hidden: int | None = None
+    is_v3: bool = False
 
     @property
     def hidden_width(self) -> int:
@@ -128,6 +144,8 @@ MODELS = (
     EncoderSpec('vitt', 192, 12, 3, 32, (24, 48, 96, 192), (2, 5, 8, 11), UNKNOWN_LICENCE),
     EncoderSpec('tiny', 384, 12, 6, 64, (48, 96, 192, 384), (2, 5, 8, 11), UNKNOWN_LICENCE,
                 input_spec=TINY_INPUT, hidden=1152),
+    EncoderSpec('da3_vitl', 1024, 24, 16, 256, (256, 512, 1024, 1024), (4, 11, 17, 23),
+                'Apache-2.0', input_spec=DA3_INPUT, is_v3=True),
 )
 
 
@@ -150,13 +168,14 @@ def find_encoder(name: str, table: tuple[EncoderSpec, ...] = MODELS) -> EncoderS
 
 
 def identify_encoder(width: int, depth: int, table: tuple[EncoderSpec, ...] = MODELS,
-                     hidden: int | None = None) -> EncoderSpec:
+                     hidden: int | None = None, is_v3: bool = False) -> EncoderSpec:
     """
     Return the model with these sizes; ValueError lists those of ``table``.
 
     Of several with the same sizes it is the one with the width ``hidden`` inside its feed-forward
     parts, else the first one.
     """
+    table = tuple(spec for spec in table if spec.is_v3 == is_v3)
     found = [spec for spec in table if (spec.width, spec.depth) == (width, depth)]
     if not found:
         known = ', '.join(f'{spec.name} {spec.width}x{spec.depth}' for spec in table)
@@ -176,4 +195,4 @@ def identify_network(shapes: Shapes, table: tuple[EncoderSpec, ...] = MODELS) ->
         raise ValueError('it has no tensor pretrained.pos_embed')
     depth = len({key.split('.')[2] for key in shapes if key.startswith('pretrained.blocks.')})
     hidden = next(iter(shapes.get(_HIDDEN_KEY, ())[:1]), None)
-    return identify_encoder(positions[-1], depth, table, hidden)
+    return identify_encoder(positions[-1], depth, table, hidden, _SKY_KEY in shapes)

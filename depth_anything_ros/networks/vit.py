@@ -13,7 +13,8 @@ from torch.nn import functional
 
 _CUBIC_A = -0.75
 _CUBIC_REACH = 2
-_EPSILON = 1e-6
+# Of all norms, and of the last one of version 3.
+_EPSILON, _EPSILON_V3 = 1e-6, 1e-5
 
 
 class VisionTransformer(nn.Module):
@@ -24,11 +25,12 @@ class VisionTransformer(nn.Module):
         self.blocks_read = blocks_read
         self.cls_token = nn.Parameter(torch.zeros(1, 1, spec.width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + GRID * GRID, spec.width))
-        # Every published state dict has it, but only the pretraining of the encoder used it.
-        self.mask_token = nn.Parameter(torch.zeros(1, spec.width))
+        if not spec.is_v3:
+            # Every published state dict has it, but only the pretraining of the encoder used it.
+            self.mask_token = nn.Parameter(torch.zeros(1, spec.width))
         self.patch_embed = PatchEmbedding(spec.width)
         self.blocks = nn.ModuleList(Block(spec) for _ in range(spec.depth))
-        self.norm = nn.LayerNorm(spec.width, eps=_EPSILON)
+        self.norm = nn.LayerNorm(spec.width, eps=_EPSILON_V3 if spec.is_v3 else _EPSILON)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         tokens = self.embed(image)

@@ -9,7 +9,7 @@ from depth_anything_ros.alignment.tracker import Alignment, AlignmentTracker
 from depth_anything_ros.arrays import F32
 from depth_anything_ros.errors import (
     AlignmentError, AlignmentHeldError, DepthAnythingError)
-from depth_anything_ros.model_info import Kind
+from depth_anything_ros.model_info import ModelInfo
 from depth_anything_ros.node.camera_info import CameraView
 from depth_anything_ros.node.motion import MotionSource, TrackedImage
 from depth_anything_ros.node.odometry import open_poses
@@ -33,12 +33,12 @@ class Aligner:
     topics. Whole depth images of the reference are kept while ``keeps_images`` returns true.
     """
 
-    def __init__(self, node: Node, prefix: str, kind: Kind,
+    def __init__(self, node: Node, prefix: str, info: ModelInfo,
                  read_settings: Callable[[], Settings], warn: Callable[[str], None],
                  keeps_images: Callable[[], bool] = lambda: False) -> None:
         self._node = node
         self._prefix = prefix
-        self._kind = kind
+        self._info = info
         self._read_settings = read_settings
         self._warn = warn
         self._keeps_images = keeps_images
@@ -99,8 +99,8 @@ class Aligner:
                 if self._source is None:
                     raise AlignmentError('the node opens the source in activate; deactivate and '
                                          'activate it')
-                with_shift = fits_shift(settings.alignment.fit, self._kind,
-                                        settings.alignment.source)
+                with_shift = fits_shift(settings.alignment.fit, self._info.kind,
+                                        settings.alignment.source, self._info.has_shift)
                 frame = _frame(header, inverse_depth, view)
                 fit = self._source.fit(frame, with_shift)
                 if fit is not None:
@@ -153,7 +153,7 @@ class Aligner:
     def as_parameters(self, alignment: Alignment) -> str:
         """Return the parameters that give the same metric depth without a reference."""
         settings, scale, shift = self._read_settings(), alignment.scale, alignment.shift
-        if self._kind == 'relative':
+        if self._info.kind == 'relative':
             return f'relative_scale: {scale:.6g}, relative_shift: {shift:.6g}'
         if shift:
             return (f'scale {scale:.6g}, shift {shift:.6g} 1/m; a metric model has no parameter '

@@ -5,7 +5,7 @@ from functools import partial
 
 from depth_anything_ros.alignment.tracker import Alignment
 from depth_anything_ros.inference.scheduler import Frame, Result
-from depth_anything_ros.model_info import Kind
+from depth_anything_ros.model_info import Kind, ModelInfo
 from depth_anything_ros.node.aligner import Aligner
 from depth_anything_ros.node.camera_info import camera_view, CameraView
 from depth_anything_ros.node.frame_outputs import FrameOutputs, metric_correction, OutputState
@@ -20,6 +20,8 @@ from depth_anything_ros.ros.topic_problems import image_topic_problem
 from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.depth import model_inverse_depth
 from depth_anything_ros.vision.encoded_image import PixelLimit
+from depth_anything_ros.vision.geometry import focal_scale
+from depth_anything_ros.vision.sky import sky_mask
 from depth_anything_ros.vision.transforms import output_grid
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -32,36 +34,40 @@ class CameraStream:
     Images arrive on the thread of the image subscription and are passed to ``offer``;
     ``on_result`` runs on the thread that delivers results. ``settings`` is replaced as a whole
     when parameters change. ``received`` counts images, ``without_subscriber`` those that arrived
-    while no output had a subscriber, ``lost`` those that did not arrive.
+    while no output had a subscriber, ``lost`` those that did not arrive. ``metric_problem`` says
+    why the metres of a model that needs the focal length are unknown, or is ''.
     """
 
-    def __init__(self, node: LifecycleNode, name: str, kind: Kind, settings: Settings,
+    def __init__(self, node: LifecycleNode, name: str, info: ModelInfo, settings: Settings,
                  offer: Callable[[Frame], object], warn: Callable[[str], None]) -> None:
         prefix = f'{name}/' if name else ''
         self.name = name
         self.settings = settings
         self.received = self.without_subscriber = self.lost = 0
+        self.metric_problem = ''
         self.image_hw: tuple[int, int] | None = None
         self.image_topic = node.resolve_topic_name(f'{prefix}image')
         self._transport = settings.image_transport
         self.snapshots = SnapshotRequests()
         self._node = node
         self._prefix = prefix
-        self._kind = kind
+        self._info = info
+        self._kind = info.kind
         self._offer = offer
         self._warn = warn if not name else lambda sentence: warn(f'{name}: {sentence}')
-        self.aligner = Aligner(node, prefix, kind, lambda: self.settings, self._warn,
+        self.aligner = Aligner(node, prefix, info, lambda: self.settings, self._warn,
                                lambda: self._publishers.has_filled_subscribers())
         self._camera_info: CameraInfo | None = None
         self._camera_info_data = b''
         self._image_subscription: ImageSubscription | None = None
         self._output_state = OutputState()
-        self._publishers = OutputPublishers(node, prefix, kind, self._warn)
+        self._publishers = OutputPublishers(node, prefix, info.kind, self._warn)
 
     def start(self) -> None:
         """Subscribe; camera_info and the state of the outputs begin empty."""
         self._camera_info, self._camera_info_data = None, b''
         self._output_state.reset()
+        self.metric_problem = ''
         self.aligner.start()
         topic = f'{self._prefix}image'
         message_type, decode = Image, decode_image
@@ -111,6 +117,7 @@ class CameraStream:
         view = self._view(image.size_hw)
         if info is not None and view.info is None:
             self._warn(view.problem)
+        sky = sky_mask(result.outcome, self._info) if settings.sky_filter != 'off' else None
         depth, correction, stabilize = self._output_state.stabilize(
             result.outcome, self._kind, metric_correction(self._kind, settings, view.camera),
             settings.stabilization)
@@ -120,15 +127,28 @@ class CameraStream:
                 header, model_inverse_depth(depth, self._kind, correction), view)
         grid = output_grid(settings.output_size, settings.output_divisor, image.size_hw,
                            (depth.shape[0], depth.shape[1]))
-        outputs = FrameOutputs(image, depth, self._kind, grid, correction,
-                               _scale_shift(self._kind, alignment, settings), stabilize, settings,
-                               self._output_state)
+        scale_shift = _scale_shift(self._kind, alignment, settings)
+        self.metric_problem = ''
+        if self._info.focal_px and alignment is None and scale_shift is None:
+            scale_shift = self._scale_by_focal(view, (depth.shape[0], depth.shape[1]))
+        outputs = FrameOutputs(image, depth, self._kind, grid, correction, scale_shift, stabilize,
+                               settings, self._output_state, sky)
         self.image_hw = image.size_hw
         self._publishers.publish(header, outputs, view, settings.depth_encoding)
         self._publishers.publish_filled(header, outputs, view, settings.depth_encoding,
                                         lambda: self.aligner.measured_depth(header, alignment))
         self._publishers.publish_alignment(header, alignment, self.image_topic)
         self.snapshots.write(header, outputs, view, alignment)
+
+    def _scale_by_focal(self, view: CameraView,
+                        depth_hw: tuple[int, int]) -> tuple[float, float] | None:
+        """Return scale and shift that the focal length gives, None with a warning without it."""
+        if view.camera is not None:
+            return focal_scale(self._info, view.camera, depth_hw), 0.0
+        self.metric_problem = ('no metric depth: the model needs the focal length of the camera; '
+                               f'{view.problem}')
+        self._warn(self.metric_problem)
+        return None
 
     def _decode_compressed(self, serialized: SerializedMessage) -> ColorImage:
         return decode_compressed(serialized, PixelLimit(

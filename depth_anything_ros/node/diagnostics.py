@@ -26,7 +26,8 @@ class Health:
     counts images, ``without_subscriber`` those that arrived while no output had a subscriber.
     ``image_topic`` is resolved, ``publishers`` counts its publishers, ``topic_problem`` says why
     no image can arrive from them, if it is known. ``alignment`` is None without a reference.
-    ``lost`` counts images that did not arrive.
+    ``lost`` counts images that did not arrive. ``metric_problem`` says why a model whose metres
+    need the focal length gives none.
     """
 
     state: str
@@ -39,6 +40,7 @@ class Health:
     alignment: Alignment | None = None
     topic_problem: str = ''
     lost: int = 0
+    metric_problem: str = ''
 
 
 class DiagnosticsReporter:
@@ -102,6 +104,8 @@ class DiagnosticsReporter:
                 f'{lost_remedy(health.image_topic)}')
         if health.alignment is not None and not health.alignment.usable:
             return DiagnosticStatus.WARN, f'no metric depth: {health.alignment.reason}'
+        if health.metric_problem:
+            return DiagnosticStatus.WARN, health.metric_problem
         return DiagnosticStatus.OK, 'running'
 
 

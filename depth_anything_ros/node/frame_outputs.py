@@ -7,7 +7,7 @@ import cv2
 from depth_anything_ros.alignment.filling import (
     compare_depth, fill_depth, FilledDepth, FITTED, MEASURED, measured_on_grid, NO_DEPTH)
 from depth_anything_ros.alignment.fit import check_fit
-from depth_anything_ros.arrays import F32, U8
+from depth_anything_ros.arrays import Bools, F32, U8
 from depth_anything_ros.model_info import Kind
 from depth_anything_ros.parameters import Settings
 from depth_anything_ros.vision.cloud import CloudOptions, HeightBand, point_cloud
@@ -79,12 +79,14 @@ class FrameOutputs:
     ``depth`` is the model's output [H, W]. ``scale_shift`` converts its inverse depth to 1/z
     [1/m], None if it is unknown or not needed; with an ``alignment.source`` it is always needed,
     because the metres of a metric model have another scale. ``stabilize`` removes flicker from
-    the inverse depth that is coloured.
+    the inverse depth that is coloured. ``sky`` [H, W] has no depth, or infinite depth, by the
+    parameter ``sky_filter``.
     """
 
     def __init__(self, image: ColorImage, depth: F32, kind: Kind, grid: OutputGrid,
                  correction: MetricCorrection, scale_shift: tuple[float, float] | None,
-                 stabilize: Stabilize, settings: Settings, state: OutputState) -> None:
+                 stabilize: Stabilize, settings: Settings, state: OutputState,
+                 sky: Bools | None = None) -> None:
         self.image = image
         self.grid = grid
         self._depth = depth
@@ -94,6 +96,7 @@ class FrameOutputs:
         self._stabilize = stabilize
         self._settings = settings
         self._state = state
+        self._sky = sky
 
     @cached_property
     def model_depth(self) -> F32:
@@ -180,8 +183,9 @@ class FrameOutputs:
         """
         depth_m = self.unlimited_depth_m
         if depth_m is None and self._settings.alignment.source == 'none':
-            depth_m = metric_from_inverse(self.inverse_depth, *display_scale_shift(
-                *self._color_range, self._settings.points_near, self._settings.points_far))
+            depth_m = self._without_sky(metric_from_inverse(
+                self.inverse_depth, *display_scale_shift(
+                    *self._color_range, self._settings.points_near, self._settings.points_far)))
         if depth_m is None:
             return None
         rays = self._state.rays.get(self.camera_on_grid(camera), self._settings.points_stride)
@@ -193,7 +197,16 @@ class FrameOutputs:
         """Return depth [m] as ``unlimited_depth_m``, with flying pixels."""
         if self._scale_shift is None and self._settings.alignment.source != 'none':
             return None
-        return metric_depth(self.model_depth, self._kind, self._correction, self._scale_shift)
+        return self._without_sky(metric_depth(self.model_depth, self._kind, self._correction,
+                                              self._scale_shift))
+
+    def _without_sky(self, depth_m: F32 | None) -> F32 | None:
+        """Return depth [m] on the grid with the sky as ``sky_filter`` states."""
+        if self._sky is None or depth_m is None:
+            return depth_m
+        share = depth_on_grid(self._sky.astype(np.float32), self.image.size_hw, self.grid)
+        return np.where(share >= np.float32(0.5), np.float32(
+            np.inf if self._settings.sky_filter == 'far' else np.nan), depth_m)
 
     @cached_property
     def _color_range(self) -> tuple[float, float]:

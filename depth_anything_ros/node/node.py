@@ -73,7 +73,7 @@ class DepthAnythingNode(LifecycleNode):
             self._engine = engine
             self._scheduler = FrameScheduler(engine, self._on_result)
             for name in self._settings.cameras or ('',):
-                stream = CameraStream(self, name, engine.info.kind,
+                stream = CameraStream(self, name, engine.info,
                                       self._node_parameters.settings(name), self._offer,
                                       self._warn)
                 self._streams = {**self._streams, name: stream}
@@ -231,7 +231,8 @@ class DepthAnythingNode(LifecycleNode):
             state, values, scheduler.stats(name) if scheduler else None, stream.received,
             stream.without_subscriber, stream.image_topic,
             self.count_publishers(stream.image_topic), stream.aligner.latest(),
-            stream.topic_problem(), stream.lost) for name, stream in self._streams.items()}
+            stream.topic_problem(), stream.lost, stream.metric_problem)
+            for name, stream in self._streams.items()}
         if not health:
             health = {'': Health(state, values, None, 0, 0, self.resolve_topic_name('image'), 0)}
         stamp = self.get_clock().now().to_msg()

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import cv2
 from depth_anything_ros.arrays import Bools, F32, F64
 from depth_anything_ros.errors import CameraInfoError
+from depth_anything_ros.model_info import ModelInfo
 from depth_anything_ros.vision.transforms import output_grid, OutputGrid
 import numpy as np
 
@@ -190,6 +191,20 @@ class Rays:
 def network_intrinsics(camera: Intrinsics, network_hw: tuple[int, int]) -> Intrinsics:
     """Return the intrinsics for the pixels of the network's output map."""
     return camera.on_grid(output_grid('native', 1, camera.size_hw, network_hw))
+
+
+def focal_scale(info: ModelInfo, camera: Intrinsics, depth_hw: tuple[int, int]) -> float:
+    """
+    Return the scale [1/m] in 1/z = scale * d of a model whose metres need the focal length.
+
+    d is its inverse depth in a map of ``depth_hw``. The focal length is that of the network's
+    image, into which the image of ``camera`` was resized, the mean of both axes.
+    """
+    assert info.focal_px is not None
+    per_pixel = 1.0 if info.output_multiple is None else info.patch_multiple / info.output_multiple
+    height, width = (per_pixel * side for side in depth_hw)
+    focal_px = (camera.fx * width / camera.size_hw[1] + camera.fy * height / camera.size_hw[0]) / 2
+    return info.focal_px / focal_px
 
 
 def pixel_rays(camera: Intrinsics, stride: int) -> Rays:

@@ -3,7 +3,10 @@ Input size, resizing and normalization as in the reference code, and the sizes o
 
 Source: ``depth_anything_v2/util/transform.py`` and ``dpt.py`` of Depth-Anything-V2 (the facts, not
 the code): the aspect ratio is kept, the short side is at least ``input_size``, both sides are
-multiples of 14, the image is resized with cubic interpolation.
+multiples of 14, the image is resized with cubic interpolation. Other networks differ in the rule
+for the size, ``ModelInfo.resize``, and in the interpolation. Sources of these facts:
+``input_processor.py`` of Depth-Anything-3 for the longest side, ``augment.py`` of ultralytics for
+the letterbox.
 """
 
 from dataclasses import dataclass
@@ -12,9 +15,13 @@ from typing import Any
 
 import cv2
 from depth_anything_ros.arrays import F32, F64, Indices, U8
-from depth_anything_ros.model_info import ModelInfo
+from depth_anything_ros.model_info import InputRule, ModelInfo
 import numpy as np
 import numpy.typing as npt
+
+_INTERPOLATIONS = {'cubic': cv2.INTER_CUBIC, 'linear': cv2.INTER_LINEAR, 'area': cv2.INTER_AREA}
+# The grey of the borders of a letterbox.
+_BORDER = 114
 
 
 def network_size(image_hw: tuple[int, int], input_size: int,
@@ -41,8 +48,21 @@ def model_input_hw(info: ModelInfo, image_hw: tuple[int, int],
 
     ``input_size`` 0 stands for the default of the model. ValueError as ``network_size``.
     """
-    return info.fixed_size_hw or network_size(image_hw, input_size or info.input_size,
-                                              info.patch_multiple)
+    return info.fixed_size_hw or rule_input_hw(info.input_rule, image_hw,
+                                               input_size or info.input_size)
+
+
+def rule_input_hw(rule: InputRule, image_hw: tuple[int, int],
+                  input_size: int) -> tuple[int, int]:
+    """Return (height, width) in pixels of a network's input by its rule; ValueError as above."""
+    if rule.resize == 'shortest_side':
+        network_hw = network_size(image_hw, input_size, rule.multiple)
+    elif rule.resize == 'longest_side':
+        network_hw = _longest_side_size(image_hw, input_size, rule.multiple)
+    else:
+        side = _to_multiple(input_size, input_size, rule.multiple)
+        network_hw = (side, side)
+    return _within_limits(network_hw, rule)
 
 
 def _to_multiple(side: float, minimum: int, multiple: int) -> int:
@@ -50,6 +70,26 @@ def _to_multiple(side: float, minimum: int, multiple: int) -> int:
     if nearest < minimum:
         nearest = int(np.ceil(side / multiple)) * multiple
     return nearest
+
+
+def _longest_side_size(image_hw: tuple[int, int], size: int, multiple: int) -> tuple[int, int]:
+    """Return the size whose longer side is ``size``, in multiples; half of one is rounded up."""
+    scale = size / max(image_hw)
+    height, width = (
+        max((round(side * scale) + multiple // 2) // multiple, 1) * multiple for side in image_hw)
+    return height, width
+
+
+def _within_limits(network_hw: tuple[int, int], rule: InputRule) -> tuple[int, int]:
+    """Return the size made smaller, then larger, until its sides are within ``side_limits``."""
+    if rule.side_limits is None:
+        return network_hw
+    multiple, (smallest, largest) = rule.multiple, rule.side_limits
+    scale = min(1.0, largest / max(network_hw))
+    height, width = (
+        max(int(side * scale) // multiple, -(-smallest // multiple), 1) * multiple
+        for side in network_hw)
+    return height, width
 
 
 def crop_to_aspect(image: U8, aspect_hw: tuple[int, int]) -> U8:
@@ -65,6 +105,75 @@ def resize_for_network(image: U8, size_hw: tuple[int, int], out: U8 | None = Non
     """Resize an 8-bit image [H, W, C] to ``size_hw`` by cubic interpolation, into ``out``."""
     return cv2.resize(image, (size_hw[1], size_hw[0]), dst=out,  # type: ignore[return-value]
                       interpolation=cv2.INTER_CUBIC)
+
+
+@dataclass(frozen=True)
+class Content:
+    """The rectangle of a network's input that shows the image, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def image_content(rule: InputRule, image_hw: tuple[int, int],
+                  network_hw: tuple[int, int]) -> Content:
+    """Return where a network's input of ``network_hw`` shows an image of ``image_hw``."""
+    if rule.resize != 'letterbox':
+        return Content(0, 0, *network_hw)
+    scale = min(network / image for network, image in zip(network_hw, image_hw))
+    height, width = (max(1, round(side * scale)) for side in image_hw)
+    return Content((network_hw[0] - height) // 2, (network_hw[1] - width) // 2, height, width)
+
+
+def network_image(image: U8, rule: InputRule, network_hw: tuple[int, int],
+                  out: U8 | None = None) -> U8:
+    """Return an 8-bit image [H, W, C] as the network sees it, of ``network_hw``, in ``out``."""
+    content = image_content(rule, (image.shape[0], image.shape[1]), network_hw)
+    size_hw = (content.height, content.width)
+    enlarges = content.height > image.shape[0] or content.width > image.shape[1]
+    interpolation = _INTERPOLATIONS[
+        'cubic' if rule.interpolation == 'area' and enlarges else rule.interpolation]
+    if size_hw == network_hw:
+        return cv2.resize(image, (size_hw[1], size_hw[0]),  # type: ignore[return-value]
+                          dst=out, interpolation=interpolation)
+    if out is None:
+        out = np.empty((*network_hw, *image.shape[2:]), np.uint8)
+    out[...] = _BORDER
+    out[content.top:content.top + content.height,
+        content.left:content.left + content.width] = cv2.resize(
+            image, (size_hw[1], size_hw[0]),
+            interpolation=interpolation).reshape(*size_hw, *image.shape[2:])
+    return out
+
+
+def cut_borders(depth: F32, content: Content, network_hw: tuple[int, int]) -> F32:
+    """
+    Return the part of a network's map [H, W] that shows the image.
+
+    Where the map is smaller than the input of ``network_hw``, its pixels are resampled so that
+    their outer edges are those of the image.
+    """
+    if content == Content(0, 0, *network_hw):
+        return depth
+    if depth.shape == network_hw:
+        return depth[content.top:content.top + content.height,
+                     content.left:content.left + content.width].copy()
+    rows, columns = (
+        _cut_positions(start, length, size, network)
+        for start, length, size, network in zip(
+            (content.top, content.left), (content.height, content.width), depth.shape, network_hw))
+    return resample_depth(depth, rows, columns)
+
+
+def _cut_positions(start: int, length: int, size: int, network: int) -> F64:
+    """Return the pixels of a map, as positions, at which the cut map is sampled along one axis."""
+    ratio = size / network
+    count = max(1, round(length * ratio))
+    centres = start + (np.arange(count, dtype=np.float64) + 0.5) * (length / count)
+    positions: F64 = centres * ratio - 0.5
+    return positions
 
 
 def resize_depth(depth: F32, size_hw: tuple[int, int]) -> F32:

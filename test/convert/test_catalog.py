@@ -29,7 +29,7 @@ def test_a_short_name_and_a_hub_id_stand_for_the_same_checkpoint(
 
 def test_no_name_and_no_place_stands_for_two_checkpoints() -> None:
     rows = published()
-    assert len(rows) == 24
+    assert len(rows) == 26
     for values in ([row.name for row in rows], [row.repository for row in rows],
                    [row.saved_as for row in rows]):
         assert len(set(values)) == len(rows)
@@ -37,7 +37,7 @@ def test_no_name_and_no_place_stands_for_two_checkpoints() -> None:
 
 @pytest.mark.parametrize(('name', 'message'), [
     ('metric-hypersim-vitss', 'choose one of metric-hypersim-vits,'),
-    ('giant', 'choose one of vits, .*v1-vitl, or a hub id'),
+    ('giant', 'choose one of vits, .*v1-vitl, da3-mono, da3-metric, or a hub id'),
     ('vitg', 'vitg was announced and never published')])
 def test_an_unknown_name_is_answered_with_the_nearest_ones(name: str, message: str) -> None:
     with pytest.raises(CheckpointError, match=message):

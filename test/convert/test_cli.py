@@ -137,7 +137,7 @@ def test_the_list_names_every_published_checkpoint(run: Run) -> None:
     code, out, err = run(['download', '--list'])
     assert (code, err) == (0, '')
     rows = [line.split() for line in out.splitlines() if '/' in line]
-    assert len(rows) == 24
+    assert len(rows) == 26
     assert ['vitl', 'depth-anything/Depth-Anything-V2-Large', LARGE_FILE, 'CC-BY-NC-4.0'] in rows
 
 

@@ -147,7 +147,7 @@ def test_an_ir_without_metadata_is_refused(make_ir: Callable[..., Path]) -> None
 
 
 @pytest.mark.parametrize(('name', 'value', 'message'), [
-    ('format_version', 2, 'format_version is 2, this release reads 1'),
+    ('format_version', 3, 'format_version is 3, this release reads 1 and 2'),
     ('mean_rgb', [0.5], 'mean_rgb'),
     ('input_size', 'large', 'input_size'),
     ('self_check', {}, 'self_check'),

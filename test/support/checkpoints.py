@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from depth_anything_ros.networks.models import EncoderSpec, HEAD_MULTIPLE, VIT_INPUT
+from depth_anything_ros.networks.models import (
+    DA3_INPUT, EncoderSpec, HEAD_MULTIPLE, VIT_INPUT)
 from loopback_hub import HubServer, running_hub
 import pytest
 
@@ -16,6 +17,8 @@ TINY_GLU = EncoderSpec('tiny_glu', 48, 4, 3, 16, (8, 12, 16, 24), (0, 1, 2, 3), 
 TINY_LIGHT = EncoderSpec(
     'tiny_light', 48, 5, 3, 16, (8, 12, 16, 24), (0, 1, 2, 4), 'unknown',
     input_spec=replace(VIT_INPUT, size=56, output_multiple=HEAD_MULTIPLE), hidden=144)
+# Version 3, which gives depth and sky.
+TINY_V3 = replace(TINY, name='tiny_v3', is_v3=True, input_spec=replace(DA3_INPUT, size=112))
 # A teacher, and a student that the distillation finds under its name.
 FAMILY = (replace(TINY, name='small', input_spec=replace(VIT_INPUT, size=56)),
           replace(TINY_LIGHT, name='tiny'))
@@ -47,6 +50,13 @@ def random_weights(spec: EncoderSpec, seed: int = 0) -> dict[str, Any]:
     weights[f'{last}.weight'] = weights[f'{last}.weight'].abs()
     weights[f'{last}.bias'] = torch.full((1,), 0.1)
     return weights
+
+
+def da3_weights(spec: EncoderSpec = TINY_V3, seed: int = 0) -> dict[str, Any]:
+    """Return random weights of version 3 under the names of its published checkpoints."""
+    return {name.replace('pretrained.', 'model.backbone.pretrained.', 1).replace(
+        'depth_head.', 'model.head.', 1): value
+        for name, value in random_weights(spec, seed).items()}
 
 
 @pytest.fixture(scope='session')

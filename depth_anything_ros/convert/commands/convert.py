@@ -5,7 +5,7 @@ from typing import Annotated
 
 from depth_anything_ros.cli.progress import open_console, StepReport
 from depth_anything_ros.convert.commands.options import (
-    BatchOption, EncoderOption, ForceOption, HeightOption, KindOption, MaxDepthOption,
+    BatchOption, EncoderOption, FocalOption, ForceOption, HeightOption, KindOption, MaxDepthOption,
     MODELS_FOLDER, OfflineOption, require, size_from, TrainOption, VersionOption,
     WidthOption, YesOption)
 from depth_anything_ros.convert.hub.resolve import DownloadOptions, local_source, name_of
@@ -17,6 +17,7 @@ EXAMPLES = """depth_anything_convert convert depth_anything_v2_vits.pth -o model
 depth_anything_convert convert depth-anything/Depth-Anything-V2-Small-hf
 depth_anything_convert convert mine.pth --kind metric --max-depth 20 --model-version v2
 depth_anything_convert convert vits --precision int8 --images my_photos -o models/int8.xml
+depth_anything_convert convert another.onnx --describe another.yaml -o models/another.xml
 depth_anything_convert convert vits --height 392 --width 518 -o models/npu.xml"""
 
 
@@ -42,6 +43,10 @@ def command(
         max_depth: MaxDepthOption = None,
         model_version: VersionOption = None,
         encoder: EncoderOption = None,
+        focal_px: FocalOption = None,
+        describe: Annotated[Path | None, typer.Option(
+            '--describe', metavar='FILE.yaml', help='Facts on an ONNX file or IR that is not '
+            'Depth Anything; inspect shows which it needs.', show_default='none')] = None,
         force: ForceOption = False,
         yes: YesOption = False,
         offline: OfflineOption = False) -> None:
@@ -59,8 +64,8 @@ def command(
         path = local_source(source, output.parent if output else MODELS_FOLDER,
                             DownloadOptions(yes, offline), report)
         target = output or MODELS_FOLDER / f'{name_of(path)}.xml'
-        job = Job(path, target, precision,
-                  Overrides(kind, model_version, max_depth, encoder), force, size_hw, batch_size)
+        overrides = Overrides(kind, model_version, max_depth, encoder, focal_px)
+        job = Job(path, target, precision, overrides, force, size_hw, batch_size, describe)
         if precision == 'int8':
             require('nncf')
             if images is None:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from depth_anything_ros.cli.progress import open_console, StepReport
 from depth_anything_ros.convert.commands.options import (
-    BatchOption, EncoderOption, ForceOption, HeightOption, KindOption, MaxDepthOption,
+    BatchOption, EncoderOption, FocalOption, ForceOption, HeightOption, KindOption, MaxDepthOption,
     MODELS_FOLDER, OfflineOption, require, VersionOption, WidthOption, YesOption)
 from depth_anything_ros.convert.hub.resolve import DownloadOptions, local_source, name_of
 from depth_anything_ros.errors import CheckpointError
@@ -34,6 +34,7 @@ def command(
             '--output', '-o', metavar='NAME.onnx', help='Where to write the ONNX file.',
             show_default='models/SOURCE.onnx')] = None,
         encoder: EncoderOption = None,
+        focal_px: FocalOption = None,
         metric: Annotated[Metric | None, typer.Option(
             '--metric', help='The metric network for indoor (Hypersim, 20 m) or outdoor (VKITTI, '
             '80 m) scenes.', show_default='relative')] = None,
@@ -70,7 +71,7 @@ def command(
         path = local_source(name, output.parent if output else MODELS_FOLDER,
                             DownloadOptions(yes, offline), report)
         job = ExportJob(path, output or MODELS_FOLDER / f'{name_of(path)}.onnx', options,
-                        Overrides(kind, model_version, max_depth, encoder), force)
+                        Overrides(kind, model_version, max_depth, encoder, focal_px), force)
         export(job, table=context.obj, report=report)
     print(f'{job.output} is ready')
 

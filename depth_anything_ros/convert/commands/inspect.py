@@ -74,6 +74,7 @@ def _rows(found: Inspection) -> list[tuple[str, str]]:
             rows.append((title, origin))
     if found.input_shape is not None and found.self_check is None:
         rows.append(('metadata', 'none; add it with depth_anything_convert convert'))
+    rows += _described(found)
     rows += [('parameters', f'{found.parameters / 1e6:.1f} M'), ('weights', _shares(found))]
     if found.input_shape is not None:
         rows.append(('input', f'{found.input_name} {_shape(found.input_shape)}'))
@@ -87,6 +88,21 @@ def _rows(found: Inspection) -> list[tuple[str, str]]:
         rows.append(('self-check', _check(found.self_check)))
     if found.quantization:
         rows += _int8(found.quantization)
+    return rows
+
+
+def _described(found: Inspection) -> list[tuple[str, str]]:
+    """Return the rows on a network that is not Depth Anything, or of which nothing is known."""
+    rows = [('family', found.family)] if found.family else []
+    if found.refusal:
+        return [*rows, ('cannot be used', found.refusal)]
+    rows += [(f'known: {name}', json.dumps(value)) for name, value in found.facts.items()]
+    if found.missing:
+        rows.append(('to describe', 'in a file for convert --describe, unless it is Depth '
+                     'Anything'))
+    rows += [(f'asked: {name}', meaning) for name, meaning in found.missing.items()]
+    if found.description:
+        rows.append(('described as', found.description))
     return rows
 
 

@@ -6,12 +6,13 @@ from typing import Annotated, Literal, TypeAlias
 from depth_anything_ros.cli.program import require_packages
 from depth_anything_ros.convert import PROGRAM
 from depth_anything_ros.errors import CheckpointError
-from depth_anything_ros.model_info import Kind, ModelVersion
+from depth_anything_ros.model_info import Kind
 import typer
 
 MODELS_FOLDER = Path('models')
 
-Encoder = Literal['vits', 'vitb', 'vitl', 'vitg', 'vitt', 'tiny']
+Encoder = Literal['vits', 'vitb', 'vitl', 'vitg', 'vitt', 'tiny', 'da3_vitl']
+Version = Literal['v1', 'v2', 'v3']
 
 KindOption: TypeAlias = Annotated[Kind | None, typer.Option(
     '--kind', help='Output of the network: inverse depth up to scale and shift, or metres.',
@@ -19,11 +20,15 @@ KindOption: TypeAlias = Annotated[Kind | None, typer.Option(
 MaxDepthOption: TypeAlias = Annotated[float | None, typer.Option(
     '--max-depth', metavar='METRES', help='Range of a metric network.',
     show_default='that of the source')]
-VersionOption: TypeAlias = Annotated[ModelVersion | None, typer.Option(
+VersionOption: TypeAlias = Annotated[Version | None, typer.Option(
     '--model-version', help='V1 and V2 have the same tensors but read different blocks.',
     show_default='that of the source')]
 EncoderOption: TypeAlias = Annotated[Encoder | None, typer.Option(
     '--encoder', help='Checked against the tensors of a checkpoint, recorded for a graph.',
+    show_default='that of the source')]
+FocalOption: TypeAlias = Annotated[float | None, typer.Option(
+    '--focal-px', metavar='PX', help='Depth Anything 3: the focal length for which its depth is '
+    'in metres, 300 for DA3METRIC, 0 for DA3MONO, which gives none.',
     show_default='that of the source')]
 HeightOption: TypeAlias = Annotated[int, typer.Option(
     '--height', min=0, metavar='PX',

@@ -88,6 +88,8 @@ def _rows() -> Iterator[Published]:
                         LICENCE_V1)
         yield _folder(f'v1-{encoder}-hf', f'{_OWNER_V1}/depth-anything-{size.lower()}-hf',
                       LICENCE_V1)
+    for da3 in ('mono', 'metric'):
+        yield _folder(f'da3-{da3}', f'{_OWNER}/DA3{da3.upper()}-LARGE', licences['da3_vitl'])
 
 
 def _single(name: str, repository: str, file: str, licence: str) -> Published:

@@ -13,6 +13,7 @@ from depth_anything_ros.cli.progress import Report
 from depth_anything_ros.convert.hub import client
 from depth_anything_ros.convert.hub.catalog import (
     find_published, is_hub_id, nearest_names, Published)
+from depth_anything_ros.convert.sources.da3_names import refuse_name_of_several_views
 from depth_anything_ros.convert.sources.records import (
     DownloadRecord, read_record, sha256_of, write_record)
 from depth_anything_ros.errors import CheckpointError
@@ -30,6 +31,7 @@ def find_checkpoint(name: str, offline: bool = False) -> Published:
     found = find_published(name)
     if found is not None:
         return found
+    refuse_name_of_several_views(name)
     if name.endswith('vitg'):
         raise CheckpointError(name, 'vitg was announced and never published',
                               'give the path of your own checkpoint')

@@ -1,5 +1,6 @@
 """What a checkpoint is: the types and shapes of its tensors, and which model it holds."""
 
+from collections.abc import Callable
 import math
 from pathlib import Path
 import re
@@ -7,11 +8,17 @@ import re
 from depth_anything_ros.convert.inspect.report import (
     describe_files, Inspection, Tensor, with_identity)
 from depth_anything_ros.convert.sources.checkpoints import (
-    find_files, read_tensor_specs, SAFETENSORS, TensorSpec)
-from depth_anything_ros.convert.sources.hf_folder import is_hub_layout, official_name
+    find_files, Layout, layout_of, read_tensor_specs, SAFETENSORS, TensorSpec)
+from depth_anything_ros.convert.sources.da3_names import official_da3_name
+from depth_anything_ros.convert.sources.hf_folder import official_name
 from depth_anything_ros.convert.sources.identity import (
     checkpoint_evidence, identify_checkpoint, resolve_identity)
 from depth_anything_ros.networks.models import EncoderSpec
+
+_TITLES: dict[Layout, str] = {
+    'official': 'official', 'huggingface': 'Hugging Face', 'da3': 'Depth Anything 3'}
+_OFFICIAL: dict[Layout, Callable[[str], str]] = {
+    'official': str, 'huggingface': official_name, 'da3': official_da3_name}
 
 
 def inspect_checkpoint(path: Path, table: tuple[EncoderSpec, ...]) -> Inspection:
@@ -23,13 +30,13 @@ def inspect_checkpoint(path: Path, table: tuple[EncoderSpec, ...]) -> Inspection
     found = find_files(path, table)
     specs = {name: spec for file in found.files
              for name, spec in read_tensor_specs(file).items()}
-    from_hub = is_hub_layout(specs)
+    layout = layout_of(path, specs)
+    official = _OFFICIAL[layout]
     model = identify_checkpoint(path, {
-        official_name(name) or name if from_hub else name: spec.shape
-        for name, spec in specs.items()}, table)
-    layout = 'Hugging Face' if from_hub else 'official'
+        official(name) or name: spec.shape for name, spec in specs.items()}, table)
     inspection, digests = describe_files(
-        path, f'{_format(path)}, {layout} layout', found.files, map(_tensor, specs.values()))
+        path, f'{_format(path)}, {_TITLES[layout]} layout', found.files,
+        map(_tensor, specs.values()))
     return with_identity(inspection, resolve_identity(
         path, model, checkpoint_evidence(path, digests, model, found.config)))
 

@@ -8,6 +8,8 @@ from xml.etree import ElementTree
 
 from depth_anything_ros.convert.inspect.report import (
     describe_files, Inspection, Tensor, with_identity, with_metadata)
+from depth_anything_ros.convert.sources.description import missing_facts
+from depth_anything_ros.convert.sources.families import recognise
 from depth_anything_ros.convert.sources.identity import graph_evidence, resolve_identity
 from depth_anything_ros.convert.sources.onnx_files import read_onnx_file
 from depth_anything_ros.inference.ir import check_ir_files, parse_info
@@ -38,7 +40,16 @@ def inspect_onnx(path: Path, table: tuple[EncoderSpec, ...]) -> Inspection:
     bare, _ = describe_files(path, f'ONNX, opset {found.opset}', found.files,
                              map(_onnx_tensor, model.graph.initializer))
     name, shape = _onnx_input(model)
-    return _with_facts(replace(bare, input_name=name, input_shape=shape), path, found.info, table)
+    inspection = _with_facts(replace(bare, input_name=name, input_shape=shape), path, found.info,
+                             table)
+    if found.info is not None or inspection.kind is not None:
+        return inspection
+    family = recognise(found)
+    facts = family.facts(found) if family else {}
+    fixed = shape is not None and len(shape) == 4 and all(shape[2:])
+    return replace(inspection, family=family.title if family else None,
+                   refusal=family.refusal if family else '', facts=facts,
+                   missing=missing_facts(facts, fixed))
 
 
 def _with_facts(bare: Inspection, path: Path, info: ModelInfo | None,

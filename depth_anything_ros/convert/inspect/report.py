@@ -31,7 +31,10 @@ class Inspection:
     ``what`` is its format in words. ``files`` maps names to bytes. ``sha256`` is that of the
     weights, see ``records.combined_sha256``. ``origins`` maps facts to their evidence.
     ``input_shape`` [N, 3, H, W] has 0 for a free dimension; ``precision`` maps types to their
-    share of the bytes of all weights.
+    share of the bytes of all weights. For an ONNX file that is not Depth Anything, ``family`` is
+    the known family that it belongs to, ``refusal`` why that cannot be used, ``facts`` are those
+    known of it, and ``missing`` maps those that must be described to their meaning.
+    ``description`` are the facts that an IR was made with.
     """
 
     path: str
@@ -53,6 +56,11 @@ class Inspection:
     converter_version: str | None = None
     self_check: SelfCheck | None = None
     quantization: Quantization | None = None
+    family: str | None = None
+    refusal: str = ''
+    facts: Mapping[str, object] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
+    description: str = ''
 
 
 def describe_files(path: Path, what: str, files: Iterable[Path], tensors: Iterable[Tensor]
@@ -81,7 +89,7 @@ def with_metadata(inspection: Inspection, info: ModelInfo) -> Inspection:
     return replace(
         inspection, source_name=info.source_name, source_sha256=info.source_sha256,
         converter_version=info.converter_version, self_check=info.self_check,
-        quantization=info.quantization)
+        quantization=info.quantization, description=info.description)
 
 
 def _count_weights(tensors: Iterable[Tensor]) -> tuple[int, dict[str, float]]:

@@ -94,7 +94,7 @@ class ParityReport:
         lines = [f'{title:<{width}} {"size":>9} {"max/std":>9} {"mean/std":>9} {"allowed":>9}']
         for row in self.rows:
             size = f'{row.size_hw[1]}x{row.size_hw[0]}'
-            name = row.name if row.name != 'OpenVINO' else f'OpenVINO {self.precision}'
+            name = row.name.replace('OpenVINO', f'OpenVINO {self.precision}')
             lines.append(
                 f'{name:<{width}} {size:>9} {_or_inf(row.max_error):>9.1e} '
                 f'{_or_inf(row.mean_error):>9.1e} {_or_inf(row.limits.max_error):>9.0e}'
@@ -143,7 +143,24 @@ def measure(reference: Runner, candidates: Sequence[Runner], precision: Precisio
         expected = reference.run(image)
         rows += [compare(candidate.backend, size_hw, candidate.run(image), expected,
                          limits[candidate.backend]) for candidate in candidates]
+        if reference.run_sky is not None:
+            sky = reference.run_sky(image)
+            rows += [_compare_sky(candidate, size_hw, image, sky, limits) for candidate in
+                     candidates]
     return ParityReport(precision, tuple(rows), reference.backend)
+
+
+def _compare_sky(candidate: Runner, size_hw: tuple[int, int], image: F32, expected: F32,
+                 limits: Mapping[Backend, Limits]) -> ParityRow:
+    """Compare the sky; its errors are in 0..1 at least, because the card may show none."""
+    name, limit = f'{candidate.backend} sky', limits[candidate.backend]
+    if candidate.run_sky is None:
+        return ParityRow(name, size_hw, limit)
+    found, scale = candidate.run_sky(image), 1 / max(float(expected.std()), 1.0)
+    if found.shape != expected.shape or not np.isfinite(found).all():
+        return ParityRow(name, size_hw, limit)
+    error = np.abs(found.astype(np.float64) - expected) * scale
+    return ParityRow(name, size_hw, limit, float(error.max()), float(error.mean()))
 
 
 def card_input(size_hw: tuple[int, int], input_spec: InputSpec = VIT_INPUT) -> F32:

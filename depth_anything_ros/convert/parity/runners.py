@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, TYPE_CHECKING
 
 from depth_anything_ros.arrays import F32
+from depth_anything_ros.convert.sources.description import Description
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.inference.devices import open_core
 from depth_anything_ros.inference.ir import error_reason
@@ -19,33 +21,42 @@ if TYPE_CHECKING:
 _F32 = {'INFERENCE_PRECISION_HINT': 'f32', 'DYNAMIC_QUANTIZATION_GROUP_SIZE': 0}
 
 Backend = Literal['PyTorch', 'ONNX Runtime', 'OpenVINO']
+# The types of inputs beside the image.
+_TYPES = {'tensor(int64)': np.int64, 'tensor(int32)': np.int32, 'tensor(float)': np.float32,
+          'tensor(float16)': np.float16}
 
 
 @dataclass(frozen=True)
 class Runner:
-    """A network with its runtime: ``run`` maps a normalised image [1, 3, H, W] to depth [H, W]."""
+    """
+    A network with its runtime: ``run`` maps a normalised image [1, 3, H, W] to depth [H, W].
+
+    ``run_sky`` maps it to the network's map of sky, None for a network without one.
+    """
 
     backend: Backend
     run: Callable[[F32], F32]
+    run_sky: Callable[[F32], F32] | None = None
 
 
 def torch_runner(network: 'DepthAnything') -> Runner:
     """Return PyTorch running a network."""
     import torch
 
-    def run(image: F32) -> F32:
+    def run(image: F32, index: int = 0) -> F32:
         with torch.inference_mode():
-            depth: F32 = network(torch.from_numpy(image))[0].numpy()
-        return depth
+            values: F32 = network.maps(torch.from_numpy(image))[index][0].numpy()
+        return values
 
-    return Runner('PyTorch', run)
+    return Runner('PyTorch', run, partial(run, index=1) if network.spec.is_v3 else None)
 
 
-def onnx_runner(onnx_path: Path) -> Runner:
+def onnx_runner(onnx_path: Path, described: Description | None = None) -> Runner:
     """
-    Return ONNX Runtime running a file with one image as input and one depth map as output.
+    Return ONNX Runtime running a file with one image as input and depth as its first output.
 
-    CheckpointError where it cannot load the file, or later cannot run it at some size.
+    Any other network is ``described``; its output becomes what its IR gives. CheckpointError where
+    it cannot load the file, or later cannot run it at some size.
     """
     import onnxruntime
 
@@ -57,38 +68,73 @@ def onnx_runner(onnx_path: Path) -> Runner:
                                                providers=['CPUExecutionProvider'])
     except Exception as error:
         raise _failed(onnx_path, 'ONNX Runtime', error) from error
-    given = session.get_inputs()[0]
+    constants = described.constants if described else {}
+    inputs = {one.name: one for one in session.get_inputs()}
+    given = next(one for name, one in inputs.items() if name not in constants)
     element = np.float16 if given.type == 'tensor(float16)' else np.float32
+    fixed = {name: np.full(inputs[name].shape, value, _TYPES.get(inputs[name].type, np.float32))
+             for name, value in constants.items()}
 
-    def run(image: F32) -> F32:
+    def run(image: F32) -> dict[str, npt.NDArray[np.floating]]:
+        batch = _batch(image.astype(element), given.shape[0])
         try:
-            output = session.run(None, {given.name: _batch(image.astype(element), given.shape[0])})
+            outputs = session.run(None, {given.name: batch, **fixed})
         except Exception as error:
             raise _failed(onnx_path, f'ONNX Runtime at {image.shape[3]}x{image.shape[2]}',
                           error) from error
-        return _first_map(output[0], image)
+        return dict(zip((one.name for one in session.get_outputs()), outputs))
 
-    return Runner('ONNX Runtime', run)
+    return _runner('ONNX Runtime', run, len(session.get_outputs()), described)
 
 
-def ir_runner(xml_path: Path) -> Runner:
+def ir_runner(xml_path: Path, described: Description | None = None) -> Runner:
     """Return OpenVINO running an IR; CheckpointError where it cannot run it at some size."""
-    def run(image: F32) -> F32:
+    constants = described.constants if described else {}
+    try:
+        outputs = len(open_core().read_model(xml_path).outputs)
+    except RuntimeError as error:
+        raise _failed(xml_path, 'OpenVINO', error) from error
 
+    def run(image: F32) -> dict[str, npt.NDArray[np.floating]]:
         core = open_core()
         try:
             model = core.read_model(xml_path)
-            shape = model.input(0).partial_shape
+            inputs = dict(enumerate(model.inputs))
+            fixed = {index: np.full(list(port.shape), constants[name],
+                                    port.element_type.to_dtype())
+                     for index, port in inputs.items() for name in {*constants} & port.get_names()}
+            given = next(index for index in inputs if index not in fixed)
+            shape = inputs[given].partial_shape
             batch = _batch(image, shape[0].get_length() if shape[0].is_static else None)
-            model.reshape(list(batch.shape))
-            compiled = core.compile_model(model, 'CPU', _F32)
-            output = compiled([batch])[0]
+            model.reshape({given: list(batch.shape)})
+            found = core.compile_model(model, 'CPU', _F32)({given: batch, **fixed})
         except RuntimeError as error:
             raise _failed(xml_path, f'OpenVINO at {image.shape[3]}x{image.shape[2]}',
                           error) from error
-        return _first_map(output, image).copy()
+        return {next(iter(sorted(port.get_names())), str(index)): values.copy()
+                for index, (port, values) in enumerate(found.items())}
 
-    return Runner('OpenVINO', run)
+    return _runner('OpenVINO', run, outputs, described)
+
+
+def _runner(backend: Backend, run: Callable[[F32], dict[str, npt.NDArray[np.floating]]],
+            outputs: int, described: Description | None) -> Runner:
+    """Return a runner of a network whose outputs ``run`` returns by their names."""
+    def run_depth(image: F32) -> F32:
+        if described is None:
+            return _first_map(next(iter(run(image).values())), image)
+        found = run(described.image(image))
+        values = found[described.depth_output or next(iter(found))]
+        return described.depth(_first_map(values, image))
+
+    def run_sky(image: F32) -> F32:
+        if described is None:
+            return _first_map(list(run(image).values())[1], image)
+        values = run(described.image(image))[described.sky_output]
+        return described.sky(_first_map(values, image))
+
+    has_sky = bool(described.sky_output) if described else outputs > 1
+    return Runner(backend, run_depth, run_sky if has_sky else None)
 
 
 def _batch(image: F32, count: object) -> F32:

@@ -9,6 +9,7 @@ from depth_anything_ros.arrays import F32
 from depth_anything_ros.convert.parity.measure import (
     card_input, compare, conversion_limits, DEVICE_LIMITS, Limits, ParityRow)
 from depth_anything_ros.convert.parity.runners import ir_runner, onnx_runner, Runner, torch_runner
+from depth_anything_ros.convert.sources.description import from_text
 from depth_anything_ros.convert.sources.identity import Overrides
 from depth_anything_ros.convert.sources.onnx_files import read_onnx_file
 from depth_anything_ros.convert.sources.records import sha256_of
@@ -86,14 +87,16 @@ def _open_source(path: Path, info: ModelInfo, table: tuple[EncoderSpec, ...]
 
     Kind, version and range are those of the IR. CheckpointError if the source cannot be used.
     """
+    described = from_text(info.description) if info.description else None
     if path.suffix == '.onnx':
-        runner, sha256 = onnx_runner(path), sha256_of(read_onnx_file(path).files)
+        runner, sha256 = onnx_runner(path, described), sha256_of(read_onnx_file(path).files)
     elif path.suffix == '.xml':
-        runner, sha256 = ir_runner(path), sha256_of(check_ir_files(path))
+        runner, sha256 = ir_runner(path, described), sha256_of(check_ir_files(path))
     else:
         from depth_anything_ros.convert.sources.load_network import load_network
         loaded = load_network(
-            path, Overrides(info.kind, info.model_version, info.max_depth_m), table)
+            path, Overrides(info.kind, info.model_version, info.max_depth_m, focal_px=(
+                info.focal_px or 0.0) if info.model_version == 'v3' else None), table)
         if loaded.identity.encoder != info.encoder:
             raise CheckpointError(
                 path, f'it is {loaded.identity.encoder} and the IR is {info.encoder}',

@@ -13,7 +13,7 @@ from depth_anything_ros.media.source import ImageSource
 from depth_anything_ros.model_info import ModelInfo
 from depth_anything_ros.vision.color_image import to_bgr
 from depth_anything_ros.vision.transforms import (
-    crop_to_aspect, model_input_hw, normalize, resize_for_network)
+    crop_to_aspect, model_input_hw, network_image, normalize)
 import numpy as np
 
 Size = tuple[int, int]
@@ -70,7 +70,9 @@ def inputs_of_one_size(pictures: Sequence[U8], info: ModelInfo, input_size: int)
     """Return inputs [1, 3, H, W] of the most frequent size; other pictures are cropped to it."""
     sizes = Counter(_size(picture, info, input_size) for picture in pictures)
     size_hw = sizes.most_common(1)[0][0]
-    return [_input(crop_to_aspect(picture, size_hw), size_hw, info) for picture in pictures]
+    if info.resize not in ('stretch', 'letterbox'):
+        pictures = [crop_to_aspect(picture, size_hw) for picture in pictures]
+    return [_input(picture, size_hw, info) for picture in pictures]
 
 
 def _size(picture: U8, info: ModelInfo, input_size: int) -> Size:
@@ -79,4 +81,5 @@ def _size(picture: U8, info: ModelInfo, input_size: int) -> Size:
 
 
 def _input(picture: U8, size_hw: Size, info: ModelInfo) -> F32:
-    return normalize(resize_for_network(picture, size_hw), info.mean_rgb, info.std_rgb)
+    return normalize(network_image(picture, info.input_rule, size_hw), info.mean_rgb,
+                     info.std_rgb)

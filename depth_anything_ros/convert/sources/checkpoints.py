@@ -1,5 +1,6 @@
 """Checkpoints on disk: .pth, .safetensors or an -hf folder. No code in a file is executed."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 import math
 from pathlib import Path
@@ -8,6 +9,8 @@ import re
 from typing import Any, Literal, TYPE_CHECKING
 import warnings
 
+from depth_anything_ros.convert.sources.da3_names import (
+    is_da3_layout, official_da3_name, refuse_several_views)
 from depth_anything_ros.convert.sources.hf_folder import (
     check_shards, is_hub_layout, read_config, to_official, weight_files)
 from depth_anything_ros.convert.sources.identity import Evidence
@@ -29,7 +32,7 @@ _DTYPES = {'F64': 'f64', 'F32': 'f32', 'F16': 'f16', 'BF16': 'bf16', 'I8': 'i8',
            'float64': 'f64', 'float32': 'f32', 'float16': 'f16', 'bfloat16': 'bf16',
            'int8': 'i8', 'uint8': 'u8'}
 
-Layout = Literal['official', 'huggingface']
+Layout = Literal['official', 'huggingface', 'da3']
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,9 @@ def read_checkpoint(path: Path, table: tuple[EncoderSpec, ...] = MODELS) -> Chec
     if found.places:
         check_shards(path, found.places, shards)
     state_dict = {name: value for shard in shards.values() for name, value in shard.items()}
-    layout: Layout = 'huggingface' if is_hub_layout(state_dict) else 'official'
+    layout: Layout = layout_of(path, state_dict)
+    if layout == 'da3':
+        state_dict = {official_da3_name(name): value for name, value in state_dict.items()}
     if layout == 'huggingface':
         try:
             state_dict = to_official(state_dict)
@@ -106,6 +111,14 @@ def read_checkpoint(path: Path, table: tuple[EncoderSpec, ...] = MODELS) -> Chec
                 path, f'its tensors are not those of a Depth Anything -hf repository ({error})',
                 'download it again or give another one') from error
     return Checkpoint(path, file_digests(found.files), state_dict, layout, found.config)
+
+
+def layout_of(path: Path, names: Mapping[str, object]) -> Layout:
+    """Return the layout of tensor names; CheckpointError for Depth Anything 3 of several views."""
+    refuse_several_views(path, names)
+    if is_da3_layout(names):
+        return 'da3'
+    return 'huggingface' if is_hub_layout(names) else 'official'
 
 
 def find_files(path: Path, table: tuple[EncoderSpec, ...]) -> CheckpointFiles:

@@ -1,14 +1,17 @@
 """
 ONNX files and IRs as sources: read, brought to the form of this package, fixed to one shape.
 
-That form is one input ``image`` f32 [N, 3, H, W] and one output ``depth`` f32 [N, H, W].
+That form is one input ``image`` f32 [N, 3, H, W] and one output ``depth`` f32 [N, H, W], which is
+followed by ``sky`` of the same size where the network names sky.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
+from depth_anything_ros.convert.sources.described_graph import bring_to_form
+from depth_anything_ros.convert.sources.description import complete, Description
 from depth_anything_ros.convert.sources.identity import from_file_name
 from depth_anything_ros.convert.sources.onnx_files import read_onnx_file
 from depth_anything_ros.convert.sources.records import sha256_of
@@ -16,25 +19,28 @@ from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.inference.ir import check_ir_files, error_reason, read_ir
 from depth_anything_ros.model_info import ModelInfo, Precision
 from depth_anything_ros.networks.models import input_spec_of, InputSpec
+import numpy as np
 
 if TYPE_CHECKING:
     import openvino
 
 Size = tuple[int, int]
 _WANTED = 'give a network that maps one image [N,3,H,W], RGB and normalised, to one depth map'
+_WANTED_OR = f'{_WANTED}, or describe another one with --describe FILE.yaml'
 # Constants of 8 bit below this size are indices and the like, not weights.
 _SMALL_BYTES = 4096
+_OUTPUTS = ('depth', 'sky')
 
 
 @dataclass(frozen=True)
 class Graph:
     """
-    A network ``image`` f32 [N, 3, H, W] to ``depth`` f32 [N, H, W].
+    A network ``image`` f32 [N, 3, H, W] to ``depth`` f32 [N, H, W], with or without ``sky``.
 
     ``size_hw`` is its only size and ``batch`` its only number of images, None and 0 where they
     are free; ``precision`` is that of the stored weights; ``info`` are its metadata, None without;
     ``sha256`` is as in ``records.combined_sha256``. ``changes`` are lines for people on what was
-    changed to reach this form.
+    changed to reach this form. ``described`` is None for Depth Anything.
     """
 
     path: Path
@@ -47,6 +53,7 @@ class Graph:
     info: ModelInfo | None
     input_spec: InputSpec
     changes: tuple[str, ...]
+    described: Description | None = None
 
 
 def is_graph(path: Path) -> bool:
@@ -54,27 +61,32 @@ def is_graph(path: Path) -> bool:
     return path.suffix in ('.onnx', '.xml')
 
 
-def read_graph(path: Path, encoder: str | None = None) -> Graph:
+def read_graph(path: Path, encoder: str | None = None,
+               facts: Mapping[str, Any] | None = None) -> Graph:
     """
     Read an ONNX file or an IR; CheckpointError or ModelError name what makes it unusable.
 
-    Without metadata the input of the network follows from ``encoder``, else from the file name.
+    With ``facts`` it is another network than Depth Anything, see ``Description``. Without metadata
+    the input of the network follows from ``encoder``, else from the file name.
     """
     model, info, files = _read_onnx(path) if path.suffix == '.onnx' else _read_ir(path)
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise CheckpointError(path, f'it has {len(model.inputs)} inputs and {len(model.outputs)} '
-                              'outputs', _WANTED)
-    names = f'names: {_name(model.input(0))} -> {_name(model.output(0))}'
-    named = from_file_name(path.name, ())
-    input_spec = InputSpec.from_info(info) if info else input_spec_of(
-        encoder or (named.encoder if named else None))
-    size_hw, batch = _fixed(path, model.input(0), input_spec.multiple)
+    described: Description | None = None
+    if facts is not None:
+        info, described = None, complete(path, facts, fixed=_is_fixed(model))
+        model, changes = bring_to_form(path, model, described)
+        size_hw, batch = _fixed(path, model.input(0), described.multiple or 1)
+        input_spec = _described_input(path, model, described, size_hw, batch)
+    else:
+        changes = _renamed(path, model, info)
+        named = from_file_name(path.name, ())
+        input_spec = InputSpec.from_info(info) if info else input_spec_of(
+            encoder or (named.encoder if named else None))
+        size_hw, batch = _fixed(path, model.input(0), input_spec.multiple)
     trial_hw = size_hw or input_spec.card_size_hw
-    model, changes = _normalise(path, model, trial_hw, input_spec.output_hw(trial_hw), batch)
-    if names != 'names: image -> depth':
-        changes = (f'{names}, now image -> depth', *changes)
+    model, more = _normalise(path, model, trial_hw, input_spec.output_hw(trial_hw), batch)
     return Graph(path, model, sha256_of(files), sum(file.stat().st_size for file in files),
-                 size_hw, batch, stored_precision(model), info, input_spec, changes)
+                 size_hw, batch, stored_precision(model), info, input_spec, (*changes, *more),
+                 described)
 
 
 def stored_precision(model: 'openvino.Model') -> Precision:
@@ -166,15 +178,41 @@ def _read_ir(path: Path) -> tuple['openvino.Model', ModelInfo | None, tuple[Path
     return model, info, check_ir_files(path)
 
 
+def _renamed(path: Path, model: 'openvino.Model', info: ModelInfo | None) -> tuple[str, ...]:
+    """Return a line on names that will change; CheckpointError for other inputs and outputs."""
+    count = 1 if info is None or info.sky_threshold is None else 2
+    if len(model.inputs) != 1 or len(model.outputs) != count:
+        raise CheckpointError(path, f'it has {len(model.inputs)} inputs and {len(model.outputs)} '
+                              'outputs', _WANTED_OR)
+    names = f'names: {_name(model.input(0))} -> {_name(model.output(0))}'
+    return () if names == 'names: image -> depth' else (f'{names}, now image -> depth',)
+
+
+def _is_fixed(model: 'openvino.Model') -> bool:
+    """Return whether an input of a network has 4 axes, the last two fixed."""
+    shapes = [port.partial_shape for port in model.inputs]
+    return any(len(shape) == 4 and shape[2].is_static and shape[3].is_static
+               for shape in shapes if shape.rank.is_static)
+
+
+def _described_input(path: Path, model: 'openvino.Model', described: Description,
+                     size_hw: Size | None, batch: int) -> InputSpec:
+    """Return the input of a described network, with the size of its output."""
+    spec = described.input_spec(size_hw)
+    return replace(spec, output_multiple=_output_multiple(
+        path, model, size_hw or spec.card_size_hw, batch, spec.multiple))
+
+
 def _fixed(path: Path, given: Any, multiple: int) -> tuple[Size | None, int]:
     """Return the fixed size and batch of an input [N, 3, H, W] of floating point numbers."""
     shape, element = given.partial_shape, given.element_type.get_type_name()
     found = f'its input is {element} {shape}'
     if element not in ('f32', 'f16') or shape.rank.is_dynamic or len(shape) != 4:
-        raise CheckpointError(path, found, _WANTED)
+        raise CheckpointError(path, found, _WANTED_OR)
     batch, channels, *sides = (one.get_length() if one.is_static else 0 for one in shape)
     if channels not in (0, 3) or any(side % multiple for side in sides):
-        raise CheckpointError(path, f'{found}, not 3 channels of multiples of {multiple}', _WANTED)
+        raise CheckpointError(path, f'{found}, not 3 channels of multiples of {multiple}',
+                              _WANTED_OR)
     if not any(sides):
         return None, batch
     if not all(sides):
@@ -186,52 +224,77 @@ def _fixed(path: Path, given: Any, multiple: int) -> tuple[Size | None, int]:
 def _normalise(path: Path, model: 'openvino.Model', size_hw: Size, output_hw: Size,
                batch: int) -> tuple['openvino.Model', tuple[str, ...]]:
     """
-    Return the model with its output as [N, H, W] in f32 and the names of this package.
+    Return the model with its outputs as [N, H, W] in f32 and the names of this package.
 
-    CheckpointError if its output for images of ``size_hw`` is not of ``output_hw``.
+    CheckpointError if an output for images of ``size_hw`` is not of ``output_hw``.
     """
+    import openvino
+    from openvino import opset13 as op
+
     changes: list[str] = []
     model = _as_f32(model, changes)
-    shape = _output_shape(path, model, size_hw, batch)
-    height, width = output_hw
-    kept = [one for one in ((batch or 1, height, width), (height, width)) if shape == one]
-    if kept == [(height, width)] and batch in (0, 1):
-        model = _reshaped(model, add_axis=0)
-        changes.append('output: [H,W], now [N,H,W]')
-    elif not kept:
-        axis = _axis_of_one(path, shape, (batch or 1, height, width), size_hw)
-        model = _reshaped(model, drop_axis=axis)
-        changes.append(f'output: {len(shape)} axes, now [N,H,W]')
+    ports = []
+    for index, shape in enumerate(_output_shapes(path, model, size_hw, batch)):
+        port = model.output(index).get_node().input_value(0)
+        height, width = output_hw
+        kept = [one for one in ((batch or 1, height, width), (height, width)) if shape == one]
+        if kept == [(height, width)] and batch in (0, 1):
+            port = op.unsqueeze(port, np.array([0])).output(0)
+            changes.append('output: [H,W], now [N,H,W]')
+        elif not kept:
+            axis = _axis_of_one(path, shape, (batch or 1, height, width), size_hw)
+            port = op.squeeze(port, np.array([axis])).output(0)
+            changes.append(f'output: {len(shape)} axes, now [N,H,W]')
+        ports.append(port)
+    model = openvino.Model([op.result(port) for port in ports], model.get_parameters(),
+                           model.get_friendly_name())
     parameter = model.get_parameters()[0]
     parameter.set_friendly_name('image')
     parameter.output(0).get_tensor().set_names({'image'})
-    model.get_results()[0].set_friendly_name('depth')
-    model.output(0).get_tensor().set_names({'depth'})
-    return model, tuple(changes)
+    for index, name in enumerate(_OUTPUTS[:len(ports)]):
+        model.get_results()[index].set_friendly_name(name)
+        model.output(index).get_tensor().set_names({name})
+    return model, tuple(dict.fromkeys(changes))
 
 
 def _as_f32(model: 'openvino.Model', changes: list[str]) -> 'openvino.Model':
     from openvino import Type
     from openvino.preprocess import PrePostProcessor
 
-    types = [model.input(0).element_type, model.output(0).element_type]
-    if types == [Type.f32, Type.f32]:
+    types = [model.input(0).element_type, *(port.element_type for port in model.outputs)]
+    if set(types) == {Type.f32}:
         return model
     processor = PrePostProcessor(model)
     processor.input().tensor().set_element_type(Type.f32)
-    processor.output().tensor().set_element_type(Type.f32)
+    for index in range(len(model.outputs)):
+        processor.output(index).tensor().set_element_type(Type.f32)
+    types = types[:2]
     names = ' -> '.join(one.get_type_name() for one in types)
     changes.append(f'types: {names}, now f32 -> f32')
     return processor.build()
 
 
-def _output_shape(path: Path, model: 'openvino.Model', size_hw: Size,
-                  batch: int) -> tuple[int, ...]:
-    """Return the shape of the output for images of this size."""
+def _output_multiple(path: Path, model: 'openvino.Model', size_hw: Size, batch: int,
+                     multiple: int) -> int | None:
+    """Return the output's pixels per ``multiple`` of the input, None for a map of its size."""
+    shape = [side for side in _output_shapes(path, model, size_hw, batch)[0] if side != 1]
+    if len(shape) < 2 or tuple(shape[-2:]) == size_hw:
+        return None
+    found = {multiple * output / side for output, side in zip(shape[-2:], size_hw)}
+    if len(found) > 1 or not min(found).is_integer():
+        raise CheckpointError(
+            path, f'its output is {shape[-1]}x{shape[-2]} for {size_hw[1]}x{size_hw[0]} images, '
+            f'not the same number of pixels for every {multiple} of the image', _WANTED)
+    return int(min(found))
+
+
+def _output_shapes(path: Path, model: 'openvino.Model', size_hw: Size,
+                   batch: int) -> list[tuple[int, ...]]:
+    """Return the shape of each output for images of this size."""
     trial = model.clone()
     try:
         trial.reshape([batch or 1, 3, *size_hw])
-        return tuple(trial.output(0).shape)
+        return [tuple(port.shape) for port in trial.outputs]
     except RuntimeError as error:
         raise CheckpointError(
             path, f'it does not take {size_hw[1]}x{size_hw[0]} images although its input is '
@@ -247,20 +310,6 @@ def _axis_of_one(path: Path, shape: tuple[int, ...], wanted: tuple[int, ...],
     size = 'the same size' if size_hw == wanted[1:] else f'{wanted[2]}x{wanted[1]}'
     raise CheckpointError(path, f'its output is {list(shape)} for images [{wanted[0]},3,'
                           f'{size_hw[0]},{size_hw[1]}]', f'{_WANTED} of {size}')
-
-
-def _reshaped(model: 'openvino.Model', drop_axis: int | None = None,
-              add_axis: int | None = None) -> 'openvino.Model':
-    import numpy as np
-    import openvino
-    from openvino import opset13 as op
-
-    depth = model.output(0).get_node().input_value(0)
-    if add_axis is not None:
-        depth = op.unsqueeze(depth, np.array([add_axis])).output(0)
-    if drop_axis is not None:
-        depth = op.squeeze(depth, np.array([drop_axis])).output(0)
-    return openvino.Model([op.result(depth)], model.get_parameters(), model.get_friendly_name())
 
 
 def _name(port: Any) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 import re
 from typing import Any, TYPE_CHECKING
 
+from depth_anything_ros.convert.sources.da3_names import focal_px_of, is_da3_config
 from depth_anything_ros.convert.sources.identity import Evidence
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.model_info import ModelVersion
@@ -144,6 +145,8 @@ def read_config(folder: Path, table: tuple[EncoderSpec, ...]) -> Evidence:
     # The official code saves its own arguments instead, without kind and version.
     if 'model_type' not in config and 'encoder' in config:
         return Evidence(CONFIG, source_name, str(config['encoder']))
+    if is_da3_config(config):
+        return Evidence(CONFIG, source_name, focal_px=focal_px_of(config.get('model_name')))
     if config.get('model_type') != _MODEL_TYPE:
         raise CheckpointError(path, f'it describes a model of type {config.get("model_type")}',
                               f'give a folder with a model of type {_MODEL_TYPE}')

@@ -13,6 +13,8 @@ from pathlib import Path, PurePath
 import re
 from typing import Any, Generic, TypeVar
 
+from depth_anything_ros.convert.sources.da3_names import focal_px_of, SKY_THRESHOLD
+from depth_anything_ros.convert.sources.description import Description
 from depth_anything_ros.convert.sources.records import (
     DistillationRecord, DownloadRecord, read_distillation_record, read_record)
 from depth_anything_ros.errors import CheckpointError
@@ -40,6 +42,7 @@ UNKNOWN = 'unknown, the weights do not show it'
 _UNKNOWN_ENCODER = 'unknown'
 _NOWHERE = 'and neither a record beside it nor config.json nor an official file name says it'
 _NOWHERE_FOR_GRAPH = 'and neither its metadata nor an official file name says it'
+_OR_DESCRIBE = ', or --describe FILE.yaml for a network that is not Depth Anything'
 _CHECKPOINT_WANTED = 'give a Depth Anything V1 or V2 checkpoint in the official layout or that ' \
     'of the -hf repositories'
 
@@ -61,16 +64,23 @@ class Evidence:
     model_version: ModelVersion | None = None
     max_depth_m: float | None = None
     licence: str = UNKNOWN_LICENCE
+    focal_px: float | None = None
 
 
 @dataclass(frozen=True)
 class Overrides:
-    """The facts that the user states with options, which win; None without an option."""
+    """
+    The facts that the user states with options, which win; None without an option.
+
+    ``focal_px`` belongs to Depth Anything 3: the focal length for which its depth is in metres, 0
+    for none.
+    """
 
     kind: Kind | None = None
     model_version: ModelVersion | None = None
     max_depth_m: float | None = None
     encoder: str | None = None
+    focal_px: float | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +90,16 @@ class Fact(Generic[T]):
     value: T | None
     origin: str
     line: str
+
+
+@dataclass(frozen=True)
+class OutputFacts:
+    """The facts on the output of a network that ``ModelInfo`` explains."""
+
+    has_shift: bool = True
+    focal_px: float | None = None
+    sky_threshold: float | None = None
+    description: str = ''
 
 
 @dataclass(frozen=True)
@@ -97,6 +117,7 @@ class ModelIdentity:
     licence: str
     source_name: str
     origins: tuple[str, ...]
+    output: OutputFacts = OutputFacts()
 
 
 @dataclass(frozen=True)
@@ -113,6 +134,7 @@ class ResolvedIdentity:
     kind: Fact[Kind]
     model_version: Fact[ModelVersion]
     max_depth_m: Fact[float]
+    focal_px: Fact[float]
     licence: Fact[str]
     source_name: str | None
     ignored: tuple[str, ...]
@@ -124,21 +146,28 @@ class ResolvedIdentity:
                              '--kind relative or --kind metric --max-depth METRES')
         version = self._require('model version', self.model_version,
                                 '--model-version v1 or --model-version v2')
-        if kind == 'metric':
+        if kind == 'metric' and version != 'other':
             self._require('max depth in metres', self.max_depth_m,
                           '--max-depth METRES, which is 20 for Hypersim and 80 for VKITTI')
+        output = OutputFacts()
+        if version == 'v3':
+            focal_px = self._require(
+                'focal length of metres', self.focal_px, '--focal-px 300 for DA3METRIC-LARGE, or '
+                '--focal-px 0 for DA3MONO-LARGE, which gives no metres')
+            output = OutputFacts(False, focal_px or None, SKY_THRESHOLD)
         lines = (self.encoder.line, *self.ignored, self.kind.line, self.model_version.line,
-                 self.max_depth_m.line, self.licence.line)
+                 self.max_depth_m.line, self.focal_px.line, self.licence.line)
         return ModelIdentity(
             self.encoder.value or _UNKNOWN_ENCODER, kind, version, self.max_depth_m.value,
             self.licence.value or UNKNOWN_LICENCE, self.source_name or model_name(self.path),
-            tuple(line for line in lines if line))
+            tuple(line for line in lines if line), output)
 
     def _require(self, what: str, fact: Fact[T], options: str) -> T:
         if fact.value is None:
             nowhere = _NOWHERE_FOR_GRAPH if self.is_graph else _NOWHERE
             raise CheckpointError(self.path, f'its {what} is unknown: the weights do not show it, '
-                                  f'{nowhere}', f'add {options}')
+                                  f'{nowhere}',
+                                  f'add {options}{_OR_DESCRIBE if self.is_graph else ""}')
         return fact.value
 
 
@@ -151,6 +180,22 @@ def identify_checkpoint(path: Path, shapes: Shapes,
         raise CheckpointError(
             path, f'it is not a Depth Anything checkpoint: {error} (it starts with '
             f'{", ".join(list(shapes)[:3])})', _CHECKPOINT_WANTED) from error
+
+
+def described_identity(path: Path, described: Description, origin: str) -> ModelIdentity:
+    """Return the facts on a network of another family; ``origin`` names their evidence."""
+    if described.max_depth and described.kind != 'metric':
+        raise CheckpointError(path, 'max_depth is given, but the output is not in metres',
+                              'leave it out, or state metres: true')
+    licence, note = described.licence, ''
+    if forbids_commercial_use(licence):
+        note = ', which forbids commercial use of these weights'
+    return ModelIdentity(
+        described.name, described.kind, 'other', described.max_depth or None, licence,
+        model_name(path), (f'facts: {origin}', f'kind: {described.kind}',
+                           f'licence: {licence}{note}'),
+        OutputFacts(described.has_shift, described.focal_px or None,
+                    described.sky_threshold if described.sky_output else None, described.text))
 
 
 def checkpoint_evidence(path: Path, digests: Collection[str], spec: EncoderSpec,
@@ -196,9 +241,13 @@ def resolve_identity(path: Path, spec: EncoderSpec | None, evidence: Sequence[Ev
         encoder: Fact[str] = _fact('encoder', 'encoder', '--encoder', overrides.encoder, used)
     else:
         _check_overrides(path, spec, overrides)
-        used = [one for one in evidence if one.encoder in (None, spec.name)]
-        ignored = [f'{one.origin.removeprefix("the ")}: it describes {one.encoder}, so it is '
-                   'ignored' for one in evidence if one not in used]
+        if spec.is_v3:
+            evidence = (Evidence('the sky head', None, spec.name, 'relative', 'v3'), *evidence)
+        used = [one for one in evidence if one.encoder in (None, spec.name)
+                and one.model_version in (('v3', None) if spec.is_v3 else ('v1', 'v2', None))]
+        ignored = [f'{one.origin.removeprefix("the ")}: it describes '
+                   f'{one.encoder or one.model_version}, so it is ignored'
+                   for one in evidence if one not in used]
         shapes = 'the shapes of the tensors'
         encoder = Fact(spec.name, shapes, f'encoder: {spec.name}, from {shapes}')
     kind: Fact[Kind] = _fact('kind', 'kind', '--kind', overrides.kind, used)
@@ -209,9 +258,13 @@ def resolve_identity(path: Path, spec: EncoderSpec | None, evidence: Sequence[Ev
     if kind.value == 'metric':
         max_depth_m = _fact('max depth in metres', 'max_depth_m', '--max-depth',
                             overrides.max_depth_m, used)
+    focal_px: Fact[float] = Fact(None, '', '')
+    if version.value == 'v3':
+        focal_px = _fact('focal length of metres in pixels, 0 for none', 'focal_px', '--focal-px',
+                         overrides.focal_px, used)
     source_name = next((one.source_name for one in used if one.source_name), None)
-    return ResolvedIdentity(path, encoder, kind, version, max_depth_m, _licence(spec, used),
-                            source_name, tuple(ignored), spec is None)
+    return ResolvedIdentity(path, encoder, kind, version, max_depth_m, focal_px,
+                            _licence(spec, used), source_name, tuple(ignored), spec is None)
 
 
 def from_file_name(name: str, table: tuple[EncoderSpec, ...]) -> Evidence | None:
@@ -230,6 +283,11 @@ def from_file_name(name: str, table: tuple[EncoderSpec, ...]) -> Evidence | None
                 (spec.licence for spec in table if spec.name == encoder), UNKNOWN_LICENCE)
             return Evidence('the file name', name, encoder, 'metric' if place else 'relative',
                             version, max_depth_m, licence)
+    plain = PurePath(name).name.removesuffix('.safetensors')
+    if (focal_px := focal_px_of(plain)) is not None:
+        licence = next((spec.licence for spec in table if spec.is_v3), UNKNOWN_LICENCE)
+        return Evidence('the file name', name, None, 'relative', 'v3', licence=licence,
+                        focal_px=focal_px)
     return None
 
 
@@ -237,7 +295,7 @@ def from_metadata(path: Path, info: ModelInfo) -> Evidence:
     """Return the evidence in the metadata of an ONNX file or IR."""
     what = 'IR' if path.suffix == '.xml' else 'ONNX file'
     return Evidence(f'the metadata of the {what}', info.source_name, info.encoder, info.kind,
-                    info.model_version, info.max_depth_m, info.licence)
+                    info.model_version, info.max_depth_m, info.licence, info.focal_px or 0.0)
 
 
 def from_record(path: Path, record: DownloadRecord | DistillationRecord) -> Evidence:
@@ -282,6 +340,15 @@ def _check_overrides(path: Path, spec: EncoderSpec, overrides: Overrides) -> Non
     if overrides.encoder not in (None, spec.name):
         raise CheckpointError(path, f'its tensors are those of {spec.name}, not of '
                               f'{overrides.encoder}', 'leave out --encoder')
+    if spec.is_v3 and (overrides.kind == 'metric' or overrides.model_version not in (None, 'v3')):
+        raise CheckpointError(path, 'it is Depth Anything 3, whose metres need the focal length',
+                              'leave out --kind and --model-version; --focal-px 300 gives metres')
+    if not spec.is_v3 and (overrides.focal_px is not None or overrides.model_version == 'v3'):
+        raise CheckpointError(path, 'it is not Depth Anything 3',
+                              'leave out --focal-px and --model-version v3')
+    if overrides.focal_px is not None and not 0 <= overrides.focal_px < math.inf:
+        raise CheckpointError(path, f'--focal-px is {overrides.focal_px:g}',
+                              'give a number of pixels, or 0 for none')
 
 
 def _check_max_depth(path: Path, kind: Kind | None, max_depth_m: float | None) -> None:

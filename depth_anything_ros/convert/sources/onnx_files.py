@@ -1,7 +1,7 @@
 """ONNX files without their weights: the parts on disk, the opset and the metadata."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -19,13 +19,18 @@ class OnnxFile:
     An ONNX file without its weights.
 
     ``files`` are the file itself and its weight files; ``info`` are its metadata, None where this
-    package did not export it.
+    package did not export it. ``inputs`` and ``outputs`` are the names of those of the graph,
+    ``names`` those of its tensors and operators, ``properties`` the metadata of other exporters.
     """
 
     path: Path
     files: tuple[Path, ...]
     opset: int
     info: ModelInfo | None
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    names: frozenset[str] = frozenset()
+    properties: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def size_bytes(self) -> int:
@@ -56,7 +61,13 @@ def read_onnx_file(path: Path) -> OnnxFile:
             raise CheckpointError(file, f'it is truncated: {file.stat().st_size} bytes of {end}',
                                   _EXPORT_AGAIN)
     opset = next((entry.version for entry in model.opset_import if not entry.domain), 0)
-    return OnnxFile(path, (path, *sorted(ends)), opset, _read_info(path, model))
+    stored = {tensor.name for tensor in model.graph.initializer}
+    return OnnxFile(
+        path, (path, *sorted(ends)), opset, _read_info(path, model),
+        tuple(one.name for one in model.graph.input if one.name not in stored),
+        tuple(one.name for one in model.graph.output),
+        frozenset(stored | {node.name for node in model.graph.node}),
+        {one.key: one.value for one in model.metadata_props})
 
 
 def metadata_props(info: ModelInfo) -> dict[str, str]:
