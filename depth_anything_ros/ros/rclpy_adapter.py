@@ -14,7 +14,7 @@ import ctypes
 from functools import lru_cache
 from operator import attrgetter
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from depth_anything_ros.errors import DepthAnythingError
 from depth_anything_ros.ros.callbacks import (
@@ -147,12 +147,12 @@ class _SerializedMessage(ctypes.Structure):
 def _rcl_publish() -> Callable[[int, Any, None], int] | None:
     """Return the function of rcl that publishes serialized messages, None without it."""
     try:
-        publish = getattr(ctypes.CDLL(_RCL), _RCL_PUBLISH)
+        publish: Any = getattr(ctypes.CDLL(_RCL), _RCL_PUBLISH)
     except (OSError, AttributeError):
         return None
     publish.argtypes = (ctypes.c_void_p, ctypes.POINTER(_SerializedMessage), ctypes.c_void_p)
     publish.restype = ctypes.c_int
-    return publish
+    return cast(Callable[[int, Any, None], int], publish)
 
 
 def _has(owner: object, path: str) -> bool:

@@ -45,9 +45,8 @@ def main() -> None:
     """Relay until SIGINT."""
     from depth_anything_ros.benchmark.bare_model import BareModel
     from depth_anything_ros.ros.spin import run
-    from rclpy.lifecycle import LifecycleNode
 
-    def make() -> LifecycleNode:
+    def make() -> Any:
         node = _relay()
         bare = BareModel(Path(node.declare_parameter('model', '').value))
         threading.Thread(target=lambda: bare.rate(float('inf')), daemon=True).start()
