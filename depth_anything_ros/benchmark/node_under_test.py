@@ -77,6 +77,11 @@ class NodeUnderTest:
         self._log = log
         self._player: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        """Return the number of the node's process."""
+        return self._pid
+
     def phase(self, outputs: Sequence[str], rate_hz: float, seconds: float) -> Phase:
         """Start a camera at ``rate_hz``, wait for depth and measure for ``seconds``."""
         with self._listening(outputs) as arrivals, self._sending(rate_hz), self._active():

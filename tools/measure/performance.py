@@ -30,9 +30,12 @@ from tools.shared_data import (
 COMMAND = 'python -m tools.measure.performance'
 _NAME = 'performance'
 _PICTURES = ROOT / 'docs' / 'images'
-_PREFIXED, _UNPREFIXED = ('box', 'box_profile', 'ladder', 'limit'), ('peak_fraction',)
+_PREFIXED = ('box', 'box_profile', 'box_load', 'ladder', 'limit')
+_UNPREFIXED = ('peak_fraction',)
+_OF_THE_BOX = frozenset(('box', 'box_profile', 'box_load'))
 _COLOR_STEP = 17
 _PHASE_S, _NODE_ROUNDS, _BOX_ROUNDS, _LADDER_ROUNDS = 6.0, 2, 5, 2
+_BOX_PHASE_S = 4.0
 _BOX_RATE_HZ = 30.0
 
 
@@ -57,8 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     content = _content_so_far() if options.only else {'figures': {}, 'reports': {}}
     try:
         with tempfile.TemporaryDirectory() as folder:
-            inputs = _make_inputs(options.models or Path(folder))
-            for mode in options.only or MODES:
+            modes = options.only or MODES
+            inputs = None if _OF_THE_BOX.issuperset(modes) else _make_inputs(
+                options.models or Path(folder))
+            for mode in modes:
                 content = with_report(content, mode, measure(mode, inputs), _PICTURES)
                 print(f'wrote {_write(content)}', flush=True)
     except (DepthAnythingError, OSError) as error:
@@ -68,8 +73,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure(mode: str, inputs: Inputs) -> Report:
-    """Run one of MODES with the options that the documentation is measured with."""
+def measure(mode: str, inputs: Inputs | None) -> Report:
+    """
+    Run one of MODES with the options that the documentation is measured with.
+
+    The modes of the model of the package need no inputs.
+    """
+    if mode == 'box_load':
+        from tools.measure.load import measure_load
+        return measure_load(shipped_model(), _BOX_ROUNDS, _log)
+    if mode in _OF_THE_BOX:
+        profile = ROOT / 'config' / 'fastdds.xml' if mode == 'box_profile' else None
+        return _measure_box(mode, profile)
+    assert inputs is not None
     if mode == 'peers':
         from tools.peers.measure import measure_peers, PeersOptions
         return measure_peers(PeersOptions(inputs.checkpoint, (inputs.fp16, inputs.int8),
@@ -78,9 +94,6 @@ def measure(mode: str, inputs: Inputs) -> Report:
         from depth_anything_ros.benchmark.node import measure_node, NodeOptions
         return measure_node(NodeOptions(inputs.fp16, SEQUENCE, rounds=_NODE_ROUNDS,
                                         seconds=_PHASE_S), _log)
-    if mode in ('box', 'box_profile'):
-        profile = ROOT / 'config' / 'fastdds.xml' if mode == 'box_profile' else None
-        return _measure_box(mode, profile)
     if mode == 'ladder':
         from depth_anything_ros.benchmark.ladder import LadderOptions, measure_ladder
         return measure_ladder(LadderOptions((inputs.fp16, inputs.int8), inputs.photos,
@@ -97,7 +110,7 @@ def _measure_box(mode: str, dds_profile: Path | None) -> Report:
     model = shipped_model()
     report = measure_node(NodeOptions(
         model, sizes=((480, 640),), rates_hz=(_BOX_RATE_HZ,), rounds=_BOX_ROUNDS,
-        seconds=_PHASE_S, frames=0, dds_profile=dds_profile), _log)
+        seconds=_BOX_PHASE_S, frames=0, dds_profile=dds_profile), _log)
     # A robot acts on the age at the arrival, which the figures of ViT-S leave out.
     figures = {name.replace('arrival_', 'age_'): value for name, value in report.figures.items()
                if not name.startswith('age_')}

@@ -10,7 +10,7 @@ from depth_anything_ros.cli.reports import markdown_table
 from tools.measure.figures import ROOT
 
 PAGE = ROOT / 'docs' / 'performance.md'
-MODES = ('peers', 'node', 'box', 'box_profile', 'ladder', 'limit')
+MODES = ('peers', 'node', 'box', 'box_profile', 'box_load', 'ladder', 'limit')
 
 
 @dataclass(frozen=True)
