@@ -14,7 +14,8 @@ version = release = __version__
 
 extensions = ['myst_parser', 'sphinx.ext.autodoc', 'tools.site']
 source_suffix = {'.md': 'markdown', '.rst': 'restructuredtext'}
-exclude_patterns = ['figures', 'static']
+# The cards in models/ are offered as files.
+exclude_patterns = ['figures', 'models', 'static']
 # Anchors like those of GitHub, so that a link works there and here.
 myst_heading_anchors = 4
 
