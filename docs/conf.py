@@ -14,8 +14,7 @@ version = release = __version__
 
 extensions = ['myst_parser', 'sphinx.ext.autodoc', 'tools.site']
 source_suffix = {'.md': 'markdown', '.rst': 'restructuredtext'}
-# The cards in models/ are offered as files.
-exclude_patterns = ['figures', 'models', 'static']
+exclude_patterns = ['figures', 'static']
 # Anchors like those of GitHub, so that a link works there and here.
 myst_heading_anchors = 4
 

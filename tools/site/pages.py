@@ -33,8 +33,9 @@ _TOCTREE = re.compile(r'^```\{toctree\}\n(.*?)^```$', re.DOTALL | re.MULTILINE)
 
 def site_pages() -> dict[str, Path]:
     """Return the file with the text of each page, by the name of the page."""
-    return {path.stem: ELSEWHERE.get(path.stem, path)
-            for pattern in ('*.md', '*.rst') for path in sorted(DOCS.glob(pattern))}
+    return {name: ELSEWHERE.get(name, path)
+            for pattern in ('*.md', '*.rst', 'models/*.md') for path in sorted(DOCS.glob(pattern))
+            for name in [path.relative_to(DOCS).with_suffix('').as_posix()]}
 
 
 def listed_pages() -> list[str]:
@@ -62,15 +63,16 @@ def anchors(text: str) -> set[str]:
 
 
 def text_of(page: str, folder: Path) -> str:
-    """Return the text of a page with links that hold for a copy of it in ``folder``."""
+    """Return the text of a page with links that hold for a copy of the site in ``folder``."""
     path = site_pages()[page]
     text = path.read_text(encoding='utf-8')
     if path.suffix != '.md':
         return text
-    return _relinked(text, path.parent, folder)
+    return _relinked(text, path.parent, folder, Path(page).parent)
 
 
-def _relinked(text: str, written_in: Path, folder: Path) -> str:
+def _relinked(text: str, written_in: Path, site: Path, room: Path) -> str:
+    """Return ``text`` with links that hold in the folder ``room`` of ``site``."""
     names = {path: name for name, path in site_pages().items() if path.suffix == '.md'} | _REPLACED
 
     def relink(link: re.Match[str]) -> str:
@@ -80,9 +82,10 @@ def _relinked(text: str, written_in: Path, folder: Path) -> str:
         path = Path(os.path.normpath(written_in / target))
         name = names.get(path)
         if name is None:
-            return f'{link[1]}({os.path.relpath(path, folder)}'
+            return f'{link[1]}({os.path.relpath(path, site / room)}'
         # The site fills in the title of the page.
-        return f'{"[]" if link[1] != "]" else "]"}({name}.md{mark}{anchor}'
+        page = os.path.relpath(f'{name}.md', room)
+        return f'{"[]" if link[1] != "]" else "]"}({page}{mark}{anchor}'
 
     return ''.join(piece if is_code else _LINK.sub(relink, piece)
                    for piece, is_code in _pieces(text))
