@@ -19,9 +19,9 @@ from typing import Any, TYPE_CHECKING
 
 from depth_anything_ros.errors import (
     AlignmentError, AlignmentHeldError, CameraInfoError, CheckpointError, DatasetError,
-    DepthAnythingError, DeviceError, ImageError, InferenceError, InferenceTimeoutError,
-    MessageError, MissingDependencyError, ModelError, ParityError, PeerError, PointCloudError,
-    QualityError, SettingsError, SnapshotError, was_interrupted)
+    DepthAnythingError, DeviceError, FleetError, ImageError, InferenceError,
+    InferenceTimeoutError, MessageError, MissingDependencyError, ModelError, ParityError,
+    PeerError, PointCloudError, QualityError, SettingsError, SnapshotError, was_interrupted)
 from depth_anything_ros.model_info import Kind, ModelInfo, ModelVersion, Precision
 from depth_anything_ros.version import __version__
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     '__version__', 'AlignmentError', 'AlignmentHeldError', 'CameraInfoError',
     'CheckpointError', 'DatasetError', 'DepthAnythingError', 'DepthModel', 'DeviceError',
-    'ImageError', 'InferenceError', 'InferenceTimeoutError', 'Intrinsics', 'MessageError',
+    'FleetError', 'ImageError', 'InferenceError', 'InferenceTimeoutError', 'Intrinsics', 'MessageError',
     'MissingDependencyError', 'ModelError', 'ModelInfo', 'ParityError', 'PeerError',
     'PointCloudError', 'QualityError', 'SettingsError', 'SnapshotError', 'convert_model',
     'load_model', 'point_cloud', 'to_metric']

@@ -1,6 +1,6 @@
 """The published topics of one camera; an output is computed only while it has a subscriber."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from depth_anything_ros.alignment.tracker import Alignment
@@ -59,13 +59,13 @@ class OutputPublishers:
             raise
 
     def has_subscribers(self) -> bool:
-        """Return whether any topic has a subscriber, by the latest count unless that was 0."""
-        return bool(self._subscribed or self._count_subscribers())
+        """Return whether any topic has a subscriber now."""
+        # Those that had one are likely to have one still.
+        return self._has_now(self._subscribed) or bool(self._count_subscribers())
 
     def has_filled_subscribers(self) -> bool:
         """Return whether a topic of the filled depth has a subscriber now."""
-        return any(self._publishers[topic].get_subscription_count() for topic in _FILLED
-                   if topic in self._publishers)
+        return self._has_now(_FILLED)
 
     def close(self) -> None:
         """Destroy the publishers; idempotent."""
@@ -117,6 +117,10 @@ class OutputPublishers:
             level=level, name=name, message=one_line(alignment.reason or alignment.state),
             values=key_values(alignment_values(alignment)))
         self._publishers['alignment'].publish(DiagnosticArray(header=header, status=[status]))
+
+    def _has_now(self, topics: Iterable[str]) -> bool:
+        return any(publisher.get_subscription_count() for topic in topics
+                   if (publisher := self._publishers.get(topic)) is not None)
 
     def _count_subscribers(self) -> frozenset[str]:
         # Once per frame: each count costs as much as many a computation on the map.
