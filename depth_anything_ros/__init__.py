@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 __all__ = [
     '__version__', 'AlignmentError', 'AlignmentHeldError', 'CameraInfoError',
     'CheckpointError', 'DatasetError', 'DepthAnythingError', 'DepthModel', 'DeviceError',
-    'FleetError', 'ImageError', 'InferenceError', 'InferenceTimeoutError', 'Intrinsics', 'MessageError',
-    'MissingDependencyError', 'ModelError', 'ModelInfo', 'ParityError', 'PeerError',
-    'PointCloudError', 'QualityError', 'SettingsError', 'SnapshotError', 'convert_model',
-    'load_model', 'point_cloud', 'to_metric']
+    'FleetError', 'ImageError', 'InferenceError', 'InferenceTimeoutError', 'Intrinsics',
+    'MessageError', 'MissingDependencyError', 'ModelError', 'ModelInfo', 'ParityError',
+    'PeerError', 'PointCloudError', 'QualityError', 'SettingsError', 'SnapshotError',
+    'convert_model', 'load_model', 'point_cloud', 'to_metric']
 
 # OpenVINO and NNCF report their use to their makers when they are imported, from a child process
 # that keeps the program from ending where there is no internet. Without this module they do not.

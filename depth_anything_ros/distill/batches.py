@@ -16,8 +16,8 @@ import os
 
 import cv2
 from depth_anything_ros.arrays import F32, F64, U8
+from depth_anything_ros.distill.dataset import LabelledImage
 from depth_anything_ros.distill.job import Augmentation
-from depth_anything_ros.distill.labels import LabelledImage
 from depth_anything_ros.distill.processes import ALONE, Processes
 from depth_anything_ros.networks.models import InputSpec
 import numpy as np

@@ -12,10 +12,9 @@ from depth_anything_ros.convert.sources.graphs import is_graph
 from depth_anything_ros.convert.sources.load_network import load_network
 from depth_anything_ros.convert.sources.records import (
     DistillationRecord, read_distillation_record, sha256_of, write_distillation_record)
-from depth_anything_ros.distill.dataset import collect, DatasetImage, split_dataset
+from depth_anything_ros.distill.dataset import (
+    collect, DatasetImage, label_folder, LabelFacts, LabelledImage, make_labels, split_dataset)
 from depth_anything_ros.distill.job import DistillJob, has_options, store_options
-from depth_anything_ros.distill.labels import (
-    label_folder, LabelFacts, LabelledImage, make_labels)
 from depth_anything_ros.distill.processes import ALONE, Processes
 from depth_anything_ros.distill.students import make_student, narrow_student, Student
 from depth_anything_ros.distill.teacher import open_teacher, source_sha256, Teacher, TeacherOptions

@@ -11,10 +11,9 @@ from depth_anything_ros.cli.signals import deferred_signals
 from depth_anything_ros.convert.sources.graphs import is_graph
 from depth_anything_ros.convert.sources.load_network import load_network
 from depth_anything_ros.distill.dataset import (
-    DatasetImage, finished, images_of, open_sources, Origin, report_source)
+    DatasetImage, finished, images_of, LabelledImage, left_out_line, make_label,
+    missing_labels, open_sources, Origin, report_source)
 from depth_anything_ros.distill.job import DistillJob, Selection
-from depth_anything_ros.distill.labels import (
-    LabelledImage, left_out_line, make_label, missing_labels)
 from depth_anything_ros.distill.teacher import in_torch, Teacher
 from depth_anything_ros.errors import FleetError, ImageError
 from depth_anything_ros.fleet.cluster import connected, FleetOptions

@@ -15,8 +15,8 @@ from depth_anything_ros.convert.sources.checkpoints import read_checkpoint
 from depth_anything_ros.convert.sources.graphs import is_graph
 from depth_anything_ros.convert.sources.ir_weights import read_ir_weights
 from depth_anything_ros.distill.batches import batches, normalized
+from depth_anything_ros.distill.dataset import LabelledImage
 from depth_anything_ros.distill.job import NO_AUGMENTATION
-from depth_anything_ros.distill.labels import LabelledImage
 from depth_anything_ros.errors import CheckpointError, SettingsError
 from depth_anything_ros.networks.depth_anything import (
     build_network, DepthAnything, state_dict_problem)

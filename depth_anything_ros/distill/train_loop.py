@@ -12,7 +12,7 @@ from typing import Any
 from depth_anything_ros.cli.progress import Counting, duration_text, Report
 from depth_anything_ros.cli.signals import deferred_signals
 from depth_anything_ros.distill.curves import draw_curves, TrainingLog
-from depth_anything_ros.distill.labels import LabelledImage
+from depth_anything_ros.distill.dataset import LabelledImage
 from depth_anything_ros.distill.trainer import StepResult, Trainer
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.files import atomic_path

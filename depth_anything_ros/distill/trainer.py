@@ -8,8 +8,8 @@ import math
 from typing import Any
 
 from depth_anything_ros.distill.batches import Batch, batches, normalized
+from depth_anything_ros.distill.dataset import LabelledImage
 from depth_anything_ros.distill.job import Recipe
-from depth_anything_ros.distill.labels import LabelledImage
 from depth_anything_ros.distill.losses import (
     alignment_error, anchor_error, matching_error, mixed_depth_error)
 from depth_anything_ros.distill.processes import ALONE, Processes

@@ -13,8 +13,8 @@ pytest.importorskip('torch')
 
 from depth_anything_ros.distill.batches import (  # noqa: E402, I100
     Batch, batches, change_appearance, crop_and_rotate, cutmix_box)
+from depth_anything_ros.distill.dataset import LabelledImage  # noqa: E402
 from depth_anything_ros.distill.job import Augmentation, NO_AUGMENTATION  # noqa: E402
-from depth_anything_ros.distill.labels import LabelledImage  # noqa: E402
 from depth_anything_ros.errors import DepthAnythingError  # noqa: E402
 
 CROP = (48, 64)

@@ -24,9 +24,9 @@ for package in ('typer', 'openvino', 'onnx', 'onnxscript', 'onnxruntime', 'matpl
 
 from depth_anything_ros.cli.progress import count_in_lines  # noqa: E402, I100
 from depth_anything_ros.convert.sources.records import read_distillation_record  # noqa: E402
+from depth_anything_ros.distill.dataset import LabelledImage  # noqa: E402
 from depth_anything_ros.distill.job import (  # noqa: E402
     DistillJob, has_options, MEDIUM, Recipe, store_options)
-from depth_anything_ros.distill.labels import LabelledImage  # noqa: E402
 from depth_anything_ros.distill.students import vit_student  # noqa: E402
 from depth_anything_ros.distill.train_loop import (  # noqa: E402
     mean_rank_correlation, resume, RunFolder, train)

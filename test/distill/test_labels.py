@@ -20,9 +20,8 @@ for package in ('torch', 'rich'):
 
 from depth_anything_ros.cli.progress import (  # noqa: E402, I100
     count_in_lines, count_on_bar, duration_text)
-from depth_anything_ros.distill.dataset import DatasetImage  # noqa: E402
-from depth_anything_ros.distill.labels import (  # noqa: E402
-    as_float16, label_folder, LabelFacts, LabelledImage, make_labels)
+from depth_anything_ros.distill.dataset import (  # noqa: E402
+    as_float16, DatasetImage, label_folder, LabelFacts, LabelledImage, make_labels)
 from depth_anything_ros.distill.teacher import Teacher  # noqa: E402
 
 FACTS = LabelFacts('0' * 64, Overrides(), (518,), False, 384)

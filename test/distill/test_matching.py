@@ -15,8 +15,8 @@ import pytest
 torch = pytest.importorskip('torch')
 pytest.importorskip('openvino')
 
-from depth_anything_ros.distill.job import NO_AUGMENTATION, Recipe  # noqa: E402, I100
-from depth_anything_ros.distill.labels import LabelledImage  # noqa: E402
+from depth_anything_ros.distill.dataset import LabelledImage  # noqa: E402, I100
+from depth_anything_ros.distill.job import NO_AUGMENTATION, Recipe  # noqa: E402
 from depth_anything_ros.distill.students import vit_student  # noqa: E402
 from depth_anything_ros.distill.train_loop import load_state, save_state  # noqa: E402
 from depth_anything_ros.distill.trainer import TeacherTokens, Trainer  # noqa: E402

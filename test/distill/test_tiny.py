@@ -20,8 +20,8 @@ from depth_anything_ros import load_model  # noqa: E402, I100
 from depth_anything_ros.convert.sources.records import read_distillation_record  # noqa: E402
 from depth_anything_ros.distill import distill as distilling  # noqa: E402
 from depth_anything_ros.distill.batches import normalized  # noqa: E402
+from depth_anything_ros.distill.dataset import LabelledImage  # noqa: E402
 from depth_anything_ros.distill.job import default_recipe, Recipe  # noqa: E402
-from depth_anything_ros.distill.labels import LabelledImage  # noqa: E402
 from depth_anything_ros.distill.main import main  # noqa: E402
 from depth_anything_ros.distill.students import (  # noqa: E402
     make_student, narrow_student, vit_student)

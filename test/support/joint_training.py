@@ -18,8 +18,8 @@ import cv2
 from depth_anything_ros.cli.program import run_program
 from depth_anything_ros.cli.progress import count_in_lines
 from depth_anything_ros.distill import PROGRAM
+from depth_anything_ros.distill.dataset import LabelledImage
 from depth_anything_ros.distill.job import Recipe, STRONG
-from depth_anything_ros.distill.labels import LabelledImage
 from depth_anything_ros.distill.processes import find_processes, Processes
 from depth_anything_ros.distill.students import vit_student
 from depth_anything_ros.distill.train_loop import follow, resume, RunFolder, save_state, train
