@@ -164,6 +164,11 @@ class MissingDependencyError(DepthAnythingError):
         self.package = package
 
 
+def line_of(error: BaseException) -> str:
+    """Return the text of an error in one line, its type if it has none."""
+    return ' '.join(str(error).split()) or type(error).__name__
+
+
 def was_interrupted(error: BaseException | None) -> bool:
     """Return whether Ctrl-C caused ``error``; during an import it becomes an ImportError."""
     while error is not None and not isinstance(error, KeyboardInterrupt):

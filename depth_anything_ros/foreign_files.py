@@ -4,6 +4,7 @@ import codecs
 import hashlib
 import os
 from pathlib import Path
+import re
 
 # Most file systems store at most 255 bytes per name.
 LONGEST_NAME_BYTES = 255
@@ -16,6 +17,11 @@ _MARKS = ((codecs.BOM_UTF32_LE, 'utf-32'), (codecs.BOM_UTF32_BE, 'utf-32'),
 def printable(text: object) -> str:
     r"""Return text that any stream can print: bytes of a name that are not UTF-8 become \udcXX."""
     return str(text).encode('utf-8', 'backslashreplace').decode()
+
+
+def is_url(name: str) -> bool:
+    """Return whether a name is a URL such as s3://bucket/folder; c:// is the drive of a PC."""
+    return re.match(r'[a-zA-Z][a-zA-Z0-9+.-]+://', name) is not None
 
 
 def is_utf8(path: Path) -> bool:

@@ -26,7 +26,7 @@ _TEXTS = ('encoder', 'kind', 'model_version', 'source_name', 'source_sha256', 'l
           'precision', 'converter_version')
 # No ROS message can hold surrogates, which have no UTF-8; control characters break a line of log.
 _UNPRINTABLE = ('Cs', 'Cc')
-_LARGEST_SIDE = 16384
+LARGEST_SIDE = 16384
 _MOST_SELF_CHECK_PIXELS = 2 ** 22
 
 Kind = Literal['relative', 'metric']
@@ -207,9 +207,9 @@ class ModelInfo:
         for name in ('patch_multiple', 'input_size', 'output_multiple'):
             if name in _OPTIONAL and values.get(name) is None:
                 continue
-            if type(values[name]) is not int or not 1 <= values[name] <= _LARGEST_SIDE:
+            if type(values[name]) is not int or not 1 <= values[name] <= LARGEST_SIDE:
                 raise ValueError(f'{name} is {values[name]!r}, not a positive integer up to '
-                                 f'{_LARGEST_SIDE}')
+                                 f'{LARGEST_SIDE}')
         _check_later(values)
         _read_nested(values)
         return cls(**values)
@@ -277,7 +277,7 @@ def _quantization(kept_float: Any, method: Any, **numbers: Any) -> Quantization:
 def _sides(values: Any) -> tuple[int, int]:
     """Return a height and a width in pixels; ValueError or TypeError if they are none."""
     height, width = values
-    if any(type(side) is not int or not 1 <= side <= _LARGEST_SIDE for side in (height, width)):
+    if any(type(side) is not int or not 1 <= side <= LARGEST_SIDE for side in (height, width)):
         raise ValueError(f'{height!r} and {width!r} are no height and width')
     return height, width
 

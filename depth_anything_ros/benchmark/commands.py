@@ -8,6 +8,7 @@ from typing import Annotated, cast, TypeAlias
 from depth_anything_ros.benchmark.report import (
     as_dict, Log, print_report, Report, require_matplotlib, to_markdown)
 from depth_anything_ros.cli.options import LARGEST_INPUT_PX, Picture, Precisions
+from depth_anything_ros.cli.processes import dds_profile as use_dds_profile
 from depth_anything_ros.cli.progress import open_console
 from depth_anything_ros.cli.reports import (
     Json, Markdown, print_lines, ReportFiles, require_writable, write_report)
@@ -58,8 +59,9 @@ def node(model: Model,
 
     def work(log: Log) -> Report:
         from depth_anything_ros.benchmark.node import measure_node, NodeOptions
-        return measure_node(NodeOptions(model, images, sizes_hw, tuple(rate), rounds, seconds,
-                                        frames, dds_profile), log)
+        with use_dds_profile(dds_profile):
+            return measure_node(NodeOptions(model, images, sizes_hw, tuple(rate), rounds, seconds,
+                                            frames), log)
     run_mode('depth_anything_benchmark node', work, ReportFiles(json, markdown, picture))
 
 

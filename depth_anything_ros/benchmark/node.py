@@ -31,8 +31,7 @@ class NodeOptions:
 
     ``images`` is a folder, None the photographs of the package; ``sizes`` are image sizes (height,
     width) of the camera; ``rates_hz`` are its rates, in addition to one that saturates the node;
-    ``frames`` is the number of frames for the growth of memory, 0 to skip that. ``dds_profile`` is
-    the file with the profiles of Fast DDS.
+    ``frames`` is the number of frames for the growth of memory, 0 to skip that.
     """
 
     model: Path
@@ -42,7 +41,6 @@ class NodeOptions:
     rounds: int = 3
     seconds: float = 10.0
     frames: int = 2000
-    dds_profile: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.sizes:
@@ -60,14 +58,12 @@ def measure_node(options: NodeOptions, log: Log) -> Report:
     """
     bare = {size: BareModel(options.model, image_hw=size) for size in options.sizes}
     private_domain()
-    if options.dds_profile:
-        os.environ.update(dict.fromkeys(DDS_PROFILE_VARIABLES, str(options.dds_profile.resolve())))
     try:
         from depth_anything_ros.ros.observer import Observer
     except ImportError as error:
         raise MissingDependencyError(error.name or 'rclpy', 'the node', 'source ROS 2, or '
                                      "pip install 'depth_anything_ros[jazzy]'") from error
-    seen = NodeMeasurements()
+    seen, profile = NodeMeasurements(), os.environ.get(DDS_PROFILE_VARIABLES[0], '')
     with tempfile.TemporaryDirectory() as name, \
             closing(Observer('depth_anything_benchmark', 'depth_anything')) as observer:
         for size_hw in options.sizes:
@@ -82,8 +78,7 @@ def measure_node(options: NodeOptions, log: Log) -> Report:
         'rounds': f'{options.rounds}, each phase {options.seconds:g} s after 3 depth images for '
                   'warm-up; the bare model runs for half as long before and after each phase, '
                   'without a camera',
-        'middleware': 'its own settings' if options.dds_profile is None else
-                      f'the profiles of {options.dds_profile.name}',
+        'middleware': f'the profiles of {Path(profile).name}' if profile else 'its own settings',
         'images': str(options.images or 'the photographs of the package'),
         'memory': f'{options.frames} frames at input size {_MEMORY_INPUT}, all outputs'})
 

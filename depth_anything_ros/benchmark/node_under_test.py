@@ -66,30 +66,29 @@ class Start:
 
 
 class NodeUnderTest:
-    """A node configured for one model and image size; ``under_test`` starts and stops it."""
+    """
+    A node configured for one model and image size; ``under_test`` starts and stops it.
+
+    ``pid`` is the number of its process.
+    """
 
     def __init__(self, observer: Any, pid: int, threads: int, camera: Sequence[str],
                  log: Path) -> None:
         self._observer = observer
-        self._pid = pid
+        self.pid = pid
         self._threads = threads
         self._camera = camera
         self._log = log
         self._player: subprocess.Popen[bytes] | None = None
 
-    @property
-    def pid(self) -> int:
-        """Return the number of the node's process."""
-        return self._pid
-
     def phase(self, outputs: Sequence[str], rate_hz: float, seconds: float) -> Phase:
         """Start a camera at ``rate_hz``, wait for depth and measure for ``seconds``."""
         with self._listening(outputs) as arrivals, self._sending(rate_hz), self._active():
             self._wait_for(arrivals, _SETTLE_FRAMES)
-            before = thread_times(self._pid)
+            before = thread_times(self.pid)
             arrivals.clear()
             self._observer.spin_until(lambda: False, seconds)
-            seen, after = list(arrivals), thread_times(self._pid)
+            seen, after = list(arrivals), thread_times(self.pid)
         if len(seen) < 2:
             raise TimeoutError(f'the node published {len(seen)} depth images in {seconds:g} s; '
                                'measure for longer')
@@ -127,7 +126,7 @@ class NodeUnderTest:
         with self._listening(OUTPUTS['all']) as arrivals, self._sending(rate_hz), self._active():
             for part in range(11):
                 self._wait_for(arrivals, warm_up + part * frames // 10)
-                found.append(resident_mib(self._pid))
+                found.append(resident_mib(self.pid))
         return found
 
     def _wait_for(self, arrivals: list[tuple[float, float]], count: int) -> None:
@@ -197,8 +196,7 @@ def under_test(observer: Any, model: Path, folder: Path, threads: int,
         _RELIABLE.format('camera_info'): 'reliable', **parameters}
     camera = ['--height', str(height), '--width', str(width),
               *(['--images', str(images)] if images else [])]
-    with running(module, ros_parameters(settings),
-                 folder / 'node.log') as process:
+    with running(module, ros_parameters(settings), folder / 'node.log') as process:
         observer.change_state('configure')
         yield NodeUnderTest(observer, process.pid, threads, camera, folder / 'camera.log')
         observer.change_state('cleanup')

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from typing import Any
 
+from depth_anything_ros.process import DDS_PROFILE_VARIABLES
+
 _STOP_S = 20.0
 
 
@@ -21,6 +23,25 @@ def private_domain() -> None:
     """
     os.environ.setdefault('ROS_DOMAIN_ID', str(random.randint(60, 100)))
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+
+
+@contextmanager
+def dds_profile(file: Path | None) -> Iterator[None]:
+    """
+    Run the block with the profiles of Fast DDS in ``file``, with those of the environment if None.
+
+    They hold for this process and its children, if rclpy is initialised within the block.
+    """
+    before = {name: os.environ.get(name) for name in DDS_PROFILE_VARIABLES}
+    if file is not None:
+        os.environ.update(dict.fromkeys(before, str(file.resolve())))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 @contextmanager

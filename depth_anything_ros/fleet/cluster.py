@@ -9,7 +9,7 @@ import signal
 import socket
 from typing import Any
 
-from depth_anything_ros.errors import FleetError, MissingDependencyError
+from depth_anything_ros.errors import FleetError, line_of, MissingDependencyError
 from depth_anything_ros.fleet.storage import INSTALL
 
 _CONNECT_S = 5.0
@@ -130,4 +130,4 @@ def connection_error(address: str, error: Exception) -> FleetError:
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return (' '.join(str(error).split()) or type(error).__name__)[:300]
+    return line_of(error)[:300]

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from datetime import datetime
 import os
 from pathlib import Path
-import re
 import shutil
 from typing import Any
 import uuid
 
 from depth_anything_ros.errors import (
-    DepthAnythingError, FleetError, ImageError, MissingDependencyError)
+    DepthAnythingError, FleetError, ImageError, line_of, MissingDependencyError)
 from depth_anything_ros.files import atomic_path
+from depth_anything_ros.foreign_files import is_url
 
 INSTALL = "pip install 'depth_anything_ros[fleet]'"
 # The keys with which file systems of fsspec tell when a file was changed.
@@ -54,11 +54,6 @@ def witnessed(folder: str) -> Iterator[Witness]:
         yield witness
     finally:
         remove(witness.place)
-
-
-def is_url(place: str) -> bool:
-    """Return whether a place is a URL."""
-    return re.match(r'[a-zA-Z][a-zA-Z0-9+.-]*://', place) is not None
 
 
 def local_path(place: str) -> Path | None:
@@ -247,11 +242,7 @@ def _readable_errors(place: str) -> Iterator[None]:
     except (DepthAnythingError, KeyboardInterrupt):
         raise
     except ImportError as error:
-        raise OSError(f'{place} cannot be reached: {_line(error)}, on every machine') from error
+        raise OSError(f'{place} cannot be reached: {line_of(error)}, on every machine') from error
     except Exception as error:  # noqa: B902 - each object store has errors of its own
-        raise OSError(f'{place} cannot be reached ({_line(error)}); check its address and the '
+        raise OSError(f'{place} cannot be reached ({line_of(error)}); check its address and the '
                       'credentials on this machine') from error
-
-
-def _line(error: BaseException) -> str:
-    return ' '.join(str(error).split()) or type(error).__name__

@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 import re
 
 from depth_anything_ros.errors import ImageError
+from depth_anything_ros.foreign_files import is_url
 from depth_anything_ros.media import bag_reader, folders, pictures, video
 from depth_anything_ros.media.source import ImageSource
 
@@ -41,7 +42,7 @@ def open_images(name: str, topic: str | None = None) -> ImageSource:
 
 
 def _missing(name: str) -> str:
-    if re.match(r'[a-zA-Z][a-zA-Z0-9+.-]+://', name):
+    if is_url(name):
         return (f'{name} is a URL, which is not read; save it to a file first, a stream for '
                 f'example with `ffmpeg -i {name} -t 60 clip.mp4`; depth_anything_run --ray reads '
                 'object stores')

@@ -128,9 +128,16 @@ class CameraStream:
         grid = output_grid(settings.output_size, settings.output_divisor, image.size_hw,
                            (depth.shape[0], depth.shape[1]))
         scale_shift = _scale_shift(self._kind, alignment, settings)
-        self.metric_problem = ''
+        problem = ''
         if self._info.focal_px and alignment is None and scale_shift is None:
-            scale_shift = self._scale_by_focal(view, (depth.shape[0], depth.shape[1]))
+            if view.camera is not None:
+                scale = focal_scale(self._info, view.camera, (depth.shape[0], depth.shape[1]))
+                scale_shift = scale, 0.0
+            else:
+                problem = ('no metric depth: the model needs the focal length of the camera; '
+                           f'{view.problem}')
+                self._warn(problem)
+        self.metric_problem = problem
         outputs = FrameOutputs(image, depth, self._kind, grid, correction, scale_shift, stabilize,
                                settings, self._output_state, sky)
         self.image_hw = image.size_hw
@@ -139,16 +146,6 @@ class CameraStream:
                                         lambda: self.aligner.measured_depth(header, alignment))
         self._publishers.publish_alignment(header, alignment, self.image_topic)
         self.snapshots.write(header, outputs, view, alignment)
-
-    def _scale_by_focal(self, view: CameraView,
-                        depth_hw: tuple[int, int]) -> tuple[float, float] | None:
-        """Return scale and shift that the focal length gives, None with a warning without it."""
-        if view.camera is not None:
-            return focal_scale(self._info, view.camera, depth_hw), 0.0
-        self.metric_problem = ('no metric depth: the model needs the focal length of the camera; '
-                               f'{view.problem}')
-        self._warn(self.metric_problem)
-        return None
 
     def _decode_compressed(self, serialized: SerializedMessage) -> ColorImage:
         return decode_compressed(serialized, PixelLimit(

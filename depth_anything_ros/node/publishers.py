@@ -53,7 +53,8 @@ class OutputPublishers:
                     self._publishers[topic] = node.create_lifecycle_publisher(
                         message, name, qos.output(), qos_overriding_options=qos.overridable(),
                         event_callbacks=qos.publisher_events(node.resolve_topic_name(name), warn))
-                    self._of_arrays[topic] = SerializedPublisher(self._publishers[topic])
+                    if message in (Image, PointCloud2):
+                        self._of_arrays[topic] = SerializedPublisher(self._publishers[topic])
         except BaseException:
             self.close()
             raise
@@ -69,6 +70,7 @@ class OutputPublishers:
 
     def close(self) -> None:
         """Destroy the publishers; idempotent."""
+        self._of_arrays.clear()
         while self._publishers:
             self._node.destroy_lifecycle_publisher(self._publishers.popitem()[1])
 

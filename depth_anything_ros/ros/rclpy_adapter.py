@@ -42,9 +42,8 @@ except ImportError:  # ROS 2 Humble
 
 __all__ = ['call_after_set', 'ClockType', 'lifecycle_state', 'missing_for_publishing',
            'missing_for_waiting', 'publish_memory', 'PublisherEventCallbacks', 'RclpyError',
-           'refuse_invalid_requests',
-           'report_missing_parts', 'start_values', 'SubscriptionEventCallbacks',
-           'SubscriptionWaitSet', 'UnsupportedEventTypeError']
+           'refuse_invalid_requests', 'report_missing_parts', 'start_values',
+           'SubscriptionEventCallbacks', 'SubscriptionWaitSet', 'UnsupportedEventTypeError']
 
 _LIBRARY = 'rclpy_implementation'
 _STATE, _OVERRIDES = '_state_machine', '_parameter_overrides'

@@ -9,9 +9,8 @@ from typing import Any
 from depth_anything_ros.errors import ImageError
 from depth_anything_ros.files import make_folder
 from depth_anything_ros.fleet import storage
-from depth_anything_ros.foreign_files import read_text
-from depth_anything_ros.media import video
-from depth_anything_ros.media.bag_reader import METADATA
+from depth_anything_ros.foreign_files import is_url, read_text
+from depth_anything_ros.media import bag_reader, video
 from depth_anything_ros.media.folders import picture_suffixes
 from depth_anything_ros.media.open_images import list_recordings, recordings_among
 from depth_anything_ros.model_info import ModelInfo
@@ -142,12 +141,12 @@ def _objects(options: RunOptions, outdir: str) -> Work:
         if PurePosixPath(source).suffix.lower() == '.txt':
             names = _lines((storage.read(source) or b'').decode(errors='replace'))
             folder = source.rpartition('/')[0]
-            return _work(names, [name if storage.is_url(name) else f'{folder}/{name}'
+            return _work(names, [name if is_url(name) else f'{folder}/{name}'
                                  for name in names], options, {})
         return _work([PurePosixPath(source).name], [source], options, {
             source: storage.changed_s(source) or 0.0})
     found = storage.list_files(source)
-    if METADATA in found:
+    if bag_reader.METADATA in found:
         return _work([PurePosixPath(source).name], [source], options, {
             source: max(found.values())})
     inside = f'{storage.whole(outdir)}/'
@@ -187,7 +186,7 @@ def _urls_of_list(source: str) -> list[str]:
         lines = _lines(read_text(path))
     except (OSError, ValueError):
         return []
-    return lines if any(map(storage.is_url, lines)) else []
+    return lines if any(map(is_url, lines)) else []
 
 
 def _lines(text: str) -> list[str]:
@@ -201,8 +200,7 @@ def _is_bag(place: str) -> bool:
 
 def _is_file_name(name: str) -> bool:
     """Return whether a recording is a file; a folder may have a dot in its name."""
-    return PurePosixPath(name).suffix.lower() in (*video.SUFFIXES, '.mcap', '.db3', '.bag',
-                                                  '.zstd')
+    return PurePosixPath(name).suffix.lower() in (*video.SUFFIXES, *bag_reader.SUFFIXES)
 
 
 def _done_recordings(places: Places, facts_s: float) -> dict[str, tuple[float, dict[str, Any]]]:

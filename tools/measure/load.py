@@ -12,7 +12,7 @@ from depth_anything_ros.benchmark.bare_model import BareModel
 from depth_anything_ros.benchmark.machine import describe_machine
 from depth_anything_ros.benchmark.node_under_test import NodeUnderTest, OUTPUTS, Phase, under_test
 from depth_anything_ros.benchmark.report import Log, Report, Spread, Table
-from depth_anything_ros.cli.processes import private_domain, stop
+from depth_anything_ros.cli.processes import private_domain
 from depth_anything_ros.errors import DepthAnythingError
 
 _SIZE_HW, _RATE_HZ, _SECONDS = (480, 640), 30.0, 5.0
@@ -79,7 +79,7 @@ def _hog() -> Iterator[None]:
         yield
     finally:
         process.kill()
-        stop(process)
+        process.wait()
 
 
 def _set_niceness(pid: int, niceness: int) -> None:

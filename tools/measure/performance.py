@@ -19,6 +19,7 @@ from typing import Any
 
 import cv2
 from depth_anything_ros.benchmark.report import as_dict, Report
+from depth_anything_ros.cli.processes import dds_profile
 from depth_anything_ros.errors import DepthAnythingError
 from depth_anything_ros.resources import shipped_model
 import numpy as np
@@ -83,8 +84,8 @@ def measure(mode: str, inputs: Inputs | None) -> Report:
         from tools.measure.load import measure_load
         return measure_load(shipped_model(), _BOX_ROUNDS, _log)
     if mode in _OF_THE_BOX:
-        profile = ROOT / 'config' / 'fastdds.xml' if mode == 'box_profile' else None
-        return _measure_box(mode, profile)
+        with dds_profile(ROOT / 'config' / 'fastdds.xml' if mode == 'box_profile' else None):
+            return _measure_box(mode)
     assert inputs is not None
     if mode == 'peers':
         from tools.peers.measure import measure_peers, PeersOptions
@@ -102,7 +103,7 @@ def measure(mode: str, inputs: Inputs | None) -> Report:
     return measure_limit(LimitOptions(inputs.fp16), _log)
 
 
-def _measure_box(mode: str, dds_profile: Path | None) -> Report:
+def _measure_box(mode: str) -> Report:
     """Measure the node with the model of the package, and what Python and DDS need without it."""
     from depth_anything_ros.benchmark.bare_model import BareModel
     from depth_anything_ros.benchmark.node import measure_node, NodeOptions
@@ -110,7 +111,7 @@ def _measure_box(mode: str, dds_profile: Path | None) -> Report:
     model = shipped_model()
     report = measure_node(NodeOptions(
         model, sizes=((480, 640),), rates_hz=(_BOX_RATE_HZ,), rounds=_BOX_ROUNDS,
-        seconds=_BOX_PHASE_S, frames=0, dds_profile=dds_profile), _log)
+        seconds=_BOX_PHASE_S, frames=0), _log)
     # A robot acts on the age at the arrival, which the figures of ViT-S leave out.
     figures = {name.replace('arrival_', 'age_'): value for name, value in report.figures.items()
                if not name.startswith('age_')}

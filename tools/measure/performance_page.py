@@ -119,10 +119,10 @@ WHAT_WAS_TRIED = """## What limits the figures
 - **The model of the package** needs so little time that camera, DDS and subscriber count: beside
   the saturated node they take nearly as much CPU time per image as its host work, and all of it is
   lost to an inference that uses both cores. `box_floor_ms_per_frame` is what is left when the
-  node does nothing but receive and publish: messages of 1.2 MB of depth, 0.9 MB of colours and 4.9
-  MB of cloud are copied twice by Fast DDS, 0.4 ms per MB between two inferences. So more than half
-  of the host work with all outputs is copying; `points_stride: 2` or `output_size: native` publish
-  a quarter of it or less.
+  node does nothing but receive and publish: Fast DDS copies messages of 1.2 MB of depth, 0.9 MB of
+  colours and 4.9 MB of cloud twice, from memory that is no longer in the caches. So more than half
+  of the host work with all outputs is copying; `points_stride: 2` publishes a quarter of the
+  cloud, `output_size: native` even less of all outputs.
 - **Beside busy loops** the age is a matter of the scheduler: camera and subscriber wait for a core
   as the node does, so a higher priority of the node alone gains a fifth.
 - **Noise.** On a shared machine single rounds differ by several percent; the medians of two runs
@@ -130,7 +130,8 @@ WHAT_WAS_TRIED = """## What limits the figures
 
 ## What was tried
 
-These changes were measured side by side with the code and brought no gain, so they are not in it.
+These changes were measured side by side with the code. But for those that say so, they brought no
+gain and are not in it.
 
 - **Attention** is fused by OpenVINO's CPU plugin and is the main reason why the model stays below
   the peak: its heads are 64 wide, and the softmax between the two products is not a product. As
@@ -149,10 +150,10 @@ These changes were measured side by side with the code and brought no gain, so t
   result of the self-check is what makes a start shorter.
 - **Starting the next inference after the last result is published**, so that the two do not
   compete: no difference beyond the noise.
-- **Upsampling in the graph**, as an f32 node that bf16 leaves alone: exact, and 2 ms slower than
-  on the host.
-- **Publishing without rclpy's copies**, from memory that rcl reads: 0.3 ms less for a cloud, and
-  other threads run meanwhile. This is in the code.
+- **Upsampling in the graph**, as an f32 node that bf16 leaves alone: exact, and slower than on
+  the host.
+- **Publishing without rclpy's copies**, from memory that rcl reads: a little faster for a
+  cloud, and other threads run meanwhile. This is in the code.
 - **Resizing the depth in stripes** that fit into the cache: slightly faster alone, not in the
   node, where the network replaces the content of the caches.
 """

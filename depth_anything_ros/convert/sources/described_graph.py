@@ -26,14 +26,14 @@ def bring_to_form(path: Path, model: 'openvino.Model', described: Description
     image = _replace_constants(path, model, described)
     depth = _output(path, model, described.depth_output)
     outputs = [_depth(depth, described)]
-    kept = [_name(depth)]
+    kept = [port_name(depth)]
     if described.sky_output:
         sky = _output(path, model, described.sky_output)
-        kept.append(_name(sky))
+        kept.append(port_name(sky))
         value = sky.get_node().input_value(0)
         outputs.append(op.subtract(np.float32(1), _f32(value)).output(0)
                        if described.sky_inverted else value)
-    dropped = [_name(port) for port in model.outputs if _name(port) not in kept]
+    dropped = [port_name(port) for port in model.outputs if port_name(port) not in kept]
     changes = [f'output {described.output}, metres {described.metres}: now '
                f'{"metres" if described.kind == "metric" else "inverse depth"}']
     if described.color == 'bgr':
@@ -49,7 +49,7 @@ def _replace_constants(path: Path, model: 'openvino.Model', described: Descripti
     """Replace inputs by the values of ``constants``, and return the input that is left."""
     from openvino.op import Constant
 
-    given = {_name(port): port.get_node() for port in model.inputs}
+    given = {port_name(port): port.get_node() for port in model.inputs}
     if unknown := [name for name in described.constants if name not in given]:
         raise CheckpointError(path, f'it has no input {unknown[0]}',
                               f'its inputs are {", ".join(given)}; correct constants')
@@ -70,7 +70,7 @@ def _replace_constants(path: Path, model: 'openvino.Model', described: Descripti
 
 
 def _output(path: Path, model: 'openvino.Model', name: str) -> Any:
-    names = [_name(port) for port in model.outputs]
+    names = [port_name(port) for port in model.outputs]
     if not name and len(names) == 1:
         return model.output(0)
     if name not in names:
@@ -113,5 +113,6 @@ def _f32(values: Any) -> Any:
     return values if values.get_element_type() == Type.f32 else op.convert(values, 'f32').output(0)
 
 
-def _name(port: Any) -> str:
+def port_name(port: Any) -> str:
+    """Return the name of an input or output, that of its node if it has none."""
     return next(iter(sorted(port.get_names())), port.get_node().get_friendly_name())

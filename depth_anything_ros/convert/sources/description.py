@@ -15,7 +15,7 @@ from typing import Any, get_args, Literal
 from depth_anything_ros.arrays import F32
 from depth_anything_ros.errors import CheckpointError, MissingDependencyError
 from depth_anything_ros.foreign_files import read_text
-from depth_anything_ros.model_info import Interpolation, Kind, Resize
+from depth_anything_ros.model_info import Interpolation, Kind, LARGEST_SIDE, Resize
 from depth_anything_ros.networks.models import InputSpec, UNKNOWN_LICENCE
 import numpy as np
 
@@ -92,9 +92,9 @@ class Description:
         if size_hw is not None:
             multiple = multiple or math.gcd(*size_hw)
             size = size or min(size_hw)
-        limits = (self.min_side or 1, self.max_side or 16384)
+        limits = (self.min_side or 1, self.max_side or LARGEST_SIDE)
         return InputSpec(multiple, size, self.mean, self.std, None, self.resize,
-                         self.interpolation, None if limits == (1, 16384) else limits)
+                         self.interpolation, None if limits == (1, LARGEST_SIDE) else limits)
 
     def image(self, image_nchw: F32) -> F32:
         """Return a normalised RGB image [N, 3, H, W] in the network's order of colours."""
@@ -191,7 +191,7 @@ def _number(least: float, text: str) -> Callable[[Any], str]:
 
 
 def _side(value: Any) -> str:
-    return '' if type(value) is int and 1 <= value <= 16384 else 'a number of pixels'
+    return '' if type(value) is int and 1 <= value <= LARGEST_SIDE else 'a number of pixels'
 
 
 def _text(value: Any) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
-from depth_anything_ros.convert.sources.described_graph import bring_to_form
+from depth_anything_ros.convert.sources.described_graph import bring_to_form, port_name
 from depth_anything_ros.convert.sources.description import complete, Description
 from depth_anything_ros.convert.sources.identity import from_file_name
 from depth_anything_ros.convert.sources.onnx_files import read_onnx_file
@@ -184,7 +184,7 @@ def _renamed(path: Path, model: 'openvino.Model', info: ModelInfo | None) -> tup
     if len(model.inputs) != 1 or len(model.outputs) != count:
         raise CheckpointError(path, f'it has {len(model.inputs)} inputs and {len(model.outputs)} '
                               'outputs', _WANTED_OR)
-    names = f'names: {_name(model.input(0))} -> {_name(model.output(0))}'
+    names = f'names: {port_name(model.input(0))} -> {port_name(model.output(0))}'
     return () if names == 'names: image -> depth' else (f'{names}, now image -> depth',)
 
 
@@ -310,7 +310,3 @@ def _axis_of_one(path: Path, shape: tuple[int, ...], wanted: tuple[int, ...],
     size = 'the same size' if size_hw == wanted[1:] else f'{wanted[2]}x{wanted[1]}'
     raise CheckpointError(path, f'its output is {list(shape)} for images [{wanted[0]},3,'
                           f'{size_hw[0]},{size_hw[1]}]', f'{_WANTED} of {size}')
-
-
-def _name(port: Any) -> str:
-    return next(iter(sorted(port.get_names())), port.get_node().get_friendly_name())
