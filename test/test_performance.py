@@ -115,12 +115,16 @@ def topics(monkeypatch: pytest.MonkeyPatch) -> Iterator[Topics]:
 
 
 def test_an_image_subscription_needs_less_time_per_image_than_an_executor(topics: Topics) -> None:
-    """The CPU time of both between two messages, by the clock of their own thread."""
+    """
+    The CPU time of both between two messages, by the clock of their own thread.
+
+    A few pixels, because copying many takes both as long, and longer the busier the machine is.
+    """
     from depth_anything_ros.ros.image_subscription import ImageSubscription, SubscribedTopic
     from depth_anything_ros.ros.messages import SerializedMessage
     from robot import image_message, RELIABLE
     from sensor_msgs.msg import Image
-    message = image_message(np.zeros((*CAMERA_HW, 3), np.uint8))
+    message = image_message(np.zeros((2, 2, 3), np.uint8))
     ticks: list[float] = []
 
     def tick(incoming: SerializedMessage) -> None:
@@ -131,7 +135,7 @@ def test_an_image_subscription_needs_less_time_per_image_than_an_executor(topics
         for number in range(1, 22):
             publisher.publish(message)
             assert until(lambda number=number: len(ticks) == number)
-        return (ticks[-1] - ticks[0]) / 20
+        return float(np.median(np.diff(ticks)))
 
     past, through = (topics.camera.create_publisher(Image, topic, RELIABLE)
                      for topic in ('past', 'through'))
@@ -143,7 +147,7 @@ def test_an_image_subscription_needs_less_time_per_image_than_an_executor(topics
     try:
         assert until(lambda: past.get_subscription_count() == 1
                      and through.get_subscription_count() == 1)
-        assert ratio(lambda: per_message_s(past), lambda: per_message_s(through)) < 0.8
+        assert ratio(lambda: per_message_s(past), lambda: per_message_s(through)) < 0.5
     finally:
         subscription.close()
 
