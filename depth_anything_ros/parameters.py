@@ -150,7 +150,9 @@ class Settings:
         'self-check.', shared=True)
     precision: str = parameter(
         'auto', 'runtime', 'Execution precision of the network. auto lets the device choose: '
-        'bf16 on CPUs that support it, f16 on GPU and NPU.',
+        'bf16 on CPUs that support it, f16 on GPU and NPU. On the CPU it also runs NAME_int8.xml '
+        'beside the model NAME.xml, made by `depth_anything_convert quantize`, where that is '
+        'faster here, and logs it.',
         choices=get_args(ExecutionPrecision), shared=True)
     requests: int = parameter(
         0, 'configure', 'Number of infer requests in flight. 0 uses the number that the device '

@@ -190,11 +190,13 @@ def under_test(observer: Any, model: Path, folder: Path, threads: int,
     ``module`` is its program, which takes the parameters and topics of the depth node.
     """
     height, width = image_hw
+    transport = str(parameters.get('image_transport', 'raw'))
+    topic = 'image/compressed' if transport == 'compressed' else 'image'
     settings = {
         'model': model, 'cache_dir': folder / 'cache', 'expected_height': height,
-        'expected_width': width, _RELIABLE.format('image'): 'reliable',
+        'expected_width': width, _RELIABLE.format(topic): 'reliable',
         _RELIABLE.format('camera_info'): 'reliable', **parameters}
-    camera = ['--height', str(height), '--width', str(width),
+    camera = ['--height', str(height), '--width', str(width), '--transport', transport,
               *(['--images', str(images)] if images else [])]
     with running(module, ros_parameters(settings), folder / 'node.log') as process:
         observer.change_state('configure')

@@ -1,8 +1,8 @@
 """
 The executable ``depth_anything_player``: a node that publishes picture files like a camera.
 
-It plays a folder of images, by default the photographs of the package, on the topics ``image`` and
-``camera_info``.
+It plays a folder of images, by default the photographs of the package, on the topics ``image``, or
+``image/compressed`` as JPEG, and ``camera_info``.
 """
 
 import argparse
@@ -25,6 +25,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from rclpy.node import Node
+    from std_msgs.msg import Header
 
 PROGRAM = Program('depth_anything_player', "pip install 'depth_anything_ros[jazzy]'")
 # Pictures that stay decoded in memory: 277 MiB at 640x480.
@@ -116,7 +117,8 @@ def _run(command_line: list[str]) -> None:
     # rclpy ends spinning after SIGTERM and then calls the handler of Python, which would turn the
     # regular end into status 143.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    run(lambda: _make_node(footage, options.rate), command_line, keep_spinning=True)
+    run(lambda: _make_node(footage, options.rate, options.transport), command_line,
+        keep_spinning=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -133,22 +135,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--focal', type=float, metavar='PX',
                         help='focal length at this width (default: 60 degrees horizontal field '
                              'of view)')
+    parser.add_argument('--transport', choices=('raw', 'compressed'), default='raw',
+                        help='topic of the images: image, or image/compressed as JPEG '
+                             '(default: raw)')
     return parser
 
 
-def _make_node(footage: Footage, rate_hz: float) -> 'Node':
+def _make_node(footage: Footage, rate_hz: float, transport: str) -> 'Node':
     from depth_anything_ros.ros.callbacks import log_exceptions, ThrottledLogger
-    from depth_anything_ros.ros.messages import color_message, pinhole_info
+    from depth_anything_ros.ros.messages import pinhole_info
     from depth_anything_ros.ros.rclpy_adapter import refuse_invalid_requests
-    from depth_anything_ros.ros.serialized_publisher import SerializedPublisher
     from rclpy.node import Node
     from rclpy.qos import QoSProfile
-    from sensor_msgs.msg import CameraInfo, Image
+    from sensor_msgs.msg import CameraInfo
     from std_msgs.msg import Header
     info = pinhole_info(Header(frame_id=FRAME_ID), footage.camera)
     node = Node('depth_anything_player')
     refuse_invalid_requests(node)
-    images = SerializedPublisher(node.create_publisher(Image, 'image', QoSProfile(depth=1)))
+    publish = (_publish_compressed if transport == 'compressed' else _publish_raw)(node)
     infos = node.create_publisher(CameraInfo, 'camera_info', QoSProfile(depth=1))
     node.get_logger().info(f'{footage.count} frames of {footage.name} at {rate_hz:g} Hz')
     played = 0
@@ -160,11 +164,37 @@ def _make_node(footage: Footage, rate_hz: float) -> 'Node':
         picture = footage.read(index)
         info.header.stamp = node.get_clock().now().to_msg()
         infos.publish(info)
-        images.publish(color_message(info.header, picture))
+        publish(info.header, picture)
 
     warn = ThrottledLogger(lambda sentence: node.get_logger().warning(sentence))
     node.create_timer(1 / rate_hz, log_exceptions(play, warn, node))
     return node
+
+
+def _publish_raw(node: 'Node') -> 'Callable[[Header, U8], None]':
+    from depth_anything_ros.ros.messages import color_message
+    from depth_anything_ros.ros.serialized_publisher import SerializedPublisher
+    from rclpy.qos import QoSProfile
+    from sensor_msgs.msg import Image
+    publisher = SerializedPublisher(node.create_publisher(Image, 'image', QoSProfile(depth=1)))
+    return lambda header, picture: publisher.publish(color_message(header, picture))
+
+
+def _publish_compressed(node: 'Node') -> 'Callable[[Header, U8], None]':
+    from rclpy.qos import QoSProfile
+    from sensor_msgs.msg import CompressedImage
+    publisher = node.create_publisher(CompressedImage, 'image/compressed', QoSProfile(depth=1))
+    latest: tuple[U8, bytes] | None = None
+
+    def publish(header: 'Header', picture: U8) -> None:
+        nonlocal latest
+        # A photograph is encoded once for all its frames, as cameras encode without this CPU.
+        if latest is None or latest[0] is not picture:
+            latest = picture, cv2.imencode('.jpg', picture)[1].tobytes()
+        publisher.publish(CompressedImage(header=header, format='bgr8; jpeg compressed bgr8',
+                                          data=latest[1]))
+
+    return publish
 
 
 if __name__ == '__main__':

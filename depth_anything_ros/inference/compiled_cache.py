@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 import hashlib
 import io
+from itertools import chain
 import math
 import os
 from pathlib import Path
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 # The most that all files of a cache take together.
 CACHE_BYTES = 2 * 2 ** 30
 _DIGEST_BYTES = hashlib.sha256().digest_size
-# Marks of passed self-checks are removed when they were used longest ago as well.
-MARKS = 'self_check_*.passed'
+# Passed self-checks, and how fast INT8 versions are, are removed when used longest ago as well.
+_MARKS = ('self_check_*.passed', 'int8_*.ratio')
 # A mark is used before the models of the same start.
 _SLOWEST_START_S = 3600.0
 # Ours, and those of OpenVINO's own cache, which earlier releases used.
@@ -119,8 +120,8 @@ class CompiledModelCache:
 
 
 def _remove_marks(folder: Path, before: float) -> None:
-    """Remove the marks of self-checks that no start has used since ``before``."""
-    for mark in folder.glob(MARKS):
+    """Remove the marks that no start has used since ``before``."""
+    for mark in chain.from_iterable(map(folder.glob, _MARKS)):
         with suppress(FileNotFoundError):
             if mark.stat().st_mtime < before:
                 mark.unlink()

@@ -7,9 +7,11 @@ import threading
 
 from depth_anything_ros.errors import DepthAnythingError, InferenceError
 from depth_anything_ros.inference.engine import Engine, EngineOptions, EngineState, Size
-from depth_anything_ros.inference.ir import error_reason, IrFiles, read_ir_files
+from depth_anything_ros.inference.ir import error_reason, IrFiles
 from depth_anything_ros.inference.pool import OnDone
 from depth_anything_ros.inference.rate_engine import RateControlledEngine
+from depth_anything_ros.inference.variants import ModelVariants
+from depth_anything_ros.model_info import ModelInfo
 from depth_anything_ros.process import lower_priority
 from depth_anything_ros.vision.color_image import ColorImage
 
@@ -31,20 +33,20 @@ class SwitchableEngine:
     The constructor makes the first engine, a RateControlledEngine if ``options.rate_hz`` is set,
     and raises the errors of Engine. After ``switch`` a thread makes the next engine while the
     present one runs; both need memory until the old one is closed. All of them run what the files
-    of the model contained at the start. ``warn`` gets problems, ``report`` the measurements and
-    changes of a RateControlledEngine. ``submit`` must be called from one thread at a time;
-    everything else may be called from any thread.
+    of the model, or of its INT8 version (see ModelVariants), contained at the start. ``warn`` gets
+    problems, ``report`` which of the two runs, and the measurements and changes of a
+    RateControlledEngine. ``submit`` must be called from one thread at a time; everything else may
+    be called from any thread.
     """
 
     def __init__(self, model: Path | IrFiles, options: EngineOptions,
                  warn: Callable[[str], None] = lambda line: None,
                  report: Callable[[str], None] = lambda line: None) -> None:
-        self._files = read_ir_files(model)
+        self._variants = ModelVariants(model, warn, report)
         self._warn = warn
         self._report = report
         self._options = options
         self._engine = self._start(options, None)
-        self.info = self._engine.info
         self._lock = threading.Lock()
         self._wanted: _Switch | None = None
         self._switching: threading.Thread | None = None
@@ -54,6 +56,11 @@ class SwitchableEngine:
     def options(self) -> EngineOptions:
         """Return the options of the present engine."""
         return self._options
+
+    @property
+    def info(self) -> ModelInfo:
+        """Return the metadata of the network that runs now."""
+        return self._engine.info
 
     @property
     def state(self) -> EngineState:
@@ -126,10 +133,11 @@ class SwitchableEngine:
 
     def _start(self, options: EngineOptions, before: AnyEngine | None) -> AnyEngine:
         """Return an engine; under load it uses the times that ``before`` has measured."""
+        files = self._variants.fastest(options)
         if not options.rate_hz:
-            return Engine(self._files, options, self._warn)
+            return Engine(files, options, self._warn)
         known = before.measured_seconds if isinstance(before, RateControlledEngine) else None
-        return RateControlledEngine(self._files, options, self._warn, self._report, known)
+        return RateControlledEngine(files, options, self._warn, self._report, known)
 
     def _make(self, wanted: _Switch) -> tuple[AnyEngine | None, Failure | None]:
         """Return a warm engine or its error; neither if the present one has these options."""

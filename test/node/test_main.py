@@ -15,7 +15,7 @@ from lifecycle_msgs.srv import ChangeState
 import numpy as np
 import pytest
 from robot import image_message
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 NODE = 'depth_anything_ros.node.main'
 PLAYER = 'depth_anything_ros.demo.player'
@@ -191,6 +191,24 @@ def test_player_and_node_make_depth_of_a_folder_of_pictures(
     assert len(computed) >= 3
     assert set(computed) <= set(shown)
     assert {round(float(pixels(message).mean()), 1) for message in depths} <= {0.0, 1.6, 3.3}
+
+
+def test_a_player_sends_jpeg_as_cameras_do(observer: Observer, tmp_path: Path) -> None:
+    """On the topic that image_transport reads, with the same stamps as camera_info."""
+    import cv2
+    cv2.imwrite(str(tmp_path / '0.png'), np.full((120, 160, 3), (10, 90, 200), np.uint8))
+    images: list[CompressedImage] = []
+    infos: list[CameraInfo] = []
+    observer.listen(CompressedImage, '/image/compressed', images.append)
+    observer.listen(CameraInfo, '/camera_info', infos.append)
+    player = ['--images', str(tmp_path), '--width', '160', '--height', '120', '--transport',
+              'compressed']
+    with running(PLAYER, player, tmp_path / 'player.log'):
+        assert observer.spin_until(lambda: len(images) > 2 and len(infos) > 2, 30.0)
+    assert {stamp_ns(image) for image in images} & {stamp_ns(info) for info in infos}
+    picture = cv2.imdecode(np.frombuffer(images[0].data, np.uint8), cv2.IMREAD_COLOR)
+    assert picture.shape == (120, 160, 3)
+    assert np.abs(picture.astype(int) - (10, 90, 200)).max() < 5
 
 
 def test_a_player_without_pictures_prints_the_reason(tmp_path: Path) -> None:

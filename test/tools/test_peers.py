@@ -127,10 +127,10 @@ def test_a_weight_without_a_place_is_named(checkpoint: Path) -> None:
 
 @pytest.mark.parametrize(('kind', 'file', 'limit'), [
     ('pytorch_bf16', 'transformers', 0.3), ('onnxruntime', 'naive.onnx', 1e-3),
-    ('openvino_plain', 'naive.xml', 0.3)])
+    ('onnxruntime_int8', 'naive_int8.onnx', 0.5), ('openvino_plain', 'naive.xml', 0.3)])
 def test_all_software_computes_the_same_from_its_file(
         files: Path, kind: str, file: str, limit: float) -> None:
-    if kind == 'onnxruntime':
+    if kind.startswith('onnxruntime'):
         pytest.importorskip('onnxruntime')
     task = partial(PeerTask, precision='', input_size=28, image_hw=SMALL.image_hw,
                    network_hw=SMALL.network_hw)
@@ -140,6 +140,8 @@ def test_all_software_computes_the_same_from_its_file(
     assert found.shape == expected.shape == SMALL.network_hw
     assert found.dtype == np.float32
     assert np.abs(found - expected).max() < limit * expected.std()
+    if kind == 'onnxruntime_int8':
+        assert 'MatMulInteger' in (files / file).read_bytes().decode('latin-1')
     assert 1 <= peer.threads() <= (os.cpu_count() or 1)
 
 
@@ -287,6 +289,18 @@ def test_ratios_are_computed_round_by_round() -> None:
     assert report.figures['memory_mib_pytorch_eager'] == 300
     assert 'vs_onnxruntime_bf16' not in report.figures
     assert report.tables[0].rows[1][6:8] == ('300', '260')
+
+
+@pytest.mark.parametrize(('peer', 'precision', 'expected'), [
+    ('int8_f32', 'int8 and f32', 2.0), ('int8', 'int8 and f32', 2.0),
+    ('int8', 'int8 and bf16', None)])
+def test_figures_of_cpus_without_bf16_are_of_peers_that_use_none(
+        peer: str, precision: str, expected: float | None) -> None:
+    """Either because the CPU has none, or because the peer is told so."""
+    pytest.importorskip('openvino')
+    report = peers_report([measured('pytorch_eager', [1.0]), measured(peer, [2.0], precision)],
+                          True, {})
+    assert report.figures.get('vs_pytorch_vnni') == expected
 
 
 def test_a_row_says_what_really_executes() -> None:

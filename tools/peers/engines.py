@@ -20,14 +20,15 @@ from tools.transformers_parity import load_transformers_model
 
 Size = tuple[int, int]
 Compute = Callable[[U8], F32]
-# The files that other software starts from; each one is made from the one before.
-HUB, ONNX, IR = 'transformers', 'naive.onnx', 'naive.xml'
-FILES = (HUB, ONNX, IR)
+# The files that other software starts from, in the order in which they are made.
+HUB, ONNX, ONNX_INT8, IR = 'transformers', 'naive.onnx', 'naive_int8.onnx', 'naive.xml'
+FILES = (HUB, ONNX, ONNX_INT8, IR)
 # Kind of peer, and the file that it starts from.
 OTHERS = {'pytorch_eager': HUB, 'pytorch_bf16': HUB, 'pytorch_compile': HUB,
-          'onnxruntime': ONNX, 'openvino_plain': IR}
-OWN_BF16, OWN_F32, OWN_INT8 = 'openvino_bf16', 'openvino_f32', 'int8'
-OWN = (OWN_BF16, OWN_F32, OWN_INT8)
+          'onnxruntime': ONNX, 'onnxruntime_int8': ONNX_INT8, 'openvino_plain': IR}
+# Those that end in f32 run as on a CPU without bf16.
+OWN_BF16, OWN_F32, OWN_INT8, OWN_INT8_F32 = 'openvino_bf16', 'openvino_f32', 'int8', 'int8_f32'
+OWN = (OWN_BF16, OWN_F32, OWN_INT8, OWN_INT8_F32)
 REFERENCE = 'pytorch_eager'
 
 # With two requests the next image is prepared while the first one computes.
@@ -79,8 +80,9 @@ def choose_peers(models: Sequence[Path], infos: Sequence[ModelInfo], folder: Pat
     """
     peers: dict[str, Peer] = {}
     for model, info in zip(models, infos):
-        found = ([Peer(OWN_INT8, 'engine', model)] if info.precision == 'int8' else
-                 [Peer(OWN_BF16, 'engine', model), Peer(OWN_F32, 'engine', model, 'f32')])
+        names_here = ((OWN_INT8, OWN_INT8_F32) if info.precision == 'int8' else
+                      (OWN_BF16, OWN_F32))
+        found = [Peer(names_here[0], 'engine', model), Peer(names_here[1], 'engine', model, 'f32')]
         if found[0].name in peers:
             raise ModelError(model, f'{peers[found[0].name].file} is such a model already',
                              'give one IR with int8 and one with floating point weights')
@@ -98,7 +100,8 @@ def make_files(checkpoint: Path, info: ModelInfo, folder: Path, network_hw: tupl
     Write FILES into ``folder``, up to ``last``; ``info`` is the metadata of the checkpoint.
 
     They are a folder in the layout of the Hugging Face hub, an ONNX file of that model for one
-    image of ``network_hw``, made by ``torch.onnx.export``, and the IR that ``ovc`` makes of it.
+    image of ``network_hw``, made by ``torch.onnx.export``, that file with the products in INT8 by
+    ONNX Runtime's dynamic quantization, and the IR that ``ovc`` makes of the ONNX file.
     Raises the errors of the libraries, CheckpointError and MissingDependencyError; files written
     before the error remain.
     """
@@ -106,6 +109,8 @@ def make_files(checkpoint: Path, info: ModelInfo, folder: Path, network_hw: tupl
     model.save_pretrained(folder / HUB)
     if last != HUB:
         _export(model, folder / ONNX, network_hw)
+    if last in (ONNX_INT8, IR):
+        _quantize(folder / ONNX, folder / ONNX_INT8)
     if last == IR:
         import openvino
 
@@ -117,6 +122,14 @@ def _export(model: Any, path: Path, network_hw: tuple[int, int]) -> None:
 
     torch.onnx.export(model, (torch.zeros(1, 3, *network_hw),), path, dynamo=True, verbose=False,
                       input_names=['pixel_values'], output_names=['predicted_depth'])
+
+
+def _quantize(path: Path, quantized: Path) -> None:
+    """Quantize the products only: convolutions that ONNX Runtime quantizes are slow."""
+    from onnxruntime.quantization import quantize_dynamic, QuantType
+
+    quantize_dynamic(path, quantized, op_types_to_quantize=['MatMul', 'Gemm'],
+                     weight_type=QuantType.QInt8)
 
 
 @dataclass(frozen=True)
@@ -227,7 +240,7 @@ def _load_pytorch(task: PeerTask, dtype: str = 'float32', compiled: bool = False
     return _looped('f32' if dtype == 'float32' else 'bf16', torch.get_num_threads, compute)
 
 
-def _load_onnxruntime(task: PeerTask) -> LoadedPeer:
+def _load_onnxruntime(task: PeerTask, precision: str = 'f32') -> LoadedPeer:
     try:
         import onnxruntime
     except ImportError as error:
@@ -243,7 +256,7 @@ def _load_onnxruntime(task: PeerTask) -> LoadedPeer:
         depth: F32 = session.run(None, {name: _prepared(image, task)})[0][0]
         return depth
 
-    return _looped('f32', lambda: threads, compute)
+    return _looped(precision, lambda: threads, compute)
 
 
 def _load_plain_openvino(task: PeerTask) -> LoadedPeer:
@@ -276,5 +289,6 @@ KINDS: dict[str, Callable[[PeerTask], LoadedPeer]] = {
     'pytorch_bf16': partial(_load_pytorch, dtype='bfloat16'),
     'pytorch_compile': partial(_load_pytorch, compiled=True),
     'onnxruntime': _load_onnxruntime,
+    'onnxruntime_int8': partial(_load_onnxruntime, precision='int8 and f32'),
     'openvino_plain': _load_plain_openvino,
 }

@@ -28,8 +28,8 @@ from depth_anything_ros.vision.self_check import self_check_image
 from depth_anything_ros.vision.transforms import crop_to_aspect, resize_for_network
 import numpy as np
 from tools.peers.engines import (
-    choose_peers, FILES, OTHERS, OWN, OWN_BF16, OWN_F32, OWN_INT8, Peer, read_infos, REFERENCE,
-    resolve_sizes, Sizes)
+    choose_peers, FILES, OTHERS, OWN, OWN_BF16, OWN_F32, OWN_INT8, OWN_INT8_F32, Peer, read_infos,
+    REFERENCE, resolve_sizes, Sizes)
 from tools.peers.process import LOAD_LIMIT_S, PeerProcess, PeerUsage, RunningPeer
 
 _IMAGES = 4
@@ -41,7 +41,12 @@ _RATIOS = {
     'vs_pytorch_compile': (OWN_BF16, 'pytorch_compile'),
     'vs_onnxruntime_bf16': (OWN_BF16, 'onnxruntime'),
     'vs_plain_openvino': (OWN_BF16, 'openvino_plain'),
+    'vs_pytorch_vnni': (OWN_INT8_F32, REFERENCE),
+    'vs_onnxruntime_vnni': (OWN_INT8_F32, 'onnxruntime'),
+    'vs_onnxruntime_int8_vnni': (OWN_INT8_F32, 'onnxruntime_int8'),
 }
+# The peer without bf16, and what stands for it on a CPU that has none.
+_WITHOUT_BF16 = {OWN_F32: OWN_BF16, OWN_INT8_F32: OWN_INT8}
 _COLUMNS = ('peer', 'executes', 'threads', 'images/s', 'latency p50', 'latency p95', 'peak MiB',
             'above start', 'AbsRel', 'largest error')
 _OWN_COLOR, _OTHER_COLOR = '#1f77b4', '#a0a0a0'
@@ -208,7 +213,7 @@ def _load(one: RunningPeer, sizes: Sizes, folder: Path, files_error: str,
 
 def _runs_already(one: RunningPeer, running: dict[str, RunningPeer]) -> bool:
     """Return whether the same model is measured in f32 already, because the CPU has no bf16."""
-    if one.peer.name != OWN_F32 or one.failure:
+    if one.peer.name not in _WITHOUT_BF16 or one.failure:
         return False
     return any(other.peer.file == one.peer.file and other.precision == one.precision
                for other in running.values())
@@ -310,6 +315,8 @@ def _note(base: PeerMeasurement, compared: bool) -> str:
 def _figures(done: Mapping[str, PeerMeasurement],
              parities: Mapping[str, Parity]) -> dict[str, float]:
     figures: dict[str, float] = {}
+    done = {**{name: done[same] for name, same in _WITHOUT_BF16.items()
+               if same in done and 'bf16' not in done[same].precision}, **done}
     for name, (one, other) in _RATIOS.items():
         if one in done and other in done:
             spread = ratio(done[one].rates, done[other].rates)

@@ -1,0 +1,138 @@
+"""The INT8 version beside a model: which of the two runs, and that it is said."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from depth_anything_ros.inference.engine import EngineOptions
+from depth_anything_ros.inference.switchable_engine import SwitchableEngine
+from depth_anything_ros.inference.variants import ModelVariants
+from depth_anything_ros.model_info import Quantization
+import pytest
+from tiny import write_tiny_ir
+from waiting import until
+
+pytest.importorskip('openvino')
+
+QUANTIZATION = Quantization('minmax', (), 30, 15, 0.01, 0.02, 0.998)
+OPTIONS = EngineOptions(image_hw=(120, 160))
+
+
+class Pair:
+    """A model and its INT8 version in one folder, and the sentences about them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.model = folder / 'tiny.xml'
+        self.int8 = folder / 'tiny_int8.xml'
+        self.said: list[str] = []
+        self.warned: list[str] = []
+
+    def write(self, name: str, **options: Any) -> None:
+        """Write an IR below the name of one of both."""
+        path = write_tiny_ir(self.folder, **options)
+        for suffix in ('.xml', '.bin'):
+            path.with_suffix(suffix).rename(self.folder / f'{name}{suffix}')
+
+    def fastest(self, options: EngineOptions = OPTIONS) -> str:
+        """Return the name of the file that runs."""
+        variants = ModelVariants(self.model, self.warned.append, self.said.append)
+        return variants.fastest(options).path.name
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Pair:
+    """Return a slow model with a fast INT8 version."""
+    found = Pair(tmp_path)
+    found.write('tiny_int8', quantization=QUANTIZATION, precision='int8')
+    found.write('tiny', slow_layers=12)
+    return found
+
+
+@pytest.fixture
+def make_slow_int8(pair: Pair) -> Callable[[], None]:
+    """Return a function that makes the INT8 version the slower one."""
+    def make() -> None:
+        pair.write('tiny_int8', slow_layers=12, quantization=QUANTIZATION, precision='int8')
+        pair.write('tiny')
+
+    return make
+
+
+def test_the_faster_one_runs_and_is_named(
+        pair: Pair, make_slow_int8: Callable[[], None]) -> None:
+    assert pair.fastest() == 'tiny_int8.xml'
+    assert 'precision auto runs tiny_int8.xml, which is' in pair.said[-1]
+    make_slow_int8()
+    assert pair.fastest() == 'tiny.xml'
+    assert 'precision auto runs tiny.xml, which is' in pair.said[-1]
+    assert not pair.warned
+
+
+@pytest.mark.parametrize('changes', [
+    {'precision': 'f32'}, {'precision': 'bf16'}, {'devices': ('GPU', 'CPU')}])
+def test_another_precision_or_device_runs_the_model_itself(
+        pair: Pair, changes: dict[str, Any]) -> None:
+    assert pair.fastest(replace(OPTIONS, **changes)) == 'tiny.xml'
+    assert not pair.said
+
+
+def test_the_cache_keeps_what_was_measured(
+        pair: Pair, tmp_path: Path, make_slow_int8: Callable[[], None]) -> None:
+    """Until a file changes; a damaged mark is measured again."""
+    options = replace(OPTIONS, cache_dir=tmp_path / 'cache')
+    (tmp_path / 'cache').mkdir()
+    assert pair.fastest(options) == 'tiny_int8.xml'
+    mark, = (tmp_path / 'cache').glob('int8_*.ratio')
+    assert float(mark.read_text()) > 1
+    mark.write_text('0.5')
+    assert pair.fastest(options) == 'tiny.xml'
+    assert 'tiny.xml, which is 2.00 times as fast' in pair.said[-1]
+    mark.write_text('nonsense')
+    assert pair.fastest(options) == 'tiny_int8.xml'
+    make_slow_int8()
+    assert pair.fastest(options) == 'tiny.xml'
+
+
+@pytest.mark.parametrize(('options', 'warning'), [
+    ({'quantization': QUANTIZATION, 'source_sha256': '1' * 64}, 'not made of the same model'),
+    ({'quantization': QUANTIZATION, 'kind': 'metric', 'max_depth_m': 20.0}, 'not made of'),
+    ({}, 'not made of the same model as tiny.xml; make it with `depth_anything_convert quantize'),
+    ({'metadata': False}, 'no depth_anything metadata')])
+def test_a_file_that_is_no_int8_version_of_the_model_is_named_and_left_alone(
+        pair: Pair, options: dict[str, Any], warning: str) -> None:
+    pair.write('tiny_int8', **options)
+    pair.write('tiny', slow_layers=12)
+    assert pair.fastest() == 'tiny.xml'
+    assert warning in pair.warned[0]
+
+
+def test_a_damaged_or_wrong_int8_version_is_named_and_left_alone(pair: Pair) -> None:
+    pair.write('tiny_int8', quantization=QUANTIZATION, wrong_check=True)
+    pair.write('tiny', slow_layers=12)
+    assert pair.fastest() == 'tiny.xml'
+    assert 'tiny_int8.xml does not run instead of tiny.xml' in pair.said[0]
+    pair.int8.with_suffix('.bin').write_bytes(b'')
+    assert pair.fastest() == 'tiny.xml'
+    assert 'the INT8 version beside the model is not used' in pair.warned[0]
+
+
+def test_without_one_nothing_is_measured(pair: Pair) -> None:
+    pair.int8.unlink()
+    assert pair.fastest() == 'tiny.xml'
+    assert not pair.said
+    assert not pair.warned
+
+
+def test_changing_the_precision_changes_the_files(pair: Pair) -> None:
+    engine = SwitchableEngine(pair.model, OPTIONS, pair.warned.append, pair.said.append)
+    try:
+        assert engine.info.quantization == QUANTIZATION
+        done: list[object] = []
+        engine.switch(replace(OPTIONS, precision='f32'), (OPTIONS.image_hw,), done.append)
+        assert until(lambda: done)
+        assert done == [None]
+        assert engine.info.quantization is None
+    finally:
+        engine.close()
