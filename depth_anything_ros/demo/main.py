@@ -12,13 +12,14 @@ import math
 from pathlib import Path
 import sys
 import time
-from typing import Any
+from typing import Any, get_args
 
 from depth_anything_ros.cli.processes import private_domain, ros_parameters, running
 from depth_anything_ros.cli.program import Program, require_packages, run_program
 from depth_anything_ros.cli.signals import deferred_signals
 from depth_anything_ros.files import make_folder
 from depth_anything_ros.media.depth_files import encode_png, write_ply
+from depth_anything_ros.model_info import ExecutionPrecision
 from depth_anything_ros.resources import shipped_model
 from depth_anything_ros.vision.drawing import render_cloud, side_by_side
 import numpy as np
@@ -132,6 +133,8 @@ def _parser() -> argparse.ArgumentParser:
                              'pictures')
     parser.add_argument('--device', default='CPU',
                         help='OpenVINO devices in order of preference (default: CPU)')
+    parser.add_argument('--precision', choices=get_args(ExecutionPrecision), default='auto',
+                        help='execution precision (default: what the device prefers)')
     parser.add_argument('--input-size', type=int, default=0, metavar='PX',
                         help='short side of the network input (default: that of the model)')
     return parser
@@ -142,7 +145,8 @@ def _record(model: Path, options: argparse.Namespace) -> Recording:
     from depth_anything_ros.ros.observer import ObserverError
     node_log, player_log = options.output / 'node.log', options.output / 'player.log'
     node = ros_parameters({
-        'model': model, 'device': options.device, 'input_size': options.input_size,
+        'model': model, 'device': options.device, 'precision': options.precision,
+        'input_size': options.input_size,
         'points_stride': 1, 'qos_overrides./image.subscription.reliability': 'reliable'})
     player = ['--images', str(options.images)] if options.images else []
     player += ['--focal', str(options.focal)] if options.focal else []

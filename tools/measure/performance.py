@@ -31,9 +31,9 @@ from tools.shared_data import (
 COMMAND = 'python -m tools.measure.performance'
 _NAME = 'performance'
 _PICTURES = ROOT / 'docs' / 'images'
-_PREFIXED = ('box', 'box_profile', 'box_load', 'jpeg', 'ladder', 'limit')
+_PREFIXED = ('box', 'box_profile', 'box_load', 'jpeg', 'demo', 'ladder', 'limit')
 _UNPREFIXED = ('peak_fraction',)
-_OF_THE_BOX = frozenset(('box', 'box_profile', 'box_load', 'jpeg'))
+_OF_THE_BOX = frozenset(('box', 'box_profile', 'box_load', 'jpeg', 'demo'))
 _COLOR_STEP = 17
 _PHASE_S, _NODE_ROUNDS, _BOX_ROUNDS, _LADDER_ROUNDS = 6.0, 2, 5, 2
 _BOX_PHASE_S = 4.0
@@ -83,6 +83,9 @@ def measure(mode: str, inputs: Inputs | None) -> Report:
     if mode == 'box_load':
         from tools.measure.load import measure_load
         return measure_load(shipped_model(), _BOX_ROUNDS, _log)
+    if mode == 'demo':
+        from tools.measure.demo import measure_demo
+        return measure_demo(shipped_model(), _BOX_ROUNDS, _log)
     if mode == 'jpeg':
         from tools.measure.jpeg import measure_jpeg
         return measure_jpeg(shipped_model(), IMAGES, _BOX_ROUNDS, _log)

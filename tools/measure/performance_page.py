@@ -10,7 +10,7 @@ from depth_anything_ros.cli.reports import markdown_table
 from tools.measure.figures import ROOT
 
 PAGE = ROOT / 'docs' / 'performance.md'
-MODES = ('peers', 'node', 'box', 'box_profile', 'box_load', 'jpeg', 'ladder', 'limit')
+MODES = ('peers', 'node', 'box', 'box_profile', 'box_load', 'jpeg', 'demo', 'ladder', 'limit')
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,10 @@ TARGETS = (
            '640×480 raw', '≥', 0.9),
     Target('jpeg_rate_ratio', 'messages of depth a second from the first ÷ from the second, whose '
            'network is smaller'),
+    Target('demo_hz', 'messages of depth a second of `make demo`, whose camera sends 30, without '
+           'bf16', '≥', 22.0),
+    Target('demo_bare_ratio', 'the same ÷ calls of the bare model, or ÷ 30 if those are more',
+           '≥', 0.8),
     Target('vs_pytorch_bf16', 'images a second of the engine in bf16 ÷ PyTorch, eager', '≥', 2.8),
     Target('vs_pytorch_int8', 'the same with the INT8 model, which passed its gate', '≥', 4.0),
     Target('vs_pytorch_vnni', 'the same without bf16, as on a CPU with VNNI that lacks it ÷ '
