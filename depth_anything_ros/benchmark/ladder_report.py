@@ -63,9 +63,9 @@ _FIGURES = (
             'same order of all pixels', lambda one: one.rank, 1, 4),
     _Figure('AbsRel', "mean of |z' - z| / z on measured depth z, lower is better; a relative "
             'model is fitted to each image, a metric one is not',
-            lambda one: one.truth and one.truth.abs_rel, -1, 3),
+            lambda one: None if one.truth is None else one.truth.abs_rel, -1, 3),
     _Figure('δ1', "share of the pixels with max(z'/z, z/z') below 1.25",
-            lambda one: one.truth and one.truth.delta1, 1, 3),
+            lambda one: None if one.truth is None else one.truth.delta1, 1, 3),
     _Figure('flicker', 'temporal alignment error of a moving camera, without stabilization, lower '
             'is better', lambda one: one.flicker, -1, 4))
 # AbsRel and δ1 have nearly the same front.

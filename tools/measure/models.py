@@ -2,8 +2,8 @@
 Measure models, and write docs/figures/models.json, docs/models.md and its chart.
 
 ``python -m tools.measure.models`` needs a folder ../shared with weights/ (a checkpoint), images/
-(photos, rgbd, sequence) and corpus/. It takes about 30 minutes on two idle cores. ``--only PART``
-measures one part and keeps the figures of the others.
+(photos, rgbd, sequence) and corpus/. It takes about an hour on two idle cores, most of it for the
+INT8 model. ``--only PART`` measures one part and keeps the figures of the others.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from tools.shared_data import (
     calibration_images, gate_images, SEQUENCE, write_int8_lists, write_sequence)
 
 COMMAND = 'python -m tools.measure.models'
-PARTS = ('ladder', 'int8', 'run', 'encoders')
+PARTS = ('int8', 'ladder', 'run', 'encoders')
 _CALIBRATION_SIZE = 392
 _ROUNDS, _PHASE_S, _RUN_IMAGES = 5, 10.0, 120
 # Frames of the sequence for the flicker.
@@ -118,14 +118,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument('--only', choices=PARTS, action='append', help='default: all')
     parser.add_argument('--models', type=Path, metavar='FOLDER', help='folder with fp16.xml and '
-                        'int8.xml; missing ones are made and kept there')
+                        'int8.xml; missing ones are made and kept there, int8.xml only by part '
+                        'int8: without it the ladder has no row of it')
     options = parser.parse_args(arguments)
     try:
         content = read_content('models') if options.only else {'figures': {}, 'reports': {}}
         figures, reports = content['figures'], content['reports']
         with tempfile.TemporaryDirectory() as folder:
-            inputs = make_inputs(options.models or Path(folder))
-            for part in options.only or PARTS:
+            parts = options.only or PARTS
+            inputs = make_inputs(options.models or Path(folder), 'int8' in parts)
+            for part in parts:
                 if part == 'ladder':
                     reports['ladder'] = _ladder(inputs, Path(folder))
                 else:
@@ -157,6 +159,7 @@ def _ladder(inputs: Inputs, folder: Path) -> dict[str, Any]:
     """Draw the chart and return the report of ``depth_anything_benchmark ladder``."""
     from depth_anything_ros.benchmark.ladder import LadderOptions, measure_ladder
     models = {'vits': inputs.fp16, 'vits_int8': inputs.int8}
+    models = {name: model for name, model in models.items() if model.is_file()}
     for name, model in models.items():
         for suffix in ('.xml', '.bin'):
             (folder / f'{name}{suffix}').symlink_to(model.with_suffix(suffix).absolute())

@@ -156,24 +156,31 @@ def shrink_picture(path: Path) -> None:
                                     cv2.IMWRITE_PNG_STRATEGY_DEFAULT])
 
 
-def make_inputs(folder: Path) -> Inputs:
-    """Return the inputs; another process makes the models, so that PyTorch is not loaded here."""
+def make_inputs(folder: Path, int8: bool = True) -> Inputs:
+    """
+    Return the inputs; another process makes missing models, so that PyTorch is not loaded here.
+
+    Without ``int8`` the INT8 model, which takes much longer, is not made.
+    """
     inputs = Inputs(require_data(), folder / 'fp16.xml', folder / 'int8.xml')
-    if inputs.fp16.is_file() and inputs.int8.is_file():
-        return inputs
-    folder.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as process:
-        process.submit(_make_models, inputs).result()
+    missing = [path for path in (inputs.fp16, inputs.int8)[:1 + int8] if not path.is_file()]
+    if missing:
+        folder.mkdir(parents=True, exist_ok=True)
+        with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as process:
+            process.submit(_make_models, inputs, missing).result()
     return inputs
 
 
-def _make_models(inputs: Inputs) -> None:
+def _make_models(inputs: Inputs, missing: Sequence[Path]) -> None:
     from depth_anything_ros.convert.conversion import convert, Job
     from depth_anything_ros.convert.quantize.quantize import quantize, QuantizeJob
     try:
-        convert(Job(inputs.checkpoint, inputs.fp16, 'fp16', CHECKPOINT_OVERRIDES))
-        calibration, gate = write_int8_lists(inputs.int8.parent)
-        quantize(QuantizeJob(inputs.fp16, inputs.int8, str(calibration), gate_images=str(gate)))
+        if inputs.fp16 in missing:
+            convert(Job(inputs.checkpoint, inputs.fp16, 'fp16', CHECKPOINT_OVERRIDES))
+        if inputs.int8 in missing:
+            calibration, gate = write_int8_lists(inputs.int8.parent)
+            quantize(QuantizeJob(inputs.fp16, inputs.int8, str(calibration),
+                                 gate_images=str(gate)))
     except DepthAnythingError as error:
         # Errors whose constructor needs several facts cannot be pickled.
         raise DepthAnythingError(str(error)) from error
