@@ -322,7 +322,7 @@ def test_a_folder_that_cannot_be_used_is_refused_before_a_model_is_loaded(
         measure(nothing, images=tmp_path / 'empty')
     with pytest.raises(DatasetError, match='0 files match'):
         measure(nothing, images=pictures, rgbd=pictures)
-    with pytest.raises(DatasetError, match='it has no dataset.yaml, which names .* the camera; docs'):
+    with pytest.raises(DatasetError, match='it has no dataset.yaml, which names the files'):
         measure(nothing, images=pictures, sequence=pictures)
     with pytest.raises(DatasetError, match='there is no such folder'):
         measure(nothing, images=pictures, sequence=tmp_path / 'none')
