@@ -70,8 +70,8 @@ students. All are measured side by side on this machine.
 - `--rgbd FOLDER` has images with measured depth, `--sequence FOLDER` consecutive frames with depth
   and poses. A `dataset.yaml` in the folder describes its files ([evaluating.md](evaluating.md)).
   Without the two options their columns are missing.
-- `--input-size 0 --precision auto` is each model as the node runs it. Without them each is
-  measured at eight input sizes, in f32 and in the precision that the device prefers.
+- `--input-size 0 --precision auto` is each model at its own size, in the precision that the device
+  prefers. Without them each is measured at eight input sizes, in f32 too.
 - The licence is that in the IR, from the download, the official name, the record of a distillation
   or the `licence` of a description
   ([converting.md](converting.md#which-model-and-under-which-licence)). It is «unknown» where none
