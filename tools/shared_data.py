@@ -32,6 +32,18 @@ def sequence_folder() -> Path | None:
     return SEQUENCE if SEQUENCE.is_dir() else None
 
 
+def write_sequence(folder: Path, frames: int) -> Path:
+    """Link the first frames of the image sequence into ``folder``, describe them, return it."""
+    folder.mkdir()
+    for pattern in ('rgb_*', 'depth_*', 'poses.txt'):
+        for file in sorted(SEQUENCE.glob(pattern))[:frames]:
+            (folder / file.name).symlink_to(file.absolute())
+    (folder / 'dataset.yaml').write_text(
+        'color: rgb_*.jpg\ndepth: depth_*.png\ndepth_scale: 1000\nmin_depth: 0.1\n'
+        'max_depth: 10\ncamera: [481.2, 480.0, 319.5, 239.5]\n', encoding='utf-8')
+    return folder
+
+
 def training_photographs(corpus: Path) -> list[Path]:
     """Return the photographs that a model may be trained or calibrated on, by number."""
     return [file for file in _photographs(corpus) if not is_held_out(file)]

@@ -9,6 +9,7 @@ from depth_anything_ros.benchmark.report import (
     as_dict, Log, print_report, Report, require_matplotlib, to_markdown)
 from depth_anything_ros.cli.options import LARGEST_INPUT_PX, Picture, Precisions
 from depth_anything_ros.cli.processes import dds_profile as use_dds_profile
+from depth_anything_ros.cli.program import complain
 from depth_anything_ros.cli.progress import open_console
 from depth_anything_ros.cli.reports import (
     Json, Markdown, print_lines, ReportFiles, require_writable, write_report)
@@ -67,13 +68,17 @@ def node(model: Model,
 
 @app.command()
 def ladder(models: Annotated[list[Path], typer.Argument(
-               metavar='MODEL.xml', help='IRs to measure.')],
+               metavar='MODEL.xml', help='IRs to measure, of any kind.')],
            input_size: Annotated[list[int], typer.Option(
-               '--input-size', min=14, max=LARGEST_INPUT_PX, metavar='PX',
+               '--input-size', min=0, max=LARGEST_INPUT_PX, metavar='PX',
                default_factory=lambda: [518, 448, 392, 336, 294, 252, 210, 168],
-               show_default=False, help="Short side of the network's input; may be repeated; "
-               'default: 518, 448, 392, 336, 294, 252, 210 and 168.')],
+               show_default=False, help="Short side of the network's input, 0: the default of "
+               'each model; may be repeated; default: 518, 448, 392, 336, 294, 252, 210 and '
+               '168.')],
            precision: Precisions,
+           teacher: Annotated[Path | None, typer.Option(
+               metavar='MODEL.xml', show_default=False, help='IR whose order of pixels by '
+               'distance the others are compared with; default: the first model.')] = None,
            images: Annotated[Path | None, typer.Option(
                metavar='FOLDER', help='Images to run the models on; default: the photographs of '
                'the package.', show_default=False)] = None,
@@ -81,24 +86,34 @@ def ladder(models: Annotated[list[Path], typer.Argument(
                metavar='FOLDER', show_default=False,
                help='Images with measured depth: rgb_*.png and depth_*.png in millimetres, or '
                'files described by a dataset.yaml in this folder.')] = None,
+           sequence: Annotated[Path | None, typer.Option(
+               metavar='FOLDER', show_default=False,
+               help='Frames of a moving camera with depth and poses, described by a dataset.yaml '
+               'in this folder, for the flicker.')] = None,
            rounds: Rounds = 3, json: Json = None, markdown: Markdown = None,
            picture: Picture = None) -> None:
     """
-    Compare speed and accuracy of input sizes and precisions.
+    Show which model to take: speed, accuracy and licence of each.
 
-    Measures each model at each input size in each precision: speed, difference of the depth from
-    the first model in f32 at its own input size and, with --rgbd, from measured depth.
+    Measures each model at each input size in each precision: the time of an image, the rank
+    correlation of its depth with that of the teacher and, with --rgbd and --sequence, the error on
+    measured depth and the flicker. The best for their time are marked. A model that cannot run is
+    named and left out.
     """
     def work(log: Log) -> Report:
         from depth_anything_ros.benchmark.ladder import LadderOptions, measure_ladder
         precisions = tuple(cast(list[ExecutionPrecision], precision))
         return measure_ladder(LadderOptions(tuple(models), images, rgbd, tuple(input_size), rounds,
-                                            precisions), log)
+                                            precisions, teacher, sequence), log)
     run_mode('depth_anything_benchmark ladder', work, ReportFiles(json, markdown, picture))
 
 
 def run_mode(command: str, work: Callable[[Log], Report], files: ReportFiles) -> None:
-    """Measure with ``work``, then print the report and write its files, headed by ``command``."""
+    """
+    Measure with ``work``, then print the report and write its files, headed by ``command``.
+
+    Exit status 1 if a part of it could not be measured.
+    """
     progress = open_console(stderr=True)
     require_writable(files)
     if files.picture is not None:
@@ -108,6 +123,10 @@ def run_mode(command: str, work: Callable[[Log], Report], files: ReportFiles) ->
     content = as_dict(report)
     write_report(files, content, f'# {command}\n\n{to_markdown(content)}',
                  lambda path: _draw(report, path))
+    for sentence in report.failed:
+        complain(sentence)
+    if report.failed:
+        raise typer.Exit(1)
 
 
 def _draw(report: Report, path: Path) -> None:

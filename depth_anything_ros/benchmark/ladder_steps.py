@@ -1,30 +1,24 @@
-"""The configurations of mode ``ladder``: their plan, their speed and their accuracy."""
+"""The configurations of mode ``ladder``: their plan and their speed."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, ExitStack
 from dataclasses import dataclass
 from functools import partial
+import math
 from pathlib import Path
-import re
+import statistics
 import time
+from typing import cast
 
-from depth_anything_ros.arrays import F32
 from depth_anything_ros.benchmark.report import interleaved, Log, ratio, Spread
-from depth_anything_ros.errors import ImageError, ModelError
-from depth_anything_ros.evaluate.predictions import ModelOptions, open_model, Prediction
-from depth_anything_ros.evaluate.results import Failure, mean_of, score_files
-from depth_anything_ros.evaluate.rgbd import evaluate_rgbd
-from depth_anything_ros.evaluate.rgbd_folder import (
-    open_folder, read_config, RgbdConfig, RgbdDataset)
+from depth_anything_ros.errors import DepthAnythingError, line_of, ModelError
+from depth_anything_ros.evaluate.predictions import ModelOptions, open_model
+from depth_anything_ros.evaluate.results import Failure
 from depth_anything_ros.inference.engine import Engine, EngineOptions
 from depth_anything_ros.inference.ir import read_model_info
 from depth_anything_ros.inference.pool import wait_for_one
 from depth_anything_ros.model_info import ExecutionPrecision, ModelInfo
-from depth_anything_ros.vision.accuracy import DepthScores
-from depth_anything_ros.vision.agreement import Agreement, agreement
 from depth_anything_ros.vision.color_image import ColorImage
-from depth_anything_ros.vision.depth import DepthRange
-from depth_anything_ros.vision.transforms import resize_depth
 import numpy as np
 
 IMAGE_HW = (480, 640)
@@ -32,7 +26,6 @@ PHASE_S, _MOST_IMAGES = 2.0, 100
 _TIMEOUT_S = 300.0
 # Compiled engines at a time. Each needs about 150 MiB with vits and several times that with vitl.
 _TOGETHER = 8
-_DESCRIPTION = 'dataset.yaml'
 
 
 @dataclass(frozen=True)
@@ -40,9 +33,8 @@ class Config:
     """
     A model in one precision at one input size, in pixels.
 
-    ``line`` is the executed precision (f32, bf16, int8), with the name of the model before it if
-    another model has the same; configurations that differ only in size share it. ``precision`` is
-    the requested one: auto, f32, bf16 or f16.
+    ``line`` is the name of the model and its executed precision, which configurations that differ
+    only in size share. ``precision`` is the requested one: auto, f32, bf16 or f16.
     """
 
     line: str
@@ -60,53 +52,72 @@ class Config:
 
 
 @dataclass(frozen=True)
+class Line:
+    """A model in one precision: its name, the executed precision, and what its IR states."""
+
+    model: str
+    executed: str
+    info: ModelInfo
+    mib: float
+
+
+@dataclass(frozen=True)
 class Plan:
     """
-    The configurations to measure, and two that they are compared with.
+    The configurations to measure, the lines by name, and the models that cannot run.
 
-    Both are of the first model at its own input size and need not be among ``configs``:
-    ``reference``, in f32, gives the depth and ``baseline``, in auto, the speed that others are
-    compared with. ``relative`` is whether the models are of kind relative.
+    ``reference`` gives the depth that others are compared with and need not be among ``configs``.
     """
 
     configs: tuple[Config, ...]
+    lines: Mapping[str, Line]
     reference: Config
-    baseline: Config
-    relative: bool
+    left_out: tuple[Failure, ...]
 
 
 def plan_configs(models: Sequence[Path], precisions: Sequence[ExecutionPrecision],
-                 input_sizes: Sequence[int]) -> Plan:
+                 input_sizes: Sequence[int], teacher: Path | None = None) -> Plan:
     """
     Return the configurations to measure, without those that execute the same.
 
-    An INT8 model runs in auto only, a model of a fixed size at that size only. ModelError if the
-    first model is INT8, or if two models differ in kind or have the same name; DeviceError if one
-    does not run.
+    A size of 0 is the model's own. An INT8 model runs in auto only, a model of a fixed size at
+    that size only. The reference is the teacher, or else the first model that runs, in f32 (in
+    auto if it is INT8) at its own size. DepthAnythingError if no model can run, ModelError if the
+    teacher cannot be read.
     """
-    infos = {model: read_model_info(model) for model in models}
-    first, info = next(iter(infos.items()))
-    if info.precision == 'int8':
-        raise ModelError(first, 'it is INT8, which has no f32 depth to compare with',
-                         'name an fp16 or fp32 model first')
-    lines: dict[str, tuple[Path, ExecutionPrecision]] = {}
-    for model, other in infos.items():
-        if other.kind != info.kind:
-            raise ModelError(model, f'it is {other.kind}, but {first} is {info.kind}',
-                             'compare models of one kind')
-        for executed, precision in _executed(model, other, precisions, min(input_sizes)):
-            lines[_free_name(lines, model, executed)] = (model, precision)
-    configs = tuple(Config(line, size, *run) for line, run in lines.items()
-                    for size in _sizes(infos[run[0]], input_sizes))
-    own = _sizes(info, (info.input_size,))[0]
-    there = [config for config in configs if config.model == first and config.size == own]
-    return Plan(
-        configs,
-        next((config for config in there if config.line == 'f32'),
-             Config('f32', own, first, 'f32')),
-        next((config for config in there if config.precision == 'auto'),
-             Config('auto', own, first, 'auto')),
-        info.kind == 'relative')
+    lines: dict[str, Line] = {}
+    configs: list[Config] = []
+    left_out: list[Failure] = []
+    reference = None if teacher is None else _reference(teacher, read_model_info(teacher))
+    models = list(dict.fromkeys(models))
+    for model in models:
+        try:
+            info = read_model_info(model)
+            sizes = _sizes(info, input_sizes)
+            found = {f'{model.stem} {executed}': precision
+                     for executed, precision in _executed(model, info, precisions, min(sizes))}
+            if not lines.keys().isdisjoint(found):
+                raise ModelError(model, 'another model has the same name', 'rename one of the two')
+        except DepthAnythingError as error:
+            if len(models) == 1:
+                raise
+            left_out.append(Failure(model.name, line_of(error).removeprefix(f'{model}: ')))
+            continue
+        reference = reference or _reference(model, info)
+        for line, precision in found.items():
+            lines[line] = Line(model.stem, line.removeprefix(f'{model.stem} '), info, _mib(model))
+            configs += [Config(line, size, model, precision) for size in sizes]
+    if reference is None or not configs:
+        raise DepthAnythingError(f'none of {len(models)} models can run: ' + '; '.join(
+            f'{one.name}: {one.reason}' for one in left_out))
+    return Plan(tuple(configs), lines, reference, tuple(left_out))
+
+
+def _reference(model: Path, info: ModelInfo) -> Config:
+    """Return what a model is as the reference: in f32 where it can be, at its own size."""
+    line, precision = ('int8', 'auto') if info.precision == 'int8' else ('f32', 'f32')
+    return Config(f'{model.stem} {line}', _sizes(info, (0,))[0], model,
+                  cast(ExecutionPrecision, precision))
 
 
 def _executed(model: Path, info: ModelInfo, precisions: Sequence[ExecutionPrecision],
@@ -124,132 +135,94 @@ def _executed(model: Path, info: ModelInfo, precisions: Sequence[ExecutionPrecis
             yield executed, precision
 
 
-def _free_name(used: Mapping[str, tuple[Path, str]], model: Path, executed: str) -> str:
-    if executed not in used:
-        return executed
-    name = f'{re.sub(r"[^a-z0-9]+", "_", model.stem.lower())}_{executed}'
-    if name in used:
-        raise ModelError(model, f'{used[name][0]} has the same name', 'rename one of the two')
-    return name
+def _mib(model: Path) -> float:
+    return sum(file.stat().st_size for file in (model, model.with_suffix('.bin'))) / 2 ** 20
 
 
 def _sizes(info: ModelInfo, input_sizes: Sequence[int]) -> list[int]:
     if info.fixed_size_hw is not None:
         return [min(info.fixed_size_hw)]
-    return list(dict.fromkeys(input_sizes))
+    return list(dict.fromkeys(size or info.input_size for size in input_sizes))
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Speed relative to the baseline, images/s of the baseline, and the network size."""
+    """
+    The time of an image [ms] and the network size.
 
-    relative: Spread
-    baseline_hz: Spread
+    The time is the median of the first configuration over the whole run, times the ratio of both
+    in the same round, so that the load of the machine counts the same for all.
+    """
+
+    ms: Spread
     network_hw: tuple[int, int]
 
 
-def measure_speeds(configs: Sequence[Config], baseline: Config, rounds: int,
-                   log: Log) -> dict[Config, Speed]:
-    """Measure in groups, each beside the baseline; DeviceError if a configuration fails."""
-    speeds: dict[Config, Speed] = {}
-    with closing(_start(baseline)) as engine:
-        for first in range(0, len(configs), _TOGETHER):
-            group = configs[first:first + _TOGETHER]
-            log(f'speed: {first + 1} to {first + len(group)} of {len(configs)}')
-            speeds |= _measure_group(group, baseline, engine, rounds, log)
-    return speeds
+def measure_speeds(configs: Sequence[Config], rounds: int,
+                   log: Log) -> dict[Config, Speed | DepthAnythingError]:
+    """Measure in groups, each beside the first configuration; an error for one that fails."""
+    baseline, *others = configs
+    own: list[float] = []
+    ratios: dict[Config, Spread] = {}
+    with closing(_Runner(baseline)) as first:
+        runners = {baseline: first}
+        for start in range(0, max(len(others), 1), _TOGETHER):
+            group = {config: _Runner(config) for config in others[start:start + _TOGETHER]}
+            runners |= group
+            log(f'speed: {len(group)} configurations beside {baseline}')
+            with ExitStack() as stack:
+                for runner in group.values():
+                    stack.enter_context(closing(runner))
+                rates = interleaved({str(config): runner.rate for config, runner in (
+                    (baseline, first), *group.items())}, rounds, log)
+            if first.error is not None:
+                raise first.error
+            base = rates[str(baseline)]
+            own += base
+            ratios |= {config: ratio(base, rates[str(config)]) for config in group}
+    median_ms = 1000 / statistics.median(own)
+    times = {baseline: Spread.of([1000 / rate for rate in own])} | {
+        config: Spread(*(median_ms * value for value in (one.median, one.low, one.high)))
+        for config, one in ratios.items()}
+    return {config: runners[config].error or Speed(times[config], runners[config].network_hw)
+            for config in configs}
 
 
-def _measure_group(group: Sequence[Config], baseline: Config, baseline_engine: Engine, rounds: int,
-                   log: Log) -> dict[Config, Speed]:
-    with ExitStack() as stack:
-        engines = {baseline: baseline_engine} | {
-            config: stack.enter_context(closing(_start(config)))
-            for config in group if config != baseline}
-        found = interleaved({str(config): partial(_rate, engine)
-                             for config, engine in engines.items()}, rounds, log)
-        base = found[str(baseline)]
-        return {config: Speed(ratio(found[str(config)], base), Spread.of(base),
-                              engines[config].state.network_hw) for config in group}
-
-
-def _start(config: Config) -> Engine:
-    return Engine(config.model, EngineOptions(
-        precision=config.precision, requests=1, timeout_s=_TIMEOUT_S, input_size=config.size,
-        image_hw=IMAGE_HW, self_check=False))
-
-
-def _rate(engine: Engine) -> float:
-    """Return images per second of one image at a time, after a warm-up image."""
-    image = ColorImage(np.full((*IMAGE_HW, 3), 127, np.uint8), 'bgr')
-    wait_for_one(partial(engine.submit, image))
-    started, count = time.monotonic(), 0
-    while count < _MOST_IMAGES and time.monotonic() < started + PHASE_S:
-        wait_for_one(partial(engine.submit, image))
-        count += 1
-    return count / (time.monotonic() - started)
-
-
-@dataclass(frozen=True)
-class Reference:
-    """The depth [H, W] of each file by its name, at the network size of ``config``."""
-
-    config: Config
-    files: tuple[Path, ...]
-    maps: Mapping[str, F32]
-    relative: bool
-
-
-def make_reference(config: Config, files: Sequence[Path], relative: bool) -> Reference:
-    """Compute the depth that others are compared with; ImageError names a file that fails."""
-    names = [str(file) for file in files]
-    with open_model(config.model, config.options) as depth_model:
-        maps, failed = score_files(depth_model, files, names, lambda index, found: found.depth)
-    _require_all(failed)
-    return Reference(config, tuple(files), {one.name: one.scores for one in maps}, relative)
-
-
-def lost_to(reference: Reference, config: Config) -> float:
+class _Runner:
     """
-    Return the mean AbsRel to the reference after alignment, at the size of each image.
+    The engine of a configuration, started by the first measurement.
 
-    That is 0 for the reference itself. ImageError names a file that fails.
+    ``error`` is the reason why it cannot run; its rate is NaN then.
     """
-    if config == reference.config:
-        return 0.0
-    files = reference.files
 
-    def score(index: int, prediction: Prediction) -> Agreement:
-        found, expected = (resize_depth(depth, prediction.image_bgr.shape[:2])
-                           for depth in (prediction.depth, reference.maps[str(files[index])]))
-        return agreement(found, expected, reference.relative)
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._engine: Engine | None = None
+        self.network_hw = (0, 0)
+        self.error: DepthAnythingError | None = None
 
-    with open_model(config.model, config.options) as depth_model:
-        images, failed = score_files(depth_model, files, [str(file) for file in files], score)
-    _require_all(failed)
-    return mean_of(images).abs_rel
+    def rate(self) -> float:
+        """Return images per second of one image at a time, after a warm-up image."""
+        if self.error is not None:
+            return math.nan
+        image = ColorImage(np.full((*IMAGE_HW, 3), 127, np.uint8), 'bgr')
+        try:
+            if self._engine is None:
+                self._engine = Engine(self._config.model, EngineOptions(
+                    precision=self._config.precision, requests=1, timeout_s=_TIMEOUT_S,
+                    input_size=self._config.size, image_hw=IMAGE_HW, self_check=False))
+                self.network_hw = self._engine.state.network_hw
+            run = partial(wait_for_one, partial(self._engine.submit, image))
+            run()
+            started, count = time.monotonic(), 0
+            while count < _MOST_IMAGES and time.monotonic() < started + PHASE_S:
+                run()
+                count += 1
+        except DepthAnythingError as error:
+            self.error = error
+            return math.nan
+        return count / (time.monotonic() - started)
 
-
-def open_truth(folder: Path) -> RgbdDataset:
-    """
-    Return the RGB-D data of a folder, described by its dataset.yaml.
-
-    Without that file: rgb_*.png and depth_*.png in millimetres, valid from 0.1 to 10 m.
-    DatasetError if there are none.
-    """
-    described = folder / _DESCRIPTION
-    return open_folder(folder, read_config(described) if described.is_file() else RgbdConfig(
-        'rgb_*.png', 'depth_*.png', 1000.0, DepthRange(0.1, 10.0)))
-
-
-def score_on(dataset: RgbdDataset, config: Config) -> DepthScores:
-    """Return the mean scores on measured depth; ImageError names a file that fails."""
-    found = evaluate_rgbd(config.model, dataset, config.options)
-    _require_all(found.failed)
-    return found.mean
-
-
-def _require_all(failed: Sequence[Failure]) -> None:
-    """Raise ImageError if an image failed: all configurations need the same images."""
-    if failed:
-        raise ImageError(f'{failed[0].name}: {failed[0].reason}; remove it from the folder')
+    def close(self) -> None:
+        if self._engine is not None:
+            self._engine.close()

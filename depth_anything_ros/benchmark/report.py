@@ -50,7 +50,8 @@ class Report:
     The result of one mode of the benchmark.
 
     ``settings`` state warm-up, threads, sizes and everything else that the figures depend on.
-    ``draw`` writes the chart of the mode as PNG; None where the mode has no chart.
+    ``draw`` writes the chart of the mode as PNG; None where the mode has no chart. ``failed`` has
+    a sentence per part that could not be measured.
     """
 
     mode: str
@@ -58,6 +59,7 @@ class Report:
     tables: tuple[Table, ...]
     figures: Mapping[str, float]
     draw: Callable[[Path], None] | None = field(default=None, compare=False)
+    failed: tuple[str, ...] = ()
 
 
 def interleaved(runs: Mapping[str, Callable[[], float]], rounds: int,

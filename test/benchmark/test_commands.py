@@ -75,8 +75,9 @@ def test_every_option_reaches_its_mode(run: Run, stand_in: ModeStandIn) -> None:
              '--rounds 1 --seconds 2 --frames 50',
              NodeOptions(model, images, ((240, 320), (48, 64)), (2.5, 7.0), 1, 2.0, 50)),
             ('ladder a.xml b.xml --input-size 112 --input-size 56 --precision bf16 --images '
-             'images --rgbd truth --rounds 1',
-             LadderOptions((model, other), images, Path('truth'), (112, 56), 1, ('bf16',)))]:
+             'images --rgbd truth --rounds 1 --teacher c.xml --sequence moving',
+             LadderOptions((model, other), images, Path('truth'), (112, 56), 1, ('bf16',),
+                           Path('c.xml'), Path('moving')))]:
         assert run(*arguments.split())[0] == 0
         assert stand_in.options.pop() == expected
 
@@ -138,6 +139,14 @@ def test_a_report_without_a_picture_says_so(
     assert code == 1 and 'Peers' in out
     assert err.splitlines()[1:] == ['error: stand_in has no picture; run it without --picture']
     assert not list(tmp_path.iterdir())
+
+
+def test_what_could_not_be_measured_is_named_after_the_report_was_written(
+        run: Run, stand_in: ModeStandIn, tmp_path: Path) -> None:
+    stand_in.failed = ('a.xml: it is broken', 'b.xml: it is missing')
+    code, out, err = run('ladder', 'a.xml', 'b.xml', 'c.xml', '--json', 'found.json')
+    assert code == 1 and 'Peers' in out and (tmp_path / 'found.json').is_file()
+    assert err.splitlines()[1:] == ['error: a.xml: it is broken', 'error: b.xml: it is missing']
 
 
 def test_an_error_of_a_mode_is_one_line_and_nothing_is_written(

@@ -2,26 +2,35 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+import os
 from pathlib import Path
 import sys
 
 import cv2
 from depth_anything_ros.benchmark.ladder import LadderOptions, measure_ladder
-from depth_anything_ros.benchmark.ladder_report import draw_ladder, pareto, Step, table_of
-from depth_anything_ros.benchmark.ladder_steps import measure_speeds, plan_configs, Speed
+from depth_anything_ros.benchmark.ladder_accuracy import Accuracy
+from depth_anything_ros.benchmark.ladder_report import (
+    draw_ladder, figures_of, pareto, Step, tables_of)
+from depth_anything_ros.benchmark.ladder_steps import (
+    Config, Line, measure_speeds, plan_configs, Speed)
 from depth_anything_ros.benchmark.report import Report, Spread
 from depth_anything_ros.errors import (
-    DatasetError, ImageError, MissingDependencyError, ModelError, SettingsError)
+    DatasetError, DepthAnythingError, ImageError, MissingDependencyError, ModelError,
+    SettingsError)
 from depth_anything_ros.evaluate.predictions import ModelOptions, open_model
 from depth_anything_ros.evaluate.rgbd import evaluate_rgbd
 from depth_anything_ros.evaluate.rgbd_folder import open_folder, RgbdConfig
+from depth_anything_ros.evaluate.sequence import evaluate_sequence, MEASURED
+from depth_anything_ros.evaluate.sequence_folder import open_sequence, read_sequence_config
+from depth_anything_ros.model_info import SECTION
 from depth_anything_ros.resources import photographs
-from depth_anything_ros.vision.agreement import agreement
+from depth_anything_ros.vision.accuracy import DepthScores
+from depth_anything_ros.vision.agreement import rank_correlation
 from depth_anything_ros.vision.depth import DepthRange
 from depth_anything_ros.vision.transforms import resize_depth, resize_for_network
 import numpy as np
 import pytest
-from tiny import weighted_sum
+from tiny import TINY_INFO, weighted_sum
 
 SIZE_HW = (150, 200)
 
@@ -54,6 +63,35 @@ def rgbd(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def moving(tmp_path: Path) -> Path:
+    """Return a folder of three frames of a camera that moves towards a wall with a picture."""
+    pytest.importorskip('yaml')
+    folder = tmp_path / 'moving'
+    for number, depth_m in enumerate((2.0, 1.9, 1.8)):
+        write_picture(folder / f'rgb_{number}.png', 5)
+        cv2.imwrite(str(folder / f'depth_{number}.png'),
+                    np.full(SIZE_HW, round(1000 * depth_m), np.uint16))
+    (folder / 'poses.txt').write_text(''.join(f'{number} 0 0 {0.1 * number} 0 0 0 1\n'
+                                              for number in range(3)))
+    (folder / 'dataset.yaml').write_text(
+        'color: rgb_*.png\ndepth: depth_*.png\ndepth_scale: 1000\nmax_depth: 10\n'
+        'camera: [150.0, 150.0, 100.0, 75.0]\n')
+    return folder
+
+
+@pytest.fixture
+def named(tmp_path: Path, make_ir: Callable[..., Path]) -> Callable[..., Path]:
+    """Return a function that writes a model of a name."""
+    def make(name: str, **options: object) -> Path:
+        made = make_ir(**options)
+        for suffix in ('.xml', '.bin'):
+            os.symlink(made.with_suffix(suffix), tmp_path / f'{name}{suffix}')
+        return tmp_path / f'{name}.xml'
+
+    return make
+
+
 def measure(*models: Path, **options: object) -> Report:
     """Measure in one round, by default in f32 at two sizes."""
     wanted = {'rounds': 1, 'input_sizes': (112, 56), 'precisions': ('f32',)} | options
@@ -62,7 +100,13 @@ def measure(*models: Path, **options: object) -> Report:
 
 def names(report: Report) -> list[str]:
     """Return the configurations that have figures."""
-    return [name.removesuffix('_speed') for name in report.figures if name.endswith('_speed')]
+    return [name.removesuffix('_ms') for name in report.figures if name.endswith('_ms')]
+
+
+def column(report: Report, title: str) -> list[str]:
+    """Return the cells below a title, from the fastest configuration to the slowest."""
+    table = report.tables[0]
+    return [row[table.columns.index(title)] for row in table.rows]
 
 
 def native(model: Path) -> str:
@@ -74,107 +118,157 @@ def native(model: Path) -> str:
 def test_every_precision_at_every_size_is_a_row_named_by_what_is_executed(
         pictures: Path, tiny_ir: Path) -> None:
     report = measure(tiny_ir, images=pictures, precisions=('f32', 'auto'))
-    expected = {f'{line}_{size}' for line in ('f32', native(tiny_ir)) for size in (112, 56)}
+    expected = {f'tiny_{line}_{size}' for line in ('f32', native(tiny_ir)) for size in (112, 56)}
     assert set(names(report)) == expected
     assert set(report.figures) == {f'{name}_{figure}' for name in expected
-                                   for figure in ('speed', 'lost')}
+                                   for figure in ('ms', 'rank')}
     table, = report.tables
-    assert sorted((row[0], row[1], row[2]) for row in table.rows) == sorted(
-        (*name.split('_'), {'112': '154x112', '56': '70x56'}[name.split('_')[1]])
-        for name in expected)
+    assert sorted((*row[:5],) for row in table.rows) == sorted(
+        ('tiny', 'Apache-2.0', *name.split('_')[1:],
+         {'112': '154x112', '56': '70x56'}[name.split('_')[2]]) for name in expected)
+    assert report.failed == ()
 
 
 def test_what_is_executed_alike_is_one_row(tiny_ir: Path) -> None:
     precision = native(tiny_ir)
     plan = plan_configs((tiny_ir, tiny_ir), (precision, 'auto', precision), (56, 56))
-    assert [str(config) for config in plan.configs] == [f'{precision} 56']
+    assert [str(config) for config in plan.configs] == [f'tiny {precision} 56']
+
+
+def test_a_size_of_zero_is_that_of_each_model(
+        tiny_ir: Path, named: Callable[..., Path]) -> None:
+    plan = plan_configs((tiny_ir, named('small', input_size=70)), ('f32',), (0, 56))
+    assert [str(config) for config in plan.configs] == [
+        'tiny f32 112', 'tiny f32 56', 'small f32 70', 'small f32 56']
+
+
+def test_models_of_any_kind_and_precision_are_rows_of_one_table(
+        pictures: Path, rgbd: Path, tiny_ir: Path, named: Callable[..., Path]) -> None:
+    """The metric one gives as metres what the relative one gives as inverse depth."""
+    metric = named('metric', kind='metric', max_depth_m=20.0, licence='unknown',
+                   model_version='other')
+    quantized = named('quantized', precision='int8', licence='AGPL-3.0')
+    report = measure(quantized, metric, images=pictures, rgbd=rgbd, teacher=tiny_ir)
+    assert set(names(report)) == {f'{name}_{size}' for size in (112, 56)
+                                  for name in ('quantized_int8', 'metric_f32')}
+    assert report.figures['quantized_int8_112_rank'] > 0.99
+    assert report.figures['metric_f32_112_rank'] == pytest.approx(-1, abs=0.01)
+    assert {row[:3] for row in report.tables[0].rows} == {
+        ('quantized', 'AGPL-3.0', 'int8'), ('metric', 'unknown', 'f32')}
+    assert report.settings['rank'] == '2 pictures, compared with tiny f32 112 at their size'
 
 
 def test_an_int8_model_is_one_line_whatever_is_asked_for(
-        tiny_ir: Path, make_ir: Callable[..., Path]) -> None:
-    quantized = make_ir(precision='int8')
-    plan = plan_configs((tiny_ir, quantized), ('f32',), (112, 56))
-    assert [str(config) for config in plan.configs] == ['f32 112', 'f32 56', 'int8 112', 'int8 56']
-    assert {config.precision for config in plan.configs if config.model == quantized} == {'auto'}
-
-
-def test_a_second_model_in_the_same_precision_carries_its_name(
-        tiny_ir: Path, make_ir: Callable[..., Path]) -> None:
-    plan = plan_configs((tiny_ir, make_ir()), ('f32',), (56,))
-    assert [str(config) for config in plan.configs] == ['f32 56', 'tiny_f32 56']
-    with pytest.raises(ModelError, match='has the same name; rename one'):
-        plan_configs((tiny_ir, make_ir(), make_ir()), ('f32',), (56,))
+        tiny_ir: Path, named: Callable[..., Path]) -> None:
+    quantized = named('quantized', precision='int8')
+    plan = plan_configs((quantized, tiny_ir), ('f32',), (56,))
+    assert [str(config) for config in plan.configs] == ['quantized int8 56', 'tiny f32 56']
+    assert [config.precision for config in plan.configs] == ['auto', 'f32']
+    assert str(plan.reference) == 'quantized int8 112'
 
 
 def test_a_model_of_a_fixed_size_is_one_row(
-        pictures: Path, tiny_ir: Path, make_ir: Callable[..., Path]) -> None:
-    fixed = make_ir(fixed_size_hw=(56, 84), input_size=56)
+        pictures: Path, tiny_ir: Path, named: Callable[..., Path]) -> None:
+    fixed = named('fixed', fixed_size_hw=(56, 84), input_size=56)
     report = measure(tiny_ir, fixed, images=pictures)
-    assert names(report) == ['f32_112', 'f32_56', 'tiny_f32_56']
-    assert ('tiny_f32', '56', '84x56') in [row[:3] for row in report.tables[0].rows]
-    assert names(measure(fixed, images=pictures)) == ['f32_56']
+    assert names(report) == ['tiny_f32_112', 'tiny_f32_56', 'fixed_f32_56']
+    assert ('fixed', '56', '84x56') in [(row[0], *row[3:5]) for row in report.tables[0].rows]
 
 
-def test_the_baseline_has_the_speed_one(pictures: Path, tiny_ir: Path) -> None:
-    report = measure(tiny_ir, images=pictures, precisions=('auto',), rounds=2)
-    line = native(tiny_ir)
-    assert report.figures[f'{line}_112_speed'] == 1.0
-    assert next(row[3] for row in report.tables[0].rows if row[1] == '112') == '1 (1 to 1)'
-    assert report.settings['speed 1'].startswith(f'{line} 112 of tiny.xml, ')
+def test_a_model_that_cannot_run_is_named_and_the_others_have_their_rows(
+        pictures: Path, tiny_ir: Path, named: Callable[..., Path], tmp_path: Path) -> None:
+    damaged, twin = named('damaged'), tmp_path / 'twin' / 'tiny.xml'
+    damaged.with_suffix('.bin').unlink()
+    damaged.with_suffix('.bin').write_bytes(b'')
+    twin.parent.mkdir()
+    for suffix in ('.xml', '.bin'):
+        os.symlink(tiny_ir.with_suffix(suffix), twin.with_suffix(suffix))
+    missing = tmp_path / 'missing.xml'
+    report = measure(missing, damaged, tiny_ir, twin, images=pictures, input_sizes=(56,))
+    assert names(report) == ['tiny_f32_56']
+    assert [sentence.partition(':')[0] for sentence in report.failed] == [
+        'missing.xml', 'damaged.xml', 'tiny.xml']
+    assert report.failed[0].startswith('missing.xml: there is no such file')
+    assert report.failed[2] == 'tiny.xml: another model has the same name; rename one of the two'
+    assert [row[0] for row in report.tables[1].rows] == ['missing.xml', 'damaged.xml', 'tiny.xml']
+    with pytest.raises(DepthAnythingError, match=r'none of 2 models can run: missing\.xml: .*; '
+                       r'damaged\.xml: '):
+        measure(missing, damaged, images=pictures)
+    with pytest.raises(ModelError, match='missing.xml: there is no such file'):
+        measure(missing, images=pictures)
+    with pytest.raises(ModelError, match='missing.xml: there is no such file'):
+        measure(tiny_ir, images=pictures, teacher=missing)
 
 
-def test_speed_is_relative_to_a_baseline_outside_the_ladder_too(
-        make_ir: Callable[..., Path]) -> None:
-    plan = plan_configs((make_ir(slow_layers=4),), ('f32',), (28,))
-    assert str(plan.baseline) == 'auto 112'
-    speeds = measure_speeds(plan.configs, plan.baseline, 1, lambda line: None)
-    assert list(speeds) == list(plan.configs) and speeds[plan.configs[0]].relative.median > 2
+def test_a_configuration_that_fails_has_an_error_and_the_others_have_their_speed(
+        tiny_ir: Path, named: Callable[..., Path]) -> None:
+    openvino = pytest.importorskip('openvino')
+    from openvino import opset13
+    broken = named('broken')
+    image = opset13.parameter([-1, 3, -1, -1], np.float32, name='image')
+    depth = opset13.add(opset13.reduce_mean(image, np.int64([1])),
+                        np.zeros((1, 112, 154), np.float32))
+    only_one_size = openvino.Model([opset13.result(depth, name='depth')], [image], 'broken')
+    for name, value in TINY_INFO.to_strings().items():
+        only_one_size.set_rt_info(value, [SECTION, name])
+    for suffix in ('.xml', '.bin'):
+        broken.with_suffix(suffix).unlink()
+    openvino.save_model(only_one_size, str(broken), compress_to_fp16=False)
+    configs = [Config(f'{model.stem} f32', size, model, 'f32')
+               for model in (tiny_ir, broken) for size in (112, 56)]
+    speeds = list(measure_speeds(configs, 1, lambda line: None).values())
+    assert [isinstance(speed, Speed) for speed in speeds] == [True, True, True, False]
+    assert isinstance(speeds[3], DepthAnythingError)
 
 
-def test_each_of_several_groups_is_measured_beside_the_baseline(
+def test_speeds_are_those_beside_the_first_configuration(
+        tiny_ir: Path, named: Callable[..., Path]) -> None:
+    slow = named('slow', slow_layers=4)
+    plan = plan_configs((tiny_ir, slow), ('f32',), (112,))
+    quick, other = measure_speeds(plan.configs, 2, lambda line: None).values()
+    assert isinstance(quick, Speed) and isinstance(other, Speed)
+    assert quick.network_hw == (112, 154) and other.ms.median > 2 * quick.ms.median
+
+
+def test_each_of_several_groups_is_measured_beside_the_first_configuration(
         tiny_ir: Path) -> None:
     plan = plan_configs((tiny_ir,), ('auto',), (112, *range(14, 154, 14)))
     logged: list[str] = []
-    speeds = measure_speeds(plan.configs, plan.baseline, 2, logged.append)
+    speeds = measure_speeds(plan.configs, 2, logged.append)
     assert len(plan.configs) == 10 and list(speeds) == list(plan.configs)
     rounds = [line for line in logged if line.startswith('round')]
     assert [line.partition(':')[0] for line in rounds] == ['round 1 of 2', 'round 2 of 2'] * 2
-    assert all(f'{plan.baseline} ' in line for line in rounds)
+    assert all(f'{plan.configs[0]} ' in line for line in rounds)
     assert [line for line in logged if line.startswith('speed')] == [
-        'speed: 1 to 8 of 10', 'speed: 9 to 10 of 10']
+        f'speed: {count} configurations beside {plan.configs[0]}' for count in (8, 1)]
 
 
-def test_the_loss_is_that_of_the_depth_at_the_size_of_the_picture(
+def test_the_rank_is_that_of_the_depth_at_the_size_of_the_picture(
         pictures: Path, tiny_ir: Path) -> None:
     report = measure(tiny_ir, images=pictures)
-    losses = []
+    ranks = []
     for file in sorted(pictures.iterdir()):
         image = cv2.imread(str(file))
         large, small = (resize_depth(weighted_sum(resize_for_network(image, size_hw)), SIZE_HW)
                         for size_hw in ((112, 154), (56, 70)))
-        losses.append(agreement(small, large, relative=True).abs_rel)
-    assert np.mean(losses) > 0.01
-    assert report.figures['f32_56_lost'] == pytest.approx(np.mean(losses), rel=1e-3)
-    assert report.figures['f32_112_lost'] == 0.0
-
-
-def test_what_differs_in_scale_only_loses_nothing(
-        pictures: Path, tiny_ir: Path, make_ir: Callable[..., Path]) -> None:
-    report = measure(tiny_ir, make_ir(gain=3.0), images=pictures, input_sizes=(112,))
-    assert report.figures['tiny_f32_112_lost'] < 1e-5
+        ranks.append(rank_correlation(small[::2, ::2], large[::2, ::2]))
+    assert np.mean(ranks) < 0.999
+    assert report.figures['tiny_f32_56_rank'] == pytest.approx(np.mean(ranks), abs=1e-4)
+    assert report.figures['tiny_f32_112_rank'] == pytest.approx(1.0, abs=1e-6)
 
 
 def test_a_rung_that_is_slower_and_no_better_is_not_marked(
-        pictures: Path, tiny_ir: Path, make_ir: Callable[..., Path]) -> None:
-    report = measure(tiny_ir, make_ir(slow_layers=4), images=pictures, input_sizes=(112,))
-    assert [(row[0], row[-1]) for row in report.tables[0].rows] == [('tiny_f32', ''), ('f32', '*')]
+        pictures: Path, tiny_ir: Path, named: Callable[..., Path]) -> None:
+    report = measure(tiny_ir, named('slow', slow_layers=4), images=pictures, input_sizes=(112,))
+    assert (column(report, 'model'), column(report, 'Pareto front')) == (
+        ['tiny', 'slow'], ['rank', ''])
 
 
 def test_the_reference_is_f32_at_the_own_size_of_the_first_model_even_if_no_rung_is(
         pictures: Path, tiny_ir: Path) -> None:
     report = measure(tiny_ir, images=pictures, input_sizes=(56,), precisions=('auto',))
-    assert report.settings['reference'].startswith('f32 112 of tiny.xml, 2 pictures')
-    assert report.figures[f'{native(tiny_ir)}_56_lost'] > 0.01
+    assert 'with tiny f32 112 at' in report.settings['rank']
+    assert report.figures[f'tiny_{native(tiny_ir)}_56_rank'] < 0.999
 
 
 def test_scores_on_measured_depth_are_those_of_the_evaluation(
@@ -182,10 +276,23 @@ def test_scores_on_measured_depth_are_those_of_the_evaluation(
     report = measure(tiny_ir, images=pictures, rgbd=rgbd, input_sizes=(56,))
     config = RgbdConfig('rgb_*.png', 'depth_*.png', 1000.0, DepthRange(0.1, 10.0))
     expected = evaluate_rgbd(tiny_ir, open_folder(rgbd, config), ModelOptions(56, precision='f32'))
-    assert report.figures['f32_56_absrel'] == pytest.approx(expected.mean.abs_rel, rel=1e-6)
-    assert report.figures['f32_56_delta1'] == pytest.approx(expected.mean.delta1, rel=1e-6)
-    assert report.tables[0].columns[-3:] == ('AbsRel', 'δ1', 'Pareto')
+    assert report.figures['tiny_f32_56_absrel'] == pytest.approx(expected.mean.abs_rel, rel=1e-6)
+    assert report.figures['tiny_f32_56_delta1'] == pytest.approx(expected.mean.delta1, rel=1e-6)
+    assert report.tables[0].columns[-4:] == ('rank', 'AbsRel', 'δ1', 'Pareto front')
+    assert column(report, 'Pareto front') == ['rank, AbsRel']
     assert report.settings['measured depth'] == '2 images, 0.1 to 10 m'
+
+
+def test_the_flicker_is_the_temporal_error_of_the_evaluation(
+        pictures: Path, moving: Path, tiny_ir: Path) -> None:
+    report = measure(tiny_ir, images=pictures, sequence=moving, input_sizes=(56,))
+    clip = open_sequence(moving, read_sequence_config(moving / 'dataset.yaml'))
+    expected = evaluate_sequence(tiny_ir, clip, ModelOptions(56, precision='f32'))
+    assert report.figures['tiny_f32_56_flicker'] == pytest.approx(expected.mean.tae, rel=1e-6)
+    assert report.settings['flicker'] == (
+        '3 frames; that of their measured depth itself is '
+        f'{expected.groups[MEASURED].tae:.4f}')
+    assert column(report, 'flicker') == [f'{expected.mean.tae:.4f}']
 
 
 def test_a_description_in_the_folder_says_what_its_depth_means(
@@ -199,17 +306,29 @@ def test_a_description_in_the_folder_says_what_its_depth_means(
 
 def test_depth_maps_beside_the_pictures_are_no_pictures(rgbd: Path, tiny_ir: Path) -> None:
     report = measure(tiny_ir, images=rgbd, input_sizes=(56,))
-    assert ', 2 pictures' in report.settings['reference']
+    assert report.settings['rank'].startswith('2 pictures')
 
 
 def test_without_a_folder_it_takes_the_photographs_of_the_package(tiny_ir: Path) -> None:
     report = measure(tiny_ir, input_sizes=(56,))
-    assert f'{len(list(photographs().glob("*.jpg")))} pictures' in report.settings['reference']
+    count = len(list(photographs().glob('*.jpg')))
+    assert report.settings['rank'].startswith(f'{count} pictures')
 
 
-def test_missing_pictures_are_refused(tmp_path: Path, tiny_ir: Path) -> None:
+def test_a_folder_that_cannot_be_used_is_refused_before_a_model_is_loaded(
+        tmp_path: Path, pictures: Path, moving: Path) -> None:
+    nothing = Path('missing.xml')
     with pytest.raises(ImageError, match='not a folder with images'):
-        measure(tiny_ir, images=tmp_path)
+        measure(nothing, images=tmp_path / 'empty')
+    with pytest.raises(DatasetError, match='0 files match'):
+        measure(nothing, images=pictures, rgbd=pictures)
+    with pytest.raises(DatasetError, match='it has no dataset.yaml, which names the files'):
+        measure(nothing, images=pictures, sequence=pictures)
+    with pytest.raises(DatasetError, match='there is no such folder'):
+        measure(nothing, images=pictures, sequence=tmp_path / 'none')
+    (moving / 'depth_1.png').write_bytes(b'damaged')
+    with pytest.raises(ImageError, match=r'rgb_1\.png: .*depth_1.*; remove it from the folder'):
+        measure(nothing, images=pictures, sequence=moving)
 
 
 def test_a_damaged_image_is_named_because_all_need_the_same_images(
@@ -222,22 +341,8 @@ def test_a_damaged_image_is_named_because_all_need_the_same_images(
         measure(tiny_ir, images=pictures)
 
 
-def test_a_folder_without_measured_depth_is_refused(
-        pictures: Path, tiny_ir: Path) -> None:
-    with pytest.raises(DatasetError, match='0 files match'):
-        measure(tiny_ir, images=pictures, rgbd=pictures)
-
-
-def test_models_that_cannot_be_compared_are_refused(
-        tiny_ir: Path, make_ir: Callable[..., Path]) -> None:
-    with pytest.raises(ModelError, match='INT8, which has no f32 depth'):
-        plan_configs((make_ir(precision='int8'), tiny_ir), ('auto',), (56,))
-    with pytest.raises(ModelError, match='it is metric, but'):
-        plan_configs((tiny_ir, make_ir(kind='metric', max_depth_m=20.0)), ('auto',), (56,))
-
-
 @pytest.mark.parametrize('changes', [
-    {'models': ()}, {'input_sizes': ()}, {'input_sizes': (56, 0)}, {'precisions': ()},
+    {'models': ()}, {'input_sizes': ()}, {'input_sizes': (56, -1)}, {'precisions': ()},
     {'rounds': 0}])
 def test_options_that_measure_nothing_are_refused(changes: dict[str, object]) -> None:
     with pytest.raises(SettingsError, match=next(iter(changes))):
@@ -256,35 +361,55 @@ def test_a_point_is_on_the_front_unless_another_is_as_good_and_better_in_one(
     assert pareto(points) == expected
 
 
-def test_the_table_goes_from_slow_to_fast_and_marks_the_front(tiny_ir: Path) -> None:
-    plan = plan_configs((tiny_ir,), ('f32',), (56, 84, 112))
-    points = [(3.0, 0.2), (0.9, 0.3), (1.0, 0.0)]
-    steps = [Step(config, Speed(Spread.of([speed]), Spread.of([7.0]), (1, 1)), lost, None, best)
-             for config, (speed, lost), best in zip(plan.configs, points, pareto(points))]
-    table = table_of(steps, plan)
-    assert [(row[1], row[-1]) for row in table.rows] == [('84', ''), ('112', '*'), ('56', '*')]
-    assert 'relative to auto 112, 7 images/s' in table.note
+def made_steps(times_and_scores: list[tuple[float, float, float, float]]) -> list[Step]:
+    """Return steps with these times, ranks, AbsRel and flickers at the sizes 1, 2, ..."""
+    line = Line('mine', 'f32', replace(TINY_INFO, licence='unknown'), 20.4)
+    truth = DepthScores(*[0.5] * 9)
+    return [Step(Config('mine f32', size, Path('mine.xml'), 'f32'), line,
+                 Speed(Spread(ms, ms - 1, ms + 1), (56, 70)),
+                 Accuracy(rank, replace(truth, abs_rel=abs_rel), flicker, 0.001))
+            for size, (ms, rank, abs_rel, flicker) in enumerate(times_and_scores, start=1)]
 
 
-def test_the_picture_is_a_png_with_a_second_panel_for_measured_depth(
-        tmp_path: Path, pictures: Path, rgbd: Path, tiny_ir: Path) -> None:
+REFERENCE = Config('teacher f32', 518, Path('teacher.xml'), 'f32')
+
+
+def test_the_table_goes_from_fast_to_slow_and_names_the_fronts_of_each_row() -> None:
+    steps = made_steps([(30.0, 0.99, 0.2, 0.03), (10.0, 0.9, 0.3, 0.05), (20.0, 0.8, 0.2, 0.04)])
+    table, = tables_of(steps, REFERENCE, ())
+    assert table.columns == ('model', 'licence', 'runs in', 'input size', 'network', 'MiB', 'ms',
+                             'rank', 'AbsRel', 'δ1', 'flicker', 'Pareto front')
+    assert table.rows == (
+        ('mine', 'unknown', 'f32', '2', '70x56', '20', '10 (9 to 11)', '0.9000', '0.300', '0.500',
+         '0.0500', 'rank, AbsRel, flicker'),
+        ('mine', 'unknown', 'f32', '3', '70x56', '20', '20 (19 to 21)', '0.8000', '0.200',
+         '0.500', '0.0400', 'AbsRel, flicker'),
+        ('mine', 'unknown', 'f32', '1', '70x56', '20', '30 (29 to 31)', '0.9900', '0.200',
+         '0.500', '0.0300', 'rank, flicker'))
+    assert 'with the depth of teacher f32 518' in table.note and 'temporal' in table.note
+    assert figures_of(steps)['mine_f32_1_flicker'] == 0.03
+
+
+def test_the_picture_is_a_png_with_a_panel_for_each_figure_that_was_measured(
+        tmp_path: Path) -> None:
     pytest.importorskip('matplotlib')
+    steps = made_steps([(30.0, 0.99, 0.2, 0.03), (10.0, 0.9, 0.3, 0.05)])
+    bare = [replace(step, accuracy=replace(step.accuracy, truth=None, flicker=None))
+            for step in steps]
     heights = []
-    for folder in (None, rgbd):
-        report = measure(tiny_ir, images=pictures, rgbd=folder)
-        assert report.draw is not None
-        report.draw(tmp_path / 'ladder')
+    for one in (bare, steps):
+        draw_ladder(one, REFERENCE, tmp_path / 'ladder')
         content = (tmp_path / 'ladder').read_bytes()
         assert content.startswith(b'\x89PNG\r\n')
         picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
         assert picture.std() > 10
         heights.append(picture.shape[:2])
-    assert heights == [(600, 960), (960, 960)]
+    assert heights == [(456, 960), (1224, 960)]
 
 
 def test_without_matplotlib_the_picture_says_what_to_install(
-        tmp_path: Path, tiny_ir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ('matplotlib', 'matplotlib.figure', 'matplotlib.backends.backend_agg'):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingDependencyError, match='the picture needs matplotlib'):
-        draw_ladder((), plan_configs((tiny_ir,), ('f32',), (56,)), tmp_path / 'ladder.png')
+        draw_ladder((), REFERENCE, tmp_path / 'ladder.png')

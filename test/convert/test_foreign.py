@@ -247,7 +247,8 @@ def test_depth_anything_3_from_other_exporters_is_asked_for_its_metres(tmp_path:
 
 def test_an_unknown_network_is_refused_with_the_list_of_what_to_state(tmp_path: Path) -> None:
     source = write_network(tmp_path / 'a.onnx', {'y': 'linear'})
-    with pytest.raises(CheckpointError, match='its kind is unknown.*or --describe FILE.yaml'):
+    with pytest.raises(CheckpointError, match=r'its kind is unknown.*or describe .* with '
+                       r'depth_anything_convert convert \S+\.onnx --describe FILE\.yaml'):
         converted(source)
     facts = tmp_path / 'a.yaml'
     facts.write_text('output: depth\nmetres: focal\nsky_output: y\n')

@@ -10,6 +10,7 @@ from depth_anything_ros.convert.sources.identity import Overrides
 from depth_anything_ros.errors import CheckpointError, DepthAnythingError
 from depth_anything_ros.networks.models import EncoderSpec
 from depth_anything_ros.vision.self_check import self_check_image
+from foreign import CHANNEL_WEIGHTS, write_facts, write_network
 import numpy as np
 from numpy.testing import assert_allclose
 import pytest
@@ -18,7 +19,7 @@ from tiny import weighted_sum, write_tiny_ir
 for package in ('torch', 'openvino', 'rich'):
     pytest.importorskip(package)
 
-from depth_anything_ros.convert.conversion import Conversion, Job  # noqa: E402, I100
+from depth_anything_ros.convert.conversion import Conversion, convert, Job  # noqa: E402, I100
 from depth_anything_ros.convert.export import save_ir  # noqa: E402
 from depth_anything_ros.convert.sources.load_network import load_network  # noqa: E402
 from depth_anything_ros.distill.teacher import (  # noqa: E402
@@ -169,3 +170,33 @@ def test_a_missing_teacher_is_named(tmp_path: Path) -> None:
     for name in ('none.pth', 'none.xml', 'none.onnx'):
         with pytest.raises(DepthAnythingError, match=f'{name}: there is no such file'):
             open_teacher(tmp_path / name, Overrides(), TeacherOptions(tmp_path))
+
+
+@pytest.mark.parametrize(('gives', 'metres', 'kind'), [
+    ('linear', False, 'relative'), ('exp', True, 'metric')])
+def test_a_described_network_teaches_inverse_depth_of_the_image_without_its_borders(
+        tmp_path: Path, opened: Open, gives: str, metres: bool, kind: str) -> None:
+    """Depth of a letterbox of 64x64, with a normalisation of its own and a smaller map."""
+    for package in ('onnx', 'onnxruntime', 'yaml'):
+        pytest.importorskip(package)
+    mean, std = [0.4, 0.3, 0.2], [0.5, 0.25, 0.5]
+    source = write_network(tmp_path / 'other.onnx', {'y': gives}, shape=(1, 3, 64, 64), stride=4)
+    facts = write_facts(tmp_path / 'other.yaml', output='depth', metres=metres, mean=mean,
+                        std=std, resize='letterbox', licence='AGPL-3.0', multiple=None, size=None)
+    with pytest.raises(CheckpointError, match=r'its kind is unknown.*describe .* with '
+                       r'depth_anything_convert convert other\.onnx --describe FILE\.yaml'):
+        open_teacher(source, Overrides(), TeacherOptions(tmp_path / 'work'), report=silent)
+    model = convert(Job(source, tmp_path / 'other.xml', 'fp32', describe=facts),
+                    report=silent).path
+    teacher = opened(model, Overrides(), TeacherOptions(tmp_path / 'work', flip=True))
+    assert (teacher.kind, teacher.licence) == (kind, 'AGPL-3.0')
+    image = np.full((32, 128, 3), (90, 120, 160), np.uint8)
+    image[:, 64:] = (140, 200, 220)
+    label = teacher.label(image)
+    assert label.shape == (32, 128)
+    normalised = ((image[..., ::-1] / 255 - mean) / std) @ CHANNEL_WEIGHTS
+    depth = normalised + 1 if gives == 'linear' else np.exp(normalised - 3)
+    # A map of 4x16 is resized to the image, so that only the columns between the halves differ.
+    for columns in (slice(0, 56), slice(72, 128)):
+        assert_allclose(label[:, columns], 1 / depth[:, columns], rtol=0.03)
+    assert label[0, 0] > 1.5 * label[0, -1]

@@ -17,6 +17,7 @@ class ModeStandIn:
     def __init__(self) -> None:
         self.options: list[object] = []
         self.error: BaseException | None = None
+        self.failed: tuple[str, ...] = ()
         self.draw: Callable[[Path], None] | None = draw
 
     def __call__(self, options: object, log: Callable[[str], None]) -> Report:
@@ -27,7 +28,8 @@ class ModeStandIn:
             raise self.error
         table = Table('Peers', ('name', 'images/s', 'remark'),
                       (('ours [bf16]', '12.5', LONG),), 'more is better')
-        return Report('stand_in', {'machine': 'quiet'}, (table,), {'rate': 12.5}, self.draw)
+        return Report('stand_in', {'machine': 'quiet'}, (table,), {'rate': 12.5}, self.draw,
+                      self.failed)
 
 
 def draw(path: Path) -> None:

@@ -89,7 +89,7 @@ def test_the_page_names_machine_and_command_and_has_a_section_per_mode(
                         '## What limits the figures', '## What was tried']
     assert page.count('| ours | 12 |') == 2
     assert '- images: 4, from ../shared/images/photos' in page and '![' not in page
-    assert all(f'depth_anything_benchmark {mode} ' in page for mode in ('node', 'ladder'))
+    assert 'depth_anything_benchmark node ' in page and 'models.md#a-row-for' in page
     assert all(f'python -m tools.{mode} ' in page for mode in ('peers', 'limit'))
 
 
@@ -130,9 +130,9 @@ def test_a_picture_that_is_made_small_keeps_white_black_and_nearly_every_shade(
 
 @pytest.mark.parametrize(('mode', 'name', 'expected'), [
     ('peers', 'vs_pytorch_bf16', 'vs_pytorch_bf16'), ('node', 'drops', 'drops'),
-    ('ladder', 'f32_518_speed', 'ladder_f32_518_speed'), ('limit', 'share', 'limit_share'),
+    ('box', 'rate', 'box_rate'), ('limit', 'share', 'limit_share'),
     ('limit', 'limit_share', 'limit_share'), ('limit', 'peak_fraction', 'peak_fraction')])
-def test_figures_of_ladder_and_limit_say_so_in_their_names(
+def test_figures_of_box_and_limit_say_so_in_their_names(
         mode: str, name: str, expected: str) -> None:
     assert figure_name(mode, name) == expected
 
@@ -145,7 +145,7 @@ def documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(performance, 'FOLDER', tmp_path / 'figures')
     monkeypatch.setattr(performance, '_PICTURES', tmp_path / 'images')
     monkeypatch.setattr(performance_page, 'PAGE', tmp_path / 'performance.md')
-    monkeypatch.setattr(performance, '_make_inputs', lambda folder: None)
+    monkeypatch.setattr(performance, 'make_inputs', lambda folder: None)
     monkeypatch.setattr(performance, 'requote_pages', lambda: None)
     return tmp_path
 
@@ -161,18 +161,16 @@ def test_all_modes_are_measured_and_one_alone_keeps_the_others(
     assert main([]) == 0
     assert json.loads(measured.read_text())['figures'] == {
         'of_peers': 1, 'of_node': 2, 'box_of_box': 3, 'box_profile_of_box_profile': 4,
-        'box_load_of_box_load': 5, 'jpeg_of_jpeg': 6, 'demo_of_demo': 7, 'ladder_of_ladder': 8,
-        'limit_of_limit': 9}
+        'box_load_of_box_load': 5, 'jpeg_of_jpeg': 6, 'demo_of_demo': 7, 'limit_of_limit': 8}
     assert main(['--only', 'node']) == 0
     content = json.loads(measured.read_text())
     assert content['figures'] == {
-        'of_peers': 1, 'of_node': 10, 'box_of_box': 3, 'box_profile_of_box_profile': 4,
-        'box_load_of_box_load': 5, 'jpeg_of_jpeg': 6, 'demo_of_demo': 7, 'ladder_of_ladder': 8,
-        'limit_of_limit': 9}
+        'of_peers': 1, 'of_node': 9, 'box_of_box': 3, 'box_profile_of_box_profile': 4,
+        'box_load_of_box_load': 5, 'jpeg_of_jpeg': 6, 'demo_of_demo': 7, 'limit_of_limit': 8}
     assert (list(content['reports']), set(content)) == (
         list(MODES), {'command', 'machine', 'figures', 'reports'})
     assert (documents / 'performance.md').read_text(encoding='utf-8') == render(content)
-    assert capsys.readouterr().out.count('wrote ') == 10
+    assert capsys.readouterr().out.count('wrote ') == 9
 
 
 def test_missing_data_is_named_in_one_line(

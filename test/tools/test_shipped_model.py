@@ -8,7 +8,8 @@ import pytest
 cv2 = pytest.importorskip('cv2')
 pytest.importorskip('openvino')
 
-from depth_anything_ros.benchmark.ladder_steps import Config, score_on  # noqa: E402, I100
+from depth_anything_ros.benchmark.ladder_accuracy import score_on  # noqa: E402, I100
+from depth_anything_ros.benchmark.ladder_steps import Config  # noqa: E402
 from depth_anything_ros.inference.engine import Engine, EngineOptions  # noqa: E402
 from depth_anything_ros.inference.pool import wait_for_one  # noqa: E402
 from depth_anything_ros.resources import photographs, shipped_model  # noqa: E402

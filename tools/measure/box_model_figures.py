@@ -10,7 +10,8 @@ import tempfile
 import time
 
 from depth_anything_ros.benchmark.bare_model import BareModel
-from depth_anything_ros.benchmark.ladder_steps import Config, score_on
+from depth_anything_ros.benchmark.ladder_accuracy import score_on
+from depth_anything_ros.benchmark.ladder_steps import Config
 from depth_anything_ros.benchmark.report import interleaved, Log, ratio, Spread
 from depth_anything_ros.cli.progress import count_in_lines
 from depth_anything_ros.errors import DepthAnythingError, ImageError

@@ -4,17 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-import statistics
 
 from depth_anything_ros.benchmark.bare_model import BareModel
-from depth_anything_ros.benchmark.ladder_steps import Config, make_reference, Reference, score_on
+from depth_anything_ros.benchmark.ladder_accuracy import make_reference, rank_to, score_on
+from depth_anything_ros.benchmark.ladder_steps import Config
 from depth_anything_ros.benchmark.report import DPI, interleaved, Log, ratio
-from depth_anything_ros.errors import ImageError
-from depth_anything_ros.evaluate.predictions import open_model, Prediction
-from depth_anything_ros.evaluate.results import score_files
 from depth_anything_ros.evaluate.rgbd_folder import RgbdDataset
-from depth_anything_ros.vision.agreement import rank_correlation
-from depth_anything_ros.vision.transforms import resize_depth
 
 _ROUNDS, _PHASE_S = 5, 0.7
 _LABELS = (('rank', 'rank correlation with the teacher'), ('absrel', 'AbsRel on measured depth'))
@@ -39,11 +34,11 @@ class Point:
 def measure_front(configs: Sequence[Config], reference: Config, teacher: Config,
                   photographs: Sequence[Path], measured: RgbdDataset, log: Log) -> list[Point]:
     """Measure all configurations in one run; times are relative to that of ``reference``."""
-    labels = make_reference(teacher, photographs, relative=True)
+    labels = make_reference(teacher, photographs)
     log(f'{len(photographs)} photographs labelled by the teacher')
     accuracy = {}
     for config in configs:
-        accuracy[config] = mean_rank(config, labels), score_on(measured, config).abs_rel
+        accuracy[config] = rank_to(labels, config), score_on(measured, config).abs_rel
         log(f'{config}: rank {accuracy[config][0]:.3f}, AbsRel {accuracy[config][1]:.3f}')
     models = {str(config): BareModel(config.model, config.size, config.precision)
               for config in dict.fromkeys((reference, *configs))}
@@ -53,23 +48,6 @@ def measure_front(configs: Sequence[Config], reference: Config, teacher: Config,
              for config in configs}
     return [Point(config.line, config.size, times[config], *accuracy[config])
             for config in configs]
-
-
-def mean_rank(config: Config, labels: Reference) -> float:
-    """Return the mean rank correlation of a configuration with labels; ImageError names a file."""
-    files = labels.files
-
-    def score(index: int, prediction: Prediction) -> float:
-        image_hw = prediction.image_bgr.shape[:2]
-        found, expected = (resize_depth(depth, image_hw) for depth in (
-            prediction.depth, labels.maps[str(files[index])]))
-        return rank_correlation(found[::2, ::2], expected[::2, ::2])
-
-    with open_model(config.model, config.options) as depth_model:
-        images, failed = score_files(depth_model, files, [str(file) for file in files], score)
-    if failed:
-        raise ImageError(f'{failed[0].name}: {failed[0].reason}')
-    return statistics.fmean(one.scores for one in images)
 
 
 def draw_front(points: Sequence[Point], time_of: str, path: Path) -> None:

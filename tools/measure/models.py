@@ -1,9 +1,9 @@
 """
-Measure the models that the converter makes, and write docs/figures/models.json and docs/models.md.
+Measure models, and write docs/figures/models.json, docs/models.md and its chart.
 
 ``python -m tools.measure.models`` needs a folder ../shared with weights/ (a checkpoint), images/
-(photos, rgbd, sequence) and corpus/. It takes about 30 minutes on two idle cores. ``--only PART``
-measures one part and keeps the figures of the others.
+(photos, rgbd, sequence) and corpus/. It takes about an hour on two idle cores, most of it for the
+INT8 model. ``--only PART`` measures one part and keeps the figures of the others.
 """
 
 import argparse
@@ -16,45 +16,80 @@ import tempfile
 from typing import Any
 
 from depth_anything_ros.benchmark.bare_model import BareModel
+from depth_anything_ros.benchmark.report import as_dict
+from depth_anything_ros.cli.reports import markdown_table
 from depth_anything_ros.errors import DepthAnythingError
-from depth_anything_ros.model_info import ExecutionPrecision
-from tools.measure.figures import model_mib, read_figures, requote_pages, ROOT, write_figures
+from depth_anything_ros.resources import shipped_model
+from tools.measure.figures import (
+    model_mib, read_content, requote_pages, ROOT, write_figures)
+from tools.measure.performance import Inputs, make_inputs, shrink_picture
 from tools.shared_data import (
-    calibration_images, CHECKPOINT_OVERRIDES, gate_images, IMAGES, require_data, SEQUENCE,
-    write_int8_lists)
+    calibration_images, gate_images, SEQUENCE, write_int8_lists, write_sequence)
 
 COMMAND = 'python -m tools.measure.models'
-PARTS = ('models', 'run', 'encoders')
-_EXECUTED: dict[str, ExecutionPrecision] = {'fp32': 'f32', 'fp16': 'auto', 'int8': 'auto'}
+PARTS = ('int8', 'ladder', 'run', 'encoders')
 _CALIBRATION_SIZE = 392
 _ROUNDS, _PHASE_S, _RUN_IMAGES = 5, 10.0, 120
+# Frames of the sequence for the flicker.
+_FRAMES = 16
 
 Figures = dict[str, float]
-PAGE = ROOT / 'docs' / 'models.md'
-PRECISIONS = {'fp32': 'f32', 'fp16': 'bf16', 'int8': 'INT8 and bf16'}
+PAGE, CHART = ROOT / 'docs' / 'models.md', ROOT / 'docs' / 'images' / 'models.png'
 SIZES = (518, 392, 252)
+_LADDER_SIZES = (*SIZES, 196)
 
-_HEAD = """# Models: size, accuracy, speed
+_HEAD = """# Which model
 
-Written by `python -m tools.measure.models` from
-[figures/models.json](figures/models.json), which names the machine. One layer of the
-Depth-Anything-V2-Small checkpoint was refit, so its figures are close to those of the published
-weights, but not equal.
+Written by `{command}` from
+[figures/models.json](figures/models.json). Machine: {machine}.
+vits is Depth-Anything-V2-Small, from a checkpoint with one refit layer, so its figures are close
+to those of the published weights, but not equal. Its file states no licence; the published weights
+are under Apache-2.0. depth_anything_tiny is the model of the package.
+The rank is that on ten photographs of 2000 pixels; on the small ones of the
+[model card](../models/depth_anything_tiny.md) that of a small network is higher.
 
-- **input size** is the short side of the network input. Speed is for 4:3 images, relative to vits
-  in bf16 at 518, on a processor with bf16 and VNNI instructions.
-- **lost to f32** is the difference from the depth of the fp32 file in f32 at the same size: mean
-  AbsRel after alignment over 15 photographs that were not used for calibration.
-- **AbsRel** and **δ1** compare with the measured depth of five indoor RGB-D images (MiDaS
-  protocol, 10 m).
+## Speed, accuracy, licence
 
-| encoder | weights | runs in | input size | MiB | lost to f32 | AbsRel | δ1 | speed |
-|---|---|---|---|---|---|---|---|---|
+"""
+_OWN = """
+## A row for your own model
+
+```
+pip install 'path/to/depth_anything_ros[tools]'
+depth_anything_benchmark ladder models/depth_anything_tiny.xml mine.xml --teacher vits.xml \\
+    --input-size 0 --precision auto --rgbd RGBD_FOLDER --sequence MOVING_FOLDER --picture front.png
+```
+
+Every IR of `depth_anything_convert` can be a row, in any mixture: relative and metric models,
+Depth Anything 3, [networks of others](converting.md#other-networks), INT8 models, your own
+students. All are measured side by side on this machine.
+
+- `--teacher` is the model whose order of pixels counts, by default the first one. Metres are
+  compared as inverse depth.
+- `--images FOLDER` are the photographs for the rank; default: those of the package.
+- `--rgbd FOLDER` has images with measured depth, `--sequence FOLDER` consecutive frames with depth
+  and poses. A `dataset.yaml` in the folder describes its files ([evaluating.md](evaluating.md)).
+  Without the two options their columns are missing.
+- `--input-size 0 --precision auto` is each model at its own size, in the precision that the device
+  prefers. Without them each is measured at eight input sizes, in f32 too.
+- The licence is that in the IR, from the download, the official name, the record of a distillation
+  or the `licence` of a description
+  ([converting.md](converting.md#which-model-and-under-which-licence)). It is «unknown» where none
+  of them states it.
+- A model that cannot run is named with the reason, the others keep their rows, and the exit status
+  is 1. A file in a folder that cannot be read is named before anything is measured.
+
+## Larger encoders
+
+Measured with random weights, which have the same file size and speed as trained ones; their depth
+has no meaning. Speed is for 4:3 images, relative to vits in bf16 at 518.
+
 """
 _INT8 = """
 ## INT8
 
-Measured on the same 15 photographs at input size 392, compared with the f32 depth of the model:
+Measured on 15 photographs that were not used for calibration, at input size 392, compared with the
+f32 depth of the model:
 
 | | AbsRel mean | AbsRel worst | Pearson worst |
 |---|---|---|---|
@@ -71,14 +106,10 @@ The INT8 model is {int8_speedup_vs_bf16:.2f} times as fast as the fp16 model in 
 
 ## Parity
 
-| what | largest difference, in standard deviations of the output |
-|---|---|
-| fp32 IR from PyTorch | {vits_fp32_parity:.1e} |
-| fp16 IR from PyTorch, both in f32 | {vits_fp16_parity:.1e} |
-| this package's network from `transformers`, random weights, 518×518: vits | \
-{vits_transformers_parity:.1e} |
-| vitb | {vitb_transformers_parity:.1e} |
-| vitl | {vitl_transformers_parity:.1e} |
+This package's network differs from `transformers`, with random weights at 518×518, by at most
+{vits_transformers_parity:.1e} (vits), {vitb_transformers_parity:.1e} (vitb) and
+{vitl_transformers_parity:.1e} (vitl) standard deviations of the output.
+[choosing.md](choosing.md#how-good-and-how-fast) has the difference of the IRs from PyTorch.
 
 `depth_anything_run`, from a folder of 640×480 JPEG files to PNG files, reaches \
 {run_throughput_ratio:.2f} of the rate of bare inference calls.
@@ -89,63 +120,81 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and write; return 0, or 1 with a sentence if data is missing."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument('--only', choices=PARTS, action='append', help='default: all')
+    parser.add_argument('--models', type=Path, metavar='FOLDER', help='folder with fp16.xml and '
+                        'int8.xml; missing ones are made and kept there, int8.xml only by part '
+                        'int8: without it the ladder has no row of it')
     options = parser.parse_args(arguments)
     try:
-        figures = read_figures('models') if options.only else {}
+        content = read_content('models') if options.only else {'figures': {}, 'reports': {}}
+        figures, reports = content['figures'], content['reports']
         with tempfile.TemporaryDirectory() as folder:
-            figures |= _measure(Path(folder), options.only or PARTS)
+            parts = options.only or PARTS
+            inputs = make_inputs(options.models or Path(folder), 'int8' in parts)
+            for part in parts:
+                if part == 'ladder':
+                    reports['ladder'] = _ladder(inputs, Path(folder))
+                else:
+                    figures |= _rounded(_measure(part, inputs, Path(folder)))
+                path = write_figures('models', COMMAND, figures, reports)
     except (DepthAnythingError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
-    rounded = {name: float(f'{value:.4g}') for name, value in figures.items()}
-    print(f'wrote {write_figures("models", COMMAND, rounded)} and {write_page(rounded)}')
+    print(f'wrote {path} and {write_page(read_content("models"))}')
     requote_pages()
     return 0
 
 
-def _measure(folder: Path, parts: Sequence[str]) -> Figures:
-    figures, models = _convert(require_data(), folder)
-    if 'models' in parts:
-        figures |= _quantize(models, folder)
-        for precision, model in models.items():
-            for size in SIZES:
-                figures |= _row(model, models, precision, size)
-    if 'run' in parts:
-        figures['run_throughput_ratio'] = _throughput_ratio(models['fp16'], folder)
-    if 'encoders' in parts:
-        figures |= _random_weights(models['fp16'], folder)
+def _measure(part: str, inputs: Inputs, folder: Path) -> Figures:
+    if part == 'int8':
+        return _int8(inputs, folder)
+    if part == 'run':
+        return {'run_throughput_ratio': _throughput_ratio(inputs.fp16, folder)}
+    return _random_weights(inputs.fp16, folder)
+
+
+def _rounded(figures: Figures) -> Figures:
     for name, value in figures.items():
         print(f'{name:32} {value:.4g}')
-    return figures
+    return {name: float(f'{value:.4g}') for name, value in figures.items()}
 
 
-def _convert(checkpoint: Path, folder: Path) -> tuple[Figures, dict[str, Path]]:
-    from depth_anything_ros.convert.conversion import convert, Job
-    figures, models = {}, {}
-    for precision in ('fp32', 'fp16'):
-        models[precision] = folder / f'{precision}.xml'
-        done = convert(Job(checkpoint, models[precision], precision, CHECKPOINT_OVERRIDES))
-        figures[f'vits_{precision}_parity'] = done.parity.worst('OpenVINO')
-    return figures, models
+def _ladder(inputs: Inputs, folder: Path) -> dict[str, Any]:
+    """Draw the chart and return the report of ``depth_anything_benchmark ladder``."""
+    from depth_anything_ros.benchmark.ladder import LadderOptions, measure_ladder
+    models = {'vits': inputs.fp16, 'vits_int8': inputs.int8}
+    models = {name: model for name, model in models.items() if model.is_file()}
+    for name, model in models.items():
+        for suffix in ('.xml', '.bin'):
+            (folder / f'{name}{suffix}').symlink_to(model.with_suffix(suffix).absolute())
+    named = [folder / f'{name}.xml' for name in models]
+    report = measure_ladder(LadderOptions(
+        (shipped_model(), *named), inputs.photos, inputs.rgbd, _LADDER_SIZES, teacher=named[0],
+        sequence=write_sequence(folder / 'sequence', _FRAMES)), print)
+    if report.failed:
+        raise DepthAnythingError(report.failed[0])
+    assert report.draw is not None
+    report.draw(CHART)
+    shrink_picture(CHART)
+    found = as_dict(report)
+    del found['figures']
+    return found
 
 
-def _quantize(models: dict[str, Path], folder: Path) -> Figures:
-    """Quantize the fp16 model and compare the INT8 model with bf16."""
+def _int8(inputs: Inputs, folder: Path) -> Figures:
+    """Compare the INT8 model with bf16 and with NNCF's preset."""
     from depth_anything_ros.convert.quantize.gate import Loss
     from depth_anything_ros.convert.quantize.images import (
         inputs_of_one_size, inputs_of_own_size, read_pictures)
     from depth_anything_ros.convert.quantize.measure import make_samples, measure, speedup
-    from depth_anything_ros.convert.quantize.quantize import quantize, QuantizeJob
     from depth_anything_ros.inference.ir import read_model
     import openvino
 
     calibration, gate = write_int8_lists(folder)
-    models['int8'] = folder / 'int8.xml'
-    done = quantize(QuantizeJob(models['fp16'], models['int8'], str(calibration),
-                                gate_images=str(gate)))
     core = openvino.Core()
-    network, info = read_model(core, models['int8'])
-    floating, _ = read_model(core, models['fp16'])
+    network, info = read_model(core, inputs.int8)
+    if info.quantization is None:
+        raise DepthAnythingError(f'{inputs.int8} is not INT8; remove it')
+    floating, _ = read_model(core, inputs.fp16)
     pictures = read_pictures(str(gate), None, len(gate_images()), print)
     samples = make_samples(floating, inputs_of_own_size(pictures, info, _CALIBRATION_SIZE))
     losses = {name: Loss.of(measure(one, samples, relative=True))
@@ -153,7 +202,7 @@ def _quantize(models: dict[str, Path], folder: Path) -> Figures:
                                 ('preset', _preset(floating, str(calibration), info)))}
     image = inputs_of_one_size(pictures, info, _CALIBRATION_SIZE)[0]
     figures = {'int8_speedup_vs_bf16': speedup(network, floating, image, rounds=25),
-               'int8_layers_in_float': float(len(done.trials[-1].kept_float))}
+               'int8_layers_in_float': float(len(info.quantization.kept_float))}
     for name, loss in losses.items():
         figures |= {f'{name}_absrel_mean': loss.abs_rel_mean,
                     f'{name}_absrel_max': loss.abs_rel_max,
@@ -174,25 +223,6 @@ def _preset(model: Any, calibration: str, info: Any) -> Any:
                               model_type=nncf.ModelType.TRANSFORMER)
     quantized.reshape(shape)
     return quantized
-
-
-def _row(model: Path, models: dict[str, Path], precision: str, size: int) -> Figures:
-    """Return file size, agreement with f32, accuracy and speed of one row of the table."""
-    from depth_anything_ros.evaluate.compare import compare_models
-    from depth_anything_ros.evaluate.predictions import ModelOptions
-    from depth_anything_ros.evaluate.rgbd import evaluate_rgbd
-    from depth_anything_ros.evaluate.rgbd_folder import open_folder, RgbdConfig
-    from depth_anything_ros.vision.depth import DepthRange
-
-    options = ModelOptions(size, precision=_EXECUTED[precision])
-    data = open_folder(IMAGES / 'rgbd', RgbdConfig('rgb_*.png', 'depth_*.png', 1000.0,
-                                                   DepthRange(0.1, 10.0)))
-    scores = evaluate_rgbd(model, data, options).mean
-    agreement = compare_models(model, models['fp32'], gate_images(), options).mean
-    name = row_name('vits', precision, size)
-    return {f'{name}_mib': model_mib(model), f'{name}_agreement': agreement.abs_rel,
-            f'{name}_absrel': scores.abs_rel, f'{name}_delta1': scores.delta1,
-            f'{name}_speed': _speed(model, _EXECUTED[precision], size, models['fp16'])}
 
 
 def _random_weights(baseline: Path, folder: Path) -> Figures:
@@ -255,30 +285,36 @@ def row_name(encoder: str, precision: str, size: int) -> str:
     return f'{encoder}_{precision}_{size}'
 
 
-def render(figures: Mapping[str, float]) -> str:
-    """Return the page; the rows of random weights have no accuracy."""
-    rows = [_page_row(figures, 'vits', precision, size)
-            for precision in PRECISIONS for size in SIZES]
-    rows += [_page_row(figures, encoder, 'fp16', size) for encoder in ('vitb', 'vitl')
-             for size in SIZES]
-    note = ('\nvitb and vitl were measured with random weights, which have the same file size and '
-            'speed as trained\nones; their depth has no meaning.\n')
-    return _HEAD + '\n'.join(rows) + '\n' + note + _INT8.format(**figures)
+def render(content: Mapping[str, Any]) -> str:
+    """Return the page for the content of models.json: command, machine, figures, reports."""
+    figures, report = content['figures'], content['reports']['ladder']
+    table, = report['tables']
+    larger = [_larger(figures, encoder, size) for encoder in ('vitb', 'vitl') for size in SIZES]
+    return '\n'.join((
+        _HEAD.format(**content) + '\n'.join(markdown_table(table['columns'], table['rows'])), '',
+        table['note'], '',
+        f'![{", ".join(_compared(table))} over the time of an image](images/{CHART.name})', '',
+        *(f'- {name}: {value}' for name, value in report['settings'].items()
+          if name != 'machine'),
+        _OWN + '\n'.join(markdown_table(('encoder', 'weights', 'input size', 'MiB', 'speed'),
+                                        larger)),
+        _INT8.format(**figures)))
 
 
-def write_page(figures: Mapping[str, float]) -> Path:
+def _compared(table: Mapping[str, Any]) -> list[str]:
+    return [name for name in ('rank', 'AbsRel', 'flicker') if name in table['columns']]
+
+
+def write_page(content: Mapping[str, Any]) -> Path:
     """Write docs/models.md and return its path."""
-    PAGE.write_text(render(figures), encoding='utf-8')
+    PAGE.write_text(render(content), encoding='utf-8')
     return PAGE
 
 
-def _page_row(figures: Mapping[str, float], encoder: str, precision: str, size: int) -> str:
-    name = row_name(encoder, precision, size)
-    accuracy = [f'{figures[key]:.{digits}f}' if (key := f'{name}_{what}') in figures else ''
-                for what, digits in (('agreement', 4), ('absrel', 3), ('delta1', 3))]
-    cells = [encoder, precision, PRECISIONS[precision], str(size),
-             f'{figures[f"{name}_mib"]:.0f}', *accuracy, f'{figures[f"{name}_speed"]:.2f}']
-    return f'| {" | ".join(cells)} |'
+def _larger(figures: Mapping[str, float], encoder: str, size: int) -> list[str]:
+    name = row_name(encoder, 'fp16', size)
+    return [encoder, 'fp16', str(size), f'{figures[f"{name}_mib"]:.0f}',
+            f'{figures[f"{name}_speed"]:.2f}']
 
 
 if __name__ == '__main__':

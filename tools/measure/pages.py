@@ -7,12 +7,12 @@ Rewrite the generated pages and the quoted figures from docs/figures, without me
 import sys
 
 from tools.measure import models, performance_page
-from tools.measure.figures import read_content, read_figures, requote_pages
+from tools.measure.figures import read_content, requote_pages
 
 
 def main() -> int:
     """Rewrite docs/models.md, docs/performance.md and the quotes in all pages; return 0."""
-    print(models.write_page(read_figures('models')))
+    print(models.write_page(read_content('models')))
     print(performance_page.write_page(read_content('performance')))
     requote_pages()
     return 0

@@ -31,11 +31,11 @@ from tools.shared_data import (
 COMMAND = 'python -m tools.measure.performance'
 _NAME = 'performance'
 _PICTURES = ROOT / 'docs' / 'images'
-_PREFIXED = ('box', 'box_profile', 'box_load', 'jpeg', 'demo', 'ladder', 'limit')
+_PREFIXED = ('box', 'box_profile', 'box_load', 'jpeg', 'demo', 'limit')
 _UNPREFIXED = ('peak_fraction',)
 _OF_THE_BOX = frozenset(('box', 'box_profile', 'box_load', 'jpeg', 'demo'))
 _COLOR_STEP = 17
-_PHASE_S, _NODE_ROUNDS, _BOX_ROUNDS, _LADDER_ROUNDS = 6.0, 2, 5, 2
+_PHASE_S, _NODE_ROUNDS, _BOX_ROUNDS = 6.0, 2, 5
 _BOX_PHASE_S = 4.0
 _BOX_RATE_HZ = 30.0
 
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with tempfile.TemporaryDirectory() as folder:
             modes = options.only or MODES
-            inputs = None if _OF_THE_BOX.issuperset(modes) else _make_inputs(
+            inputs = None if _OF_THE_BOX.issuperset(modes) else make_inputs(
                 options.models or Path(folder))
             for mode in modes:
                 content = with_report(content, mode, measure(mode, inputs), _PICTURES)
@@ -101,10 +101,6 @@ def measure(mode: str, inputs: Inputs | None) -> Report:
         from depth_anything_ros.benchmark.node import measure_node, NodeOptions
         return measure_node(NodeOptions(inputs.fp16, SEQUENCE, rounds=_NODE_ROUNDS,
                                         seconds=_PHASE_S), _log)
-    if mode == 'ladder':
-        from depth_anything_ros.benchmark.ladder import LadderOptions, measure_ladder
-        return measure_ladder(LadderOptions((inputs.fp16, inputs.int8), inputs.photos,
-                                            inputs.rgbd, rounds=_LADDER_ROUNDS), _log)
     from tools.limit.measure import LimitOptions, measure_limit
     return measure_limit(LimitOptions(inputs.fp16), _log)
 
@@ -160,24 +156,31 @@ def shrink_picture(path: Path) -> None:
                                     cv2.IMWRITE_PNG_STRATEGY_DEFAULT])
 
 
-def _make_inputs(folder: Path) -> Inputs:
-    """Return the inputs; another process makes the models, so that PyTorch is not loaded here."""
+def make_inputs(folder: Path, int8: bool = True) -> Inputs:
+    """
+    Return the inputs; another process makes missing models, so that PyTorch is not loaded here.
+
+    Without ``int8`` the INT8 model, which takes much longer, is not made.
+    """
     inputs = Inputs(require_data(), folder / 'fp16.xml', folder / 'int8.xml')
-    if inputs.fp16.is_file() and inputs.int8.is_file():
-        return inputs
-    folder.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as process:
-        process.submit(_make_models, inputs).result()
+    missing = [path for path in (inputs.fp16, inputs.int8)[:1 + int8] if not path.is_file()]
+    if missing:
+        folder.mkdir(parents=True, exist_ok=True)
+        with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as process:
+            process.submit(_make_models, inputs, missing).result()
     return inputs
 
 
-def _make_models(inputs: Inputs) -> None:
+def _make_models(inputs: Inputs, missing: Sequence[Path]) -> None:
     from depth_anything_ros.convert.conversion import convert, Job
     from depth_anything_ros.convert.quantize.quantize import quantize, QuantizeJob
     try:
-        convert(Job(inputs.checkpoint, inputs.fp16, 'fp16', CHECKPOINT_OVERRIDES))
-        calibration, gate = write_int8_lists(inputs.int8.parent)
-        quantize(QuantizeJob(inputs.fp16, inputs.int8, str(calibration), gate_images=str(gate)))
+        if inputs.fp16 in missing:
+            convert(Job(inputs.checkpoint, inputs.fp16, 'fp16', CHECKPOINT_OVERRIDES))
+        if inputs.int8 in missing:
+            calibration, gate = write_int8_lists(inputs.int8.parent)
+            quantize(QuantizeJob(inputs.fp16, inputs.int8, str(calibration),
+                                 gate_images=str(gate)))
     except DepthAnythingError as error:
         # Errors whose constructor needs several facts cannot be pickled.
         raise DepthAnythingError(str(error)) from error

@@ -10,7 +10,7 @@ from depth_anything_ros.cli.reports import markdown_table
 from tools.measure.figures import ROOT
 
 PAGE = ROOT / 'docs' / 'performance.md'
-MODES = ('peers', 'node', 'box', 'box_profile', 'box_load', 'jpeg', 'demo', 'ladder', 'limit')
+MODES = ('peers', 'node', 'box', 'box_profile', 'box_load', 'jpeg', 'demo', 'limit')
 
 
 @dataclass(frozen=True)
@@ -103,12 +103,13 @@ To measure your own machine, which should be idle otherwise:
 
 ```
 pip install 'path/to/depth_anything_ros[tools,convert]' transformers
-depth_anything_benchmark node   FP16.xml --images FOLDER
-depth_anything_benchmark ladder FP16.xml INT8.xml --images FOLDER --rgbd FOLDER
+depth_anything_benchmark node FP16.xml --images FOLDER
 cd path/to/depth_anything_ros
-python -m tools.peers           CHECKPOINT.pth FP16.xml INT8.xml --images FOLDER
-python -m tools.limit           FP16.xml
+python -m tools.peers         CHECKPOINT.pth FP16.xml INT8.xml --images FOLDER
+python -m tools.limit         FP16.xml
 ```
+
+[models.md](models.md#a-row-for-your-own-model) compares models, input sizes and precisions.
 
 `node` needs ROS 2; `tools` is not installed and runs from the checkout. `--json FILE`,
 `--markdown FILE` and `--picture FILE.png` write the report to files. More `--rounds` give more

@@ -161,7 +161,8 @@ def complete(path: Path, facts: Mapping[str, Any], fixed: bool) -> Description:
         listed = '; '.join(f'{name}: {text}' for name, text in missing.items())
         raise CheckpointError(
             path, f'{len(missing)} facts on this network are unknown ({listed})',
-            f'write them into a YAML file and add --describe FILE.yaml; {SEE}')
+            'write them into a YAML file for depth_anything_convert convert '
+            f'{path.name} --describe FILE.yaml; {SEE}')
     if facts.get('focal_px') and facts['metres'] != 'focal':
         raise CheckpointError(path, 'focal_px is given, but metres is not focal', SEE)
     return Description(**{**facts, 'mean': _triple(facts['mean']), 'std': _triple(facts['std'])})

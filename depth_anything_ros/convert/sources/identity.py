@@ -42,7 +42,8 @@ UNKNOWN = 'unknown, the weights do not show it'
 _UNKNOWN_ENCODER = 'unknown'
 _NOWHERE = 'and neither a record beside it nor config.json nor an official file name says it'
 _NOWHERE_FOR_GRAPH = 'and neither its metadata nor an official file name says it'
-_OR_DESCRIBE = ', or --describe FILE.yaml for a network that is not Depth Anything'
+_OR_DESCRIBE = ', or describe a network that is not Depth Anything with ' \
+    'depth_anything_convert convert {} --describe FILE.yaml'
 _CHECKPOINT_WANTED = 'give a Depth Anything V1 or V2 checkpoint in the official layout or that ' \
     'of the -hf repositories'
 
@@ -153,7 +154,8 @@ class ResolvedIdentity:
         if version == 'v3':
             focal_px = self._require(
                 'focal length of metres', self.focal_px, '--focal-px 300 for DA3METRIC-LARGE, or '
-                '--focal-px 0 for DA3MONO-LARGE, which gives no metres')
+                '--focal-px 0 for DA3MONO-LARGE, which gives no metres, to '
+                'depth_anything_convert convert')
             output = OutputFacts(False, focal_px or None, SKY_THRESHOLD)
         lines = (self.encoder.line, *self.ignored, self.kind.line, self.model_version.line,
                  self.max_depth_m.line, self.focal_px.line, self.licence.line)
@@ -165,9 +167,10 @@ class ResolvedIdentity:
     def _require(self, what: str, fact: Fact[T], options: str) -> T:
         if fact.value is None:
             nowhere = _NOWHERE_FOR_GRAPH if self.is_graph else _NOWHERE
+            others = _OR_DESCRIBE.format(self.path.name) if self.is_graph else ''
             raise CheckpointError(self.path, f'its {what} is unknown: the weights do not show it, '
                                   f'{nowhere}',
-                                  f'add {options}{_OR_DESCRIBE if self.is_graph else ""}')
+                                  f'add {options}{others}')
         return fact.value
 
 
