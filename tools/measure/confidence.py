@@ -27,6 +27,7 @@ from depth_anything_ros.arrays import Bools, F32, F64, U8
 from depth_anything_ros.errors import DepthAnythingError
 from depth_anything_ros.evaluate.rgbd_folder import read_truth, RgbdPair
 from depth_anything_ros.media.pictures import read_picture
+from depth_anything_ros.parameters import Settings
 from depth_anything_ros.vision.color_image import ColorImage, to_bgr
 from depth_anything_ros.vision.confidence import (
     confidence, disagreement, log_measures, mirror, ONE_LOOK, TWO_LOOKS,
@@ -47,7 +48,9 @@ PICTURE = ROOT / 'docs' / 'images' / 'confidence.png'
 AGES = (0, 1, 2, 4)
 THRESHOLDS = (0.5, 0.7)
 SIZES = {'three_quarters': 0.75, 'half': 0.5}
-_STRIDE, _TEXTURE_PX, _TIMED = 4, 15, 30
+_STRIDE, _TEXTURE_PX = 4, 15
+# Of the measurement of time, where the values of the maps do not matter.
+_TIMED, _SCALE_SHIFT = 15, (0.1, 0.1)
 # Every eighth scored pixel is enough to fit a few weights.
 _FITTED = 8
 # The place of the residual in the inputs.
@@ -353,25 +356,50 @@ def large_figures(pictures: Sequence[Picture], checkpoint: Path) -> Figures:
                       for scene, bins in scene_bins(looked, both).items()}
 
 
-def cost_figures(image: U8) -> Figures:
-    """Return the median milliseconds of an inference and of what the confidence adds, at 640."""
+def cost_figures(image_bgr: U8) -> Figures:
+    """
+    Return the median milliseconds of an inference and of what the confidence adds, at 640x480.
+
+    ``confidence_rate_ratio`` is the rate of images that have a confidence, by the default
+    ``confidence_every``, divided by that of images without, one after the other.
+    """
+    every, size_hw = Settings().confidence_every, (image_bgr.shape[0], image_bgr.shape[1])
+    image = ColorImage(image_bgr, 'bgr')
     with load_model(hint='LATENCY') as depth_model:
-        first, mirrored = _both(depth_model, image)
-        inference = _median_ms(lambda: depth_model.infer(image, output_size='native'))
-    change = disagreement(first, mirrored, (0.1, 0.1))
-    return {'confidence_inference_ms': inference,
-            'confidence_disagreement_ms': _median_ms(
-                lambda: disagreement(first, mirrored, (0.1, 0.1))),
-            'confidence_map_ms': _median_ms(lambda: resize_depth(
-                confidence(first, 0.05, change), image.shape[:2]))}
+        def infer(seen: ColorImage) -> F32:
+            return depth_model.infer(seen.pixels, output_size='native')
+
+        first, second = infer(image), infer(mirror(image))
+        change = disagreement(first, second, _SCALE_SHIFT)
+
+        def compare() -> F32:
+            return disagreement(first, infer(mirror(image)), _SCALE_SHIFT)
+
+        def add_map() -> F32:
+            return resize_depth(confidence(first, 0.05, change), size_hw)
+
+        def without() -> None:
+            for _ in range(every):
+                resize_depth(infer(image), size_hw)
+
+        def with_confidence() -> None:
+            for _ in range(every):
+                resize_depth(infer(image), size_hw)
+                add_map()
+            compare()
+
+        rounds = [(_ms(without), _ms(with_confidence)) for _ in range(_TIMED)]
+        return {'confidence_inference_ms': statistics.median(
+                    _ms(lambda: infer(image)) for _ in range(_TIMED)),
+                'confidence_map_ms': statistics.median(_ms(add_map) for _ in range(_TIMED)),
+                'confidence_rate_ratio': statistics.median(
+                    before / after for before, after in rounds)}
 
 
-def _median_ms(work: Callable[[], object]) -> float:
-    def once() -> float:
-        started = time.perf_counter()
-        work()
-        return 1e3 * (time.perf_counter() - started)
-    return statistics.median(once() for _ in range(_TIMED))
+def _ms(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return 1e3 * (time.perf_counter() - started)
 
 
 def weights_report(looked: Sequence[Looked]) -> str:
