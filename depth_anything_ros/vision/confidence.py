@@ -16,7 +16,7 @@ import numpy as np
 
 WITHIN = 0.1
 # The median error of a fit where none is known.
-TYPICAL_RESIDUAL = 0.06
+TYPICAL_RESIDUAL = 0.033
 # The constant, then the weights of the logarithms that ``log_measures`` returns.
 ONE_LOOK = (-3.209, -0.391, -0.407, -0.859)
 TWO_LOOKS = (-4.304, -0.333, -0.166, -0.651, -0.558)

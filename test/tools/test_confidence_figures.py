@@ -85,7 +85,8 @@ def test_figures_tell_a_useful_second_look_from_measures_that_are_noise() -> Non
     assert 0.9 < figures['confidence_ause_ratio_one_look'] < 1.1
     assert figures['confidence_ause_edge_filter'] == pytest.approx(
         figures['confidence_ause_random'], rel=0.1)
-    assert figures['confidence_ause_age_4'] == pytest.approx(figures['confidence_ause'])
+    assert figures['confidence_ause_ratio_age_4'] == pytest.approx(
+        figures['confidence_ause_ratio'])
     assert figures['confidence_calibration_error_b'] < 0.05
     assert figures['confidence_within_70'] > 0.9 > figures['confidence_within_edge_filter_70']
     assert figures['confidence_kept_50'] == pytest.approx(figures['confidence_within'], abs=0.05)
@@ -94,7 +95,8 @@ def test_figures_tell_a_useful_second_look_from_measures_that_are_noise() -> Non
 def test_an_old_second_look_that_is_noise_is_seen() -> None:
     figures = confidence.confidence_figures([looked(scene, number, True) for number, scene in
                                              enumerate(('a', 'b', 'c'))])
-    assert figures['confidence_ause_age_1'] > 5 * figures['confidence_ause_age_0']
+    assert figures['confidence_ause_ratio_age_1'] > (
+        5 * figures['confidence_ause_ratio_age_0'])
 
 
 def test_weights_come_from_other_scenes_only() -> None:

@@ -13,6 +13,7 @@ over the scenes of the means over their images.
 import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 import statistics
 import sys
@@ -48,6 +49,7 @@ PICTURE = ROOT / 'docs' / 'images' / 'confidence.png'
 AGES = (0, 1, 2, 4)
 THRESHOLDS = (0.5, 0.7)
 SIZES = {'three_quarters': 0.75, 'half': 0.5}
+_LABELS = {'rgbd': 'RGB-D', 'moving': 'flight', 'sequence': 'living room'}
 _STRIDE, _TEXTURE_PX = 4, 15
 # Of the measurement of time, where the values of the maps do not matter.
 _TIMED, _SCALE_SHIFT = 15, (0.1, 0.1)
@@ -117,7 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(weights_report(looked))
     if not options.box:
         draw_chart(PICTURE, drawn(looked),
-                   scene_bins(looked, held_out_confidence(looked, two_looks)))
+                   {_LABELS[scene]: bins for scene, bins in scene_bins(
+                       looked, held_out_confidence(looked, two_looks)).items()})
         print(f'wrote {write_figures("confidence", COMMAND, rounded)} and {PICTURE}')
         requote_pages()
     return 0
@@ -222,16 +225,15 @@ def fitted_weights(looked: Sequence[Looked], inputs: Callable[[Looked], F64]) ->
 
 
 def held_out_confidence(looked: Sequence[Looked], inputs: Callable[[Looked], F64],
-                        age: int = 0, aged: Sequence[bool] = ()) -> list[F64]:
+                        judged: Callable[[Looked], F64] | None = None) -> list[F64]:
     """
     Return the confidence of the pixels of each image by weights of the other scenes.
 
-    Images that are ``aged`` are judged by the second look at an image that is ``age`` images old.
+    ``judged`` gives the inputs of the judged images if they differ from those of the fit.
     """
     weights = {scene: fitted_weights([one for one in looked if one.scene != scene], inputs)
                for scene in scenes(looked)}
-    return [chance(one.two_looks[age] if age and old else inputs(one), weights[one.scene])
-            for one, old in zip(looked, aged or [False] * len(looked))]
+    return [chance((judged or inputs)(one), weights[one.scene]) for one in looked]
 
 
 def chance(rows: F64, weights: Sequence[float] | F64) -> F64:
@@ -264,8 +266,8 @@ def confidence_figures(looked: Sequence[Looked]) -> Figures:
     """
     Return the AUSE of each measure and of the confidence, their ratios, and the calibration.
 
-    ``confidence_ause_age_N`` is that of a second look at the N-th image before, over the images
-    of a moving camera that have all earlier ones.
+    ``confidence_ause_ratio_age_N`` is the ratio to the edge filter's measure with a second look at
+    the N-th image before, over the images of a moving camera that have all earlier ones.
     """
     both = held_out_confidence(looked, two_looks)
     found = {f'ause_{name}': ause_by_scene(looked, [one.measures[name] for one in looked])
@@ -274,13 +276,6 @@ def confidence_figures(looked: Sequence[Looked]) -> Figures:
     found['ause_one_look'] = ause_by_scene(
         looked, [1 - values for values in held_out_confidence(looked, one_look)])
     found['ause'] = ause_by_scene(looked, [1 - values for values in both])
-    # Weights of the other scenes need all scenes, so those without earlier images stay at age 0.
-    moving = [len(one.two_looks) == len(AGES) for one in looked]
-    for age in AGES:
-        aged = held_out_confidence(looked, two_looks, age, moving)
-        found[f'ause_age_{age}'] = ause_by_scene(
-            [one for one, moves in zip(looked, moving) if moves],
-            [1 - values for values, moves in zip(aged, moving) if moves])
     figures = {f'confidence_{name}': statistics.fmean(means.values())
                for name, means in found.items()}
     for name, upper, lower in (('', 'ause', 'ause_edge_filter'),
@@ -292,7 +287,29 @@ def confidence_figures(looked: Sequence[Looked]) -> Figures:
                     for scene, value in found[upper].items()}
     figures |= {f'confidence_calibration_error_{scene}': calibration_error(bins)
                 for scene, bins in scene_bins(looked, both).items()}
-    return figures | threshold_figures(looked, both)
+    return figures | threshold_figures(looked, both) | age_figures(looked)
+
+
+def age_figures(looked: Sequence[Looked]) -> Figures:
+    """Return the figures ``confidence_ause_ratio_age_N``."""
+    moving = [number for number, one in enumerate(looked) if len(one.two_looks) == len(AGES)]
+    images = [looked[number] for number in moving]
+
+    def mean(uncertainties: Sequence[F64]) -> float:
+        return statistics.fmean(ause_by_scene(images, uncertainties).values())
+
+    jumps = mean([one.measures['edge_filter'] for one in images])
+    figures = {}
+    for age in AGES:
+        # The weights come from all scenes, also from those without earlier images.
+        found = held_out_confidence(looked, two_looks, partial(_aged, age))
+        figures[f'confidence_ause_ratio_age_{age}'] = mean(
+            [1 - found[number] for number in moving]) / jumps
+    return figures
+
+
+def _aged(age: int, one: Looked) -> F64:
+    return one.two_looks.get(age, one.two_looks[0])
 
 
 def ause_by_scene(looked: Sequence[Looked], uncertainties: Sequence[F64]) -> dict[str, float]:
@@ -358,7 +375,7 @@ def large_figures(pictures: Sequence[Picture], checkpoint: Path) -> Figures:
 
 def cost_figures(image_bgr: U8) -> Figures:
     """
-    Return the median milliseconds of an inference and of what the confidence adds, at 640x480.
+    Return the median milliseconds of the map of the confidence, and the rate that is left.
 
     ``confidence_rate_ratio`` is the rate of images that have a confidence, by the default
     ``confidence_every``, divided by that of images without, one after the other.
@@ -389,9 +406,7 @@ def cost_figures(image_bgr: U8) -> Figures:
             compare()
 
         rounds = [(_ms(without), _ms(with_confidence)) for _ in range(_TIMED)]
-        return {'confidence_inference_ms': statistics.median(
-                    _ms(lambda: infer(image)) for _ in range(_TIMED)),
-                'confidence_map_ms': statistics.median(_ms(add_map) for _ in range(_TIMED)),
+        return {'confidence_map_ms': statistics.median(_ms(add_map) for _ in range(_TIMED)),
                 'confidence_rate_ratio': statistics.median(
                     before / after for before, after in rounds)}
 
@@ -413,8 +428,7 @@ def weights_report(looked: Sequence[Looked]) -> str:
                      + ('' if same else ', which vision/confidence.py should contain'))
     typical = statistics.fmean(_by_scene(looked, [
         float(np.exp(one.one_look[0, _RESIDUAL])) for one in looked]).values())
-    lines.append(f'mean residual of the fits: {typical:.3f}; TYPICAL_RESIDUAL = '
-                 f'{TYPICAL_RESIDUAL}')
+    lines.append(f'TYPICAL_RESIDUAL = {typical:.3f}; in the package {TYPICAL_RESIDUAL}')
     return '\n'.join(lines)
 
 
