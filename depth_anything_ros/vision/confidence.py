@@ -71,17 +71,16 @@ def confidence(inverse_z: F32, residual: float, disagreeing: F32 | None) -> F32:
     odds = np.full_like(inverse_z, weights[0])
     for weight, values in zip(weights[1:], log_measures(inverse_z, residual, disagreeing)):
         odds += np.float32(weight) * values
-    with np.errstate(over='ignore'):
-        chance: F32 = 1 / (1 + np.exp(-odds))
+    chance: F32 = np.reciprocal(np.exp(-odds) + np.float32(1))
     return chance
 
 
 def log_measures(inverse_z: F32, residual: float, disagreeing: F32 | None) -> list[F32]:
     """Return ln of jump, depth [m], residual and, if known, disagreement; arguments as above."""
     limited = _limited(inverse_z)
-    shares: list[F32 | np.float32] = [
-        inverse_depth_jumps(limited) / limited, 1 / limited,
-        np.float32(residual if np.isfinite(residual) else TYPICAL_RESIDUAL)]
+    shares: list[F32] = [
+        inverse_depth_jumps(limited) / limited, np.reciprocal(limited),
+        np.full_like(limited, residual if np.isfinite(residual) else TYPICAL_RESIDUAL)]
     if disagreeing is not None:
         shares.append(resize_depth(disagreeing, (inverse_z.shape[0], inverse_z.shape[1])))
     return [np.log(np.maximum(share, _LEAST)) for share in shares]

@@ -193,7 +193,7 @@ def _scored(picture: Picture, looks: Mapping[int, tuple[F32, F32]],
         measures[name] = pixels(disagreement(inverse_depth, other[:, ::-1], scale_shift))
 
     def inputs(change: F32 | None) -> F64:
-        return np.stack([pixels(np.broadcast_to(values, native.shape)) for values in
+        return np.stack([pixels(values) for values in
                          log_measures(native, fit.residual, change)], axis=1)
 
     found_m, true_m = 1 / pixels(image_size), pixels(truth_m)
@@ -334,7 +334,9 @@ def threshold_figures(looked: Sequence[Looked], confidences: Sequence[F64]) -> F
 
     figures = {'confidence_within': mean([float(one.within.mean()) for one in looked])}
     for limit in THRESHOLDS:
-        kept, within, edge = [], [], []
+        kept: list[float] = []
+        within: list[float] = []
+        edge: list[float] = []
         for one, values in zip(looked, confidences):
             inside = values >= limit
             count = max(1, np.count_nonzero(inside))
@@ -348,9 +350,12 @@ def threshold_figures(looked: Sequence[Looked], confidences: Sequence[F64]) -> F
 
 def scene_bins(looked: Sequence[Looked], confidences: Sequence[F64]) -> dict[str, list[Bin]]:
     """Return the reliability of the confidence in each scene."""
-    return {scene: reliability(*(np.concatenate(rows) for rows in zip(*(
-        (values, one.within) for one, values in zip(looked, confidences) if one.scene == scene))))
-        for scene in scenes(looked)}
+    found = {}
+    for scene in scenes(looked):
+        inside = [number for number, one in enumerate(looked) if one.scene == scene]
+        found[scene] = reliability(np.concatenate([confidences[number] for number in inside]),
+                                   np.concatenate([looked[number].within for number in inside]))
+    return found
 
 
 def large_figures(pictures: Sequence[Picture], checkpoint: Path) -> Figures:
