@@ -104,12 +104,12 @@ def test_a_metric_model_is_scored_without_alignment(
 
 def test_metres_by_the_focal_length_are_scored_where_it_is_known(
         tmp_path: Path, make_ir: Callable[..., Path]) -> None:
-    """The network sees the image unchanged, so z is 150 / 300 ÷ output."""
+    """The network sees the image unchanged, so z is 1500 / 300 ÷ output, half of the truth."""
     model = make_ir(focal_px=300.0, has_shift=False)
     image = picture(1)
-    save(tmp_path, 1, image, 2 * 0.5 / weighted_sum(image))
+    save(tmp_path, 1, image, 10 / weighted_sum(image))
     unknown = dataset(tmp_path)
-    known = replace(unknown, config=replace(unknown.config, focal_px=(150.0, 150.0)))
+    known = replace(unknown, config=replace(unknown.config, focal_px=(1500.0, 1500.0)))
     found = evaluate_rgbd(model, known, F32)
     assert found.mean.abs_rel == pytest.approx(0.5, abs=2e-3)
     assert 'without alignment' in found.protocol and 'by the focal length' in found.protocol
