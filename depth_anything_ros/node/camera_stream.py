@@ -9,7 +9,7 @@ from depth_anything_ros.model_info import Kind, ModelInfo
 from depth_anything_ros.node.aligner import Aligner
 from depth_anything_ros.node.camera_info import camera_view, CameraView
 from depth_anything_ros.node.frame_outputs import (
-    Evidence, FrameOutputs, metric_correction, OutputState)
+    ConfidenceInputs, FrameOutputs, metric_correction, OutputState)
 from depth_anything_ros.node.motion import TrackedImage
 from depth_anything_ros.node.publishers import OutputPublishers
 from depth_anything_ros.node.second_look import FirstLook, SecondLooks
@@ -149,7 +149,7 @@ class CameraStream:
                 self._warn(problem)
         self.metric_problem = problem
         outputs = FrameOutputs(image, depth, self._kind, grid, correction, scale_shift, stabilize,
-                               settings, self._output_state, sky, Evidence(
+                               settings, self._output_state, sky, ConfidenceInputs(
                                    alignment.residual if alignment else np.nan,
                                    self._second_looks.disagreement))
         self.image_hw = image.size_hw

@@ -75,7 +75,7 @@ def _unchanged(inverse_depth: F32) -> F32:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class ConfidenceInputs:
     """What is known about the errors of a depth map: see ``vision.confidence.confidence``."""
 
     residual: float = np.nan
@@ -90,13 +90,13 @@ class FrameOutputs:
     [1/m], None if it is unknown or not needed; with an ``alignment.source`` it is always needed,
     because the metres of a metric model have another scale. ``stabilize`` removes flicker from
     the inverse depth that is coloured. ``sky`` [H, W] has no depth, or infinite depth, by the
-    parameter ``sky_filter``. ``evidence`` is what the confidence depends on beside the depth.
+    parameter ``sky_filter``. ``inputs`` is what the confidence depends on beside the depth.
     """
 
     def __init__(self, image: ColorImage, depth: F32, kind: Kind, grid: OutputGrid,
                  correction: MetricCorrection, scale_shift: tuple[float, float] | None,
                  stabilize: Stabilize, settings: Settings, state: OutputState,
-                 sky: Bools | None = None, evidence: Evidence = Evidence()) -> None:
+                 sky: Bools | None = None, inputs: ConfidenceInputs = ConfidenceInputs()) -> None:
         self.image = image
         self.grid = grid
         self._depth = depth
@@ -107,7 +107,7 @@ class FrameOutputs:
         self._settings = settings
         self._state = state
         self._sky = sky
-        self._evidence = evidence
+        self._inputs = inputs
 
     @cached_property
     def model_depth(self) -> F32:
@@ -148,8 +148,8 @@ class FrameOutputs:
         if self.scale_shift is None:
             return None
         scale, shift = (np.float32(one) for one in self.scale_shift)
-        found = confidence(self.model_inverse_depth * scale + shift, self._evidence.residual,
-                           self._evidence.disagreement)
+        found = confidence(self.model_inverse_depth * scale + shift, self._inputs.residual,
+                           self._inputs.disagreement)
         return depth_on_grid(found, self.image.size_hw, self.grid)
 
     @cached_property
