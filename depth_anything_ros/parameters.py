@@ -236,6 +236,15 @@ class Settings:
         0.0, 'runtime', 'Removes flying pixels: depth becomes NaN at an edge where inverse depth '
         'jumps by more than this share of its value. 0.05 is a good start. 0 turns the filter '
         'off.', minimum=0.0, maximum=1.0)
+    confidence_min: float = parameter(
+        0.0, 'runtime', 'Removes uncertain depth: depth and points become NaN where '
+        '~/confidence/image is below this. 0 turns the filter off.', minimum=0.0, maximum=1.0)
+    confidence_every: int = parameter(
+        4, 'runtime', 'Every n-th image is also computed mirrored, which takes one more '
+        'inference; the difference of the two depths tells where depth is uncertain, until the '
+        'next comparison. Only while ~/confidence/image has a subscriber or confidence_min is '
+        'above 0. 0 compares none: the confidence then costs next to nothing and is less good.',
+        minimum=0, maximum=1000)
     sky_filter: str = parameter(
         'off', 'runtime', 'Depth and points of the sky: off (as the network gives them), nan '
         '(none) or far (no depth, and points at points_clearing, with which a costmap clears free '

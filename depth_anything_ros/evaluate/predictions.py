@@ -5,13 +5,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from depth_anything_ros.api import DepthModel, load_model
+from depth_anything_ros.api import DepthModel, load_model, to_metric
 from depth_anything_ros.arrays import F32, U8
 from depth_anything_ros.errors import DepthAnythingError
 from depth_anything_ros.media.pictures import read_picture
 from depth_anything_ros.media.size_order import network_size_of, order_by_size
 from depth_anything_ros.model_info import ExecutionPrecision
 from depth_anything_ros.vision.color_image import to_bgr
+from depth_anything_ros.vision.geometry import Intrinsics
 
 # No camera waits for the result, and a large model takes minutes on a small machine.
 _TIMEOUT_S = 300.0
@@ -54,6 +55,11 @@ class Prediction:
 
 
 Outcome = Prediction | DepthAnythingError
+
+
+def focal_metres(depth_model: DepthModel, depth: F32, camera: Intrinsics) -> F32:
+    """Return metres [h, w] of a model that needs the focal length, NaN where there are none."""
+    return to_metric(depth, depth_model.focal_scale(camera), 0.0)
 
 
 def open_model(model: Path, options: ModelOptions) -> DepthModel:

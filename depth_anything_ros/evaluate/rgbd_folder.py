@@ -18,7 +18,7 @@ from depth_anything_ros.vision.encoded_image import check_picture
 import numpy as np
 
 _REQUIRED = ('color', 'depth', 'depth_scale', 'max_depth')
-_OPTIONAL = ('min_depth', 'crop')
+_OPTIONAL = ('min_depth', 'crop', 'focal')
 _MIN_DEPTH_M = 1e-3
 _BARE_STAR = re.compile(r'^\s*(color|depth)\s*:\s*(\*\S*)', re.MULTILINE)
 # Files of TUM RGB-D are named after the time of exposure, which differs between the cameras.
@@ -36,7 +36,8 @@ class RgbdConfig:
     ``color`` and ``depth`` are paths below the folder with one ``*`` each, which stands for the
     same text in both. Depth in metres is the stored value divided by ``depth_scale``. Only depth
     within ``limits`` is scored, and only the rows top to bottom - 1 and the columns left to
-    right - 1 of ``crop`` (top, bottom, left, right); None: the whole image.
+    right - 1 of ``crop`` (top, bottom, left, right); None: the whole image. ``focal_px`` is fx, fy
+    in pixels of the images, for models whose metres need it.
     """
 
     color: str
@@ -44,6 +45,7 @@ class RgbdConfig:
     depth_scale: float
     limits: DepthRange
     crop: tuple[int, int, int, int] | None = None
+    focal_px: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,7 @@ def config_of(entries: Mapping[Any, Any], others: tuple[str, ...] = ()) -> RgbdC
         entries, 'min_depth')
     return RgbdConfig(_pattern(entries, 'color'), _pattern(entries, 'depth'), scale,
                       DepthRange(minimum_m, _number(entries, 'max_depth')),
-                      _crop(entries.get('crop')))
+                      _crop(entries.get('crop')), _focal(entries.get('focal')))
 
 
 def _pattern(entries: Mapping[Any, Any], key: str) -> str:
@@ -215,6 +217,15 @@ def _crop(value: Any) -> tuple[int, int, int, int] | None:
         if 0 <= top < bottom and 0 <= left < right:
             return top, bottom, left, right
     raise ValueError(f'crop is {value!r}; it must be [top, bottom, left, right] in pixels')
+
+
+def _focal(value: Any) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    if isinstance(value, list) and len(value) == 2 and all(
+            type(one) in (int, float) and 0 < one < math.inf for one in value):
+        return float(value[0]), float(value[1])
+    raise ValueError(f'focal is {value!r}; it must be [fx, fy] in pixels of the images')
 
 
 def _matches(folder: Path, pattern: str) -> dict[str, Path]:

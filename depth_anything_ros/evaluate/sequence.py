@@ -12,7 +12,7 @@ from depth_anything_ros.cli.progress import Counting, no_counting
 from depth_anything_ros.errors import DatasetError, DepthAnythingError, ImageError
 from depth_anything_ros.evaluate.gallery import Case, Gallery
 from depth_anything_ros.evaluate.predictions import (
-    model_facts, ModelOptions, open_model, Outcome, predict)
+    focal_metres, model_facts, ModelOptions, open_model, Outcome, predict, Prediction)
 from depth_anything_ros.evaluate.results import Evaluation, Failure, ImageScores, worst_of
 from depth_anything_ros.evaluate.rgbd import depth_panels
 from depth_anything_ros.evaluate.rgbd_folder import read_truth
@@ -72,7 +72,8 @@ def evaluate_sequence(model: Path, sequence: CameraSequence, options: ModelOptio
     Score a model on a sequence, without stabilization (``mean``, ``images``) and with it.
 
     A relative model is fitted to the clip by one scale and shift, least squares in disparity, and
-    clipped at the maximum depth; metric depth is scored unchanged. The fit to each frame is that
+    clipped at the maximum depth; metric depth, also by the focal length of the camera, is scored
+    unchanged. The fit to each frame is that
     of ``evaluate_rgbd``, for metric depth the ratio of the medians. ``groups`` are the means of
     both and the TAE of the measured depth itself, which is that of a perfect model. The depth of
     all frames, at the size of the network, is kept in memory.
@@ -81,11 +82,16 @@ def evaluate_sequence(model: Path, sequence: CameraSequence, options: ModelOptio
     frames could be scored or no two of them follow each other.
     """
     with open_model(model, options or ModelOptions()) as depth_model:
-        kind = depth_model.info.kind
+        by_focal = depth_model.info.focal_px is not None
+        kind: Kind = 'metric' if by_focal else depth_model.info.kind
         files = [frame.pair.color for frame in sequence.frames]
         with (counting or no_counting)('frames', len(files), 0) as advance:
             clip = _Clip(sequence, kind)
             for index, outcome in enumerate(predict(depth_model, files, range(len(files)))):
+                if by_focal and isinstance(outcome, Prediction):
+                    size_hw = outcome.image_bgr.shape[0], outcome.image_bgr.shape[1]
+                    outcome = replace(outcome, depth=focal_metres(
+                        depth_model, outcome.depth, sequence.config.camera(size_hw)))
                 clip.add(index, outcome)
                 advance()
         facts = model_facts(model, depth_model)
@@ -97,7 +103,8 @@ def evaluate_sequence(model: Path, sequence: CameraSequence, options: ModelOptio
                            'check the poses, and that they move the camera into the world')
     means = {OFF: _mean(off), STABILIZED: _mean(stabilized), MEASURED: _mean(measured)}
     return Evaluation(
-        facts, _protocol(kind, sequence), means[OFF], worst_of(off), off, tuple(clip.failed),
+        facts, _protocol(kind, sequence) + ('; metres by the focal length' if by_focal else ''),
+        means[OFF], worst_of(off), off, tuple(clip.failed),
         means, unmatched=sequence.unmatched, stabilized=stabilized)
 
 

@@ -8,9 +8,11 @@ from depth_anything_ros.inference.scheduler import Frame, Result
 from depth_anything_ros.model_info import Kind, ModelInfo
 from depth_anything_ros.node.aligner import Aligner
 from depth_anything_ros.node.camera_info import camera_view, CameraView
-from depth_anything_ros.node.frame_outputs import FrameOutputs, metric_correction, OutputState
+from depth_anything_ros.node.frame_outputs import (
+    ConfidenceInputs, FrameOutputs, metric_correction, OutputState)
 from depth_anything_ros.node.motion import TrackedImage
 from depth_anything_ros.node.publishers import OutputPublishers
+from depth_anything_ros.node.second_look import FirstLook, SecondLooks
 from depth_anything_ros.node.snapshots import SnapshotRequests
 from depth_anything_ros.parameters import Settings
 from depth_anything_ros.ros import qos
@@ -23,6 +25,7 @@ from depth_anything_ros.vision.encoded_image import PixelLimit
 from depth_anything_ros.vision.geometry import focal_scale
 from depth_anything_ros.vision.sky import sky_mask
 from depth_anything_ros.vision.transforms import output_grid
+import numpy as np
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
@@ -61,12 +64,14 @@ class CameraStream:
         self._camera_info_data = b''
         self._image_subscription: ImageSubscription | None = None
         self._output_state = OutputState()
+        self._second_looks = SecondLooks(name, info.kind, offer)
         self._publishers = OutputPublishers(node, prefix, info.kind, self._warn)
 
     def start(self) -> None:
         """Subscribe; camera_info and the state of the outputs begin empty."""
         self._camera_info, self._camera_info_data = None, b''
         self._output_state.reset()
+        self._second_looks.reset()
         self.metric_problem = ''
         self.aligner.start()
         topic = f'{self._prefix}image'
@@ -96,6 +101,7 @@ class CameraStream:
         self._publishers.close()
         self._camera_info, self._camera_info_data = None, b''
         self._output_state = OutputState()
+        self._second_looks.reset()
 
     @property
     def has_consumers(self) -> bool:
@@ -109,6 +115,10 @@ class CameraStream:
 
     def on_result(self, result: Result) -> None:
         """Align one depth map and publish the outputs that have subscribers."""
+        if isinstance(result.frame.context, FirstLook):
+            if problem := self._second_looks.finish(result):
+                self._warn(problem)
+            return
         if isinstance(result.outcome, Exception) or result.image is None:
             self._warn(f'frame lost: {result.outcome}')
             return
@@ -139,13 +149,28 @@ class CameraStream:
                 self._warn(problem)
         self.metric_problem = problem
         outputs = FrameOutputs(image, depth, self._kind, grid, correction, scale_shift, stabilize,
-                               settings, self._output_state, sky)
+                               settings, self._output_state, sky, ConfidenceInputs(
+                                   alignment.residual if alignment else np.nan,
+                                   self._second_looks.disagreement))
         self.image_hw = image.size_hw
         self._publishers.publish(header, outputs, view, settings.depth_encoding)
         self._publishers.publish_filled(header, outputs, view, settings.depth_encoding,
                                         lambda: self.aligner.measured_depth(header, alignment))
         self._publishers.publish_alignment(header, alignment, self.image_topic)
         self.snapshots.write(header, outputs, view, alignment)
+        self._look_again(result.frame.stamp_ns, outputs)
+
+    def _look_again(self, stamp_ns: int, outputs: FrameOutputs) -> None:
+        """Compute the mirrored image too, where the confidence is needed and it is its turn."""
+        scale_shift = outputs.scale_shift
+        if scale_shift is not None and (self.settings.confidence_min > 0
+                                        or self._publishers.publishes_confidence()):
+            self._second_looks.add(
+                stamp_ns, outputs.image,
+                lambda: FirstLook(outputs.model_inverse_depth, scale_shift),
+                self.settings.confidence_every)
+        else:
+            self._second_looks.reset()
 
     def _decode_compressed(self, serialized: SerializedMessage) -> ColorImage:
         return decode_compressed(serialized, PixelLimit(

@@ -1,6 +1,7 @@
 """The outputs of one frame, each computed on first use: depth, colours, point cloud."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 
 import cv2
@@ -13,6 +14,7 @@ from depth_anything_ros.parameters import Settings
 from depth_anything_ros.vision.cloud import CloudOptions, HeightBand, point_cloud
 from depth_anything_ros.vision.color_image import ColorImage, to_bgr
 from depth_anything_ros.vision.colorize import color_table, colorize, RangeTracker
+from depth_anything_ros.vision.confidence import confidence
 from depth_anything_ros.vision.depth import (
     display_scale_shift, inverse_from_metric, limit_range, metric_depth, metric_from_inverse,
     MetricCorrection, model_inverse_depth, remove_flying_pixels)
@@ -72,6 +74,14 @@ def _unchanged(inverse_depth: F32) -> F32:
     return inverse_depth
 
 
+@dataclass(frozen=True)
+class ConfidenceInputs:
+    """What is known about the errors of a depth map: see ``vision.confidence.confidence``."""
+
+    residual: float = np.nan
+    disagreement: F32 | None = None
+
+
 class FrameOutputs:
     """
     Maps on the output grid, colours and point clouds of one frame.
@@ -80,13 +90,13 @@ class FrameOutputs:
     [1/m], None if it is unknown or not needed; with an ``alignment.source`` it is always needed,
     because the metres of a metric model have another scale. ``stabilize`` removes flicker from
     the inverse depth that is coloured. ``sky`` [H, W] has no depth, or infinite depth, by the
-    parameter ``sky_filter``.
+    parameter ``sky_filter``. ``inputs`` is what the confidence depends on beside the depth.
     """
 
     def __init__(self, image: ColorImage, depth: F32, kind: Kind, grid: OutputGrid,
                  correction: MetricCorrection, scale_shift: tuple[float, float] | None,
                  stabilize: Stabilize, settings: Settings, state: OutputState,
-                 sky: Bools | None = None) -> None:
+                 sky: Bools | None = None, inputs: ConfidenceInputs = ConfidenceInputs()) -> None:
         self.image = image
         self.grid = grid
         self._depth = depth
@@ -97,6 +107,7 @@ class FrameOutputs:
         self._settings = settings
         self._state = state
         self._sky = sky
+        self._inputs = inputs
 
     @cached_property
     def model_depth(self) -> F32:
@@ -118,12 +129,44 @@ class FrameOutputs:
         return cv2.resize(image, self.grid.size_hw[::-1],  # type: ignore[return-value]
                           interpolation=cv2.INTER_AREA)
 
+    @property
+    def scale_shift(self) -> tuple[float, float] | None:
+        """Return what converts ``model_inverse_depth`` to 1/z [1/m], None without metres."""
+        if self._scale_shift is None and self._kind == 'metric' and (
+                self._settings.alignment.source == 'none'):
+            return 1.0, 0.0
+        return self._scale_shift
+
+    @cached_property
+    def model_inverse_depth(self) -> F32:
+        """Return the inverse depth at the network size, before stabilization for the colours."""
+        return model_inverse_depth(self._depth, self._kind, self._correction)
+
+    @cached_property
+    def confidence(self) -> F32 | None:
+        """Return the chance of each pixel to be within 10 % of the true depth, or None."""
+        if self.scale_shift is None:
+            return None
+        scale, shift = (np.float32(one) for one in self.scale_shift)
+        found = confidence(self.model_inverse_depth * scale + shift, self._inputs.residual,
+                           self._inputs.disagreement)
+        return depth_on_grid(found, self.image.size_hw, self.grid)
+
     @cached_property
     def unlimited_depth_m(self) -> F32 | None:
-        """Return depth [m] without flying pixels, +inf at infinity, NaN where invalid, or None."""
+        """
+        Return depth [m], +inf at infinity, NaN where invalid, or None.
+
+        Without flying pixels and pixels whose confidence is too low.
+        """
         if self._metric_depth_m is None:
             return None
-        return remove_flying_pixels(self._metric_depth_m, self._settings.edge_filter)
+        depth_m = remove_flying_pixels(self._metric_depth_m, self._settings.edge_filter)
+        if self._settings.confidence_min > 0 and self.confidence is not None:
+            # Sky at infinity stays: it is known to be far.
+            doubtful = (self.confidence < self._settings.confidence_min) & np.isfinite(depth_m)
+            depth_m = np.where(doubtful, np.float32(np.nan), depth_m)
+        return depth_m
 
     @cached_property
     def depth_m(self) -> F32 | None:
@@ -194,8 +237,8 @@ class FrameOutputs:
 
     @cached_property
     def _metric_depth_m(self) -> F32 | None:
-        """Return depth [m] as ``unlimited_depth_m``, with flying pixels."""
-        if self._scale_shift is None and self._settings.alignment.source != 'none':
+        """Return depth [m] as ``unlimited_depth_m``, with what that removes."""
+        if self.scale_shift is None:
             return None
         return self._without_sky(metric_depth(self.model_depth, self._kind, self._correction,
                                               self._scale_shift))

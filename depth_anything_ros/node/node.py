@@ -14,6 +14,7 @@ from depth_anything_ros.node.camera_stream import CameraStream
 from depth_anything_ros.node.diagnostics import (
     as_array, DiagnosticsReporter, engine_values, Health)
 from depth_anything_ros.node.ros_parameters import NodeParameters
+from depth_anything_ros.node.second_look import SECOND_LOOK
 from depth_anything_ros.node.services import create_services
 from depth_anything_ros.parameters import Settings
 from depth_anything_ros.ros.callbacks import (
@@ -156,7 +157,7 @@ class DepthAnythingNode(LifecycleNode):
             self._scheduler.offer(frame)
 
     def _on_result(self, result: Result) -> None:
-        stream = self._streams.get(result.frame.source)
+        stream = self._streams.get(result.frame.source.removesuffix(SECOND_LOOK))
         if stream is None:
             return
         try:

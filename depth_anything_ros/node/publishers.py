@@ -25,7 +25,7 @@ _TOPICS: dict[str, type] = {
     'inverse_depth/image': Image, 'inverse_depth/camera_info': CameraInfo,
     'depth/image': Image, 'depth/camera_info': CameraInfo,
     'depth_filled/image': Image, 'depth_filled/camera_info': CameraInfo,
-    'depth_filled/mask': Image,
+    'depth_filled/mask': Image, 'confidence/image': Image,
     'points': PointCloud2, 'color/image': Image, 'alignment': DiagnosticArray}
 _FILLED = ('depth_filled/image', 'depth_filled/camera_info', 'depth_filled/mask')
 
@@ -68,6 +68,10 @@ class OutputPublishers:
         """Return whether a topic of the filled depth has a subscriber now."""
         return self._has_now(_FILLED)
 
+    def publishes_confidence(self) -> bool:
+        """Return whether the confidence had a subscriber in the latest ``publish``."""
+        return self._is_subscribed('confidence/image')
+
     def close(self) -> None:
         """Destroy the publishers; idempotent."""
         self._of_arrays.clear()
@@ -83,6 +87,8 @@ class OutputPublishers:
             self._publish_map('inverse_depth', header, outputs.model_depth, make_info)
         if self._is_subscribed('depth/image', 'depth/camera_info') and outputs.depth_m is not None:
             self._publish_map('depth', header, outputs.depth_m, make_info, depth_encoding)
+        if self._is_subscribed('confidence/image') and outputs.confidence is not None:
+            self._publish_map('confidence', header, outputs.confidence, None)
         if self._is_subscribed('color/image'):
             self._publish('color/image', color_message(header, outputs.color))
         if self._is_subscribed('points'):

@@ -57,11 +57,19 @@ def run(options: RunOptions) -> int:
 
 
 def checked_info(options: RunOptions) -> ModelInfo:
-    """Return the metadata of the model; ModelError if it cannot be used or has another encoder."""
+    """
+    Return the metadata of the model; ModelError if it cannot be used or has another encoder.
+
+    A line on stderr names what a model that needs the focal length does not give here.
+    """
     info = read_model_info(options.model)
     if options.encoder not in (None, info.encoder):
         raise ModelError(options.model, f'its encoder is {info.encoder}, not {options.encoder}',
                          'name another model or remove --encoder')
+    if info.focal_px is not None:
+        print(f'{info.source_name} has metres only for a known focal length, so inverse depth is '
+              'written; for metres use the node with a camera_info, or focal_scale() in Python',
+              file=sys.stderr)
     return info
 
 

@@ -146,13 +146,17 @@ def remove_flying_pixels(depth_m: F32, threshold: float) -> F32:
     if threshold <= 0:
         return depth_m
     inverse = inverse_from_metric(depth_m)
-    invalid = np.isnan(inverse)
-    reach = max(1, round(depth_m.shape[1] / _FILTER_WIDTH))
-    change = _local_range(inverse, invalid, _window(_JUMP_WINDOW * reach))
-    jump = change - cv2.erode(change, _window(_SLOPE_WINDOW * reach))
     filtered: F32 = depth_m.copy()
-    filtered[jump > np.float32(threshold) * inverse] = np.nan
+    filtered[inverse_depth_jumps(inverse) > np.float32(threshold) * inverse] = np.nan
     return filtered
+
+
+def inverse_depth_jumps(inverse_z: F32) -> F32:
+    """Return the change of 1/z [H, W] to the next pixel beyond the slope of the surface there."""
+    reach = max(1, round(inverse_z.shape[1] / _FILTER_WIDTH))
+    change = _local_range(inverse_z, np.isnan(inverse_z), _window(_JUMP_WINDOW * reach))
+    jumps: F32 = change - cv2.erode(change, _window(_SLOPE_WINDOW * reach))
+    return jumps
 
 
 def _local_range(values: F32, invalid: Bools, window: U8) -> F32:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 import json
 from pathlib import Path
 
@@ -99,6 +100,36 @@ def test_a_metric_model_is_scored_without_alignment(
     assert 'without alignment' in plain.protocol
     scaled = evaluate_rgbd(model, dataset(tmp_path, 20.0), F32, median_scaling=True)
     assert scaled.mean.abs_rel < 2e-3 and 'median' in scaled.protocol
+
+
+def test_metres_by_the_focal_length_are_scored_where_it_is_known(
+        tmp_path: Path, make_ir: Callable[..., Path]) -> None:
+    """The network sees the image unchanged, so z is 1500 / 300 ÷ output, half of the truth."""
+    model = make_ir(focal_px=300.0, has_shift=False)
+    image = picture(1)
+    save(tmp_path, 1, image, 10 / weighted_sum(image))
+    unknown = dataset(tmp_path)
+    known = replace(unknown, config=replace(unknown.config, focal_px=(1500.0, 1500.0)))
+    found = evaluate_rgbd(model, known, F32)
+    assert found.mean.abs_rel == pytest.approx(0.5, abs=2e-3)
+    assert 'without alignment' in found.protocol and 'by the focal length' in found.protocol
+    scaled = evaluate_rgbd(model, known, F32, median_scaling=True)
+    assert scaled.mean.abs_rel < 5e-3
+    fitted = evaluate_rgbd(model, unknown, F32)
+    assert fitted.mean.abs_rel < 5e-3
+    assert fitted.protocol.endswith('fitted because the focal length is unknown: add focal: '
+                                    '[fx, fy] to the description for metres')
+    with pytest.raises(ModelError, match='add focal'):
+        evaluate_rgbd(model, unknown, F32, median_scaling=True)
+
+
+def test_a_focal_length_does_not_change_other_models(tmp_path: Path, tiny_ir: Path) -> None:
+    image = picture(1)
+    save(tmp_path, 1, image, 1 / (0.3 * weighted_sum(image) + 0.05))
+    pairs = dataset(tmp_path)
+    found = evaluate_rgbd(tiny_ir, replace(pairs, config=replace(
+        pairs.config, focal_px=(150.0, 150.0))), F32)
+    assert found.mean.abs_rel < 5e-3 and 'focal' not in found.protocol
 
 
 def test_median_scaling_of_a_relative_model_is_refused(

@@ -49,13 +49,16 @@ def test_the_description_in_the_documentation_can_be_read(tmp_path: Path) -> Non
     page = (Path(__file__).parents[2] / 'docs' / 'evaluating.md').read_text()
     (tmp_path / 'dataset.yaml').write_text(page.partition('```yaml')[2].partition('```')[0])
     assert read_config(tmp_path / 'dataset.yaml') == RgbdConfig(
-        'rgb_*.png', 'depth_*.png', 1000.0, DepthRange(0.1, 10.0), (45, 471, 41, 601))
+        'rgb_*.png', 'depth_*.png', 1000.0, DepthRange(0.1, 10.0), (45, 471, 41, 601),
+        (518.0, 519.0))
 
 
 @pytest.mark.parametrize(('changes', 'sentence'), [
     ({'color': None, 'max_depth': None}, 'these keys are missing: color, max_depth'),
     ({'scale': '1'},
      'scale is not one of the keys color, depth, depth_scale, max_depth, min_depth'),
+    ({'focal': '518'}, 'focal is 518; it must be [fx, fy] in pixels of the images'),
+    ({'focal': '[518, -1]'}, 'it must be [fx, fy]'),
     ({'color': 'rgb.png'}, "color is 'rgb.png'; it must hold exactly one *"),
     ({'depth': '"*/depth_*.png"'}, 'exactly one'),
     ({'depth': '/data/*.png'}, 'below the folder'),

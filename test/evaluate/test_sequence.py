@@ -96,6 +96,18 @@ def test_a_known_drift_of_the_scale_is_a_known_number(
     assert found.groups[MEASURED].tae < 1e-3
 
 
+def test_metres_by_the_focal_length_of_the_camera_need_no_fit(
+        tmp_path: Path, make_ir: Callable[..., Path]) -> None:
+    """The camera has a focal length of 100 px, and its metres here are 10 % more than true."""
+    levels = [60, 80, 100, 130]
+    drive_to_a_wall(tmp_path, [100 / 300 / (level / 255) / 1.1 for level in levels], levels)
+    found = evaluate_sequence(make_ir(focal_px=300.0, has_shift=False), opened(tmp_path), F32)
+    assert [one.scores.scale for one in found.images] == pytest.approx([1.1] * 4, rel=5e-3)
+    assert found.mean.frame_abs_rel < 1e-3
+    assert 'without alignment' in found.protocol
+    assert found.protocol.endswith('; metres by the focal length')
+
+
 @pytest.mark.parametrize('kind', ['relative', 'metric'])
 def test_stabilization_lowers_the_error_of_a_flickering_model(
         tmp_path: Path, make_ir: Callable[..., Path], kind: str) -> None:

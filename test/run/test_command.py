@@ -122,6 +122,17 @@ def test_other_formats_hold_the_values(tmp_path: Path, make_ir: Callable[..., Pa
         assert np.abs(found - expected).max() < 0.002 * expected.max()
 
 
+def test_a_model_that_needs_the_focal_length_gives_inverse_depth_and_says_so(
+        tmp_path: Path, make_ir: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    save(tmp_path / 'a.png', picture(0))
+    model = make_ir(focal_px=300.0, has_shift=False)
+    assert main([str(model), '--input', 'a.png', '--precision', 'f32', '--format', 'npy']) == 0
+    np.testing.assert_allclose(np.load('vis_depth/a.npy'), weighted_sum(picture(0)), atol=1e-4)
+    error = capsys.readouterr().err
+    assert 'tiny.pth has metres only for a known focal length, so inverse depth is' in error
+    assert error.count('focal') == 2
+
+
 def test_the_field_of_view_widens_the_cloud(tmp_path: Path, make_ir: Callable[..., Path]) -> None:
     model = make_ir(kind='metric', max_depth_m=20.0)
     save(tmp_path / 'a.png', picture(0))
