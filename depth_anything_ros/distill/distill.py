@@ -106,14 +106,19 @@ def _begin(job: DistillJob, run: RunFolder, student: Student, images: list[Label
 def save_checkpoint(path: Path, network: DepthAnything, record: DistillationRecord
                     ) -> DistillationRecord:
     """Write the weights and beside them ``record``, which is returned with their sha256."""
+    record = replace(record, sha256=write_weights(path, network))
+    write_distillation_record(path, record)
+    return record
+
+
+def write_weights(path: Path, network: DepthAnything) -> str:
+    """Write the weights of a network and return the sha256 of the file."""
     weights = {name: value.detach().cpu().contiguous()
                for name, value in network.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as file:
         torch.save(weights, file)
-    record = replace(record, sha256=sha256_of([path]))
-    write_distillation_record(path, record)
-    return record
+    return sha256_of([path])
 
 
 def convert_student(job: DistillJob, images: Sequence[Path], table: tuple[EncoderSpec, ...],

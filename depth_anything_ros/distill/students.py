@@ -115,12 +115,12 @@ def narrow_student(student: Student, images: Sequence[LabelledImage], crop_hw: t
 def vit_student(spec: EncoderSpec, begins_as_teacher: bool = False) -> Student:
     """Return a Depth Anything with this encoder and random weights."""
     network = DepthAnything(spec, 'v2')
-    network.depth_head.scratch.output_conv2[-1] = _EvalRelu()
+    network.depth_head.scratch.output_conv2[-1] = EvalRelu()
     _initialize(network)
     return Student(spec.name, network, begins_as_teacher)
 
 
-class _EvalRelu(nn.Module):
+class EvalRelu(nn.Module):
     """A ReLU outside training only: in training negative values keep their gradient."""
 
     def forward(self, path: Tensor) -> Tensor:

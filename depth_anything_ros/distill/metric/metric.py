@@ -1,0 +1,238 @@
+"""A whole training in metres: data, checks, labels, training, judgement, checkpoint and IR."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from depth_anything_ros.cli.progress import count_in_lines, Counting, Report
+from depth_anything_ros.convert.conversion import convert, convert_to_int8, Job
+from depth_anything_ros.convert.sources.records import (
+    MetricRecord, read_metric_record, sha256_of, write_metric_record)
+from depth_anything_ros.distill.curves import Measure
+from depth_anything_ros.distill.distill import write_weights
+from depth_anything_ros.distill.job import has_options, store_options
+from depth_anything_ros.distill.labels import (
+    label_folder, LabelFacts, LabelledImage, make_labels)
+from depth_anything_ros.distill.metric.checks import check_pairs, draw_pairs
+from depth_anything_ros.distill.metric.frames import collect_frames, Frame
+from depth_anything_ros.distill.metric.job import MetricJob
+from depth_anything_ros.distill.metric.objective import MetricObjective, MetricPair, MetricScale
+from depth_anything_ros.distill.metric.result import judge, mean_abs_rel, METRIC, Result, TITLES
+from depth_anything_ros.distill.metric.split import split_frames
+from depth_anything_ros.distill.metric.start import fit_start, median_focal, Start
+from depth_anything_ros.distill.processes import ALONE, Processes
+from depth_anything_ros.distill.teacher import open_teacher, source_sha256, TeacherOptions
+from depth_anything_ros.distill.train_loop import follow, resume, RunFolder, train, Validation
+from depth_anything_ros.distill.trainer import Trainer
+from depth_anything_ros.errors import CheckpointError, DatasetError
+from depth_anything_ros.files import atomic_path, check_target, make_folder
+from depth_anything_ros.networks.models import EncoderSpec, MODELS
+
+
+@dataclass(frozen=True)
+class MetricModel:
+    """A finished model in metres: its .xml, its record, and what it has reached."""
+
+    path: Path
+    record: MetricRecord
+    result: Result
+
+
+@dataclass(frozen=True)
+class _Data:
+    """The pairs to learn from and those to validate with."""
+
+    training: list[MetricPair]
+    held_out: list[MetricPair]
+
+
+def fine_tune(job: MetricJob, start: Start, *, table: tuple[EncoderSpec, ...] = MODELS,
+              report: Report = print, counting: Counting | None = None,
+              processes: Processes = ALONE) -> MetricModel | None:
+    """
+    Teach ``start``, the model of ``job.start``, metres and write its checkpoint and IR.
+
+    It continues where it stopped. It returns None with ``job.check_only``, and in all
+    ``processes`` but the leading one.
+    CheckpointError if the result is not better than one fit for all images; DepthAnythingError or
+    OSError say what else is wrong. The work folder stays usable.
+    """
+    counting = counting or partial(count_in_lines, report)
+    if not job.check_only:
+        check_target(job.output, job.force)
+    make_folder(job.folder)
+    start_sha256 = source_sha256(job.start)
+    options = job.options(start_sha256)
+    resumes = has_options(job.folder, options, job.force)
+    _check_checkpoint(job, resumes)
+    data = processes.shared(lambda: _prepare(job, start_sha256, table, report, counting))
+    if job.check_only:
+        return None
+    spec = start.student.input_spec
+    scale = MetricScale(job.focal_px or median_focal(data.training, spec), job.selection.limits)
+    run = RunFolder(job.folder)
+    if processes.leads and not resumes:
+        run.clear()
+        store_options(job.folder, options)
+    constant = fit_start(start.student.network, data.training, scale)
+    trainer = _trainer(job, start, data, scale, processes)
+    with processes.in_turn():
+        resume(run, trainer, job.force)
+    _report_training(trainer, scale, constant, report)
+    if not processes.leads:
+        follow(trainer)
+        processes.leave()
+        return None
+    held_out = {pair.labelled: pair for pair in data.held_out + data.training}
+    train(run, trainer, [pair.labelled for pair in data.held_out], job.validate_every, report,
+          counting, Validation(
+              Measure('abs_rel', 'AbsRel in metres', job.patience),
+              lambda network, images: mean_abs_rel(
+                  network, [held_out[image] for image in images], scale)))
+    processes.leave()
+    result = judge(trainer.result(), data.held_out, scale, constant)
+    report(result.table())
+    report(result.advice)
+    if not job.force:
+        result.require_gain(job.output)
+    record = _save(job, start, start_sha256, trainer, scale, data, result)
+    _convert(job, data, table, report)
+    _write_card(job, record, result)
+    return MetricModel(job.output, record, result)
+
+
+def _prepare(job: MetricJob, start_sha256: str, table: tuple[EncoderSpec, ...], report: Report,
+             counting: Counting) -> _Data:
+    """Return the pairs of all data, checked; DatasetError or ImageError say what is wrong."""
+    frames = collect_frames(job.data, job.folder, job.selection, report, counting)
+    training, held_out, left_out = split_frames(frames, job.hold_out)
+    report(f'images: {len(training)} for training, {len(held_out)} for validation, the last '
+           f'{100 * job.hold_out:.0f} % of each source; {left_out} that show the same as one of '
+           'these are left out')
+    pairs = _label(job, start_sha256, training + held_out, table, report, counting)
+    picture = job.folder / 'pairs.png'
+    draw_pairs(pairs, picture)
+    report(f'      {picture} shows depth on top of the images')
+    names = dict(enumerate(job.data))
+    if job.trust_data:
+        report('      whether depth and images belong together is not checked')
+    else:
+        for name, found in zip(names.values(), check_pairs(pairs, names)):
+            x, y = (100 * value for value in found.shift_xy)
+            report(f'      {name}: depth agrees best with a shift of {x:.1f} %, {y:.1f} % and '
+                   f'{found.lag} frames, {found.gain:.2f} times as well as without')
+    late = {frame.image for frame in held_out}
+    data = _Data([pair for pair in pairs if pair.frame.image not in late],
+                 [pair for pair in pairs if pair.frame.image in late])
+    if not (data.training and data.held_out):
+        raise DatasetError(Path(job.data[0]), 'no image could be labelled', 'see the lines above')
+    return data
+
+
+def _label(job: MetricJob, start_sha256: str, frames: Sequence[Frame],
+           table: tuple[EncoderSpec, ...], report: Report,
+           counting: Counting) -> list[MetricPair]:
+    """Return the frames with the maps of the relative model."""
+    options = TeacherOptions(job.folder, job.device)
+    with closing(open_teacher(job.start, job.overrides, options, table=table,
+                              report=report)) as teacher:
+        folder = label_folder(job.folder, LabelFacts(
+            start_sha256, job.overrides, teacher.sizes, False, job.selection.short_side))
+        labels = make_labels([frame.image for frame in frames], teacher, folder, report, counting)
+    return [MetricPair(frame, labels[frame.image]) for frame in frames if frame.image in labels]
+
+
+def _trainer(job: MetricJob, start: Start, data: _Data, scale: MetricScale,
+             processes: Processes) -> Trainer:
+    objective = MetricObjective(data.training, job.weights, scale, job.recipe, job.companion,
+                                processes)
+    images: list[LabelledImage] = [pair.labelled for pair in data.training]
+    return Trainer(start.student, job.recipe, images, job.device, processes=processes,
+                   objective=objective)
+
+
+def _report_training(trainer: Trainer, scale: MetricScale, constant: tuple[float, float],
+                     report: Report) -> None:
+    height, width = trainer.recipe.crop_hw
+    report(f'training: {trainer.student.name}, {trainer.recipe.steps} steps of '
+           f'{trainer.recipe.batch} crops of {width}x{height}, seed {trainer.recipe.seed}, on '
+           f'{trainer.device}; metres for a focal length of {scale.focal_px:g} px, from '
+           f'{scale.limits.minimum_m:g} to {scale.limits.maximum_m:g} m')
+    report(f'      it begins at the fit for all images: scale {constant[0]:.4g}, shift '
+           f'{constant[1]:.4g}')
+    if trainer.step:
+        report(f'      resuming after step {trainer.step}')
+
+
+def _check_checkpoint(job: MetricJob, resumes: bool) -> None:
+    """Raise CheckpointError if a checkpoint exists that neither this job nor --force replaces."""
+    path = job.checkpoint
+    if job.check_only or job.force or not path.exists():
+        return
+    if not (resumes and read_metric_record(path, [sha256_of([path])])):
+        raise CheckpointError(path, 'the file exists already, and the checkpoint goes there',
+                              'add --force to replace it or choose another -o')
+
+
+def _save(job: MetricJob, start: Start, start_sha256: str, trainer: Trainer, scale: MetricScale,
+          data: _Data, result: Result) -> MetricRecord:
+    limits = scale.limits
+    record = MetricRecord(
+        start.student.name, start.model_version, start.name, start_sha256, start.licence,
+        scale.focal_px, (limits.minimum_m, limits.maximum_m), len(data.training),
+        len(data.held_out), job.record_recipe(), result.figures(),
+        write_weights(job.checkpoint, trainer.result()))
+    write_metric_record(job.checkpoint, record)
+    return record
+
+
+def _convert(job: MetricJob, data: _Data, table: tuple[EncoderSpec, ...], report: Report) -> None:
+    """Write the IR; INT8 is calibrated and, where it loses too much, trained."""
+    conversion = Job(job.checkpoint, job.output, job.precision, overwrite=job.force)
+    if job.precision != 'int8':
+        convert(conversion, table=table, report=report)
+        return
+    images = job.folder / 'calibration.txt'
+    with atomic_path(images) as file:
+        file.write_text(''.join(f'{pair.labelled.image.resolve()}\n' for pair in data.training),
+                        encoding='utf-8')
+    convert_to_int8(conversion, str(images), train=True, table=table, report=report)
+
+
+def _write_card(job: MetricJob, record: MetricRecord, result: Result) -> None:
+    nearest_m, farthest_m = record.range_m
+    rows = '\n'.join(f'| {TITLES[name]} | {one.abs_rel:.3f} | {one.delta1:.3f} | '
+                     f'{one.rmse_m:.3f} |' for name, one in result.scores.items())
+    bins = '\n'.join(f'| {name} | {100 * error:+.1f} % |'
+                     for name, error in result.scores[METRIC].scale_errors.items())
+    sources = '\n'.join(f'- {name}' for name in job.data)
+    text = f"""# {job.output.stem}
+
+{record.start}, fine-tuned to metres. Licence: {record.licence}.
+
+- Metres from {nearest_m:g} to {farthest_m:g} m, for a focal length of {record.focal_px:g} px of
+  the network's image. Other cameras are converted with their camera_info; without it the node
+  publishes no metres.
+- Learned from {record.images} images, judged on {record.held_out} others, the end of each source.
+
+Data:
+
+{sources}
+
+| on the validation images | AbsRel | delta1 | RMSE [m] |
+|---|---|---|---|
+{rows}
+
+| depth [m] | median error of the scale |
+|---|---|
+{bins}
+
+{result.advice[0].upper()}{result.advice[1:]}.
+
+Limits: the scale is that of places like those in the data. Other rooms, weather, heights of the
+camera and lenses with strong distortion need data of their own.
+"""
+    with atomic_path(job.output.with_suffix('.md')) as file:
+        file.write_text(text, encoding='utf-8')

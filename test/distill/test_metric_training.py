@@ -1,0 +1,293 @@
+"""A relative model learns metres, and what it has reached is said honestly."""
+
+from collections.abc import Callable
+from dataclasses import replace
+import json
+from pathlib import Path
+from typing import Any
+
+from checkpoints import FAMILY, random_weights, TINY_LIGHT
+import cv2
+from depth_anything_ros.distill.main import main
+from depth_anything_ros.errors import CheckpointError
+import numpy as np
+import pytest
+
+torch = pytest.importorskip('torch')
+for package in ('typer', 'openvino', 'onnx', 'onnxscript', 'onnxruntime', 'matplotlib'):
+    pytest.importorskip(package)
+
+from depth_anything_ros import load_model  # noqa: E402, I100
+from depth_anything_ros.convert.conversion import convert, Job  # noqa: E402
+from depth_anything_ros.convert.main import main as convert_main  # noqa: E402
+from depth_anything_ros.convert.sources.identity import Overrides  # noqa: E402
+from depth_anything_ros.convert.sources.records import read_metric_record  # noqa: E402
+from depth_anything_ros.distill.curves import Measure  # noqa: E402
+from depth_anything_ros.distill.dataset import DatasetImage  # noqa: E402
+from depth_anything_ros.distill.job import NO_AUGMENTATION, Recipe  # noqa: E402
+from depth_anything_ros.distill.labels import LabelledImage  # noqa: E402
+from depth_anything_ros.distill.metric.frames import Frame  # noqa: E402
+from depth_anything_ros.distill.metric.objective import (  # noqa: E402
+    MetricObjective, MetricPair, MetricScale)
+from depth_anything_ros.distill.metric.result import (  # noqa: E402
+    CONSTANT, DENSE, judge, mean_abs_rel, MethodScores, METRIC, predict_metres, Result)
+from depth_anything_ros.distill.metric.start import begin_at, fit_start, open_start  # noqa: E402
+from depth_anything_ros.distill.students import vit_student  # noqa: E402
+from depth_anything_ros.distill.train_loop import RunFolder, train, Validation  # noqa: E402
+from depth_anything_ros.distill.trainer import Trainer  # noqa: E402
+from depth_anything_ros.vision.depth import DepthRange  # noqa: E402
+from depth_anything_ros.vision.geometry import Intrinsics  # noqa: E402
+
+SCALE = MetricScale(80.0, DepthRange(0.5, 10.0))
+SMALL = Recipe(4, 2, (70, 70), encoder_rate=2e-3, head_rate=4e-3, warmup=1, average=0.9,
+               gradient_weight=0.5, augmentation=NO_AUGMENTATION)
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> list[MetricPair]:
+    """Return eight images of a ball before a slope, with depth that has a hole."""
+    generator = np.random.default_rng(0)
+    rows, columns = np.mgrid[:70, :70] / 69
+    found = []
+    for number in range(8):
+        row, column, near = generator.uniform(0.3, 0.7, 3)
+        ball = np.hypot(rows - row, columns - column) < 0.2
+        inverse = 0.2 + 0.2 * rows + near * ball
+        image = np.stack([255 * rows, 255 * columns, 30 * number * np.ones_like(rows)], -1)
+        image[ball] = 255 * near
+        paths = [tmp_path / f'{number}{suffix}' for suffix in ('.png', '.npy', '.depth.npy')]
+        cv2.imwrite(str(paths[0]), image.astype(np.uint8))
+        np.save(paths[1], (3 * inverse + 1).astype(np.float16))
+        depth = (1 / inverse).astype(np.float16)
+        depth[:5] = np.nan
+        np.save(paths[2], depth)
+        found.append(MetricPair(
+            Frame(DatasetImage(str(number), paths[0], number), paths[2], (64.0, 64.0), 0, number),
+            LabelledImage(*paths[:2])))
+    return found
+
+
+def make_trainer(pairs: list[MetricPair], recipe: Recipe) -> Trainer:
+    torch.manual_seed(1)
+    student = vit_student(replace(TINY_LIGHT, input_spec=replace(TINY_LIGHT.input_spec, size=70)))
+    objective = MetricObjective(pairs, (1,), SCALE, recipe, 0.1)
+    return Trainer(student, recipe, [pair.labelled for pair in pairs], objective=objective)
+
+
+def test_a_short_run_overfits_eight_images_in_metres(pairs: list[MetricPair]) -> None:
+    trainer = make_trainer(pairs, replace(SMALL, steps=60, batch=8, warmup=5))
+    before = mean_abs_rel(trainer.result(), pairs, SCALE)
+    losses = [result.loss for result in trainer.run()]
+    assert losses[-1] < 0.5 * losses[0]
+    assert mean_abs_rel(trainer.result(), pairs, SCALE) < 0.3 * before
+
+
+def test_the_same_seed_gives_the_same_weights_with_and_without_a_stop(
+        pairs: list[MetricPair]) -> None:
+    def weights(seed: int, stops: bool = False) -> dict[str, Any]:
+        trainer = make_trainer(pairs, replace(SMALL, seed=seed))
+        if stops:
+            steps = trainer.run()
+            next(steps), next(steps)
+            steps.close()
+            state = trainer.state_dict()
+            trainer = make_trainer(pairs, replace(SMALL, seed=seed))
+            trainer.load_state_dict(state)
+        list(trainer.run())
+        return trainer.averaged.values
+
+    first = weights(3)
+    for other, same in ((weights(3), True), (weights(3, stops=True), True), (weights(4), False)):
+        assert all(torch.equal(value, other[name]) for name, value in first.items()) == same
+
+
+def test_each_source_is_drawn_as_often_as_its_weight(pairs: list[MetricPair]) -> None:
+    mixed = [replace(pair, frame=replace(pair.frame, source=int(pair.frame.number >= 4)))
+             for pair in pairs]
+    objective = MetricObjective(mixed, (1, 3), SCALE, replace(SMALL, batch=16), 0.0)
+    source = objective.batches(0)
+    batch = next(source)
+    source.close()
+    # The third colour is the number of the image.
+    numbers = (batch.images[:, -1, 0, 2].numpy() / 30).round().astype(int)
+    assert sorted(numbers) == sorted([0, 1, 2, 3, *[4, 5, 6, 7] * 3])
+
+
+def test_a_longer_lens_sees_the_same_picture_farther_away(pairs: list[MetricPair]) -> None:
+    network = make_trainer(pairs, SMALL).result()
+    begin_at(network, (0.1, 1.0))
+    image_bgr, _ = pairs[0].labelled.read()
+    near, far = (predict_metres(network, image_bgr, (focal, focal), MetricScale(
+        80.0, DepthRange(1e-3, 1e6))) for focal in (50.0, 100.0))
+    np.testing.assert_allclose(far, 2 * near, rtol=1e-5)
+
+
+def test_the_best_weights_are_kept_and_the_training_ends_early(
+        pairs: list[MetricPair], tmp_path: Path) -> None:
+    trainer = make_trainer(pairs, replace(SMALL, steps=40))
+    answers = iter([0.5, 0.3, 0.4, 0.4, 0.9, 0.31, 0.35])
+    kept: list[dict[str, Any]] = []
+
+    def score(network: Any, images: Any) -> float:
+        kept.append(network.state_dict())
+        return next(answers)
+
+    lines: list[str] = []
+    found = train(RunFolder(tmp_path), trainer, [pairs[0].labelled], 2, lines.append,
+                  _counting, Validation(Measure('abs_rel', 'AbsRel', 2), score))
+    assert found == 0.31 and trainer.step == 9
+    assert any('ends early: 2 validations without' in line for line in lines)
+    best = trainer.result().state_dict()
+    assert all(torch.equal(value, kept[1][name]) for name, value in best.items())
+
+
+class _counting:
+
+    def __init__(self, *args: object) -> None:
+        pass
+
+    def __enter__(self) -> Callable[[str], None]:
+        return lambda text: None
+
+    def __exit__(self, *args: object) -> None:
+        pass
+
+
+def test_the_training_begins_at_the_fit_for_all_images(pairs: list[MetricPair]) -> None:
+    """The labels are 3 / z + 1, so the fit is exact, and fits are no better than it."""
+    network = make_trainer(pairs, SMALL).network
+    before = network.eval()(torch.zeros(1, 3, 70, 70)).detach()
+    scale, shift = fit_start(network, pairs, SCALE)
+    assert (scale, shift) == pytest.approx((64 / 80 / 3, -64 / 80 / 3), rel=0.02)
+    last = network.depth_head.scratch.output_conv2
+    last[-1] = torch.nn.Identity()
+    after = network(torch.zeros(1, 3, 70, 70)).detach()
+    assert torch.allclose(after.clamp(min=0), (before * scale + shift).clamp(min=0), atol=1e-4)
+    result = judge(make_trainer(pairs, SMALL).result(), pairs, SCALE, (scale, shift))
+    assert result.scores[CONSTANT].abs_rel < 0.02 and result.scores[DENSE].abs_rel < 0.02
+    assert result.scores[METRIC].abs_rel > 0.1 and not result.is_worth_it
+
+
+def test_depth_that_contradicts_the_model_is_refused(pairs: list[MetricPair]) -> None:
+    for pair in pairs:
+        np.save(pair.labelled.label, -np.load(pair.labelled.label))
+    with pytest.raises(CheckpointError, match='does not fit the measured one .*pairs.png'):
+        fit_start(make_trainer(pairs, SMALL).network, pairs, SCALE)
+
+
+@pytest.mark.parametrize(('new', 'advice'), [
+    (0.1, 'deploy the new model: its AbsRel is 0.100'),
+    (0.2, 'deploy the new model on robots without a depth sensor'),
+    (0.4, 'deploy the relative model with one fit')])
+def test_the_advice_follows_the_figures(new: float, advice: str) -> None:
+    scores = {name: MethodScores(error, 0.9, 0.5, {'0-1': -0.05, '1-2': 0.1}) for name, error in (
+        (METRIC, new), (DENSE, 0.15), (CONSTANT, 0.3))}
+    result = Result(scores)
+    assert result.advice.startswith(advice)
+    assert result.is_worth_it == (new < 0.3)
+    assert '0-1 m -5 %, 1-2 m +10 %' in result.table()
+
+
+@pytest.fixture(scope='module')
+def drive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Return an IR to start with, and images whose depth is a curve of what it sees in them."""
+    folder = tmp_path_factory.mktemp('drive')
+    torch.save(random_weights(TINY_LIGHT), folder / 'start.pth')
+    start = folder / 'start.xml'
+    convert(Job(folder / 'start.pth', start, 'fp32', Overrides('relative', 'v2')), table=FAMILY,
+            sizes_hw=((56, 70),), report=lambda line: None)
+    network = open_start(start, Overrides(), FAMILY).student.network.eval()
+    rng = np.random.default_rng(0)
+    for number in range(24):
+        coarse = rng.integers(0, 255, (4, 5, 3), np.uint8)
+        image = cv2.resize(coarse, (80, 60), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(folder / f'rgb_{number:02}.png'), image)
+        found = predict_metres(network, image, (80.0, 80.0), MetricScale(
+            72.0, DepthRange(1e-3, 1e3)))
+        depth_m = 0.5 + 1.5 * (found / np.median(found)) ** 1.5
+        cv2.imwrite(str(folder / f'depth_{number:02}.png'),
+                    np.clip(1000 * depth_m, 0, 65535).astype(np.uint16))
+    (folder / 'drive.yaml').write_text(
+        "color: 'rgb_*.png'\ndepth: 'depth_*.png'\ndepth_scale: 1000\nmax_depth: 20\n"
+        'camera: [80, 80, 40, 30]\n')
+    return start, folder / 'drive.yaml'
+
+
+def arguments(drive: tuple[Path, Path], output: Path, *more: str) -> list[str]:
+    start, data = drive
+    return ['metric', str(start), str(data), '-o', str(output), '--batch', '4', '--device', 'cpu',
+            '--trust-data', *more]
+
+
+def test_a_model_in_metres_says_its_range_and_focal_length(
+        drive: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / 'mine.xml'
+    line = arguments(drive, output, '--steps', '60', '--look-every', '30', '--max-depth', '12',
+                     '--head-rate', '0.002')
+    assert main(line, FAMILY) == 0
+    out, err = capsys.readouterr()
+    assert err == ''
+    for text in ('images: 18 for training, 6 for validation', 'metres for a focal length of 72 px',
+                 '(a) the new model', '(c) the relative model, one fit', 'deploy the new model'):
+        assert text in out
+    record = read_metric_record(output.with_suffix('.pth'))
+    assert record is not None and record.range_m == (0.1, 12.0) and record.images == 18
+    figures = json.loads(json.dumps(record.figures))
+    assert figures['metric']['abs_rel'] < figures['constant_fit']['abs_rel']
+    card = output.with_suffix('.md').read_text()
+    assert 'Metres from 0.1 to 12 m, for a focal length of 72 px' in card and '- 0-1' not in card
+    with load_model(output, device='CPU') as model:
+        info = model.info
+        assert (info.kind, info.has_shift, info.focal_px, info.range_m) == (
+            'relative', False, 72.0, (0.1, 12.0))
+        image = cv2.imread(str(drive[1].parent / 'rgb_20.png'))
+        inverse = model.infer(image)
+        scale = model.focal_scale(Intrinsics(80, 80, 40, 30, (60, 80)))
+    depth_m = cv2.imread(str(drive[1].parent / 'depth_20.png'), cv2.IMREAD_UNCHANGED) / 1000
+    error = np.abs(1 / (scale * inverse) - depth_m) / depth_m
+    assert error.mean() < 2 * figures['metric']['abs_rel'] + 0.02
+    assert convert_main(['inspect', str(output)]) == 0
+    shown = capsys.readouterr().out
+    assert 'for a focal length of 72 px of its image' in shown and '0.1 to 12 m' in shown
+    assert main([*arguments((output, drive[1]), tmp_path / 'other.xml')], FAMILY) == 1
+    assert 'it gives metres already' in capsys.readouterr().err
+
+
+def test_a_model_that_does_not_beat_one_fit_is_not_written(
+        drive: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / 'mine.xml'
+    line = arguments(drive, output, '--steps', '2', '--head-rate', '0.1', '--encoder-rate', '0.1')
+    assert main(line, FAMILY) == 1
+    out, err = capsys.readouterr()
+    assert 'deploy the relative model with one fit' in out
+    assert err.startswith('error: ') and err.count('\n') == 1 and 'nothing was written' in err
+    assert not list(tmp_path.glob('mine.[xpb]*'))
+
+
+@pytest.mark.parametrize(('more', 'message'), [
+    (['--weights', '1,2'], "--weights is '1,2'; it must be 1 whole numbers"),
+    (['--min-depth', '30'], '--max-depth is 20.0; it must be larger than --min-depth'),
+    (['--crop', '33'], 'multiples of 14 for the student tiny'),
+    (['--hold-out', '0.9'], 'too few')])
+def test_unusable_options_are_one_line_before_the_training(
+        drive: tuple[Path, Path], more: list[str], message: str, tmp_path: Path,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(drive, tmp_path / 'mine.xml', *more), FAMILY) == 1
+    err = capsys.readouterr().err
+    assert err.startswith('error: ') and err.count('\n') == 1 and message in err
+    assert not (tmp_path / 'mine.xml').exists()
+
+
+def test_a_start_of_which_the_kind_is_unknown_is_refused(
+        drive: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    start = drive[0].with_suffix('.pth')
+    assert main(arguments((start, drive[1]), tmp_path / 'mine.xml'), FAMILY) == 1
+    assert 'its kind is unknown' in capsys.readouterr().err
+
+
+def test_the_check_alone_writes_a_picture_and_no_model(
+        drive: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(drive, tmp_path / 'mine.xml', '--check-only'), FAMILY) == 0
+    assert 'the same command without --check-only trains' in capsys.readouterr().out
+    assert cv2.imread(str(tmp_path / 'mine.metric' / 'pairs.png')) is not None
+    assert not (tmp_path / 'mine.xml').exists()
