@@ -19,7 +19,7 @@ torch = pytest.importorskip('torch')
 pytest.importorskip('rosbags')
 
 import bags  # noqa: E402, I100
-from depth_anything_ros.distill.labels import LabelledImage  # noqa: E402
+from depth_anything_ros.distill.dataset import LabelledImage  # noqa: E402
 from depth_anything_ros.distill.metric.bags import BagTopics  # noqa: E402
 from depth_anything_ros.distill.metric.checks import (  # noqa: E402
     check_pairs, draw_pairs, measure_agreement)

@@ -25,7 +25,7 @@ from depth_anything_ros.convert.sources.records import read_metric_record  # noq
 from depth_anything_ros.distill.curves import Measure  # noqa: E402
 from depth_anything_ros.distill.dataset import DatasetImage  # noqa: E402
 from depth_anything_ros.distill.job import NO_AUGMENTATION, Recipe  # noqa: E402
-from depth_anything_ros.distill.labels import LabelledImage  # noqa: E402
+from depth_anything_ros.distill.dataset import LabelledImage  # noqa: E402
 from depth_anything_ros.distill.metric.frames import Frame  # noqa: E402
 from depth_anything_ros.distill.metric.objective import (  # noqa: E402
     MetricObjective, MetricPair, MetricScale)

@@ -23,7 +23,7 @@ from depth_anything_ros.cli.progress import count_in_lines
 from depth_anything_ros.convert.sources.identity import Overrides
 from depth_anything_ros.convert.sources.records import MetricRecord, read_metric_record
 from depth_anything_ros.distill.curves import read_log
-from depth_anything_ros.distill.labels import LabelledImage
+from depth_anything_ros.distill.dataset import LabelledImage
 from depth_anything_ros.distill.main import main as distill
 from depth_anything_ros.distill.metric.bags import BagTopics
 from depth_anything_ros.distill.metric.frames import collect_frames, Frame, FrameSelection

@@ -13,7 +13,7 @@ from depth_anything_ros.convert.sources.records import (
 from depth_anything_ros.distill.curves import Measure
 from depth_anything_ros.distill.distill import write_weights
 from depth_anything_ros.distill.job import has_options, store_options
-from depth_anything_ros.distill.labels import (
+from depth_anything_ros.distill.dataset import (
     label_folder, LabelFacts, LabelledImage, make_labels)
 from depth_anything_ros.distill.metric.checks import check_pairs, draw_pairs
 from depth_anything_ros.distill.metric.frames import collect_frames, Frame
