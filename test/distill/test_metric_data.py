@@ -242,18 +242,24 @@ def test_data_that_is_missing_or_something_else_is_named(name: str, tmp_path: Pa
         collect(tmp_path / name, tmp_path / 'work')
 
 
-def test_the_end_of_each_source_is_held_out_without_places_that_return(
+def test_the_ends_of_each_source_judge_it_without_places_that_return(
         folder: Path, tmp_path: Path) -> None:
-    # The second frame shows the same as the last one.
-    for kind in ('rgb', 'depth'):
-        (folder.parent / f'{kind}_01.png').write_bytes(
-            (folder.parent / f'{kind}_11.png').read_bytes())
+    for number in range(12, 16):
+        cv2.imwrite(str(folder.parent / f'rgb_{number}.png'), picture(number))
+        cv2.imwrite(str(folder.parent / f'depth_{number}.png'), depth_of(number))
+    # The second frame shows the same as the last one, the sixth the same as the first one.
+    for copy, number in ((1, 15), (5, 0)):
+        for kind in ('rgb', 'depth'):
+            (folder.parent / f'{kind}_{copy:02}.png').write_bytes(
+                (folder.parent / f'{kind}_{number:02}.png').read_bytes())
     frames = collect(folder, tmp_path)
-    training, held_out, left_out = split_frames(frames, 0.25)
-    assert [frame.number for frame in held_out] == [9, 10, 11]
-    assert [frame.number for frame in training] == [0, 2, 3, 4, 5, 6, 7, 8]
-    assert left_out == 1
-    with pytest.raises(ImageError, match='5 images for training and 6 for validation are too few'):
+    split = split_frames(frames, 0.25)
+    parts = ([frame.number for frame in part] for part in (
+        split.training, split.validation, split.held_out))
+    assert list(parts) == [[3, 4, *range(6, 12)], [0, 2], [12, 13, 14, 15]]
+    assert split.left_out == 2
+    with pytest.raises(ImageError, match='5 images to learn from, 1 for validation and 8 held out '
+                       'are too few, after 2 that show the same'):
         split_frames(frames, 0.5)
 
 

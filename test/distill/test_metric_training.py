@@ -18,23 +18,24 @@ for package in ('typer', 'openvino', 'onnx', 'onnxscript', 'onnxruntime', 'matpl
     pytest.importorskip(package)
 
 from depth_anything_ros import load_model  # noqa: E402, I100
-from depth_anything_ros.convert.conversion import convert, Job  # noqa: E402
 from depth_anything_ros.convert.main import main as convert_main  # noqa: E402
 from depth_anything_ros.convert.sources.identity import Overrides  # noqa: E402
 from depth_anything_ros.convert.sources.records import read_metric_record  # noqa: E402
 from depth_anything_ros.distill.curves import Measure  # noqa: E402
-from depth_anything_ros.distill.dataset import DatasetImage  # noqa: E402
+from depth_anything_ros.distill.dataset import DatasetImage, LabelledImage  # noqa: E402
 from depth_anything_ros.distill.job import NO_AUGMENTATION, Recipe  # noqa: E402
-from depth_anything_ros.distill.dataset import LabelledImage  # noqa: E402
+from depth_anything_ros.distill.metric import metric as fine_tuning  # noqa: E402
 from depth_anything_ros.distill.metric.frames import Frame  # noqa: E402
 from depth_anything_ros.distill.metric.objective import (  # noqa: E402
     MetricObjective, MetricPair, MetricScale)
 from depth_anything_ros.distill.metric.result import (  # noqa: E402
     CONSTANT, DENSE, judge, mean_abs_rel, MethodScores, METRIC, predict_metres, Result)
-from depth_anything_ros.distill.metric.start import begin_at, fit_start, open_start  # noqa: E402
+from depth_anything_ros.distill.metric.start import (  # noqa: E402
+    begin_at, fit_start, full_view_focal, open_start)
 from depth_anything_ros.distill.students import vit_student  # noqa: E402
 from depth_anything_ros.distill.train_loop import RunFolder, train, Validation  # noqa: E402
 from depth_anything_ros.distill.trainer import Trainer  # noqa: E402
+from depth_anything_ros.resources import shipped_model  # noqa: E402
 from depth_anything_ros.vision.depth import DepthRange  # noqa: E402
 from depth_anything_ros.vision.geometry import Intrinsics  # noqa: E402
 
@@ -190,13 +191,11 @@ def test_the_advice_follows_the_figures(new: float, advice: str) -> None:
 
 @pytest.fixture(scope='module')
 def drive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Return an IR to start with, and images whose depth is a curve of what it sees in them."""
+    """Return a checkpoint to start with, and images with a curve of what it sees as depth."""
     folder = tmp_path_factory.mktemp('drive')
-    torch.save(random_weights(TINY_LIGHT), folder / 'start.pth')
-    start = folder / 'start.xml'
-    convert(Job(folder / 'start.pth', start, 'fp32', Overrides('relative', 'v2')), table=FAMILY,
-            sizes_hw=((56, 70),), report=lambda line: None)
-    network = open_start(start, Overrides(), FAMILY).student.network.eval()
+    start = folder / 'start.pth'
+    torch.save(random_weights(TINY_LIGHT), start)
+    network = open_start(start, Overrides('relative', 'v2'), FAMILY).student.network.eval()
     rng = np.random.default_rng(0)
     for number in range(24):
         coarse = rng.integers(0, 255, (4, 5, 3), np.uint8)
@@ -216,7 +215,7 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def arguments(drive: tuple[Path, Path], output: Path, *more: str) -> list[str]:
     start, data = drive
     return ['metric', str(start), str(data), '-o', str(output), '--batch', '4', '--device', 'cpu',
-            '--trust-data', *more]
+            '--kind', 'relative', '--model-version', 'v2', '--trust-data', *more]
 
 
 def test_a_model_in_metres_says_its_range_and_focal_length(
@@ -227,11 +226,12 @@ def test_a_model_in_metres_says_its_range_and_focal_length(
     assert main(line, FAMILY) == 0
     out, err = capsys.readouterr()
     assert err == ''
-    for text in ('images: 18 for training, 6 for validation', 'metres for a focal length of 72 px',
+    for text in ('images: 15 for training; 3 for validation, the first of each source; 6 held '
+                 'out, its last 25 %', 'metres for a focal length of 72 px',
                  '(a) the new model', '(c) the relative model, one fit', 'deploy the new model'):
         assert text in out
     record = read_metric_record(output.with_suffix('.pth'))
-    assert record is not None and record.range_m == (0.1, 12.0) and record.images == 18
+    assert record is not None and record.range_m == (0.1, 12.0) and record.images == 15
     figures = json.loads(json.dumps(record.figures))
     assert figures['metric']['abs_rel'] < figures['constant_fit']['abs_rel']
     card = output.with_suffix('.md').read_text()
@@ -253,15 +253,26 @@ def test_a_model_in_metres_says_its_range_and_focal_length(
     assert 'it gives metres already' in capsys.readouterr().err
 
 
-def test_a_model_that_does_not_beat_one_fit_is_not_written(
-        drive: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_that_does_not_beat_one_fit_is_written_with_force_only(
+        drive: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fine_tuning, 'convert_student', lambda job, *others: [
+        job.output.with_suffix(suffix).touch() for suffix in ('.xml', '.bin')])
     output = tmp_path / 'mine.xml'
     line = arguments(drive, output, '--steps', '2', '--head-rate', '0.1', '--encoder-rate', '0.1')
     assert main(line, FAMILY) == 1
     out, err = capsys.readouterr()
     assert 'deploy the relative model with one fit' in out
     assert err.startswith('error: ') and err.count('\n') == 1 and 'nothing was written' in err
+    assert 'add --force to write it in spite of that' in err
     assert not list(tmp_path.glob('mine.[xpb]*'))
+    assert main([*line, '--force'], FAMILY) == 0
+    assert 'resuming after step 2' in capsys.readouterr().out
+    record = read_metric_record(output.with_suffix('.pth'))
+    assert record is not None
+    assert record.figures['metric']['abs_rel'] >= record.figures['constant_fit']['abs_rel']
+    assert output.exists()
+    assert 'Deploy the relative model with one fit' in output.with_suffix('.md').read_text()
 
 
 @pytest.mark.parametrize(('more', 'message'), [
@@ -280,9 +291,23 @@ def test_unusable_options_are_one_line_before_the_training(
 
 def test_a_start_of_which_the_kind_is_unknown_is_refused(
         drive: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    start = drive[0].with_suffix('.pth')
-    assert main(arguments((start, drive[1]), tmp_path / 'mine.xml'), FAMILY) == 1
+    start, data = map(str, drive)
+    assert main(['metric', start, data, '-o', str(tmp_path / 'mine.xml')], FAMILY) == 1
     assert 'its kind is unknown' in capsys.readouterr().err
+
+
+def test_an_ir_is_a_start_with_its_weights_and_licence() -> None:
+    start = open_start(shipped_model(), Overrides())
+    assert (start.student.name, start.model_version) == ('tiny', 'v2')
+    image = np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8)
+    with load_model(precision='f32', image_hw=(30, 40)) as model:
+        assert (start.name, start.licence) == (model.info.source_name, model.info.licence)
+        expected = model.infer(image)
+    focal_px = full_view_focal((40.0, 40.0), (30, 40), start.student.input_spec)
+    network = start.student.network.eval()
+    depth = predict_metres(network, image, (40.0, 40.0), MetricScale(
+        focal_px, DepthRange(1e-6, 1e6)))
+    np.testing.assert_allclose(1 / depth, expected, atol=0.02 * expected.max())
 
 
 def test_the_check_alone_writes_a_picture_and_no_model(

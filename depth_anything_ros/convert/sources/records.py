@@ -167,10 +167,7 @@ def read_distillation_record(path: Path, digests: Collection[str] | None = None
 
     None where there is no usable one for the ``digests``, by default the sha256 of the file.
     """
-    record = _read(distillation_record_path(path), _distillation_record, digests or ())
-    if record is not None and digests is None:
-        return record if path.is_file() and record.sha256 == _sha256(path) else None
-    return record
+    return _read_of_file(path, distillation_record_path(path), _distillation_record, digests)
 
 
 def write_distillation_record(path: Path, record: DistillationRecord) -> None:
@@ -183,18 +180,30 @@ def metric_record_path(path: Path) -> Path:
     return path.with_name(path.name + _METRIC_SUFFIX)
 
 
-def read_metric_record(path: Path, digests: Collection[str] = ()) -> MetricRecord | None:
+def read_metric_record(path: Path, digests: Collection[str] | None = None
+                       ) -> MetricRecord | None:
     """
     Return the record of the fine-tuning of the checkpoint at ``path``.
 
-    None where there is no usable one for the ``digests``.
+    None where there is no usable one for the ``digests``, by default the sha256 of the file.
     """
-    return _read(metric_record_path(path), _metric_record, digests)
+    return _read_of_file(path, metric_record_path(path), _metric_record, digests)
 
 
 def write_metric_record(path: Path, record: MetricRecord) -> None:
     """Write the record of the fine-tuning of the checkpoint at ``path``."""
     _write(metric_record_path(path), record)
+
+
+def _read_of_file(file: Path, path: Path, parse: Callable[[Any], R],
+                  digests: Collection[str] | None) -> R | None:
+    """Return a record for the ``digests``, where they are None for the sha256 of ``file``."""
+    if digests is not None:
+        return _read(path, parse, digests)
+    record = _read(path, parse, ())
+    if record is None or not file.is_file():
+        return None
+    return record if set(record.digests) == {_sha256(file)} else None
 
 
 def _read(path: Path, parse: Callable[[Any], R], digests: Collection[str]) -> R | None:

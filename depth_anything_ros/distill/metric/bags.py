@@ -11,20 +11,17 @@ from depth_anything_ros.distill.metric.lidar import (
     CLOUD, depth_of_points, points_xyz, static_pose)
 from depth_anything_ros.errors import CameraInfoError, DatasetError, ImageError
 from depth_anything_ros.media.bag_reader import (
-    bag_connections, bag_messages, COMPRESSED, message_types, RAW)
+    bag_connections, bag_messages, COMPRESSED, decode_message, message_types, RAW)
 from depth_anything_ros.vision.color_image import to_bgr
 from depth_anything_ros.vision.depth import DepthRange
-from depth_anything_ros.vision.encoded_image import decode_compressed_data
 from depth_anything_ros.vision.geometry import Intrinsics
-from depth_anything_ros.vision.raw_image import read_raw_image
+from depth_anything_ros.vision.raw_image import DEPTH_TYPES, read_raw_depth
 import numpy as np
 
 # A message with depth or points to a map f32 [H, W] in metres.
 ReadDepth = Callable[[Any], F32]
 
 _INFO = 'sensor_msgs/msg/CameraInfo'
-# Type and metres per unit of a depth image, by its encoding.
-_DEPTH = {'32FC1': ('f4', 1.0), '16UC1': ('u2', 0.001), 'mono16': ('u2', 0.001)}
 # Depth and image of one exposure have nearly the same stamp.
 _NEAREST_NS = 20_000_000
 _REGISTER = ('record the depth that the driver registers to the colour image, such as '
@@ -92,10 +89,7 @@ def _reader(types: Any, image: tuple[str, bytes], depth: tuple[str, bytes], came
             measured = types.deserialize_cdr(depth[1], depth[0])
         except Exception as error:  # noqa: B902 - a damaged message leads rosbags to any exception
             raise ImageError(f'the message is damaged ({error})') from error
-        image_bgr = to_bgr(
-            decode_compressed_data(message.data, message.format) if msgtype == COMPRESSED
-            else read_raw_image(message.data, message.encoding, (message.height, message.width),
-                                message.step, bool(message.is_bigendian)))
+        image_bgr = to_bgr(decode_message(message, msgtype))
         depth_m = read_depth(measured)
         if depth_m.shape != image_bgr.shape[:2]:
             raise ImageError(f'its depth is {depth_m.shape[1]}x{depth_m.shape[0]} and the image '
@@ -107,16 +101,8 @@ def _reader(types: Any, image: tuple[str, bytes], depth: tuple[str, bytes], came
 
 def _metres(message: Any) -> F32:
     """Return the depth [m] f32 [H, W] of an image message; ImageError if it is damaged."""
-    kind, unit = _DEPTH[message.encoding]
-    dtype = np.dtype(kind).newbyteorder('>' if message.is_bigendian else '<')
-    data, row_bytes = np.frombuffer(message.data, np.uint8), message.width * dtype.itemsize
-    if message.step < row_bytes or data.size < message.height * message.step:
-        raise ImageError(f'the depth has {data.size} bytes, too few for '
-                         f'{message.width}x{message.height} pixels')
-    rows = data[:message.height * message.step].reshape(message.height, message.step)
-    values = np.ascontiguousarray(rows[:, :row_bytes]).view(dtype)
-    depth_m: F32 = (values * np.float32(unit)).astype(np.float32)
-    return depth_m
+    return read_raw_depth(message.data, message.encoding, (message.height, message.width),
+                          message.step, bool(message.is_bigendian))
 
 
 def _topics(path: Path, wanted: BagTopics) -> tuple[str, str, str]:
@@ -130,7 +116,7 @@ def _topics(path: Path, wanted: BagTopics) -> tuple[str, str, str]:
         elif connection.msgcount and connection.msgtype in (RAW, COMPRESSED):
             encodings[connection.topic] = _first(path, connection).encoding if (
                 connection.msgtype == RAW) else ''
-    depths = sorted(topic for topic, encoding in encodings.items() if encoding in _DEPTH)
+    depths = sorted(topic for topic, encoding in encodings.items() if encoding in DEPTH_TYPES)
     what = 'depth image (32FC1 or 16UC1)'
     if wanted.depth in clouds or (clouds and not depths):
         depths, what = sorted(clouds), 'points of a lidar'

@@ -13,8 +13,9 @@ import cv2
 from depth_anything_ros.arrays import F32, F64, U8
 from depth_anything_ros.distill.metric.frames import nearest
 from depth_anything_ros.distill.metric.objective import MetricPair
-from depth_anything_ros.errors import DatasetError, ImageError
+from depth_anything_ros.errors import DatasetError
 from depth_anything_ros.files import atomic_path
+from depth_anything_ros.media.depth_files import encode_png
 from depth_anything_ros.vision.colorize import color_table, colorize
 from depth_anything_ros.vision.depth import inverse_from_metric
 import numpy as np
@@ -113,11 +114,8 @@ def draw_pairs(pairs: Sequence[MetricPair], path: Path) -> None:
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % _COLUMNS)
     rows = [np.concatenate(tiles[index:index + _COLUMNS], axis=1)
             for index in range(0, len(tiles), _COLUMNS)]
-    done, data = cv2.imencode('.png', np.concatenate(rows))
-    if not done:
-        raise ImageError(f'{path}: OpenCV cannot write it')
     with atomic_path(path) as file:
-        file.write_bytes(data.tobytes())
+        file.write_bytes(encode_png(np.concatenate(rows)))
 
 
 def _overlay(pair: MetricPair) -> U8:

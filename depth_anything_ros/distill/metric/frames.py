@@ -6,16 +6,14 @@ They come from folders of RGB-D images, which a YAML file describes, and from RO
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-import cv2
 from depth_anything_ros.arrays import F32, U8
 from depth_anything_ros.cli.progress import Counting, Report
-from depth_anything_ros.distill.dataset import DatasetImage
+from depth_anything_ros.distill.dataset import (
+    DatasetImage, digest, reduced_size_hw, write_jpeg)
 from depth_anything_ros.distill.metric.bags import BagTopics, open_bag_frames
 from depth_anything_ros.errors import DatasetError, ImageError
 from depth_anything_ros.files import atomic_path
@@ -29,7 +27,6 @@ import numpy as np
 
 SUFFIXES = ('.yaml', '.yml')
 _INDEX = 'frames.json'
-_JPEG = (cv2.IMWRITE_JPEG_QUALITY, 95)
 # A frame with depth in a smaller share of its pixels shows that the sensor saw nothing.
 _LEAST_VALID = 0.002
 _GIVE = 'give a .yaml file that describes a folder of images and depth maps, or a ROS 2 bag'
@@ -99,7 +96,8 @@ def nearest(values: F32, size_hw: tuple[int, int]) -> F32:
 def _frames(path: Path, source: int, folder: Path, selection: FrameSelection, report: Report,
             counting: Counting) -> list[Frame]:
     count, frames = _open(path, selection)
-    target = folder / f'frames-{_digest(path, selection)}'
+    changed = max((file.stat().st_mtime_ns for file in (path, path.parent)), default=0)
+    target = folder / f'frames-{digest(path, f" {changed} {selection}")}'
     if (known := _read_index(target / _INDEX, source)) is not None:
         report(f'      {path}: {len(known)} images with depth')
         return known
@@ -170,20 +168,13 @@ def _open_folder(path: Path, selection: FrameSelection) -> tuple[int, Iterator[R
 
 def _write(target: Path, number: int, source: int, image_bgr: U8, depth_m: F32,
            focal_xy: tuple[float, float], selection: FrameSelection) -> Frame:
-    height, width = image_bgr.shape[:2]
-    scale = min(1.0, selection.short_side / min(height, width))
-    size_hw = round(height * scale), round(width * scale)
+    size_hw = reduced_size_hw(depth_m.shape, selection.short_side)
     path, depth_path = (target / f'{number:06}{suffix}' for suffix in ('.jpg', '.npy'))
-    reduced = image_bgr if scale == 1 else cv2.resize(
-        image_bgr, size_hw[::-1], interpolation=cv2.INTER_AREA)
-    done, data = cv2.imencode('.jpg', reduced, _JPEG)
-    if not done:
-        raise ImageError(f'{path.name}: OpenCV cannot write it as JPEG')
-    with atomic_path(path) as file:
-        file.write_bytes(data.tobytes())
+    write_jpeg(path, image_bgr, size_hw)
     with atomic_path(depth_path) as file, file.open('wb') as stream:
         np.save(stream, nearest(depth_m, size_hw).astype(np.float16))
-    focal = focal_xy[0] * size_hw[1] / width, focal_xy[1] * size_hw[0] / height
+    focal = tuple(one * new / old for one, new, old in zip(
+        focal_xy, size_hw[::-1], depth_m.shape[::-1]))
     return Frame(DatasetImage(f'{target.name}/{number:06}', path, number), depth_path, focal,
                  source, number)
 
@@ -206,10 +197,3 @@ def _read_index(path: Path, source: int) -> list[Frame] | None:
             line['number']) for line in lines]
     except (OSError, ValueError, LookupError, TypeError):
         return None
-
-
-def _digest(path: Path, selection: FrameSelection) -> str:
-    """Return eight hex digits that change with the data and with what is taken from it."""
-    changed = max((file.stat().st_mtime_ns for file in (path, path.parent)), default=0)
-    text = f'{path.resolve()} {changed} {selection}'
-    return hashlib.sha256(os.fsencode(text)).hexdigest()[:8]

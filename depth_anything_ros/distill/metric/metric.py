@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 
 from depth_anything_ros.cli.progress import count_in_lines, Counting, Report
-from depth_anything_ros.convert.conversion import convert, convert_to_int8, Job
 from depth_anything_ros.convert.sources.records import (
-    MetricRecord, read_metric_record, sha256_of, write_metric_record)
+    MetricRecord, read_metric_record, write_metric_record)
 from depth_anything_ros.distill.curves import Measure
-from depth_anything_ros.distill.distill import write_weights
+from depth_anything_ros.distill.distill import (
+    check_checkpoint, convert_student, write_weights)
 from depth_anything_ros.distill.job import has_options, store_options
 from depth_anything_ros.distill.dataset import (
     label_folder, LabelFacts, LabelledImage, make_labels)
@@ -26,7 +26,7 @@ from depth_anything_ros.distill.processes import ALONE, Processes
 from depth_anything_ros.distill.teacher import open_teacher, source_sha256, TeacherOptions
 from depth_anything_ros.distill.train_loop import follow, resume, RunFolder, train, Validation
 from depth_anything_ros.distill.trainer import Trainer
-from depth_anything_ros.errors import CheckpointError, DatasetError
+from depth_anything_ros.errors import DatasetError
 from depth_anything_ros.files import atomic_path, check_target, make_folder
 from depth_anything_ros.networks.models import EncoderSpec, MODELS
 
@@ -42,10 +42,16 @@ class MetricModel:
 
 @dataclass(frozen=True)
 class _Data:
-    """The pairs to learn from and those to validate with."""
+    """The pairs of each part of the ``Split``."""
 
     training: list[MetricPair]
+    validation: list[MetricPair]
     held_out: list[MetricPair]
+
+    @property
+    def known(self) -> list[MetricPair]:
+        """Return all but those that judge the result."""
+        return self.training + self.validation
 
 
 def fine_tune(job: MetricJob, start: Start, *, table: tuple[EncoderSpec, ...] = MODELS,
@@ -66,17 +72,18 @@ def fine_tune(job: MetricJob, start: Start, *, table: tuple[EncoderSpec, ...] = 
     start_sha256 = source_sha256(job.start)
     options = job.options(start_sha256)
     resumes = has_options(job.folder, options, job.force)
-    _check_checkpoint(job, resumes)
+    check_checkpoint(job.checkpoint, job.check_only or job.force or (
+        resumes and read_metric_record(job.checkpoint) is not None))
     data = processes.shared(lambda: _prepare(job, start_sha256, table, report, counting))
     if job.check_only:
         return None
     spec = start.student.input_spec
-    scale = MetricScale(job.focal_px or median_focal(data.training, spec), job.selection.limits)
+    scale = MetricScale(job.focal_px or median_focal(data.known, spec), job.selection.limits)
     run = RunFolder(job.folder)
     if processes.leads and not resumes:
         run.clear()
         store_options(job.folder, options)
-    constant = fit_start(start.student.network, data.training, scale)
+    constant = fit_start(start.student.network, data.known, scale)
     trainer = _trainer(job, start, data, scale, processes)
     with processes.in_turn():
         resume(run, trainer, job.force)
@@ -85,12 +92,12 @@ def fine_tune(job: MetricJob, start: Start, *, table: tuple[EncoderSpec, ...] = 
         follow(trainer)
         processes.leave()
         return None
-    held_out = {pair.labelled: pair for pair in data.held_out + data.training}
-    train(run, trainer, [pair.labelled for pair in data.held_out], job.validate_every, report,
+    known = {pair.labelled: pair for pair in data.known}
+    train(run, trainer, [pair.labelled for pair in data.validation], job.validate_every, report,
           counting, Validation(
               Measure('abs_rel', 'AbsRel in metres', job.patience),
               lambda network, images: mean_abs_rel(
-                  network, [held_out[image] for image in images], scale)))
+                  network, [known[image] for image in images], scale)))
     processes.leave()
     result = judge(trainer.result(), data.held_out, scale, constant)
     report(result.table())
@@ -98,7 +105,7 @@ def fine_tune(job: MetricJob, start: Start, *, table: tuple[EncoderSpec, ...] = 
     if not job.force:
         result.require_gain(job.output)
     record = _save(job, start, start_sha256, trainer, scale, data, result)
-    _convert(job, data, table, report)
+    convert_student(job, [pair.frame.image.path for pair in data.training], table, report)
     _write_card(job, record, result)
     return MetricModel(job.output, record, result)
 
@@ -107,11 +114,14 @@ def _prepare(job: MetricJob, start_sha256: str, table: tuple[EncoderSpec, ...], 
              counting: Counting) -> _Data:
     """Return the pairs of all data, checked; DatasetError or ImageError say what is wrong."""
     frames = collect_frames(job.data, job.folder, job.selection, report, counting)
-    training, held_out, left_out = split_frames(frames, job.hold_out)
-    report(f'images: {len(training)} for training, {len(held_out)} for validation, the last '
-           f'{100 * job.hold_out:.0f} % of each source; {left_out} that show the same as one of '
-           'these are left out')
-    pairs = _label(job, start_sha256, training + held_out, table, report, counting)
+    split = split_frames(frames, job.hold_out)
+    parts = split.training, split.validation, split.held_out
+    report(f'images: {len(split.training)} for training; {len(split.validation)} for validation, '
+           f'the first of each source; {len(split.held_out)} held out, its last '
+           f'{100 * job.hold_out:.0f} %; {split.left_out} that show the same as one of another '
+           'part are left out')
+    pairs = _label(job, start_sha256, [frame for part in parts for frame in part], table, report,
+                   counting)
     picture = job.folder / 'pairs.png'
     draw_pairs(pairs, picture)
     report(f'      {picture} shows depth on top of the images')
@@ -123,12 +133,12 @@ def _prepare(job: MetricJob, start_sha256: str, table: tuple[EncoderSpec, ...], 
             x, y = (100 * value for value in found.shift_xy)
             report(f'      {name}: depth agrees best with a shift of {x:.1f} %, {y:.1f} % and '
                    f'{found.lag} frames, {found.gain:.2f} times as well as without')
-    late = {frame.image for frame in held_out}
-    data = _Data([pair for pair in pairs if pair.frame.image not in late],
-                 [pair for pair in pairs if pair.frame.image in late])
-    if not (data.training and data.held_out):
+    labelled = {pair.frame: pair for pair in pairs}
+    training, validation, held_out = ([labelled[frame] for frame in part if frame in labelled]
+                                      for part in parts)
+    if not (training and validation and held_out):
         raise DatasetError(Path(job.data[0]), 'no image could be labelled', 'see the lines above')
-    return data
+    return _Data(training, validation, held_out)
 
 
 def _label(job: MetricJob, start_sha256: str, frames: Sequence[Frame],
@@ -166,16 +176,6 @@ def _report_training(trainer: Trainer, scale: MetricScale, constant: tuple[float
         report(f'      resuming after step {trainer.step}')
 
 
-def _check_checkpoint(job: MetricJob, resumes: bool) -> None:
-    """Raise CheckpointError if a checkpoint exists that neither this job nor --force replaces."""
-    path = job.checkpoint
-    if job.check_only or job.force or not path.exists():
-        return
-    if not (resumes and read_metric_record(path, [sha256_of([path])])):
-        raise CheckpointError(path, 'the file exists already, and the checkpoint goes there',
-                              'add --force to replace it or choose another -o')
-
-
 def _save(job: MetricJob, start: Start, start_sha256: str, trainer: Trainer, scale: MetricScale,
           data: _Data, result: Result) -> MetricRecord:
     limits = scale.limits
@@ -186,19 +186,6 @@ def _save(job: MetricJob, start: Start, start_sha256: str, trainer: Trainer, sca
         write_weights(job.checkpoint, trainer.result()))
     write_metric_record(job.checkpoint, record)
     return record
-
-
-def _convert(job: MetricJob, data: _Data, table: tuple[EncoderSpec, ...], report: Report) -> None:
-    """Write the IR; INT8 is calibrated and, where it loses too much, trained."""
-    conversion = Job(job.checkpoint, job.output, job.precision, overwrite=job.force)
-    if job.precision != 'int8':
-        convert(conversion, table=table, report=report)
-        return
-    images = job.folder / 'calibration.txt'
-    with atomic_path(images) as file:
-        file.write_text(''.join(f'{pair.labelled.image.resolve()}\n' for pair in data.training),
-                        encoding='utf-8')
-    convert_to_int8(conversion, str(images), train=True, table=table, report=report)
 
 
 def _write_card(job: MetricJob, record: MetricRecord, result: Result) -> None:

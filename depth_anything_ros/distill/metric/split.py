@@ -1,6 +1,7 @@
-"""Training and validation frames: split by time and by place, never between neighbours."""
+"""Frames to learn from, to stop by and to judge: split by time and place, never neighbours."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 import cv2
@@ -12,41 +13,67 @@ from depth_anything_ros.media.pictures import read_picture
 from depth_anything_ros.vision.color_image import to_bgr
 import numpy as np
 
+_VALIDATION_SHARE = 0.15
 _THUMBNAIL_WH = (24, 18)
 # Two thumbnails with a larger correlation show the same place from nearly the same pose.
 _SAME_PLACE = 0.98
 
 
-def split_frames(frames: Sequence[Frame], share: float) -> tuple[list[Frame], list[Frame], int]:
+@dataclass(frozen=True)
+class Split:
     """
-    Return (training frames, validation frames, frames left out).
+    Frames to learn from, frames that decide when to stop, and frames that judge the result.
 
-    The last ``share`` of each source is for validation. Earlier frames that show the same as one
-    of these are left out, so that neighbours in time and places that were seen again do not count
-    as new. ImageError if too few remain.
+    ``left_out`` is the number of those that show the same as a frame of another part.
+    """
+
+    training: list[Frame]
+    validation: list[Frame]
+    held_out: list[Frame]
+    left_out: int
+
+
+def split_frames(frames: Sequence[Frame], share: float) -> Split:
+    """
+    Return the last ``share`` of each source as held out, the first part of its rest as validation.
+
+    What shows the same as a frame of one of these parts is left out of the others, so that
+    neighbours in time and places that were seen again do not count as new. ImageError if too few
+    remain.
     """
     early: list[Frame] = []
-    late: list[Frame] = []
+    held_out: list[Frame] = []
     for _, group in groupby(sorted(frames, key=lambda one: (one.source, one.number)),
                             lambda one: one.source):
         ordered = list(group)
         first = round(len(ordered) * (1 - share))
         early += ordered[:first]
-        late += ordered[first:]
-    training = [frame for frame, seen in zip(early, _seen_again(early, late)) if not seen]
-    if len(training) < MIN_TRAINING_IMAGES or not late:
+        held_out += ordered[first:]
+    new = _unlike(early, held_out)
+    validation = [frame for _, group in groupby(new, lambda one: one.source)
+                  for frame in _first_part(list(group))]
+    chosen = set(validation)
+    training = _unlike([frame for frame in new if frame not in chosen], validation)
+    left_out = len(early) - len(validation) - len(training)
+    if len(training) < MIN_TRAINING_IMAGES or not (validation and held_out):
         raise ImageError(
-            f'{len(training)} images for training and {len(late)} for validation are too few, '
-            f'after {len(early) - len(training)} that show the same as one of the latter; give '
-            f'data with at least {MIN_TRAINING_IMAGES} and 1, better hundreds from several places')
-    return training, late, len(early) - len(training)
+            f'{len(training)} images to learn from, {len(validation)} for validation and '
+            f'{len(held_out)} held out are too few, after {left_out} that show the same as one '
+            f'of another part; give data with at least {MIN_TRAINING_IMAGES}, 1 and 1, better '
+            'hundreds from several places')
+    return Split(training, validation, held_out, left_out)
 
 
-def _seen_again(early: Sequence[Frame], late: Sequence[Frame]) -> list[bool]:
-    if not early or not late:
-        return [False] * len(early)
-    known = np.stack([_thumbnail(frame) for frame in late])
-    return [bool((known @ _thumbnail(frame)).max() > _SAME_PLACE) for frame in early]
+def _first_part(frames: list[Frame]) -> list[Frame]:
+    return frames[:round(len(frames) * _VALIDATION_SHARE)]
+
+
+def _unlike(frames: Sequence[Frame], others: Sequence[Frame]) -> list[Frame]:
+    """Return the frames that show nothing that one of the ``others`` shows."""
+    if not others:
+        return list(frames)
+    known = np.stack([_thumbnail(frame) for frame in others])
+    return [frame for frame in frames if (known @ _thumbnail(frame)).max() <= _SAME_PLACE]
 
 
 def _thumbnail(frame: Frame) -> F32:
