@@ -60,13 +60,17 @@ class Student:
         The image is normalised. The depth has its size, and in training it may be negative.
         """
         tokens = self.network.pretrained(image)
-        rows, columns = (side // self.input_spec.multiple for side in image.shape[-2:])
+        return self.depth_of(tokens, (image.shape[-2], image.shape[-1])), tokens[-1]
+
+    def depth_of(self, tokens: Sequence[Tensor], size_hw: tuple[int, int]) -> Tensor:
+        """Return the depth [N, H, W] of an image of ``size_hw`` with these tokens."""
+        rows, columns = (side // self.input_spec.multiple for side in size_hw)
         depth = self.network.depth_head(tokens, rows, columns)[0]
-        if depth.shape[-2:] != image.shape[-2:]:
+        if depth.shape[-2:] != size_hw:
             # As the host does it.
-            depth = functional.interpolate(depth, size=image.shape[-2:], mode='bilinear',
+            depth = functional.interpolate(depth, size=size_hw, mode='bilinear',
                                            align_corners=True)
-        return depth.squeeze(1), tokens[-1]
+        return depth.squeeze(1)
 
 
 def make_student(name: str, start: Path | None = None, seed: int = 0, *,

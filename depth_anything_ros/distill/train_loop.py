@@ -211,6 +211,19 @@ def _train(run: RunFolder, log: TrainingLog, trainer: Trainer, held_out: Sequenc
     steps, first = trainer.recipe.steps, trainer.step
     validation_images = _subset(held_out)
     saved, is_over = time.monotonic(), False
+
+    def validate() -> bool:
+        """Log the present weights and return whether the training is over."""
+        found = validation.score(trainer.result(), validation_images)
+        if measure.patience and found < min(log.validations().values(), default=math.inf):
+            _save(run.best, trainer.averaged.state_dict())
+        log.add_validation(trainer.step, found)
+        report(f'      step {trainer.step}: {measure.name.replace("_", " ")} {found:.4f}')
+        return _is_over(log, measure)
+
+    if measure.patience and not first:
+        # The first weights may be the best ones.
+        validate()
     report_duration = _DurationReport(first, steps, report)
     with deferred_signals(deliver=True) as stop, counting('steps', steps, first) as advance:
         for result in trainer.run():
@@ -224,13 +237,9 @@ def _train(run: RunFolder, log: TrainingLog, trainer: Trainer, held_out: Sequenc
             if stops:
                 break
             if validates and result.step < steps:
-                found = validation.score(trainer.result(), validation_images)
-                if measure.patience and found < min(log.validations().values(), default=math.inf):
-                    _save(run.best, trainer.averaged.state_dict())
-                log.add_validation(result.step, found)
+                is_over = validate()
                 draw_curves(run.log, run.curves, measure)
-                report(f'      step {result.step}: {measure.name.replace("_", " ")} {found:.4f}')
-                if is_over := _is_over(log, measure):
+                if is_over:
                     report('      the training ends early: '
                            f'{measure.patience} validations without an improvement')
             advance(f'loss {result.loss:.3f}')

@@ -122,7 +122,7 @@ def _training_figures(work: Path, data: list[str]) -> dict[str, float]:
     record = read_metric_record(model.with_suffix('.pth'))
     assert record is not None
     log = read_log(work / 'metric.metric' / 'journal.jsonl')
-    _, held_out, _ = split_frames(_frames(work, data), _HOLD_OUT)
+    held_out = split_frames(_frames(work, data), _HOLD_OUT).held_out
     figures = _scores(model, held_out)
     _draw(model, held_out, _IMAGES / 'metric_training.png')
     seconds = max(entry.get('seconds', 0.0) for entry in log)
@@ -208,11 +208,11 @@ def head_figures(work: Path, data: list[str]) -> dict[str, float]:
     begins at its best fit to the training images.
     """
     frames = _frames(work, data)
-    training, held_out, _ = split_frames(frames, _HOLD_OUT)
+    split = split_frames(frames, _HOLD_OUT)
     folder, = (work / 'metric.metric').glob('labels-*')
     pairs, judged = ([MetricPair(frame, LabelledImage(
         frame.image.path, folder / f'{frame.image.name}.npy')) for frame in part]
-        for part in (training, held_out))
+        for part in (split.training, split.validation))
     farthest = _LIMITS.maximum_m
 
     class Log(nn.Module):  # type: ignore[misc]

@@ -16,6 +16,7 @@ from depth_anything_ros.distill.job import has_options, store_options
 from depth_anything_ros.distill.dataset import (
     label_folder, LabelFacts, LabelledImage, make_labels)
 from depth_anything_ros.distill.metric.checks import check_pairs, draw_pairs
+from depth_anything_ros.distill.metric.frame_fit import fit_frames
 from depth_anything_ros.distill.metric.frames import collect_frames, Frame
 from depth_anything_ros.distill.metric.job import MetricJob
 from depth_anything_ros.distill.metric.objective import MetricObjective, MetricPair, MetricScale
@@ -84,9 +85,7 @@ def fine_tune(job: MetricJob, start: Start, *, table: tuple[EncoderSpec, ...] = 
         run.clear()
         store_options(job.folder, options)
     constant = fit_start(start.student.network, data.known, scale)
-    trainer = _trainer(job, start, data, scale, processes)
-    with processes.in_turn():
-        resume(run, trainer, job.force)
+    trainer = _begin(job, run, start, data, scale, counting, processes)
     _report_training(trainer, scale, constant, report)
     if not processes.leads:
         follow(trainer)
@@ -152,6 +151,22 @@ def _label(job: MetricJob, start_sha256: str, frames: Sequence[Frame],
             start_sha256, job.overrides, teacher.sizes, False, job.selection.short_side))
         labels = make_labels([frame.image for frame in frames], teacher, folder, report, counting)
     return [MetricPair(frame, labels[frame.image]) for frame in frames if frame.image in labels]
+
+
+def _begin(job: MetricJob, run: RunFolder, start: Start, data: _Data, scale: MetricScale,
+           counting: Counting, processes: Processes) -> Trainer:
+    """Return the trainer, at the step of the state in the folder or before its first step."""
+    if processes.shared(run.state.is_file):
+        trainer = _trainer(job, start, data, scale, processes)
+        with processes.in_turn():
+            resume(run, trainer, job.force)
+        if trainer.step:
+            return trainer
+    if processes.leads:
+        fit_frames(start.student, data.training, job.weights, scale, job.recipe, job.device,
+                   counting)
+    processes.copy_weights(start.student.network)
+    return _trainer(job, start, data, scale, processes)
 
 
 def _trainer(job: MetricJob, start: Start, data: _Data, scale: MetricScale,

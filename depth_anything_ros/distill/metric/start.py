@@ -1,7 +1,8 @@
 """The relative model that a training in metres begins as, and its fit to metres."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+import math
 from pathlib import Path
 
 from depth_anything_ros.alignment.fit import fit_alignment, Samples
@@ -14,6 +15,7 @@ from depth_anything_ros.distill.students import EvalRelu, Student
 from depth_anything_ros.errors import AlignmentError, CheckpointError
 from depth_anything_ros.model_info import ModelVersion
 from depth_anything_ros.networks.depth_anything import build_network, DepthAnything
+from depth_anything_ros.networks.dpt import FrameFit
 from depth_anything_ros.networks.models import EncoderSpec, find_encoder, InputSpec, MODELS
 from depth_anything_ros.vision.geometry import Intrinsics, mean_focal
 from depth_anything_ros.vision.transforms import network_size
@@ -59,7 +61,21 @@ def open_start(path: Path, overrides: Overrides,
                               'that it was made from')
     network.requires_grad_(True)
     network.depth_head.scratch.output_conv2[-1] = EvalRelu()
+    add_frame_fit(network)
     return Start(Student(network.spec.name, network), name, licence, version)
+
+
+def add_frame_fit(network: DepthAnything) -> None:
+    """
+    Give a relative network a scale and a shift of its maps, which do not change them yet.
+
+    Training leaves them alone: one of its steps would change the scale of all images by percents.
+    """
+    network.spec = replace(network.spec, has_frame_fit=True)
+    head = network.depth_head
+    head.frame_fit = FrameFit(len(network.spec.out_channels) * network.spec.width)
+    head.frame_fit.requires_grad_(False)
+    begin_at(network, (1.0, 0.0))
 
 
 def full_view_focal(focal_xy: tuple[float, float], image_hw: tuple[int, int],
@@ -92,11 +108,11 @@ def constant_fit(pairs: Sequence[MetricPair], scale: MetricScale,
 
 
 def begin_at(network: DepthAnything, scale_shift: tuple[float, float]) -> None:
-    """Fold a scale and a shift of the output into the last layer of a network."""
-    last = network.depth_head.scratch.output_conv2[-2]
+    """Give all maps of a network the same scale and shift."""
+    linear = network.depth_head.frame_fit.linear
     with torch.no_grad():
-        last.weight.mul_(scale_shift[0])
-        last.bias.mul_(scale_shift[0]).add_(scale_shift[1])
+        linear.weight.zero_()
+        linear.bias.copy_(torch.tensor([math.log(scale_shift[0]), scale_shift[1]]))
 
 
 def fit_start(network: DepthAnything, pairs: Sequence[MetricPair],
