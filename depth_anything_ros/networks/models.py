@@ -103,8 +103,8 @@ class EncoderSpec:
     that the V2 head reads; ``licence`` is that of the published V2 weights. With an
     ``output_multiple`` in ``input_spec`` the head ends at its finest grid, see ``HEAD_MULTIPLE``.
     ``hidden`` is the width inside the feed-forward part, None for the usual one. Version 3 gives
-    depth instead of inverse depth, and sky beside it; see ``DepthAnything``. With ``has_frame_fit``
-    the network scales and shifts each map, see ``FrameFit``.
+    depth instead of inverse depth, and sky beside it; see ``DepthAnything``. With
+    ``has_frame_fit`` the head scales and shifts each map, see ``FrameFit``.
     """
 
     name: str

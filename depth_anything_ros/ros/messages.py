@@ -18,7 +18,7 @@ import sys
 from typing import Any, Literal
 
 from depth_anything_ros.arrays import F32, F64, U8
-from depth_anything_ros.errors import ImageError, MessageError, PointCloudError
+from depth_anything_ros.errors import MessageError, PointCloudError
 from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.depth import to_millimetres
 from depth_anything_ros.vision.encoded_image import decode_compressed_data, PixelLimit

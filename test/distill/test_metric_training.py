@@ -32,7 +32,7 @@ from depth_anything_ros.distill.metric.objective import (  # noqa: E402
 from depth_anything_ros.distill.metric.result import (  # noqa: E402
     CONSTANT, DENSE, judge, mean_abs_rel, MethodScores, METRIC, predict_metres, Result)
 from depth_anything_ros.distill.metric.start import (  # noqa: E402
-    add_frame_fit, begin_at, fit_start, full_view_focal, open_start)
+    add_frame_fit, begin_at, constant_fit, full_view_focal, open_start)
 from depth_anything_ros.distill.students import vit_student  # noqa: E402
 from depth_anything_ros.distill.train_loop import RunFolder, train, Validation  # noqa: E402
 from depth_anything_ros.distill.trainer import Trainer  # noqa: E402
@@ -164,7 +164,8 @@ def test_the_training_begins_at_the_fit_for_all_images(pairs: list[MetricPair]) 
     network = make_trainer(pairs, SMALL).network.eval()
     image = torch.zeros(1, 3, 70, 70)
     before = network(image).detach()
-    scale, shift = fit_start(network, pairs, SCALE)
+    scale, shift = constant_fit(pairs, SCALE, network.input_spec)
+    begin_at(network, (scale, shift))
     assert (scale, shift) == pytest.approx((64 / 80 / 3, -64 / 80 / 3), rel=0.02)
     assert torch.allclose(network(image), (before * scale + shift).clamp(min=0), atol=1e-4)
     result = judge(make_trainer(pairs, SMALL).result(), pairs, SCALE, (scale, shift))
@@ -179,7 +180,7 @@ def test_scale_and_shift_of_an_image_follow_its_tokens() -> None:
     wanted = torch.stack([0.4 * tokens[:, 0] - 0.2, 0.3 + 0.1 * tokens[:, 1]], 1)
     targets = values * wanted[:, :1].exp() + wanted[:, 1:]
     targets[:, :10] = 0
-    weight, bias = fit_linear(SeenCrops(tokens, values, targets), torch.tensor([0.0, 0.3]), SCALE)
+    weight, bias = fit_linear(SeenCrops(tokens, values, targets), (1.0, 0.3), torch.log)
     assert torch.allclose(tokens @ weight.T + bias, wanted, atol=0.05)
 
 
@@ -205,7 +206,7 @@ def test_depth_that_contradicts_the_model_is_refused(pairs: list[MetricPair]) ->
     for pair in pairs:
         np.save(pair.labelled.label, -np.load(pair.labelled.label))
     with pytest.raises(CheckpointError, match='does not fit the measured one .*pairs.png'):
-        fit_start(make_trainer(pairs, SMALL).network, pairs, SCALE)
+        constant_fit(pairs, SCALE, TINY_LIGHT.input_spec)
 
 
 @pytest.mark.parametrize(('new', 'advice'), [

@@ -3,22 +3,23 @@ Measure fine-tuning to metres; write docs/figures/metric_training.json and its p
 
 ``python -m tools.measure.metric_training --work FOLDER`` needs a folder ../shared with
 images/sequence and images/moving. It trains the model of the package with the first two thirds of
-each and judges it on the last ones. Ctrl-C stops it, and the same command continues. ``--only
-heads`` compares ways to end the network instead, with short trainings.
+each and judges it on the last ones. Ctrl-C stops it, and the same command continues. Then ``--only
+heads`` compares ends of the network, and ``--only ways`` ways to learn, on the validation images.
 """
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 import json
 from pathlib import Path
 from statistics import fmean
 import sys
+from typing import TypeVar
 
 import cv2
 from depth_anything_ros.api import load_model
-from depth_anything_ros.arrays import F32, F64
+from depth_anything_ros.arrays import F32, U8
 from depth_anything_ros.cli.progress import count_in_lines
 from depth_anything_ros.convert.sources.identity import Overrides
 from depth_anything_ros.convert.sources.records import MetricRecord, read_metric_record
@@ -26,18 +27,19 @@ from depth_anything_ros.distill.curves import read_log
 from depth_anything_ros.distill.dataset import LabelledImage
 from depth_anything_ros.distill.main import main as distill
 from depth_anything_ros.distill.metric.bags import BagTopics
+from depth_anything_ros.distill.metric.frame_fit import (
+    fit_frames, fit_linear, see_crops, SeenCrops)
 from depth_anything_ros.distill.metric.frames import collect_frames, Frame, FrameSelection
 from depth_anything_ros.distill.metric.job import metric_recipe
 from depth_anything_ros.distill.metric.objective import (
-    canonical_inverse, MetricObjective, MetricPair, MetricScale)
-from depth_anything_ros.distill.metric.result import CONSTANT, DENSE, mean_abs_rel, METRIC
+    extended_log, MetricObjective, MetricPair, MetricScale)
+from depth_anything_ros.distill.metric.result import CONSTANT, DENSE, METRIC, predict_metres
 from depth_anything_ros.distill.metric.split import split_frames
 from depth_anything_ros.distill.metric.start import (
-    begin_at, full_view_focal, median_focal, open_start)
+    begin_at, constant_fit, median_focal, open_start)
 from depth_anything_ros.distill.trainer import Trainer
 from depth_anything_ros.errors import DepthAnythingError
 from depth_anything_ros.media.pictures import read_picture
-from depth_anything_ros.networks.models import InputSpec
 from depth_anything_ros.resources import ROOT
 from depth_anything_ros.vision.accuracy import score_depth
 from depth_anything_ros.vision.color_image import to_bgr
@@ -48,14 +50,17 @@ import numpy as np
 from tools.measure.figures import FOLDER, read_content, requote_pages, write_figures
 from tools.shared_data import IMAGES
 import torch
-from torch import nn, Tensor
+from torch import Tensor
+from torch.nn import functional
 
 COMMAND = 'python -m tools.measure.metric_training --work FOLDER'
 _START = ROOT / 'models' / 'depth_anything_tiny.xml'
-_HOLD_OUT, _ZOOM, _STEPS, _SEED = 0.333, 1.5, 500, 0
+_HOLD_OUT, _ZOOM, _SEED = 0.333, 1.5, 0
 _LIMITS = DepthRange(0.1, 20.0)
 _SELECTION = FrameSelection(1, 384, _LIMITS, BagTopics())
-_HEAD_STEPS = 50
+_WAY_STEPS = 60
+_COUNTING = partial(count_in_lines, print)
+Picture = TypeVar('Picture', F32, U8)
 # Stored depth per metre and fx, fy, cx, cy of each folder.
 _FOLDERS = {'sequence': (1000, (481.2, 480.0, 319.5, 239.5)),
             'moving': (500, (320.0, 320.0, 320.0, 240.0))}
@@ -66,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Train, judge, print and write; return 0, or 1 with a sentence if something is missing."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument('--work', type=Path, metavar='FOLDER', required=True)
-    parser.add_argument('--only', choices=('training', 'heads'))
+    parser.add_argument('--only', choices=('training', *_COMPARISONS))
     options = parser.parse_args(arguments)
     if not (IMAGES / 'moving').is_dir():
         print(f'error: {IMAGES} lacks sequence and moving', file=sys.stderr)
@@ -76,12 +81,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         known.is_file()) else {}
     try:
         data = _descriptions(options.work)
-        if options.only != 'heads':
+        if options.only in (None, 'training'):
             if status := _train(options.work, data):
                 return status
             figures |= _training_figures(options.work, data)
-        if options.only != 'training':
-            figures |= head_figures(options.work, data)
+        for name, compare in _COMPARISONS.items():
+            if options.only in (None, name):
+                figures |= compare(options.work, data)
     except (DepthAnythingError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
@@ -114,7 +120,7 @@ def _train(work: Path, data: list[str]) -> int:
     if model.is_file():
         return 0
     return distill(['metric', str(_START), *data, '-o', str(model), '--hold-out', str(_HOLD_OUT),
-                    '--steps', str(_STEPS), '--seed', str(_SEED), '--device', 'cpu'])
+                    '--seed', str(_SEED), '--device', 'cpu'])
 
 
 def _training_figures(work: Path, data: list[str]) -> dict[str, float]:
@@ -146,8 +152,7 @@ def _fit_figures(record: MetricRecord) -> dict[str, float]:
 
 
 def _frames(work: Path, data: list[str]) -> list[Frame]:
-    return collect_frames(data, work / 'metric.metric', _SELECTION, print,
-                          partial(count_in_lines, print))
+    return collect_frames(data, work / 'metric.metric', _SELECTION, print, _COUNTING)
 
 
 def _scores(model: Path, held_out: Sequence[Frame]) -> dict[str, float]:
@@ -167,11 +172,8 @@ def _scores(model: Path, held_out: Sequence[Frame]) -> dict[str, float]:
             image, truth_m = to_bgr(read_picture(frame.image.path)), frame.read_depth()
             full.append(score_depth(depth_of(image, frame.focal_xy), truth_m, _LIMITS))
             sources.setdefault(frame.source, []).append(full[-1].abs_rel)
-            height, width = truth_m.shape
-            rows, columns = (slice(round(side * (1 - 1 / _ZOOM) / 2),
-                                   round(side * (1 + 1 / _ZOOM) / 2)) for side in (height, width))
-            zoomed.append(score_depth(depth_of(image[rows, columns], frame.focal_xy),
-                                      truth_m[rows, columns], _LIMITS).abs_rel)
+            zoomed.append(score_depth(depth_of(_centre(image, _ZOOM), frame.focal_xy),
+                                      _centre(truth_m, _ZOOM), _LIMITS).abs_rel)
     found = fmean(one.abs_rel for one in full)
     return {
         'metric_absrel': found, 'metric_delta1': fmean(one.delta1 for one in full),
@@ -179,6 +181,13 @@ def _scores(model: Path, held_out: Sequence[Frame]) -> dict[str, float]:
         **{f'metric_absrel_{name}': fmean(sources[source])
            for source, name in enumerate(_FOLDERS)},
         'zoomed_absrel': fmean(zoomed), 'focal_transfer': fmean(zoomed) / found}
+
+
+def _centre(values: Picture, zoom: float) -> Picture:
+    """Return the part [H / zoom, W / zoom] of an image or map that a longer lens shows."""
+    rows, columns = (slice(round(side * (1 - 1 / zoom) / 2), round(side * (1 + 1 / zoom) / 2))
+                     for side in values.shape[:2])
+    return np.ascontiguousarray(values[rows, columns])
 
 
 def _draw(model: Path, held_out: Sequence[Frame], path: Path) -> None:
@@ -201,71 +210,100 @@ def _draw(model: Path, held_out: Sequence[Frame], path: Path) -> None:
 
 def head_figures(work: Path, data: list[str]) -> dict[str, float]:
     """
-    Return the AbsRel after short trainings of networks that end in different ways.
+    Return the AbsRel on the validation images of networks that end in different ways.
 
-    ``inverse`` is the end of the relative model, ``log`` the exponential of a logarithm, and
-    ``sigmoid`` a share of the farthest depth, as in the metric models of Depth Anything V2. Each
-    begins at its best fit to the training images.
+    Each scales and shifts the relative map by what the mean tokens show: ``inverse`` takes it as
+    inverse depth, ``log`` as its logarithm, and ``sigmoid`` makes a share of twice the farthest
+    depth of it, as the metric models of Depth Anything V2. ``constant`` is one fit for all images.
     """
-    frames = _frames(work, data)
-    split = split_frames(frames, _HOLD_OUT)
+    training, validation = _pairs(work, data)
+    student = open_start(_START, Overrides()).student
+    scale = MetricScale(median_focal(training + validation, student.input_spec), _LIMITS)
+    recipe = metric_recipe(1, student.input_spec)
+    crops, judged = (see_crops(student, pairs, (1, 1), scale, recipe, 'cpu', _COUNTING)
+                     for pairs in (training, validation))
+    whole = SeenCrops(*(getattr(judged, one.name)[:len(validation)] for one in fields(judged)))
+    farthest = 2 * _LIMITS.maximum_m
+    ends: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+        'inverse': (lambda values: extended_log(values, scale.floor), lambda logs: logs.exp()),
+        'log': (lambda values: values, lambda logs: logs),
+        'sigmoid': (lambda values: functional.softplus(values) - np.log(farthest),
+                    lambda logs: ((logs.exp() * farthest).clamp(min=1.01) - 1).log())}
+    figures = {}
+    for name, (end, inverse_end) in ends.items():
+        constant = _line(crops, inverse_end)
+        weight, bias = fit_linear(crops, constant, end)
+        figures[f'head_{name}_absrel'] = _abs_rel(whole, whole.tokens @ weight.T + bias, end)
+        figures[f'head_{name}_constant_absrel'] = _abs_rel(
+            whole, torch.tensor([np.log(constant[0]), constant[1]])[None], end)
+    return figures
+
+
+def _pairs(work: Path, data: list[str]) -> tuple[list[MetricPair], list[MetricPair]]:
+    """Return the pairs for training and for validation, with the labels of the training."""
+    split = split_frames(_frames(work, data), _HOLD_OUT)
     folder, = (work / 'metric.metric').glob('labels-*')
-    pairs, judged = ([MetricPair(frame, LabelledImage(
+    training, validation = ([MetricPair(frame, LabelledImage(
         frame.image.path, folder / f'{frame.image.name}.npy')) for frame in part]
         for part in (split.training, split.validation))
-    farthest = _LIMITS.maximum_m
+    return training, validation
 
-    class Log(nn.Module):  # type: ignore[misc]
 
-        def forward(self, values: Tensor) -> Tensor:
-            return values.clamp(-8, 8).exp()
+def _line(crops: SeenCrops, inverse_end: Callable[[Tensor], Tensor]) -> tuple[float, float]:
+    """Return the least squares line from the relative maps to what an end takes."""
+    seen = crops.targets > 0
+    slope, shift = np.polyfit(crops.values[seen].double().numpy(),
+                              inverse_end(crops.targets[seen].log()).double().numpy(), 1)
+    return float(slope), float(shift)
 
-    class Sigmoid(nn.Module):  # type: ignore[misc]
 
-        def forward(self, values: Tensor) -> Tensor:
-            return 1 / (2 * farthest * torch.sigmoid(values).clamp(min=1e-4))
+def _abs_rel(crops: SeenCrops, fits: Tensor, end: Callable[[Tensor], Tensor]) -> float:
+    """Return the mean AbsRel of crops whose logarithm of the scale and shift are ``fits``."""
+    log_scale, shift = fits[:, :, None].unbind(1)
+    logs = end(crops.values * log_scale.exp() + shift)
+    seen = crops.targets > 0
+    errors = (crops.targets / logs.exp() - 1).abs().masked_fill(~seen, 0)
+    return float((errors.sum(1) / seen.sum(1).clamp(min=1)).mean())
 
-    def logit(inverse: F64) -> F64:
-        share = np.clip(1 / inverse / (2 * farthest), 1e-4, 0.98)
-        return np.log(share / (1 - share))
 
-    heads: dict[str, tuple[Callable[[F64], F64], nn.Module | None]] = {
-        'inverse': (lambda inverse: inverse, None), 'log': (np.log, Log()),
-        'sigmoid': (logit, Sigmoid())}
-    figures = {}
-    for name, (transform, end) in heads.items():
+def way_figures(work: Path, data: list[str]) -> dict[str, float]:
+    """
+    Return the AbsRel on the validation images, also through the crop, of ways to learn metres.
+
+    ``fit`` fits scale and shift of each image, ``fit_head`` and ``fit_all`` then train the head
+    and all weights, ``all`` trains all weights from one fit for all images.
+    """
+    training, validation = _pairs(work, data)
+    figures: dict[str, float] = {}
+    for name, is_fitted, rates in (('all', False, (2e-5, 1e-4)), ('fit', True, None),
+                                   ('fit_head', True, (0.0, 2e-5)),
+                                   ('fit_all', True, (5e-6, 2e-5))):
         student = open_start(_START, Overrides()).student
-        scale = MetricScale(median_focal(pairs, student.input_spec), _LIMITS)
-        # A short warm-up needs small rates.
-        recipe = replace(metric_recipe(_HEAD_STEPS, student.input_spec), encoder_rate=2e-5,
-                         head_rate=1e-4)
-        begin_at(student.network, _line(pairs, scale, student.network.input_spec, transform))
-        if end is not None:
-            student.network.depth_head.scratch.output_conv2[-1] = end
-        trainer = Trainer(student, recipe, [pair.labelled for pair in pairs],
-                          objective=MetricObjective(pairs, (1, 1), scale, recipe, 0.1))
-        figures[f'head_{name}_start'] = mean_abs_rel(trainer.result(), judged[::4], scale)
-        for result in trainer.run():
-            print(f'{name}: step {result.step}, loss {result.loss:.3f}', flush=True)
-        figures[f'head_{name}_absrel'] = mean_abs_rel(trainer.result(), judged[::4], scale)
+        network, spec = student.network, student.input_spec
+        scale = MetricScale(median_focal(training + validation, spec), _LIMITS)
+        recipe = metric_recipe(_WAY_STEPS, spec)
+        constant = constant_fit(training + validation, scale, spec)
+        if is_fitted:
+            fit_frames(student, training, (1, 1), scale, constant, recipe, 'cpu', _COUNTING)
+        else:
+            begin_at(network, constant)
+        if rates is not None:
+            recipe = replace(recipe, encoder_rate=rates[0], head_rate=rates[1])
+            trainer = Trainer(student, recipe, [pair.labelled for pair in training],
+                              objective=MetricObjective(training, (1, 1), scale, recipe, 0.1))
+            for result in trainer.run():
+                print(f'{name}: step {result.step}, loss {result.loss:.3f}', flush=True)
+            network = trainer.result()
+        network.eval()
+        figures |= {f'way_{name}{ending}_absrel': fmean(score_depth(
+            predict_metres(network, _centre(pair.labelled.read()[0], zoom), pair.frame.focal_xy,
+                           scale), _centre(pair.frame.read_depth(), zoom), _LIMITS).abs_rel
+            for pair in validation) for ending, zoom in (('', 1.0), ('_zoomed', _ZOOM))}
         print(json.dumps(figures), flush=True)
     return figures
 
 
-def _line(pairs: Sequence[MetricPair], scale: MetricScale, input_spec: InputSpec,
-          transform: Callable[[F64], F64]) -> tuple[float, float]:
-    """Return the least squares line from labels to transformed canonical inverse depth."""
-    values, wanted = [], []
-    for pair in pairs[::4]:
-        _, label = pair.labelled.read()
-        target = canonical_inverse(pair.frame.read_depth(), full_view_focal(
-            pair.frame.focal_xy, label.shape, input_spec), scale)
-        seen = np.flatnonzero(target)[::97]
-        values.append(label.ravel()[seen].astype(np.float64))
-        wanted.append(transform(target.ravel()[seen].astype(np.float64)))
-    slope, shift = np.polyfit(np.concatenate(values), np.concatenate(wanted), 1)
-    return float(slope), float(shift)
-
+_COMPARISONS = {'heads': head_figures, 'ways': way_figures}
 
 if __name__ == '__main__':
     sys.exit(main())

@@ -35,15 +35,15 @@ def command(
             '--output', '-o', metavar='NAME.xml', help='Path of the IR; the checkpoint NAME.pth '
             'and the card NAME.md go beside it.')],
         steps: Annotated[int, typer.Option(
-            '--steps', min=1, help='Largest number of training steps.')] = 1500,
+            '--steps', min=1, help='Largest number of training steps.')] = 600,
         batch: Annotated[int, typer.Option('--batch', min=1, help='Images per step.')] = 8,
         crop: Annotated[str, typer.Option(
             '--crop', metavar='HxW|PX', help='Size in pixels of the crops that the network sees.',
             show_default='its default size for 4:3')] = '',
         encoder_rate: Annotated[float, typer.Option(
-            '--encoder-rate', min=0, help='Peak learning rate of the encoder.')] = 5e-5,
+            '--encoder-rate', min=0, help='Peak learning rate of the encoder; 0 keeps it.')] = 0.0,
         head_rate: Annotated[float, typer.Option(
-            '--head-rate', min=0, help='Peak learning rate of all other weights.')] = 2e-4,
+            '--head-rate', min=0, help='Peak learning rate of the head.')] = 2e-5,
         gradient_weight: Annotated[float, typer.Option(
             '--gradient-weight', min=0, help='Weight of the error of the gradients, for sharp '
             'edges; the error of the depth has 1.')] = 0.5,
@@ -78,10 +78,10 @@ def command(
             '--info-topic', help='camera_info topic of the images.',
             show_default='the one beside the image topic')] = None,
         validate_every: Annotated[int, typer.Option(
-            '--look-every', min=1, metavar='N', help='Validate every N steps.')] = 100,
+            '--look-every', min=1, metavar='N', help='Validate every N steps.')] = 50,
         patience: Annotated[int, typer.Option(
             '--patience', min=1, metavar='N', help='End after N validations without an '
-            'improvement; the best weights are kept.')] = 6,
+            'improvement; the best weights are kept.')] = 3,
         device: Annotated[Device, typer.Option(
             '--device', help='Device of PyTorch; auto uses CUDA where it is available.')] = 'auto',
         work: Annotated[Path | None, typer.Option(

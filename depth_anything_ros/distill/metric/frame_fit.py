@@ -6,10 +6,10 @@ in metres is two numbers per image. What decides them, the kind of place and how
 lens shows, is in the tokens. A few weights find it and cannot learn images by heart.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import dataclass, fields, replace
+import math
 
 from depth_anything_ros.cli.progress import Advance, Counting
 from depth_anything_ros.distill.batches import normalized
@@ -45,57 +45,64 @@ class SeenCrops:
 
 
 def fit_frames(student: Student, pairs: Sequence[MetricPair], weights: Sequence[int],
-               scale: MetricScale, recipe: Recipe, device: str, counting: Counting) -> None:
+               scale: MetricScale, constant: tuple[float, float], recipe: Recipe, device: str,
+               counting: Counting) -> None:
     """
-    Fit the scales and shifts of the network to ``pairs``, from the constant ones that it has.
+    Fit the scales and shifts of a network that has none yet to ``pairs``.
 
-    Each of ``pairs`` is seen whole and in random crops, ``weights[source]`` times. The same data
-    and seed give the same weights.
+    They begin at the ``constant`` ones. The same data and seed give the same weights.
     """
+    crops = see_crops(student, pairs, weights, scale, recipe, device, counting)
+    weight, bias = fit_linear(crops, constant, lambda values: extended_log(values, scale.floor))
     linear = student.network.depth_head.frame_fit.linear
-    constant = linear.bias.detach().clone()
-    torch.nn.init.zeros_(linear.bias)
-    student.network.to(device).eval()
+    with torch.no_grad():
+        linear.weight.copy_(weight)
+        linear.bias.copy_(bias)
+
+
+def see_crops(student: Student, pairs: Sequence[MetricPair], weights: Sequence[int],
+              scale: MetricScale, recipe: Recipe, device: str, counting: Counting) -> SeenCrops:
+    """Return what the network sees of ``pairs``, each whole and in random crops."""
     count = min(sum(weights[pair.frame.source] for pair in pairs),
                 _MOST_CROPS // (1 + _CROPS_PER_IMAGE))
     parts: list[SeenCrops] = []
     with counting('images and crops', (1 + _CROPS_PER_IMAGE) * count, 0) as advance:
-        for number, augmentation in ((count, NO_AUGMENTATION),
-                                     (_CROPS_PER_IMAGE * count, recipe.augmentation)):
-            objective = MetricObjective(pairs, weights, scale, replace(recipe, augmentation=augmentation), 0.0)
-            parts += _see(student, objective, number, recipe.batch, device, advance)
-    weight, bias = fit_linear(SeenCrops(*(torch.cat([getattr(part, name) for part in parts])
-                                          for name in SeenCrops.__dataclass_fields__)),
-                              constant.cpu(), scale)
-    with torch.no_grad():
-        linear.weight.copy_(weight)
-        linear.bias.copy_(bias)
-    student.network.cpu()
+        for augmentation, number in ((NO_AUGMENTATION, count),
+                                     (recipe.augmentation, _CROPS_PER_IMAGE * count)):
+            objective = MetricObjective(pairs, weights, scale,
+                                        replace(recipe, augmentation=augmentation), 0.0)
+            parts += _see(student, objective, number, device, advance)
+    return SeenCrops(*(torch.cat([getattr(part, one.name) for part in parts])
+                       for one in fields(SeenCrops)))
 
 
-def _see(student: Student, objective: MetricObjective, count: int, batch: int, device: str,
+def _see(student: Student, objective: MetricObjective, count: int, device: str,
          advance: Advance) -> list[SeenCrops]:
-    parts = []
+    network = student.network.to(device).eval()
+    parts: list[SeenCrops] = []
     with closing(objective.batches(0)) as source, torch.no_grad():
-        for crops in islice(source, -(-count // batch)):
-            image = normalized(crops.images.to(device), student.input_spec)
-            tokens = student.network.pretrained(image)
+        while sum(len(part.tokens) for part in parts) < count:
+            batch = next(source)
+            image = normalized(batch.images.to(device), student.input_spec)
+            tokens = network.pretrained(image)
             values = student.depth_of(tokens, (image.shape[-2], image.shape[-1])).cpu()
             parts.append(SeenCrops(mean_tokens(tokens).cpu(), *(
                 one[:, _STRIDE // 2::_STRIDE, _STRIDE // 2::_STRIDE].flatten(1).clone()
-                for one in (values, crops.targets))))
-            for _ in crops.images:
+                for one in (values, batch.targets))))
+            for _ in batch.images:
                 advance('')
+    network.cpu()
     return parts
 
 
-def fit_linear(crops: SeenCrops, constant: Tensor, scale: MetricScale) -> tuple[Tensor, Tensor]:
+def fit_linear(crops: SeenCrops, constant: tuple[float, float],
+               end: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
     """
     Return the weight [2, D] and bias [2] from tokens to the logarithm of the scale and the shift.
 
-    ``constant`` [2] is the bias of one fit for all. The mean error of the logarithm is minimised
-    over the first principal components of the tokens, so that directions in which they hardly
-    differ are left out.
+    They begin at the ``constant`` scale and shift. ``end`` makes the logarithm of canonical
+    inverse depth of scaled and shifted values. Its mean error is minimised over the first
+    principal components of the tokens: directions in which they hardly differ are left out.
     """
     mean, spread = crops.tokens.mean(0), crops.tokens.std(0).clamp(min=1e-3)
     standard = (crops.tokens - mean) / spread
@@ -107,17 +114,18 @@ def fit_linear(crops: SeenCrops, constant: Tensor, scale: MetricScale) -> tuple[
     wanted = torch.where(seen, crops.targets, torch.ones_like(crops.targets)).log()
     # A change by 1 of either number changes a usual value by as much as its logarithm by 1.
     units = torch.stack([torch.ones(()), wanted[seen].median().exp()])
+    first = torch.tensor([math.log(constant[0]), constant[1]])
     change = torch.zeros(used + 1, 2, requires_grad=True)
     optimizer = torch.optim.Adam([change], _RATE)
     for step in range(_STEPS):
         optimizer.param_groups[0]['lr'] = _RATE * (1 - step / _STEPS)
-        fits = constant + units * (parts @ change[1:] + change[0])
+        fits = first + units * (parts @ change[1:] + change[0])
         log_scale, shift = fits[:, :, None].unbind(1)
-        found = extended_log(crops.values * log_scale.exp() + shift, scale.floor)
+        found = end(crops.values * log_scale.exp() + shift)
         errors = (found - wanted).abs().masked_fill(~seen, 0).sum(1) / seen.sum(1).clamp(min=1)
         optimizer.zero_grad()
         (errors.mean() + _WEIGHT_DECAY * change[1:].square().sum()).backward()
         optimizer.step()
     found = change.detach() * units
     weight = (basis / spread[:, None]) @ found[1:]
-    return weight.T, constant + found[0] - mean @ weight
+    return weight.T, first + found[0] - mean @ weight

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from depth_anything_ros.convert.sources.identity import Overrides
-from depth_anything_ros.distill.job import MILD, Recipe
+from depth_anything_ros.distill.job import Recipe, STRONG
 from depth_anything_ros.distill.metric.frames import FrameSelection
 from depth_anything_ros.model_info import Precision
 from depth_anything_ros.networks.models import InputSpec
 
 # A crop that stretches one axis has no single focal length, and one of two cameras none at all.
-METRIC_AUGMENTATION = replace(MILD, aspect=1.1, cutmix_chance=0.0)
+# Small crops teach what a longer lens shows.
+METRIC_AUGMENTATION = replace(STRONG, area=0.2, aspect=1.1, cutmix_chance=0.0)
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class MetricJob:
     hold_out: float = 0.25
     focal_px: float | None = None
     companion: float = 0.1
-    validate_every: int = 100
-    patience: int = 6
+    validate_every: int = 50
+    patience: int = 3
     device: str = 'cpu'
     work: Path | None = None
     precision: Precision = 'fp16'
@@ -85,7 +86,9 @@ def metric_recipe(steps: int, input_spec: InputSpec) -> Recipe:
     Return the recipe of a training in metres for a network with this input.
 
     The crops have the default size of the network for images of 4:3, because metres depend on it.
+    The encoder stays as it is, because scale and shift of each image depend on its tokens.
     """
-    return Recipe(steps, crop_hw=input_spec.sizes_hw[-1], encoder_rate=5e-5, head_rate=2e-4,
-                  warmup=min(Recipe.warmup, steps // 10), average=0.99, gradient_weight=0.5,
-                  order_weight=0.0, anchor_weight=0.0, augmentation=METRIC_AUGMENTATION)
+    return Recipe(steps, crop_hw=input_spec.sizes_hw[-1], encoder_rate=0.0, head_rate=2e-5,
+                  weight_decay=0.05, warmup=min(Recipe.warmup, steps // 10), average=0.99,
+                  gradient_weight=0.5, order_weight=0.0, anchor_weight=0.0,
+                  augmentation=METRIC_AUGMENTATION)

@@ -22,7 +22,7 @@ from depth_anything_ros.distill.metric.job import MetricJob
 from depth_anything_ros.distill.metric.objective import MetricObjective, MetricPair, MetricScale
 from depth_anything_ros.distill.metric.result import judge, mean_abs_rel, METRIC, Result, TITLES
 from depth_anything_ros.distill.metric.split import split_frames
-from depth_anything_ros.distill.metric.start import fit_start, median_focal, Start
+from depth_anything_ros.distill.metric.start import constant_fit, median_focal, Start
 from depth_anything_ros.distill.processes import ALONE, Processes
 from depth_anything_ros.distill.teacher import open_teacher, source_sha256, TeacherOptions
 from depth_anything_ros.distill.train_loop import follow, resume, RunFolder, train, Validation
@@ -84,8 +84,8 @@ def fine_tune(job: MetricJob, start: Start, *, table: tuple[EncoderSpec, ...] = 
     if processes.leads and not resumes:
         run.clear()
         store_options(job.folder, options)
-    constant = fit_start(start.student.network, data.known, scale)
-    trainer = _begin(job, run, start, data, scale, counting, processes)
+    constant = constant_fit(data.known, scale, spec)
+    trainer = _begin(job, run, start, data, scale, constant, counting, processes)
     _report_training(trainer, scale, constant, report)
     if not processes.leads:
         follow(trainer)
@@ -154,7 +154,7 @@ def _label(job: MetricJob, start_sha256: str, frames: Sequence[Frame],
 
 
 def _begin(job: MetricJob, run: RunFolder, start: Start, data: _Data, scale: MetricScale,
-           counting: Counting, processes: Processes) -> Trainer:
+           constant: tuple[float, float], counting: Counting, processes: Processes) -> Trainer:
     """Return the trainer, at the step of the state in the folder or before its first step."""
     if processes.shared(run.state.is_file):
         trainer = _trainer(job, start, data, scale, processes)
@@ -163,8 +163,8 @@ def _begin(job: MetricJob, run: RunFolder, start: Start, data: _Data, scale: Met
         if trainer.step:
             return trainer
     if processes.leads:
-        fit_frames(start.student, data.training, job.weights, scale, job.recipe, job.device,
-                   counting)
+        fit_frames(start.student, data.training, job.weights, scale, constant, job.recipe,
+                   job.device, counting)
     processes.copy_weights(start.student.network)
     return _trainer(job, start, data, scale, processes)
 

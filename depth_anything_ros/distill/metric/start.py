@@ -90,7 +90,7 @@ def constant_fit(pairs: Sequence[MetricPair], scale: MetricScale,
     """
     Return the one scale and shift from the relative model's maps to canonical inverse depth.
 
-    It is the robust fit of the node, to pixels of up to 200 images; AlignmentError if there is
+    It is the robust fit of the node, to pixels of up to 200 images; CheckpointError if there is
     none.
     """
     values, wanted = [], []
@@ -102,8 +102,13 @@ def constant_fit(pairs: Sequence[MetricPair], scale: MetricScale,
         seen = seen[np.linspace(0, seen.size - 1, min(seen.size, _SAMPLES_PER_IMAGE)).astype(int)]
         values.append(label.ravel()[seen])
         wanted.append(target.ravel()[seen])
-    fit = fit_alignment(Samples(*(np.concatenate(one).astype(np.float64)
-                                  for one in (values, wanted))), True)
+    try:
+        fit = fit_alignment(Samples(*(np.concatenate(one).astype(np.float64)
+                                      for one in (values, wanted))), True)
+    except AlignmentError as error:
+        raise CheckpointError('the relative model', f'its depth does not fit the measured one '
+                              f'({error})', 'check that depth and images belong together, and '
+                              'see pairs.png in the work folder') from error
     return fit.scale, fit.shift
 
 
@@ -113,19 +118,6 @@ def begin_at(network: DepthAnything, scale_shift: tuple[float, float]) -> None:
     with torch.no_grad():
         linear.weight.zero_()
         linear.bias.copy_(torch.tensor([math.log(scale_shift[0]), scale_shift[1]]))
-
-
-def fit_start(network: DepthAnything, pairs: Sequence[MetricPair],
-              scale: MetricScale) -> tuple[float, float]:
-    """Begin at the constant fit, which is returned; CheckpointError where there is none."""
-    try:
-        found = constant_fit(pairs, scale, network.input_spec)
-    except AlignmentError as error:
-        raise CheckpointError('the relative model', f'its depth does not fit the measured one '
-                              f'({error})', 'check that depth and images belong together, and '
-                              'see pairs.png in the work folder') from error
-    begin_at(network, found)
-    return found
 
 
 def median_focal(pairs: Sequence[MetricPair], input_spec: InputSpec) -> float:
