@@ -4,14 +4,15 @@ Measure fine-tuning to metres; write docs/figures/metric_training.json and its p
 ``python -m tools.measure.metric_training --work FOLDER`` needs a folder ../shared with
 images/sequence and images/moving. It trains the model of the package with the first two thirds of
 each and judges it on the last ones. Ctrl-C stops it, and the same command continues. Then ``--only
-heads`` compares ends of the network, and ``--only ways`` ways to learn, on the validation images.
+comparison`` compares ends of the network and ways to learn, on the validation images.
 """
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 import json
+import math
 from pathlib import Path
 from statistics import fmean
 import sys
@@ -25,10 +26,11 @@ from depth_anything_ros.convert.sources.identity import Overrides
 from depth_anything_ros.convert.sources.records import MetricRecord, read_metric_record
 from depth_anything_ros.distill.curves import read_log
 from depth_anything_ros.distill.dataset import LabelledImage
+from depth_anything_ros.distill.job import NO_AUGMENTATION
 from depth_anything_ros.distill.main import main as distill
 from depth_anything_ros.distill.metric.bags import BagTopics
 from depth_anything_ros.distill.metric.frame_fit import (
-    fit_frames, fit_linear, see_crops, SeenCrops)
+    fit_linear, see_crops, SeenCrops)
 from depth_anything_ros.distill.metric.frames import collect_frames, Frame, FrameSelection
 from depth_anything_ros.distill.metric.job import metric_recipe
 from depth_anything_ros.distill.metric.objective import (
@@ -37,6 +39,7 @@ from depth_anything_ros.distill.metric.result import CONSTANT, DENSE, METRIC, pr
 from depth_anything_ros.distill.metric.split import split_frames
 from depth_anything_ros.distill.metric.start import (
     begin_at, constant_fit, median_focal, open_start)
+from depth_anything_ros.distill.students import Student
 from depth_anything_ros.distill.trainer import Trainer
 from depth_anything_ros.errors import DepthAnythingError
 from depth_anything_ros.media.pictures import read_picture
@@ -49,7 +52,6 @@ from depth_anything_ros.vision.geometry import Intrinsics
 import numpy as np
 from tools.measure.figures import FOLDER, read_content, requote_pages, write_figures
 from tools.shared_data import IMAGES
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -58,7 +60,7 @@ _START = ROOT / 'models' / 'depth_anything_tiny.xml'
 _HOLD_OUT, _ZOOM, _SEED = 0.333, 1.5, 0
 _LIMITS = DepthRange(0.1, 20.0)
 _SELECTION = FrameSelection(1, 384, _LIMITS, BagTopics())
-_WAY_STEPS = 60
+_WAY_STEPS = 50
 _COUNTING = partial(count_in_lines, print)
 Picture = TypeVar('Picture', F32, U8)
 # Stored depth per metre and fx, fy, cx, cy of each folder.
@@ -71,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Train, judge, print and write; return 0, or 1 with a sentence if something is missing."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument('--work', type=Path, metavar='FOLDER', required=True)
-    parser.add_argument('--only', choices=('training', *_COMPARISONS))
+    parser.add_argument('--only', choices=('training', 'comparison'))
     options = parser.parse_args(arguments)
     if not (IMAGES / 'moving').is_dir():
         print(f'error: {IMAGES} lacks sequence and moving', file=sys.stderr)
@@ -85,9 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if status := _train(options.work, data):
                 return status
             figures |= _training_figures(options.work, data)
-        for name, compare in _COMPARISONS.items():
-            if options.only in (None, name):
-                figures |= compare(options.work, data)
+        if options.only in (None, 'comparison'):
+            figures |= comparison_figures(options.work, data)
     except (DepthAnythingError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
@@ -208,45 +209,43 @@ def _draw(model: Path, held_out: Sequence[Frame], path: Path) -> None:
         raise OSError(f'{path} cannot be written')
 
 
-def head_figures(work: Path, data: list[str]) -> dict[str, float]:
-    """
-    Return the AbsRel on the validation images of networks that end in different ways.
-
-    Each scales and shifts the relative map by what the mean tokens show: ``inverse`` takes it as
-    inverse depth, ``log`` as its logarithm, and ``sigmoid`` makes a share of twice the farthest
-    depth of it, as the metric models of Depth Anything V2. ``constant`` is one fit for all images.
-    """
-    training, validation = _pairs(work, data)
-    student = open_start(_START, Overrides()).student
-    scale = MetricScale(median_focal(training + validation, student.input_spec), _LIMITS)
-    recipe = metric_recipe(1, student.input_spec)
-    crops, judged = (see_crops(student, pairs, (1, 1), scale, recipe, 'cpu', _COUNTING)
-                     for pairs in (training, validation))
-    whole = SeenCrops(*(getattr(judged, one.name)[:len(validation)] for one in fields(judged)))
-    farthest = 2 * _LIMITS.maximum_m
-    ends: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
-        'inverse': (lambda values: extended_log(values, scale.floor), lambda logs: logs.exp()),
-        'log': (lambda values: values, lambda logs: logs),
-        'sigmoid': (lambda values: functional.softplus(values) - np.log(farthest),
-                    lambda logs: ((logs.exp() * farthest).clamp(min=1.01) - 1).log())}
-    figures = {}
-    for name, (end, inverse_end) in ends.items():
-        constant = _line(crops, inverse_end)
-        weight, bias = fit_linear(crops, constant, end)
-        figures[f'head_{name}_absrel'] = _abs_rel(whole, whole.tokens @ weight.T + bias, end)
-        figures[f'head_{name}_constant_absrel'] = _abs_rel(
-            whole, torch.tensor([np.log(constant[0]), constant[1]])[None], end)
-    return figures
-
-
-def _pairs(work: Path, data: list[str]) -> tuple[list[MetricPair], list[MetricPair]]:
-    """Return the pairs for training and for validation, with the labels of the training."""
+def comparison_figures(work: Path, data: list[str]) -> dict[str, float]:
+    """Return the figures of the ends of a network and of the ways to learn."""
     split = split_frames(_frames(work, data), _HOLD_OUT)
     folder, = (work / 'metric.metric').glob('labels-*')
     training, validation = ([MetricPair(frame, LabelledImage(
         frame.image.path, folder / f'{frame.image.name}.npy')) for frame in part]
         for part in (split.training, split.validation))
-    return training, validation
+    student = open_start(_START, Overrides()).student
+    scale = MetricScale(median_focal(training + validation, student.input_spec), _LIMITS)
+    crops = see_crops(student, training, (1, 1), scale, metric_recipe(1, student.input_spec),
+                      'cpu', _COUNTING)
+    print(json.dumps(figures := _head_figures(student, crops, validation, scale)), flush=True)
+    return figures | _way_figures(crops, training, validation, scale)
+
+
+def _head_figures(student: Student, crops: SeenCrops, validation: Sequence[MetricPair],
+                  scale: MetricScale) -> dict[str, float]:
+    """
+    Return the AbsRel on the validation images of networks that end in different ways.
+
+    Each scales and shifts the relative map by what the mean tokens show: ``inverse`` takes it as
+    inverse depth, ``log`` as its logarithm, and ``sigmoid`` makes a share of twice the farthest
+    depth of it, as the metric models of Depth Anything V2 do.
+    """
+    plain = replace(metric_recipe(1, student.input_spec), augmentation=NO_AUGMENTATION)
+    whole = see_crops(student, validation, (1, 1), scale, plain, 'cpu', _COUNTING)
+    farthest = 2 * _LIMITS.maximum_m
+    ends: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+        'inverse': (lambda values: extended_log(values, scale.floor), lambda logs: logs.exp()),
+        'log': (lambda values: values, lambda logs: logs),
+        'sigmoid': (lambda values: functional.softplus(values) - math.log(farthest),
+                    lambda logs: ((logs.exp() * farthest).clamp(min=1.01) - 1).log())}
+    figures = {}
+    for name, (end, inverse_end) in ends.items():
+        weight, bias = fit_linear(crops, _line(crops, inverse_end), end)
+        figures[f'head_{name}_absrel'] = _abs_rel(whole, whole.tokens @ weight.T + bias, end)
+    return figures
 
 
 def _line(crops: SeenCrops, inverse_end: Callable[[Tensor], Tensor]) -> tuple[float, float]:
@@ -266,29 +265,30 @@ def _abs_rel(crops: SeenCrops, fits: Tensor, end: Callable[[Tensor], Tensor]) ->
     return float((errors.sum(1) / seen.sum(1).clamp(min=1)).mean())
 
 
-def way_figures(work: Path, data: list[str]) -> dict[str, float]:
+def _way_figures(crops: SeenCrops, training: Sequence[MetricPair],
+                 validation: Sequence[MetricPair], scale: MetricScale) -> dict[str, float]:
     """
     Return the AbsRel on the validation images, also through the crop, of ways to learn metres.
 
-    ``fit`` fits scale and shift of each image, ``fit_head`` and ``fit_all`` then train the head
-    and all weights, ``all`` trains all weights from one fit for all images.
+    ``one_fit`` is one fit for all images and ``all`` trains all weights from there; ``frame_fit``
+    fits scale and shift of each image, ``head`` and ``frame_fit_all`` train the head and all
+    weights from there.
     """
-    training, validation = _pairs(work, data)
     figures: dict[str, float] = {}
-    for name, is_fitted, rates in (('all', False, (2e-5, 1e-4)), ('fit', True, None),
-                                   ('fit_head', True, (0.0, 2e-5)),
-                                   ('fit_all', True, (5e-6, 2e-5))):
+    for name, is_fitted, rates in (
+            ('one_fit', False, None), ('all', False, (2e-5, 1e-4)), ('frame_fit', True, None),
+            ('head', True, (0.0, 2e-5)), ('frame_fit_all', True, (5e-6, 2e-5))):
         student = open_start(_START, Overrides()).student
-        network, spec = student.network, student.input_spec
-        scale = MetricScale(median_focal(training + validation, spec), _LIMITS)
-        recipe = metric_recipe(_WAY_STEPS, spec)
-        constant = constant_fit(training + validation, scale, spec)
+        network = student.network
+        constant = constant_fit([*training, *validation], scale, network.input_spec)
+        begin_at(network, constant)
         if is_fitted:
-            fit_frames(student, training, (1, 1), scale, constant, recipe, 'cpu', _COUNTING)
-        else:
-            begin_at(network, constant)
+            weight, bias = fit_linear(crops, constant,
+                                      lambda values: extended_log(values, scale.floor))
+            network.depth_head.frame_fit.linear.load_state_dict({'weight': weight, 'bias': bias})
         if rates is not None:
-            recipe = replace(recipe, encoder_rate=rates[0], head_rate=rates[1])
+            recipe = replace(metric_recipe(_WAY_STEPS, network.input_spec), encoder_rate=rates[0],
+                             head_rate=rates[1])
             trainer = Trainer(student, recipe, [pair.labelled for pair in training],
                               objective=MetricObjective(training, (1, 1), scale, recipe, 0.1))
             for result in trainer.run():
@@ -302,8 +302,6 @@ def way_figures(work: Path, data: list[str]) -> dict[str, float]:
         print(json.dumps(figures), flush=True)
     return figures
 
-
-_COMPARISONS = {'heads': head_figures, 'ways': way_figures}
 
 if __name__ == '__main__':
     sys.exit(main())

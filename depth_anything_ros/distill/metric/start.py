@@ -13,7 +13,7 @@ from depth_anything_ros.convert.sources.load_network import load_network
 from depth_anything_ros.distill.metric.objective import canonical_inverse, MetricPair, MetricScale
 from depth_anything_ros.distill.students import EvalRelu, Student
 from depth_anything_ros.errors import AlignmentError, CheckpointError
-from depth_anything_ros.model_info import ModelVersion
+from depth_anything_ros.model_info import Kind, ModelVersion
 from depth_anything_ros.networks.depth_anything import build_network, DepthAnything
 from depth_anything_ros.networks.dpt import FrameFit
 from depth_anything_ros.networks.models import EncoderSpec, find_encoder, InputSpec, MODELS
@@ -43,26 +43,29 @@ def open_start(path: Path, overrides: Overrides,
     """Return a checkpoint or IR as the start; CheckpointError or ModelError say why not."""
     if path.suffix == '.xml':
         info = read_graph(path).info
-        if info is None or info.kind != 'relative' or info.model_version not in ('v1', 'v2'):
-            raise CheckpointError(path, 'it is no relative Depth Anything V1 or V2', _FIX)
+        if info is None:
+            raise CheckpointError(path, 'it has no metadata', _FIX)
+        _check_kind(path, info.kind, info.model_version, info.focal_px)
         spec = find_encoder(info.encoder, (*table, *MODELS))
         network = build_network(spec, info.model_version, None, read_ir_weights(path, table))
         name, licence, version = info.source_name, info.licence, info.model_version
-        focal_px = info.focal_px
     else:
         loaded = load_network(path, overrides, table)
         identity, network = loaded.identity, loaded.network
-        if identity.kind != 'relative' or identity.model_version not in ('v1', 'v2'):
-            raise CheckpointError(path, 'it is no relative Depth Anything V1 or V2', _FIX)
-        name, licence, version = (identity.source_name, identity.licence, identity.model_version)
-        focal_px = identity.output.focal_px
-    if focal_px:
-        raise CheckpointError(path, 'it gives metres already', 'begin with the relative model '
-                              'that it was made from')
+        _check_kind(path, identity.kind, identity.model_version, identity.output.focal_px)
+        name, licence, version = identity.source_name, identity.licence, identity.model_version
     network.requires_grad_(True)
     network.depth_head.scratch.output_conv2[-1] = EvalRelu()
     add_frame_fit(network)
     return Start(Student(network.spec.name, network), name, licence, version)
+
+
+def _check_kind(path: Path, kind: Kind, version: ModelVersion, focal_px: float | None) -> None:
+    if focal_px:
+        raise CheckpointError(path, 'it gives metres already', 'begin with the relative model '
+                              'that it was made from')
+    if kind != 'relative' or version not in ('v1', 'v2'):
+        raise CheckpointError(path, 'it is no relative Depth Anything V1 or V2', _FIX)
 
 
 def add_frame_fit(network: DepthAnything) -> None:
@@ -73,7 +76,8 @@ def add_frame_fit(network: DepthAnything) -> None:
     """
     network.spec = replace(network.spec, has_frame_fit=True)
     head = network.depth_head
-    head.frame_fit = FrameFit(len(network.spec.out_channels) * network.spec.width)
+    width = len(network.spec.out_channels) * network.spec.width
+    head.frame_fit = FrameFit(width).train(network.training)
     head.frame_fit.requires_grad_(False)
     begin_at(network, (1.0, 0.0))
 
