@@ -10,11 +10,11 @@ from depth_anything_ros.cli.progress import count_in_lines, Counting, Report
 from depth_anything_ros.convert.sources.records import (
     MetricRecord, read_metric_record, write_metric_record)
 from depth_anything_ros.distill.curves import Measure
+from depth_anything_ros.distill.dataset import (
+    label_folder, LabelFacts, LabelledImage, make_labels)
 from depth_anything_ros.distill.distill import (
     check_checkpoint, convert_student, write_weights)
 from depth_anything_ros.distill.job import has_options, store_options
-from depth_anything_ros.distill.dataset import (
-    label_folder, LabelFacts, LabelledImage, make_labels)
 from depth_anything_ros.distill.metric.checks import check_pairs, draw_pairs
 from depth_anything_ros.distill.metric.frame_fit import fit_frames
 from depth_anything_ros.distill.metric.frames import collect_frames, Frame

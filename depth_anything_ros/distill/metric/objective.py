@@ -16,8 +16,8 @@ import cv2
 from depth_anything_ros.arrays import F32, F64, U8
 from depth_anything_ros.distill.batches import (
     change_appearance, crop_matrix, made_ahead, shuffled, warped)
-from depth_anything_ros.distill.job import Recipe
 from depth_anything_ros.distill.dataset import LabelledImage
+from depth_anything_ros.distill.job import Recipe
 from depth_anything_ros.distill.losses import gradient_error, normalize_map, trimmed_error
 from depth_anything_ros.distill.metric.frames import Frame
 from depth_anything_ros.distill.processes import ALONE, Processes
