@@ -24,7 +24,7 @@ from depth_anything_ros.arrays import F32, U8
 from depth_anything_ros.cli.progress import count_in_lines
 from depth_anything_ros.convert.sources.identity import Overrides
 from depth_anything_ros.convert.sources.records import MetricRecord, read_metric_record
-from depth_anything_ros.distill.curves import read_log
+from depth_anything_ros.distill.curves import Entry, read_log
 from depth_anything_ros.distill.dataset import LabelledImage
 from depth_anything_ros.distill.job import NO_AUGMENTATION
 from depth_anything_ros.distill.main import main as distill
@@ -132,14 +132,22 @@ def _training_figures(work: Path, data: list[str]) -> dict[str, float]:
     held_out = split_frames(_frames(work, data), _HOLD_OUT).held_out
     figures = _scores(model, held_out)
     _draw(model, held_out, _IMAGES / 'metric_training.png')
-    seconds = max(entry.get('seconds', 0.0) for entry in log)
-    steps = max(entry['step'] for entry in log)
+    # From the first file of the tool to the last one of the training.
+    minutes = (model.stat().st_mtime - Path(data[0]).stat().st_mtime) / 60
+    timed = {entry['step']: entry['seconds'] for entry in log if 'seconds' in entry}
     curves = work / 'metric.metric' / 'curves.png'
     (_IMAGES / 'metric_curves.png').write_bytes(curves.read_bytes())
     return figures | _fit_figures(record) | {
         'images': record.images, 'held_out': record.held_out,
-        'minutes_on_two_cores': seconds / 60,
-        'steps': steps, 'seconds_per_step': seconds / steps}
+        'minutes': minutes, 'steps': max(entry['step'] for entry in log),
+        'best_step': _best_step(log),
+        'seconds_per_step': max(timed.values()) / max(timed)}
+
+
+def _best_step(log: Sequence[Entry]) -> int:
+    """Return the first step whose weights had the smallest error on the validation images."""
+    found = {entry['step']: entry['abs_rel'] for entry in reversed(log) if 'abs_rel' in entry}
+    return min(sorted(found), key=lambda step: found[step])
 
 
 def _fit_figures(record: MetricRecord) -> dict[str, float]:
