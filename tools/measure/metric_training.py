@@ -146,7 +146,8 @@ def _training_figures(work: Path, data: list[str]) -> dict[str, float]:
 
 def _best_step(log: Sequence[Entry]) -> int:
     """Return the first step whose weights had the smallest error on the validation images."""
-    found = {entry['step']: entry['abs_rel'] for entry in reversed(log) if 'abs_rel' in entry}
+    found: dict[int, float] = {entry['step']: entry['abs_rel'] for entry in reversed(log)
+                               if 'abs_rel' in entry}
     return min(sorted(found), key=lambda step: found[step])
 
 
