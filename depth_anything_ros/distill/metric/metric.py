@@ -185,7 +185,7 @@ def _report_training(trainer: Trainer, scale: MetricScale, constant: tuple[float
            f'{trainer.recipe.batch} crops of {width}x{height}, seed {trainer.recipe.seed}, on '
            f'{trainer.device}; metres for a focal length of {scale.focal_px:g} px, from '
            f'{scale.limits.minimum_m:g} to {scale.limits.maximum_m:g} m')
-    report(f'      it begins at the fit for all images: scale {constant[0]:.4g}, shift '
+    report(f'      the fit for all images: scale {constant[0]:.4g}, shift '
            f'{constant[1]:.4g}')
     if trainer.step:
         report(f'      resuming after step {trainer.step}')
