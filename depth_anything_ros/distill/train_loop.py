@@ -103,12 +103,12 @@ def train(run: RunFolder, trainer: Trainer, held_out: Sequence[LabelledImage],
         last = validation.score(trainer.result(), _subset(held_out))
         if last > min(earlier.values()):
             step = min(earlier, key=lambda one: earlier[one])
-            report(f'      the weights of step {step} are the best on held-out images')
+            report(f'      the weights of step {step} are the best on validation images')
             trainer.averaged.load_state_dict(_read_state(run.best))
     network = trainer.result()
     found = validation.score(network, held_out)
     on_training = validation.score(network, _subset(trainer.images))
-    report(f'      {measure.title}: {found:.4f} on held-out images, {on_training:.4f} on '
+    report(f'      {measure.title}: {found:.4f} on validation images, {on_training:.4f} on '
            'training images')
     log.add_validation(trainer.step, found)
     draw_curves(run.log, run.curves, measure)
