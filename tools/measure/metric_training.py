@@ -132,8 +132,9 @@ def _training_figures(work: Path, data: list[str]) -> dict[str, float]:
     held_out = split_frames(_frames(work, data), _HOLD_OUT).held_out
     figures = _scores(model, held_out)
     _draw(model, held_out, _IMAGES / 'metric_training.png')
-    # From the first file of the tool to the last one of the training.
-    minutes = (model.stat().st_mtime - Path(data[0]).stat().st_mtime) / 60
+    # From the end of the labels to the IR.
+    begin = work / 'metric.metric' / 'options.json'
+    minutes = (model.stat().st_mtime - begin.stat().st_mtime) / 60
     timed = {entry['step']: entry['seconds'] for entry in log if 'seconds' in entry}
     curves = work / 'metric.metric' / 'curves.png'
     (_IMAGES / 'metric_curves.png').write_bytes(curves.read_bytes())

@@ -35,15 +35,17 @@ def command(
             '--output', '-o', metavar='NAME.xml', help='Path of the IR; the checkpoint NAME.pth '
             'and the card NAME.md go beside it.')],
         steps: Annotated[int, typer.Option(
-            '--steps', min=1, help='Largest number of training steps.')] = 600,
+            '--steps', min=1, help='Largest number of training steps.')] = 200,
         batch: Annotated[int, typer.Option('--batch', min=1, help='Images per step.')] = 8,
         crop: Annotated[str, typer.Option(
             '--crop', metavar='HxW|PX', help='Size in pixels of the crops that the network sees.',
             show_default='its default size for 4:3')] = '',
         encoder_rate: Annotated[float, typer.Option(
-            '--encoder-rate', min=0, help='Peak learning rate of the encoder; 0 keeps it.')] = 0.0,
+            '--encoder-rate', min=0, help='Peak learning rate of the encoder; 0 keeps it.',
+            show_default='0.000005')] = 5e-6,
         head_rate: Annotated[float, typer.Option(
-            '--head-rate', min=0, help='Peak learning rate of the head.')] = 2e-5,
+            '--head-rate', min=0, help='Peak learning rate of the head.',
+            show_default='0.00002')] = 2e-5,
         gradient_weight: Annotated[float, typer.Option(
             '--gradient-weight', min=0, help='Weight of the error of the gradients, for sharp '
             'edges; the error of the depth has 1.')] = 0.5,

@@ -96,11 +96,11 @@ def nearest(values: F32, size_hw: tuple[int, int]) -> F32:
 def _frames(path: Path, source: int, folder: Path, selection: FrameSelection, report: Report,
             counting: Counting) -> list[Frame]:
     count, frames = _open(path, selection)
-    changed = max((file.stat().st_mtime_ns for file in (path, path.parent)), default=0)
-    target = folder / f'frames-{digest(path, f" {changed} {selection}")}'
-    if (known := _read_index(target / _INDEX, source)) is not None:
-        report(f'      {path}: {len(known)} images with depth')
-        return known
+    facts = f' {path.stat().st_mtime_ns} {count} {selection}'
+    target = folder / f'frames-{digest(path, facts)}'
+    if (earlier := _read_index(target / _INDEX, source)) is not None:
+        report(f'      {path}: {len(earlier)} images with depth')
+        return earlier
     target.mkdir(parents=True, exist_ok=True)
     found, empty = [], []
     with counting(f'frames of {path.name}', count, 0) as advance:

@@ -86,9 +86,10 @@ def metric_recipe(steps: int, input_spec: InputSpec) -> Recipe:
     Return the recipe of a training in metres for a network with this input.
 
     The crops have the default size of the network for images of 4:3, because metres depend on it.
-    The encoder stays as it is, because scale and shift of each image depend on its tokens.
+    The steps are small and no branch is skipped, because scale and shift of each image depend on
+    the tokens.
     """
-    return Recipe(steps, crop_hw=input_spec.sizes_hw[-1], encoder_rate=0.0, head_rate=2e-5,
+    return Recipe(steps, crop_hw=input_spec.sizes_hw[-1], encoder_rate=5e-6, head_rate=2e-5,
                   weight_decay=0.05, warmup=min(Recipe.warmup, steps // 10), average=0.99,
                   gradient_weight=0.5, order_weight=0.0, anchor_weight=0.0,
                   augmentation=METRIC_AUGMENTATION)
