@@ -81,7 +81,7 @@ class Trainer:
         self.processes = processes
         self.student, self.recipe, self.images, self.device = student, recipe, images, device
         self.network = student.network.to(device, memory_format=torch.channels_last).train()
-        if not recipe.encoder_rate:
+        if not (recipe.encoder_rate or recipe.matching):
             # Saves the backward pass through what stays as it is.
             self.network.pretrained.requires_grad_(False)
         set_drop_path(self.network, recipe.drop_path, processes.rank, processes.count)
