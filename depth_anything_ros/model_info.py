@@ -20,7 +20,7 @@ WEIGHTS_SHA256 = 'weights_sha256'
 # only version 1 would ignore: it would give wrong depth. Models without them keep version 1.
 FORMAT_VERSION, _FORMAT_VERSIONS = 1, (1, 2)
 _OPTIONAL = ('fixed_size_hw', 'quantization', 'output_multiple', 'resize', 'interpolation',
-             'side_limits', 'has_shift', 'focal_px', 'sky_threshold', 'description')
+             'side_limits', 'has_shift', 'focal_px', 'range_m', 'sky_threshold', 'description')
 _LATER = _OPTIONAL[3:]
 _TEXTS = ('encoder', 'kind', 'model_version', 'source_name', 'source_sha256', 'licence',
           'precision', 'converter_version')
@@ -117,7 +117,8 @@ class ModelInfo:
 
     ``kind`` relative: the output is inverse depth up to scale and shift, larger is nearer; only up
     to scale without ``has_shift``. With ``focal_px`` the focal length f of the camera, in pixels
-    of the network's image, gives the scale: depth is f / focal_px / output metres.
+    of the network's image, gives the scale: depth is f / focal_px / output metres. ``range_m`` are
+    the nearest and the farthest depth that such a network was trained on, None if unknown.
     ``kind`` metric: the output is depth in metres, at most ``max_depth_m``.
     ``mean_rgb`` and ``std_rgb`` apply to RGB in 0..1. ``input_size`` is the default of the side in
     pixels that ``resize`` fixes: the short one, the long one, or both sides of a square, to which
@@ -153,6 +154,7 @@ class ModelInfo:
     side_limits: tuple[int, int] | None = None
     has_shift: bool = True
     focal_px: float | None = None
+    range_m: tuple[float, float] | None = None
     sky_threshold: float | None = None
     description: str = ''
     format_version: int = FORMAT_VERSION
@@ -227,6 +229,8 @@ def _check_later(values: dict[str, Any]) -> None:
             raise ValueError(f'{name} is {value!r}, not a positive number')
     if not isinstance(values.get('description', ''), str):
         raise ValueError(f'description is {values["description"]!r}, not a text')
+    if values.get('range_m') is not None:
+        values['range_m'] = _range(values['range_m'])
     if values.get('side_limits') is not None:
         try:
             smallest, largest = _sides(values['side_limits'])
@@ -235,6 +239,17 @@ def _check_later(values: dict[str, Any]) -> None:
         if smallest > largest:
             raise ValueError(f'side_limits are {smallest} and {largest}, the larger one first')
         values['side_limits'] = (smallest, largest)
+
+
+def _range(values: Any) -> tuple[float, float]:
+    """Return the nearest and the farthest depth; ValueError if they are none."""
+    try:
+        nearest, farthest = map(_number, values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f'range_m is malformed ({error})') from error
+    if not 0 < nearest < farthest:
+        raise ValueError(f'range_m is {nearest:g} to {farthest:g}, which holds no depth')
+    return nearest, farthest
 
 
 def _read_nested(values: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ ROOMS = {
     'run': _BELOW | {'fleet'},
     'evaluate': _BELOW | {'api'},
     'convert': _BELOW | {'networks'},
-    'distill': _BELOW | {'api', 'fleet', 'networks', 'convert'},
+    'distill': _BELOW | {'api', 'alignment', 'fleet', 'networks', 'convert'},
     'benchmark': _BELOW | {'api', 'ros', 'evaluate'},
     'app': _BELOW | {'api'},
     'demo': _BELOW | {'api', 'ros'},

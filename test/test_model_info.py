@@ -9,10 +9,11 @@ import pytest
 from tiny import TINY_INFO
 
 OPTIONAL = ('fixed_size_hw', 'quantization', 'output_multiple', 'resize', 'interpolation',
-            'side_limits', 'has_shift', 'focal_px', 'sky_threshold', 'description')
+            'side_limits', 'has_shift', 'focal_px', 'range_m', 'sky_threshold', 'description')
 # The entries that a release before format version 2 does not know.
 LATER = {'resize': 'letterbox', 'interpolation': 'area', 'side_limits': (14, 700),
-         'has_shift': False, 'focal_px': 300.0, 'sky_threshold': 0.3, 'description': '{}'}
+         'has_shift': False, 'focal_px': 300.0, 'range_m': (0.1, 20.0), 'sky_threshold': 0.3,
+         'description': '{}'}
 METRIC = replace(TINY_INFO, kind='metric', max_depth_m=20.0,
                  self_check=SelfCheck((14, 28), (1, 2), 0.5, (0.1, 1 / 3)))
 
@@ -99,6 +100,8 @@ def test_another_format_version_is_refused_with_both_numbers() -> None:
     ({'resize': 'crop'}, 'resize'), ({'interpolation': {}}, 'interpolation'),
     ({'side_limits': [700]}, 'side_limits'), ({'side_limits': [700, 14]}, 'side_limits'),
     ({'has_shift': 'no'}, 'has_shift'), ({'focal_px': 0}, 'focal_px'),
+    ({'range_m': [3]}, 'range_m'), ({'range_m': [3, 'x']}, 'range_m'),
+    ({'range_m': [3, 2]}, 'range_m'),
     ({'sky_threshold': '0.3'}, 'sky_threshold'), ({'description': []}, 'description'),
     ({'patch_multiple': 10 ** 9}, 'patch_multiple'),
     ({'max_depth_m': '20'}, 'max_depth_m'),

@@ -37,17 +37,21 @@ class Trail:
 
     Entries and rooms (files or folders) are dotted names without ``depth_anything_ros``. Names
     after a | are those of older checkouts; names that a checkout does not have are skipped.
+    ``others`` are folders in these rooms that are features of their own.
     """
 
     entries: str
     rooms: str
     symbols: str = ''
+    others: str = ''
 
 
 TRAILS = {
     'distill': Trail(
         'distill.main | convert.distill',
-        'distill | convert.distill convert.distilling convert.network.imagenet_weights'),
+        'distill | convert.distill convert.distilling convert.network.imagenet_weights',
+        others='distill.metric'),
+    'metric': Trail('distill.metric.command', 'distill.metric'),
     'peers': Trail(
         'tools.peers.__main__ tools.peers.process '
         '| tools.benchmarking.peers tools.benchmarking.peer_worker',
@@ -156,8 +160,9 @@ def trail_files(trail: Trail, modules: Mapping[str, Path], graph: Graph) -> list
     """Return the files to open for a feature, without ``depth_anything_ros`` in their names."""
     short = {module.removeprefix(f'{NAME}.'): module for module in modules}
     rooms = _names(trail.rooms)
-    inside = {name for name in short
-              if any(name == room or name.startswith(f'{room}.') for room in rooms)}
+    others = tuple(f'{room}.' for room in _names(trail.others))
+    inside = {name for name in short if not name.startswith(others)
+              and any(name == room or name.startswith(f'{room}.') for room in rooms)}
     found: set[str] = set()
     waiting = [name for name in _names(trail.entries) if name in short]
     while waiting:

@@ -73,15 +73,28 @@ def samples_from_points(inverse_depth: F32, points_xyz: F64, camera: Intrinsics,
     another place sees past edges.
     """
     points = points_xyz[::max(1, -(-len(points_xyz) // MOST_POINTS))]
-    depth_m = points[:, 2]
-    points = points[(depth_m >= limits.minimum_m) & (depth_m <= limits.maximum_m)]
     height, width = inverse_depth.shape
+    rows, columns, depth_m = seen_points(points, camera, (height, width), limits)
+    kept = _spread(np.arange(rows.size), most)
+    return _finite(inverse_depth[rows[kept], columns[kept]], depth_m[kept])
+
+
+def seen_points(points_xyz: F64, camera: Intrinsics, size_hw: tuple[int, int],
+                limits: DepthRange) -> tuple[Indices, Indices, F64]:
+    """
+    Return row, column and depth [m] of the points [N, 3] that the camera sees, [M] each.
+
+    ``camera`` has the intrinsics of a map of ``size_hw``. Points behind nearer ones are left out.
+    """
+    height, width = size_hw
+    depth_m = points_xyz[:, 2]
+    points = points_xyz[(depth_m >= limits.minimum_m) & (depth_m <= limits.maximum_m)]
     pixels = np.rint(project(points, camera))
     inside = ((pixels >= 0) & (pixels < (width, height))).all(axis=1)
     columns, rows = pixels[inside].astype(np.intp).T
     depth_m = points[inside, 2]
-    kept = _spread(np.flatnonzero(_visible(rows, columns, depth_m, (height, width))), most)
-    return _finite(inverse_depth[rows[kept], columns[kept]], depth_m[kept])
+    visible = _visible(rows, columns, depth_m, size_hw)
+    return rows[visible], columns[visible], depth_m[visible]
 
 
 def samples_from_range(inverse_depth: F32, centre_xyz: F64, radius_m: float,

@@ -12,12 +12,12 @@ from depth_anything_ros.errors import DatasetError, ImageError
 from depth_anything_ros.evaluate.predictions import open_model, Prediction
 from depth_anything_ros.evaluate.results import Failure, score_files
 from depth_anything_ros.evaluate.rgbd import evaluate_rgbd
-from depth_anything_ros.evaluate.rgbd_folder import (
-    open_folder, read_config, read_truth, RgbdConfig, RgbdDataset, RgbdPair)
 from depth_anything_ros.evaluate.sequence import evaluate_sequence, MEASURED
 from depth_anything_ros.evaluate.sequence_folder import (
     CameraSequence, open_sequence, read_sequence_config)
 from depth_anything_ros.media.pictures import read_picture
+from depth_anything_ros.media.rgbd_folder import (
+    open_folder, read_config, read_truth, RgbdConfig, RgbdDataset, RgbdPair)
 from depth_anything_ros.model_info import Kind
 from depth_anything_ros.vision.accuracy import DepthScores
 from depth_anything_ros.vision.agreement import rank_correlation

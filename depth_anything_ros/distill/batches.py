@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 import math
 import os
+from typing import TypeVar
 
 import cv2
 from depth_anything_ros.arrays import F32, F64, U8
@@ -29,6 +30,7 @@ RandomGenerator = np.random.Generator
 
 _BLUR_FROM_SCALE = 1.5
 _BATCHES_AHEAD = 2
+AnyBatch = TypeVar('AnyBatch')
 
 
 @dataclass(frozen=True)
@@ -56,16 +58,22 @@ def batches(images: Sequence[LabelledImage], size: int, crop_hw: tuple[int, int]
     on where a training resumed. Each epoch has every image once. The error of an image that cannot
     be read is raised here; closing the generator ends the threads.
     """
-    order = _shuffled(len(images), seed)
+    order = shuffled(len(images), seed)
 
     def make(step: int) -> Batch:
         chosen = [images[order(index)] for index in range(step * size, (step + 1) * size)]
         return _make(chosen, processes.part_of_batch(size), crop_hw, augmentation, (seed, step, 2))
 
+    return made_ahead(make, first_step, processes)
+
+
+def made_ahead(make: Callable[[int], AnyBatch], first_step: int,
+               processes: Processes = ALONE) -> Generator[AnyBatch, None, None]:
+    """Yield ``make(step)`` from ``first_step`` on, made on threads; closing ends these."""
     # Half of the processors: the other half computes the steps.
     threads = max(1, (os.cpu_count() or 1) // (2 * processes.local_count))
     with ThreadPoolExecutor(threads, thread_name_prefix='batches') as pool:
-        ahead: deque[Future[Batch]] = deque()
+        ahead: deque[Future[AnyBatch]] = deque()
         step = first_step
         try:
             while True:
@@ -92,7 +100,12 @@ def crop_and_rotate(image: U8, label: F32, size_hw: tuple[int, int], augmentatio
 
     The crop may be scaled, rotated and flipped; beyond the edges both are mirrored.
     """
-    matrix = _crop_matrix(label.shape, size_hw, augmentation, generator)
+    matrix = crop_matrix(label.shape, size_hw, augmentation, generator)
+    return warped(image, label, matrix, size_hw)
+
+
+def warped(image: U8, label: F32, matrix: F64, size_hw: tuple[int, int]) -> tuple[U8, F32]:
+    """Return the crop that ``matrix`` of ``crop_matrix`` describes, as ``crop_and_rotate``."""
     # Against aliasing, where the crop is much larger than the result.
     scale = float(np.hypot(*matrix[:, :2]).max())
     if scale > _BLUR_FROM_SCALE:
@@ -151,7 +164,7 @@ def _make(images: Sequence[LabelledImage], part: range, crop_hw: tuple[int, int]
     return Batch(*map(torch.from_numpy, (mixed, labels, pasted)))
 
 
-def _shuffled(count: int, seed: int) -> Callable[[int], int]:
+def shuffled(count: int, seed: int) -> Callable[[int], int]:
     """Return a map from position in the training to image, shuffled for each epoch."""
     @lru_cache(maxsize=2)
     def order(epoch: int) -> npt.NDArray[np.int64]:
@@ -163,8 +176,8 @@ def _shuffled(count: int, seed: int) -> Callable[[int], int]:
     return image_at
 
 
-def _crop_matrix(image_hw: tuple[int, int], size_hw: tuple[int, int], augmentation: Augmentation,
-                 generator: RandomGenerator) -> F64:
+def crop_matrix(image_hw: tuple[int, int], size_hw: tuple[int, int], augmentation: Augmentation,
+                generator: RandomGenerator) -> F64:
     """Return the matrix [2, 3] that maps pixels (x, y, 1) of the crop to those of the image."""
     height, width = image_hw
     area = generator.uniform(augmentation.area, 1.0) * height * width

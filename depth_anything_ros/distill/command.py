@@ -17,6 +17,7 @@ from depth_anything_ros.distill.job import (
 from depth_anything_ros.errors import SettingsError
 from depth_anything_ros.fleet.cluster import FleetOptions
 from depth_anything_ros.model_info import Precision
+from depth_anything_ros.networks.models import input_spec_of, InputSpec
 import typer
 
 EXAMPLES = """depth_anything_distill vits photos -o models/mine.xml
@@ -139,7 +140,8 @@ def command(
 
     The teacher labels each image once, the student learns from the labels, and the result is an
     IR for the node and all programs. The student's depth is always relative. After an
-    interruption the same command continues.
+    interruption the same command continues. ``depth_anything_distill metric`` instead teaches a
+    model metres, see its --help.
     """
     require_packages(PROGRAM, 'numpy', 'cv2', 'torch', 'onnx', 'onnxscript', 'onnxruntime',
                      'openvino', 'matplotlib', *(['nncf'] if precision == 'int8' else []))
@@ -148,7 +150,8 @@ def command(
     default = default_recipe(student, steps)
     recipe = replace(
         default, batch=batch, matching=matching,
-        crop_hw=_parse_crop(crop, student) if crop else default.crop_hw,
+        crop_hw=(
+            parse_crop(crop, input_spec_of(student), student) if crop else default.crop_hw),
         encoder_rate=default.encoder_rate if encoder_rate is None else encoder_rate,
         head_rate=default.head_rate if head_rate is None else head_rate,
         weight_decay=weight_decay, warmup=min(Recipe.warmup, steps // 10), drop_path=drop_path,
@@ -160,15 +163,15 @@ def command(
         raise SettingsError('--ray', ray, 'left out in a training by torchrun; make the labels '
                             'with --labels-only first')
     # With --ray the machines of the cluster label, and this one may have no GPU.
-    torch_device = 'cpu' if ray is not None and labels_only else _torch_device(device)
-    processes.join(torch_device)
+    chosen = 'cpu' if ray is not None and labels_only else torch_device(device)
+    processes.join(chosen)
     console = open_console()
     with StepReport(console) as report:
         with processes.in_turn():
             path = local_source(teacher, output.parent, DownloadOptions(yes, offline), report)
         job = DistillJob(
             path, tuple(data), output, recipe, student, Selection(every, topic, label_size),
-            _parse_sizes(sizes), flip, hold_out, validate_every, torch_device, work,
+            _parse_sizes(sizes), flip, hold_out, validate_every, chosen, work,
             precision, licence, start, Overrides(kind, model_version, max_depth, encoder), force,
             labels_only, _parse_shard(shard, labels_only),
             None if ray is None else FleetOptions(ray, ray_cpus, gpus=device != 'cpu'), device)
@@ -184,10 +187,9 @@ def command(
     print(f'try it: depth_anything_run {model.path} --input {data[0]}')
 
 
-def _parse_crop(text: str, student: str) -> tuple[int, int]:
+def parse_crop(text: str, input_spec: InputSpec, student: str) -> tuple[int, int]:
     """Return (height, width) that the student takes; SettingsError for another text."""
-    from depth_anything_ros.networks.models import input_spec_of
-    multiple = input_spec_of(student).multiple
+    multiple = input_spec.multiple
     match = re.fullmatch(r'(\d+)(?:x(\d+))?', text)
     sides = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
     if not all(side and side % multiple == 0 for side in sides):
@@ -218,7 +220,8 @@ def _parse_shard(text: str, labels_only: bool) -> tuple[int, int]:
     return number, count
 
 
-def _torch_device(choice: str) -> str:
+def torch_device(choice: str) -> str:
+    """Return 'cpu' or 'cuda'; SettingsError if PyTorch sees no CUDA device."""
     import torch
     has_cuda = torch.cuda.is_available()
     if choice == 'cuda' and not has_cuda:

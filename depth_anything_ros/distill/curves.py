@@ -1,6 +1,7 @@
 """The training log, a file of JSON lines, and the figure of its curves."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 import json
 from pathlib import Path
 import time
@@ -18,17 +19,35 @@ _LOSS_TICKS = (1, 1.2, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
 Entry = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Measure:
+    """
+    What a validation measures: its name in the log, its title in reports and curves.
+
+    With a ``patience`` a smaller value is better, the training keeps its best weights, and ends
+    after that many validations without an improvement.
+    """
+
+    name: str
+    title: str
+    patience: int = 0
+
+
+RANK_CORRELATION = Measure('rank_correlation', 'rank correlation with the teacher')
+
+
 class TrainingLog:
     """
     The figures of a training, appended to a file of JSON lines.
 
     ``{"step", "loss", "rate", "seconds"}`` has the mean loss since the previous line, the factor
-    of the learning rates and the duration of the training so far; ``{"step",
-    "rank_correlation"}`` is the result of a validation.
+    of the learning rates and the duration of the training so far; ``{"step", NAME}``, with the
+    name of the ``measure``, is the result of a validation.
     """
 
-    def __init__(self, path: Path, step: int = 0) -> None:
+    def __init__(self, path: Path, step: int = 0, measure: Measure = RANK_CORRELATION) -> None:
         """Continue the log after ``step``; entries of later steps are removed."""
+        self._measure = measure
         self._path = path
         kept = [entry for entry in read_log(path) if entry['step'] <= step]
         with atomic_path(path) as file:
@@ -46,9 +65,14 @@ class TrainingLog:
                          'rate': result.rate, 'seconds': round(seconds, 1)})
             self._losses = []
 
-    def add_validation(self, step: int, rank_correlation: float) -> None:
+    def add_validation(self, step: int, found: float) -> None:
         """Write the result of a validation."""
-        self._write({'step': step, 'rank_correlation': rank_correlation})
+        self._write({'step': step, self._measure.name: found})
+
+    def validations(self) -> dict[int, float]:
+        """Return the results of the validations by step."""
+        return {entry['step']: entry[self._measure.name] for entry in read_log(self._path)
+                if self._measure.name in entry}
 
     def _write(self, entry: Entry) -> None:
         with self._path.open('a') as file:
@@ -60,9 +84,9 @@ def read_log(path: Path) -> list[Entry]:
     return list(_entries(path)) if path.is_file() else []
 
 
-def draw_curves(log: Path, figure_path: Path) -> None:
+def draw_curves(log: Path, figure_path: Path, measure: Measure = RANK_CORRELATION) -> None:
     """
-    Draw loss and rank correlation of a log over the steps.
+    Draw loss and validations of a log over the steps.
 
     CheckpointError if the log has no line yet, MissingDependencyError without matplotlib.
     """
@@ -72,8 +96,8 @@ def draw_curves(log: Path, figure_path: Path) -> None:
     figure = _figure()
     upper, lower = figure.subplots(2, sharex=True)
     _draw_loss(upper, [(entry['step'], entry['loss']) for entry in entries if 'loss' in entry])
-    _draw_validations(lower, [(entry['step'], entry['rank_correlation']) for entry in entries
-                              if 'rank_correlation' in entry])
+    _draw_validations(lower, measure.title, [
+        (entry['step'], entry[measure.name]) for entry in entries if measure.name in entry])
     lower.set_xlabel('step')
     with atomic_path(figure_path) as file:
         figure.savefig(file)
@@ -131,8 +155,8 @@ def _smoothed(values: tuple[float, ...]) -> list[float]:
     return smooth
 
 
-def _draw_validations(axes: Any, points: list[tuple[int, float]]) -> None:
-    axes.set_ylabel('rank correlation with the teacher')
+def _draw_validations(axes: Any, title: str, points: list[tuple[int, float]]) -> None:
+    axes.set_ylabel(title)
     axes.grid(alpha=0.3)
     if not points:
         return

@@ -154,7 +154,7 @@ def _select(source: Origin, item: ImageItem, folder: Path, selection: Selection,
 
 def _photograph(source: Origin, item: ImageItem, path: Path, folder: Path,
                 short_side: int) -> DatasetImage:
-    ending = f'-{_digest(path)}'
+    ending = f'-{digest(path)}'
     stem = shortened(path.stem, f'{ending}.jpg')
     name = f'{Path(source.name).stem}/{stem}{ending}'
     digits = re.search(r'\d+$', path.stem)
@@ -168,7 +168,7 @@ def _photograph(source: Origin, item: ImageItem, path: Path, folder: Path,
 def _frame(source: Origin, item: ImageItem, folder: Path,
            selection: Selection) -> DatasetImage:
     origin = Path(source.name)
-    ending = f'-{_digest(origin, source.topic or "")}'
+    ending = f'-{digest(origin, source.topic or "")}'
     name = f'{shortened(origin.stem, ending)}{ending}/{item.index:06}'
     path = _write_jpeg(item, origin, folder / f'{name}.jpg', selection.short_side)
     return DatasetImage(name, path, item.index // selection.every)
@@ -180,22 +180,26 @@ def _write_jpeg(item: ImageItem, origin: Path, path: Path, short_side: int) -> P
         return path
     image_bgr = to_bgr(item.read())
     path.parent.mkdir(parents=True, exist_ok=True)
-    done, data = cv2.imencode('.jpg', _reduced(image_bgr, short_side), _JPEG)
+    write_jpeg(path, image_bgr, reduced_size_hw(image_bgr.shape[:2], short_side))
+    return path
+
+
+def reduced_size_hw(size_hw: tuple[int, ...], short_side: int) -> tuple[int, int]:
+    """Return the size of an image that is reduced to ``short_side`` if that is smaller."""
+    scale = min(1.0, short_side / min(size_hw))
+    return round(size_hw[0] * scale), round(size_hw[1] * scale)
+
+
+def write_jpeg(path: Path, image_bgr: U8, size_hw: tuple[int, int]) -> None:
+    """Write an image [H, W, 3], reduced to ``size_hw``; ImageError if OpenCV cannot."""
+    if image_bgr.shape[:2] != size_hw:
+        image_bgr = cv2.resize(  # type: ignore[assignment]
+            image_bgr, size_hw[::-1], interpolation=cv2.INTER_AREA)
+    done, data = cv2.imencode('.jpg', image_bgr, _JPEG)
     if not done:
         raise ImageError('OpenCV cannot write it as JPEG')
     with atomic_path(path) as file:
         file.write_bytes(data.tobytes())
-    return path
-
-
-def _reduced(image_bgr: U8, short_side: int) -> U8:
-    height, width = image_bgr.shape[:2]
-    scale = short_side / min(height, width)
-    if scale >= 1:
-        return image_bgr
-    size_wh = round(width * scale), round(height * scale)
-    return cv2.resize(  # type: ignore[return-value]
-        image_bgr, size_wh, interpolation=cv2.INTER_AREA)
 
 
 def _changed_ns(path: Path) -> int:
@@ -209,7 +213,7 @@ def _files(path: Path) -> Iterator[Path]:
         yield from path.iterdir()
 
 
-def _digest(path: Path, more: str = '') -> str:
+def digest(path: Path, more: str = '') -> str:
     """Return eight hex digits that distinguish files of the same name in other folders."""
     return hashlib.sha256(os.fsencode(f'{path.resolve()}{more}')).hexdigest()[:8]
 

@@ -5,6 +5,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from depth_anything_ros.cli.progress import count_in_lines, Counting, Report
 from depth_anything_ros.convert.conversion import convert, convert_to_int8, Job
@@ -22,6 +23,7 @@ from depth_anything_ros.distill.train_loop import follow, resume, RunFolder, tra
 from depth_anything_ros.distill.trainer import Trainer
 from depth_anything_ros.errors import CheckpointError, SettingsError
 from depth_anything_ros.files import atomic_path, check_target, make_folder
+from depth_anything_ros.model_info import Precision
 from depth_anything_ros.networks.depth_anything import DepthAnything
 from depth_anything_ros.networks.models import EncoderSpec, forbids_commercial_use, MODELS
 import torch
@@ -60,7 +62,8 @@ def distill(job: DistillJob, *, table: tuple[EncoderSpec, ...] = MODELS,
     options = job.options(source_sha256(job.teacher),
                           source_sha256(job.start) if job.start else '')
     resumes = has_options(job.folder, options, job.force)
-    _check_checkpoint(job, resumes)
+    check_checkpoint(job.checkpoint, job.force or (
+        resumes and read_distillation_record(job.checkpoint) is not None))
     images = processes.shared(lambda: _collect(job, report, counting))
     with closing(_open_teacher(job, table, report, processes)) as teacher:
         labels = _label(job, teacher, images, table, report, counting, processes)
@@ -106,20 +109,44 @@ def _begin(job: DistillJob, run: RunFolder, student: Student, images: list[Label
 def save_checkpoint(path: Path, network: DepthAnything, record: DistillationRecord
                     ) -> DistillationRecord:
     """Write the weights and beside them ``record``, which is returned with their sha256."""
+    record = replace(record, sha256=write_weights(path, network))
+    write_distillation_record(path, record)
+    return record
+
+
+def write_weights(path: Path, network: DepthAnything) -> str:
+    """Write the weights of a network and return the sha256 of the file."""
     weights = {name: value.detach().cpu().contiguous()
                for name, value in network.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as file:
         torch.save(weights, file)
-    record = replace(record, sha256=sha256_of([path]))
-    write_distillation_record(path, record)
-    return record
+    return sha256_of([path])
 
 
-def convert_student(job: DistillJob, images: Sequence[Path], table: tuple[EncoderSpec, ...],
+class Conversion(Protocol):
+    """What a training needs to know to write its IR: the job of either program."""
+
+    @property
+    def checkpoint(self) -> Path: ...
+
+    @property
+    def output(self) -> Path: ...
+
+    @property
+    def precision(self) -> Precision: ...
+
+    @property
+    def force(self) -> bool: ...
+
+    @property
+    def folder(self) -> Path: ...
+
+
+def convert_student(job: Conversion, images: Sequence[Path], table: tuple[EncoderSpec, ...],
                     report: Report) -> None:
     """
-    Write the IR of the student's checkpoint.
+    Write the IR of the job's checkpoint.
 
     INT8 is calibrated and measured with ``images``, the training images, and trained in INT8 if it
     loses too much without. CheckpointError, ParityError, QualityError or OSError leave no IR
@@ -135,6 +162,13 @@ def convert_student(job: DistillJob, images: Sequence[Path], table: tuple[Encode
     convert_to_int8(conversion, str(image_list), train=True, table=table, report=report)
 
 
+def check_checkpoint(path: Path, may_replace: bool) -> None:
+    """Raise CheckpointError if the file exists and a training must not replace it."""
+    if path.exists() and not may_replace:
+        raise CheckpointError(path, 'the file exists already, and the checkpoint goes there',
+                              'add --force to replace it or choose another -o')
+
+
 def _check_matching(job: DistillJob) -> None:
     """Raise SettingsError, before hours of labelling, if the tokens cannot be matched."""
     matching, steps = job.recipe.matching, job.recipe.steps
@@ -145,14 +179,6 @@ def _check_matching(job: DistillJob) -> None:
         problem = '0: the tokens of a teacher that is an ONNX file or an IR cannot be read'
     if matching and problem:
         raise SettingsError('--matching', matching, problem)
-
-
-def _check_checkpoint(job: DistillJob, resumes: bool) -> None:
-    """Raise CheckpointError if a checkpoint exists that neither this job nor --force replaces."""
-    path = job.checkpoint
-    if path.exists() and not job.force and not (resumes and read_distillation_record(path)):
-        raise CheckpointError(path, 'the file exists already, and the checkpoint goes there',
-                              'add --force to replace it or choose another -o')
 
 
 def _label_shard(job: DistillJob, table: tuple[EncoderSpec, ...], report: Report,

@@ -1,10 +1,12 @@
 """
 Command line: ``depth_anything_distill TEACHER DATA... -o NAME.xml``.
 
+``depth_anything_distill metric START DATA... -o NAME.xml`` fine-tunes a model to metres.
+
 On several processes: ``torchrun --nproc-per-node 4 -m depth_anything_ros.distill.main ...``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 import sys
 from typing import TYPE_CHECKING
@@ -17,22 +19,39 @@ from depth_anything_ros.networks.models import EncoderSpec, MODELS
 if TYPE_CHECKING:
     import typer
 
+# A teacher in a folder of this name is ./metric.
+_METRIC = 'metric'
+
 
 def main(argv: Sequence[str] | None = None, table: tuple[EncoderSpec, ...] = MODELS) -> int:
     """Run the program and return the exit status."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    program, make_app = PROGRAM, _application
+    if arguments[:1] == [_METRIC]:
+        arguments, make_app = arguments[1:], _metric_application
+        program = replace(program, name=f'{program.name} {_METRIC}')
     processes = find_processes()
     with processes.one_voice():
-        return run_app(replace(PROGRAM, print_error=processes.complain), _application, argv,
+        return run_app(replace(program, print_error=processes.complain), make_app, arguments,
                        (table, processes))
 
 
 def _application() -> 'typer.Typer':
     from depth_anything_ros.distill.command import command, EXAMPLES
+    return _single(command, EXAMPLES)
+
+
+def _metric_application() -> 'typer.Typer':
+    from depth_anything_ros.distill.metric.command import command, EXAMPLES
+    return _single(command, EXAMPLES)
+
+
+def _single(command: Callable[..., None], lines: str) -> 'typer.Typer':
     import typer
     application = typer.Typer(
         add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
         context_settings={'max_content_width': 99})
-    application.command(epilog=examples(EXAMPLES), no_args_is_help=True)(command)
+    application.command(epilog=examples(lines), no_args_is_help=True)(command)
     return application
 
 

@@ -60,13 +60,17 @@ class Student:
         The image is normalised. The depth has its size, and in training it may be negative.
         """
         tokens = self.network.pretrained(image)
-        rows, columns = (side // self.input_spec.multiple for side in image.shape[-2:])
+        return self.depth_of(tokens, (image.shape[-2], image.shape[-1])), tokens[-1]
+
+    def depth_of(self, tokens: Sequence[Tensor], size_hw: tuple[int, int]) -> Tensor:
+        """Return the depth [N, H, W] of an image of ``size_hw`` with these tokens."""
+        rows, columns = (side // self.input_spec.multiple for side in size_hw)
         depth = self.network.depth_head(tokens, rows, columns)[0]
-        if depth.shape[-2:] != image.shape[-2:]:
+        if depth.shape[-2:] != size_hw:
             # As the host does it.
-            depth = functional.interpolate(depth, size=image.shape[-2:], mode='bilinear',
+            depth = functional.interpolate(depth, size=size_hw, mode='bilinear',
                                            align_corners=True)
-        return depth.squeeze(1), tokens[-1]
+        return depth.squeeze(1)
 
 
 def make_student(name: str, start: Path | None = None, seed: int = 0, *,
@@ -115,12 +119,12 @@ def narrow_student(student: Student, images: Sequence[LabelledImage], crop_hw: t
 def vit_student(spec: EncoderSpec, begins_as_teacher: bool = False) -> Student:
     """Return a Depth Anything with this encoder and random weights."""
     network = DepthAnything(spec, 'v2')
-    network.depth_head.scratch.output_conv2[-1] = _EvalRelu()
+    network.depth_head.scratch.output_conv2[-1] = EvalRelu()
     _initialize(network)
     return Student(spec.name, network, begins_as_teacher)
 
 
-class _EvalRelu(nn.Module):
+class EvalRelu(nn.Module):
     """A ReLU outside training only: in training negative values keep their gradient."""
 
     def forward(self, path: Tensor) -> Tensor:

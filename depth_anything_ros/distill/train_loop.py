@@ -1,8 +1,9 @@
 """The training loop: validation, the state to resume from, progress and curves on disk."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 import hashlib
+import math
 from pathlib import Path
 import pickle
 from statistics import fmean
@@ -11,7 +12,8 @@ from typing import Any
 
 from depth_anything_ros.cli.progress import Counting, duration_text, Report
 from depth_anything_ros.cli.signals import deferred_signals
-from depth_anything_ros.distill.curves import draw_curves, TrainingLog
+from depth_anything_ros.distill.curves import (
+    draw_curves, Measure, RANK_CORRELATION, TrainingLog)
 from depth_anything_ros.distill.dataset import LabelledImage
 from depth_anything_ros.distill.trainer import StepResult, Trainer
 from depth_anything_ros.errors import CheckpointError
@@ -55,38 +57,69 @@ class RunFolder:
         """Return the figure of the training log."""
         return self.folder / 'curves.png'
 
+    @property
+    def best(self) -> Path:
+        """Return the file with the best weights so far, where the measure keeps them."""
+        return self.folder / 'best.pth'
+
     def clear(self) -> None:
         """Remove all of them."""
-        for file in (self.state, self.log, self.curves):
+        for file in (self.state, self.log, self.curves, self.best):
             file.unlink(missing_ok=True)
 
 
-def train(run: RunFolder, trainer: Trainer, held_out: Sequence[LabelledImage],
-          validate_every: int, report: Report, counting: Counting) -> float:
-    """
-    Train to the last step and return the mean rank correlation on the held-out images.
+Score = Callable[[DepthAnything, Sequence[LabelledImage]], float]
 
-    The report has that of the training images too: the difference shows whether more images or
-    more steps would help. Ctrl-C and SIGTERM take effect after the present step, when its state is
-    on disk.
+
+@dataclass(frozen=True)
+class Validation:
+    """How a network is validated: ``score`` returns the ``measure`` of some images."""
+
+    measure: Measure
+    score: Score
+
+
+def train(run: RunFolder, trainer: Trainer, held_out: Sequence[LabelledImage],
+          validate_every: int, report: Report, counting: Counting,
+          validation: Validation | None = None) -> float:
     """
-    log = TrainingLog(run.log, trainer.step)
-    if trainer.step < trainer.recipe.steps:
+    Train to the last step and return the result of the validation on the held-out images.
+
+    That is by default the mean rank correlation with the labels; where the measure keeps the best
+    weights, the trainer's result has those. The report has the result on the training images too:
+    the difference shows whether more images or more steps would help. Ctrl-C and SIGTERM take
+    effect after the present step, when its state is on disk.
+    """
+    validation = validation or Validation(RANK_CORRELATION, mean_rank_correlation)
+    measure = validation.measure
+    log = TrainingLog(run.log, trainer.step, measure)
+    if trainer.step < trainer.recipe.steps and not trainer.processes.any_of(
+            _is_over(log, measure)):
         # Each step needs the memory of the previous one again.
         keep_freed_memory(TRAINING_BYTES)
-        _train(run, log, trainer, held_out, validate_every, report, counting)
+        _train(run, log, trainer, held_out, validate_every, report, counting, validation)
+    earlier = {step: value for step, value in log.validations().items() if step < trainer.step}
+    if measure.patience and earlier:
+        last = validation.score(trainer.result(), _subset(held_out))
+        if last > min(earlier.values()):
+            step = min(earlier, key=lambda one: earlier[one])
+            report(f'      the weights of step {step} are the best on validation images')
+            trainer.averaged.load_state_dict(_read_state(run.best))
     network = trainer.result()
-    found = mean_rank_correlation(network, held_out)
-    on_training = mean_rank_correlation(network, _subset(trainer.images))
-    report(f'      rank correlation with the teacher: {found:.4f} on held-out images, '
-           f'{on_training:.4f} on training images')
+    found = validation.score(network, held_out)
+    on_training = validation.score(network, _subset(trainer.images))
+    report(f'      {measure.title}: {found:.4f} on validation images, {on_training:.4f} on '
+           'training images')
     log.add_validation(trainer.step, found)
-    draw_curves(run.log, run.curves)
+    draw_curves(run.log, run.curves, measure)
     return found
 
 
 def follow(trainer: Trainer) -> None:
     """Train to the last step beside the leading process, which does everything else."""
+    if trainer.step < trainer.recipe.steps and trainer.processes.any_of(False):
+        # The leading process found that the training is over.
+        return
     keep_freed_memory(TRAINING_BYTES)
     with deferred_signals(deliver=True) as stop:
         for _ in trainer.run():
@@ -112,9 +145,13 @@ def resume(run: RunFolder, trainer: Trainer, force: bool) -> None:
 
 def save_state(path: Path, trainer: Trainer) -> None:
     """Write the state of a training; a CheckpointError leaves an older file unchanged."""
+    _save(path, {_FACTS: _facts(trainer), **trainer.state_dict()})
+
+
+def _save(path: Path, content: Mapping[str, Any]) -> None:
     try:
         with atomic_path(path) as staged, staged.open('wb') as file:
-            torch.save({_FACTS: _facts(trainer), **trainer.state_dict()}, file)
+            torch.save(dict(content), file)
     except (OSError, RuntimeError) as error:
         raise CheckpointError(path, f'the state of the training cannot be written ({error})',
                               'free some space or choose another folder') from error
@@ -168,16 +205,31 @@ def _rank_correlation(network: DepthAnything, image: LabelledImage, input_size: 
 
 
 def _train(run: RunFolder, log: TrainingLog, trainer: Trainer, held_out: Sequence[LabelledImage],
-           validate_every: int, report: Report, counting: Counting) -> None:
+           validate_every: int, report: Report, counting: Counting,
+           validation: Validation) -> None:
+    measure = validation.measure
     steps, first = trainer.recipe.steps, trainer.step
     validation_images = _subset(held_out)
-    saved = time.monotonic()
+    saved, is_over = time.monotonic(), False
+
+    def validate() -> bool:
+        """Log the present weights and return whether the training is over."""
+        found = validation.score(trainer.result(), validation_images)
+        if measure.patience and found < min(log.validations().values(), default=math.inf):
+            _save(run.best, trainer.averaged.state_dict())
+        log.add_validation(trainer.step, found)
+        report(f'      step {trainer.step}: {measure.name.replace("_", " ")} {found:.4f}')
+        return _is_over(log, measure)
+
+    if measure.patience and not first:
+        # The first weights may be the best ones.
+        validate()
     report_duration = _DurationReport(first, steps, report)
     with deferred_signals(deliver=True) as stop, counting('steps', steps, first) as advance:
         for result in trainer.run():
             log.add(result)
             report_duration(result)
-            stops = trainer.processes.any_of(stop.is_set())
+            stops = trainer.processes.any_of(stop.is_set() or is_over)
             validates = result.step % validate_every == 0 or result.step == steps
             if validates or stops or time.monotonic() - saved > _SAVE_EVERY_S:
                 save_state(run.state, trainer)
@@ -185,11 +237,18 @@ def _train(run: RunFolder, log: TrainingLog, trainer: Trainer, held_out: Sequenc
             if stops:
                 break
             if validates and result.step < steps:
-                found = mean_rank_correlation(trainer.result(), validation_images)
-                log.add_validation(result.step, found)
-                draw_curves(run.log, run.curves)
-                report(f'      step {result.step}: rank correlation {found:.4f}')
+                is_over = validate()
+                draw_curves(run.log, run.curves, measure)
+                if is_over:
+                    report('      the training ends early: '
+                           f'{measure.patience} validations without an improvement')
             advance(f'loss {result.loss:.3f}')
+
+
+def _is_over(log: TrainingLog, measure: Measure) -> bool:
+    """Return whether the last validations brought no improvement."""
+    found, patience = list(log.validations().values()), measure.patience
+    return 0 < patience < len(found) and min(found[-patience:]) >= min(found[:-patience])
 
 
 def _subset(images: Sequence[LabelledImage]) -> Sequence[LabelledImage]:

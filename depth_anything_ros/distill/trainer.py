@@ -1,11 +1,11 @@
 """One training step after the other: stages, learning rate, losses, teacher's tokens, weights."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 import copy
 from dataclasses import dataclass
 import math
-from typing import Any
+from typing import Any, Protocol
 
 from depth_anything_ros.distill.batches import Batch, batches, normalized
 from depth_anything_ros.distill.dataset import LabelledImage
@@ -36,6 +36,23 @@ class StepResult:
     rate: float
 
 
+class TrainingBatch(Protocol):
+    """The images of one step, u8 [N, H, W, 3], BGR, and what its objective adds."""
+
+    @property
+    def images(self) -> Tensor: ...
+
+
+class Objective(Protocol):
+    """What a training learns from instead of the labels of its images."""
+
+    def batches(self, first_step: int) -> Generator[TrainingBatch, None, None]:
+        """Yield the batches from ``first_step`` on, each of which depends on its step alone."""
+
+    def loss(self, batch: Any, predicted: Tensor) -> Tensor:
+        """Return the loss of the network's maps [N, H, W], in f32, for one of the batches."""
+
+
 class Trainer:
     """
     Trains a student step by step and can resume after a stop.
@@ -51,22 +68,27 @@ class Trainer:
 
     def __init__(self, student: Student, recipe: Recipe, images: Sequence[LabelledImage],
                  device: str = 'cpu', teacher: DepthAnything | None = None,
-                 processes: Processes = ALONE) -> None:
+                 processes: Processes = ALONE, objective: Objective | None = None) -> None:
         """
         Prepare the training, which changes the weights of ``student`` in place.
 
-        ``teacher`` is needed for matching and alignment of tokens only. SettingsError if the
-        recipe does not suit the student or the number of processes.
+        ``teacher`` is needed for matching and alignment of tokens only. ``objective`` replaces the
+        labels of ``images``, whose names are then those of the training alone. SettingsError if
+        the recipe does not suit the student or the number of processes.
         """
         _check_crop(recipe.crop_hw, student)
         processes.check_batch(recipe.batch)
         self.processes = processes
         self.student, self.recipe, self.images, self.device = student, recipe, images, device
         self.network = student.network.to(device, memory_format=torch.channels_last).train()
+        if not (recipe.encoder_rate or recipe.matching):
+            # Saves the backward pass through what stays as it is.
+            self.network.pretrained.requires_grad_(False)
         set_drop_path(self.network, recipe.drop_path, processes.rank, processes.count)
         self.averaged = AveragedWeights(self.network, recipe.average)
         self.step = 0
         self.tokens = make_teacher_tokens(student, teacher, recipe, device)
+        self._objective = objective or _Labels(images, recipe, processes)
         self._optimizer = torch.optim.AdamW(self._parameter_groups(),
                                             weight_decay=recipe.weight_decay, fused=True)
 
@@ -77,11 +99,9 @@ class Trainer:
         SettingsError if the loss is not finite; the weights are then those of the previous step.
         ImageError or CheckpointError if an image or label cannot be read.
         """
-        recipe = self.recipe
-        source = batches(self.images, recipe.batch, recipe.crop_hw, recipe.augmentation,
-                         recipe.seed, self.step, self.processes)
+        source = self._objective.batches(self.step)
         with closing(source):
-            while self.step < recipe.steps:
+            while self.step < self.recipe.steps:
                 yield self._train_step(next(source))
 
     def result(self) -> DepthAnything:
@@ -108,7 +128,7 @@ class Trainer:
             self.tokens.bridges.load_state_dict(state['bridges'])
         self.step = state['step']
 
-    def _train_step(self, batch: Batch) -> StepResult:
+    def _train_step(self, batch: TrainingBatch) -> StepResult:
         rate = self._learning_rate()
         for group in self._optimizer.param_groups:
             group['lr'] = group['full_rate'] * rate
@@ -143,8 +163,7 @@ class Trainer:
                 f'and the norm of its gradient {gradient_norm:g}; the weights are those of step '
                 f'{self.step}')
 
-    def _loss(self, batch: Batch) -> Tensor:
-        labels, pasted = batch.labels.to(self.device), batch.pasted.to(self.device)
+    def _loss(self, batch: TrainingBatch) -> Tensor:
         image = normalized(batch.images.to(self.device), self.student.input_spec)
         if self.tokens is not None and self.step < self.recipe.matching:
             with self._autocast():
@@ -155,10 +174,7 @@ class Trainer:
             if self.tokens is not None and self.recipe.alignment_weight:
                 token_error = self.tokens.alignment_error(tokens, image,
                                                           self.processes.average)
-        predicted = predicted.float()
-        return (mixed_depth_error(predicted, labels, pasted, self.recipe.gradient_weight,
-                                  self.recipe.order_weight)
-                + self.recipe.anchor_weight * anchor_error(predicted, labels)
+        return (self._objective.loss(batch, predicted.float())
                 + self.recipe.alignment_weight * token_error)
 
     def _autocast(self) -> torch.autocast:
@@ -179,6 +195,25 @@ class Trainer:
                 {'params': [value for value in values if value.ndim <= 1], 'full_rate': rate,
                  'weight_decay': 0.0}]
         return groups
+
+
+class _Labels:
+    """Learns inverse depth from the labels of images."""
+
+    def __init__(self, images: Sequence[LabelledImage], recipe: Recipe,
+                 processes: Processes) -> None:
+        self._images, self._recipe, self._processes = images, recipe, processes
+
+    def batches(self, first_step: int) -> Generator[Batch, None, None]:
+        recipe = self._recipe
+        return batches(self._images, recipe.batch, recipe.crop_hw, recipe.augmentation,
+                       recipe.seed, first_step, self._processes)
+
+    def loss(self, batch: Any, predicted: Tensor) -> Tensor:
+        labels, pasted = batch.labels.to(predicted.device), batch.pasted.to(predicted.device)
+        return (mixed_depth_error(predicted, labels, pasted, self._recipe.gradient_weight,
+                                  self._recipe.order_weight)
+                + self._recipe.anchor_weight * anchor_error(predicted, labels))
 
 
 def computes_in_bf16(device: str) -> bool:

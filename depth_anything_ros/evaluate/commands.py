@@ -16,13 +16,13 @@ from depth_anything_ros.evaluate.pairs import evaluate_pairs, PAIRS_HEADINGS, re
 from depth_anything_ros.evaluate.predictions import ModelOptions
 from depth_anything_ros.evaluate.results import as_dict, Evaluation, print_report, to_markdown
 from depth_anything_ros.evaluate.rgbd import evaluate_rgbd, RGBD_HEADINGS
-from depth_anything_ros.evaluate.rgbd_folder import open_folder, read_config
 from depth_anything_ros.evaluate.sequence import evaluate_sequence, SEQUENCE_HEADINGS
 from depth_anything_ros.evaluate.sequence_folder import open_sequence, read_sequence_config
 from depth_anything_ros.media.depth_files import encode_png
 from depth_anything_ros.media.folders import (
     files_below, left_out_text, picture_suffixes, read_list)
 from depth_anything_ros.media.open_images import left_out
+from depth_anything_ros.media.rgbd_folder import open_folder, read_config
 import typer
 
 Model = Annotated[Path, typer.Argument(metavar='MODEL.xml', help='The IR to score.')]

@@ -11,7 +11,7 @@ from depth_anything_ros.evaluate.predictions import (
     focal_metres, model_facts, ModelOptions, open_model, Prediction)
 from depth_anything_ros.evaluate.results import (
     badness, Evaluation, mean_of, score_files, worst_of)
-from depth_anything_ros.evaluate.rgbd_folder import read_truth, RgbdConfig, RgbdDataset
+from depth_anything_ros.media.rgbd_folder import read_truth, RgbdConfig, RgbdDataset
 from depth_anything_ros.vision.accuracy import (
     align_metric, align_relative, DepthScores, score_depth)
 from depth_anything_ros.vision.colorize import RangeTracker

@@ -15,9 +15,9 @@ from depth_anything_ros.evaluate.predictions import (
     focal_metres, model_facts, ModelOptions, open_model, Outcome, predict, Prediction)
 from depth_anything_ros.evaluate.results import Evaluation, Failure, ImageScores, worst_of
 from depth_anything_ros.evaluate.rgbd import depth_panels
-from depth_anything_ros.evaluate.rgbd_folder import read_truth
 from depth_anything_ros.evaluate.sequence_folder import CameraSequence
 from depth_anything_ros.media.pictures import read_picture
+from depth_anything_ros.media.rgbd_folder import read_truth
 from depth_anything_ros.model_info import Kind
 from depth_anything_ros.vision.accuracy import align_metric, align_relative, score_depth
 from depth_anything_ros.vision.color_image import to_bgr

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from depth_anything_ros.arrays import F64
-from depth_anything_ros.errors import CameraInfoError, DatasetError
-from depth_anything_ros.evaluate.rgbd_folder import (
-    config_of, open_folder, read_description, RgbdConfig, RgbdPair)
+from depth_anything_ros.errors import DatasetError
 from depth_anything_ros.foreign_files import read_text
+from depth_anything_ros.media.rgbd_folder import (
+    config_of, focal_centre_of, open_folder, read_description, RgbdConfig, RgbdPair)
 from depth_anything_ros.vision.geometry import Intrinsics, quaternion_pose
 import numpy as np
 
@@ -85,20 +85,11 @@ def open_sequence(folder: Path, config: SequenceConfig, every: int = 1,
 
 def _sequence_config(entries: Mapping[Any, Any]) -> SequenceConfig:
     images = config_of(entries, _OWN)
-    camera = entries.get('camera')
-    if not isinstance(camera, list) or len(camera) != 4 or not all(
-            type(value) in (int, float) for value in camera):
-        raise ValueError(f'camera is {camera!r}; it must be [fx, fy, cx, cy] in pixels')
+    focal_centre = focal_centre_of(entries)
     poses = entries.get('poses', 'poses.txt')
     if not isinstance(poses, str) or Path(poses).is_absolute() or '..' in Path(poses).parts:
         raise ValueError(f'poses is {poses!r}; it must be a file below the folder')
-    fx, fy, cx, cy = map(float, camera)
-    config = SequenceConfig(images, (fx, fy, cx, cy), poses)
-    try:
-        config.camera((1, 1))
-    except CameraInfoError as error:
-        raise ValueError(f'camera is {camera!r}; {error}') from error
-    return config
+    return SequenceConfig(images, focal_centre, poses)
 
 
 def _read_poses(path: Path) -> dict[str, F64]:

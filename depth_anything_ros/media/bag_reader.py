@@ -140,11 +140,12 @@ def _images(path: Path, topic: str) -> Iterator[ImageItem]:
             continue
         stamp = message.header.stamp
         yield ImageItem(
-            name, index, partial(_decode, message, connection.msgtype), None, timestamp_ns,
+            name, index, partial(decode_message, message, connection.msgtype), None, timestamp_ns,
             Header(stamp.sec, stamp.nanosec, message.header.frame_id))
 
 
-def _decode(message: Any, message_type: str) -> ColorImage:
+def decode_message(message: Any, message_type: str) -> ColorImage:
+    """Return the pixels of an image message, RAW or COMPRESSED; ImageError if that fails."""
     if message_type == COMPRESSED:
         return decode_compressed_data(message.data, message.format)
     return read_raw_image(message.data, message.encoding, (message.height, message.width),

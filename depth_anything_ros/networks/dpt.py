@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from depth_anything_ros.model_info import Kind
 from depth_anything_ros.networks.models import EncoderSpec, HEAD_MULTIPLE, PATCH
+import torch
 from torch import nn, Tensor
 from torch.nn import functional
 
@@ -36,6 +37,8 @@ class DptHead(nn.Module):
             nn.Conv2d(fourth, fourth, kernel_size=3, stride=2, padding=1)])
         self._ends_at_grid = spec.input_spec.output_multiple is not None
         self.scratch = Scratch(spec, kind)
+        if spec.has_frame_fit:
+            self.frame_fit = FrameFit(len(spec.out_channels) * spec.width)
 
     def forward(self, tokens: Sequence[Tensor], rows: int, columns: int) -> tuple[Tensor, ...]:
         count, _, width = tokens[0].shape
@@ -44,6 +47,8 @@ class DptHead(nn.Module):
             for one, project, resize in zip(tokens, self.projects, self.resize_layers)]
         size_hw = None if self._ends_at_grid else (PATCH * rows, PATCH * columns)
         found: tuple[Tensor, ...] = self.scratch(maps, size_hw)
+        if hasattr(self, 'frame_fit'):
+            found = self.frame_fit(found[0], mean_tokens(tokens)), *found[1:]
         return found
 
 
@@ -83,6 +88,25 @@ class Scratch(nn.Module):
         depth = self.output_conv2(last)
         return (depth, self.sky_output_conv2(last)) if hasattr(self, 'sky_output_conv2') else (
             depth,)
+
+
+class FrameFit(nn.Module):
+    """Scales and shifts each map [N, 1, H, W] by two numbers that its mean tokens [N, D] give."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, 2)
+
+    def forward(self, depth: Tensor, tokens: Tensor) -> Tensor:
+        log_scale, shift = self.linear(tokens)[:, :, None, None].split(1, dim=1)
+        fitted = depth * log_scale.exp() + shift
+        # In training negative values keep their gradient.
+        return fitted if self.training else functional.relu(fitted)
+
+
+def mean_tokens(tokens: Sequence[Tensor]) -> Tensor:
+    """Return the means of the token maps [N, T, D] that the head reads, one after the other."""
+    return torch.cat([one.mean(dim=1) for one in tokens], dim=-1)
 
 
 class Inverse(nn.Module):

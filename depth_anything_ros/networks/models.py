@@ -7,7 +7,7 @@ vits with narrower feed-forward parts and a head that ends at its finest grid, f
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import re
 from typing import Literal, TypeAlias
 
@@ -24,6 +24,7 @@ UNKNOWN_LICENCE = 'unknown'
 LICENCE_V1 = 'Apache-2.0'
 _BLOCKS_READ = 4
 _SKY_KEY = 'depth_head.scratch.sky_output_conv2.0.weight'
+_FRAME_FIT_KEY = 'depth_head.frame_fit.linear.weight'
 _HIDDEN_KEY = 'pretrained.blocks.0.mlp.fc1.weight'
 # The finest grid of the head: cells per patch of the image, along each axis.
 HEAD_MULTIPLE = 8
@@ -102,7 +103,8 @@ class EncoderSpec:
     that the V2 head reads; ``licence`` is that of the published V2 weights. With an
     ``output_multiple`` in ``input_spec`` the head ends at its finest grid, see ``HEAD_MULTIPLE``.
     ``hidden`` is the width inside the feed-forward part, None for the usual one. Version 3 gives
-    depth instead of inverse depth, and sky beside it; see ``DepthAnything``.
+    depth instead of inverse depth, and sky beside it; see ``DepthAnything``. With
+    ``has_frame_fit`` the head scales and shifts each map, see ``FrameFit``.
     """
 
     name: str
@@ -117,6 +119,7 @@ class EncoderSpec:
     input_spec: InputSpec = VIT_INPUT
     hidden: int | None = None
     is_v3: bool = False
+    has_frame_fit: bool = False
 
     @property
     def hidden_width(self) -> int:
@@ -195,4 +198,5 @@ def identify_network(shapes: Shapes, table: tuple[EncoderSpec, ...] = MODELS) ->
         raise ValueError('it has no tensor pretrained.pos_embed')
     depth = len({key.split('.')[2] for key in shapes if key.startswith('pretrained.blocks.')})
     hidden = next(iter(shapes.get(_HIDDEN_KEY, ())[:1]), None)
-    return identify_encoder(positions[-1], depth, table, hidden, _SKY_KEY in shapes)
+    found = identify_encoder(positions[-1], depth, table, hidden, _SKY_KEY in shapes)
+    return replace(found, has_frame_fit=_FRAME_FIT_KEY in shapes)

@@ -18,12 +18,12 @@ import sys
 from typing import Any, Literal
 
 from depth_anything_ros.arrays import F32, F64, U8
-from depth_anything_ros.errors import ImageError, MessageError, PointCloudError
-from depth_anything_ros.vision.color_image import check_layout, ColorImage
+from depth_anything_ros.errors import MessageError, PointCloudError
+from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.depth import to_millimetres
 from depth_anything_ros.vision.encoded_image import decode_compressed_data, PixelLimit
 from depth_anything_ros.vision.geometry import Intrinsics
-from depth_anything_ros.vision.raw_image import read_raw_image
+from depth_anything_ros.vision.raw_image import read_raw_depth, read_raw_image
 import numpy as np
 import numpy.typing as npt
 from rclpy.serialization import deserialize_message, serialize_message
@@ -31,7 +31,6 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
 _STAMP, _STAMP_END = 4, 12
-_DEPTH_TYPES = {'32FC1': 'f4', '16UC1': 'u2', 'mono16': 'u2'}
 _COORDINATE_TYPES = {PointField.FLOAT32: 'f4', PointField.FLOAT64: 'f8'}
 _BIG_ENDIAN = sys.byteorder == 'big'
 _AXES = ('x', 'y', 'z')
@@ -136,19 +135,8 @@ def decode_depth(message: Image) -> F32:
 
     ImageError for another encoding, or for a size, step and data that do not match.
     """
-    if message.encoding not in _DEPTH_TYPES:
-        raise ImageError(f'the reference depth is {message.encoding!r}; it must be 32FC1 in '
-                         'metres or 16UC1 in millimetres')
-    pixel = np.dtype(_DEPTH_TYPES[message.encoding]).newbyteorder(
-        '>' if message.is_bigendian else '<')
-    check_layout(message.encoding, (message.height, message.width), message.step,
-                 len(message.data), pixel.itemsize)
-    rows = _rows_without_padding(message, pixel.itemsize)
-    depth = np.ascontiguousarray(rows).view(pixel).astype(np.float32)
-    if pixel.kind == 'u':
-        depth /= 1000
-    depth[~((depth > 0) & np.isfinite(depth))] = np.nan
-    return depth
+    return read_raw_depth(message.data, message.encoding, (message.height, message.width),
+                          message.step, bool(message.is_bigendian))
 
 
 def points_xyz(message: PointCloud2, most: int | None = None) -> F64:
@@ -229,13 +217,6 @@ def _cloud_rows(message: PointCloud2, names: Sequence[str]) -> npt.NDArray[Any]:
                    'itemsize': message.point_step}
     return np.ndarray((message.height, message.width), np.dtype(layout), message.data,
                       strides=(max(message.row_step, row_bytes), message.point_step))
-
-
-def _rows_without_padding(message: Image, pixel_bytes: int) -> U8:
-    """Return a view [H, bytes] of the pixels; the last row may lack its padding."""
-    return np.lib.stride_tricks.as_strided(
-        np.frombuffer(message.data, np.uint8), (message.height, message.width * pixel_bytes),
-        (message.step, 1))
 
 
 @dataclass(frozen=True)

@@ -202,9 +202,13 @@ def focal_scale(info: ModelInfo, camera: Intrinsics, depth_hw: tuple[int, int]) 
     """
     assert info.focal_px is not None
     per_pixel = 1.0 if info.output_multiple is None else info.patch_multiple / info.output_multiple
-    height, width = (per_pixel * side for side in depth_hw)
-    focal_px = (camera.fx * width / camera.size_hw[1] + camera.fy * height / camera.size_hw[0]) / 2
-    return info.focal_px / focal_px
+    return info.focal_px / mean_focal(camera, (per_pixel * depth_hw[0], per_pixel * depth_hw[1]))
+
+
+def mean_focal(camera: Intrinsics, size_hw: tuple[float, float]) -> float:
+    """Return the mean of both focal lengths of a camera in pixels of its image at another size."""
+    return (camera.fx * size_hw[1] / camera.size_hw[1]
+            + camera.fy * size_hw[0] / camera.size_hw[0]) / 2
 
 
 def pixel_rays(camera: Intrinsics, stride: int) -> Rays:

@@ -6,7 +6,7 @@ the other order than that of nv21.
 """
 
 import cv2
-from depth_anything_ros.arrays import U8
+from depth_anything_ros.arrays import F32, U8
 from depth_anything_ros.errors import ImageError
 from depth_anything_ros.vision.color_image import (
     check_layout, ColorImage, ORDERS, pixel_view, view_image)
@@ -27,6 +27,8 @@ _16_BIT = {'mono16': ('mono8', 1), '16UC1': ('mono8', 1), 'bgr16': ('bgr8', 3),
            '16UC4': ('bgra8', 4), 'rgba16': ('rgba8', 4),
            **{name[:-1] + '16': (name, 1) for name in _BAYER}}
 ENCODINGS = (*ORDERS, *_16_BIT, *_BAYER, *_YUV_422, *_NV)
+# The number type of depth images.
+DEPTH_TYPES = {'32FC1': 'f4', '16UC1': 'u2', 'mono16': 'u2'}
 
 
 def read_raw_image(buffer: memoryview | bytes | bytearray | U8, encoding: str,
@@ -56,6 +58,29 @@ def read_raw_image(buffer: memoryview | bytes | bytearray | U8, encoding: str,
     pixels = pixel_view(data, size_hw, step, pixel_bytes)
     code = _BAYER[encoding] if encoding in _BAYER else _YUV_422[encoding]
     return ColorImage(_converted(pixels, code), 'bgr')
+
+
+def read_raw_depth(buffer: memoryview | bytes | bytearray | U8, encoding: str,
+                   size_hw: tuple[int, int], step: int, is_bigendian: bool = False) -> F32:
+    """
+    Return depth [m] [H, W] of 32FC1 (metres) or 16UC1 (millimetres), NaN where invalid.
+
+    ImageError for another encoding, or for a size, step and data that do not match.
+    """
+    if encoding not in DEPTH_TYPES:
+        raise ImageError(f'the depth is {encoding!r}; it must be 32FC1 in metres or 16UC1 in '
+                         'millimetres')
+    pixel = np.dtype(DEPTH_TYPES[encoding]).newbyteorder('>' if is_bigendian else '<')
+    data = np.frombuffer(buffer, np.uint8)
+    check_layout(encoding, size_hw, step, data.size, pixel.itemsize)
+    # The last row may lack its padding.
+    rows = np.lib.stride_tricks.as_strided(
+        data, (size_hw[0], size_hw[1] * pixel.itemsize), (step, 1))
+    depth: F32 = np.ascontiguousarray(rows).view(pixel).astype(np.float32)
+    if pixel.kind == 'u':
+        depth /= 1000
+    depth[~((depth > 0) & np.isfinite(depth))] = np.nan
+    return depth
 
 
 def _to_8_bit(data: U8, size_hw: tuple[int, int], step: int, channels: int,

@@ -19,9 +19,9 @@ from depth_anything_ros.errors import (
     SettingsError)
 from depth_anything_ros.evaluate.predictions import ModelOptions, open_model
 from depth_anything_ros.evaluate.rgbd import evaluate_rgbd
-from depth_anything_ros.evaluate.rgbd_folder import open_folder, RgbdConfig
 from depth_anything_ros.evaluate.sequence import evaluate_sequence, MEASURED
 from depth_anything_ros.evaluate.sequence_folder import open_sequence, read_sequence_config
+from depth_anything_ros.media.rgbd_folder import open_folder, RgbdConfig
 from depth_anything_ros.model_info import SECTION
 from depth_anything_ros.resources import photographs
 from depth_anything_ros.vision.accuracy import DepthScores

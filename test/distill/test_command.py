@@ -167,7 +167,7 @@ def test_the_rank_correlation_on_training_images_is_reported_too(
                   partial(count_in_lines, silent))
     on_training = mean_rank_correlation(trainer.result(), pairs[1:])
     assert on_training != found == mean_rank_correlation(trainer.result(), pairs[:1])
-    assert f'{found:.4f} on held-out images, {on_training:.4f} on training images' in lines[-1]
+    assert f'{found:.4f} on validation images, {on_training:.4f} on training images' in lines[-1]
 
 
 def test_a_state_of_other_images_is_refused_and_removed_with_force(

@@ -14,7 +14,7 @@ from depth_anything_ros.evaluate.pairs import (
     evaluate_pairs, PairedImage, PAIRS_HEADINGS, read_pairs)
 from depth_anything_ros.evaluate.predictions import ModelOptions
 from depth_anything_ros.evaluate.rgbd import evaluate_rgbd, RGBD_HEADINGS
-from depth_anything_ros.evaluate.rgbd_folder import open_folder, RgbdConfig, RgbdDataset
+from depth_anything_ros.media.rgbd_folder import open_folder, RgbdConfig, RgbdDataset
 from depth_anything_ros.vision.accuracy import align_relative, score_depth
 from depth_anything_ros.vision.agreement import rank_correlation
 from depth_anything_ros.vision.depth import DepthRange

@@ -9,8 +9,8 @@ from tools.measure.figures import FOLDER
 from tools.structure import figures_of, main, Trail, trail_files, TRAILS
 
 MEASURED = FOLDER / 'structure.json'
-TARGETS = {'circles': 0, 'trail_distill': 14, 'trail_peers': 9, 'trail_identity': 6,
-           'trail_points': 9, 'trail_target_rate': 6}
+TARGETS = {'circles': 0, 'trail_distill': 14, 'trail_metric': 12, 'trail_peers': 9,
+           'trail_identity': 6, 'trail_points': 9, 'trail_target_rate': 6}
 FILES = {
     '__init__.py': '',
     'apple/__init__.py': '"""Apples."""\n',

@@ -17,8 +17,8 @@ from depth_anything_ros.cli.progress import count_in_lines
 from depth_anything_ros.errors import DepthAnythingError, ImageError
 from depth_anything_ros.evaluate.compare import compare_models
 from depth_anything_ros.evaluate.predictions import ModelOptions
-from depth_anything_ros.evaluate.rgbd_folder import open_folder, RgbdConfig, RgbdDataset
 from depth_anything_ros.inference.ir import read_model_info
+from depth_anything_ros.media.rgbd_folder import open_folder, RgbdConfig, RgbdDataset
 from depth_anything_ros.model_info import ExecutionPrecision
 from depth_anything_ros.vision.depth import DepthRange
 import numpy as np

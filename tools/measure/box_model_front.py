@@ -9,7 +9,7 @@ from depth_anything_ros.benchmark.bare_model import BareModel
 from depth_anything_ros.benchmark.ladder_accuracy import make_reference, rank_to, score_on
 from depth_anything_ros.benchmark.ladder_steps import Config
 from depth_anything_ros.benchmark.report import DPI, interleaved, Log, ratio
-from depth_anything_ros.evaluate.rgbd_folder import RgbdDataset
+from depth_anything_ros.media.rgbd_folder import RgbdDataset
 
 _ROUNDS, _PHASE_S = 5, 0.7
 _LABELS = (('rank', 'rank correlation with the teacher'), ('absrel', 'AbsRel on measured depth'))

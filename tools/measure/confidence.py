@@ -26,8 +26,8 @@ from depth_anything_ros.alignment.references import samples_from_depth
 from depth_anything_ros.api import DepthModel, load_model
 from depth_anything_ros.arrays import Bools, F32, F64, U8
 from depth_anything_ros.errors import DepthAnythingError
-from depth_anything_ros.evaluate.rgbd_folder import read_truth, RgbdPair
 from depth_anything_ros.media.pictures import read_picture
+from depth_anything_ros.media.rgbd_folder import read_truth, RgbdPair
 from depth_anything_ros.parameters import Settings
 from depth_anything_ros.vision.color_image import ColorImage, to_bgr
 from depth_anything_ros.vision.confidence import (

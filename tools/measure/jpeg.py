@@ -17,8 +17,8 @@ from depth_anything_ros.benchmark.machine import describe_machine
 from depth_anything_ros.benchmark.node_under_test import OUTPUTS, Phase, under_test
 from depth_anything_ros.benchmark.report import Log, Report, Spread, Table
 from depth_anything_ros.cli.processes import private_domain
-from depth_anything_ros.evaluate.rgbd_folder import read_truth
 from depth_anything_ros.media.pictures import read_picture
+from depth_anything_ros.media.rgbd_folder import read_truth
 from depth_anything_ros.resources import photographs
 from depth_anything_ros.vision.accuracy import score_relative
 from depth_anything_ros.vision.color_image import ColorImage

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from depth_anything_ros.arrays import F32, F64, U8
-from depth_anything_ros.evaluate.rgbd_folder import read_depth
 from depth_anything_ros.media.pictures import read_picture
+from depth_anything_ros.media.rgbd_folder import read_depth
 from depth_anything_ros.vision.color_image import to_bgr
 from depth_anything_ros.vision.depth import DepthRange
 from depth_anything_ros.vision.geometry import Intrinsics, quaternion_pose

@@ -21,8 +21,8 @@ from depth_anything_ros.api import load_model
 from depth_anything_ros.arrays import F32
 from depth_anything_ros.cli.processes import private_domain
 from depth_anything_ros.errors import DepthAnythingError
-from depth_anything_ros.evaluate.rgbd_folder import read_depth
 from depth_anything_ros.media.pictures import read_picture
+from depth_anything_ros.media.rgbd_folder import read_depth
 from depth_anything_ros.vision.color_image import to_bgr
 import numpy as np
 from tools.measure.figures import read_figures, requote_pages, ROOT, write_figures

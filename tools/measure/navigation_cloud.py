@@ -7,8 +7,8 @@ from pathlib import Path
 
 import cv2
 from depth_anything_ros.arrays import F32, U8
-from depth_anything_ros.evaluate.rgbd_folder import read_depth
 from depth_anything_ros.media.pictures import read_picture
+from depth_anything_ros.media.rgbd_folder import read_depth
 from depth_anything_ros.vision.accuracy import align_relative
 from depth_anything_ros.vision.cloud import organized_cloud
 from depth_anything_ros.vision.color_image import to_bgr

@@ -84,6 +84,10 @@ def _rows(found: Inspection) -> list[tuple[str, str]]:
     rows += [(name, str(value)) for name, value in (
         ('source', found.source_name), ('source sha256', found.source_sha256),
         ('converter', found.converter_version)) if value is not None]
+    if found.focal_px is not None:
+        rows.append(('metres', f'for a focal length of {found.focal_px:g} px of its image'))
+    if found.range_m is not None:
+        rows.append(('trained on', f'{found.range_m[0]:g} to {found.range_m[1]:g} m'))
     if found.self_check:
         rows.append(('self-check', _check(found.self_check)))
     if found.quantization:

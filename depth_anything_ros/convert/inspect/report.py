@@ -34,7 +34,8 @@ class Inspection:
     share of the bytes of all weights. For an ONNX file that is not Depth Anything, ``family`` is
     the known family that it belongs to, ``refusal`` why that cannot be used, ``facts`` are those
     known of it, and ``missing`` maps those that must be described to their meaning.
-    ``description`` are the facts that an IR was made with.
+    ``description`` are the facts that an IR was made with; ``focal_px`` and ``range_m`` are those
+    of ``ModelInfo``.
     """
 
     path: str
@@ -61,6 +62,8 @@ class Inspection:
     facts: Mapping[str, object] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
     description: str = ''
+    focal_px: float | None = None
+    range_m: tuple[float, float] | None = None
 
 
 def describe_files(path: Path, what: str, files: Iterable[Path], tensors: Iterable[Tensor]
@@ -89,7 +92,8 @@ def with_metadata(inspection: Inspection, info: ModelInfo) -> Inspection:
     return replace(
         inspection, source_name=info.source_name, source_sha256=info.source_sha256,
         converter_version=info.converter_version, self_check=info.self_check,
-        quantization=info.quantization, description=info.description)
+        quantization=info.quantization, description=info.description,
+        focal_px=info.focal_px, range_m=info.range_m)
 
 
 def _count_weights(tensors: Iterable[Tensor]) -> tuple[int, dict[str, float]]:

@@ -16,7 +16,8 @@ from typing import Any, Generic, TypeVar
 from depth_anything_ros.convert.sources.da3_names import focal_px_of, SKY_THRESHOLD
 from depth_anything_ros.convert.sources.description import Description
 from depth_anything_ros.convert.sources.records import (
-    DistillationRecord, DownloadRecord, read_distillation_record, read_record)
+    DistillationRecord, DownloadRecord, MetricRecord, read_distillation_record,
+    read_metric_record, read_record)
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.model_info import Kind, ModelInfo, ModelVersion
 from depth_anything_ros.networks.models import (
@@ -66,6 +67,7 @@ class Evidence:
     max_depth_m: float | None = None
     licence: str = UNKNOWN_LICENCE
     focal_px: float | None = None
+    range_m: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class OutputFacts:
 
     has_shift: bool = True
     focal_px: float | None = None
+    range_m: tuple[float, float] | None = None
     sky_threshold: float | None = None
     description: str = ''
 
@@ -136,6 +139,7 @@ class ResolvedIdentity:
     model_version: Fact[ModelVersion]
     max_depth_m: Fact[float]
     focal_px: Fact[float]
+    range_m: Fact[tuple[float, float]]
     licence: Fact[str]
     source_name: str | None
     ignored: tuple[str, ...]
@@ -156,9 +160,11 @@ class ResolvedIdentity:
                 'focal length of metres', self.focal_px, '--focal-px 300 for DA3METRIC-LARGE, or '
                 '--focal-px 0 for DA3MONO-LARGE, which gives no metres, to '
                 'depth_anything_convert convert')
-            output = OutputFacts(False, focal_px or None, SKY_THRESHOLD)
+            output = OutputFacts(False, focal_px or None, sky_threshold=SKY_THRESHOLD)
+        elif self.focal_px.value:
+            output = OutputFacts(False, self.focal_px.value, self.range_m.value)
         lines = (self.encoder.line, *self.ignored, self.kind.line, self.model_version.line,
-                 self.max_depth_m.line, self.focal_px.line, self.licence.line)
+                 self.max_depth_m.line, self.focal_px.line, self.range_m.line, self.licence.line)
         return ModelIdentity(
             self.encoder.value or _UNKNOWN_ENCODER, kind, version, self.max_depth_m.value,
             self.licence.value or UNKNOWN_LICENCE, self.source_name or model_name(self.path),
@@ -197,7 +203,7 @@ def described_identity(path: Path, described: Description, origin: str) -> Model
         described.name, described.kind, 'other', described.max_depth or None, licence,
         model_name(path), (f'facts: {origin}', f'kind: {described.kind}',
                            f'licence: {licence}{note}'),
-        OutputFacts(described.has_shift, described.focal_px or None,
+        OutputFacts(described.has_shift, described.focal_px or None, None,
                     described.sky_threshold if described.sky_output else None, described.text))
 
 
@@ -209,6 +215,8 @@ def checkpoint_evidence(path: Path, digests: Collection[str], spec: EncoderSpec,
     A record counts only if it names the ``digests``. ``config`` is that of config.json.
     """
     found: list[Evidence] = []
+    if metric := read_metric_record(path, digests):
+        found.append(from_metric_record(path, metric))
     if distilled := read_distillation_record(path, digests):
         found.append(from_record(path, distilled))
     if config:
@@ -262,12 +270,16 @@ def resolve_identity(path: Path, spec: EncoderSpec | None, evidence: Sequence[Ev
         max_depth_m = _fact('max depth in metres', 'max_depth_m', '--max-depth',
                             overrides.max_depth_m, used)
     focal_px: Fact[float] = Fact(None, '', '')
-    if version.value == 'v3':
+    range_m: Fact[tuple[float, float]] = Fact(None, '', '')
+    if version.value == 'v3' or any(one.focal_px for one in used):
         focal_px = _fact('focal length of metres in pixels, 0 for none', 'focal_px', '--focal-px',
                          overrides.focal_px, used)
+    if any(one.range_m for one in used):
+        range_m = _fact('range of its training in metres', 'range_m', '', None, used)
     source_name = next((one.source_name for one in used if one.source_name), None)
     return ResolvedIdentity(path, encoder, kind, version, max_depth_m, focal_px,
-                            _licence(spec, used), source_name, tuple(ignored), spec is None)
+                            range_m, _licence(spec, used), source_name, tuple(ignored),
+                            spec is None)
 
 
 def from_file_name(name: str, table: tuple[EncoderSpec, ...]) -> Evidence | None:
@@ -298,7 +310,8 @@ def from_metadata(path: Path, info: ModelInfo) -> Evidence:
     """Return the evidence in the metadata of an ONNX file or IR."""
     what = 'IR' if path.suffix == '.xml' else 'ONNX file'
     return Evidence(f'the metadata of the {what}', info.source_name, info.encoder, info.kind,
-                    info.model_version, info.max_depth_m, info.licence, info.focal_px or 0.0)
+                    info.model_version, info.max_depth_m, info.licence, info.focal_px or 0.0,
+                    info.range_m)
 
 
 def from_record(path: Path, record: DownloadRecord | DistillationRecord) -> Evidence:
@@ -307,6 +320,13 @@ def from_record(path: Path, record: DownloadRecord | DistillationRecord) -> Evid
         return Evidence('the record of the download', record.repository, licence=record.licence)
     return Evidence('the record of the distillation', f'{path.name}, distilled from '
                     f'{record.teacher}', record.student, 'relative', 'v2', licence=record.licence)
+
+
+def from_metric_record(path: Path, record: MetricRecord) -> Evidence:
+    """Return the evidence in the record of the fine-tuning of the checkpoint at ``path``."""
+    return Evidence('the record of the fine-tuning', f'{path.name}, {record.start} in metres',
+                    record.encoder, 'relative', record.model_version, licence=record.licence,
+                    focal_px=record.focal_px, range_m=record.range_m)
 
 
 def model_name(path: Path) -> str:

@@ -1,22 +1,26 @@
 """
 The sha256 of a model, and the JSON records beside it that are valid for that sha256 only.
 
-A download record says where a checkpoint came from, a distillation record how a student was made.
+A download record says where a checkpoint came from, a distillation record how a student was made,
+a metric record how a network was fine-tuned to metres.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any, TypeVar
 
 from depth_anything_ros.files import atomic_path
+from depth_anything_ros.model_info import ModelVersion
 
 _CHUNK_BYTES = 1 << 20
 _SUFFIX = '.download.json'
 _IN_FOLDER = 'download.json'
 _DISTILLED_SUFFIX = '.distilled.json'
+_METRIC_SUFFIX = '.metric.json'
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,37 @@ class DistillationRecord:
         return (self.sha256,)
 
 
-R = TypeVar('R', DownloadRecord, DistillationRecord)
+@dataclass(frozen=True)
+class MetricRecord:
+    """
+    How a network was fine-tuned to metres.
+
+    ``start`` and ``start_sha256`` are name and sha256 of the relative model that it began as,
+    ``licence`` is that of both. ``focal_px`` and ``range_m`` are those of ``ModelInfo``. It
+    learned from ``images`` images; ``figures`` are the scores of ``held_out`` others, by method.
+    ``recipe`` are the settings of the training; ``sha256`` is that of the checkpoint.
+    """
+
+    encoder: str
+    model_version: ModelVersion
+    start: str
+    start_sha256: str
+    licence: str
+    focal_px: float
+    range_m: tuple[float, float]
+    images: int
+    held_out: int
+    recipe: Mapping[str, Any]
+    figures: Mapping[str, Any]
+    sha256: str
+
+    @property
+    def digests(self) -> Collection[str]:
+        """Return the sha256 of each file that the record is valid for."""
+        return (self.sha256,)
+
+
+R = TypeVar('R', DownloadRecord, DistillationRecord, MetricRecord)
 
 
 def file_digests(files: Iterable[Path]) -> tuple[str, ...]:
@@ -133,15 +167,43 @@ def read_distillation_record(path: Path, digests: Collection[str] | None = None
 
     None where there is no usable one for the ``digests``, by default the sha256 of the file.
     """
-    record = _read(distillation_record_path(path), _distillation_record, digests or ())
-    if record is not None and digests is None:
-        return record if path.is_file() and record.sha256 == _sha256(path) else None
-    return record
+    return _read_of_file(path, distillation_record_path(path), _distillation_record, digests)
 
 
 def write_distillation_record(path: Path, record: DistillationRecord) -> None:
     """Write the distillation record of the checkpoint at ``path``."""
     _write(distillation_record_path(path), record)
+
+
+def metric_record_path(path: Path) -> Path:
+    """Return the path of the record of a fine-tuning: beside the checkpoint."""
+    return path.with_name(path.name + _METRIC_SUFFIX)
+
+
+def read_metric_record(path: Path, digests: Collection[str] | None = None
+                       ) -> MetricRecord | None:
+    """
+    Return the record of the fine-tuning of the checkpoint at ``path``.
+
+    None where there is no usable one for the ``digests``, by default the sha256 of the file.
+    """
+    return _read_of_file(path, metric_record_path(path), _metric_record, digests)
+
+
+def write_metric_record(path: Path, record: MetricRecord) -> None:
+    """Write the record of the fine-tuning of the checkpoint at ``path``."""
+    _write(metric_record_path(path), record)
+
+
+def _read_of_file(file: Path, path: Path, parse: Callable[[Any], R],
+                  digests: Collection[str] | None) -> R | None:
+    """Return a record for the ``digests``, where they are None for the sha256 of ``file``."""
+    if digests is not None:
+        return _read(path, parse, digests)
+    record = _read(path, parse, ())
+    if record is None or not file.is_file():
+        return None
+    return record if set(record.digests) == {_sha256(file)} else None
 
 
 def _read(path: Path, parse: Callable[[Any], R], digests: Collection[str]) -> R | None:
@@ -152,7 +214,8 @@ def _read(path: Path, parse: Callable[[Any], R], digests: Collection[str]) -> R 
     return record if set(digests) <= set(record.digests) else None
 
 
-def _write(path: Path, record: DownloadRecord | DistillationRecord) -> None:
+def _write(path: Path,
+           record: DownloadRecord | DistillationRecord | MetricRecord) -> None:
     with atomic_path(path) as file:
         file.write_text(json.dumps(asdict(record), indent=2) + '\n', encoding='utf-8')
 
@@ -171,3 +234,16 @@ def _distillation_record(found: Any) -> DistillationRecord:
         str(found['student']), str(found['teacher']), str(found['teacher_sha256']),
         str(found['licence']), int(found['images']), int(found['held_out']), int(found['seed']),
         dict(found['recipe']), float(found['rank_correlation']), str(found['sha256']))
+
+
+def _metric_record(found: Any) -> MetricRecord:
+    version = str(found['model_version'])
+    nearest, farthest = map(float, found['range_m'])
+    focal_px = float(found['focal_px'])
+    if version not in ('v1', 'v2') or not (0 < nearest < farthest and 0 < focal_px < math.inf):
+        raise ValueError('it describes no network in metres')
+    return MetricRecord(
+        str(found['encoder']), 'v1' if version == 'v1' else 'v2', str(found['start']),
+        str(found['start_sha256']), str(found['licence']), focal_px, (nearest, farthest),
+        int(found['images']), int(found['held_out']), dict(found['recipe']),
+        dict(found['figures']), str(found['sha256']))

@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 
 import cv2
 from depth_anything_ros.arrays import AnyArray, F32
-from depth_anything_ros.cli.program import INSTALL_TOOLS
-from depth_anything_ros.errors import DatasetError, ImageError, MissingDependencyError
+from depth_anything_ros.errors import (
+    CameraInfoError, DatasetError, ImageError, MissingDependencyError)
 from depth_anything_ros.foreign_files import foreign_file, read_text
 from depth_anything_ros.vision.depth import DepthRange, limit_range
 from depth_anything_ros.vision.encoded_image import check_picture
+from depth_anything_ros.vision.geometry import Intrinsics
 import numpy as np
 
 _REQUIRED = ('color', 'depth', 'depth_scale', 'max_depth')
@@ -86,7 +87,7 @@ def read_description(path: Path, describe: Callable[[Mapping[Any, Any]], Describ
         import yaml
     except ImportError as error:
         raise MissingDependencyError('pyyaml', 'the description of a folder',
-                                     INSTALL_TOOLS) from error
+                                     "pip install 'depth_anything_ros[tools]'") from error
     text = ''
     try:
         text = read_text(path)
@@ -191,6 +192,20 @@ def config_of(entries: Mapping[Any, Any], others: tuple[str, ...] = ()) -> RgbdC
     return RgbdConfig(_pattern(entries, 'color'), _pattern(entries, 'depth'), scale,
                       DepthRange(minimum_m, _number(entries, 'max_depth')),
                       _crop(entries.get('crop')), _focal(entries.get('focal')))
+
+
+def focal_centre_of(entries: Mapping[Any, Any]) -> tuple[float, float, float, float]:
+    """Return fx, fy, cx and cy [px] of the key ``camera``; ValueError for a wrong one."""
+    camera = entries.get('camera')
+    if not isinstance(camera, list) or len(camera) != 4 or not all(
+            type(value) in (int, float) for value in camera):
+        raise ValueError(f'camera is {camera!r}; it must be [fx, fy, cx, cy] in pixels')
+    fx, fy, cx, cy = map(float, camera)
+    try:
+        Intrinsics(fx, fy, cx, cy, (1, 1))
+    except CameraInfoError as error:
+        raise ValueError(f'camera is {camera!r}; {error}') from error
+    return fx, fy, cx, cy
 
 
 def _pattern(entries: Mapping[Any, Any], key: str) -> str:

@@ -6,7 +6,7 @@ import sys
 
 import cv2
 from depth_anything_ros.errors import DatasetError, ImageError, MissingDependencyError
-from depth_anything_ros.evaluate.rgbd_folder import (
+from depth_anything_ros.media.rgbd_folder import (
     open_folder, read_config, read_depth, read_truth, RgbdConfig, RgbdPair)
 from depth_anything_ros.vision.depth import DepthRange
 import numpy as np

@@ -1,0 +1,1 @@
+"""Fine-tuning to metres: a relative model learns from images with measured depth."""

@@ -1,0 +1,211 @@
+"""Colour images with registered depth, or points of a lidar, and camera_info from ROS 2 bags."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+import struct
+from typing import Any
+
+from depth_anything_ros.arrays import F32, U8
+from depth_anything_ros.distill.metric.lidar import (
+    CLOUD, depth_of_points, points_xyz, static_pose)
+from depth_anything_ros.errors import CameraInfoError, DatasetError, ImageError
+from depth_anything_ros.media.bag_reader import (
+    bag_connections, bag_messages, COMPRESSED, decode_message, message_types, RAW)
+from depth_anything_ros.vision.color_image import to_bgr
+from depth_anything_ros.vision.depth import DepthRange
+from depth_anything_ros.vision.geometry import Intrinsics
+from depth_anything_ros.vision.raw_image import DEPTH_TYPES, read_raw_depth
+import numpy as np
+
+# A message with depth or points to a map f32 [H, W] in metres.
+ReadDepth = Callable[[Any], F32]
+
+_INFO = 'sensor_msgs/msg/CameraInfo'
+# Depth and image of one exposure have nearly the same stamp.
+_NEAREST_NS = 20_000_000
+_REGISTER = ('record the depth that the driver registers to the colour image, such as '
+             'aligned_depth_to_color of realsense2_camera')
+
+
+@dataclass(frozen=True)
+class BagTopics:
+    """The topics of images, depth and camera_info in bags; None for the only one."""
+
+    image: str | None = None
+    depth: str | None = None
+    camera_info: str | None = None
+
+
+def open_bag_frames(path: Path, topics: BagTopics, every: int,
+                    limits: DepthRange) -> tuple[int, Iterator[Any]]:
+    """
+    Return the number of frames and the frames of a bag, every ``every``-th image with its depth.
+
+    Without depth images the points of a lidar are projected into the images, with the poses of
+    /tf_static. DatasetError names what the bag lacks: images, depth, camera_info, or depth that is
+    registered.
+    """
+    image, depth, info = _topics(path, topics)
+    camera, read_depth = _camera(path, info, image, depth, limits)
+    stamps: dict[str, list[int]] = {image: [], depth: []}
+    for connection, _, data in bag_messages(path, lambda one: one.topic in stamps):
+        stamps[connection.topic].append(_stamp_ns(data))
+    pairs = _matches(np.array(stamps[image][::every], np.int64),
+                     np.array(stamps[depth], np.int64))
+    if not pairs:
+        raise DatasetError(path, f'no depth on {depth} has the stamp of an image on {image}, '
+                           f'within {_NEAREST_NS // 1_000_000} ms', 'record both from one driver, '
+                           'and synchronise their clocks')
+    return len(pairs), _frames(path, image, depth, pairs, camera, read_depth)
+
+
+def _frames(path: Path, image: str, depth: str, pairs: dict[int, int],
+            camera: Intrinsics, read_depth: ReadDepth) -> Iterator[Any]:
+    types = message_types()
+    images: dict[int, tuple[str, bytes]] = {}
+    depths: dict[int, tuple[str, bytes]] = {}
+    image_of = {depth_ns: image_ns for image_ns, depth_ns in pairs.items()}
+    for connection, _, data in bag_messages(path, lambda one: one.topic in (image, depth)):
+        stamp_ns = _stamp_ns(data)
+        if connection.topic == image and stamp_ns in pairs:
+            images[stamp_ns] = (connection.msgtype, data)
+        elif connection.topic == depth and stamp_ns in image_of:
+            stamp_ns = image_of[stamp_ns]
+            depths[stamp_ns] = (connection.msgtype, data)
+        else:
+            continue
+        if stamp_ns in images and stamp_ns in depths:
+            yield (f'{path}: {image} at {stamp_ns / 1e9:.3f} s',
+                   _reader(types, images.pop(stamp_ns), depths.pop(stamp_ns), camera, read_depth))
+
+
+def _reader(types: Any, image: tuple[str, bytes], depth: tuple[str, bytes], camera: Intrinsics,
+            read_depth: ReadDepth) -> Callable[[], tuple[U8, F32, tuple[float, float]]]:
+    def read() -> tuple[U8, F32, tuple[float, float]]:
+        msgtype, data = image
+        try:
+            message = types.deserialize_cdr(data, msgtype)
+            measured = types.deserialize_cdr(depth[1], depth[0])
+        except Exception as error:  # noqa: B902 - a damaged message leads rosbags to any exception
+            raise ImageError(f'the message is damaged ({error})') from error
+        image_bgr = to_bgr(decode_message(message, msgtype))
+        depth_m = read_depth(measured)
+        if depth_m.shape != image_bgr.shape[:2]:
+            raise ImageError(f'its depth is {depth_m.shape[1]}x{depth_m.shape[0]} and the image '
+                             f'{image_bgr.shape[1]}x{image_bgr.shape[0]}; {_REGISTER}')
+        return image_bgr, depth_m, (camera.fx, camera.fy)
+
+    return read
+
+
+def _metres(message: Any) -> F32:
+    """Return the depth [m] f32 [H, W] of an image message; ImageError if it is damaged."""
+    return read_raw_depth(message.data, message.encoding, (message.height, message.width),
+                          message.step, bool(message.is_bigendian))
+
+
+def _topics(path: Path, wanted: BagTopics) -> tuple[str, str, str]:
+    """Return the topics of images, depth and camera_info; DatasetError names what is missing."""
+    encodings: dict[str, str] = {}
+    infos: list[str] = []
+    clouds: list[str] = []
+    for connection in bag_connections(path):
+        if connection.msgcount and connection.msgtype in (_INFO, CLOUD):
+            (infos if connection.msgtype == _INFO else clouds).append(connection.topic)
+        elif connection.msgcount and connection.msgtype in (RAW, COMPRESSED):
+            encodings[connection.topic] = _first(path, connection).encoding if (
+                connection.msgtype == RAW) else ''
+    depths = sorted(topic for topic, encoding in encodings.items() if encoding in DEPTH_TYPES)
+    what = 'depth image (32FC1 or 16UC1)'
+    if wanted.depth in clouds or (clouds and not depths):
+        depths, what = sorted(clouds), 'points of a lidar'
+    images = sorted(topic for topic in encodings
+                    if topic not in depths and not topic.endswith('/compressedDepth'))
+    image = _choose(path, 'image', '--topic', images, wanted.image)
+    depth = _choose(path, what, '--depth-topic', depths, wanted.depth)
+    sibling = f'{image.removesuffix("/compressed").rpartition("/")[0]}/camera_info'
+    info = wanted.camera_info or (sibling if sibling in infos else None)
+    return image, depth, _choose(path, 'camera_info', '--info-topic', sorted(infos), info)
+
+
+def _choose(path: Path, what: str, option: str, topics: list[str], wanted: str | None) -> str:
+    if wanted is not None and wanted not in topics:
+        raise DatasetError(path, f'it has no {what} on {wanted}',
+                           f'name one of {", ".join(topics)}' if topics else 'record it too')
+    if not topics:
+        raise DatasetError(path, f'it holds no {what}', 'record one: colour image, registered '
+                           'depth and camera_info of the colour camera')
+    if wanted is None and len(topics) > 1:
+        raise DatasetError(path, f'it has {what} on {", ".join(topics)}',
+                           f'choose one with {option}')
+    return wanted or topics[0]
+
+
+def _camera(path: Path, info: str, image: str, depth: str,
+            limits: DepthRange) -> tuple[Intrinsics, ReadDepth]:
+    """
+    Return the camera of the images, and what makes a map [m] of a message with depth or points.
+
+    Its values are those of P, or of K where P is empty, as in the node. DatasetError if the camera
+    is not calibrated, has another size, or if the depth is not in its frame.
+    """
+    first = {one.topic: _first(path, one) for one in bag_connections(path)
+             if one.topic in (info, image, depth) and one.msgcount}
+    camera, picture, reference = first[info], first[image], first[depth]
+    frame_id, is_cloud = picture.header.frame_id, hasattr(reference, 'point_step')
+    if reference.header.frame_id != frame_id and not is_cloud:
+        raise DatasetError(
+            path, f'the depth on {depth} is in the frame {reference.header.frame_id}, the image '
+            f'on {image} in {frame_id}, so it is not registered', _REGISTER)
+    binning = max(1, camera.binning_x), max(1, camera.binning_y)
+    size_hw = ((camera.roi.height or camera.height) // binning[1],
+               (camera.roi.width or camera.width) // binning[0])
+    if hasattr(picture, 'height') and size_hw != (picture.height, picture.width):
+        raise DatasetError(
+            path, f'camera_info on {info} describes {size_hw[1]}x{size_hw[0]} images, those on '
+            f'{image} are {picture.width}x{picture.height}', 'choose another with --info-topic')
+    values = camera.p[[0, 5, 2, 6]] if camera.p[0] else camera.k[[0, 4, 2, 5]]
+    fx, fy, cx, cy = map(float, values)
+    try:
+        found = Intrinsics(fx / binning[0], fy / binning[1], (cx - camera.roi.x_offset)
+                           / binning[0], (cy - camera.roi.y_offset) / binning[1], size_hw)
+    except CameraInfoError as error:
+        raise DatasetError(path, f'camera_info on {info}: the camera is not calibrated '
+                           f'(fx {fx:g}, fy {fy:g})',
+                           'calibrate it, for example with camera_calibration') from error
+    if not is_cloud:
+        return found, _metres
+    pose = static_pose(path, reference.header.frame_id, frame_id)
+    return found, lambda message: depth_of_points(points_xyz(message), pose, found, limits)
+
+
+def _first(path: Path, connection: Any) -> Any:
+    """Return the first message of a topic."""
+    _, _, data = next(bag_messages(path, lambda one: one.topic == connection.topic))
+    try:
+        return message_types().deserialize_cdr(data, connection.msgtype)
+    except Exception as error:  # noqa: B902 - a damaged message leads rosbags to any exception
+        raise DatasetError(path, f'its first message on {connection.topic} is damaged ({error})',
+                           'record it again') from error
+
+
+def _stamp_ns(data: bytes) -> int:
+    """Return the stamp in the header at the start of a serialized message."""
+    seconds, nanoseconds = struct.unpack_from('<iI' if data[1] else '>iI', data, 4)
+    return int(seconds) * 1_000_000_000 + int(nanoseconds)
+
+
+def _matches(images: Any, depths: Any) -> dict[int, int]:
+    """Return the nearest stamp of depth for each stamp of an image that has a near one."""
+    if not depths.size:
+        return {}
+    ordered = np.sort(depths)
+    found = {}
+    for stamp in images.tolist():
+        place = int(np.searchsorted(ordered, stamp))
+        near = ordered[max(0, place - 1):place + 1]
+        best = int(near[np.abs(near - stamp).argmin()])
+        if abs(best - stamp) <= _NEAREST_NS:
+            found[stamp] = best
+    return found

@@ -1,0 +1,87 @@
+"""Points of a lidar in a bag as sparse depth of a camera."""
+
+from pathlib import Path
+from typing import Any
+
+from depth_anything_ros.alignment.references import seen_points
+from depth_anything_ros.arrays import F32, F64
+from depth_anything_ros.errors import DatasetError, ImageError
+from depth_anything_ros.media.bag_reader import bag_messages, message_types
+from depth_anything_ros.vision.depth import DepthRange
+from depth_anything_ros.vision.geometry import Intrinsics, quaternion_pose
+import numpy as np
+
+CLOUD = 'sensor_msgs/msg/PointCloud2'
+_TF = 'tf2_msgs/msg/TFMessage'
+_STATIC = '/tf_static'
+# The data types of sensor_msgs/PointField that coordinates have.
+_FLOATS = {7: 'f4', 8: 'f8'}
+
+
+def static_pose(path: Path, source: str, target: str) -> F64:
+    """
+    Return the pose [4, 4] that transforms points of the frame ``source`` to those of ``target``.
+
+    DatasetError if /tf_static of the bag does not connect the two.
+    """
+    parents: dict[str, tuple[str, F64]] = {}
+    types = message_types()
+    for connection, _, data in bag_messages(path, lambda one: one.topic == _STATIC):
+        for one in types.deserialize_cdr(data, connection.msgtype).transforms:
+            place, turn = one.transform.translation, one.transform.rotation
+            parents[one.child_frame_id] = (one.header.frame_id, quaternion_pose(
+                (place.x, place.y, place.z), (turn.x, turn.y, turn.z, turn.w)))
+    chains = [_chain(frame, parents) for frame in (source, target)]
+    common = next((frame for frame in chains[0] if frame in chains[1]), None)
+    if common is None:
+        raise DatasetError(path, f'{_STATIC} does not connect the frame {source} of the points '
+                           f'with {target} of the images', f'record {_STATIC} too, with the '
+                           'poses of both sensors on the robot')
+    pose: F64 = np.linalg.inv(chains[1][common]) @ chains[0][common]
+    return pose
+
+
+def points_xyz(message: Any) -> F64:
+    """Return the points [N, 3] of a PointCloud2 of rosbags; ImageError if it has none."""
+    fields = {field.name: field for field in message.fields}
+    order = '>' if message.is_bigendian else '<'
+    try:
+        layout = np.dtype({
+            'names': ['x', 'y', 'z'], 'itemsize': message.point_step,
+            'formats': [order + _FLOATS[fields[name].datatype] for name in 'xyz'],
+            'offsets': [fields[name].offset for name in 'xyz']})
+        rows = np.frombuffer(message.data, np.uint8)[:message.height * message.row_step].reshape(
+            message.height, message.row_step)[:, :message.width * message.point_step]
+        values = np.ascontiguousarray(rows).view(layout).ravel()
+    except (KeyError, ValueError) as error:
+        raise ImageError('the cloud has no float coordinates x, y and z, or is cut off') from error
+    points = np.stack([values[name].astype(np.float64) for name in 'xyz'], axis=1)
+    finite: F64 = points[np.isfinite(points).all(axis=1)]
+    return finite
+
+
+def depth_of_points(points: F64, pose: F64, camera: Intrinsics, limits: DepthRange) -> F32:
+    """
+    Return the depth [m] f32 [H, W] of points [N, 3] that ``pose`` moves to the camera's frame.
+
+    NaN where no point is; points behind nearer ones are left out.
+    """
+    moved = points @ pose[:3, :3].T + pose[:3, 3]
+    rows, columns, depth_m = seen_points(moved, camera, camera.size_hw, limits)
+    far_to_near = np.argsort(-depth_m)
+    found: F32 = np.full(camera.size_hw, np.nan, np.float32)
+    found[rows[far_to_near], columns[far_to_near]] = depth_m[far_to_near]
+    return found
+
+
+def _chain(frame: str, parents: dict[str, tuple[str, F64]]) -> dict[str, F64]:
+    """Return the poses of a frame in itself and in each of its ancestors, nearest first."""
+    pose: F64 = np.eye(4)
+    found = {frame: pose}
+    while frame in parents:
+        frame, step = parents[frame]
+        if frame in found:
+            break
+        pose = step @ pose
+        found[frame] = pose
+    return found
