@@ -22,7 +22,7 @@ class MetricJob:
 
     - ``data``: descriptions of RGB-D folders (YAML) and bags; ``weights``: how often each is drawn
       in an epoch.
-    - ``hold_out``: share of each, at its end, for validation only.
+    - ``hold_out``: share of each, at its end, that only judges the result.
     - ``focal_px``: the canonical focal length, None for the median of the data.
     - ``companion``: weight of the relative model's loss where the sensor is blind.
     - ``patience``: validations without an improvement after which the training ends.

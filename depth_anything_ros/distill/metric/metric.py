@@ -223,7 +223,7 @@ Data:
 
 {sources}
 
-| on the validation images | AbsRel | delta1 | RMSE [m] |
+| on the held-out images | AbsRel | delta1 | RMSE [m] |
 |---|---|---|---|
 {rows}
 

@@ -28,7 +28,7 @@ _BINS_M = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, np.inf)
 @dataclass(frozen=True)
 class MethodScores:
     """
-    The mean scores of one method over the validation images.
+    The mean scores of one method over the held-out images.
 
     ``scale_errors`` are median z' / z - 1 of all pixels whose depth z is in a bin, by its name.
     """
