@@ -28,8 +28,8 @@ from depth_anything_ros.resources import shipped_model
 from depth_anything_ros.vision import cloud
 from depth_anything_ros.vision.color_image import ColorImage, Order, to_bgr
 from depth_anything_ros.vision.depth import metric_from_inverse
-from depth_anything_ros.vision.geometry import focal_scale, Intrinsics, pixel_rays
-from depth_anything_ros.vision.transforms import image_content, model_input_hw, resize_depth
+from depth_anything_ros.vision.geometry import image_focal_scale, Intrinsics, pixel_rays
+from depth_anything_ros.vision.transforms import resize_depth
 import numpy as np
 
 OutputSize = Literal['input', 'native']
@@ -178,9 +178,7 @@ class DepthModel:
         if info.focal_px is None:
             raise CameraInfoError(f'{info.source_name} gives no metres for a focal length; its '
                                   'kind is in info.kind')
-        network_hw = model_input_hw(info, camera.size_hw, self.state.input_size)
-        content = image_content(info.input_rule, camera.size_hw, network_hw)
-        return focal_scale(info, camera, info.output_hw((content.height, content.width)))
+        return image_focal_scale(info, camera, self.state.input_size)
 
     def close(self) -> None:
         """Wait for the images in flight and release the device; idempotent."""

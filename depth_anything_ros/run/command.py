@@ -46,9 +46,10 @@ def command(
         '--grayscale', rich_help_panel=_OUTPUT, help='The same as --colormap gray.')] = False,
     colormap: Annotated[ColorMap, typer.Option(
         rich_help_panel=_OUTPUT, help='Colours of pictures and videos.')] = 'spectral_r',
-    fov: Annotated[float, typer.Option(
+    fov: Annotated[float | None, typer.Option(
         min=1.0, max=179.0, metavar='DEGREES', rich_help_panel=_OUTPUT,
-        help='Horizontal field of view of the camera, for ply.')] = 60.0,
+        help='Horizontal field of view of the camera: for ply, by default 60, and for the metres '
+        'of a model that needs the focal length.')] = None,
     force: Annotated[bool, typer.Option(
         '--force', rich_help_panel=_OUTPUT, help='Replace an existing bag.')] = False,
     input_size: InputSize = 0,

@@ -135,7 +135,7 @@ class RunWorker:
                 storage.publish(stage / target, f'{self._places.outdir}/{target}')
                 reports.result(item.index)
 
-            with open_output(task, self._options, self._engine.info.kind,
+            with open_output(task, self._options, self._engine.info,
                              lambda: True) as output:
                 summary = run_images(self._engine, items, write, writers=output.writers,
                                      stop=stop, on_progress=reports.image)
@@ -171,7 +171,7 @@ class RunWorker:
                  stop: threading.Event) -> RunSummary:
         options = replace(self._options, outdir=stage, force=True)
         task = make_task(options, str(path), unit.stem)
-        with open_output(task, options, self._engine.info.kind,
+        with open_output(task, options, self._engine.info,
                          lambda: options.frames is None) as output:
             summary = run_images(self._engine, task.items, output.write, writers=output.writers,
                                  stop=stop, on_progress=reports.image)

@@ -66,9 +66,9 @@ def checked_info(options: RunOptions) -> ModelInfo:
     if options.encoder not in (None, info.encoder):
         raise ModelError(options.model, f'its encoder is {info.encoder}, not {options.encoder}',
                          'name another model or remove --encoder')
-    if info.focal_px is not None:
+    if info.focal_px is not None and options.fov_deg is None:
         print(f'{info.source_name} has metres only for a known focal length, so inverse depth is '
-              'written; for metres use the node with a camera_info, or focal_scale() in Python',
+              'written; for metres say the field of view of the camera with --fov',
               file=sys.stderr)
     return info
 
@@ -92,7 +92,7 @@ def _run_task(engine: Engine, task: Task, options: RunOptions, stop: StopRequest
     def complete() -> bool:
         return options.frames is None and not stop.is_set()
 
-    with open_output(task, options, engine.info.kind, complete) as output, \
+    with open_output(task, options, engine.info, complete) as output, \
             counting(console)('images', task.count, 0) as advance:
         summary = run_images(
             engine, ordered_items(task, engine.info, options.input_size), output.write,

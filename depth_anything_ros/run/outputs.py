@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import os
 from pathlib import Path
 
@@ -13,14 +13,19 @@ from depth_anything_ros.media.bag_writer import check_topics, depth_topic, Depth
 from depth_anything_ros.media.depth_files import encode_png, finite_range, write_depth
 from depth_anything_ros.media.source import ImageItem
 from depth_anything_ros.media.video import DEFAULT_RATE, VideoFile
-from depth_anything_ros.model_info import Kind
+from depth_anything_ros.model_info import Kind, ModelInfo
 from depth_anything_ros.run.pipeline import Write
 from depth_anything_ros.run.tasks import RunOptions, Task
 from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.colorize import RangeTracker
+from depth_anything_ros.vision.depth import metric_from_inverse
 from depth_anything_ros.vision.drawing import depth_style, draw_depth
+from depth_anything_ros.vision.geometry import image_focal_scale, pinhole_camera
+import numpy as np
 
 _MAX_WRITERS = 4
+# Horizontal field of view of the camera of a point cloud where none is given.
+_FOV_DEG = 60.0
 
 
 @dataclass(frozen=True)
@@ -38,13 +43,35 @@ class Output:
 
 
 @contextmanager
-def open_output(task: Task, options: RunOptions, kind: Kind,
+def open_output(task: Task, options: RunOptions, info: ModelInfo,
                 complete: Callable[[], bool]) -> Iterator[Output]:
     """
     Yield the output of a task; a video or bag gets its name after the block, when it is complete.
 
-    ``complete`` is called at the end: if true, a bag also gets the messages after the last image.
+    The maps of a model that needs the focal length become metres where the field of view of the
+    camera is known. ``complete`` is called at the end: if true, a bag also gets the messages after
+    the last image.
     """
+    if info.focal_px is None or options.fov_deg is None:
+        with _opened(task, options, info.kind, complete) as output:
+            yield output
+    else:
+        with _opened(task, options, 'metric', complete) as output:
+            yield replace(output, write=_in_metres(output.write, info, options.fov_deg,
+                                                   options.input_size))
+
+
+def _in_metres(write: Write, info: ModelInfo, fov_deg: float, input_size: int) -> Write:
+    def convert(item: ImageItem, image: ColorImage, depth: F32) -> None:
+        scale = image_focal_scale(info, pinhole_camera(image.size_hw, fov_deg), input_size)
+        write(item, image, metric_from_inverse(depth, scale, 0.0, beyond=np.inf))
+
+    return convert
+
+
+@contextmanager
+def _opened(task: Task, options: RunOptions, kind: Kind,
+            complete: Callable[[], bool]) -> Iterator[Output]:
     if task.target is None:
         yield _files(task, options, kind)
     elif task.source.kind == 'bag':
@@ -66,7 +93,7 @@ def _files(task: Task, options: RunOptions, kind: Kind) -> Output:
             with atomic_path(path) as staged:
                 staged.write_bytes(picture)
         else:
-            write_depth(path, file_format, depth, kind, image, options.fov_deg)
+            write_depth(path, file_format, depth, kind, image, options.fov_deg or _FOV_DEG)
 
     return Output(str(options.outdir), write, min(_MAX_WRITERS, os.cpu_count() or 1))
 

@@ -32,7 +32,8 @@ class RunOptions:
     The options of one run: a model, its input and its output.
 
     ``input_size`` 0 is the default of the model, ``requests`` 0 lets the device choose, ``frames``
-    None computes all images. ``encoder`` is what the encoder of the model must be, None: any.
+    None computes all images. ``fov_deg`` None: the horizontal field of view is not known.
+    ``encoder`` is what the encoder of the model must be, None: any.
     """
 
     model: Path
@@ -43,7 +44,7 @@ class RunOptions:
     file_format: OutputFormat = 'png8'
     pred_only: bool = False
     color_map: ColorMap = 'spectral_r'
-    fov_deg: float = 60.0
+    fov_deg: float | None = None
     force: bool = False
     input_size: int = 0
     encoder: str | None = None

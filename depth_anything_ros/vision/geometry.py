@@ -14,7 +14,8 @@ import cv2
 from depth_anything_ros.arrays import Bools, F32, F64
 from depth_anything_ros.errors import CameraInfoError
 from depth_anything_ros.model_info import ModelInfo
-from depth_anything_ros.vision.transforms import output_grid, OutputGrid
+from depth_anything_ros.vision.transforms import (
+    image_content, model_input_hw, output_grid, OutputGrid)
 import numpy as np
 
 # OpenCV computes both polynomial models by one formula, with any of these numbers of coefficients:
@@ -203,6 +204,17 @@ def focal_scale(info: ModelInfo, camera: Intrinsics, depth_hw: tuple[int, int]) 
     assert info.focal_px is not None
     per_pixel = 1.0 if info.output_multiple is None else info.patch_multiple / info.output_multiple
     return info.focal_px / mean_focal(camera, (per_pixel * depth_hw[0], per_pixel * depth_hw[1]))
+
+
+def image_focal_scale(info: ModelInfo, camera: Intrinsics, input_size: int) -> float:
+    """
+    Return ``focal_scale`` of the model's own map of a whole image.
+
+    ``input_size`` is that of the network, 0 for the default of the model.
+    """
+    network_hw = model_input_hw(info, camera.size_hw, input_size)
+    content = image_content(info.input_rule, camera.size_hw, network_hw)
+    return focal_scale(info, camera, info.output_hw((content.height, content.width)))
 
 
 def mean_focal(camera: Intrinsics, size_hw: tuple[float, float]) -> float:

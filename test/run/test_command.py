@@ -9,12 +9,14 @@ import subprocess
 import sys
 from typing import Any
 
+from aligned import resize_aligned
 from bags import camera_info, INFO, RAW, raw_image, read_bag, store, write_bag
 import cv2
 from depth_anything_ros.media.video import VideoFile
 from depth_anything_ros.run.main import main
 from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.drawing import depth_style, draw_depth
+from depth_anything_ros.vision.transforms import network_size
 import numpy as np
 from numpy.testing import assert_array_equal
 import pytest
@@ -130,7 +132,34 @@ def test_a_model_that_needs_the_focal_length_gives_inverse_depth_and_says_so(
     np.testing.assert_allclose(np.load('vis_depth/a.npy'), weighted_sum(picture(0)), atol=1e-4)
     error = capsys.readouterr().err
     assert 'tiny.pth has metres only for a known focal length, so inverse depth is' in error
-    assert error.count('focal') == 2
+    assert error.count('focal') == 1
+
+
+@pytest.mark.parametrize('name', ['npy', 'png16', 'ply'])
+def test_with_the_field_of_view_such_a_model_gives_metres(
+        tmp_path: Path, make_ir: Callable[..., Path], name: str,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    """Depth is f / focal_px / output, with the focal length f in pixels of the network's image."""
+    save(tmp_path / 'a.png', picture(0))
+    model = make_ir(focal_px=300.0, has_shift=False)
+    assert main([str(model), '--input', 'a.png', '--precision', 'f32', '--format', name,
+                 '--input-size', '56', '--fov', '90']) == 0
+    height, width = picture(0).shape[:2]
+    network_height, network_width = network_size((height, width), 56)
+    focal_px = width / 2 * (network_width / width + network_height / height) / 2
+    small = cv2.resize(picture(0), (network_width, network_height), interpolation=cv2.INTER_CUBIC)
+    expected = focal_px / 300 / resize_aligned(weighted_sum(small), (height, width))
+    assert not capsys.readouterr().err
+    if name == 'npy':
+        np.testing.assert_allclose(np.load('vis_depth/a.npy'), expected, rtol=1e-3)
+    elif name == 'png16':
+        found = cv2.imread('vis_depth/a.png', cv2.IMREAD_UNCHANGED)
+        assert np.abs(found - expected * 1000).max() < 0.002 * found.max() + 1
+    else:
+        points = np.frombuffer(Path('vis_depth/a.ply').read_bytes().split(b'end_header\n')[1],
+                               np.dtype([('xyz', '<f4', 3), ('rgb', 'u1', 3)]))
+        np.testing.assert_allclose(np.sort(points['xyz'][:, 2]), np.sort(expected.ravel()),
+                                   rtol=1e-3)
 
 
 def test_the_field_of_view_widens_the_cloud(tmp_path: Path, make_ir: Callable[..., Path]) -> None:

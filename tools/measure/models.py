@@ -271,7 +271,7 @@ def _throughput_ratio(model: Path, folder: Path) -> float:
     options = RunOptions(model, source=str(listing), outdir=folder)
     task, bare, ratios = make_tasks(options)[0], BareModel(model), []
     with closing(Engine(model, EngineOptions(hint='THROUGHPUT', timeout_s=300.0))) as engine, \
-            open_output(task, options, engine.info.kind, lambda: True) as output:
+            open_output(task, options, engine.info, lambda: True) as output:
         for number in range(1, _ROUNDS + 1):
             before = bare.rate(_PHASE_S)
             rate = run_images(engine, task.items, output.write, writers=output.writers).rate
