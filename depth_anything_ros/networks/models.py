@@ -199,4 +199,4 @@ def identify_network(shapes: Shapes, table: tuple[EncoderSpec, ...] = MODELS) ->
     depth = len({key.split('.')[2] for key in shapes if key.startswith('pretrained.blocks.')})
     hidden = next(iter(shapes.get(_HIDDEN_KEY, ())[:1]), None)
     found = identify_encoder(positions[-1], depth, table, hidden, _SKY_KEY in shapes)
-    return replace(found, has_frame_fit=_FRAME_FIT_KEY in shapes)
+    return replace(found, has_frame_fit=True) if _FRAME_FIT_KEY in shapes else found

@@ -286,7 +286,7 @@ def test_texts_that_are_not_unicode_do_not_stop_the_diagnostics(
     robot = make_robot()
     robot.bring_up()
     engine = robot.depth._engine
-    engine.info = replace(engine.info, source_name='d\udce9p\udcf4t.pth')
+    engine._engine.info = replace(engine.info, source_name='d\udce9p\udcf4t.pth')
     robot.depth._log_engine(engine)
     messages = robot.listen(DiagnosticArray, '/diagnostics')
     messages.clear()

@@ -49,9 +49,9 @@ class ExactTrainer(Trainer):
         return torch.autocast('cpu', torch.bfloat16, enabled=False)
 
 
-def make_trainer(folder: Path, processes: Processes) -> Trainer:
-    """Return a trainer that aligns tokens, pastes and skips branches."""
-    images = [LabelledImage(folder / f'{index}.png', folder / f'{index}.npy')
+def make_trainer(folder: Path, processes: Processes, label: str = '{}.npy') -> Trainer:
+    """Return a trainer that aligns tokens, pastes and skips branches; ``label`` names its files."""
+    images = [LabelledImage(folder / f'{index}.png', folder / label.format(index))
               for index in range(8)]
     teacher = build_network(TINY, 'v2', None, random_weights(TINY, seed=1))
     torch.manual_seed(0)
@@ -92,10 +92,8 @@ def rest(folder: Path, processes: Processes) -> None:
 
 def lacking(folder: Path, processes: Processes) -> None:
     """Train with an image that one process does not find."""
-    trainer = make_trainer(folder, processes)
-    if processes.rank == 1:
-        trainer.images = [replace(one, label=folder / 'none.npy') for one in trainer.images]
-    list(trainer.run())
+    label = 'none.npy' if processes.rank == 1 else '{}.npy'
+    list(make_trainer(folder, processes, label).run())
 
 
 def dying(folder: Path, processes: Processes) -> None:
