@@ -50,7 +50,7 @@ class ExactTrainer(Trainer):
 
 
 def make_trainer(folder: Path, processes: Processes, label: str = '{}.npy') -> Trainer:
-    """Return a trainer that aligns tokens, pastes and skips branches; ``label`` names its files."""
+    """Return a trainer that aligns tokens, pastes and skips branches, with labels of this name."""
     images = [LabelledImage(folder / f'{index}.png', folder / label.format(index))
               for index in range(8)]
     teacher = build_network(TINY, 'v2', None, random_weights(TINY, seed=1))
