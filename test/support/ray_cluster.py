@@ -81,8 +81,12 @@ class Doubler:
     """
     A worker whose units are numbers: the result is the double.
 
-    A negative number ends the process, 13 raises OSError.
+    A negative number ends the process, 13 raises OSError. Nothing is doubled before the file
+    ``gate`` exists.
     """
+
+    def __init__(self, gate: Path | None = None) -> None:
+        self._gate = gate
 
     def __call__(self, note: Callable[[str], None], threads: int) -> 'Doubler':
         """Return the worker, with a note."""
@@ -91,6 +95,9 @@ class Doubler:
 
     def run(self, units: Sequence[int], reports: Reports, stop: threading.Event) -> None:
         """Double all units."""
+        deadline = time.monotonic() + 60
+        while self._gate is not None and not self._gate.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
         for position, unit in enumerate(units):
             if unit < 0:
                 # What is reported already is told before the end.
