@@ -44,7 +44,7 @@ def evaluate_rgbd(model: Path, dataset: RgbdDataset, options: ModelOptions | Non
         if median_scaling and relative:
             raise ModelError(
                 model, 'it is relative and therefore fitted to each image anyway',
-                'add focal: [fx, fy] to the description' if needs_focal else
+                'add camera: [fx, fy, cx, cy] to the description' if needs_focal else
                 'remove median scaling')
         align = _aligner(relative, config, median_scaling)
 
@@ -97,8 +97,8 @@ def _focal_note(config: RgbdConfig, needs_focal: bool) -> str:
     if not needs_focal:
         return ''
     return ('; metres by the focal length' if config.focal_px else
-            '; fitted because the focal length is unknown: add focal: [fx, fy] to the description '
-            'for metres')
+            '; fitted because the focal length is unknown: add camera: [fx, fy, cx, cy] to the '
+            'description for metres')
 
 
 def _protocol(relative: bool, config: RgbdConfig, median_scaling: bool) -> str:

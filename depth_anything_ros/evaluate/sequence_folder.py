@@ -13,7 +13,7 @@ from depth_anything_ros.media.rgbd_folder import (
 from depth_anything_ros.vision.geometry import Intrinsics, quaternion_pose
 import numpy as np
 
-_OWN = ('camera', 'poses')
+_OWN = ('poses',)
 # Cameras and motion capture of TUM RGB-D have clocks of their own.
 _NEAREST_S = 0.02
 _FORMAT = ('a line is: name tx ty tz qx qy qz qw, the pose of the camera as in TUM RGB-D; the '

@@ -19,7 +19,7 @@ from depth_anything_ros.vision.geometry import Intrinsics
 import numpy as np
 
 _REQUIRED = ('color', 'depth', 'depth_scale', 'max_depth')
-_OPTIONAL = ('min_depth', 'crop', 'focal')
+_OPTIONAL = ('min_depth', 'crop', 'camera')
 _MIN_DEPTH_M = 1e-3
 _BARE_STAR = re.compile(r'^\s*(color|depth)\s*:\s*(\*\S*)', re.MULTILINE)
 # Files of TUM RGB-D are named after the time of exposure, which differs between the cameras.
@@ -191,7 +191,8 @@ def config_of(entries: Mapping[Any, Any], others: tuple[str, ...] = ()) -> RgbdC
         entries, 'min_depth')
     return RgbdConfig(_pattern(entries, 'color'), _pattern(entries, 'depth'), scale,
                       DepthRange(minimum_m, _number(entries, 'max_depth')),
-                      _crop(entries.get('crop')), _focal(entries.get('focal')))
+                      _crop(entries.get('crop')),
+                      None if entries.get('camera') is None else focal_centre_of(entries)[:2])
 
 
 def focal_centre_of(entries: Mapping[Any, Any]) -> tuple[float, float, float, float]:
@@ -232,15 +233,6 @@ def _crop(value: Any) -> tuple[int, int, int, int] | None:
         if 0 <= top < bottom and 0 <= left < right:
             return top, bottom, left, right
     raise ValueError(f'crop is {value!r}; it must be [top, bottom, left, right] in pixels')
-
-
-def _focal(value: Any) -> tuple[float, float] | None:
-    if value is None:
-        return None
-    if isinstance(value, list) and len(value) == 2 and all(
-            type(one) in (int, float) and 0 < one < math.inf for one in value):
-        return float(value[0]), float(value[1])
-    raise ValueError(f'focal is {value!r}; it must be [fx, fy] in pixels of the images')
 
 
 def _matches(folder: Path, pattern: str) -> dict[str, Path]:

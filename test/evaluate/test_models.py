@@ -117,9 +117,9 @@ def test_metres_by_the_focal_length_are_scored_where_it_is_known(
     assert scaled.mean.abs_rel < 5e-3
     fitted = evaluate_rgbd(model, unknown, F32)
     assert fitted.mean.abs_rel < 5e-3
-    assert fitted.protocol.endswith('fitted because the focal length is unknown: add focal: '
-                                    '[fx, fy] to the description for metres')
-    with pytest.raises(ModelError, match='add focal'):
+    assert fitted.protocol.endswith('fitted because the focal length is unknown: add camera: '
+                                    '[fx, fy, cx, cy] to the description for metres')
+    with pytest.raises(ModelError, match='add camera'):
         evaluate_rgbd(model, unknown, F32, median_scaling=True)
 
 

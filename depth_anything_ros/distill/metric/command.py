@@ -71,7 +71,7 @@ def command(
             'side.')] = 384,
         hold_out: Annotated[float, typer.Option(
             '--hold-out', min=0.02, max=0.9, metavar='SHARE', help='Hold out the last share of '
-            'each DATA: the model is validated there and never learns from it.')] = 0.25,
+            'each DATA: it judges the result, and nothing is learned or chosen by it.')] = 0.25,
         topic: Annotated[str | None, typer.Option(
             '--topic', help='Image topic of bags that have several.')] = None,
         depth_topic: Annotated[str | None, typer.Option(

@@ -20,7 +20,7 @@ from depth_anything_ros.files import atomic_path
 from depth_anything_ros.media.bag_reader import is_bag
 from depth_anything_ros.media.pictures import read_picture
 from depth_anything_ros.media.rgbd_folder import (
-    config_of, focal_centre_of, open_folder, read_depth, read_description, RgbdConfig)
+    config_of, open_folder, read_depth, read_description, RgbdConfig)
 from depth_anything_ros.vision.color_image import to_bgr
 from depth_anything_ros.vision.depth import DepthRange, limit_range
 import numpy as np
@@ -142,14 +142,14 @@ def _open(path: Path, selection: FrameSelection) -> tuple[int, Iterator[RawFrame
 
 
 def _open_folder(path: Path, selection: FrameSelection) -> tuple[int, Iterator[RawFrame]]:
-    def describe(entries: Any) -> tuple[RgbdConfig, tuple[float, ...], str]:
-        config = config_of(entries, ('camera', 'poses', 'folder'))
-        if entries.get('camera') is None:
+    def describe(entries: Any) -> tuple[RgbdConfig, tuple[float, float], str]:
+        config = config_of(entries, ('poses', 'folder'))
+        if config.focal_px is None:
             raise ValueError('camera is missing: metres need the focal length; it is '
                              '[fx, fy, cx, cy] in pixels')
-        return config, focal_centre_of(entries), str(entries.get('folder') or '.')
+        return config, config.focal_px, str(entries.get('folder') or '.')
 
-    config, (fx, fy, *_), folder = read_description(path, describe)
+    config, focal_xy, folder = read_description(path, describe)
     pairs = open_folder(path.parent / folder, config).pairs[::selection.every]
 
     def read(color: Path, depth: Path) -> tuple[U8, F32, tuple[float, float]]:
@@ -160,7 +160,7 @@ def _open_folder(path: Path, selection: FrameSelection) -> tuple[int, Iterator[R
             raise ImageError(
                 f'its depth is {depth_m.shape[1]}x{depth_m.shape[0]} and the image '
                 f'{image_bgr.shape[1]}x{image_bgr.shape[0]}; register the depth to the image')
-        return image_bgr, depth_m, (fx, fy)
+        return image_bgr, depth_m, focal_xy
 
     return len(pairs), ((str(pair.color), lambda pair=pair: read(
         pair.color, pair.depth)) for pair in pairs)
