@@ -34,6 +34,8 @@ def _run(command_line: list[str]) -> None:
     options = parser.parse_args(without_ros_arguments(command_line)[1:])
     if not 0 < options.rate <= 1000:
         parser.error(f'--rate is {options.rate:g}; it must be above 0, up to 1000')
+    if options.points < 1:
+        parser.error(f'--points is {options.points}; it must be at least 1')
     if not 0 <= options.port < 65536:
         parser.error(f'--port is {options.port}; it must be from 0 to 65535')
     # rclpy ends spinning after SIGTERM and then calls the handler of Python, which would turn the
@@ -44,7 +46,7 @@ def _run(command_line: list[str]) -> None:
 
 def _make_node(options: argparse.Namespace) -> 'Node':
     from depth_anything_ros.view.viewer import Viewer
-    return Viewer(options.node, options.host, options.port, options.rate)
+    return Viewer(options.node, options.host, options.port, options.rate, options.points)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -61,6 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--rate', type=float, default=10.0, metavar='HZ',
                         help='most pictures and clouds per second that the page shows '
                              '(default: 10)')
+    parser.add_argument('--points', type=int, default=24_000, metavar='NUMBER',
+                        help='most points of a cloud that the page shows, evenly chosen from '
+                             'larger ones (default: 24000)')
     return parser
 
 

@@ -19,6 +19,9 @@ import viser
 
 # Clouds of several cameras stand side by side, each in its optical frame.
 _DISTANCE_M = 6.0
+# The side of the square that is drawn for a point.
+_POINT_M = 0.016
+_UNSEEN = Cloud(np.full((2, 3), 6e4, np.float32), np.zeros((2, 3), np.uint8))
 _EMPTY = np.zeros((3, 4, 3), np.uint8)
 TITLES = {'depth': 'Colour depth', 'image': 'Image', 'cloud': 'Point cloud'}
 
@@ -79,6 +82,9 @@ class Page:
         self._server.scene.set_up_direction('-y')
         self._server.initial_camera.position = (0.0, -0.8, -1.8)
         self._server.initial_camera.look_at = (0.0, 0.2, 3.0)
+        # The page makes the material of a cloud anew for each message. Browsers would compile its
+        # shader each time if no other cloud, here one too far to be seen, had it.
+        self._add_cloud('/shader', _UNSEEN)
         self._cameras: dict[str, _CameraPanel] = {}
         tabs = gui.add_tab_group()
         self._live, self._buttons = tabs.add_tab('Live'), tabs.add_tab('Control')
@@ -153,9 +159,7 @@ class Page:
         if found is None or not len(cloud.points) or not found.switches['cloud'].value:
             return
         if found.points is None:
-            found.points = self._server.scene.add_point_cloud(
-                f'{_scene_name(camera)}/points', cloud.points, cloud.colors, point_size=0.01,
-                point_shape='square', point_shading='flat')
+            found.points = self._add_cloud(f'{_scene_name(camera)}/points', cloud)
             return
         with self._server.atomic():
             found.points.points = cloud.points
@@ -202,6 +206,11 @@ class Page:
             self._requests.set_parameters(changes, partial(self._read, keep_changes=True))
         else:
             self.say('no parameter was changed')
+
+    def _add_cloud(self, name: str, cloud: Cloud) -> viser.PointCloudHandle:
+        return self._server.scene.add_point_cloud(
+            name, cloud.points, cloud.colors, point_size=_POINT_M, point_shape='square',
+            point_shading='flat')
 
     def _camera_panel(self, name: str) -> _CameraPanel:
         gui = self._server.gui

@@ -14,7 +14,6 @@ import numpy as np
 from sensor_msgs.msg import CompressedImage
 
 WIDEST_PX = 640
-MOST_POINTS = 100_000
 # That of the parameter max_image_megapixels of the node.
 _LIMIT = PixelLimit(50.0, 'the page shows no larger ones')
 
@@ -47,9 +46,9 @@ def picture(message: SerializedMessage) -> U8:
     return np.ascontiguousarray(image[..., ::-1])
 
 
-def cloud(message: SerializedMessage) -> Cloud:
-    """Return at most 100 000 finite points of a PointCloud2; PointCloudError if that fails."""
-    return Cloud(*points_and_colors(message.message, MOST_POINTS))
+def cloud(message: SerializedMessage, most: int) -> Cloud:
+    """Return at most ``most`` finite points of a PointCloud2; PointCloudError if that fails."""
+    return Cloud(*points_and_colors(message.message, most))
 
 
 def view(info: Any) -> View | None:

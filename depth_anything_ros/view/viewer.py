@@ -31,11 +31,11 @@ class Viewer(Node):
 
     A timer looks after the subscriptions: without a browser there is none. A thread of each
     subscription keeps its newest message, and the thread ``show`` brings these to the page, at
-    most ``rate_hz`` times per second.
+    most ``rate_hz`` times per second and with at most ``most_points`` of a cloud.
     """
 
     def __init__(self, target: str, host: str, port: int, rate_hz: float,
-                 context: Context | None = None) -> None:
+                 most_points: int, context: Context | None = None) -> None:
         # First, because rclpy from Kilted on destroys nodes whose constructor failed, too.
         self._acquired = ExitStack()
         super().__init__(NODE_NAME, context=context)
@@ -43,6 +43,7 @@ class Viewer(Node):
         refuse_invalid_requests(self)
         self._target = self.resolve_topic_name(target)
         self._period_s = 1 / rate_hz
+        self._most_points = most_points
         self._warn = ThrottledLogger(lambda sentence: self.get_logger().warning(sentence))
         self._statuses: dict[str, CameraStatus] = {}
         self._checks_without_status = 0
@@ -130,7 +131,7 @@ class Viewer(Node):
 
     def _show(self, camera: str, panel: str, message: SerializedMessage) -> None:
         if panel == 'cloud':
-            self.page.show_cloud(camera, pictures.cloud(message))
+            self.page.show_cloud(camera, pictures.cloud(message, self._most_points))
         elif panel in _CAMERAS:
             view = pictures.view(message.message)
             if view is not None:

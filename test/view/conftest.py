@@ -19,8 +19,8 @@ def make_viewer(context: Context) -> Iterator[Callable[..., Any]]:  # noqa: F811
     closing = threading.Event()
     made: list[tuple[Any, threading.Thread]] = []
 
-    def make(rate_hz: float = 50.0) -> Viewer:
-        viewer = Viewer('depth_anything', '127.0.0.1', 0, rate_hz, context)
+    def make(rate_hz: float = 50.0, most_points: int = 24_000) -> Viewer:
+        viewer = Viewer('depth_anything', '127.0.0.1', 0, rate_hz, most_points, context)
         executor = SingleThreadedExecutor(context=context)
         executor.add_node(viewer)
 

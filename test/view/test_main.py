@@ -73,8 +73,9 @@ def test_an_address_of_another_machine_is_one_line() -> None:
     assert 'error: 203.0.113.7:0 cannot be listened on (Cannot assign requested address)' in err
 
 
-@pytest.mark.parametrize(('option', 'value'), [('--rate', '0'), ('--port', '70000')])
-def test_an_impossible_rate_or_port_is_wrong_usage(option: str, value: str) -> None:
+@pytest.mark.parametrize(('option', 'value'), [('--rate', '0'), ('--port', '70000'),
+                                               ('--points', '0')])
+def test_an_impossible_value_is_wrong_usage(option: str, value: str) -> None:
     pytest.importorskip('viser', reason='viser is not installed')
     status, _, err = finished(start(option, value))
     assert status == 2 and f'{option} is {value}; it must be' in err

@@ -20,6 +20,20 @@ from robot import camera_info, Robot
 from waiting import until
 
 HW = (120, 160)
+# Counts compiled shaders, and clouds that the graphics get.
+COUNTERS = """
+window.linked = window.clouds = 0;
+const graphics = WebGL2RenderingContext.prototype;
+const {linkProgram, bufferData} = graphics;
+graphics.linkProgram = function (...values) {
+  window.linked += 1;
+  return linkProgram.apply(this, values);
+};
+graphics.bufferData = function (...values) {
+  window.clouds += values.some((value) => value && value.byteLength > 20000);
+  return bufferData.apply(this, values);
+};
+"""
 TOPICS = ('/image', '/depth_anything/color/image', '/depth_anything/points', '/diagnostics',
           '/depth_anything/inverse_depth/camera_info', '/depth_anything/depth/camera_info')
 
@@ -122,6 +136,31 @@ def test_chromium_draws_a_moving_cloud_and_its_buttons_work(
         page.get_by_role('button', name='deactivate', exact=True).click()
         page.get_by_text('deactivate: done').wait_for()
     assert lifecycle_state(robot.depth) == 'inactive'
+
+
+def test_a_new_cloud_compiles_no_shader(robot: Robot, make_viewer: Callable[..., Any],
+                                        open_page: Callable[[str], Any]) -> None:
+    page = open_page(f'http://127.0.0.1:{make_viewer(rate_hz=10.0).page.port}')
+    page.add_init_script(COUNTERS)
+    page.reload()
+
+    def clouds() -> int:
+        return int(page.evaluate('window.clouds'))
+
+    with playing(robot):
+        assert until(lambda: clouds() > 2, 60)
+        linked, enough = page.evaluate('window.linked'), clouds() + 8
+        assert linked and until(lambda: clouds() > enough, 60)
+        # Those of what came into the scene meanwhile.
+        assert page.evaluate('window.linked') - linked < 4
+
+
+def test_the_page_shows_at_most_the_given_number_of_points(
+        robot: Robot, make_viewer: Callable[..., Any]) -> None:
+    viewer = make_viewer(most_points=100)
+    with PageClient(viewer.page.port) as browser, playing(robot):
+        assert until(lambda: '/camera/points' in browser.shown)
+        assert len(browser.shown['/camera/points']['points'].reshape(-1, 3)) == 100
 
 
 def test_without_a_browser_nothing_is_subscribed_and_nothing_computed(
@@ -298,5 +337,5 @@ def test_a_viewer_whose_page_cannot_start_can_be_destroyed(context: Context) -> 
     from depth_anything_ros.view.viewer import Viewer
     viewer = Viewer.__new__(Viewer)
     with socket.create_server(('127.0.0.1', 0)) as taken, pytest.raises(OSError):
-        viewer.__init__('depth', '127.0.0.1', taken.getsockname()[1], 10.0, context)
+        viewer.__init__('depth', '127.0.0.1', taken.getsockname()[1], 10.0, 1000, context)
     viewer.destroy_node()

@@ -37,7 +37,7 @@ _ROUNDS, _WARM_UP = 30, 3
 _VIEW_ROUNDS, _PHASE_S, _SETTLING_S = 5, 6.0, 3.0
 _MOVING_PICTURES = 60
 _VIEW_SIZE = {'width': 1280, 'height': 800}
-# Counts the pictures before which the browser gave its graphics a new cloud.
+# Counts the pictures with a new cloud: those that are drawn after the graphics got one.
 _LARGE_BYTES = 100_000
 _COUNT_CLOUDS = f"""
 window.drawnClouds = 0;
@@ -49,12 +49,12 @@ for (const name of ['bufferData', 'bufferSubData']) {{
     return original.apply(this, values);
   }};
 }}
-const count = () => {{
+const draw = WebGL2RenderingContext.prototype.drawArrays;
+WebGL2RenderingContext.prototype.drawArrays = function (...values) {{
   window.drawnClouds += fresh;
   fresh = false;
-  requestAnimationFrame(count);
+  return draw.apply(this, values);
 }};
-requestAnimationFrame(count);
 """
 # Variables that would change a fresh environment.
 _UNSET = ('PYTHONPATH', 'VIRTUAL_ENV')
