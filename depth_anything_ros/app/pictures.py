@@ -16,8 +16,9 @@ from depth_anything_ros.media.glb import finite_points, write_glb
 from depth_anything_ros.media.pictures import read_picture
 from depth_anything_ros.vision.color_image import ColorImage, to_bgr
 from depth_anything_ros.vision.colorize import ColorMap
+from depth_anything_ros.vision.depth import metric_from_inverse
 from depth_anything_ros.vision.drawing import depth_style, draw_depth
-from depth_anything_ros.vision.geometry import Intrinsics, pinhole_camera
+from depth_anything_ros.vision.geometry import image_focal_scale, Intrinsics, pinhole_camera
 import numpy as np
 
 _LONGEST_SHOWN_PX = 1600
@@ -76,9 +77,17 @@ class PictureDepth:
     inference: Inference
 
     def cloud(self, camera: Camera) -> F32:
-        """Return the points [H, W, 4] of ``camera_cloud``; SettingsError as ``intrinsics``."""
-        return camera_cloud(self.inference.depth, self.inference.info.kind, self.image,
-                            camera.intrinsics(self.image.size_hw))
+        """
+        Return the points [H, W, 4] of ``camera_cloud``; SettingsError as ``intrinsics``.
+
+        Those of a model that needs the focal length are in metres.
+        """
+        info, intrinsics = self.inference.info, camera.intrinsics(self.image.size_hw)
+        depth, kind = self.inference.depth, info.kind
+        if info.focal_px is not None:
+            scale = image_focal_scale(info, intrinsics, self.inference.state.input_size)
+            depth, kind = metric_from_inverse(depth, scale, 0.0, beyond=np.inf), 'metric'
+        return camera_cloud(depth, kind, self.image, intrinsics)
 
 
 def compute_picture(slot: ModelSlot, choice: ModelChoice, file: Path) -> PictureDepth:

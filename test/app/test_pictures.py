@@ -1,6 +1,11 @@
 """Colours, cameras and the 3-D view of one picture."""
 
-from depth_anything_ros.app.pictures import BACKGROUND, Camera, centred, Look
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+from depth_anything_ros.app.models import ModelChoice, ModelSlot
+from depth_anything_ros.app.pictures import BACKGROUND, Camera, centred, compute_picture, Look
 from depth_anything_ros.errors import CameraInfoError, PointCloudError, SettingsError
 from depth_anything_ros.vision.drawing import unpack_colors
 import numpy as np
@@ -25,6 +30,20 @@ def test_a_field_of_view_or_a_focal_length_makes_the_camera() -> None:
         Camera(0.0).intrinsics((50, 100))
     with pytest.raises(CameraInfoError, match='not calibrated'):
         Camera(90.0, 70.0).intrinsics((50, 100))
+
+
+def test_the_cloud_of_a_model_that_needs_the_focal_length_is_in_metres(
+        tmp_path: Path, make_ir: Callable[..., Path]) -> None:
+    cv2.imwrite(str(tmp_path / 'a.png'), np.random.default_rng(0).integers(
+        50, 256, (112, 140, 3), np.uint8))
+    slot = ModelSlot()
+    result = compute_picture(slot, ModelChoice(
+        make_ir(focal_px=300.0, has_shift=False), input_size=56, precision='f32'),
+        tmp_path / 'a.png')
+    slot.close()
+    # The network sees half of the size, so the focal length is 35 pixels there.
+    np.testing.assert_allclose(result.cloud(Camera(90.0))[..., 2],
+                               35 / 300 / result.inference.depth, rtol=1e-5)
 
 
 @pytest.mark.parametrize('percent', [(60, 40), (50, 50), (-1, 100), (0, 101)])
