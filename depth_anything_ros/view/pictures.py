@@ -13,7 +13,7 @@ from depth_anything_ros.vision.encoded_image import PixelLimit
 import numpy as np
 from sensor_msgs.msg import CompressedImage
 
-WIDEST_PX = 640
+WIDEST_PX = 480
 # That of the parameter max_image_megapixels of the node.
 _LIMIT = PixelLimit(50.0, 'the page shows no larger ones')
 
@@ -35,7 +35,7 @@ class View:
 
 
 def picture(message: SerializedMessage) -> U8:
-    """Return an image as RGB u8 [H, W, 3], at most 640 pixels wide; ImageError if that fails."""
+    """Return an image as RGB u8 [H, W, 3], at most 480 pixels wide; ImageError if that fails."""
     image = to_bgr(decode_compressed(message, _LIMIT) if message.message_type is CompressedImage
                    else decode_image(message))
     height, width = image.shape[:2]
