@@ -35,7 +35,7 @@ def start_module(name: str, folder: Path, *arguments: str) -> 'subprocess.Popen[
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the demo in ``folder`` and return what it printed."""
     process = start(folder, *arguments)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=600)
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
@@ -115,6 +115,7 @@ def test_an_interrupted_demo_ends_its_processes_and_writes_no_pictures(
 
 def test_the_demo_is_shown_in_a_browser_until_a_signal(tmp_path: Path, tiny_ir: Path) -> None:
     pytest.importorskip('viser', reason='viser is not installed')
+    from page_client import PageClient
     with socket.socket() as trial:
         if trial.connect_ex(('127.0.0.1', 8080)) == 0:
             pytest.skip('something else listens on port 8080')
@@ -123,7 +124,8 @@ def test_the_demo_is_shown_in_a_browser_until_a_signal(tmp_path: Path, tiny_ir: 
     while 'http://127.0.0.1:8080' not in process.stdout.readline():
         assert process.poll() is None
     assert until(lambda: 'viser' in read('http://127.0.0.1:8080'))
-    time.sleep(3)
+    with PageClient(8080) as browser:
+        assert until(lambda: browser.count('/camera/points', 'points') > 5)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, '')

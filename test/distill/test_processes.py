@@ -1,9 +1,11 @@
 """A training and its labels on two processes: the same result as on one, one voice, one end."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 import json
 import os
 from pathlib import Path
+import random
 import socket
 import subprocess
 import sys
@@ -31,9 +33,12 @@ TIMEOUT_S = 600
 
 
 def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(('127.0.0.1', 0))
-        return int(one.getsockname()[1])
+    """Return a port that no client gets from the system until torch, slow to load, listens."""
+    while True:
+        port = random.randrange(20000, 32768)
+        with socket.socket() as one, suppress(OSError):
+            one.bind(('127.0.0.1', port))
+            return port
 
 
 def environment(**more: str) -> dict[str, str]:

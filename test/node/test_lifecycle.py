@@ -37,12 +37,14 @@ def test_the_node_exists_before_configure_and_subscribes_only_while_active(
         make_robot: Callable[..., Robot]) -> None:
     """Publishers come with configure, subscriptions with activate, both go in reverse."""
     robot = make_robot()
-    counts = []
-    for transition in ('configure', 'activate', 'deactivate', 'cleanup'):
+
+    def counts() -> tuple[int, int]:
+        return robot.node.count_publishers(DEPTH), robot.node.count_subscribers('/image')
+
+    for transition, expected in (('configure', (1, 0)), ('activate', (1, 1)),
+                                 ('deactivate', (1, 0)), ('cleanup', (0, 0))):
         assert getattr(robot.depth, f'trigger_{transition}')().name == 'SUCCESS'
-        robot.until(lambda: False, 0.2)
-        counts.append((robot.node.count_publishers(DEPTH), robot.node.count_subscribers('/image')))
-    assert counts == [(1, 0), (1, 1), (1, 0), (0, 0)]
+        assert robot.until(lambda expected=expected: counts() == expected), counts()
 
 
 def test_a_missing_model_fails_configure_with_the_way_out_and_can_be_mended(
@@ -158,8 +160,7 @@ def test_a_failed_activate_leaves_nothing_active_behind(
     assert state_of(robot) == 'inactive'
     assert 'sometimes' in capfd.readouterr().err
     assert not any(entity.is_activated for entity in robot.depth._managed_entities)
-    robot.until(lambda: False, 0.2)
-    assert robot.node.count_subscribers('/image') == 0
+    assert robot.until(lambda: robot.node.count_subscribers('/image') == 0)
 
 
 @pytest.mark.parametrize('states', [(), ('configure',), ('configure', 'activate')])

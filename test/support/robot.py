@@ -118,7 +118,7 @@ class Robot:
         assert self.depth.trigger_configure().name == 'SUCCESS'
         assert self.depth.trigger_activate().name == 'SUCCESS'
 
-    def until(self, condition: Callable[[], bool], timeout_s: float = 30.0) -> bool:
+    def until(self, condition: Callable[[], bool], timeout_s: float = 120.0) -> bool:
         """Wait for ``condition`` and return whether it came true."""
         deadline = time.monotonic() + timeout_s
         while not condition():

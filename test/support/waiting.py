@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 
-def until(condition: Callable[[], bool], timeout_s: float = 30.0) -> bool:
+def until(condition: Callable[[], bool], timeout_s: float = 120.0) -> bool:
     """Wait for ``condition`` and return whether it came true."""
     deadline = time.monotonic() + timeout_s
     while not condition() and time.monotonic() < deadline:
