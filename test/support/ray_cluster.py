@@ -26,13 +26,25 @@ def ray_cluster() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         # Workers inherit the environment of their machine.
         patch.setenv('PYTHONPATH', os.pathsep.join(folders))
-        cluster = Cluster(initialize_head=True, head_node_args={
-            'num_cpus': 1, 'include_dashboard': False, 'object_store_memory': _STORE_BYTES})
-        cluster.add_node(num_cpus=1, object_store_memory=_STORE_BYTES)
+        cluster = _started(lambda: Cluster(initialize_head=True, head_node_args={
+            'num_cpus': 1, 'include_dashboard': False, 'object_store_memory': _STORE_BYTES}))
+        _started(lambda: cluster.add_node(num_cpus=1, object_store_memory=_STORE_BYTES))
     try:
         yield cluster
     finally:
         cluster.shutdown()
+
+
+def _started(start: Callable[[], Any]) -> Any:
+    """Start a machine, for which Ray takes at most 30 s, too little beside other work."""
+    for _ in range(2):
+        try:
+            return start()
+        # Ray raises no narrower one.
+        except Exception as error:
+            if 'timed out during startup' not in str(error):
+                raise
+    return start()
 
 
 @contextmanager
