@@ -8,10 +8,10 @@ residual (MSAC, Torr and Zisserman, CVIU 2000). The best one is refined by least
 follow a whole surface with a wrong depth.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from depth_anything_ros.arrays import F32, F64
+from depth_anything_ros.arrays import Bools, F32, F64
 from depth_anything_ros.errors import AlignmentError
 from depth_anything_ros.model_info import Kind
 from depth_anything_ros.parameters import AlignmentSettings
@@ -19,6 +19,8 @@ from depth_anything_ros.vision.geometry import Intrinsics
 import numpy as np
 
 _HYPOTHESES, _SCORED, _ROUNDS = 96, 400, 7
+# Median of absolute residuals to standard deviation.
+_TO_SIGMA = 1.4826
 # Residuals, about the share of the depth: the truncation of the score, and the limits of the
 # tolerance within which a point agrees with a fit.
 _SCORE_CAP, _NARROWEST, _WIDEST = 0.15, 0.02, 0.5
@@ -114,9 +116,12 @@ class FittedSamples:
     samples: Samples
 
 
-def fit_alignment(samples: Samples, with_shift: bool) -> Fit:
+def fit_alignment(samples: Samples, with_shift: bool, all_surfaces: bool = False) -> Fit:
     """
     Return the fit to ``samples``, with shift 0 unless ``with_shift``. It is deterministic.
+
+    ``all_surfaces``: the points were checked before, so that a surface that disagrees is an error
+    of the map. It stays in the fit, up to a residual of 50 %.
 
     AlignmentError if there are too few samples, if they span no more depth than their noise, or if
     the measured depth decreases where the depth of the model increases.
@@ -126,19 +131,21 @@ def fit_alignment(samples: Samples, with_shift: bool) -> Fit:
         raise AlignmentError(
             f'{d.size} reference points cannot be fitted; check what the reference sees and '
             'alignment.reference_min and alignment.reference_max')
-    scale, shift = _best_hypothesis(d, inverse_z, with_shift)
+    scale, shift = _best_hypothesis(samples, with_shift, _WIDEST if all_surfaces else _SCORE_CAP)
     agree = np.ones(d.size, bool)
     for _ in range(_ROUNDS):
         residual = _residuals(scale * d + shift, inverse_z)
-        sigma = robust_sigma(residual[agree])
-        agree = residual <= tolerance(sigma, _WIDEST)
+        sigma = _TO_SIGMA * _median(residual, samples, agree)
+        agree = residual <= (_WIDEST if all_surfaces else tolerance(sigma, _WIDEST))
         if not agree.any():
             raise AlignmentError('no two reference points agree on a scale; check the pose of '
                                  'the reference and its time stamps')
         weights = (agree / (inverse_z ** 2 * np.maximum(residual, max(0.2 * sigma, 1e-6)))
                    * _weights(samples))
         scale, shift = _weighted_line(d, inverse_z, weights, with_shift)
-    return _checked_fit(scale, shift, d[agree], inverse_z[agree], d.size, with_shift)
+    fit = _checked_fit(scale, shift, d[agree], inverse_z[agree], d.size, with_shift)
+    error = np.abs(inverse_z / np.maximum(scale * d + shift, 1e-12) - 1)
+    return replace(fit, residual=_median(error, samples, agree))
 
 
 def fit_together(seen: tuple[FittedSamples, ...], with_shift: bool) -> Fit:
@@ -159,7 +166,7 @@ def fit_together(seen: tuple[FittedSamples, ...], with_shift: bool) -> Fit:
 
 def robust_sigma(residuals: F64) -> float:
     """Return the standard deviation of absolute residuals [N], estimated from their median."""
-    return 1.4826 * float(np.median(residuals))
+    return _TO_SIGMA * float(np.median(residuals))
 
 
 def tolerance(sigma: float, widest: float) -> float:
@@ -186,7 +193,8 @@ def check_fit(fit: Fit, settings: AlignmentSettings) -> None:
             'or raise alignment.max_residual')
 
 
-def _best_hypothesis(d: F64, inverse_z: F64, with_shift: bool) -> tuple[float, float]:
+def _best_hypothesis(samples: Samples, with_shift: bool, cap: float) -> tuple[float, float]:
+    d, inverse_z = samples.values, samples.inverse_z
     rng = np.random.default_rng(0)
     with np.errstate(divide='ignore', invalid='ignore'):
         if with_shift:
@@ -208,7 +216,7 @@ def _best_hypothesis(d: F64, inverse_z: F64, with_shift: bool) -> tuple[float, f
     scales, shifts = scales[possible], shifts[possible]
     scored = rng.permutation(d.size)[:_SCORED]
     residuals = _residuals(scales[:, None] * d[scored] + shifts[:, None], inverse_z[scored])
-    best = int(np.minimum(residuals, _SCORE_CAP).mean(axis=1).argmin())
+    best = int((np.minimum(residuals, cap) @ _weights(samples)[scored]).argmin())
     return float(scales[best]), float(shifts[best])
 
 
@@ -228,6 +236,15 @@ def _agreeing(source: FittedSamples) -> Samples:
 
 def _weights(samples: Samples) -> F64:
     return np.ones(samples.values.size) if samples.weights is None else samples.weights
+
+
+def _median(values: F64, samples: Samples, agree: Bools) -> float:
+    """Return the weighted median of ``values`` [N] at the samples that agree."""
+    if samples.weights is None:
+        return float(np.median(values[agree]))
+    order = np.argsort(values[agree])
+    total = np.cumsum(samples.weights[agree][order])
+    return float(values[agree][order][np.searchsorted(total, total[-1] / 2)])
 
 
 def _weighted_line(d: F64, inverse_z: F64, weights: F64, with_shift: bool) -> tuple[float, float]:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import cv2
-from depth_anything_ros.alignment.point_tracks import PointTracks
+from depth_anything_ros.alignment.point_tracks import along_edge, PointTracks
 from depth_anything_ros.alignment.triangulation import (
-    Errors, Motions, ray_angles, relative_motions, rotation_angles, triangulate, Triangulated,
-    turned_rays)
-from depth_anything_ros.arrays import Bools, F64, U8
+    contradiction, epipolar_directions, Errors, Motions, nearest_known, ray_angles,
+    relative_motions, rotation_angles, triangulate, turned_rays)
+from depth_anything_ros.arrays import F64, U8
 from depth_anything_ros.errors import AlignmentError
 from depth_anything_ros.vision.geometry import Intrinsics, undistorted_rays
 import numpy as np
@@ -32,9 +32,9 @@ _RAY_ERROR_PX = 0.5
 # A new key frame is made if the points moved by this multiple of the smallest parallax, or if no
 # more than this share of the points of the newest one is alive. One with fewer points is dropped.
 _KEY_PARALLAX, _KEY_ALIVE, _LEAST_ALIVE = 1.0, 0.7, 15
-# Share of the points that must move as the odometry says; logarithm of the ratio by which the
-# depth by two key frames may differ, beyond what noise explains.
-_AGREEING, _KEYS_DIFFER, _SIGMAS = 0.5, 0.1, 2.0
+# Largest error of a point along its epipolar line, relative to that of a corner: one that slides
+# along an edge has any distance, and no epipolar error.
+_MAX_ALONG_EDGE = 6.0
 # This many contradictions in a row end all key frames.
 _CONTRADICTIONS = 2
 _TURNED_DEG, _JITTER_M = 3.0, 0.05
@@ -135,6 +135,7 @@ class MotionTracker:
         self._last: _View | None = None
         self._velocity: F64 | None = None
         self._rays: F64 = np.empty((0, 2))
+        self._inverse_z: F64 = np.empty(0)
         self._to_tracked: F64 = np.ones(2)
         self._key_points = 0
         self._forget('start', 'the motion is observed from this image on; move the camera')
@@ -161,7 +162,7 @@ class MotionTracker:
             self._forget(*broken)
         if self._last is None:
             self._tracks.start(grey)
-            self._rays = np.empty((0, 2))
+            self._rays, self._inverse_z = np.empty((0, 2)), np.empty(0)
         else:
             self._follow(grey, self._last, view)
         self._last = view
@@ -182,7 +183,7 @@ class MotionTracker:
         self._last = self._velocity = None
         self._started = (state, reason)
         self._contradictions = 0
-        self._rays = np.empty((0, 2))
+        self._rays, self._inverse_z = np.empty((0, 2)), np.empty(0)
         self._key_rays: F64 = np.empty((0, 0, 2))
         self._key_poses: F64 = np.empty((0, 4, 4))
 
@@ -216,26 +217,35 @@ class MotionTracker:
         return None
 
     def _follow(self, grey: U8, last: '_View', view: '_View') -> None:
-        """Follow the points from ``last``, searched where the rotation moves them."""
-        turn = relative_motions(view.pose[None], last.pose).rotation[0]
-        turned = np.column_stack([self._rays, np.ones(len(self._rays))]) @ turn.T
-        with np.errstate(divide='ignore', invalid='ignore'):
-            moved = turned[:, :2] / turned[:, 2:] - self._rays
-        moved = np.where((turned[:, 2:] > 0.1) & np.isfinite(moved), moved, 0.0)
-        expected = self._tracks.pixels + moved * (
-            view.camera.fx * self._to_tracked[0], view.camera.fy * self._to_tracked[1])
-        kept = self._tracks.follow(grey, expected)
-        self._key_rays = self._key_rays[:, kept]
+        """Follow the points from ``last``, searched where motion or rotation alone moves them."""
+        motion = relative_motions(view.pose[None], last.pose)
+        turned = turned_rays(self._rays, motion)[0]
+        inverse_z = nearest_known(self._inverse_z, self._rays)
+        moved = turned + inverse_z[:, None] * motion.translation_m[0]
+        kept = self._tracks.follow(grey, self._expected(moved, view), self._expected(turned, view))
+        self._key_rays, self._inverse_z = self._key_rays[:, kept], self._inverse_z[kept]
         self._rays = undistorted_rays(self._pixels(), view.camera)
+
+    def _expected(self, places: F64, view: '_View') -> F64:
+        """Return where the points [N, 2] are expected in the tracked image, by places [N, 3]."""
+        with np.errstate(divide='ignore', invalid='ignore'):
+            moved = places[:, :2] / places[:, 2:] - self._rays
+        moved = np.where((places[:, 2:] > 0.1) & np.isfinite(moved), moved, 0.0)
+        expected: F64 = self._tracks.pixels + moved * self._focal_xy(view.camera)
+        return expected
 
     def _pixels(self) -> F64:
         """Return the points [N, 2] as pixels of the image that was given."""
         return (self._tracks.pixels + 0.5) / self._to_tracked - 0.5
 
+    def _focal_xy(self, camera: Intrinsics) -> F64:
+        """Return the focal lengths [2] in pixels of the tracked image."""
+        lengths: F64 = self._to_tracked * (camera.fx, camera.fy)
+        return lengths
+
     def _focal(self, camera: Intrinsics) -> float:
         """Return the focal length in pixels of the tracked image."""
-        scale_x, scale_y = self._to_tracked
-        return float(np.sqrt(camera.fx * scale_x * camera.fy * scale_y))
+        return float(np.sqrt(self._focal_xy(camera).prod()))
 
     def _triangulated(self, view: '_View') -> MotionSamples:
         limits, motions = self._settings, relative_motions(self._key_poses, view.pose)
@@ -252,17 +262,25 @@ class MotionTracker:
                         np.radians(limits.rotation_error), limits.translation_error)
         motions = Motions(motions.rotation[far], motions.translation_m[far])
         points = triangulate(self._key_rays[far], self._rays, motions, errors)
-        judged = ((points.parallax >= np.radians(limits.min_parallax))
-                  & (points.from_epipole >= np.radians(limits.min_epipole_angle)))
-        number = int(judged.any(axis=0).sum())
+        moved = ((points.parallax >= np.radians(limits.min_parallax))
+                 & (points.from_epipole >= np.radians(limits.min_epipole_angle)))
+        number = int(moved.any(axis=0).sum())
         if number < limits.min_points:
             return self._nothing(view, 'rotation', (
                 f'{number} points are seen from angles that differ by {limits.min_parallax:g} '
                 f'degrees, at least {limits.min_points} are needed; move the camera further, '
                 'sideways rather than ahead'))
+        along = along_edge(self._tracks.structure(), epipolar_directions(self._rays, motions)
+                           * self._focal_xy(view.camera))
+        judged = moved & (along <= _MAX_ALONG_EDGE)
+        number = int(judged.any(axis=0).sum())
+        if number < limits.min_points:
+            return self._nothing(view, 'few_tracks', (
+                f'{number} points are not on edges along the motion, at least '
+                f'{limits.min_points} are needed; more texture or another direction helps'))
         error_px = points.epipolar * self._focal(view.camera)
         good = judged & (error_px <= limits.max_epipolar_error) & (points.inverse_z > 0)
-        problem = _contradiction(points, good, number)
+        problem = contradiction(points, good, number, _LEAST_ALIVE)
         if problem or good.any(axis=0).sum() < limits.min_points:
             self._contradictions += 1
             return self._nothing(view, 'contradiction', (
@@ -273,6 +291,8 @@ class MotionTracker:
         variance = np.where(good, points.variance, np.inf)
         found = np.flatnonzero(good.any(axis=0))
         chosen = (variance.argmin(axis=0)[found], found)
+        self._inverse_z = np.full(len(self._rays), np.nan)
+        self._inverse_z[found] = points.inverse_z[chosen]
         return MotionSamples(
             self._pixels()[found], points.inverse_z[chosen], 1 / points.variance[chosen],
             view.camera.size_hw, view.stamp_s, 'samples', '', len(self._rays),
@@ -306,8 +326,10 @@ class MotionTracker:
         if not self._needs_key(view):
             return
         if len(self._rays) > self._settings.points:
-            self._key_rays = self._key_rays[:, self._tracks.thin_out()]
+            kept = self._tracks.thin_out()
+            self._key_rays, self._inverse_z = self._key_rays[:, kept], self._inverse_z[kept]
         added = self._tracks.add_corners()
+        self._inverse_z = np.append(self._inverse_z, np.full(added, np.nan))
         self._rays = undistorted_rays(self._pixels(), view.camera)
         unseen = np.full((len(self._key_rays), added, 2), np.nan)
         rays = np.concatenate([np.concatenate([self._key_rays, unseen], axis=1),
@@ -315,8 +337,8 @@ class MotionTracker:
         poses = np.concatenate([self._key_poses, view.pose[None]])
         alive = np.isfinite(rays[:, :, 0]).sum(axis=1) >= _LEAST_ALIVE
         alive[-1] = True
-        kept = np.flatnonzero(alive)[-self._settings.key_frames:]
-        self._key_rays, self._key_poses = rays[kept], poses[kept]
+        newest = np.flatnonzero(alive)[-self._settings.key_frames:]
+        self._key_rays, self._key_poses = rays[newest], poses[newest]
         self._key_points = len(self._rays)
 
     def _needs_key(self, view: '_View') -> bool:
@@ -337,25 +359,6 @@ class _View:
     pose: F64
     stamp_s: float
     camera: Intrinsics
-
-
-def _contradiction(points: Triangulated, good: Bools, number: int) -> str:
-    """Return how points contradict the motion, of ``number`` that could be judged; '' if not."""
-    agreeing = int(good.any(axis=0).sum())
-    if agreeing < _AGREEING * number:
-        return f'{agreeing} of {number} points move as the odometry says'
-    with np.errstate(divide='ignore', invalid='ignore'):
-        relative = points.variance / points.inverse_z ** 2
-        best = np.where(good, relative, np.inf).argmin(axis=0)
-        nearest = np.take_along_axis(points.inverse_z, best[None], axis=0)
-        ratios = np.abs(np.log(points.inverse_z / nearest))
-    for row, (is_good, ratio) in enumerate(zip(good, ratios)):
-        if is_good.sum() < _LEAST_ALIVE:
-            continue
-        off = float(np.median(ratio[is_good]))
-        if off > _KEYS_DIFFER + _SIGMAS * float(np.sqrt(np.median(relative[row, is_good]))):
-            return f'distances differ by {100 * np.expm1(off):.0f} % between two motions'
-    return ''
 
 
 def _tracked_image(image: U8, width: int) -> tuple[U8, F64]:

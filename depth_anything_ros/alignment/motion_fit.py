@@ -19,6 +19,9 @@ _RATIO_WINDOW_S = 0.8
 _EDGE = 0.15
 # Weights relative to their median are limited to these.
 _LIGHTEST, _HEAVIEST = 0.2, 2.0
+# Parts of the map with the same number of pixels, from the farthest to the nearest, count the
+# same if they have this many points; each part has a sample of every so many rows and columns.
+_PARTS, _PART_POINTS, _PART_STRIDE = 5, 3, 7
 
 
 class MotionFitter:
@@ -43,7 +46,7 @@ class MotionFitter:
         """
         points, spread = _points(inverse_depth, samples)
         if not with_shift:
-            return FittedSamples(fit_alignment(points, False), points)
+            return FittedSamples(fit_alignment(points, False, True), points)
         alone = _fit_with_shift(points) if spread else None
         if alone is not None:
             self._ratios.append((samples.stamp_s, alone.shift / alone.scale))
@@ -70,14 +73,13 @@ def _points(inverse_depth: F32, samples: MotionSamples) -> tuple[Samples, bool]:
         raise AlignmentError('the depth map has no value, or an edge, at every triangulated point')
     inverse_z = samples.inverse_z[chosen]
     precision = np.sqrt(samples.weights[chosen]) * inverse_z
-    counts, fields_of = _fields(samples.pixels[chosen], samples.size_hw)
-    fields = int((counts > 0).sum())
+    fields = _fields(samples.pixels[chosen], samples.size_hw)
     if fields < _SCALE_FIELDS:
         raise AlignmentError('the points that could be triangulated are all in one part of the '
                              'image; more light or texture helps')
-    # Corners crowd where the texture is, but the fit is for the whole image.
+    # Corners crowd where the texture is, often far away, but the fit is for the whole image.
     weights = (np.clip(precision / np.median(precision), _LIGHTEST, _HEAVIEST)
-               / counts[fields_of])
+               / _points_in_part(inverse_depth, values))
     far, near = np.percentile(inverse_z, (5, 95))
     return (Samples(values, inverse_z, weights),
             fields >= _SHIFT_FIELDS and near > _DEPTH_SPREAD * far)
@@ -85,7 +87,7 @@ def _points(inverse_depth: F32, samples: MotionSamples) -> tuple[Samples, bool]:
 
 def _fit_with_shift(points: Samples) -> Fit | None:
     try:
-        return fit_alignment(points, True)
+        return fit_alignment(points, True, True)
     except AlignmentError:
         # Noise hides the slope; the limits of the parameters judge the scale.
         return None
@@ -93,7 +95,8 @@ def _fit_with_shift(points: Samples) -> Fit | None:
 
 def _fit_with_ratio(points: Samples, ratio: float) -> Fit:
     """Return the fit whose shift is ``ratio`` times its scale."""
-    fit = fit_alignment(Samples(points.values + ratio, points.inverse_z, points.weights), False)
+    fit = fit_alignment(Samples(points.values + ratio, points.inverse_z, points.weights), False,
+                        True)
     return replace(fit, shift=fit.scale * ratio)
 
 
@@ -113,9 +116,17 @@ def _values(inverse_depth: F32, samples: MotionSamples) -> tuple[Indices, F64]:
     return chosen, values[chosen]
 
 
-def _fields(pixels: F64, size_hw: tuple[int, int]) -> tuple[Indices, Indices]:
-    """Return the number of the points [N, 2] in each field of the image, and the field of each."""
+def _fields(pixels: F64, size_hw: tuple[int, int]) -> int:
+    """Return in how many fields of the image the points [N, 2] are."""
     rows = (pixels[:, 1] * _FIELDS[0] / size_hw[0]).astype(np.intp)
     columns = (pixels[:, 0] * _FIELDS[1] / size_hw[1]).astype(np.intp)
-    fields = rows * _FIELDS[1] + columns
-    return np.bincount(fields, minlength=_FIELDS[0] * _FIELDS[1]), fields
+    return len(np.unique(rows * _FIELDS[1] + columns))
+
+
+def _points_in_part(inverse_depth: F32, values: F64) -> Indices:
+    """Return how many of the d [N] are in the part of the map of each, but not too few."""
+    seen = inverse_depth[::_PART_STRIDE, ::_PART_STRIDE]
+    seen = seen[np.isfinite(seen)]
+    ends = np.quantile(seen if seen.size else values, np.arange(1, _PARTS) / _PARTS)
+    parts = np.searchsorted(ends, values)
+    return np.maximum(np.bincount(parts), _PART_POINTS)[parts]

@@ -10,8 +10,12 @@ translation, q = 1/z in the camera. This is linear in q. Errors of rays are in r
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from depth_anything_ros.arrays import F64
+from depth_anything_ros.arrays import Bools, F64
 import numpy as np
+
+# Share of the points that must move as the odometry says; logarithm of the ratio by which the
+# depth by two key frames may differ, beyond what noise explains.
+_AGREEING, _KEYS_DIFFER, _SIGMAS = 0.5, 0.1, 2.0
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,47 @@ def triangulate(rays_key: F64, rays: F64, motions: Motions, errors: Errors) -> T
                     + (share / np.tan(aside)) ** 2)
     return Triangulated(inverse_z, variance, np.abs(epipolar),
                         _angle(apart, _length(seen) * lengths), aside)
+
+
+def epipolar_directions(rays: F64, motions: Motions) -> F64:
+    """Return directions [K, N, 2] of the epipolar lines through the rays [N, 2], in rays."""
+    keys = -(motions.rotation.swapaxes(1, 2) @ motions.translation_m[..., None])[..., 0]
+    directions: F64 = keys[:, None, :2] - rays * keys[:, None, 2:]
+    return directions
+
+
+def nearest_known(values: F64, rays: F64) -> F64:
+    """Return the values [N] of points, those of the nearest ray [N, 2] for NaN; 0 without any."""
+    known = np.isfinite(values)
+    if not known.any():
+        return np.zeros(len(values))
+    found = values.copy()
+    x, y = (rays[~known, None, axis] - rays[known, axis] for axis in (0, 1))
+    found[~known] = values[known][(x * x + y * y).argmin(axis=1)]
+    return found
+
+
+def contradiction(points: Triangulated, good: Bools, number: int, fewest: int) -> str:
+    """
+    Return how points contradict the motion, of ``number`` that could be judged; '' if not.
+
+    ``good`` [K, N] are those that do not. A key frame with less than ``fewest`` is not compared.
+    """
+    agreeing = int(good.any(axis=0).sum())
+    if agreeing < _AGREEING * number:
+        return f'{agreeing} of {number} points move as the odometry says'
+    with np.errstate(divide='ignore', invalid='ignore'):
+        relative = points.variance / points.inverse_z ** 2
+        best = np.where(good, relative, np.inf).argmin(axis=0)
+        nearest = np.take_along_axis(points.inverse_z, best[None], axis=0)
+        ratios = np.abs(np.log(points.inverse_z / nearest))
+    for row, (is_good, ratio) in enumerate(zip(good, ratios)):
+        if is_good.sum() < fewest:
+            continue
+        off = float(np.median(ratio[is_good]))
+        if off > _KEYS_DIFFER + _SIGMAS * float(np.sqrt(np.median(relative[row, is_good]))):
+            return f'distances differ by {100 * np.expm1(off):.0f} % between two motions'
+    return ''
 
 
 def turned_rays(rays: F64, motions: Motions) -> F64:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 
 import cv2
 from depth_anything_ros.alignment.motion import MotionSamples, MotionSettings, MotionTracker
+from depth_anything_ros.alignment.point_tracks import PointTracks
 from depth_anything_ros.arrays import F64, U8
 from depth_anything_ros.errors import AlignmentError
 from depth_anything_ros.vision.geometry import Intrinsics
@@ -182,6 +183,36 @@ def test_noise_and_changing_light_are_no_problem() -> None:
         image * (1 - 0.02 * number) + rng.normal(0, 4, image.shape), 0, 255).astype(np.uint8))[-1]
     assert samples.usable
     assert np.median(ratios(samples, inverse_z)) == pytest.approx(1, abs=0.02)
+
+
+def test_a_flash_of_the_exposure_loses_no_points() -> None:
+    """A wall of little contrast, 100 to 150."""
+    found = drive(sideways(9), paint=lambda image, number: np.clip(
+        (90 + 0.3 * image) * (1.3 if number == 8 else 1.0), 0, 255).astype(np.uint8))
+    (before, _), (samples, inverse_z) = found[-2:]
+    assert len(samples.pixels) > 0.8 * len(before.pixels)
+    assert np.median(ratios(samples, inverse_z)) == pytest.approx(1, abs=0.02)
+
+
+def test_near_points_are_followed_at_few_images_per_second() -> None:
+    """The plate at 1.5 m moves by 37 pixels, an eighth of the image."""
+    samples, inverse_z = drive([pose(0.2 * number - 0.9) for number in range(5)])[-1]
+    near = inverse_z_at(inverse_z, samples.pixels) > 0.6
+    assert near.sum() > 40
+    assert np.median(ratios(samples, inverse_z)[near]) == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize('structure, usable', [((1.0, 0.0, 100.0), False),
+                                               ((100.0, 0.0, 1.0), True)])
+def test_points_on_edges_along_the_motion_do_not_count(
+        monkeypatch: pytest.MonkeyPatch, structure: tuple[float, float, float],
+        usable: bool) -> None:
+    monkeypatch.setattr(PointTracks, 'structure',
+                        lambda tracks: np.tile(structure, (len(tracks.pixels), 1)))
+    samples = drive(sideways(9))[-1][0]
+    assert samples.usable is usable
+    # The time-out counts, because the camera moves.
+    assert usable or samples.state == 'few_tracks' and 'edges' in samples.reason
 
 
 @pytest.mark.parametrize('level', [0, 128])

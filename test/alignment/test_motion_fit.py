@@ -109,6 +109,8 @@ def test_points_at_edges_and_where_the_map_is_unknown_do_not_count() -> None:
     fit = fit_motion(d, samples_of(np.concatenate([pixels, edge]), wrong), True)
     assert fit.support <= 200 and fit.outliers < 0.05
     assert (fit.scale, fit.shift) == pytest.approx((SCALE, SHIFT), rel=1e-2)
+    d[::7] = np.nan
+    assert fit_motion(d, samples_of(pixels, inverse_z), True).support > 50
     with pytest.raises(AlignmentError, match='no value'):
         fit_motion(np.full_like(d, np.nan), samples_of(pixels, inverse_z), True)
 
@@ -123,14 +125,32 @@ def test_precise_points_count_more() -> None:
     assert scale[0] < scale[1]
 
 
-def test_a_crowd_of_points_counts_no_more_than_any_other_part_of_the_image() -> None:
-    d = np.full(MAP_HW, 2.0, np.float32)
-    pixels = np.concatenate([points(200), np.tile((600.0, 460.0), (400, 1))])
+def test_a_crowd_of_points_counts_no_more_than_other_parts_of_the_map() -> None:
+    """Most corners are far away; near, bare surfaces fill as much of the image."""
+    d, pixels, _ = ramp(1.0, 4.0)
+    pixels = np.concatenate([pixels, np.tile((20.0, 460.0), (400, 1))])
     noise = 1 + 0.005 * np.random.default_rng(2).normal(size=600)
-    inverse_z = np.where(np.arange(600) < 200, 1.0, 1.015) * noise
+    exact = 1.0 + 3.0 * pixels[:, 0] / (SIZE_HW[1] - 1)
+    inverse_z = SCALE * exact * np.where(np.arange(600) < 200, 1.0, 1.015) * noise
     crowded = fit_motion(d, samples_of(pixels, inverse_z), False).scale
-    equal = fit_alignment(Samples(np.full(600, 2.0), inverse_z), False).scale
-    assert crowded < 0.503 < 0.5045 < equal
+    equal = fit_alignment(Samples(exact, inverse_z), False).scale
+    assert crowded < 1.005 * SCALE < 1.01 * SCALE < equal
+
+
+def test_a_surface_that_the_map_shows_at_a_wrong_distance_stays_in_the_fit() -> None:
+    """A near wall fills half of the map and has a tenth of the points."""
+    d, _, _ = ramp(1.0, 4.0)
+    d[:, 80:] += 2
+    rng = np.random.default_rng(3)
+    far = rng.uniform((5, 5), (300, 470), (270, 2))
+    near = rng.uniform((340, 5), (630, 470), (30, 2))
+    pixels = np.concatenate([far, near])
+    shown = 1.0 + 3.0 * pixels[:, 0] / (SIZE_HW[1] - 1) + 2 * (pixels[:, 0] > 320)
+    inverse_z = SCALE * shown * np.where(np.arange(300) < 270, 1.0, 1.4)
+    fit = fit_motion(d, samples_of(pixels, inverse_z), True)
+    found = (fit.scale * shown + fit.shift) / inverse_z
+    assert np.abs(found[270:] - 1).max() < 0.2 and np.abs(np.median(found[:270]) - 1) < 0.2
+    assert fit.support == 300
 
 
 def test_weights_move_a_fit_towards_the_heavy_points() -> None:

@@ -2,7 +2,8 @@
 
 import cv2
 from depth_anything_ros.alignment.triangulation import (
-    Errors, Motions, ray_angles, relative_motions, rotation_angles, triangulate, turned_rays)
+    epipolar_directions, Errors, Motions, nearest_known, ray_angles, relative_motions,
+    rotation_angles, triangulate, turned_rays)
 from depth_anything_ros.arrays import F64
 import numpy as np
 import pytest
@@ -115,6 +116,28 @@ def test_a_point_that_a_key_frame_has_not_seen_and_a_camera_that_stood_still_giv
     found = triangulate(seen, rays_of(POINTS), still, ERRORS)
     assert np.isnan(found.inverse_z[0, 3]) and np.isfinite(found.inverse_z[0, 4])
     assert not (found.inverse_z[2] > 0).any()
+
+
+def test_a_point_at_another_distance_from_a_key_frame_is_farther_along_the_epipolar_line() -> None:
+    seen = seen_by_keys(POINTS)
+    directions = epipolar_directions(rays_of(POINTS), MOTIONS)
+    for key, (turn, move) in enumerate(zip(TURNS, MOVES)):
+        distances = (turn @ POINTS.T).T[:, 2] + move[2]
+        place = np.column_stack([seen[key], np.ones(len(POINTS))]) * distances[:, None] * 1.001
+        moved = rays_of((place - move) @ turn) - rays_of(POINTS)
+        cross = moved[:, 0] * directions[key, :, 1] - moved[:, 1] * directions[key, :, 0]
+        lengths = np.hypot(*moved.T) * np.hypot(*directions[key].T)
+        assert np.abs(cross / lengths).max() < 0.01
+
+
+def test_a_point_without_a_distance_has_that_of_the_nearest_one() -> None:
+    values, rays = 1 / POINTS[:, 2], rays_of(POINTS)
+    values[RNG.random(200) < 0.4] = np.nan
+    known = np.flatnonzero(np.isfinite(values))
+    for value, ray, found in zip(values, rays, nearest_known(values, rays)):
+        nearest = min(known, key=lambda index: float(np.hypot(*(rays[index] - ray))))
+        assert found == (value if np.isfinite(value) else values[nearest])
+    assert not nearest_known(np.full(3, np.nan), rays[:3]).any()
 
 
 def test_a_pure_rotation_has_no_parallax() -> None:
