@@ -27,7 +27,7 @@ Figures = dict[str, float]
 Frames = Mapping[str, RgbdDataset]
 
 TEACHER_SIZE = 518
-_ROUNDS, _PHASE_S = 9, 1.5
+_ROUNDS, _PHASE_S = 25, 0.7
 # Of the frames of a moving camera.
 _EVERY = 10
 _FRAMES = {'rgbd': (RgbdConfig('rgb_*.png', 'depth_*.png', 1000.0, DepthRange(0.1, 10.0)), 1),
