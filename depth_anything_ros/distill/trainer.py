@@ -178,8 +178,7 @@ class Trainer:
                 + self.recipe.alignment_weight * token_error)
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device, torch.bfloat16,
-                              enabled=computes_in_bf16(self.device))
+        return autocast(self.device)
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         """Return the parameters by learning rate; vectors have no weight decay."""
@@ -219,6 +218,11 @@ class _Labels:
 def computes_in_bf16(device: str) -> bool:
     """Return whether a training uses bf16: on CUDA, and on CPUs that have it."""
     return device != 'cpu' or has_bf16()
+
+
+def autocast(device: str) -> torch.autocast:
+    """Return the context in which a network computes in a training."""
+    return torch.autocast(device, torch.bfloat16, enabled=computes_in_bf16(device))
 
 
 def learning_rate(step: int, steps: int, warmup: int) -> float:

@@ -203,6 +203,21 @@ def test_scale_and_shift_of_an_image_follow_its_tokens() -> None:
     assert torch.allclose(tokens @ weight.T + bias, wanted, atol=0.05)
 
 
+def test_the_fit_is_the_mean_of_fits_with_few_and_with_more_components() -> None:
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randn(160, 6, generator=generator) * torch.arange(1, 7)
+    values = 0.5 + torch.rand(160, 50, generator=generator)
+    crops = SeenCrops(tokens, values, values * (0.1 * tokens[:, :1]).exp() + 0.2)
+
+    def fit(*components: int) -> Any:
+        weight, bias = fit_linear(crops, (1.0, 0.2), torch.log, components)
+        return torch.cat([weight, bias[:, None]], dim=1)
+
+    assert not torch.allclose(fit(2), fit(5), atol=1e-3)
+    assert torch.allclose(fit(2, 5), (fit(2) + fit(5)) / 2)
+    assert torch.equal(fit(5, 100), (fit(5) + fit(6)) / 2)
+
+
 def test_the_network_scales_and_shifts_its_map_and_is_known_by_the_tensors_of_that() -> None:
     torch.manual_seed(0)
     student = vit_student(TINY_LIGHT)

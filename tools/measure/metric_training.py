@@ -61,6 +61,7 @@ _HOLD_OUT, _ZOOM, _SEED = 0.333, 1.5, 0
 _LIMITS = DepthRange(0.1, 20.0)
 _SELECTION = FrameSelection(1, 384, _LIMITS, BagTopics())
 _WAY_STEPS = 50
+_COMPONENTS = (16, 32, 64)
 _COUNTING = partial(count_in_lines, print)
 Picture = TypeVar('Picture', F32, U8)
 # Stored depth per metre and fx, fy, cx, cy of each folder.
@@ -241,7 +242,8 @@ def _head_figures(student: Student, crops: SeenCrops, validation: Sequence[Metri
 
     Each scales and shifts the relative map by what the mean tokens show: ``inverse`` takes it as
     inverse depth, ``log`` as its logarithm, and ``sigmoid`` makes a share of twice the farthest
-    depth of it, as the metric models of Depth Anything V2 do.
+    depth of it, as the metric models of Depth Anything V2 do. Then those of single numbers of
+    components for ``inverse``.
     """
     plain = replace(metric_recipe(1, student.input_spec), augmentation=NO_AUGMENTATION)
     whole = see_crops(student, validation, (1, 1), scale, plain, 'cpu', _COUNTING)
@@ -255,6 +257,11 @@ def _head_figures(student: Student, crops: SeenCrops, validation: Sequence[Metri
     for name, (end, inverse_end) in ends.items():
         weight, bias = fit_linear(crops, _line(crops, inverse_end), end)
         figures[f'head_{name}_absrel'] = _abs_rel(whole, whole.tokens @ weight.T + bias, end)
+    for count in _COMPONENTS:
+        weight, bias = fit_linear(crops, _line(crops, ends['inverse'][1]), ends['inverse'][0],
+                                  [count])
+        figures[f'components_{count}_absrel'] = _abs_rel(
+            whole, whole.tokens @ weight.T + bias, ends['inverse'][0])
     return figures
 
 
