@@ -130,7 +130,7 @@ def test_chromium_draws_a_moving_cloud_and_its_buttons_work(
         # Only with images: on a busy machine the node may have waited for one too long before.
         page.get_by_text('OK: running').wait_for()
         for _ in range(2):
-            assert until(partial(changed, empty), 60)
+            assert until(partial(changed, empty))
             empty = seen()
         page.get_by_role('tab', name='Control').click()
         page.get_by_role('button', name='deactivate', exact=True).click()
@@ -148,9 +148,9 @@ def test_a_new_cloud_compiles_no_shader(robot: Robot, make_viewer: Callable[...,
         return int(page.evaluate('window.clouds'))
 
     with playing(robot):
-        assert until(lambda: clouds() > 2, 60)
+        assert until(lambda: clouds() > 2)
         linked, enough = page.evaluate('window.linked'), clouds() + 8
-        assert linked and until(lambda: clouds() > enough, 60)
+        assert linked and until(lambda: clouds() > enough)
         # Those of what came into the scene meanwhile.
         assert page.evaluate('window.linked') - linked < 4
 
