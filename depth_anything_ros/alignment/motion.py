@@ -134,8 +134,6 @@ class MotionTracker:
         self._tracks = PointTracks(settings.points, settings.max_forward_backward)
         self._last: _View | None = None
         self._velocity: F64 | None = None
-        self._rays: F64 = np.empty((0, 2))
-        self._inverse_z: F64 = np.empty(0)
         self._to_tracked: F64 = np.ones(2)
         self._key_points = 0
         self._forget('start', 'the motion is observed from this image on; move the camera')
@@ -162,7 +160,6 @@ class MotionTracker:
             self._forget(*broken)
         if self._last is None:
             self._tracks.start(grey)
-            self._rays, self._inverse_z = np.empty((0, 2)), np.empty(0)
         else:
             self._follow(grey, self._last, view)
         self._last = view
@@ -183,7 +180,8 @@ class MotionTracker:
         self._last = self._velocity = None
         self._started = (state, reason)
         self._contradictions = 0
-        self._rays, self._inverse_z = np.empty((0, 2)), np.empty(0)
+        self._rays: F64 = np.empty((0, 2))
+        self._inverse_z: F64 = np.empty(0)
         self._key_rays: F64 = np.empty((0, 0, 2))
         self._key_poses: F64 = np.empty((0, 4, 4))
 

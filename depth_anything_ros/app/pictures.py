@@ -16,9 +16,8 @@ from depth_anything_ros.media.glb import finite_points, write_glb
 from depth_anything_ros.media.pictures import read_picture
 from depth_anything_ros.vision.color_image import ColorImage, to_bgr
 from depth_anything_ros.vision.colorize import ColorMap
-from depth_anything_ros.vision.depth import metric_from_inverse
 from depth_anything_ros.vision.drawing import depth_style, draw_depth
-from depth_anything_ros.vision.geometry import image_focal_scale, Intrinsics, pinhole_camera
+from depth_anything_ros.vision.geometry import image_focal_metres, Intrinsics, pinhole_camera
 import numpy as np
 
 _LONGEST_SHOWN_PX = 1600
@@ -85,8 +84,8 @@ class PictureDepth:
         info, intrinsics = self.inference.info, camera.intrinsics(self.image.size_hw)
         depth, kind = self.inference.depth, info.kind
         if info.focal_px is not None:
-            scale = image_focal_scale(info, intrinsics, self.inference.state.input_size)
-            depth, kind = metric_from_inverse(depth, scale, 0.0, beyond=np.inf), 'metric'
+            kind = 'metric'
+            depth = image_focal_metres(info, intrinsics, depth, self.inference.state.input_size)
         return camera_cloud(depth, kind, self.image, intrinsics)
 
 

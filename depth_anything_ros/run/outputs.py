@@ -18,10 +18,8 @@ from depth_anything_ros.run.pipeline import Write
 from depth_anything_ros.run.tasks import RunOptions, Task
 from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.colorize import RangeTracker
-from depth_anything_ros.vision.depth import metric_from_inverse
 from depth_anything_ros.vision.drawing import depth_style, draw_depth
-from depth_anything_ros.vision.geometry import image_focal_scale, pinhole_camera
-import numpy as np
+from depth_anything_ros.vision.geometry import image_focal_metres, pinhole_camera
 
 _MAX_WRITERS = 4
 # Horizontal field of view of the camera of a point cloud where none is given.
@@ -63,8 +61,8 @@ def open_output(task: Task, options: RunOptions, info: ModelInfo,
 
 def _in_metres(write: Write, info: ModelInfo, fov_deg: float, input_size: int) -> Write:
     def convert(item: ImageItem, image: ColorImage, depth: F32) -> None:
-        scale = image_focal_scale(info, pinhole_camera(image.size_hw, fov_deg), input_size)
-        write(item, image, metric_from_inverse(depth, scale, 0.0, beyond=np.inf))
+        camera = pinhole_camera(image.size_hw, fov_deg)
+        write(item, image, image_focal_metres(info, camera, depth, input_size))
 
     return convert
 

@@ -14,6 +14,7 @@ import cv2
 from depth_anything_ros.arrays import Bools, F32, F64
 from depth_anything_ros.errors import CameraInfoError
 from depth_anything_ros.model_info import ModelInfo
+from depth_anything_ros.vision.depth import metric_from_inverse
 from depth_anything_ros.vision.transforms import (
     image_content, model_input_hw, output_grid, OutputGrid)
 import numpy as np
@@ -215,6 +216,17 @@ def image_focal_scale(info: ModelInfo, camera: Intrinsics, input_size: int) -> f
     network_hw = model_input_hw(info, camera.size_hw, input_size)
     content = image_content(info.input_rule, camera.size_hw, network_hw)
     return focal_scale(info, camera, info.output_hw((content.height, content.width)))
+
+
+def image_focal_metres(info: ModelInfo, camera: Intrinsics, inverse_depth: F32,
+                       input_size: int) -> F32:
+    """
+    Return depth [m] of a model that needs the focal length, +inf at and beyond infinity.
+
+    ``inverse_depth`` [H, W] is its map of a whole image, ``input_size`` as ``image_focal_scale``.
+    """
+    return metric_from_inverse(inverse_depth, image_focal_scale(info, camera, input_size), 0.0,
+                               beyond=np.inf)
 
 
 def mean_focal(camera: Intrinsics, size_hw: tuple[float, float]) -> float:
