@@ -17,6 +17,9 @@ OLD_OPENCV ?= opencv-python-headless==4.6.0.66
 DECODING_TESTS := test/vision/test_encoded_image.py test/vision/test_color_image.py \
   test/vision/test_raw_image.py \
   test/media/test_pictures.py
+# Exports of torch take most of their time on one core each, so these share the cores. In the other
+# tests nodes, cameras and browsers run beside one another.
+PARALLEL_TESTS := test/convert test/distill
 PIP_INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 LINTED := depth_anything_ros docker docs/conf.py launch setup.py test tools
 # A warning is an error: a missing page, picture, anchor or program, a docstring that is no reST.
@@ -37,7 +40,14 @@ demo: $(VENV)/$(if $(findstring --view,$(ARGS)),.view,.base)  ## Run the node on
 
 .PHONY: test
 test: $(VENV)/.test  ## Run the tests; ARGS='-k name' selects some
+ifdef ARGS
 	$(VENV)/bin/python -m pytest $(ARGS)
+else
+	@status=0; set -x; \
+	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile $(PARALLEL_TESTS) || status=$$?; \
+	$(VENV)/bin/python -m pytest $(PARALLEL_TESTS:%=--ignore=%) || status=$$?; \
+	{ set +x; exit $$status; }
+endif
 
 .PHONY: test-old-opencv
 test-old-opencv: $(VENV)/opencv/.done  ## Run the tests of decoding with the OpenCV of Debian 12

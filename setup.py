@@ -71,8 +71,8 @@ setup(
                   'opencv-python-headless'],
         # catkin_pkg, colcon: packaging tests. playwright: Chromium for the web pages.
         # transformers: another implementation of the network.
-        'test': ['catkin_pkg', 'colcon-ros', 'matplotlib', 'playwright', 'pytest', 'pyyaml',
-                 'transformers', *VIEW, *APP, *FLEET],
+        'test': ['catkin_pkg', 'colcon-ros', 'matplotlib', 'playwright', 'pytest',
+                 'pytest-xdist', 'pyyaml', 'transformers', *VIEW, *APP, *FLEET],
         # The documentation as a site, with the options of all programs.
         'docs': ['furo', 'myst-parser>=4', 'sphinx>=8', *VIEW, *APP],
         # Pinned, because each release of a linter reports other things.

@@ -8,6 +8,9 @@ import sys
 
 import pytest
 
+# The networks of the tests are so small that several threads of torch only wait for each other,
+# on a busy machine for minutes. Set before torch is loaded; programs of tests inherit it.
+os.environ['OMP_NUM_THREADS'] = '1'
 # pytest 6, the one of ROS 2 Humble, does not know the option pythonpath.
 sys.path[:0] = [os.fspath(Path(__file__).parents[1]), os.fspath(Path(__file__).parent / 'support')]
 pytest_plugins = ['browser', 'checkpoints', 'ray_cluster']

@@ -43,7 +43,7 @@ def free_port() -> int:
 
 def environment(**more: str) -> dict[str, str]:
     return {**os.environ, 'PYTHONPATH': f'{ROOT}{os.pathsep}{TRAINING.parent}',
-            'OMP_NUM_THREADS': '1', 'COLUMNS': '99', **more}
+            'COLUMNS': '99', **more}
 
 
 def run_two(*line: str) -> list[tuple[int, str, str]]:

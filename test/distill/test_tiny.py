@@ -239,8 +239,10 @@ def test_the_command_makes_a_model_that_runs(
 
 
 def test_a_training_that_starts_over_on_other_images_begins_as_the_teacher_again(
-        line: list[str], family: tuple[EncoderSpec, EncoderSpec], tmp_path: Path,
-        capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        line: list[str], teacher: Path, tiny_ir: Path, family: tuple[EncoderSpec, EncoderSpec],
+        tmp_path: Path, capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    line = [str(tiny_ir), *line[1:], '--start', str(teacher)]
     monkeypatch.setattr(distilling, 'convert_student', lambda job, *others: [
         job.output.with_suffix(suffix).touch() for suffix in ('.xml', '.bin')])
     begins = 'first weights: those of the teacher, with 144 of its 192 hidden neurons'
