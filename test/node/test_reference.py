@@ -169,6 +169,14 @@ def test_a_missing_transform_is_an_error_with_both_frames(tf2: ModuleType, node:
         TfPoses(node, *USE).pose('camera', 'lidar', STAMP)
 
 
+def test_a_stamp_before_the_time_of_tf_is_an_error_of_its_publisher(
+        tf2: ModuleType, node: Node) -> None:
+    stamp = Time(seconds=5).to_msg()
+    stamp.sec = -1
+    with pytest.raises(AlignmentError, match='the stamp is -1 s; correct the clock'):
+        TfPoses(node, *USE).pose('camera', 'lidar', stamp)
+
+
 def entities(node: Node) -> tuple[int, int]:
     """Return how many services and subscriptions a node has."""
     return len(list(node.services)), len(list(node.subscriptions))
