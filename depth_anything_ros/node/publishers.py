@@ -72,6 +72,10 @@ class OutputPublishers:
         """Return whether the confidence had a subscriber in the latest ``publish``."""
         return self._is_subscribed('confidence/image')
 
+    def publishes_metres(self) -> bool:
+        """Return whether depth or its confidence had a subscriber in the latest ``publish``."""
+        return self._is_subscribed('depth/image', 'depth/camera_info', 'confidence/image')
+
     def close(self) -> None:
         """Destroy the publishers; idempotent."""
         self._of_arrays.clear()
