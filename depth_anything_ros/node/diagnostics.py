@@ -157,7 +157,7 @@ def _frame_values(health: Health) -> dict[str, str]:
         'frames failed': str(stats.failed),
         'latency p50 [ms]': _number(stats.latency_p50_ms),
         'latency p95 [ms]': _number(stats.latency_p95_ms),
-        'age of the last depth [s]': _number(stats.last_result_age_s),
+        'age of the last depth [s]': _number(stats.last_depth_age_s),
         'last error': stats.last_error}
 
 

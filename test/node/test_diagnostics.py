@@ -20,7 +20,7 @@ def health(state: str = 'active', publishers: int = 1, received: int = 0,
            **stats: object) -> Health:
     """Return the health of a node with the given flow."""
     flow = {'offered': 0, 'delivered': 0, 'failed': 0, 'dropped': 0, 'late': 0,
-            'latency_p50_ms': NAN, 'latency_p95_ms': NAN, 'last_result_age_s': NAN,
+            'latency_p50_ms': NAN, 'latency_p95_ms': NAN, 'last_depth_age_s': NAN,
             'last_error': '', **stats}
     return Health(state, {'device': 'CPU', 'precision': 'bf16'}, FrameStats(**flow), received, 0,
                   '/camera/image', publishers)

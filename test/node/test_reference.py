@@ -290,6 +290,16 @@ def test_a_closed_reference_keeps_nothing_and_is_released_at_once(
     assert released() is None
 
 
+def test_of_messages_with_one_stamp_the_newest_is_used(node: Node) -> None:
+    """Some drivers never stamp their messages."""
+    reference = make_reference(node, 'depth')
+    for depth_m in (1.0, 2.0, 4.0):
+        reference._on_message(image_message(np.full((48, 64), depth_m, np.float32), '32FC1',
+                                            stamp_ns=100 * 10 ** 9))
+    assert reference.fit(FRAME, with_shift=False).scale == pytest.approx(0.5)
+    reference.close()
+
+
 def test_a_message_that_cannot_be_read_is_kept_as_its_reason_only(node: Node) -> None:
     reference = make_reference(node, 'depth')
     wrong = image_message(np.zeros((480, 640, 3), np.uint8), stamp_ns=100 * 10 ** 9)
