@@ -19,8 +19,9 @@ from depth_anything_ros.parameter_spec import parameter, Spec
 _DEVICE = re.compile(r'(CPU|GPU|NPU)(\.\d+)?')
 # The time constant [s] of sources that may err in single images.
 _AVERAGING_S = 2.0
-# ROS refuses topics of more than 247 letters.
+# ROS refuses topics of more than 247 letters; braces are substitutions, such as {node}.
 _CAMERA = re.compile(r'[A-Za-z][A-Za-z0-9_]{0,63}')
+_TOPIC = re.compile(r'(~?/)?[A-Za-z_{][A-Za-z0-9_{}]*(/[A-Za-z_{][A-Za-z0-9_{}]*)*')
 
 
 @dataclass(frozen=True)
@@ -311,13 +312,7 @@ class Settings:
     def __post_init__(self) -> None:
         for spec in SPECS:
             spec.check(self.value(spec.name))
-        if not self.devices or not all(map(_DEVICE.fullmatch, self.devices)):
-            raise SettingsError('device', self.device,
-                                'CPU, GPU, GPU.1 or NPU, or several separated by commas')
-        if not all(map(_CAMERA.fullmatch, self.cameras)) or (
-                len(set(self.cameras)) < len(self.cameras)):
-            raise SettingsError('cameras', self.cameras, 'different names of at most 64 letters, '
-                                'digits and underscores that start with a letter')
+        self._check_names()
         self._check_order('points_near', 'points_far')
         self._check_order('alignment.reference_min', 'alignment.reference_max')
         for limited in ('depth', 'points'):
@@ -333,6 +328,19 @@ class Settings:
         if self.has_height_band:
             self._check_order('points_height_min', 'points_height_max')
         self._check_needed()
+
+    def _check_names(self) -> None:
+        if not self.devices or not all(map(_DEVICE.fullmatch, self.devices)):
+            raise SettingsError('device', self.device,
+                                'CPU, GPU, GPU.1 or NPU, or several separated by commas')
+        if not all(map(_CAMERA.fullmatch, self.cameras)) or (
+                len(set(self.cameras)) < len(self.cameras)):
+            raise SettingsError('cameras', self.cameras, 'different names of at most 64 letters, '
+                                'digits and underscores that start with a letter')
+        topic = self.motion.odometry_topic
+        if topic and not _TOPIC.fullmatch(topic):
+            raise SettingsError('motion.odometry_topic', topic, 'a topic such as odom or /robot/'
+                                'odom: words of letters, digits and underscores')
 
     def _check_needed(self) -> None:
         if self.camera_height == 0 and (self.has_height_band or self.alignment.uses('ground')):

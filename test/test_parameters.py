@@ -139,6 +139,18 @@ def test_contradictions_of_the_outputs_are_named(given: dict[str, Any], named: s
         Settings.from_mapping(given)
 
 
+@pytest.mark.parametrize('topic', ['odom topic', '1odom', 'odom//filtered', '/odom/', 'ödom'])
+def test_a_topic_that_ros_cannot_resolve_is_refused_by_the_name_of_its_parameter(
+        topic: str) -> None:
+    with pytest.raises(SettingsError, match='parameter motion.odometry_topic is'):
+        Settings.from_mapping({'motion.odometry_topic': topic})
+
+
+@pytest.mark.parametrize('topic', ['odom', '/odom', '~/odom', '/robot_1/odom', '{node}/odom'])
+def test_topics_of_every_kind_are_accepted(topic: str) -> None:
+    assert Settings.from_mapping({'motion.odometry_topic': topic}).motion.odometry_topic == topic
+
+
 def test_lists_become_tuples_and_an_empty_one_may_come_without_a_value() -> None:
     settings = Settings.from_mapping({
         'cameras': ['front', 'rear'], 'alignment.reference_pose': [1, 2.5, 0, 0, 0, 0]})

@@ -38,6 +38,8 @@ _MAX_ALONG_EDGE = 6.0
 # This many contradictions in a row end all key frames.
 _CONTRADICTIONS = 2
 _TURNED_DEG, _JITTER_M = 3.0, 0.05
+# No point is far enough from the borders of a smaller image [px].
+_SMALLEST_SIDE = 16
 
 # samples: points for a fit. All others have none, and the last alignment should be held:
 # start: first image after the start or a reset. still: the camera has not moved far enough since
@@ -360,10 +362,13 @@ class _View:
 
 
 def _tracked_image(image: U8, width: int) -> tuple[U8, F64]:
-    """Return the grey image with its longer side at most ``width``, and its scale [2] (x, y)."""
+    """Return the grey image, longer side at most ``width``, and its scale [2]; AlignmentError."""
     grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     factor = min(1.0, width / max(grey.shape))
     height, width = (max(1, round(side * factor)) for side in grey.shape)
+    if min(height, width) < _SMALLEST_SIDE:
+        raise AlignmentError(f'no points can be followed in an image of {width}x{height} pixels, '
+                             f'each side must have {_SMALLEST_SIDE}; use a larger image')
     if factor < 1:
         fine = cv2.INTER_LINEAR if factor > 0.5 else cv2.INTER_AREA
         grey = cv2.resize(grey, (width, height), interpolation=fine)

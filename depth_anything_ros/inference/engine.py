@@ -221,7 +221,7 @@ class Engine:
         if self._options.cache_dir is not None:
             marker = self_check_marker(self._core, self._files.digest, device,
                                        self._options.precision, self._options.cache_dir)
-        if marker is None or not marker.exists():
+        if marker is None or not _is_there(marker):
             self._check(device)
         if marker is not None:
             # The time of its last use.
@@ -293,3 +293,10 @@ class Engine:
             return self._core.compile_model(build(), device, options)
         cache = CompiledModelCache(self._core, self._options.cache_dir, self._warn)
         return cache.compiled_model(build, (self._files.digest, network_hw), device, options)
+
+
+def _is_there(marker: Path) -> bool:
+    """Return whether a file is there; not if nobody may look, as in a folder of another user."""
+    with suppress(OSError):
+        return marker.exists()
+    return False

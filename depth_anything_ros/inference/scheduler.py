@@ -76,7 +76,7 @@ class FrameStats:
     late: int
     latency_p50_ms: float
     latency_p95_ms: float
-    last_result_age_s: float
+    last_depth_age_s: float
     last_error: str
 
 
@@ -90,26 +90,27 @@ class FrameCounters:
     dropped: int = 0
     late: int = 0
     latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES_KEPT))
-    last_result_at: float = float('-inf')
+    last_depth_at: float = float('-inf')
     last_failure_at: float = float('-inf')
     last_error: str = ''
 
     def add_result(self, offered_at: float, error: Exception | None) -> None:
         """Count a result that was just delivered; ``offered_at`` is on the monotonic clock."""
-        self.last_result_at = time.monotonic()
+        now = time.monotonic()
         if error is None:
             self.delivered += 1
-            self.latencies_ms.append((self.last_result_at - offered_at) * 1000)
+            self.last_depth_at = now
+            self.latencies_ms.append((now - offered_at) * 1000)
         else:
             self.failed += 1
-            self.last_failure_at, self.last_error = self.last_result_at, str(error)
+            self.last_failure_at, self.last_error = now, str(error)
 
 
 def _frame_stats(cameras: Sequence[FrameCounters]) -> FrameStats:
     """Return the counts and times of all cameras together."""
     latencies = [value for camera in cameras for value in camera.latencies_ms] or [float('nan')]
     p50, p95 = (float(value) for value in np.percentile(latencies, (50, 95)))
-    last_at = max((camera.last_result_at for camera in cameras), default=float('-inf'))
+    last_at = max((camera.last_depth_at for camera in cameras), default=float('-inf'))
     age_s = time.monotonic() - last_at if np.isfinite(last_at) else float('nan')
     last_failed = max(cameras, key=lambda camera: camera.last_failure_at, default=FrameCounters())
     offered, delivered, failed, dropped, late = (

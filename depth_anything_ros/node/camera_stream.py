@@ -38,7 +38,7 @@ class CameraStream:
     ``on_result`` runs on the thread that delivers results. ``settings`` is replaced as a whole
     when parameters change. ``received`` counts images, ``without_subscriber`` those that arrived
     while no output had a subscriber, ``lost`` those that did not arrive. ``metric_problem`` says
-    why the metres of a model that needs the focal length are unknown, or is ''.
+    why there are no metres without an alignment, or is ''.
     """
 
     def __init__(self, node: LifecycleNode, name: str, info: ModelInfo, settings: Settings,
@@ -88,12 +88,16 @@ class CameraStream:
             SubscribedTopic(CameraInfo, f'{self._prefix}camera_info', self._on_camera_info,
                             qos.camera_info_input())), self._warn)
 
-    def stop(self) -> None:
-        """Unsubscribe; idempotent."""
-        self.aligner.stop()
+    def unsubscribe(self) -> None:
+        """Receive no more images; idempotent."""
         if self._image_subscription is not None:
             self._image_subscription.close()
             self._image_subscription = None
+
+    def stop(self) -> None:
+        """Unsubscribe, also from the reference, which frames in flight still need; idempotent."""
+        self.unsubscribe()
+        self.aligner.stop()
 
     def close(self) -> None:
         """Unsubscribe, destroy the publishers and release the maps; idempotent."""
@@ -146,14 +150,19 @@ class CameraStream:
             else:
                 problem = ('no metric depth: the model needs the focal length of the camera; '
                            f'{view.problem}')
-                self._warn(problem)
-        self.metric_problem = problem
         outputs = FrameOutputs(image, depth, self._kind, grid, correction, scale_shift, stabilize,
                                settings, self._output_state, sky, ConfidenceInputs(
                                    alignment.residual if alignment else np.nan,
                                    self._second_looks.disagreement))
         self.image_hw = image.size_hw
         self._publishers.publish(header, outputs, view, settings.depth_encoding)
+        if (not problem and alignment is None and outputs.scale_shift is None
+                and self._publishers.publishes_metres()):
+            problem = ('no metric depth: the model is relative; set alignment.source, or '
+                       'relative_scale if it is known')
+        if problem:
+            self._warn(problem)
+        self.metric_problem = problem
         self._publishers.publish_filled(header, outputs, view, settings.depth_encoding,
                                         lambda: self.aligner.measured_depth(header, alignment))
         self._publishers.publish_alignment(header, alignment, self.image_topic)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 import math
 import time
+from typing import NamedTuple
 
 from depth_anything_ros.alignment.tracker import Alignment
 from depth_anything_ros.inference.engine import EngineState
@@ -26,8 +27,8 @@ class Health:
     counts images, ``without_subscriber`` those that arrived while no output had a subscriber.
     ``image_topic`` is resolved, ``publishers`` counts its publishers, ``topic_problem`` says why
     no image can arrive from them, if it is known. ``alignment`` is None without a reference.
-    ``lost`` counts images that did not arrive. ``metric_problem`` says why a model whose metres
-    need the focal length gives none.
+    ``lost`` counts images that did not arrive. ``metric_problem`` says why there are no metres
+    without an alignment.
     """
 
     state: str
@@ -43,6 +44,16 @@ class Health:
     metric_problem: str = ''
 
 
+class _Counts(NamedTuple):
+    """Counts of a Health, or what was added to them since the previous one."""
+
+    received: int = 0
+    delivered: int = 0
+    failed: int = 0
+    lost: int = 0
+    without_subscriber: int = 0
+
+
 class DiagnosticsReporter:
     """
     Makes messages of Health; rates are differences to the previous one, which it keeps.
@@ -52,15 +63,18 @@ class DiagnosticsReporter:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._last: tuple[float, int, int] = (time.monotonic(), 0, 0)
-        self._received_at = self._last[0]
-        self._failed = self._lost = 0
+        self._last_at = self._received_at = self._delivered_at = time.monotonic()
+        self._last = _Counts()
         self.is_silent = False
 
     def status(self, health: Health) -> DiagnosticStatus:
-        """Return the status: OK, WARN (no images, losses) or ERROR (no frame was computed)."""
-        rates = self._rates(health)
-        level, message = self._level_and_message(health)
+        """Return the status: OK, WARN (no images, losses) or ERROR (all frames fail)."""
+        counts = _counts(health)
+        # A node that was configured again counts from 0.
+        new = _Counts(*(max(0, count - last) for count, last in zip(counts, self._last)))
+        self._last = counts
+        rates = self._rates(health, new)
+        level, message = self._level_and_message(health, new)
         values = {'lifecycle state': health.state, **health.engine,
                   'image topic': health.image_topic, **rates, **_frame_values(health),
                   **{f'alignment {key}': value
@@ -69,21 +83,17 @@ class DiagnosticsReporter:
             level=level, name=f'{self._name}: depth', message=one_line(message),
             hardware_id=one_line(health.engine.get('device', '')), values=key_values(values))
 
-    def _rates(self, health: Health) -> dict[str, str]:
+    def _rates(self, health: Health, new: _Counts) -> dict[str, str]:
         now = time.monotonic()
-        delivered = health.stats.delivered if health.stats else 0
-        then, received_before, delivered_before = self._last
-        period = max(now - then, 1e-6)
-        self._last = (now, health.received, delivered)
-        if health.received > received_before or health.state != 'active':
+        period, self._last_at = max(now - self._last_at, 1e-6), now
+        if new.received or health.state != 'active':
             self._received_at = now
-        return {'images in [Hz]': f'{max(0, health.received - received_before) / period:.2f}',
-                'depth out [Hz]': f'{max(0, delivered - delivered_before) / period:.2f}'}
+        if new.delivered or health.state != 'active':
+            self._delivered_at = now
+        return {'images in [Hz]': f'{new.received / period:.2f}',
+                'depth out [Hz]': f'{new.delivered / period:.2f}'}
 
-    def _level_and_message(self, health: Health) -> tuple[bytes, str]:
-        failed = health.stats.failed if health.stats else 0
-        new_failures, self._failed = failed - self._failed, failed
-        new_losses, self._lost = health.lost - self._lost, health.lost
+    def _level_and_message(self, health: Health, new: _Counts) -> tuple[bytes, str]:
         silence_s = time.monotonic() - self._received_at
         self.is_silent = health.state == 'active' and silence_s > _SILENCE_S
         if health.state != 'active':
@@ -94,19 +104,28 @@ class DiagnosticsReporter:
                 f'{health.publishers} publisher(s) there: compare QoS and camera')
             return DiagnosticStatus.WARN, (f'no image on {health.image_topic} for '
                                            f'{silence_s:.0f} s, {why}')
-        if new_failures > 0 and health.stats is not None:
-            level = (DiagnosticStatus.ERROR if health.stats.delivered == 0
-                     else DiagnosticStatus.WARN)
-            return level, f'{new_failures} frame(s) failed: {health.stats.last_error}'
-        if new_losses > 0:
+        if new.failed and health.stats is not None:
+            nothing_works = (health.stats.delivered == 0
+                             or time.monotonic() - self._delivered_at > _SILENCE_S)
+            level = DiagnosticStatus.ERROR if nothing_works else DiagnosticStatus.WARN
+            return level, f'{new.failed} frame(s) failed: {health.stats.last_error}'
+        if new.lost:
             return DiagnosticStatus.WARN, (
-                f'{new_losses} image(s) on {health.image_topic} got lost on the way to the node; '
+                f'{new.lost} image(s) on {health.image_topic} got lost on the way to the node; '
                 f'{lost_remedy(health.image_topic)}')
+        if new.without_subscriber and not new.delivered:
+            return DiagnosticStatus.OK, 'running, but nothing is computed: nobody subscribes'
         if health.alignment is not None and not health.alignment.usable:
             return DiagnosticStatus.WARN, f'no metric depth: {health.alignment.reason}'
         if health.metric_problem:
             return DiagnosticStatus.WARN, health.metric_problem
         return DiagnosticStatus.OK, 'running'
+
+
+def _counts(health: Health) -> _Counts:
+    delivered, failed = (
+        (health.stats.delivered, health.stats.failed) if health.stats is not None else (0, 0))
+    return _Counts(health.received, delivered, failed, health.lost, health.without_subscriber)
 
 
 def key_values(values: Mapping[str, str]) -> list[KeyValue]:
@@ -138,7 +157,7 @@ def _frame_values(health: Health) -> dict[str, str]:
         'frames failed': str(stats.failed),
         'latency p50 [ms]': _number(stats.latency_p50_ms),
         'latency p95 [ms]': _number(stats.latency_p95_ms),
-        'age of the last depth [s]': _number(stats.last_result_age_s),
+        'age of the last depth [s]': _number(stats.last_depth_age_s),
         'last error': stats.last_error}
 
 

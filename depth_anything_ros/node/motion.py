@@ -10,6 +10,7 @@ from depth_anything_ros.alignment.fit import AlignmentFrame, check_fit, Fit
 from depth_anything_ros.alignment.motion import MotionSamples, MotionSettings, MotionTracker
 from depth_anything_ros.alignment.motion_fit import MotionFitter
 from depth_anything_ros.alignment.motion_ground import FloorWitness
+from depth_anything_ros.arrays import F64
 from depth_anything_ros.errors import (
     AlignmentError, AlignmentHeldError, CameraInfoError, DepthAnythingError)
 from depth_anything_ros.node.camera_info import CameraView
@@ -191,17 +192,10 @@ class MotionSource:
 
     def _track(self, waiting: _Waiting) -> None:
         """Track an image, or leave it in the queue until its pose is known."""
-        image, offset_s = waiting.image, self._read_settings().motion.time_offset
-        try:
-            pose = self._poses.pose(image.serialized.header.frame_id, waiting.stamp_s + offset_s)
-        except AlignmentError:
-            if time.monotonic() - waiting.since < _WAIT_S:
-                with self._changed:
-                    self._changed.wait(_POLL_S)
-                return
-            self._remove(waiting)
-            raise
-        self._remove(waiting)
+        pose = self._pose(waiting)
+        if pose is None:
+            return
+        image = waiting.image
         pixels = image.decode(image.serialized)
         view = image.view(pixels.size_hw)
         if view.camera is None:
@@ -217,6 +211,24 @@ class MotionSource:
                                      samples.state in _HELD)
         if samples.state in _LOGGED:
             self._warn(f'metres from motion start over: {samples.reason}')
+
+    def _pose(self, waiting: _Waiting) -> F64 | None:
+        """Return the pose of an image, None after a pause if it may still come."""
+        image, may_come = waiting.image, False
+        try:
+            return self._poses.pose(image.serialized.header.frame_id,
+                                    waiting.stamp_s + self._read_settings().motion.time_offset)
+        except AlignmentError:
+            may_come = time.monotonic() - waiting.since < _WAIT_S
+            if not may_come:
+                raise
+            with self._changed:
+                self._changed.wait(_POLL_S)
+            return None
+        finally:
+            # Whatever else is wrong with an image, the next ones must have their turn.
+            if not may_come:
+                self._remove(waiting)
 
     def _remove(self, waiting: _Waiting) -> None:
         with self._changed:

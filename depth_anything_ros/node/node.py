@@ -92,7 +92,7 @@ class DepthAnythingNode(LifecycleNode):
             for stream in self._streams.values():
                 stream.start()
         except BaseException:
-            self._unsubscribe()
+            self._stop_streams()
             super().on_deactivate(state)
             raise
         self._scheduler.resume()
@@ -103,6 +103,7 @@ class DepthAnythingNode(LifecycleNode):
         self._unsubscribe()
         if self._scheduler is not None and not self._scheduler.drain(self._drain_s()):
             self.get_logger().warning('frames in flight did not finish in time and are lost')
+        self._stop_streams()
         super().on_deactivate(state)
 
     @transition_callback
@@ -148,6 +149,10 @@ class DepthAnythingNode(LifecycleNode):
         return path
 
     def _unsubscribe(self) -> None:
+        for stream in self._streams.values():
+            stream.unsubscribe()
+
+    def _stop_streams(self) -> None:
         for stream in self._streams.values():
             stream.stop()
 

@@ -16,7 +16,7 @@ from depth_anything_ros.ros.messages import SerializedMessage
 from depth_anything_ros.ros.topic_problems import type_problem
 import numpy as np
 from rclpy.node import Node
-from rclpy.time import Time
+from std_msgs.msg import Header
 
 _RESTART_S = CLOCK_RESTART_NS * 1e-9
 THREAD_NAME = 'odometry'
@@ -67,7 +67,8 @@ class TfCameraPoses:
                 'motion of the robot to TF, or set motion.odom_frame to a frame of odometry')
         settings = self._read_settings()
         try:
-            stamp = Time(nanoseconds=round(stamp_s * 1e9)).to_msg()
+            stamp = Header().stamp
+            stamp.sec, stamp.nanosec = divmod(round(stamp_s * 1e9), 10 ** 9)
             pose = self._tf.pose(self._odom_frame, frame_id, stamp)
         except AlignmentError as error:
             raise _unknown('TF', str(error), settings) from error

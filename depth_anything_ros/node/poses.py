@@ -72,6 +72,9 @@ class TfPoses:
 
     def pose(self, target: str, source: str, stamp: Any) -> F64:
         """Return the matrix [4, 4] at ``stamp``; AlignmentError if TF has no such transform."""
+        if stamp.sec < 0:
+            raise AlignmentError(f'TF has no time before 0 s, but the stamp is {stamp.sec} s; '
+                                 'correct the clock of its publisher')
         try:
             found = self._buffer.lookup_transform(target, source, Time.from_msg(stamp))
         except self._transform_error as error:

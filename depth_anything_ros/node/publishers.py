@@ -27,6 +27,7 @@ _TOPICS: dict[str, type] = {
     'depth_filled/image': Image, 'depth_filled/camera_info': CameraInfo,
     'depth_filled/mask': Image, 'confidence/image': Image,
     'points': PointCloud2, 'color/image': Image, 'alignment': DiagnosticArray}
+_CAMERA_INFOS = tuple(topic for topic, message in _TOPICS.items() if message is CameraInfo)
 _FILLED = ('depth_filled/image', 'depth_filled/camera_info', 'depth_filled/mask')
 
 
@@ -72,6 +73,10 @@ class OutputPublishers:
         """Return whether the confidence had a subscriber in the latest ``publish``."""
         return self._is_subscribed('confidence/image')
 
+    def publishes_metres(self) -> bool:
+        """Return whether depth or its confidence had a subscriber in the latest ``publish``."""
+        return self._is_subscribed('depth/image', 'depth/camera_info', 'confidence/image')
+
     def close(self) -> None:
         """Destroy the publishers; idempotent."""
         self._of_arrays.clear()
@@ -83,6 +88,8 @@ class OutputPublishers:
         """Publish the outputs that have subscribers; ``view`` is the camera of the image."""
         self._count_subscribers()
         make_info = _info_maker(header, outputs, view)
+        if make_info is None and self._is_subscribed(*_CAMERA_INFOS):
+            self._warn(f'no camera_info beside the depth: {view.problem}')
         if self._is_subscribed('inverse_depth/image', 'inverse_depth/camera_info'):
             self._publish_map('inverse_depth', header, outputs.model_depth, make_info)
         if self._is_subscribed('depth/image', 'depth/camera_info') and outputs.depth_m is not None:

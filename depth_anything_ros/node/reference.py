@@ -163,7 +163,9 @@ class Reference:
                 f'no message on {self._topic}: ' + (
                     f'{wrong}; remap it or change alignment.source' if wrong else
                     'check the sensor and its QoS'))
-        nearest = min(messages, key=lambda message: abs(stamp_s(message.header) - image_s))
+        # The newest of those that are equally near: some drivers never stamp their messages.
+        nearest = min(reversed(messages),
+                      key=lambda message: abs(stamp_s(message.header) - image_s))
         difference_s = stamp_s(nearest.header) - image_s
         if abs(difference_s) > limit_s:
             raise AlignmentError(

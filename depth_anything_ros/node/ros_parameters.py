@@ -45,7 +45,8 @@ class NodeParameters:
         """
         Declare the parameters <camera>.<parameter> that have a start value.
 
-        SettingsError for an invalid value, an unknown parameter or one that all cameras share.
+        SettingsError for an invalid value, which can be corrected then, an unknown parameter or
+        one that all cameras share.
         """
         possible = (f'{camera}.{spec.name}' for camera in cameras for spec in SPECS)
         for name, start in start_values(self._node, possible).items():
@@ -56,10 +57,11 @@ class NodeParameters:
             if spec is None or spec.shared:
                 raise SettingsError(name, start.value, 'a parameter that can be set for one '
                                     'camera; this one does not exist or is shared by all')
-            spec.check(start.value)
             if not self._node.has_parameter(name):
-                self._node.declare_parameter(name, start.value, descriptor(spec, name))
+                self._declare_override(name, spec, start.value)
                 self._of_cameras[name] = (camera, spec)
+        for error in self._rejected.values():
+            raise error
 
     def check(self, changes: Sequence[Parameter], state: str) -> None:
         """Raise SettingsError if ``changes`` are invalid or not allowed in lifecycle ``state``."""
@@ -72,7 +74,7 @@ class NodeParameters:
                    if parameter.name in _SPEC_OF or parameter.name in self._of_cameras}
         for name, value in changed.items():
             spec = _SPEC_OF[name] if name in _SPEC_OF else self._of_cameras[name][1]
-            same = spec.check(value) == self._node.get_parameter(name).value
+            same = spec.check(value) == self._held(name, spec)
             states = _STATES_THAT_READ.get(spec.when)
             if states is not None and state not in states and not same:
                 raise SettingsError(
@@ -83,12 +85,29 @@ class NodeParameters:
         for camera in {'', *(camera for camera, _ in self._of_cameras.values())}:
             own = {spec.name: changed[name] for name, (of, spec) in self._of_cameras.items()
                    if of == camera and name in changed}
-            Settings.from_mapping({**shared, **self._values_of(camera), **own})
+            try:
+                Settings.from_mapping({**shared, **self._values_of(camera), **own})
+            except SettingsError as error:
+                # Several wrong start values can only be corrected one after the other.
+                if error.name in changed or error.name in own or self._is_valid(camera):
+                    raise
 
     def mark_applied(self, changes: Sequence[Parameter]) -> None:
         """Note that ``changes`` were applied: rejected start values are replaced by valid ones."""
         for parameter in changes:
             self._rejected.pop(parameter.name, None)
+
+    def _is_valid(self, camera: str) -> bool:
+        try:
+            Settings.from_mapping({**self._values(), **self._values_of(camera)})
+        except SettingsError:
+            return False
+        return True
+
+    def _held(self, name: str, spec: Spec) -> object:
+        """Return the present value in the type of ``spec``, which holds a list as a tuple."""
+        value = self._node.get_parameter(name).value
+        return tuple(value or ()) if isinstance(spec.default, tuple) else value
 
     def _values(self) -> dict[str, object]:
         return {name: self._node.get_parameter(name).value for name in _SPEC_OF}
@@ -96,6 +115,17 @@ class NodeParameters:
     def _values_of(self, camera: str) -> dict[str, object]:
         return {spec.name: self._node.get_parameter(name).value
                 for name, (of, spec) in self._of_cameras.items() if of == camera}
+
+    def _declare_override(self, name: str, spec: Spec, start: object) -> None:
+        """Declare a parameter of one camera, with the value of the node if ``start`` is wrong."""
+        value, is_valid = start, True
+        try:
+            spec.check(start)
+        except SettingsError:
+            value, is_valid = self._node.get_parameter(spec.name).value, False
+        self._node.declare_parameter(name, value, descriptor(spec, name), ignore_override=True)
+        if not is_valid:
+            self._rejected[name] = SettingsError(name, start, spec.expected)
 
     def _declare(self, spec: Spec) -> None:
         try:

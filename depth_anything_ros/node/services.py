@@ -40,7 +40,9 @@ class _ServiceCallbacks:
         for name, stream in streams.items():
             try:
                 alignment = stream.aligner.freeze(request.data)
-                sentence = f'{alignment.state}, {stream.aligner.as_parameters(alignment)}'
+                found = (alignment.reason if alignment.state == 'waiting' else
+                         stream.aligner.as_parameters(alignment))
+                sentence = f'{alignment.state}, {found}'
             except AlignmentError as error:
                 response.success, sentence = False, str(error)
             except Exception as error:  # noqa: B902 - it would end the process

@@ -287,6 +287,15 @@ def test_bad_input_is_an_error_that_changes_nothing(image: U8, odom_from_camera:
     assert samples.usable
 
 
+@pytest.mark.parametrize('size_hw', [(1, 1), (3, 300), (300, 15), (40, 4000)])
+def test_an_image_too_small_to_follow_points_in_is_an_error_that_says_so(
+        size_hw: tuple[int, int]) -> None:
+    """Also a long one that is small once it is reduced for tracking."""
+    with pytest.raises(AlignmentError, match='no points can be followed in an image of'):
+        MotionTracker(SETTINGS).add(np.zeros(size_hw, np.uint8),
+                                    Intrinsics(100.0, 100.0, 0.0, 0.0, size_hw), pose(), 1.0)
+
+
 @pytest.mark.parametrize('name, value', [
     ('points', 10), ('tracked_width', 50), ('key_frames', 0), ('min_parallax', 0.0),
     ('max_gap', float('nan')), ('min_baseline', -1.0)])

@@ -436,7 +436,7 @@ def test_latency_runs_from_the_offer_to_the_end_of_delivery(
         make_flow: Callable[..., Flow]) -> None:
     scheduler, engine, receiver = make_flow()
     before = scheduler.stats()
-    assert math.isnan(before.latency_p50_ms) and math.isnan(before.last_result_age_s)
+    assert math.isnan(before.latency_p50_ms) and math.isnan(before.last_depth_age_s)
     receiver.gate.clear()
     scheduler.offer(frame(1))
     time.sleep(0.03)
@@ -446,7 +446,20 @@ def test_latency_runs_from_the_offer_to_the_end_of_delivery(
     assert until(lambda: on_their_way(scheduler) == 0)
     stats = scheduler.stats()
     assert 60 <= stats.latency_p50_ms <= stats.latency_p95_ms < 5000
-    assert 0 <= stats.last_result_age_s < 5
+    assert 0 <= stats.last_depth_age_s < 5
+
+
+def test_a_frame_that_fails_does_not_make_the_last_depth_younger(
+        make_flow: Callable[..., Flow]) -> None:
+    scheduler, engine, _ = make_flow()
+    for number, outcome in enumerate((None, RuntimeError('lost'))):
+        scheduler.offer(frame(number))
+        time.sleep(0.05)
+        engine.answer(number, *([] if outcome is None else [outcome]))
+        assert until(lambda: on_their_way(scheduler) == 0)
+    stats = scheduler.stats()
+    assert (stats.delivered, stats.failed) == (1, 1)
+    assert stats.last_depth_age_s >= 0.05
 
 
 def test_a_real_engine_delivers_the_depth_of_each_frame_in_order(tiny_ir: Path) -> None:

@@ -171,6 +171,19 @@ def test_a_cache_that_was_emptied_is_filled_again(
     assert len(checks) == 2
 
 
+def test_a_cache_that_nobody_may_look_into_costs_a_check_and_not_the_start(
+        model: Path, tmp_path: Path, checks: list[Path]) -> None:
+    """As a folder of another user, here one in which every file has too long a path."""
+    folder = tmp_path
+    while (missing := 4070 - len(str(folder))) > 1:
+        folder /= 'x' * min(200, missing - 1)
+    folder.mkdir(parents=True)
+    with pytest.raises(OSError):
+        (folder / f'self_check_{16 * "0"}.passed').exists()
+    start(model, replace(OPTIONS, cache_dir=folder))
+    assert checks == [model]
+
+
 @pytest.mark.parametrize('device', ['GPU', 'GPU.1', 'NPU'])
 def test_devices_with_drivers_are_never_remembered(
         tmp_path: Path, device: str) -> None:

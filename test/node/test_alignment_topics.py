@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import re
+import threading
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -273,6 +274,43 @@ def test_a_frozen_alignment_stays_whatever_the_reference_says(
     assert rig.robot.freeze_alignment(False).success
     thawed = rig.show(70.0, depth_reference(70_000_000_000, scale=2 * SCALE), 'reference/depth')
     assert float(thawed['scale [1/m]']) > 0
+
+
+def test_releasing_before_the_first_fit_says_that_there_is_none(
+        make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig('depth')
+    answer = rig.robot.freeze_alignment(False)
+    assert (answer.success, answer.message) == (True, 'waiting, no fit to a reference yet')
+
+
+def test_frames_in_flight_at_deactivate_are_fitted_to_their_reference(
+        make_rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch,
+        capfd: pytest.CaptureFixture[str]) -> None:
+    """Not before they are published does the node unsubscribe from the reference."""
+    rig = make_rig('depth')
+    filled = rig.robot.listen(Image, '/depth_anything/depth_filled/image')
+    rig.show(10.0, depth_reference(10_000_000_000), 'reference/depth')
+    scheduler, released = rig.robot.depth._scheduler, threading.Event()
+    deliver, drain = scheduler._on_result, scheduler.drain
+
+    def wait(result: Any) -> None:
+        assert released.wait(60)
+        deliver(result)
+
+    def release(timeout_s: float) -> bool:
+        released.set()
+        return drain(timeout_s)
+
+    monkeypatch.setattr(scheduler, '_on_result', wait)
+    monkeypatch.setattr(scheduler, 'drain', release)
+    before = len(rig.states)
+    rig.robot.show(slope(), stamp_ns=10_010_000_000)
+    assert rig.robot.until(lambda: scheduler.stats().offered == 2)
+    assert rig.robot.depth.trigger_deactivate().name == 'SUCCESS'
+    assert rig.robot.until(lambda: len(rig.states) > before and len(filled) == 2)
+    found = values(rig.states[-1])
+    assert (found['state'], found['reason']) == ('fitted', '')
+    assert 'no filled depth' not in capfd.readouterr().err
 
 
 def test_freezing_without_a_source_or_a_model_says_why(make_robot: Callable[..., Robot]) -> None:

@@ -162,6 +162,25 @@ def test_without_camera_info_the_cloud_says_what_it_waits_for(
     assert capfd.readouterr().err.count('no point cloud') == 1
 
 
+def test_without_camera_info_whoever_waits_for_that_of_the_depth_is_told(
+        make_robot: Callable[..., Robot], capfd: pytest.CaptureFixture[str]) -> None:
+    """Once, and nobody else is."""
+    robot = make_robot()
+    robot.bring_up()
+    depths = robot.listen(Image, DEPTH)
+    robot.show(PICTURE)
+    assert robot.until(lambda: robot.depth._scheduler.stats().delivered == 1)
+    assert 'camera_info' not in capfd.readouterr().err
+    infos = robot.listen(CameraInfo, '/depth_anything/inverse_depth/camera_info')
+    for number in (2, 3):
+        robot.show(PICTURE)
+        assert robot.until(lambda number=number: len(depths) == number)
+    assert infos == []
+    assert capfd.readouterr().err.count(
+        'no camera_info beside the depth: no camera_info of the size of the image has arrived; '
+        'check the topic camera_info') == 1
+
+
 def test_a_new_image_size_in_mid_stream_gives_depth_of_that_size(
         make_robot: Callable[..., Robot]) -> None:
     """Portrait, landscape and back."""

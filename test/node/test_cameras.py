@@ -107,6 +107,22 @@ def test_what_a_single_camera_cannot_have_fails_configure_by_name(
     assert fact in capfd.readouterr().err
 
 
+@pytest.mark.parametrize('name, wrong, right', [
+    ('rear.points_stride', 1000, 4), ('rear.color_map', 'jet', 'gray'),
+    ('rear.points_near', 50.0, 1.0)])
+def test_a_bad_start_value_of_one_camera_can_be_mended(
+        make_robot: Callable[..., Robot], capfd: pytest.CaptureFixture[str], name: str,
+        wrong: object, right: object) -> None:
+    """Without a new start, as for the parameters of all cameras."""
+    robot = make_robot(cameras=NAMES, **{name: wrong})
+    for _ in range(2):
+        assert robot.depth.trigger_configure().name == 'FAILURE'
+        assert name.partition('.')[2] in capfd.readouterr().err
+    assert robot.set_parameters(**{name: right})[0].successful
+    robot.bring_up()
+    assert robot.stream('rear').settings.value(name.partition('.')[2]) == right
+
+
 def test_freezing_answers_for_every_camera_by_name(make_pair: Callable[..., Robot]) -> None:
     """Neither has a fit yet, and one never will."""
     robot = make_pair(**{'front.alignment.source': 'depth'})

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 import time
 
+from depth_anything_ros.alignment.tracker import Alignment
 from depth_anything_ros.inference.scheduler import FrameStats
 from depth_anything_ros.node.diagnostics import DiagnosticsReporter, Health
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -19,7 +20,7 @@ def health(state: str = 'active', publishers: int = 1, received: int = 0,
            **stats: object) -> Health:
     """Return the health of a node with the given flow."""
     flow = {'offered': 0, 'delivered': 0, 'failed': 0, 'dropped': 0, 'late': 0,
-            'latency_p50_ms': NAN, 'latency_p95_ms': NAN, 'last_result_age_s': NAN,
+            'latency_p50_ms': NAN, 'latency_p95_ms': NAN, 'last_depth_age_s': NAN,
             'last_error': '', **stats}
     return Health(state, {'device': 'CPU', 'precision': 'bf16'}, FrameStats(**flow), received, 0,
                   '/camera/image', publishers)
@@ -109,6 +110,20 @@ def test_silence_while_inactive_is_no_warning(monkeypatch: pytest.MonkeyPatch) -
     assert reporter.status(health('inactive')).level == DiagnosticStatus.OK
 
 
+def test_missing_metres_are_no_warning_while_nobody_subscribes() -> None:
+    """Nothing is computed then, so nothing can be fitted."""
+    reporter = DiagnosticsReporter('depth')
+    lacking = Alignment('waiting', NAN, NAN, 0, NAN, NAN, NAN, 'no fit to a reference yet')
+    unheard = reporter.status(replace(health(received=10), without_subscriber=10,
+                                      alignment=lacking))
+    assert (unheard.level, unheard.message) == (
+        DiagnosticStatus.OK, 'running, but nothing is computed: nobody subscribes')
+    heard = reporter.status(replace(health(received=20, delivered=9), without_subscriber=11,
+                                    alignment=lacking))
+    assert (heard.level, heard.message) == (
+        DiagnosticStatus.WARN, 'no metric depth: no fit to a reference yet')
+
+
 def test_new_failures_are_a_warning_once_and_an_error_while_nothing_works() -> None:
     """The last error is quoted."""
     reporter = DiagnosticsReporter('depth')
@@ -118,3 +133,19 @@ def test_new_failures_are_a_warning_once_and_an_error_while_nothing_works() -> N
     assert some.level == DiagnosticStatus.WARN
     calm = reporter.status(health(failed=3, delivered=10, received=13))
     assert calm.level == DiagnosticStatus.OK
+
+
+def test_failures_are_an_error_again_once_nothing_has_worked_for_three_seconds(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device may fail after an hour; a single bad frame of a slow camera is no error."""
+    now = 50.0
+    monkeypatch.setattr(time, 'monotonic', lambda: now)
+    reporter = DiagnosticsReporter('depth')
+    levels = []
+    for failed in range(6):
+        levels.append(reporter.status(health(failed=failed, delivered=9, received=9 + failed)))
+        now += 1.0
+    assert [status.level for status in levels] == [
+        DiagnosticStatus.OK, *[DiagnosticStatus.WARN] * 3, *[DiagnosticStatus.ERROR] * 2]
+    works = reporter.status(health(failed=7, delivered=10, received=20))
+    assert works.level == DiagnosticStatus.WARN

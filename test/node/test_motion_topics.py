@@ -10,9 +10,10 @@ from typing import Any
 from depth_anything_ros.node import motion, odometry
 from diagnostic_msgs.msg import DiagnosticArray
 from drive import depth_error, Drive, MOUNT_POSE, moved, SMALL, STEP_M, STEP_S
-from moving_scene import FOCAL, HW, SCALE, SHIFT
+from moving_scene import FOCAL, HW, picture, SCALE, SHIFT
 import pytest
-from robot import camera_info, Robot
+from rclpy.serialization import serialize_message
+from robot import camera_info, image_message, Robot
 
 
 def threads(*names: str) -> int:
@@ -201,6 +202,27 @@ def test_the_time_offset_is_added_to_the_stamps_of_the_images(
     drive.odometry = lambda second, pose, **changes: publish(second + 5.0, pose, **changes)
     status = drive.go_on(25, lambda status: status['state'] == 'fitted')
     assert (status['state'] == 'fitted') == (offset_s == 5.0), status['reason']
+
+
+@pytest.mark.parametrize('fault', ['damaged', 'before TF'])
+def test_an_image_that_cannot_be_tracked_does_not_hold_up_the_next_ones(
+        make_drive: Callable[..., Drive], fault: str) -> None:
+    """Damaged on the way, or with a stamp before the time that TF knows."""
+    drive = make_drive('tf' if fault == 'before TF' else 'odometry')
+    drive.step(moved(-0.3))
+    source = drive.robot.stream().aligner._source
+    if fault == 'damaged':
+        message = serialize_message(image_message(picture(drive.pose),
+                                                  stamp_ns=round((drive.second + 0.05) * 1e9)))
+        # The stamp is whole, the length of frame_id is not.
+        drive.robot._publishers['image'].publish(message[:12] + b'\xff\xff\xff\xff'
+                                                 + message[16:])
+    else:
+        drive.robot.show(picture(drive.pose), stamp_ns=-10 ** 9)
+    words = {'damaged': 'are no Image message', 'before TF': 'TF has no time before 0 s'}[fault]
+    assert drive.robot.until(lambda: words in source._outcome.reason)
+    assert drive.robot.until(lambda: not source._waiting)
+    drive.until_fitted()
 
 
 def test_a_frozen_alignment_stays_and_the_camera_is_not_tracked(

@@ -169,6 +169,14 @@ def test_a_missing_transform_is_an_error_with_both_frames(tf2: ModuleType, node:
         TfPoses(node, *USE).pose('camera', 'lidar', STAMP)
 
 
+def test_a_stamp_before_the_time_of_tf_is_an_error_of_its_publisher(
+        tf2: ModuleType, node: Node) -> None:
+    stamp = Time(seconds=5).to_msg()
+    stamp.sec = -1
+    with pytest.raises(AlignmentError, match='the stamp is -1 s; correct the clock'):
+        TfPoses(node, *USE).pose('camera', 'lidar', stamp)
+
+
 def entities(node: Node) -> tuple[int, int]:
     """Return how many services and subscriptions a node has."""
     return len(list(node.services)), len(list(node.subscriptions))
@@ -280,6 +288,16 @@ def test_a_closed_reference_keeps_nothing_and_is_released_at_once(
     released = weakref.ref(reference)
     del reference
     assert released() is None
+
+
+def test_of_messages_with_one_stamp_the_newest_is_used(node: Node) -> None:
+    """Some drivers never stamp their messages."""
+    reference = make_reference(node, 'depth')
+    for depth_m in (1.0, 2.0, 4.0):
+        reference._on_message(image_message(np.full((48, 64), depth_m, np.float32), '32FC1',
+                                            stamp_ns=100 * 10 ** 9))
+    assert reference.fit(FRAME, with_shift=False).scale == pytest.approx(0.5)
+    reference.close()
 
 
 def test_a_message_that_cannot_be_read_is_kept_as_its_reason_only(node: Node) -> None:

@@ -57,6 +57,31 @@ def test_a_bad_start_value_fails_configure_until_it_is_mended(
     robot.bring_up()
 
 
+@pytest.mark.parametrize('wrong, right', [
+    ({'precision': 'fp32', 'color_map': 'jet'}, {'precision': 'f32', 'color_map': 'gray'}),
+    ({'depth_min': 5.0, 'depth_max': 3.0, 'points_min': 9.0, 'points_max': 8.0},
+     {'depth_min': 1.0, 'points_min': 1.0})], ids=['choices', 'contradictions'])
+def test_several_bad_start_values_can_be_mended_one_by_one(
+        make_robot: Callable[..., Robot], wrong: dict[str, object],
+        right: dict[str, object]) -> None:
+    """``ros2 param set`` changes one parameter, and configure names what is still wrong."""
+    robot = make_robot(**wrong)
+    assert robot.depth.trigger_configure().name == 'FAILURE'
+    for name, value in right.items():
+        assert not robot.set_parameters(**{name: wrong[name]})[0].successful
+        assert robot.set_parameters(**{name: value})[0].successful
+    robot.bring_up()
+
+
+def test_a_list_that_does_not_change_is_accepted_in_every_state(
+        make_robot: Callable[..., Robot]) -> None:
+    """``ros2 param load`` sets all parameters of a file again."""
+    robot = make_robot(cameras=['front', 'rear'])
+    robot.bring_up()
+    assert robot.set_parameters(cameras=['front', 'rear'])[0].successful
+    assert not robot.set_parameters(cameras=['front'])[0].successful
+
+
 def test_whole_numbers_are_accepted_for_lengths(make_robot: Callable[..., Robot]) -> None:
     """Nobody has to write 20.0 for 20 metres, in the YAML file or later."""
     robot = make_robot(points_max=20)

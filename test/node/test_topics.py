@@ -6,6 +6,7 @@ from typing import Any
 
 from aligned import resize_aligned
 import cv2
+from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 import pytest
@@ -69,15 +70,23 @@ def test_camera_info_comes_beside_the_depth_with_the_same_stamp(
 
 
 def test_relative_model_has_metric_depth_only_once_a_scale_is_given(
-        make_robot: Callable[..., Robot]) -> None:
-    """1/z = scale * d + shift, and NaN beyond depth_max."""
+        make_robot: Callable[..., Robot], capfd: pytest.CaptureFixture[str]) -> None:
+    """1/z = scale * d + shift, and NaN beyond depth_max. Who waits for metres is told why."""
     robot = make_robot()
     robot.bring_up()
     inverse = robot.listen(Image, '/depth_anything/inverse_depth/image')
+    health = robot.listen(DiagnosticArray, '/diagnostics')
+    robot.show(gradient())
+    assert robot.until(lambda: robot.depth._scheduler.stats().delivered == 1)
+    assert 'no metric depth' not in capfd.readouterr().err
     metric = robot.listen(Image, '/depth_anything/depth/image')
     robot.show(gradient())
-    assert robot.until(lambda: inverse)
+    assert robot.until(lambda: len(inverse) == 2)
     assert metric == []
+    why = ('no metric depth: the model is relative; set alignment.source, or relative_scale if '
+           'it is known')
+    assert robot.until(lambda: health and health[-1].status[0].message == why)
+    assert why in capfd.readouterr().err
     robot.set_parameters(relative_scale=0.5, relative_shift=0.1, depth_max=0.8)
     robot.show(gradient())
     assert robot.until(lambda: metric)
