@@ -293,6 +293,9 @@ def _raise_errors(outcomes: Iterator[F32 | DepthAnythingError]) -> Iterator[F32]
 
 
 def _color_image(image: U8) -> ColorImage:
+    if image is None:
+        raise ImageError('the image is None, which cv2.imread returns for a file that is missing '
+                         'or no picture; check its path')
     if not isinstance(image, np.ndarray):
         raise ImageError(f'an image must be a NumPy array, not {type(image).__name__}; pass '
                          'numpy.asarray(image), or cv2.imread(path) for a file')

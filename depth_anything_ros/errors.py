@@ -28,6 +28,9 @@ Each message is a sentence that names the fact and the fix::
 from collections.abc import Sequence
 from pathlib import Path
 
+# For a MissingDependencyError of what comes with ROS 2.
+INSTALL_ROS = "source ROS 2, or pip install 'depth_anything_ros[jazzy]'"
+
 
 class DepthAnythingError(Exception):
     """Base of all errors of this package."""

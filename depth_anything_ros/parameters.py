@@ -138,8 +138,8 @@ class Settings:
 
     model: str = parameter(
         '', 'configure', 'Path of the model: the .xml of an OpenVINO IR, with its .bin in the '
-        'same folder. Use depth_anything_tiny.xml in models/ or a model made by '
-        'depth_anything_convert.', shared=True)
+        'same folder, made by depth_anything_convert. Empty means the model of the '
+        'package, depth_anything_tiny.', shared=True)
     cameras: tuple[str, ...] = parameter(
         (), 'configure', 'Names of several cameras that share one model, for example '
         '[front, rear]. The topics of a camera are below its name. A parameter that is read in '

@@ -19,7 +19,6 @@ from launch.actions import OpaqueFunction
 from launch_ros.actions import Node
 
 PACKAGE = 'depth_anything_ros'
-MODEL = 'models/depth_anything_tiny.xml'
 PARAMETERS = 'config/depth_anything.yaml'
 RVIZ_WITH_POINTS = 'config/depth_anything.rviz'
 RVIZ_IMAGES_ONLY = 'config/depth_anything_images.rviz'
@@ -47,8 +46,7 @@ def _arguments() -> list[Action]:
                         ['', *spec.choices] if spec.choices else ())
 
     return [
-        argument('model', '', f'{SPEC_OF["model"].description} Empty: {share / MODEL}, or the '
-                 'value in a params_file of your own.'),
+        parameter('model'),
         parameter('cameras', f'Separate the names by commas; {CAMERA} in the topics below is '
                   'replaced by each name.'),
         parameter('device'),
@@ -137,15 +135,12 @@ def _cameras(context: LaunchContext) -> list[str]:
 def _parameters(context: LaunchContext) -> list[object]:
     """Return the parameter file and the parameters that arguments override."""
     values = context.launch_configurations
-    own_files = (get_package_share_path(PACKAGE) / PARAMETERS).resolve().parent
     file = Path(values['params_file']).expanduser()
     if not file.is_file():
         raise FileNotFoundError(f'params_file {file} does not exist')
     overrides: dict[str, Value | list[str]] = {
         name: _value(name, values[argument_name])
         for argument_name, name in PARAMETER_OF.items() if values[argument_name]}
-    if 'model' not in overrides and file.resolve().parent == own_files:
-        overrides['model'] = str(get_package_share_path(PACKAGE) / MODEL)
     if is_on(context, 'use_sim_time'):
         overrides['use_sim_time'] = True
     return [str(file), overrides] if overrides else [str(file)]

@@ -14,7 +14,7 @@ from depth_anything_ros.benchmark.node_report import node_report, NodeMeasuremen
 from depth_anything_ros.benchmark.node_under_test import NodeUnderTest, OUTPUTS, under_test
 from depth_anything_ros.benchmark.report import Log, Report
 from depth_anything_ros.cli.processes import private_domain
-from depth_anything_ros.errors import MissingDependencyError, SettingsError
+from depth_anything_ros.errors import INSTALL_ROS, MissingDependencyError, SettingsError
 from depth_anything_ros.process import DDS_PROFILE_VARIABLES
 
 # Rate of a saturating camera over the rate of the bare model.
@@ -61,8 +61,7 @@ def measure_node(options: NodeOptions, log: Log) -> Report:
     try:
         from depth_anything_ros.ros.observer import Observer
     except ImportError as error:
-        raise MissingDependencyError(error.name or 'rclpy', 'the node', 'source ROS 2, or '
-                                     "pip install 'depth_anything_ros[jazzy]'") from error
+        raise MissingDependencyError(error.name or 'rclpy', 'the node', INSTALL_ROS) from error
     seen, profile = NodeMeasurements(), os.environ.get(DDS_PROFILE_VARIABLES[0], '')
     with tempfile.TemporaryDirectory() as name, \
             closing(Observer('depth_anything_benchmark', 'depth_anything')) as observer:

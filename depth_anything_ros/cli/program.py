@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 FAILED = 1
 INSTALL_TOOLS = "pip install 'depth_anything_ros[tools]'"
+INSTALL_VIEW = "pip install 'depth_anything_ros[view]'"
 
 
 def complain(sentence: object) -> None:
@@ -82,11 +83,15 @@ def run_app(program: Program, make_app: 'Callable[[], typer.Typer]',
     return run_program(program, main)
 
 
-def require_packages(program: Program, *packages: str) -> None:
-    """Raise MissingDependencyError for the first package that is not installed."""
+def require_packages(program: Program, *packages: str, install: str = '') -> None:
+    """
+    Raise MissingDependencyError for the first package that is not installed.
+
+    ``install`` is the command that installs them, that of the program if it is empty.
+    """
     for name in packages:
         if importlib.util.find_spec(name) is None:
-            raise MissingDependencyError(name, program.name, program.install)
+            raise MissingDependencyError(name, program.name, install or program.install)
 
 
 def examples(lines: str) -> str:

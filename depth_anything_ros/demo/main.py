@@ -15,8 +15,9 @@ import time
 from typing import Any, get_args
 
 from depth_anything_ros.cli.processes import private_domain, ros_parameters, running
-from depth_anything_ros.cli.program import Program, require_packages, run_program
+from depth_anything_ros.cli.program import INSTALL_VIEW, Program, require_packages, run_program
 from depth_anything_ros.cli.signals import deferred_signals
+from depth_anything_ros.errors import INSTALL_ROS
 from depth_anything_ros.files import make_folder
 from depth_anything_ros.media.depth_files import encode_png, write_ply
 from depth_anything_ros.model_info import ExecutionPrecision
@@ -24,8 +25,7 @@ from depth_anything_ros.resources import shipped_model
 from depth_anything_ros.vision.drawing import render_cloud, side_by_side
 import numpy as np
 
-PROGRAM = Program('depth_anything_demo', "pip install 'depth_anything_ros[jazzy]'",
-                  'no pictures were written')
+PROGRAM = Program('depth_anything_demo', INSTALL_ROS, 'no pictures were written')
 _NODE = 'depth_anything'
 _PAGE = 'http://127.0.0.1:8080'
 _KEPT_IMAGES = 200
@@ -101,12 +101,18 @@ class Recording:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo and return the exit status: 0 if depth arrived, 1 otherwise."""
-    return run_program(PROGRAM, lambda: _run(_parser().parse_args(arguments)))
+    return run_program(PROGRAM, lambda: _run(arguments))
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run(arguments: Sequence[str] | None) -> None:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    for name in ('seconds', 'focal'):
+        value = getattr(options, name)
+        if value is not None and not 0 < value < math.inf:
+            parser.error(f'--{name} is {value:g}; it must be above 0')
     if options.view:
-        require_packages(PROGRAM, 'viser')
+        require_packages(PROGRAM, 'viser', install=INSTALL_VIEW)
     private_domain()
     make_folder(options.output)
     recording = _record(options.model or shipped_model(), options)
@@ -171,9 +177,8 @@ def _record(model: Path, options: argparse.Namespace) -> Recording:
                 if not isinstance(error, ObserverError):
                     raise
                 raise ObserverError(f'{error}, {node_log}: {_last_line(node_log)}') from error
-        if options.view and not stop.is_set():
-            log = dead()[0]
-            raise ObserverError(f'a program of the demo ended, {log}: {_last_line(log)}')
+        if (logs := dead()) and not stop.is_set():
+            raise ObserverError(f'a program of the demo ended, {logs[0]}: {_last_line(logs[0])}')
     if not recording.arrivals_s:
         raise ObserverError(f'no depth arrived; see {node_log} and {player_log}')
     return recording

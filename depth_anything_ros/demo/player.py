@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import cv2
 from depth_anything_ros.arrays import U8
 from depth_anything_ros.cli.program import Program, run_program
-from depth_anything_ros.errors import ImageError
+from depth_anything_ros.errors import ImageError, INSTALL_ROS
 from depth_anything_ros.media.pictures import read_picture, SUFFIXES
 from depth_anything_ros.resources import photographs
 from depth_anything_ros.vision.geometry import Intrinsics
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rclpy.node import Node
     from std_msgs.msg import Header
 
-PROGRAM = Program('depth_anything_player', "pip install 'depth_anything_ros[jazzy]'")
+PROGRAM = Program('depth_anything_player', INSTALL_ROS)
 # Pictures that stay decoded in memory: 277 MiB at 640x480.
 _KEPT_PICTURES = 300
 # Each photograph of the package is played for this number of frames, 2 s at 30 Hz.
@@ -63,6 +63,8 @@ def open_footage(folder: Path | None, size_hw: tuple[int, int],
     """
     frames = 1 if folder else _PHOTOGRAPH_FRAMES
     folder = folder or photographs()
+    if not folder.is_dir():
+        raise ImageError(f'there is no folder {folder}; name one with pictures')
     files = sorted(file for file in folder.glob('*') if file.suffix.lower() in SUFFIXES
                    and not file.name.startswith('depth'))
     if not files:

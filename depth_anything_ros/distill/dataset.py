@@ -24,6 +24,7 @@ from depth_anything_ros.errors import CheckpointError, ImageError
 from depth_anything_ros.files import atomic_path
 from depth_anything_ros.foreign_files import shortened
 from depth_anything_ros.media.bag_reader import is_bag
+from depth_anything_ros.media.depth_files import encode_npy
 from depth_anything_ros.media.folders import left_out_text
 from depth_anything_ros.media.open_images import left_out, list_recordings, open_images
 from depth_anything_ros.media.pictures import read_picture, read_size_hw
@@ -303,7 +304,7 @@ def make_label(pair: LabelledImage, teacher: Teacher) -> None:
         raise ImageError('the teacher returns values that are not finite')
     pair.label.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(pair.label) as file:
-        np.save(file, as_float16(label))
+        file.write_bytes(encode_npy(as_float16(label)))
 
 
 def left_out_line(image: DatasetImage, reason: str) -> str:

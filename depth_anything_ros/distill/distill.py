@@ -19,14 +19,14 @@ from depth_anything_ros.distill.job import DistillJob, has_options, store_option
 from depth_anything_ros.distill.processes import ALONE, Processes
 from depth_anything_ros.distill.students import make_student, narrow_student, Student
 from depth_anything_ros.distill.teacher import open_teacher, source_sha256, Teacher, TeacherOptions
-from depth_anything_ros.distill.train_loop import follow, resume, RunFolder, train
+from depth_anything_ros.distill.train_loop import (
+    follow, resume, RunFolder, save_tensors, train)
 from depth_anything_ros.distill.trainer import Trainer
 from depth_anything_ros.errors import CheckpointError, SettingsError
 from depth_anything_ros.files import atomic_path, check_target, make_folder
 from depth_anything_ros.model_info import Precision
 from depth_anything_ros.networks.depth_anything import DepthAnything
 from depth_anything_ros.networks.models import EncoderSpec, forbids_commercial_use, MODELS
-import torch
 
 # Depth and tokens have the same weight, as in Depth Anything V1.
 _ALIGNMENT_WEIGHT = 1.0
@@ -115,12 +115,11 @@ def save_checkpoint(path: Path, network: DepthAnything, record: DistillationReco
 
 
 def write_weights(path: Path, network: DepthAnything) -> str:
-    """Write the weights of a network and return the sha256 of the file."""
+    """Write the weights of a network and return the file's sha256; CheckpointError if it fails."""
     weights = {name: value.detach().cpu().contiguous()
                for name, value in network.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as file:
-        torch.save(weights, file)
+    save_tensors(path, weights)
     return sha256_of([path])
 
 

@@ -145,15 +145,17 @@ def resume(run: RunFolder, trainer: Trainer, force: bool) -> None:
 
 def save_state(path: Path, trainer: Trainer) -> None:
     """Write the state of a training; a CheckpointError leaves an older file unchanged."""
-    _save(path, {_FACTS: _facts(trainer), **trainer.state_dict()})
+    save_tensors(path, {_FACTS: _facts(trainer), **trainer.state_dict()})
 
 
-def _save(path: Path, content: Mapping[str, Any]) -> None:
+def save_tensors(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a file of PyTorch; a CheckpointError leaves an older file unchanged."""
     try:
         with atomic_path(path) as staged, staged.open('wb') as file:
             torch.save(dict(content), file)
     except (OSError, RuntimeError) as error:
-        raise CheckpointError(path, f'the state of the training cannot be written ({error})',
+        # PyTorch raises a RuntimeError where the disk is full.
+        raise CheckpointError(path, f'the file cannot be written ({error})',
                               'free some space or choose another folder') from error
 
 
@@ -216,7 +218,7 @@ def _train(run: RunFolder, log: TrainingLog, trainer: Trainer, held_out: Sequenc
         """Log the present weights and return whether the training is over."""
         found = validation.score(trainer.result(), validation_images)
         if measure.patience and found < min(log.validations().values(), default=math.inf):
-            _save(run.best, trainer.averaged.state_dict())
+            save_tensors(run.best, trainer.averaged.state_dict())
         log.add_validation(trainer.step, found)
         report(f'      step {trainer.step}: {measure.name.replace("_", " ")} {found:.4f}')
         return _is_over(log, measure)

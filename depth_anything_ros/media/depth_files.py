@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+import io
 import json
 from pathlib import Path
 from typing import get_args, Literal
 
 import cv2
-from depth_anything_ros.arrays import F32, U16, U8
+from depth_anything_ros.arrays import F16, F32, U16, U8
 from depth_anything_ros.errors import ImageError
 from depth_anything_ros.files import atomic_path
 from depth_anything_ros.model_info import Kind
@@ -40,7 +41,7 @@ def write_depth(path: Path, file_format: DepthFormat, depth: F32, kind: Kind, im
             staged.write_bytes(encode_png(
                 to_millimetres(depth) if kind == 'metric' else scale_to_16bit(depth)))
         elif file_format == 'npy':
-            np.save(staged, depth)
+            staged.write_bytes(encode_npy(depth))
         elif file_format == 'pfm':
             staged.write_bytes(encode_pfm(depth))
         else:
@@ -53,6 +54,13 @@ def encode_png(pixels: U8 | U16) -> bytes:
     if not done:
         raise ImageError(f'OpenCV cannot write a PNG of {pixels.shape[1]}x{pixels.shape[0]}')
     return data.tobytes()
+
+
+def encode_npy(values: F16 | F32) -> bytes:
+    """Return an npy file; ``np.save`` to a full disk raises an OSError without a reason."""
+    stream = io.BytesIO()
+    np.save(stream, values)
+    return stream.getvalue()
 
 
 def encode_pfm(values: F32) -> bytes:

@@ -3,19 +3,26 @@
 from collections.abc import Sequence
 import sys
 
-from depth_anything_ros.errors import DepthAnythingError
-from depth_anything_ros.node.node import DepthAnythingNode
-from depth_anything_ros.ros.spin import run
+from depth_anything_ros.errors import DepthAnythingError, INSTALL_ROS, MissingDependencyError
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM and return 0, or 1 if it cannot start."""
     try:
+        from depth_anything_ros.node.node import DepthAnythingNode
+        from depth_anything_ros.ros.spin import run
         run(DepthAnythingNode, args, keep_spinning=True)
+    except ModuleNotFoundError as error:
+        package = (error.name or str(error)).partition('.')[0]
+        return _fail(MissingDependencyError(package, 'depth_anything_node', INSTALL_ROS))
     except DepthAnythingError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+        return _fail(error)
     return 0
+
+
+def _fail(error: DepthAnythingError) -> int:
+    print(f'error: {error}', file=sys.stderr)
+    return 1
 
 
 if __name__ == '__main__':

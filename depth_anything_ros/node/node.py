@@ -17,6 +17,7 @@ from depth_anything_ros.node.ros_parameters import NodeParameters
 from depth_anything_ros.node.second_look import SECOND_LOOK
 from depth_anything_ros.node.services import create_services
 from depth_anything_ros.parameters import Settings
+from depth_anything_ros.resources import shipped_model
 from depth_anything_ros.ros.callbacks import (
     failure, is_stopping, log_exceptions, one_line, ThrottledLogger, transition_callback)
 from depth_anything_ros.ros.rclpy_adapter import (
@@ -68,8 +69,9 @@ class DepthAnythingNode(LifecycleNode):
         try:
             self._settings = self._node_parameters.settings()
             self._node_parameters.declare_overrides(self._settings.cameras)
+            model = self._settings.model
             engine = SwitchableEngine(
-                expand_home(self._settings.model), self._engine_options(),
+                expand_home(model) if model else shipped_model(), self._engine_options(),
                 lambda sentence: self.get_logger().warning(one_line(sentence)), self._log_info)
             self._engine = engine
             self._scheduler = FrameScheduler(engine, self._on_result)

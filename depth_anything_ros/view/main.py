@@ -11,12 +11,13 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from depth_anything_ros.cli.program import Program, require_packages, run_program
+from depth_anything_ros.cli.program import INSTALL_VIEW, Program, require_packages, run_program
+from depth_anything_ros.errors import INSTALL_ROS
 
 if TYPE_CHECKING:
     from rclpy.node import Node
 
-PROGRAM = Program('depth_anything_view', "pip install 'depth_anything_ros[view]'")
+PROGRAM = Program('depth_anything_view', INSTALL_ROS)
 LOOPBACK = '127.0.0.1'
 PORT = 8080
 
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(command_line: list[str]) -> None:
-    require_packages(PROGRAM, 'viser')
+    require_packages(PROGRAM, 'viser', install=INSTALL_VIEW)
     from depth_anything_ros.ros.spin import run, without_ros_arguments
     parser = _parser()
     options = parser.parse_args(without_ros_arguments(command_line)[1:])

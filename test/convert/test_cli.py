@@ -122,6 +122,9 @@ def test_wrong_usage_ends_with_status_2(
     (['any.pth', '--height', '518'], 'only one side is fixed'),
     (['download'], 'no name was given'),
     (['download', 'vitz'], 'choose one of vits'),
+    (['vitz'], 'choose one of vits'),
+    (['export', 'metric-hypersim-small'], 'choose one of metric-hypersim-vits'),
+    (['convert', 'vitg'], 'never published'),
     (['verify', 'any.xml', '--sizes', '518'], '518 is not a size'),
     (['inspect', 'any.xml'], 'there is no such file')])
 def test_what_cannot_be_meant_is_one_line_and_status_1(

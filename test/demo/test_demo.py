@@ -94,6 +94,24 @@ def test_a_missing_model_is_one_line_that_names_the_log(tmp_path: Path) -> None:
     assert 'Traceback' not in result.stderr
 
 
+def test_the_reason_why_the_player_ended_is_the_error_of_the_demo(
+        tmp_path: Path, tiny_ir: Path) -> None:
+    """A wrong --images is the usual one, and nobody has to open a log to learn it."""
+    result = run(tmp_path, '--model', str(tiny_ir), '--images', 'nowhere')
+    assert result.returncode == 1
+    assert 'player.log: error: there is no folder nowhere' in result.stderr
+
+
+@pytest.mark.parametrize('option', ['--seconds', '--focal'])
+@pytest.mark.parametrize('value', ['0', '-1', 'inf', 'nan'])
+def test_an_impossible_time_or_focal_length_is_wrong_usage(
+        tmp_path: Path, option: str, value: str) -> None:
+    """Without the check nothing would be recorded, or the demo would never end."""
+    result = run(tmp_path, f'{option}={value}')
+    assert result.returncode == 2
+    assert f'{option} is {value}; it must be above 0' in result.stderr
+
+
 @pytest.mark.parametrize(('number', 'status', 'message'), [
     (signal.SIGINT, 130, 'error: interrupted; no pictures were written\n'),
     (signal.SIGTERM, 143, '')])
@@ -251,4 +269,4 @@ def test_the_player_needs_none_of_the_packages_of_the_tools() -> None:
     run = subprocess.run([sys.executable, '-c', code, '--images', 'none'], capture_output=True,
                          text=True, timeout=60, check=False)
     assert run.returncode == 1
-    assert run.stderr.startswith('error: none holds no image')
+    assert run.stderr.startswith('error: there is no folder none')

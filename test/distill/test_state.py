@@ -8,12 +8,14 @@ from pathlib import Path
 import cv2
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.networks.models import EncoderSpec
+from disk import largest_file
 import numpy as np
 import pytest
 
 torch = pytest.importorskip('torch')
 
 from depth_anything_ros.distill.dataset import LabelledImage  # noqa: E402, I100
+from depth_anything_ros.distill.distill import write_weights  # noqa: E402
 from depth_anything_ros.distill.job import MILD, Recipe  # noqa: E402
 from depth_anything_ros.distill.students import vit_student  # noqa: E402
 from depth_anything_ros.distill.train_loop import load_state, save_state  # noqa: E402
@@ -112,6 +114,15 @@ def test_other_files_are_refused(make: Make, tmp_path: Path) -> None:
         torch.save(other, path)
         with pytest.raises(CheckpointError, match='it is not the state of a training'):
             load_state(path, make())
+
+
+def test_weights_that_do_not_fit_on_the_disk_are_one_sentence(make: Make, tmp_path: Path) -> None:
+    """A RuntimeError of PyTorch would end hours of training with a traceback."""
+    path = tmp_path / 'new' / 'mine.pth'
+    with largest_file(4096), pytest.raises(
+            CheckpointError, match=r'mine\.pth: the file cannot be written .*; free some space'):
+        write_weights(path, make().student.network)
+    assert not list(path.parent.iterdir())
 
 
 def test_a_state_is_replaced_only_when_complete(make: Make, tmp_path: Path) -> None:

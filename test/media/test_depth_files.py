@@ -7,6 +7,7 @@ from depth_anything_ros.media.depth_files import (
     DepthFormat, encode_pfm, encode_png, finite_range, FORMATS, pinhole_cloud, scale_to_16bit,
     Snapshot, write_depth, write_snapshot)
 from depth_anything_ros.vision.color_image import ColorImage
+from disk import largest_file
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 import pytest
@@ -38,6 +39,17 @@ def test_npy_and_pfm_hold_the_values_as_they_are(tmp_path: Path) -> None:
     assert np.load(tmp_path / 'depth.npy').dtype == np.float32
     assert_array_equal(read_pfm((tmp_path / 'depth.pfm').read_bytes()), DEPTH)
     assert_array_equal(cv2.imread(str(tmp_path / 'depth.pfm'), cv2.IMREAD_UNCHANGED), DEPTH)
+
+
+@pytest.mark.parametrize('file_format', FORMATS)
+def test_a_full_disk_is_named_in_every_format(tmp_path: Path, file_format: DepthFormat) -> None:
+    """np.save itself would only say how many bytes it wrote."""
+    depth = np.random.default_rng(0).random((64, 64), np.float32)
+    image = ColorImage(np.zeros((64, 64, 3), np.uint8), 'rgb')
+    with largest_file(4096), \
+            pytest.raises(OSError, match=r'cannot be written \(File too large\); free some space'):
+        write_depth(tmp_path / 'depth', file_format, depth, 'metric', image, 60.0)
+    assert not list(tmp_path.iterdir())
 
 
 def test_pfm_is_little_endian_with_the_lowest_row_first() -> None:

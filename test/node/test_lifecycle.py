@@ -6,6 +6,8 @@ from pathlib import Path
 import threading
 import weakref
 
+from depth_anything_ros.inference.ir import read_model_info
+from depth_anything_ros.resources import shipped_model
 from depth_anything_ros.ros.rclpy_adapter import lifecycle_state
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
@@ -61,14 +63,11 @@ def test_a_missing_model_fails_configure_with_the_way_out_and_can_be_mended(
     robot.bring_up()
 
 
-def test_an_unset_model_fails_configure_with_a_sentence(
-        make_robot: Callable[..., Robot], capfd: pytest.CaptureFixture[str]) -> None:
-    """Nobody has to read a traceback to learn that the model is missing."""
+def test_an_unset_model_is_that_of_the_package(make_robot: Callable[..., Robot]) -> None:
+    """A copy of config/depth_anything.yaml works as it is, like the node without any file."""
     robot = make_robot(model='')
-    assert robot.depth.trigger_configure().name == 'FAILURE'
-    log = capfd.readouterr().err
-    assert 'depth_anything_convert' in log
-    assert 'Traceback' not in log
+    assert robot.depth.trigger_configure().name == 'SUCCESS'
+    assert robot.depth._engine.info == read_model_info(shipped_model())
 
 
 def test_an_unknown_device_falls_back_and_no_device_fails_configure(

@@ -92,6 +92,16 @@ def test_a_node_that_cannot_be_made_is_an_error(observer: Observer) -> None:
     assert 'ValueError: no such camera' in ended.stderr
 
 
+def test_without_ros_the_node_names_what_is_missing() -> None:
+    """A new shell in which nobody sourced ROS is the usual reason."""
+    code = ("import sys; sys.modules['sensor_msgs'] = None\n"
+            'from depth_anything_ros.node.main import main; sys.exit(main())')
+    run = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 1
+    assert run.stderr == ('error: depth_anything_node needs sensor_msgs, which is not installed: '
+                          "source ROS 2, or pip install 'depth_anything_ros[jazzy]'\n")
+
+
 def test_a_second_sigint_does_not_interrupt_the_release(
         observer: Observer, tiny_ir: Path, tmp_path: Path) -> None:
     """Ctrl-C in a terminal reaches the node twice: from the terminal and from launch."""

@@ -111,17 +111,9 @@ def test_every_argument_is_described_and_has_its_default(launch_file, context_of
         assert described[argument].startswith(spec.description)
 
 
-def test_left_alone_it_changes_nothing_but_the_model(launch_file, context_of) -> None:
-    file, overrides = launch_file._parameters(context_of())
+def test_left_alone_it_changes_nothing(launch_file, context_of) -> None:
+    file, = launch_file._parameters(context_of())
     assert Path(file).resolve() == OWN_PARAMETERS
-    assert list(overrides) == ['model']
-    assert overrides['model'].endswith('depth_anything_ros/models/depth_anything_tiny.xml')
-
-
-def test_every_file_of_the_package_comes_with_its_model(launch_file, context_of) -> None:
-    _, overrides = launch_file._parameters(context_of(
-        params_file=str(OWN_PARAMETERS.with_name('navigation.yaml'))))
-    assert list(overrides) == ['model']
 
 
 def test_a_file_of_ones_own_is_not_touched(launch_file, context_of, tmp_path: Path) -> None:

@@ -81,14 +81,20 @@ def test_an_impossible_value_is_wrong_usage(option: str, value: str) -> None:
     assert status == 2 and f'{option} is {value}; it must be' in err
 
 
-def test_without_viser_the_line_that_installs_it_is_named() -> None:
+@pytest.mark.parametrize(('package', 'install'), [
+    ('viser', "pip install 'depth_anything_ros[view]'"),
+    ('rclpy', "source ROS 2, or pip install 'depth_anything_ros[jazzy]'")])
+def test_a_missing_package_comes_with_the_line_that_installs_it(
+        package: str, install: str) -> None:
+    """The extra view has no ROS: what installs viser would not end the complaint about rclpy."""
     code = ('import sys, importlib.util as util; find = util.find_spec\n'
-            "util.find_spec = lambda name: None if name == 'viser' else find(name)\n"
+            f'util.find_spec = lambda name: None if name == {package!r} else find(name)\n'
+            f'sys.modules[{package!r}] = None\n'
             'from depth_anything_ros.view.main import main; sys.exit(main([]))')
     run = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=60)
     assert run.returncode == 1
-    assert run.stderr == ('error: depth_anything_view needs viser, which is not installed: '
-                          "pip install 'depth_anything_ros[view]'\n")
+    assert run.stderr == (f'error: depth_anything_view needs {package}, which is not installed: '
+                          f'{install}\n')
 
 
 def test_no_visitor_can_open_a_tunnel_to_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,7 +55,9 @@ def name_of(path: Path) -> str:
 
 
 def _is_name(source: str) -> bool:
-    return find_published(source) is not None or (
+    """Return whether a source is no path: a hub id, or a word such as a misspelt short name."""
+    is_word = not set('./\\~') & set(source)
+    return is_word or find_published(source) is not None or (
         is_hub_id(source) and not source.endswith(_SUFFIXES))
 
 

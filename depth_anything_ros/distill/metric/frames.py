@@ -18,6 +18,7 @@ from depth_anything_ros.distill.metric.bags import BagTopics, open_bag_frames
 from depth_anything_ros.errors import DatasetError, ImageError
 from depth_anything_ros.files import atomic_path
 from depth_anything_ros.media.bag_reader import is_bag
+from depth_anything_ros.media.depth_files import encode_npy
 from depth_anything_ros.media.pictures import read_picture
 from depth_anything_ros.media.rgbd_folder import (
     config_of, open_folder, read_depth, read_description, RgbdConfig)
@@ -171,8 +172,8 @@ def _write(target: Path, number: int, source: int, image_bgr: U8, depth_m: F32,
     size_hw = reduced_size_hw(depth_m.shape, selection.short_side)
     path, depth_path = (target / f'{number:06}{suffix}' for suffix in ('.jpg', '.npy'))
     write_jpeg(path, image_bgr, size_hw)
-    with atomic_path(depth_path) as file, file.open('wb') as stream:
-        np.save(stream, nearest(depth_m, size_hw).astype(np.float16))
+    with atomic_path(depth_path) as file:
+        file.write_bytes(encode_npy(nearest(depth_m, size_hw).astype(np.float16)))
     focal = tuple(one * new / old for one, new, old in zip(
         focal_xy, size_hw[::-1], depth_m.shape[::-1]))
     return Frame(DatasetImage(f'{target.name}/{number:06}', path, number), depth_path, focal,
