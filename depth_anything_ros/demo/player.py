@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from std_msgs.msg import Header
 
 PROGRAM = Program('depth_anything_player', INSTALL_ROS)
+# Of the published images, in pixels.
+_LARGEST_SIDE = 8192
 # Pictures that stay decoded in memory: 277 MiB at 640x480.
 _KEPT_PICTURES = 300
 # Each photograph of the package is played for this number of frames, 2 s at 30 Hz.
@@ -115,6 +117,10 @@ def _run(command_line: list[str]) -> None:
         value = getattr(options, name)
         if value is not None and not 0 < value < float('inf'):
             parser.error(f'--{name} is {value:g}; it must be above 0')
+    for name in ('width', 'height'):
+        if getattr(options, name) > _LARGEST_SIDE:
+            parser.error(f'--{name} is {getattr(options, name)}; it must be at most '
+                         f'{_LARGEST_SIDE}')
     footage = open_footage(options.images, (options.height, options.width), options.focal)
     # rclpy ends spinning after SIGTERM and then calls the handler of Python, which would turn the
     # regular end into status 143.

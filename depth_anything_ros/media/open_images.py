@@ -19,6 +19,10 @@ def open_images(name: str, topic: str | None = None) -> ImageSource:
     topics of a bag. ImageError names what is missing or cannot be opened. Single images are read,
     and may fail, only later.
     """
+    if not name:
+        # Path('') would be the current folder.
+        raise ImageError('the name of the images is empty, as from a shell variable that is not '
+                         'set; name a file, a folder or the number of a camera')
     path = Path(name)
     if bag_reader.is_bag(path):
         return bag_reader.open_bag(path, topic)
@@ -55,7 +59,7 @@ def _missing(name: str) -> str:
 def list_recordings(name: str) -> list[str]:
     """Return the videos and bags of a folder without pictures, or of a list of nothing else."""
     path = Path(name)
-    if path.is_dir() and not bag_reader.is_bag(path):
+    if name and path.is_dir() and not bag_reader.is_bag(path):
         files = folders.files_below(path, _suffixes())
         found = recordings_among(file.relative_to(path).as_posix() for file in files)
         return [str(path / file) for file in found]
@@ -93,7 +97,7 @@ def left_out(name: str) -> list[Path]:
     These are pictures in formats that OpenCV does not read, and videos beside pictures.
     """
     path = Path(name)
-    if not path.is_dir() or bag_reader.is_bag(path):
+    if not name or not path.is_dir() or bag_reader.is_bag(path):
         return []
     videos = [] if list_recordings(name) else folders.files_below(path, video.SUFFIXES)
     return folders.files_below(path, folders.foreign_suffixes()) + videos

@@ -6,7 +6,7 @@ import zlib
 
 import cv2
 from depth_anything_ros.errors import ImageError
-from depth_anything_ros.media.open_images import list_recordings, open_images
+from depth_anything_ros.media.open_images import left_out, list_recordings, open_images
 from depth_anything_ros.media.pictures import read_size_hw, SUFFIXES
 import numpy as np
 from numpy.testing import assert_array_equal
@@ -100,6 +100,10 @@ def test_a_file_without_permission_is_an_image_error(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    for method in (left_out, list_recordings):
+        assert method('') == []
+    with pytest.raises(ImageError, match='the name of the images is empty'):
+        open_images('')
     with pytest.raises(ImageError, match='there is no file or folder .*missing.png'):
         open_images(str(tmp_path / 'missing.png'))
     with pytest.raises(ImageError, match='holds no image; supported are .jpg'):

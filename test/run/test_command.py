@@ -355,6 +355,7 @@ def test_the_encoder_of_a_script_must_be_that_of_the_model(
 @pytest.mark.parametrize(('arguments', 'message'), [
     (['missing.xml', '--input', 'a.png'], 'missing.xml: there is no such file'),
     (['MODEL', '--input', 'nothing'], 'there is no file or folder nothing'),
+    (['MODEL', '--input', ''], 'the name of the images is empty'),
     (['MODEL', '--input', 'a.png', '--device', 'TPU'], 'no device can run the model'),
     (['MODEL', '--input', 'a.png', '--topic', '/image'], 'is no bag'),
     (['MODEL', '--input', 'same'], 'same.jpg and same.png would both be written as same'),
