@@ -11,10 +11,11 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         from depth_anything_ros.node.node import DepthAnythingNode
         from depth_anything_ros.ros.spin import run
-        run(DepthAnythingNode, args, keep_spinning=True)
     except ModuleNotFoundError as error:
         package = (error.name or str(error)).partition('.')[0]
         return _fail(MissingDependencyError(package, 'depth_anything_node', INSTALL_ROS))
+    try:
+        run(DepthAnythingNode, args, keep_spinning=True)
     except DepthAnythingError as error:
         return _fail(error)
     return 0

@@ -10,6 +10,7 @@ from typing import Any
 from depth_anything_ros.errors import SettingsError
 from depth_anything_ros.node import main as main_module, node as node_module
 from depth_anything_ros.node.node import DepthAnythingNode
+from depth_anything_ros.ros import spin
 from depth_anything_ros.ros.callbacks import (
     failure, log_exceptions, one_line, ThrottledLogger)
 from depth_anything_ros.ros.spin import RosArgumentsError
@@ -365,6 +366,6 @@ def test_a_node_that_cannot_start_ends_with_one_sentence_and_status_1(
     def run(*args: object, **options: object) -> None:
         raise RosArgumentsError('no such file')
 
-    monkeypatch.setattr(main_module, 'run', run)
+    monkeypatch.setattr(spin, 'run', run)
     assert main_module.main([]) == 1
     assert capsys.readouterr().err.startswith('error: ROS cannot start (no such file)')
