@@ -125,6 +125,18 @@ def test_pytorch_computes_the_depth_of_the_quantized_model(
     assert any(not weight.quantized for weight in graph.weights)
 
 
+def test_pytorch_computes_the_scale_of_a_map_as_openvino() -> None:
+    """Models in metres scale each map by an exponential, of the logarithm of its mean as well."""
+    from openvino import opset13 as op
+    image = np.random.default_rng(0).normal(1, 1, (1, 3, 14, 14)).astype(np.float32)
+    given = op.parameter(list(image.shape), np.float32)
+    depth = op.clamp(op.reduce_mean(given, np.array([1]), False), 0.01, 1.5)
+    scale = op.exp(op.log(op.reduce_mean(depth, np.array([1, 2]), True)))
+    model = openvino.Model([op.result(op.multiply(depth, scale))], [given])
+    found = TorchGraph(model)(torch.from_numpy(image)).numpy()
+    assert np.abs(found - run(model, image)).max() < 1e-5
+
+
 def test_the_command_trains_where_plain_int8_misses_the_gate(
         tiny_path: Path, pictures: Path, tmp_path: Path,
         capsys: pytest.CaptureFixture[str]) -> None:

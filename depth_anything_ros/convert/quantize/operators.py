@@ -169,6 +169,11 @@ def _mean(node: Any, values: Tensor, axes: Tensor) -> Tensor:
     return values.mean(axes.reshape(-1).tolist(), bool(node.get_attributes()['keep_dims']))
 
 
+def _clamp(node: Any, values: Tensor) -> Tensor:
+    attributes = node.get_attributes()
+    return values.clamp(attributes['min'], attributes['max'])
+
+
 def _swish(node: Any, values: Tensor, beta: Tensor | None = None) -> Tensor:
     return functional.silu(values) if beta is None else values * torch.sigmoid(beta * values)
 
@@ -187,6 +192,9 @@ OPERATORS: dict[str, Operator] = {
     'Divide': lambda node, first, second: first / second,
     'Power': lambda node, first, second: first ** second,
     'Sqrt': lambda node, values: values.sqrt(),
+    'Exp': lambda node, values: values.exp(),
+    'Log': lambda node, values: values.log(),
+    'Clamp': _clamp,
     'Relu': lambda node, values: values.relu(),
     'Sigmoid': lambda node, values: values.sigmoid(),
     'Gelu': _gelu, 'Swish': _swish,
