@@ -1,6 +1,6 @@
 """A relative model learns metres, and what it has reached is said honestly."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 import json
 from pathlib import Path
@@ -46,15 +46,6 @@ from depth_anything_ros.vision.geometry import Intrinsics  # noqa: E402
 SCALE = MetricScale(80.0, DepthRange(0.5, 10.0))
 SMALL = Recipe(4, 2, (70, 70), encoder_rate=2e-3, head_rate=4e-3, warmup=1, average=0.9,
                gradient_weight=0.5, augmentation=NO_AUGMENTATION)
-
-
-@pytest.fixture(scope='module', autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Compute the small networks on one thread: several wait for each other on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture
