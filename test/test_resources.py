@@ -6,11 +6,11 @@ from depth_anything_ros import resources
 import pytest
 
 
-def test_the_shipped_model_is_that_of_the_checkout() -> None:
-    """The launch file runs the same model."""
-    launch_file = resources.ROOT / 'launch' / 'depth_anything.launch.py'
-    model = resources.shipped_model().relative_to(resources.ROOT)
-    assert f"MODEL = '{model.as_posix()}'" in launch_file.read_text()
+def test_a_checkout_has_them_beside_the_code() -> None:
+    model = resources.shipped_model()
+    assert model == resources.ROOT / 'models' / 'depth_anything_tiny.xml'
+    assert model.is_file() and model.with_suffix('.bin').is_file()
+    assert resources.photographs() == resources.ROOT / 'resource' / 'photos'
 
 
 def test_an_installed_package_has_them_in_its_share_folder(

@@ -76,7 +76,7 @@ def test_a_video_comes_back_as_mp4(visit: Callable[[], Any], tmp_path: Path) -> 
     page = visit()
     page.get_by_role('tab', name='Video').click()
     page.set_input_files('#video input[type=file]', write_video(tmp_path / 'drive.mp4', 7))
-    playwright.expect(page.get_by_text('drive.mp4')).to_be_visible(timeout=TIMEOUT_MS)
+    playwright.expect(page.get_by_role('cell', name='drive.mp4')).to_be_visible(timeout=TIMEOUT_MS)
     page.locator('#video_start').click()
     playwright.expect(page.locator('#video_sentence')).to_contain_text('7 frames in',
                                                                        timeout=TIMEOUT_MS)

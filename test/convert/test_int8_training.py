@@ -126,7 +126,7 @@ def test_pytorch_computes_the_depth_of_the_quantized_model(
 
 
 def test_pytorch_computes_the_scale_of_a_map_as_openvino() -> None:
-    """Models in metres scale each map by an exponential, of the logarithm of its mean as well."""
+    """A model in metres scales each map by an exponential."""
     from openvino import opset13 as op
     image = np.random.default_rng(0).normal(1, 1, (1, 3, 14, 14)).astype(np.float32)
     given = op.parameter(list(image.shape), np.float32)
