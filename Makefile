@@ -17,9 +17,9 @@ OLD_OPENCV ?= opencv-python-headless==4.6.0.66
 DECODING_TESTS := test/vision/test_encoded_image.py test/vision/test_color_image.py \
   test/vision/test_raw_image.py \
   test/media/test_pictures.py
-# Exports of torch take most of their time on one core each, so these share the cores. In the other
-# tests nodes, cameras and browsers run beside one another.
-PARALLEL_TESTS := test/convert test/distill
+# PyTorch takes most of their time, on one core each, so these share the cores. In the other tests
+# nodes, cameras and browsers run beside one another.
+PARALLEL_TESTS := test/convert test/distill test/evaluate test/networks
 PIP_INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 LINTED := depth_anything_ros docker docs/conf.py launch setup.py test tools
 # A warning is an error: a missing page, picture, anchor or program, a docstring that is no reST.

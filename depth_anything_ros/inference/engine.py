@@ -209,7 +209,9 @@ class Engine:
 
     def _start_on(self, device: str) -> None:
         if not is_available(self._core, device):
-            raise InferenceError('OpenVINO sees no such device; is its driver installed?')
+            remedy = ('write it in capitals' if is_available(self._core, device.upper()) else
+                      'is its driver installed?')
+            raise InferenceError(f'OpenVINO sees no such device; {remedy}')
         if self._options.self_check:
             self._check_once(device)
         self._state = replace(self._state, device=device)

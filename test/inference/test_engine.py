@@ -90,12 +90,18 @@ def test_rows_with_padding_give_the_same_depth(make_engine: MakeEngine) -> None:
     assert np.array_equal(compute(engine, padded[:, :-5]), compute(engine, image))
 
 
+def test_a_device_in_small_letters_is_told_from_one_without_a_driver(
+        make_engine: MakeEngine) -> None:
+    with pytest.raises(DeviceError, match='cpu: OpenVINO sees no such device; write it in cap'):
+        make_engine(devices=('cpu',))
+
+
 def test_the_first_device_that_works_runs_and_each_other_one_gets_a_line(
         make_engine: MakeEngine) -> None:
     lines: list[str] = []
     engine = make_engine(log=lines.append, devices=('NPU.9', 'GPU.7', 'CPU', 'NPU.8'))
     assert [line.split(' cannot run the model: ')[0] for line in lines] == ['NPU.9', 'GPU.7']
-    assert all('no such device' in line for line in lines)
+    assert all('no such device; is its driver installed?' in line for line in lines)
     assert engine.state.device == 'CPU' and engine.state.execution_device == 'CPU'
     assert compute(engine, self_check_image(IMAGE_HW)).shape == engine.state.network_hw
 
