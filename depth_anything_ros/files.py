@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 import os
 from pathlib import Path
+import secrets
 import shutil
 import tempfile
 
@@ -26,8 +27,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     OSError names ``path`` and the reason.
     """
     with readable_os_errors(path):
-        hidden = _make_hidden_folder(path)
+        hidden = _hidden_path(path)
         try:
+            hidden.mkdir(0o700)
             staged = hidden / path.name
             yield staged
             if staged.exists():
@@ -39,9 +41,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
             shutil.rmtree(hidden, ignore_errors=True)
 
 
-def _make_hidden_folder(path: Path) -> Path:
+def _hidden_path(path: Path) -> Path:
+    """Return the path of a folder that is still to be made, so that no signal can leave it."""
     # A name may already be as long as the file system allows.
-    return Path(tempfile.mkdtemp(prefix=f'.{path.name[:40]}-', dir=path.parent))
+    return path.parent / f'.{path.name[:40]}-{secrets.token_hex(8)}'
 
 
 def expand_home(path: Path | str) -> Path:
@@ -101,14 +104,14 @@ def staging_folder(target: Path, needed_bytes: int) -> Iterator[Path]:
     CheckpointError if the folder of ``target`` cannot be written or has too little space.
     """
     folder = target.parent
-    existed = folder.is_dir()
+    existed, hidden = folder.is_dir(), _hidden_path(target)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        hidden = _make_hidden_folder(target)
-    except OSError as error:
-        raise CheckpointError(folder, f'the folder cannot be written ({error.strerror})',
-                              'choose another one with -o') from error
-    try:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            hidden.mkdir(0o700)
+        except OSError as error:
+            raise CheckpointError(folder, f'the folder cannot be written ({error.strerror})',
+                                  'choose another one with -o') from error
         free_bytes = shutil.disk_usage(hidden).free
         if free_bytes < needed_bytes:
             raise CheckpointError(

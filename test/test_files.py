@@ -1,8 +1,10 @@
 """Files, folders and models appear complete or not at all."""
 
 import errno
+from functools import partial
 import os
 from pathlib import Path
+from typing import Any
 
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.files import (
@@ -182,3 +184,18 @@ def test_names_that_cannot_be_an_ir_are_refused(tmp_path: Path) -> None:
     (tmp_path / 'depth.xml').mkdir()
     with pytest.raises(CheckpointError, match='a folder has that name'):
         check_target(tmp_path / 'depth.xml', overwrite=True)
+
+
+@pytest.mark.parametrize('make', [atomic_path, partial(staging_folder, needed_bytes=0)])
+def test_a_signal_while_the_hidden_folder_is_made_leaves_none(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Any) -> None:
+    mkdir = os.mkdir
+
+    def interrupted(*arguments: Any, **options: Any) -> None:
+        mkdir(*arguments, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, 'mkdir', interrupted)
+    with pytest.raises(KeyboardInterrupt), make(tmp_path / 'mine.xml'):
+        pytest.fail('the block was entered')
+    assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,7 @@ import signal
 import sys
 from typing import Any, TYPE_CHECKING
 
-from depth_anything_ros.cli.signals import INTERRUPTED, terminate
+from depth_anything_ros.cli.signals import INTERRUPTED, redelivered_signals, terminate
 from depth_anything_ros.errors import DepthAnythingError, MissingDependencyError, was_interrupted
 from depth_anything_ros.foreign_files import printable
 
@@ -51,7 +51,7 @@ def run_program(program: Program, main: Callable[[], object]) -> int:
     """
     previous = signal.signal(signal.SIGTERM, terminate)
     try:
-        with _one_line_errors(program):
+        with _one_line_errors(program), redelivered_signals():
             main()
     except BrokenPipeError:
         return FAILED

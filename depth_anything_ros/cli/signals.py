@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+import os
 import signal
+import sys
 import threading
 from types import FrameType
 from typing import Any, TypeAlias
 
 INTERRUPTED, TERMINATED = 130, 143
 Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | None
+_AGAIN_S = 0.1
 
 
 class StopRequest:
@@ -54,6 +57,36 @@ def deferred_signals(*, deliver: bool = False) -> Iterator[StopRequest]:
     if deliver and stop.is_set():
         number = stop.exit_status - 128
         _deliver(number, previous[number])
+
+
+@contextmanager
+def redelivered_signals() -> Iterator[None]:
+    """
+    Send a signal again whose exception Python dropped, so that the program does not go on.
+
+    Python drops exceptions of destructors and of callbacks of weak references, of which imports
+    and the exporter of PyTorch have many.
+    """
+    previous, timers = sys.unraisablehook, list[threading.Timer]()
+
+    def send_again(dropped: 'sys.UnraisableHookArgs') -> None:
+        if isinstance(dropped.exc_value, KeyboardInterrupt):
+            number = signal.SIGINT
+        elif isinstance(dropped.exc_value, SystemExit) and dropped.exc_value.code == TERMINATED:
+            number = signal.SIGTERM
+        else:
+            previous(dropped)
+            return
+        timers.append(threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number)))
+        timers[-1].start()
+
+    sys.unraisablehook = send_again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = previous
+        for timer in timers:
+            timer.cancel()
 
 
 def terminate(number: int, frame: FrameType | None) -> None:

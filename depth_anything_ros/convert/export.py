@@ -1,15 +1,13 @@
 """Writes ONNX files from PyTorch, with free or fixed height and width, and IR files."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 import logging
 from pathlib import Path
-import threading
 from typing import Any, TYPE_CHECKING
 import warnings
 
-from depth_anything_ros.cli.signals import deferred_signals
 from depth_anything_ros.convert.sources.onnx_files import metadata_props
 from depth_anything_ros.convert.sources.records import sha256_of
 from depth_anything_ros.errors import CheckpointError
@@ -58,7 +56,7 @@ def export_onnx(network: DepthAnything, onnx_path: Path, options: OnnxOptions | 
         _check_one_file(network, onnx_path)
     example, free_axes = _example(options, network.input_spec.multiple)
     try:
-        with _complete(), _quiet():
+        with _quiet():
             program = torch.onnx.export(
                 _AllMaps(network).eval() if network.spec.is_v3 else network, (example,),
                 dynamo=True, verbose=False, input_names=['image'],
@@ -73,17 +71,6 @@ def export_onnx(network: DepthAnything, onnx_path: Path, options: OnnxOptions | 
         raise CheckpointError(
             onnx_path, f'torch {torch.__version__} could not export the network ({error})',
             'install another version of torch, 2.6 or later') from error
-
-
-def _complete() -> Any:
-    """
-    Return a context in which Ctrl-C and SIGTERM wait for its end.
-
-    Python drops an exception of a signal that arrives in a callback of a weak reference, of which
-    the exporter has many, and the program would go on. A second signal acts at once.
-    """
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    return deferred_signals(deliver=True) if in_main_thread else nullcontext()
 
 
 class _AllMaps(torch.nn.Module):

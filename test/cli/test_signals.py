@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 import os
 import signal
+import sys
+import time
 
-from depth_anything_ros.cli.signals import deferred_signals, terminate
+from depth_anything_ros.cli.signals import deferred_signals, redelivered_signals, terminate
 import pytest
 
 
@@ -55,3 +57,31 @@ def test_ignored_signals_stay_ignored(deliver: bool) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         assert not stop.is_set()
     assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
+class Dying:
+    """Gets a signal while it is deleted, where Python drops the exception."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __del__(self) -> None:
+        signal.raise_signal(self.number)
+
+
+@pytest.mark.parametrize(('number', 'error'), [
+    (signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_a_signal_whose_exception_is_dropped_comes_again(
+        number: int, error: type[BaseException]) -> None:
+    before = sys.unraisablehook
+    with pytest.raises(error), redelivered_signals():
+        Dying(number)
+        time.sleep(60)
+        pytest.fail('the program went on')
+    assert sys.unraisablehook is before
+
+
+def test_a_signal_that_comes_again_does_not_outlive_the_program() -> None:
+    with redelivered_signals():
+        Dying(signal.SIGINT)
+    time.sleep(0.3)

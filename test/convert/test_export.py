@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-import signal
-from types import SimpleNamespace
 from typing import Any
 
 from depth_anything_ros.errors import CheckpointError
@@ -159,23 +157,3 @@ def test_weights_that_one_file_cannot_hold_are_refused(
     network.pretrained.mask_token = torch.nn.Parameter(torch.zeros(1, device='meta').expand(2**30))
     with pytest.raises(CheckpointError, match='weights take 4.3 GB and one ONNX file holds 2 GB'):
         export_onnx(network, tmp_path / 'a.onnx', OnnxOptions(external_data=False))
-
-
-def test_ctrl_c_is_not_lost_in_a_callback_of_the_exporter(
-        tmp_path: Path, tiny: EncoderSpec, make_weights: Callable[..., Any],
-        monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python prints the exceptions of destructors and weak references, and goes on."""
-    class Dying:
-
-        def __del__(self) -> None:
-            signal.raise_signal(signal.SIGINT)
-
-    def export_program(*arguments: Any, **options: Any) -> Any:
-        Dying()
-        return SimpleNamespace(save=lambda path, external_data: saved.append(path))
-
-    saved: list[Path] = []
-    monkeypatch.setattr(torch.onnx, 'export', export_program)
-    with pytest.raises(KeyboardInterrupt):
-        export_onnx(build_network(tiny, 'v2', None, make_weights(tiny)), tmp_path / 'a.onnx')
-    assert saved
