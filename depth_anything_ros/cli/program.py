@@ -1,10 +1,12 @@
 """The shell of every console script: missing packages, signals, errors, exit status."""
 
+import argparse
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 import functools
 import importlib.util
+import math
 import signal
 import sys
 from typing import Any, TYPE_CHECKING
@@ -92,6 +94,15 @@ def require_packages(program: Program, *packages: str, install: str = '') -> Non
     for name in packages:
         if importlib.util.find_spec(name) is None:
             raise MissingDependencyError(name, program.name, install or program.install)
+
+
+def require_positive(parser: argparse.ArgumentParser, options: argparse.Namespace,
+                     *names: str) -> None:
+    """End with status 2 unless these options are finite and above 0, or None."""
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and not 0 < value < math.inf:
+            parser.error(f'--{name} is {value:g}; it must be above 0')
 
 
 def examples(lines: str) -> str:

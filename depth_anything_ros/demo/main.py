@@ -15,7 +15,8 @@ import time
 from typing import Any, get_args
 
 from depth_anything_ros.cli.processes import private_domain, ros_parameters, running
-from depth_anything_ros.cli.program import INSTALL_VIEW, Program, require_packages, run_program
+from depth_anything_ros.cli.program import (
+    INSTALL_VIEW, Program, require_packages, require_positive, run_program)
 from depth_anything_ros.cli.signals import deferred_signals
 from depth_anything_ros.errors import INSTALL_ROS
 from depth_anything_ros.files import make_folder
@@ -107,10 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str] | None) -> None:
     parser = _parser()
     options = parser.parse_args(arguments)
-    for name in ('seconds', 'focal'):
-        value = getattr(options, name)
-        if value is not None and not 0 < value < math.inf:
-            parser.error(f'--{name} is {value:g}; it must be above 0')
+    require_positive(parser, options, 'seconds', 'focal')
     if options.view:
         require_packages(PROGRAM, 'viser', install=INSTALL_VIEW)
     private_domain()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 from depth_anything_ros.arrays import U8
-from depth_anything_ros.cli.program import Program, run_program
+from depth_anything_ros.cli.program import Program, require_positive, run_program
 from depth_anything_ros.errors import ImageError, INSTALL_ROS
 from depth_anything_ros.media.pictures import read_picture, SUFFIXES
 from depth_anything_ros.resources import photographs
@@ -113,10 +113,7 @@ def _run(command_line: list[str]) -> None:
     from depth_anything_ros.ros.spin import run, without_ros_arguments
     parser = _parser()
     options = parser.parse_args(without_ros_arguments(command_line)[1:])
-    for name in ('rate', 'width', 'height', 'focal'):
-        value = getattr(options, name)
-        if value is not None and not 0 < value < float('inf'):
-            parser.error(f'--{name} is {value:g}; it must be above 0')
+    require_positive(parser, options, 'rate', 'width', 'height', 'focal')
     for name in ('width', 'height'):
         if getattr(options, name) > _LARGEST_SIDE:
             parser.error(f'--{name} is {getattr(options, name)}; it must be at most '
