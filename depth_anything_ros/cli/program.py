@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import functools
 import importlib.util
 import math
-import signal
 import sys
 from typing import Any, TYPE_CHECKING
 
-from depth_anything_ros.cli.signals import INTERRUPTED, redelivered_signals, terminate
-from depth_anything_ros.errors import DepthAnythingError, MissingDependencyError, was_interrupted
+from depth_anything_ros.cli.signals import insistent_signals, INTERRUPTED
+from depth_anything_ros.errors import DepthAnythingError, MissingDependencyError
 from depth_anything_ros.foreign_files import printable
 
 if TYPE_CHECKING:
@@ -51,16 +50,13 @@ def run_program(program: Program, main: Callable[[], object]) -> int:
     That is 0, 1 for bad input or a missing package, 2 for wrong usage, 130 after Ctrl-C and 143
     after SIGTERM. An expected error becomes one line on stderr, others keep their traceback.
     """
-    previous = signal.signal(signal.SIGTERM, terminate)
     try:
-        with _one_line_errors(program), redelivered_signals():
+        with _one_line_errors(program):
             main()
     except BrokenPipeError:
         return FAILED
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else FAILED if end.code else 0
-    finally:
-        signal.signal(signal.SIGTERM, previous)
     return 0
 
 
@@ -128,7 +124,8 @@ def _guard(program: Program, command: Any) -> None:
 def _one_line_errors(program: Program) -> Iterator[None]:
     """Print an expected error as one line and raise SystemExit with its status."""
     try:
-        yield
+        with insistent_signals():
+            yield
     except BrokenPipeError:
         # The reader of a pipe, such as head, has ended; click ends the program without a message.
         raise
@@ -139,8 +136,6 @@ def _one_line_errors(program: Program) -> Iterator[None]:
     except (DepthAnythingError, OSError) as error:
         program.print_error(error)
         raise SystemExit(FAILED) from error
-    except (KeyboardInterrupt, ImportError) as error:
-        if not was_interrupted(error):
-            raise
+    except KeyboardInterrupt as error:
         program.print_error(f'interrupted; {program.after_interrupt}')
         raise SystemExit(INTERRUPTED) from error

@@ -1,15 +1,18 @@
 """Ctrl-C (SIGINT) and SIGTERM end a program in good order."""
 
+import _thread
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 import os
 import signal
 import sys
 import threading
+import time
 from types import FrameType
 from typing import Any, TypeAlias
+import weakref
 
-INTERRUPTED, TERMINATED = 130, 143
+INTERRUPTED = 130
 Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | None
 _AGAIN_S = 0.1
 
@@ -35,9 +38,7 @@ def deferred_signals(*, deliver: bool = False) -> Iterator[StopRequest]:
     block. Signals that the process ignores stay ignored. For the main thread only.
     """
     stop = StopRequest()
-    previous: dict[int, Handler] = {
-        number: handler for number in (signal.SIGINT, signal.SIGTERM)
-        if (handler := signal.getsignal(number)) != signal.SIG_IGN}
+    previous = _handlers()
 
     def restore() -> None:
         for number, handler in previous.items():
@@ -60,38 +61,79 @@ def deferred_signals(*, deliver: bool = False) -> Iterator[StopRequest]:
 
 
 @contextmanager
-def redelivered_signals() -> Iterator[None]:
+def insistent_signals() -> Iterator[None]:
     """
-    Send a signal again whose exception Python dropped, so that the program does not go on.
+    Turn SIGINT and SIGTERM into KeyboardInterrupt and SystemExit(143) until one ends the block.
 
-    Python drops exceptions of destructors and of callbacks of weak references, of which imports
-    and the exporter of PyTorch have many.
+    Python drops exceptions of destructors and of callbacks of weak references, and libraries drop
+    those of imports that they only try; the exporter of PyTorch has all of these. A signal whose
+    exception is gone comes again while the block runs, and an error after it counts as its
+    effect. Signals that the process ignores stay ignored. For the main thread only.
     """
-    previous, timers = sys.unraisablehook, list[threading.Timer]()
+    insistence, previous, previous_hook = _Insistence(), _handlers(), sys.unraisablehook
 
-    def send_again(dropped: 'sys.UnraisableHookArgs') -> None:
-        if isinstance(dropped.exc_value, KeyboardInterrupt):
-            number = signal.SIGINT
-        elif isinstance(dropped.exc_value, SystemExit) and dropped.exc_value.code == TERMINATED:
-            number = signal.SIGTERM
-        else:
-            previous(dropped)
-            return
-        timers.append(threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number)))
-        timers[-1].start()
+    def hook(dropped: 'sys.UnraisableHookArgs') -> None:
+        if not isinstance(dropped.exc_value, _Interrupted | _Terminated):
+            previous_hook(dropped)
 
-    sys.unraisablehook = send_again
+    sys.unraisablehook = hook
+    for number in previous:
+        signal.signal(number, insistence.end)
     try:
         yield
+    except Exception as error:
+        if insistence.received:
+            raise _exception(insistence.received) from error
+        raise
     finally:
-        sys.unraisablehook = previous
-        for timer in timers:
-            timer.cancel()
+        insistence.running = False
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        sys.unraisablehook = previous_hook
 
 
-def terminate(number: int, frame: FrameType | None) -> None:
-    """Turn SIGTERM into an exception, so that temporary files are removed."""
-    raise SystemExit(TERMINATED)
+class _Insistence:
+    """Raises the exceptions of signals, and sends a signal again whose exception is gone."""
+
+    def __init__(self) -> None:
+        self.running = True
+        self.received = 0
+
+    def end(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal."""
+        # A name for it here would keep the exception alive.
+        raise self._watched_exception(number)
+
+    def _watched_exception(self, number: int) -> BaseException:
+        self.received = number
+        error = _exception(number)
+        # It may die where any lock of threading is held.
+        weakref.finalize(error, _thread.start_new_thread, self._send_again,
+                         (number,)).atexit = False
+        return error
+
+    def _send_again(self, number: int) -> None:
+        time.sleep(_AGAIN_S)
+        if self.running:
+            os.kill(os.getpid(), number)
+
+
+class _Interrupted(KeyboardInterrupt):
+    """The exception of SIGINT; that of Python itself cannot be watched."""
+
+
+class _Terminated(SystemExit):
+    """The exception of SIGTERM, so that temporary files are removed."""
+
+
+def _exception(number: int) -> BaseException:
+    return (_Interrupted if number == signal.SIGINT else _Terminated)(128 + number)
+
+
+def _handlers() -> dict[int, Handler]:
+    """Return the handlers of the signals that the process does not ignore."""
+    return {number: handler for number in (signal.SIGINT, signal.SIGTERM)
+            if (handler := signal.getsignal(number)) != signal.SIG_IGN}
 
 
 def _deliver(number: int, handler: Handler) -> None:

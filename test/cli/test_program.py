@@ -25,7 +25,7 @@ def failing(error: BaseException) -> Callable[[], None]:
 
 def interrupted_import() -> None:
     try:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
     except KeyboardInterrupt as error:
         raise ImportError('numpy could not be imported') from error
 
