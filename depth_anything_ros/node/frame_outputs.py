@@ -18,12 +18,13 @@ from depth_anything_ros.vision.confidence import confidence
 from depth_anything_ros.vision.depth import (
     display_scale_shift, inverse_from_metric, limit_range, metric_depth, metric_from_inverse,
     MetricCorrection, model_inverse_depth, remove_flying_pixels)
-from depth_anything_ros.vision.geometry import Intrinsics, RayCache
+from depth_anything_ros.vision.geometry import Intrinsics, RayCache, Rays
 from depth_anything_ros.vision.stabilization import Stabilizer
 from depth_anything_ros.vision.transforms import depth_on_grid, OutputGrid
 import numpy as np
 
-Stabilize = Callable[[F32], F32]
+# Returns the scale and the shift that remove flicker from inverse depth; for one call.
+Stabilize = Callable[[], tuple[float, float]]
 
 
 class OutputState:
@@ -51,27 +52,29 @@ class OutputState:
         """
         Apply the parameter ``stabilization`` to the model's output ``depth`` [H, W].
 
-        Return the map that all outputs use, its correction, and a function that stabilizes inverse
-        depth for the colours.
+        Return the map that all outputs use, its correction, and a function that returns scale and
+        shift of the inverse depth for the colours.
         """
-        def stabilize(inverse_depth: F32) -> F32:
-            gain, offset = self._stabilizer.update(model_inverse_depth(depth, kind, correction))
+        def stabilize() -> tuple[float, float]:
+            found = self._stabilizer.update(model_inverse_depth(depth, kind, correction))
             if self._stabilizer.was_reset:
                 self.range.reset()
-            return inverse_depth * np.float32(gain) + np.float32(offset)
+            return found
 
         if stabilization == 'off':
             return depth, correction, _unchanged
         if stabilization == 'color':
             return depth, correction, stabilize
-        stable = stabilize(model_inverse_depth(depth, kind, correction))
+        scale, shift = stabilize()
+        stable = model_inverse_depth(depth, kind, correction) * np.float32(scale) + np.float32(
+            shift)
         if kind == 'relative':
             return stable, correction, _unchanged
         return inverse_from_metric(stable), MetricCorrection(), _unchanged
 
 
-def _unchanged(inverse_depth: F32) -> F32:
-    return inverse_depth
+def _unchanged() -> tuple[float, float]:
+    return 1.0, 0.0
 
 
 @dataclass(frozen=True)
@@ -88,9 +91,10 @@ class FrameOutputs:
 
     ``depth`` is the model's output [H, W]. ``scale_shift`` converts its inverse depth to 1/z
     [1/m], None if it is unknown or not needed; with an ``alignment.source`` it is always needed,
-    because the metres of a metric model have another scale. ``stabilize`` removes flicker from
-    the inverse depth that is coloured. ``sky`` [H, W] has no depth, or infinite depth, by the
-    parameter ``sky_filter``. ``inputs`` is what the confidence depends on beside the depth.
+    because the metres of a metric model have another scale. ``stabilize`` gives scale and shift of
+    the inverse depth that is coloured, without flicker. ``sky`` [H, W] has no depth, or infinite
+    depth, by the parameter ``sky_filter``. ``inputs`` is what the confidence depends on beside
+    the depth.
     """
 
     def __init__(self, image: ColorImage, depth: F32, kind: Kind, grid: OutputGrid,
@@ -202,15 +206,11 @@ class FrameOutputs:
         return FilledDepth(depth_m, mask)
 
     @cached_property
-    def inverse_depth(self) -> F32:
-        """Return the stabilized inverse depth that is coloured."""
-        return self._stabilize(model_inverse_depth(self.model_depth, self._kind,
-                                                   self._correction))
-
-    @cached_property
     def color(self) -> U8:
-        """Return ``inverse_depth`` in colours, BGR [H, W, 3]."""
-        return colorize(self.inverse_depth, *self._color_range,
+        """Return the stabilized inverse depth in colours, BGR [H, W, 3]."""
+        scale, shift = self._display_fit
+        low, high = ((limit - shift) / scale for limit in self._color_range)
+        return colorize(self._inverse_on_grid, low, high,
                         self._state.color_table(self._settings.color_map))
 
     def camera_on_grid(self, camera: Intrinsics) -> Intrinsics:
@@ -224,36 +224,61 @@ class FrameOutputs:
         A relative model without alignment gives a cloud for display only, from ``points_near`` to
         ``points_far``.
         """
-        depth_m = self.unlimited_depth_m
-        if depth_m is None and self._settings.alignment.source == 'none':
-            depth_m = self._without_sky(metric_from_inverse(
-                self.inverse_depth, *display_scale_shift(
-                    *self._color_range, self._settings.points_near, self._settings.points_far)))
-        if depth_m is None:
-            return None
         rays = self._state.rays.get(self.camera_on_grid(camera), self._settings.points_stride)
-        return point_cloud(depth_m, self.image_bgr if self._settings.points_color else None, rays,
-                           cloud_options(self._settings))
+        if self.unlimited_depth_m is not None:
+            depth_m = rays.pick(self.unlimited_depth_m)
+        elif self._settings.alignment.source == 'none':
+            depth_m = self._displayed_depth_m(rays)
+        else:
+            return None
+        colors = rays.pick_colors(self.image_bgr) if self._settings.points_color else None
+        return point_cloud(depth_m, colors, rays, cloud_options(self._settings))
 
     @cached_property
     def _metric_depth_m(self) -> F32 | None:
         """Return depth [m] as ``unlimited_depth_m``, with what that removes."""
         if self.scale_shift is None:
             return None
-        return self._without_sky(metric_depth(self.model_depth, self._kind, self._correction,
-                                              self._scale_shift))
+        depth_m = metric_depth(self.model_depth, self._kind, self._correction, self._scale_shift)
+        return depth_m if depth_m is None or self._sky_on_grid is None else (
+            self._without(self._sky_on_grid, depth_m))
 
-    def _without_sky(self, depth_m: F32 | None) -> F32 | None:
-        """Return depth [m] on the grid with the sky as ``sky_filter`` states."""
-        if self._sky is None or depth_m is None:
-            return depth_m
+    def _displayed_depth_m(self, rays: Rays) -> F32:
+        """Return depth from ``points_near`` to ``points_far`` [m] of the pixels of ``rays``."""
+        near_m, far_m = self._settings.points_near, self._settings.points_far
+        scale, shift = display_scale_shift(*self._color_range, near_m, far_m)
+        stable_scale, stable_shift = self._display_fit
+        depth_m = metric_from_inverse(rays.pick(self._inverse_on_grid), scale * stable_scale,
+                                      scale * stable_shift + shift)
+        return depth_m if self._sky_on_grid is None else (
+            self._without(rays.pick(self._sky_on_grid), depth_m))
+
+    def _without(self, sky: Bools, depth_m: F32) -> F32:
+        """Return depth [m] with ``sky`` as ``sky_filter`` states."""
+        return np.where(
+            sky, np.float32(np.inf if self._settings.sky_filter == 'far' else np.nan), depth_m)
+
+    @cached_property
+    def _sky_on_grid(self) -> Bools | None:
+        if self._sky is None:
+            return None
         share = depth_on_grid(self._sky.astype(np.float32), self.image.size_hw, self.grid)
-        return np.where(share >= np.float32(0.5), np.float32(
-            np.inf if self._settings.sky_filter == 'far' else np.nan), depth_m)
+        return share >= np.float32(0.5)
+
+    @cached_property
+    def _inverse_on_grid(self) -> F32:
+        return model_inverse_depth(self.model_depth, self._kind, self._correction)
+
+    @cached_property
+    def _display_fit(self) -> tuple[float, float]:
+        """Return scale and shift of ``_inverse_on_grid`` without flicker."""
+        return self._stabilize()
 
     @cached_property
     def _color_range(self) -> tuple[float, float]:
-        return self._state.range.update(self.inverse_depth)
+        # The fit first: after a cut it resets the range.
+        scale, shift = self._display_fit
+        return self._state.range.update(self._inverse_on_grid, scale, shift)
 
 
 def cloud_options(settings: Settings) -> CloudOptions:

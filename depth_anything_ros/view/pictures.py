@@ -10,7 +10,6 @@ from depth_anything_ros.ros.messages import (
     decode_compressed, decode_image, points_and_colors, SerializedMessage)
 from depth_anything_ros.vision.color_image import to_bgr
 from depth_anything_ros.vision.encoded_image import PixelLimit
-import numpy as np
 from sensor_msgs.msg import CompressedImage
 
 WIDEST_PX = 480
@@ -40,10 +39,11 @@ def picture(message: SerializedMessage) -> U8:
                    else decode_image(message))
     height, width = image.shape[:2]
     if width > WIDEST_PX:
+        # The mean of all pixels takes five times as long; below two per pixel none is left out.
         image = cv2.resize(  # type: ignore[assignment]
             image, (WIDEST_PX, max(1, round(height * WIDEST_PX / width))),
-            interpolation=cv2.INTER_AREA)
-    return np.ascontiguousarray(image[..., ::-1])
+            interpolation=cv2.INTER_AREA if width > 2 * WIDEST_PX else cv2.INTER_LINEAR)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
 
 
 def cloud(message: SerializedMessage, most: int) -> Cloud:

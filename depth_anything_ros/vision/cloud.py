@@ -33,24 +33,24 @@ class HeightBand:
 
 def organized_cloud(depth_m: F32, image_bgr: U8 | None, rays: Rays) -> F32:
     """
-    Return the points as float32 [H', W', 4]: x, y, z in metres and packed rgb.
+    Return the points as float32 [H, W, 4]: x, y, z in metres and packed rgb.
 
-    x, y and z are NaN where ``depth_m`` [H, W] is NaN. The fourth value holds the bits 0x00RRGGBB,
-    the field rgb of PCL and RViz. Without an image the cloud is [H', W', 3].
+    ``depth_m`` [H, W] and the image [H, W, 3] have the pixels of ``rays``. x, y and z are NaN
+    where ``depth_m`` is NaN. The fourth value holds the bits 0x00RRGGBB, the field rgb of PCL and
+    RViz. Without an image the cloud is [H, W, 3].
     """
-    z = np.ascontiguousarray(depth_m[::rays.stride, ::rays.stride])
-    planes = [z * rays.x_over_z, z * rays.y_over_z, z]
+    planes = [depth_m * rays.x_over_z, depth_m * rays.y_over_z, depth_m]
     if rays.outside is not None:
-        planes[2] = np.where(rays.outside, np.float32(np.nan), z)
+        planes[2] = np.where(rays.outside, np.float32(np.nan), depth_m)
     if image_bgr is not None:
-        planes.append(_packed(image_bgr[::rays.stride, ::rays.stride]))
+        planes.append(_packed(image_bgr))
     # One pass over the cloud instead of one per plane.
     return cv2.merge(planes)  # type: ignore[return-value]
 
 
 def _packed(image_bgr: U8) -> F32:
     """Return BGR [H, W, 3] as float32 [H, W] with the bits 0x00RRGGBB."""
-    bgra = cv2.cvtColor(np.ascontiguousarray(image_bgr), cv2.COLOR_BGR2BGRA)
+    bgra = cv2.cvtColor(image_bgr, cv2.COLOR_BGR2BGRA)
     color: npt.NDArray[np.uint32] = bgra.view('<u4')[..., 0]
     color &= np.uint32(0xFFFFFF)
     return color.astype(np.uint32, copy=False).view(np.float32)
@@ -123,9 +123,10 @@ class CloudOptions:
 
 def point_cloud(depth_m: F32, image_bgr: U8 | None, rays: Rays, options: CloudOptions) -> F32:
     """
-    Return the points [H', W', C] of a depth map [H, W] in metres, [N, C] with a voxel size.
+    Return the points [H, W, C] of a depth map [H, W] in metres, [N, C] with a voxel size.
 
-    C is 4 with an image (x, y, z, packed rgb) and 3 without. ``depth_m`` may hold +inf.
+    C is 4 with an image [H, W, 3] (x, y, z, packed rgb) and 3 without. Map and image have the
+    pixels of ``rays``. ``depth_m`` may hold +inf.
     """
     if options.clearing_m:
         depth_m = move_far_points(depth_m, options.maximum_m, options.clearing_m)

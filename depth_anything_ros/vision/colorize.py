@@ -49,13 +49,18 @@ class RangeTracker:
         self._gain = gain
         self._range: tuple[float, float] | None = None
 
-    def update(self, values: F32) -> tuple[float, float]:
-        """Return (low, high) after this map [H, W]; one without finite values is ignored."""
+    def update(self, values: F32, scale: float = 1.0, shift: float = 0.0
+               ) -> tuple[float, float]:
+        """
+        Return (low, high) after the map scale * values + shift, [H, W], with a positive scale.
+
+        A map without finite values is ignored.
+        """
         step = max(1, round(math.sqrt(values.size / _RANGE_PIXELS)))
         sample = values[::step, ::step]
         finite = sample[np.isfinite(sample)]
         if finite.size:
-            low, high = (float(value) for value in np.percentile(finite, (2, 98)))
+            low, high = (scale * float(value) + shift for value in np.percentile(finite, (2, 98)))
             old = self._range or (low, high)
             self._range = (old[0] + self._gain * (low - old[0]),
                            old[1] + self._gain * (high - old[1]))
@@ -68,14 +73,10 @@ class RangeTracker:
 
 def colorize(values: F32, low: float, high: float, table: U8) -> U8:
     """Return BGR [H, W, 3] of a map [H, W] with the colours of ``table``; NaN becomes black."""
-    index = values - np.float32(low)
-    index *= np.float32(255 / max(high - low, 1e-12))
-    invalid = np.isnan(index)
-    has_invalid = invalid.any()
-    if has_invalid:
-        index[invalid] = 0
-    np.clip(index, 0, 255, out=index)
-    colors: U8 = cv2.applyColorMap(index.astype(np.uint8), table)  # type: ignore[assignment]
-    if has_invalid:
-        colors[invalid] = 0
+    gain = 255 / max(high - low, 1e-12)
+    # One pass over the map. It rounds, so that just under half less is the next smaller level.
+    index = cv2.addWeighted(values, gain, values, 0, -low * gain - 0.498, dtype=cv2.CV_8U)
+    colors: U8 = cv2.applyColorMap(index, table)  # type: ignore[assignment]
+    if np.isnan(values.min()):
+        colors[np.isnan(values)] = 0
     return colors

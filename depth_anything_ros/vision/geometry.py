@@ -8,10 +8,10 @@ those of sensor_msgs/CameraInfo, computed by OpenCV.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import cv2
-from depth_anything_ros.arrays import Bools, F32, F64
+from depth_anything_ros.arrays import Bools, F32, F64, U8
 from depth_anything_ros.errors import CameraInfoError
 from depth_anything_ros.model_info import ModelInfo
 from depth_anything_ros.vision.depth import metric_from_inverse
@@ -27,6 +27,7 @@ _USUAL_NUMBER = {'plumb_bob': 5, 'rational_polynomial': 8, 'equidistant': 4}
 _OTHER_NAMES = {'': 'plumb_bob', 'fisheye': 'equidistant'}
 _NEWTON_STEPS, _NEWTON_ERROR = 6, 1e-6
 _ROUND_TRIP_PX = 0.05
+Pixels = TypeVar('Pixels', Bools, F32)
 
 
 def quaternion_pose(xyz: Sequence[float], xyzw: Sequence[float]) -> F64:
@@ -182,6 +183,19 @@ class Rays:
     x_over_z: F32
     y_over_z: F32
     stride: int
+
+    def pick(self, values: Pixels) -> Pixels:
+        """Return the values [H', W'] of these pixels of a map [H, W]."""
+        return np.ascontiguousarray(values[::self.stride, ::self.stride])
+
+    def pick_colors(self, image: U8) -> U8:
+        """Return the colours [H', W', 3] of these pixels of an image [H, W, 3]."""
+        height, width = image.shape[:2]
+        if height % self.stride or width % self.stride:
+            return np.ascontiguousarray(image[::self.stride, ::self.stride])
+        # The same pixels in a quarter of the time.
+        return cv2.resize(  # type: ignore[return-value]
+            image, (width // self.stride, height // self.stride), interpolation=cv2.INTER_NEAREST)
 
     @cached_property
     def outside(self) -> Bools | None:

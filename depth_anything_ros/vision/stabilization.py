@@ -99,7 +99,8 @@ def _robust_fit(values: F64, target: F64) -> tuple[float, float] | None:
     far_weight = 1.0 / (_NEAR_OFFSET + np.clip((values - low) / (high - low), 0.0, 1.0)) ** 2
     weight = far_weight
     for _ in range(_ITERATIONS):
-        mean, target_mean = np.average(np.stack([values, target]), axis=1, weights=weight)
+        total = weight.sum()
+        mean, target_mean = weight @ values / total, weight @ target / total
         centred = values - mean
         scale = (weight * centred) @ target / ((weight * centred) @ centred)
         shift = target_mean - scale * mean

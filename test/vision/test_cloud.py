@@ -49,7 +49,8 @@ def test_a_stride_keeps_every_nth_row_and_column(stride: int) -> None:
     depth_m = rng.uniform(1, 9, (48, 64)).astype(np.float32)
     image = rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)
     every = organized_cloud(depth_m, image, pixel_rays(CAMERA, 1))
-    some = organized_cloud(depth_m, image, pixel_rays(CAMERA, stride))
+    rays = pixel_rays(CAMERA, stride)
+    some = organized_cloud(rays.pick(depth_m), rays.pick_colors(image), rays)
     assert some.shape == (-(-48 // stride), -(-64 // stride), 4)
     assert np.array_equal(some, every[::stride, ::stride])
 
@@ -74,9 +75,9 @@ def test_an_invalid_pixel_has_no_position_but_keeps_its_colour() -> None:
 
 def test_a_cloud_without_an_image_has_positions_only() -> None:
     depth_m = np.full((48, 64), 2.0, np.float32)
-    bare = organized_cloud(depth_m, None, pixel_rays(CAMERA, 2))
-    colored = organized_cloud(depth_m, gray(), pixel_rays(CAMERA, 2))
-    assert bare.shape == (24, 32, 3)
+    bare = organized_cloud(depth_m, None, pixel_rays(CAMERA, 1))
+    colored = organized_cloud(depth_m, gray(), pixel_rays(CAMERA, 1))
+    assert bare.shape == (48, 64, 3)
     assert np.array_equal(bare, colored[..., :3])
 
 
@@ -158,7 +159,7 @@ def test_points_that_clear_are_exempt_from_the_height_band(stride: int) -> None:
     depth_m = np.full((120, 160), 2.0, np.float32)
     depth_m[:60] = np.inf
     band = HeightBand(0.0, 10.0, camera_height_m=0.5, camera_pitch_rad=0.0)
-    cloud = point_cloud(depth_m, None, RAYS[stride],
+    cloud = point_cloud(RAYS[stride].pick(depth_m), None, RAYS[stride],
                         CloudOptions(maximum_m=5.0, clearing_m=6.0, band=band))
     rows = np.arange(0, 120, stride)
     assert_allclose(cloud[rows < 60, :, 2], 6.0)
