@@ -6,7 +6,8 @@ import re
 
 from depth_anything_ros.errors import CameraInfoError
 from depth_anything_ros.vision.geometry import (
-    bends_rays, CameraInfoFields, complete_fields, Distortion, has_projection, Intrinsics)
+    bends_rays, CameraInfoFields, check_distortion, complete_fields, Distortion, has_projection,
+    Intrinsics)
 from depth_anything_ros.vision.transforms import OutputGrid
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
@@ -83,7 +84,7 @@ def intrinsics(info: CameraInfo, image_hw: tuple[int, int], raw: bool) -> Intrin
 
     For a rectified image it is P, as in depth_image_proc and RViz, or K if P is empty; for a
     ``raw`` image it is K with the distortion. CameraInfoError for another image size, a camera
-    that is not calibrated or an unknown distortion model.
+    that is not calibrated, an unknown distortion model or one that cannot be inverted.
     """
     check_size(info, image_hw)
     binning_x, binning_y = _binning(info)
@@ -93,8 +94,10 @@ def intrinsics(info: CameraInfo, image_hw: tuple[int, int], raw: bool) -> Intrin
         fx, fy, cx, cy = info.p[0], info.p[5], info.p[2], info.p[6]
     distortion = (Distortion(info.distortion_model, tuple(info.d))
                   if raw and bends_rays(info.distortion_model, info.d) else None)
-    return Intrinsics(fx / binning_x, fy / binning_y, (cx - info.roi.x_offset) / binning_x,
-                      (cy - info.roi.y_offset) / binning_y, image_hw, distortion)
+    camera = Intrinsics(fx / binning_x, fy / binning_y, (cx - info.roi.x_offset) / binning_x,
+                        (cy - info.roi.y_offset) / binning_y, image_hw, distortion)
+    check_distortion(camera)
+    return camera
 
 
 def is_raw(info: CameraInfo, geometry: str, image_topic: str) -> bool:

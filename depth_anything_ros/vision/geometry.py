@@ -7,7 +7,7 @@ those of sensor_msgs/CameraInfo, computed by OpenCV.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple, TypeVar
 
 import cv2
@@ -27,6 +27,9 @@ _USUAL_NUMBER = {'plumb_bob': 5, 'rational_polynomial': 8, 'equidistant': 4}
 _OTHER_NAMES = {'': 'plumb_bob', 'fisheye': 'equidistant'}
 _NEWTON_STEPS, _NEWTON_ERROR = 6, 1e-6
 _ROUND_TRIP_PX = 0.05
+# Rows and columns of pixels that show whether a distortion can be inverted: an even number, because
+# any can be in the middle.
+_CHECKED_POINTS = 8
 Pixels = TypeVar('Pixels', Bools, F32)
 
 
@@ -272,6 +275,21 @@ def undistorted_rays(pixels: F64, camera: Intrinsics) -> F64:
     if camera.distortion is None:
         return distorted
     return _rays_before_lens(distorted, camera, camera.distortion)
+
+
+@lru_cache(maxsize=8)
+def check_distortion(camera: Intrinsics) -> None:
+    """Raise CameraInfoError if the distortion cannot be inverted anywhere in the image."""
+    height, width = camera.size_hw
+    columns, rows = np.meshgrid(np.linspace(0, width - 1, _CHECKED_POINTS),
+                                np.linspace(0, height - 1, _CHECKED_POINTS))
+    pixels = np.stack([columns.ravel(), rows.ravel()], axis=1)
+    if np.isnan(undistorted_rays(pixels, camera)).all():
+        assert camera.distortion is not None
+        raise CameraInfoError(
+            f'the distortion of the lens ({camera.distortion.model}, D '
+            f'{", ".join(f"{one:g}" for one in camera.distortion.coefficients)}) cannot be '
+            'inverted anywhere in the image; calibrate it again')
 
 
 def _rays_before_lens(distorted: F64, camera: Intrinsics, distortion: Distortion) -> F64:

@@ -200,3 +200,18 @@ def test_an_unknown_distortion_model_of_a_raw_image_raises() -> None:
     info.d, info.distortion_model = [0.1], 'omnidirectional'
     with pytest.raises(CameraInfoError, match='omnidirectional'):
         intrinsics(info, (120, 160), raw=True)
+
+
+@pytest.mark.parametrize(('model', 'd'), [
+    ('plumb_bob', [-1e6, 0.0, 0.0, 0.0, 0.0]), ('plumb_bob', [0.0, 0.0, 1e6, 1e6, 0.0]),
+    ('equidistant', [-1e9, 0.0, 0.0, 0.0])])
+def test_a_distortion_that_cannot_be_inverted_is_a_problem_of_the_camera(
+        model: str, d: list[float]) -> None:
+    """Its cloud would have no point, and nothing would say why."""
+    info = camera_info(160, 120)
+    info.distortion_model, info.d = model, d
+    view = camera_view(info, (120, 160), 'raw', 'image')
+    assert view.camera is None and view.info is info
+    assert model in view.problem and f'{max(d, key=abs):g}' in view.problem
+    assert 'calibrate it again' in view.problem
+    assert camera_view(info, (120, 160), 'rectified', 'image').camera is not None
