@@ -27,8 +27,8 @@ _USUAL_NUMBER = {'plumb_bob': 5, 'rational_polynomial': 8, 'equidistant': 4}
 _OTHER_NAMES = {'': 'plumb_bob', 'fisheye': 'equidistant'}
 _NEWTON_STEPS, _NEWTON_ERROR = 6, 1e-6
 _ROUND_TRIP_PX = 0.05
-# Rows and columns of pixels that show whether a distortion can be inverted: an even number, because
-# any can be in the middle.
+# Rows and columns of pixels that show whether a distortion can be inverted: an even number,
+# because any can be in the middle.
 _CHECKED_POINTS = 8
 Pixels = TypeVar('Pixels', Bools, F32)
 
