@@ -6,6 +6,7 @@ import re
 
 from depth_anything_ros.benchmark.machine import describe_machine
 import pytest
+from tools.measure import figures
 from tools.measure.figures import pages, requote
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,10 +39,34 @@ def test_the_page_about_models_quotes_figures() -> None:
 @pytest.mark.parametrize('file', FILES, ids=lambda file: file.name)
 def test_a_file_of_figures_names_its_command_and_machine(file: Path) -> None:
     content = json.loads(file.read_text(encoding='utf-8'))
-    assert set(content) - {'reports'} == {'command', 'machine', 'figures'}
+    assert set(content) - {'reports', 'elsewhere'} == {'command', 'machine', 'figures'}
     assert content['command'].startswith('python -m ') and is_module(content['command'].split()[2])
     assert 'cores' in content['machine']
     assert all(isinstance(value, float) for value in content['figures'].values())
+
+
+def test_a_figure_that_is_kept_stays_that_of_its_machine(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a part that is measured again would move all others to this machine."""
+    monkeypatch.setattr(figures, 'FOLDER', tmp_path)
+
+    def measured(machine: str, kept: bool = True, **values: float) -> dict[str, object]:
+        monkeypatch.setattr(figures, 'describe_machine', lambda: machine)
+        path = figures.write_figures('x', 'python -m x', values,
+                                     kept=figures.read_figures('x') if kept else ())
+        content = json.loads(path.read_text())
+        assert content.pop('command') == 'python -m x' and content.pop('machine') == machine
+        return content
+
+    assert measured('first', a=1.0, b=2.0) == {'figures': {'a': 1.0, 'b': 2.0}}
+    assert measured('second', b=3.0, c=4.0) == {
+        'figures': {'a': 1.0, 'b': 3.0, 'c': 4.0}, 'elsewhere': {'first': ['a']}}
+    assert measured('third', c=5.0) == {
+        'figures': {'a': 1.0, 'b': 3.0, 'c': 5.0},
+        'elsewhere': {'first': ['a'], 'second': ['b']}}
+    assert measured('first', b=6.0) == {
+        'figures': {'a': 1.0, 'b': 6.0, 'c': 5.0}, 'elsewhere': {'third': ['c']}}
+    assert measured('second', kept=False, c=7.0) == {'figures': {'c': 7.0}}
 
 
 def test_a_quote_is_replaced_by_the_figure_of_its_name(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 from random import Random
-import sys
 
 import pytest
 
@@ -12,7 +11,7 @@ pytest.importorskip('openvino')
 
 import numpy as np  # noqa: E402, I100
 from tools.fuzz.attack import Report, stand_in_model  # noqa: E402
-from tools.measure import reliability, reliability_damage  # noqa: E402
+from tools.measure import figures, reliability, reliability_damage  # noqa: E402
 from tools.measure import reliability_images as images  # noqa: E402
 from tools.measure.reliability_damage import blob_damage  # noqa: E402
 from tools.measure.reliability_memory import peak_mib, refuse_bomb  # noqa: E402
@@ -55,8 +54,7 @@ def test_a_damage_that_changes_the_depth_is_not_counted_as_caught(
 def test_one_part_is_measured_and_the_others_keep_their_figures(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / 'reliability.json'
-    for module in (reliability, sys.modules['tools.measure.figures']):
-        monkeypatch.setattr(module, 'FOLDER', tmp_path)
+    monkeypatch.setattr(figures, 'FOLDER', tmp_path)
     for name in ('fuzz', 'images'):
         monkeypatch.setitem(reliability.PARTS, name, lambda parsed, name=name: {name: 0.5})
         assert reliability.main(['--only', name]) == 0
@@ -67,8 +65,7 @@ def test_one_part_is_measured_and_the_others_keep_their_figures(
 
 def test_an_attack_that_finds_something_ends_with_status_1(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (reliability, sys.modules['tools.measure.figures']):
-        monkeypatch.setattr(module, 'FOLDER', tmp_path)
+    monkeypatch.setattr(figures, 'FOLDER', tmp_path)
     found = Report(sent=20, deaths=1, resident_mib=[100.0] * 20)
     monkeypatch.setattr(reliability, 'attack', lambda *arguments: found)
     assert reliability.main(['--only', 'fuzz']) == 1

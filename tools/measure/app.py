@@ -26,7 +26,7 @@ from depth_anything_ros.media.pictures import read_picture
 from depth_anything_ros.resources import photographs, ROOT
 from depth_anything_ros.vision.color_image import to_bgr
 import numpy as np
-from tools.measure.figures import FOLDER, read_figures, requote_pages, write_figures
+from tools.measure.figures import read_figures, requote_pages, write_figures
 from tools.shared_data import CHECKPOINT_OVERRIDES, local_checkpoint
 from tools.web.app import running_app, Visitor
 from tools.web.browser import chromium
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--only', choices=PARTS, action='append', metavar='PART',
                         help=f'one of {", ".join(PARTS)}; may be repeated')
     options = parser.parse_args(arguments)
-    figures = read_figures('app') if (FOLDER / 'app.json').is_file() else {}
+    figures: Figures = {}
     try:
         for name in options.only or PARTS:
             with tempfile.TemporaryDirectory() as folder:
@@ -81,7 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     for figure, value in figures.items():
         print(f'{figure:28} {value:g}')
-    print(f'wrote {write_figures("app", COMMAND, figures)} and the pages that quote it')
+    path = write_figures('app', COMMAND, figures, kept=read_figures('app'))
+    print(f'wrote {path} and the pages that quote it')
     requote_pages()
     return 0
 

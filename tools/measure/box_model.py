@@ -65,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                              if options.floating or part not in ('int8', 'front')]
     if options.clone and 'clone' not in parts:
         parts = [*parts, 'clone']
-    figures, reports = _previous(everything=bool(options.only))
+    kept, reports = _previous(everything=bool(options.only))
+    figures: Figures = {}
     try:
         with tempfile.TemporaryDirectory() as folder:
             figures |= _rounded({'size_mib': size_mib(options.model)})
@@ -77,14 +78,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     figures |= _rounded(_measure(part, options, teacher, Path(folder)))
                 if part == 'clone':
                     reports['clone'] = clone_conditions()
-                reports['targets'] = judge(figures)
-                path = write_figures(_NAME, COMMAND, figures, reports)
+                reports['targets'] = judge({**kept, **figures})
+                path = write_figures(_NAME, COMMAND, figures, reports, kept)
     except (DepthAnythingError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     for name, value in figures.items():
         _log(f'{name:28} {value:g}')
-    for name, target in judge(figures).items():
+    for name, target in judge({**kept, **figures}).items():
         _log(f'{name} {target["target"]}: {"met" if target["met"] else "missed"}')
     _log(f'wrote {path}')
     try:

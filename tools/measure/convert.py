@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--only', choices=_PARTS)
     options = parser.parse_args(arguments)
     parts = [options.only] if options.only else [*_PARTS]
-    figures = read_figures('convert') if options.only else {}
+    figures: dict[str, float] = {}
     try:
         if 'foreign' in parts:
             figures['foreign_parity_max'] = foreign_parity()
@@ -73,7 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     figures = {name: float(f'{value:.4g}') for name, value in figures.items()}
     for name, value in figures.items():
         print(f'{name:28} {value:g}')
-    print(f'wrote {write_figures("convert", COMMAND, figures)} and the pages that quote it')
+    kept = read_figures('convert') if options.only else ()
+    path = write_figures('convert', COMMAND, figures, kept=kept)
+    print(f'wrote {path} and the pages that quote it')
     requote_pages()
     return 0
 

@@ -5,7 +5,7 @@ A page quotes a figure as a link to the JSON file with the name of the figure as
 program can update the number and a test can check it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 import json
 from pathlib import Path
 import re
@@ -18,26 +18,47 @@ FOLDER = ROOT / 'docs' / 'figures'
 _QUOTE = re.compile(r'\[[^\]]*\](\((?:(?:\.\./)?docs/)?figures/(\w+)\.json "(\w+)"\))')
 
 
-def write_figures(name: str, command: str, figures: Mapping[str, float],
-                  reports: Mapping[str, object] | None = None) -> Path:
+def write_figures(name: str, command: str, measured: Mapping[str, float],
+                  reports: Mapping[str, object] | None = None,
+                  kept: Collection[str] = ()) -> Path:
     """
-    Write docs/figures/``name``.json and return its path.
+    Write docs/figures/``name``.json, with the figures ``measured`` here, and return its path.
 
-    ``reports`` holds further content for a page, by name.
+    The figures of the file that ``kept`` names stay unless they were measured again; those of
+    another machine are listed with it under ``elsewhere``. ``reports`` holds further content for a
+    page, by name.
     """
-    path = FOLDER / f'{name}.json'
+    path, here = FOLDER / f'{name}.json', describe_machine()
     path.parent.mkdir(parents=True, exist_ok=True)
-    content: dict[str, object] = {'command': command, 'machine': describe_machine(),
-                                  'figures': dict(figures)}
+    before: dict[str, Any] = read_content(name) if kept else {'machine': here, 'figures': {}}
+    known = {figure: value for figure, value in before['figures'].items() if figure in kept}
+    content: dict[str, object] = {'command': command, 'machine': here,
+                                  'figures': {**known, **measured}}
+    if elsewhere := _elsewhere(before, known.keys() - measured.keys(), here):
+        content['elsewhere'] = elsewhere
     if reports is not None:
         content['reports'] = dict(reports)
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
     return path
 
 
+def _elsewhere(content: Mapping[str, Any], figures: Collection[str], here: str
+               ) -> dict[str, list[str]]:
+    """Return by machine which of ``figures`` of a file were measured on another one."""
+    machines = {figure: machine for machine, names in content.get('elsewhere', {}).items()
+                for figure in names}
+    found: dict[str, list[str]] = {}
+    for figure in sorted(figures):
+        machine = machines.get(figure, content['machine'])
+        if machine != here:
+            found.setdefault(machine, []).append(figure)
+    return found
+
+
 def read_figures(name: str) -> dict[str, float]:
-    """Return the figures of docs/figures/``name``.json."""
-    figures: dict[str, float] = read_content(name)['figures']
+    """Return the figures of docs/figures/``name``.json, {} if there is no such file."""
+    exists = (FOLDER / f'{name}.json').is_file()
+    figures: dict[str, float] = read_content(name)['figures'] if exists else {}
     return figures
 
 

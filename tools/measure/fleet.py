@@ -28,7 +28,7 @@ from depth_anything_ros.media.pictures import read_picture
 from depth_anything_ros.resources import photographs, ROOT, shipped_model
 from depth_anything_ros.vision.color_image import to_bgr
 import numpy as np
-from tools.measure.figures import FOLDER, read_figures, requote_pages, write_figures
+from tools.measure.figures import read_figures, requote_pages, write_figures
 
 COMMAND = 'python -m tools.measure.fleet'
 _PICTURES, _ROUNDS, _FEW = 800, 3, 2
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--pictures', type=int, default=_PICTURES, metavar='N')
     parser.add_argument('--dry-run', action='store_true', help='print the figures alone')
     options = parser.parse_args(arguments)
-    figures = read_figures('fleet') if (FOLDER / 'fleet.json').is_file() else {}
+    figures: Figures = {}
     try:
         for name in options.only or PARTS:
             with tempfile.TemporaryDirectory() as folder:
@@ -61,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, value in figures.items():
         print(f'{name:28} {value:g}')
     if not options.dry_run:
-        print(f'wrote {write_figures("fleet", COMMAND, figures)} and the pages that quote it')
+        path = write_figures('fleet', COMMAND, figures, kept=read_figures('fleet'))
+        print(f'wrote {path} and the pages that quote it')
         requote_pages()
     return 0
 

@@ -50,7 +50,7 @@ from depth_anything_ros.vision.colorize import color_table, colorize
 from depth_anything_ros.vision.depth import DepthRange, metric_from_inverse
 from depth_anything_ros.vision.geometry import Intrinsics
 import numpy as np
-from tools.measure.figures import FOLDER, read_content, requote_pages, write_figures
+from tools.measure.figures import read_figures, requote_pages, write_figures
 from tools.shared_data import IMAGES
 from torch import Tensor
 from torch.nn import functional
@@ -79,9 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not (IMAGES / 'moving').is_dir():
         print(f'error: {IMAGES} lacks sequence and moving', file=sys.stderr)
         return 1
-    known = FOLDER / 'metric_training.json'
-    figures: dict[str, float] = read_content('metric_training')['figures'] if (
-        known.is_file()) else {}
+    figures: dict[str, float] = {}
     try:
         data = _descriptions(options.work)
         if options.only in (None, 'training'):
@@ -96,7 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     figures = {name: float(f'{value:.4g}') for name, value in figures.items()}
     for name, value in figures.items():
         print(f'{name:32} {value:g}')
-    print(f'wrote {write_figures("metric_training", COMMAND, figures)}')
+    kept = read_figures('metric_training') if options.only else ()
+    print(f'wrote {write_figures("metric_training", COMMAND, figures, kept=kept)}')
     requote_pages()
     return 0
 

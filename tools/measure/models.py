@@ -126,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         content = read_content('models') if options.only else {'figures': {}, 'reports': {}}
-        figures, reports = content['figures'], content['reports']
+        figures, reports, kept = Figures(), content['reports'], content['figures']
         with tempfile.TemporaryDirectory() as folder:
             parts = options.only or PARTS
             inputs = make_inputs(options.models or Path(folder), 'int8' in parts)
@@ -135,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     reports['ladder'] = _ladder(inputs, Path(folder))
                 else:
                     figures |= _rounded(_measure(part, inputs, Path(folder)))
-                path = write_figures('models', COMMAND, figures, reports)
+                path = write_figures('models', COMMAND, figures, reports, kept)
     except (DepthAnythingError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1

@@ -42,16 +42,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     private_domain()
     try:
-        figures = read_figures('navigation') if options.only else {}
         with tempfile.TemporaryDirectory() as folder:
-            figures |= _measure(Path(folder), options.only or PARTS, options.minutes)
+            figures = _measure(Path(folder), options.only or PARTS, options.minutes)
     except (DepthAnythingError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     rounded = {name: float(f'{value:.4g}') for name, value in figures.items()}
     for name, value in rounded.items():
         print(f'{name:32} {value:g}')
-    print(f'wrote {write_figures("navigation", COMMAND, rounded)} and the pages that quote it')
+    kept = read_figures('navigation') if options.only else ()
+    path = write_figures('navigation', COMMAND, rounded, kept=kept)
+    print(f'wrote {path} and the pages that quote it')
     requote_pages()
     return 0
 

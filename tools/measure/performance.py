@@ -8,7 +8,7 @@ keeps the figures of the others.
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 import multiprocessing
@@ -59,14 +59,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         'int8.xml; missing ones are made and kept there')
     options = parser.parse_args(arguments)
     content = _content_so_far() if options.only else {'figures': {}, 'reports': {}}
+    kept, measured = content['figures'], set[str]()
     try:
         with tempfile.TemporaryDirectory() as folder:
             modes = options.only or MODES
             inputs = None if _OF_THE_BOX.issuperset(modes) else make_inputs(
                 options.models or Path(folder))
             for mode in modes:
-                content = with_report(content, mode, measure(mode, inputs), _PICTURES)
-                print(f'wrote {_write(content)}', flush=True)
+                report = measure(mode, inputs)
+                measured |= {figure_name(mode, name) for name in report.figures}
+                content = with_report(content, mode, report, _PICTURES)
+                print(f'wrote {_write(content, measured, kept)}', flush=True)
     except (DepthAnythingError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
@@ -191,9 +194,10 @@ def _content_so_far() -> dict[str, Any]:
     return read_content(_NAME) if exists else {'figures': {}, 'reports': {}}
 
 
-def _write(content: Mapping[str, Any]) -> str:
-    figures = write_figures(_NAME, COMMAND, content['figures'], content['reports'])
-    return f'{figures} and {write_page(read_content(_NAME))}'
+def _write(content: Mapping[str, Any], measured: Collection[str], kept: Collection[str]) -> str:
+    figures = {name: value for name, value in content['figures'].items() if name in measured}
+    path = write_figures(_NAME, COMMAND, figures, content['reports'], kept)
+    return f'{path} and {write_page(read_content(_NAME))}'
 
 
 def _log(line: str) -> None:

@@ -13,7 +13,7 @@ import sys
 
 from depth_anything_ros.cli.progress import counting, open_console
 from tools.fuzz.attack import attack, Plan
-from tools.measure.figures import FOLDER, read_figures, requote_pages, write_figures
+from tools.measure.figures import read_figures, requote_pages, write_figures
 from tools.measure.reliability_damage import blob_damage
 from tools.measure.reliability_images import images_arrived
 from tools.measure.reliability_memory import jpeg_bomb, reference_cycles
@@ -33,11 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--images', type=int, default=300, help='images per way to the node')
     parsed = parser.parse_args(arguments)
     figures: dict[str, float] = {}
-    if parsed.only and (FOLDER / 'reliability.json').is_file():
-        figures = read_figures('reliability')
+    kept = read_figures('reliability') if parsed.only else ()
     for name in [parsed.only] if parsed.only else PARTS:
         figures |= PARTS[name](parsed)
-        print(f'wrote {write_figures("reliability", COMMAND, figures)}')
+        print(f'wrote {write_figures("reliability", COMMAND, figures, kept=kept)}')
     for name, value in figures.items():
         print(f'{name:28} {value:.4g}')
     if not parsed.only:
