@@ -155,7 +155,7 @@ class CameraStream:
                                    alignment.residual if alignment else np.nan,
                                    self._second_looks.disagreement))
         self.image_hw = image.size_hw
-        self._publishers.publish(header, outputs, view, settings.depth_encoding)
+        self._publishers.publish(header, outputs, view, settings)
         if (not problem and alignment is None and outputs.scale_shift is None
                 and self._publishers.publishes_metres()):
             problem = ('no metric depth: the model is relative; set alignment.source, or '

@@ -11,6 +11,9 @@ from depth_anything_ros.node.aligner import alignment_values
 from depth_anything_ros.node.camera_info import camera_info_on_grid, CameraView
 from depth_anything_ros.node.diagnostics import key_values
 from depth_anything_ros.node.frame_outputs import FrameOutputs
+from depth_anything_ros.node.rate_limit import RateLimit
+from depth_anything_ros.node.reference import stamp_s
+from depth_anything_ros.parameters import Settings
 from depth_anything_ros.ros import qos
 from depth_anything_ros.ros.callbacks import one_line
 from depth_anything_ros.ros.messages import (
@@ -47,6 +50,7 @@ class OutputPublishers:
         self._publishers: dict[str, LifecyclePublisher] = {}
         self._of_arrays: dict[str, SerializedPublisher] = {}
         self._subscribed: frozenset[str] = frozenset()
+        self._limits = {topic: RateLimit() for topic in ('color/image', 'points')}
         try:
             for topic, message in _TOPICS.items():
                 if kind == 'relative' or 'inverse' not in topic:
@@ -84,7 +88,7 @@ class OutputPublishers:
             self._node.destroy_lifecycle_publisher(self._publishers.popitem()[1])
 
     def publish(self, header: Header, outputs: FrameOutputs, view: CameraView,
-                depth_encoding: str) -> None:
+                settings: Settings) -> None:
         """Publish the outputs that have subscribers; ``view`` is the camera of the image."""
         self._count_subscribers()
         make_info = _info_maker(header, outputs, view)
@@ -93,12 +97,13 @@ class OutputPublishers:
         if self._is_subscribed('inverse_depth/image', 'inverse_depth/camera_info'):
             self._publish_map('inverse_depth', header, outputs.model_depth, make_info)
         if self._is_subscribed('depth/image', 'depth/camera_info') and outputs.depth_m is not None:
-            self._publish_map('depth', header, outputs.depth_m, make_info, depth_encoding)
+            self._publish_map('depth', header, outputs.depth_m, make_info,
+                              settings.depth_encoding)
         if self._is_subscribed('confidence/image') and outputs.confidence is not None:
             self._publish_map('confidence', header, outputs.confidence, None)
-        if self._is_subscribed('color/image'):
+        if self._is_due('color/image', header, settings.color_rate):
             self._publish('color/image', color_message(header, outputs.color))
-        if self._is_subscribed('points'):
+        if self._is_due('points', header, settings.points_rate):
             self._publish_points(header, outputs, view)
 
     def publish_filled(self, header: Header, outputs: FrameOutputs, view: CameraView,
@@ -145,6 +150,9 @@ class OutputPublishers:
 
     def _is_subscribed(self, *topics: str) -> bool:
         return not self._subscribed.isdisjoint(topics)
+
+    def _is_due(self, topic: str, header: Header, rate_hz: float) -> bool:
+        return self._is_subscribed(topic) and self._limits[topic].passes(stamp_s(header), rate_hz)
 
     def _publish(self, topic: str, message: ArrayMessage) -> None:
         self._of_arrays[topic].publish(message)

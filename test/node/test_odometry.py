@@ -6,10 +6,10 @@ import sys
 import threading
 from typing import Any
 
+from depth_anything_ros.alignment_parameters import MotionParameters
 from depth_anything_ros.errors import AlignmentError, MissingDependencyError
 from depth_anything_ros.node.odometry import (
     OdometryPoses, open_poses, TfCameraPoses, THREAD_NAME)
-from depth_anything_ros.parameters import MotionParameters
 from geometry_msgs.msg import TransformStamped
 import numpy as np
 from numpy.testing import assert_allclose

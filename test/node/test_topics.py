@@ -186,6 +186,26 @@ def test_colours_and_cloud_fit_the_first_frame_after_a_cut(
     assert (near, far) == pytest.approx((1.0, 5.0), rel=0.1)
 
 
+def test_clouds_and_colours_can_have_a_lower_rate_than_the_images(
+        make_robot: Callable[..., Robot]) -> None:
+    robot = make_robot(points_rate=10.0, color_rate=5.0)
+    robot.bring_up()
+    received = {topic: robot.listen(kind, f'/depth_anything/{topic}') for topic, kind in (
+        ('inverse_depth/image', Image), ('points', PointCloud2), ('color/image', Image))}
+    robot.show_camera(camera_info(HW[1], HW[0]))
+    for stamp_ms in range(0, 350, 50):
+        received['inverse_depth/image'].clear()
+        robot.show(gradient(), stamp_ns=1_000_000 * stamp_ms)
+        assert robot.until(lambda: received['inverse_depth/image'])
+    assert robot.until(lambda: len(received['points']) == 4 and len(received['color/image']) == 2)
+    stamps = {topic: [message.header.stamp.nanosec // 1_000_000 for message in messages]
+              for topic, messages in received.items()}
+    assert stamps['points'] == [0, 100, 200, 300] and stamps['color/image'] == [0, 200]
+    assert robot.set_parameters(points_rate=0.0)[0].successful
+    robot.show(gradient(), stamp_ns=350_000_000)
+    assert robot.until(lambda: len(received['points']) == 5)
+
+
 @pytest.mark.parametrize('encoding', ['rgb8', 'bgra8', 'rgba8', 'mono8'])
 def test_every_raw_encoding_gives_the_depth_of_the_same_picture(
         make_robot: Callable[..., Robot], encoding: str) -> None:
