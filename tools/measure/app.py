@@ -36,6 +36,8 @@ COMMAND = 'python -m tools.measure.app'
 _ROUNDS, _WARM_UP = 30, 3
 _VIEW_ROUNDS, _PHASE_S, _SETTLING_S = 5, 6.0, 3.0
 _MOVING_PICTURES = 60
+# The most that the page shows per second by default.
+_PAGE_HZ = 10.0
 _VIEW_SIZE = {'width': 1280, 'height': 800}
 # Counts the pictures with a new cloud: those that are drawn after the graphics got one.
 _LARGE_BYTES = 100_000
@@ -137,31 +139,51 @@ def view_figures(folder: Path) -> Figures:
     ``view_node_cost`` is the node's rate at 30 Hz with the page open in a browser elsewhere ÷ the
     rate without, ``view_node_cost_drawn`` the same with Chromium on the cores of the node, drawing
     without a GPU. ``view_fps`` counts the pictures with a new cloud that this Chromium draws per
-    second with a camera of 10 Hz, ``view_fps_30_hz`` with one of 30 Hz. Medians of rounds.
+    second with a camera of 10 Hz, ``view_fps_30_hz`` with one of 30 Hz. With
+    ``view_node_cost_limited`` the node makes no more clouds and colours than the page shows.
+    Medians of rounds.
     """
     figures, drawn = {}, []
     moving = ('--images', str(_moving_pictures(folder / 'moving')))
     with running_node(folder, *moving) as observer, running_view(folder) as url, \
             chromium() as browser:
         rate_hz = _Rate(observer)
-        for name, opened in (('view_node_cost', lambda: _reader(url)),
-                             ('view_node_cost_drawn', lambda: _drawing(browser, url))):
-            ratios = []
-            for _ in range(_VIEW_ROUNDS):
-                closed = rate_hz()
-                with opened() as page:
-                    ratios.append(rate_hz() / closed)
-                    if page is not None:
-                        drawn.append(_drawn_hz(page, observer))
-            print(f'{name}: {", ".join(f"{ratio:.3f}" for ratio in ratios)}', flush=True)
-            figures[name] = statistics.median(ratios)
+
+        def drawing_ratio() -> float:
+            closed = rate_hz()
+            with _drawing(browser, url) as page:
+                ratio = rate_hz() / closed
+                drawn.append(_drawn_hz(page, observer))
+            return ratio
+
+        figures['view_node_cost'] = _median('view_node_cost', lambda: _read_ratio(rate_hz, url))
+        figures['view_node_cost_drawn'] = _median('view_node_cost_drawn', drawing_ratio)
         figures['view_fps_30_hz'] = statistics.median(drawn)
+    with running_node(folder, *moving, points_rate=_PAGE_HZ, color_rate=_PAGE_HZ) as observer, \
+            running_view(folder) as url:
+        rate_hz = _Rate(observer)
+        figures['view_node_cost_limited'] = _median('view_node_cost_limited',
+                                                    lambda: _read_ratio(rate_hz, url))
     with running_node(folder, *moving, '--rate', '10') as observer, running_view(folder) as url, \
             chromium() as browser, _drawing(browser, url) as page:
         observer.spin_until(lambda: False, _SETTLING_S)
         figures['view_fps'] = statistics.median(
             _drawn_hz(page, observer) for _ in range(_VIEW_ROUNDS))
     return figures
+
+
+def _median(name: str, ratio: Callable[[], float]) -> float:
+    """Return the median of the rounds, which are printed."""
+    ratios = [ratio() for _ in range(_VIEW_ROUNDS)]
+    print(f'{name}: {", ".join(f"{one:.3f}" for one in ratios)}', flush=True)
+    return statistics.median(ratios)
+
+
+def _read_ratio(rate_hz: Callable[[], float], url: str) -> float:
+    """Return the node's rate with a page that somebody reads ÷ its rate without."""
+    closed = rate_hz()
+    with _reader(url):
+        return rate_hz() / closed
 
 
 class _Rate:

@@ -16,15 +16,15 @@ _START_S = 60.0
 
 
 @contextmanager
-def running_node(folder: Path, *player: str) -> Iterator[Any]:
+def running_node(folder: Path, *player: str, **parameters: object) -> Iterator[Any]:
     """
-    Yield an ``Observer`` of an active node, which gets 640x480 at 30 Hz.
+    Yield an ``Observer`` of an active node with ``parameters``, which gets 640x480 at 30 Hz.
 
     ``player`` are options of ``depth_anything_player``. Logs go to ``folder``.
     ObserverError if the node does not come up.
     """
     node = {'model': shipped_model(), 'points_stride': 2,
-            'qos_overrides./image.subscription.reliability': 'reliable'}
+            'qos_overrides./image.subscription.reliability': 'reliable', **parameters}
     with active_node(folder, node) as observer, \
             running('depth_anything_ros.demo.player', player, folder / 'player.log'):
         yield observer
