@@ -7,7 +7,7 @@ from pathlib import Path
 import threading
 import time
 
-from depth_anything_ros.errors import InferenceTimeoutError
+from depth_anything_ros.errors import DepthAnythingError, InferenceTimeoutError
 from depth_anything_ros.inference.engine import Engine, EngineOptions, EngineState, Size
 from depth_anything_ros.inference.ir import (
     error_reason, IrFiles, read_ir_files, read_model)
@@ -22,6 +22,9 @@ import numpy as np
 
 _HELP = ('use an INT8 model (`depth_anything_convert quantize`), a smaller encoder, fewer '
          'cameras or a lower target_rate')
+# The input size stays as long as this after an image that one of its neighbours refuses.
+_STAYS_S = 30.0
+_MOST_REFUSED = 100
 
 
 class InputSizeEngines:
@@ -106,6 +109,9 @@ class RateControlledEngine:
         self._preparing: threading.Thread | None = None
         self._closed = False
         self._image_sizes: tuple[Size, ...] = ()
+        # Index of an input size, and a size of images that it refuses.
+        self._refused: set[tuple[int, Size]] = set()
+        self._refused_at = float('-inf')
         self._last_done = float('-inf')
         self._engines = InputSizeEngines(model, options, warn)
         self.info = self._engines.info
@@ -137,7 +143,7 @@ class RateControlledEngine:
             # In this order: the first image of a size may have waited for its compilation.
             if isinstance(outcome, np.ndarray):
                 self._prepare_for(image_hw)
-            self._observe(engine, started, outcome)
+            self._observe(engine, image_hw, started, outcome)
             on_done(outcome)
 
         engine.submit(image, done)
@@ -195,13 +201,16 @@ class RateControlledEngine:
             if is_new:
                 self._start_preparing()
 
-    def _observe(self, engine: Engine, started: float, outcome: Outcome) -> None:
+    def _observe(self, engine: Engine, image_hw: Size, started: float, outcome: Outcome) -> None:
         now = time.monotonic()
         with self._lock:
+            if any((index, image_hw) in self._refused for index in self._neighbours()):
+                self._refused_at = now
             seconds, self._last_done = now - max(started, self._last_done), now
             counts = isinstance(outcome, (np.ndarray, InferenceTimeoutError))
             if (not counts or engine is not self._engine or self._preparing is not None
-                    or not self._may_change or self._closed):
+                    or not self._may_change or self._closed
+                    or now - self._refused_at < _STAYS_S):
                 return
             change = self._rate_control.observe(now, seconds)
             if change is not None:
@@ -226,12 +235,25 @@ class RateControlledEngine:
         try:
             self._engines.keep(self._neighbours())
             while (missing := self._next_missing()) is not None:
-                with lower_priority():
-                    self._engines.prepare(*missing)
+                try:
+                    with lower_priority():
+                        self._engines.prepare(*missing)
+                except DepthAnythingError as error:
+                    self._refuse(missing, error)
         except Exception as error:  # noqa: B902 - the present size must keep running
             self._may_change = False
             self._warn(f'input_size stays {self.state.input_size} under any load: '
                        f'{error_reason(error)}')
+
+    def _refuse(self, refused: tuple[int, Size], error: DepthAnythingError) -> None:
+        """Let the input size stay while such images come, which a neighbour cannot take."""
+        with self._lock:
+            if len(self._refused) == _MOST_REFUSED:
+                self._refused.clear()
+            self._refused.add(refused)
+        index, (height, width) = refused
+        self._warn(f'input_size stays {self.state.input_size} while {width}x{height} images come, '
+                   f'because {self._engines.sizes[index]} is impossible: {error_reason(error)}')
 
     def _next_missing(self) -> tuple[int, Size] | None:
         """Return the index of an input size and an image size to prepare; None ends the thread."""
@@ -239,6 +261,7 @@ class RateControlledEngine:
             for index in self._neighbours():
                 for image_hw in self._image_sizes:
                     if (not self._closed and index != self._rate_control.index
+                            and (index, image_hw) not in self._refused
                             and not self._engines.is_ready(index, image_hw)):
                         return index, image_hw
             self._preparing = None

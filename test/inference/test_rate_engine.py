@@ -7,7 +7,9 @@ import threading
 import time
 from typing import Any
 
-from depth_anything_ros.errors import DeviceError, InferenceError, InferenceTimeoutError
+from depth_anything_ros.errors import (
+    DeviceError, ImageError, InferenceError, InferenceTimeoutError)
+from depth_anything_ros.inference import rate_engine
 from depth_anything_ros.inference.engine import Engine, EngineOptions
 from depth_anything_ros.inference.rate_control import InputSizeChange
 from depth_anything_ros.inference.rate_engine import RateControlledEngine
@@ -336,10 +338,62 @@ def test_a_neighbour_that_cannot_be_compiled_leaves_the_present_size_at_work(
     monkeypatch.setattr(engine._engines, 'prepare', fail)
     compute(engine)
     assert until(lambda: bool(opened.warned))
-    assert opened.warned == ['input_size stays 70 under any load: CPU cannot compile it']
+    settle(engine)
+    assert opened.warned == [
+        f'input_size stays 70 while 160x120 images come, because {size} is impossible: '
+        'CPU cannot compile it' for size in (84, 56)]
+    seen: list[float] = []
+    monkeypatch.setattr(engine._rate_control, 'observe',
+                        lambda now_s, seconds: seen.append(seconds))
     for _ in range(5):
         assert compute(engine).shape == NETWORK_HW[70]
-    assert len(opened.warned) == 1
+    assert len(opened.warned) == 2 and not seen
+
+
+def test_an_error_that_nobody_expects_leaves_the_present_size_at_work(
+        opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = opened((0.2, 0.02, 0.08))
+
+    def fail(index: int, image_hw: tuple[int, int]) -> None:
+        raise RuntimeError('the driver is gone')
+
+    monkeypatch.setattr(engine._engines, 'prepare', fail)
+    compute(engine)
+    assert until(lambda: bool(opened.warned))
+    assert opened.warned == ['input_size stays 70 under any load: the driver is gone']
+    assert compute(engine).shape == NETWORK_HW[70]
+
+
+def test_images_that_a_neighbour_refuses_stop_changes_only_while_they_come(
+        opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One oblong image must not end the control of the rate for good."""
+    engine, seen = opened((0.2, 0.02, 0.08)), []
+    prepare = engine._engines.prepare
+
+    def refuse_tall(index: int, image_hw: tuple[int, int]) -> None:
+        if index == 2 and image_hw == TALL.size_hw:
+            raise ImageError('it needs too large a network')
+        prepare(index, image_hw)
+
+    monkeypatch.setattr(engine._engines, 'prepare', refuse_tall)
+    monkeypatch.setattr(engine._rate_control, 'observe',
+                        lambda now_s, seconds: seen.append(seconds))
+    compute(engine, TALL)
+    settle(engine)
+    assert len(opened.warned) == 1 and opened.warned[0].endswith(
+        'while 120x160 images come, because 84 is impossible: it needs too large a network')
+    compute(engine)
+    settle(engine)
+    compute(engine)
+    assert len(seen) == 1
+    compute(engine, TALL)
+    settle(engine)
+    compute(engine)
+    settle(engine)
+    assert len(seen) == 1 and len(opened.warned) == 1
+    monkeypatch.setattr(rate_engine, '_STAYS_S', 0.0)
+    compute(engine)
+    assert len(seen) == 2
 
 
 def test_what_cannot_start_raises_as_the_engine_does_and_leaves_nothing(
