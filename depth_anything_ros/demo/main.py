@@ -31,6 +31,8 @@ _NODE = 'depth_anything'
 _PAGE = 'http://127.0.0.1:8080'
 _KEPT_IMAGES = 200
 _PICTURES = 4
+# What is shown, or saved once, needs not every frame.
+_COLOR_HZ, _CLOUD_HZ = 10.0, 2.0
 _FIGURES = ('device', 'precision', 'network size', 'images received', 'frames delivered',
             'frames dropped for a newer one', 'frames failed', 'latency p50 [ms]',
             'latency p95 [ms]')
@@ -41,7 +43,7 @@ class Recording:
     What the demo received.
 
     ``images`` by stamp, times of arrival of depth, ``pairs`` of an image and its coloured depth,
-    the last point cloud, and the last diagnostics of the node by name.
+    the last point cloud as it was received, and the last diagnostics of the node by name.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -50,7 +52,7 @@ class Recording:
         self.images: dict[int, Any] = {}
         self.arrivals_s: list[float] = []
         self.pairs: list[tuple[Any, Any]] = []
-        self.cloud: Any = None
+        self.cloud = b''
         self.diagnostics: dict[str, str] = {}
 
     def listen(self, observer: Any) -> None:
@@ -58,10 +60,10 @@ class Recording:
         from diagnostic_msgs.msg import DiagnosticArray
         from sensor_msgs.msg import Image, PointCloud2
         observer.listen(Image, '/image', self._on_image)
-        observer.listen(Image, f'/{_NODE}/inverse_depth/image', self._on_depth)
-        observer.listen(Image, f'/{_NODE}/depth/image', self._on_depth)
+        observer.listen(Image, f'/{_NODE}/inverse_depth/image', self._on_depth, raw=True)
+        observer.listen(Image, f'/{_NODE}/depth/image', self._on_depth, raw=True)
         observer.listen(Image, f'/{_NODE}/color/image', self._on_color)
-        observer.listen(PointCloud2, f'/{_NODE}/points', self._on_cloud)
+        observer.listen(PointCloud2, f'/{_NODE}/points', self._on_cloud, raw=True)
         observer.listen(DiagnosticArray, '/diagnostics', self._on_diagnostics)
 
     def frames_per_second(self) -> float:
@@ -76,7 +78,7 @@ class Recording:
         if len(self.images) > _KEPT_IMAGES:
             self.images.pop(next(iter(self.images)))
 
-    def _on_depth(self, message: Any) -> None:
+    def _on_depth(self, message: bytes) -> None:
         self.arrivals_s.append(time.monotonic())
 
     def _on_color(self, message: Any) -> None:
@@ -92,7 +94,7 @@ class Recording:
             self.pairs.append((image, message))
             self._next_pair_at = now + self._pair_every_s
 
-    def _on_cloud(self, message: Any) -> None:
+    def _on_cloud(self, message: bytes) -> None:
         self.cloud = message
 
     def _on_diagnostics(self, message: Any) -> None:
@@ -151,7 +153,8 @@ def _record(model: Path, options: argparse.Namespace) -> Recording:
     node = ros_parameters({
         'model': model, 'device': options.device, 'precision': options.precision,
         'input_size': options.input_size,
-        'points_stride': 1, 'qos_overrides./image.subscription.reliability': 'reliable'})
+        'points_stride': 1, 'points_rate': _COLOR_HZ if options.view else _CLOUD_HZ,
+        'color_rate': _COLOR_HZ, 'qos_overrides./image.subscription.reliability': 'reliable'})
     player = ['--images', str(options.images)] if options.images else []
     player += ['--focal', str(options.focal)] if options.focal else []
     programs = [('node.main', node, node_log), ('demo.player', player, player_log)]
@@ -212,10 +215,12 @@ def _print_figures(recording: Recording) -> None:
 
 def _save_pictures(recording: Recording, folder: Path) -> None:
     from depth_anything_ros.ros.observer import pixels
+    from rclpy.serialization import deserialize_message
+    from sensor_msgs.msg import PointCloud2
     for number, (image, color) in enumerate(recording.pairs, start=1):
         _write(folder / f'depth_{number}.png', side_by_side(pixels(image), pixels(color)))
-    if recording.cloud is not None:
-        message = recording.cloud
+    if recording.cloud:
+        message = deserialize_message(recording.cloud, PointCloud2)
         cloud = np.frombuffer(message.data, np.float32).reshape(message.height, message.width, 4)
         count = write_ply(folder / 'cloud.ply', cloud)
         _print(f'  wrote {folder / "cloud.ply"} ({count} points)')
