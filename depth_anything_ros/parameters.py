@@ -41,10 +41,10 @@ class Settings:
         'example NPU,GPU,CPU. The node uses the first one that compiles the model and passes the '
         'self-check.', shared=True)
     precision: str = parameter(
-        'auto', 'runtime', 'Execution precision of the network. auto lets the device choose: '
-        'bf16 on CPUs that support it, f16 on GPU and NPU. On the CPU it also runs NAME_int8.xml '
-        'beside the model NAME.xml, made by `depth_anything_convert quantize`, where that is '
-        'faster here, and logs it.',
+        'auto', 'runtime', 'Execution precision of the network. auto lets GPU and NPU choose, '
+        'usually f16. On the CPU it runs what is fastest here, and logs it: f32, or bf16 where '
+        'the CPU has it, of the model NAME.xml or of NAME_int8.xml beside it, made by '
+        '`depth_anything_convert quantize`. That takes longer at the first start.',
         choices=get_args(ExecutionPrecision), shared=True)
     requests: int = parameter(
         0, 'configure', 'Number of infer requests in flight. 0 uses the number that the device '

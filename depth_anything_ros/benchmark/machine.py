@@ -10,19 +10,13 @@ ThreadTimes = Mapping[int, float]
 
 def describe_machine() -> str:
     """Return the processor, the cores in use, whether it has bf16, and the versions that count."""
-    from depth_anything_ros.inference.devices import has_bf16
+    from depth_anything_ros.inference.devices import cpu_info, has_bf16
     import openvino
     cores = len(os.sched_getaffinity(0))
     native = 'with bf16' if has_bf16() else 'without bf16'
-    return (f'{_processor()}, {cores} cores, {native}; Python {platform.python_version()}, '
+    processor = cpu_info('model name') or platform.processor() or platform.machine()
+    return (f'{processor}, {cores} cores, {native}; Python {platform.python_version()}, '
             f'OpenVINO {openvino.__version__.split("-")[0]}')
-
-
-def _processor() -> str:
-    for line in Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines():
-        if line.startswith('model name'):
-            return line.partition(':')[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def thread_times(pid: int) -> ThreadTimes:

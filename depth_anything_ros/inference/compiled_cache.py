@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 # The most that all files of a cache take together.
 CACHE_BYTES = 2 * 2 ** 30
 _DIGEST_BYTES = hashlib.sha256().digest_size
-# Passed self-checks, and how fast INT8 versions are, are removed when used longest ago as well.
-_MARKS = ('self_check_*.passed', 'int8_*.ratio')
+# Passed self-checks, and how fast variants of a model are: those used longest ago are removed too.
+_MARKS = ('self_check_*.passed', 'fastest_*.json')
 # A mark is used before the models of the same start.
 _SLOWEST_START_S = 3600.0
 # Ours, and those of OpenVINO's own cache, which earlier releases used.

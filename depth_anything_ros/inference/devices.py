@@ -62,6 +62,25 @@ def has_bf16(core: 'ov.Core | None' = None) -> bool:
     return 'BF16' in abilities
 
 
+def is_bf16_in_doubt() -> bool:
+    """
+    Return whether the CPU computes in bf16, but may be faster in f32.
+
+    With AMX it is not; with AVX-512 alone it is on some processors.
+    """
+    return has_bf16() and 'amx_bf16' not in cpu_info('flags').split()
+
+
+def cpu_info(name: str) -> str:
+    """Return what Linux says about the first processor, such as its ``model name``, or ''."""
+    with suppress(OSError):
+        for line in Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines():
+            key, _, value = line.partition(':')
+            if key.strip() == name:
+                return value.strip()
+    return ''
+
+
 def execution_summary(compiled: 'ov.CompiledModel') -> tuple[str, str]:
     """Return (device, precision) that really run, for example ('CPU', 'bf16')."""
     devices = compiled.get_property('EXECUTION_DEVICES')

@@ -34,7 +34,7 @@ class SwitchableEngine:
     and raises the errors of Engine. After ``switch`` a thread makes the next engine while the
     present one runs; both need memory until the old one is closed. All of them run what the files
     of the model, or of its INT8 version (see ModelVariants), contained at the start. ``warn`` gets
-    problems, ``report`` which of the two runs, and the measurements and changes of a
+    problems, ``report`` which variant runs, and the measurements and changes of a
     RateControlledEngine. ``submit`` must be called from one thread at a time; everything else may
     be called from any thread.
     """
@@ -133,7 +133,7 @@ class SwitchableEngine:
 
     def _start(self, options: EngineOptions, before: AnyEngine | None) -> AnyEngine:
         """Return an engine; under load it uses the times that ``before`` has measured."""
-        files = self._variants.fastest(options)
+        files, options = self._variants.fastest(options)
         if not options.rate_hz:
             return Engine(files, options, self._warn)
         known = before.measured_seconds if isinstance(before, RateControlledEngine) else None

@@ -1,34 +1,49 @@
-"""A model and its INT8 version beside it, and which of them is faster on this CPU."""
+"""The ways to run a model on this CPU, in f32, bf16 or INT8, and which of them is the fastest."""
 
-from collections.abc import Callable
-from contextlib import closing, ExitStack, suppress
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from functools import partial
+import json
+import math
 from pathlib import Path
 import time
 
 from depth_anything_ros.errors import DepthAnythingError, ModelError
 from depth_anything_ros.files import atomic_path
-from depth_anything_ros.inference.devices import fingerprint, open_core
-from depth_anything_ros.inference.engine import Engine, EngineOptions
+from depth_anything_ros.inference.devices import fingerprint, is_bf16_in_doubt, open_core
+from depth_anything_ros.inference.engine import Engine, EngineOptions, Size
 from depth_anything_ros.inference.ir import error_reason, IrFiles, read_ir_files, read_model
 from depth_anything_ros.inference.pool import wait_for_one
-from depth_anything_ros.model_info import ModelInfo
+from depth_anything_ros.model_info import ExecutionPrecision, ModelInfo
 from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.self_check import self_check_image
 
-_ROUNDS = 5
+# Rounds of a comparison, and the time after which the present one is the last.
+_ROUNDS, _LONGEST_S = 5, 1.0
+# The time, as a share of that of the model as OpenVINO prefers it, from which on another one runs.
+_WORTH = 0.95
 # What an INT8 version has in common with its model: how images become depth, and from what.
 _SHARED = ('encoder', 'kind', 'max_depth_m', 'input_rule', 'mean_rgb', 'std_rgb', 'input_size',
            'fixed_size_hw', 'source_sha256', 'has_shift', 'focal_px', 'sky_threshold')
 
 
+@dataclass(frozen=True)
+class _Variant:
+    """One way to run a model; ``name`` says which one."""
+
+    files: IrFiles
+    precision: ExecutionPrecision
+    name: str
+
+
 class ModelVariants:
     """
-    A model, and NAME_int8.xml beside NAME.xml where the converter made both of the same source.
+    A model in the precisions of this CPU, and NAME_int8.xml beside NAME.xml in the same ones.
 
-    The converter writes an INT8 model only if it passes its gate, so both may run. ``warn`` gets a
-    line for a file beside the model that cannot be used, ``report`` which one runs and why.
+    The converter writes an INT8 model only if it passes its gate, and every precision has its
+    self-check, so all of them may run. A CPU that has bf16 need not be faster in it. ``warn`` gets
+    a line for a file beside the model that cannot be used, ``report`` which variant runs and why.
     ModelError as ``read_ir_files``.
     """
 
@@ -37,37 +52,69 @@ class ModelVariants:
         self._model = read_ir_files(model)
         self._report = report
         self._int8 = _int8_beside(self._model, warn)
+        self._fastest: _Variant | None = None
 
-    def fastest(self, options: EngineOptions) -> IrFiles:
+    def fastest(self, options: EngineOptions) -> tuple[IrFiles, EngineOptions]:
         """
-        Return the files to run with ``options``.
+        Return the files to run and the options to run them with.
 
-        With precision auto, on the CPU alone, both are timed with the test image, in turns, and
-        ``options.cache_dir`` keeps the result; otherwise, and where the INT8 version fails, it is
-        the model itself. Raises the errors of Engine for that.
+        With precision auto, on the CPU alone, the variants are timed once, with the test image and
+        in turns, and ``options.cache_dir`` keeps the result. Otherwise it is the model itself with
+        ``options``. Raises the errors of Engine for the model.
         """
-        if self._int8 is None or options.precision != 'auto' or set(options.devices) != {'CPU'}:
-            return self._model
-        ratio = _known_ratio(marker := self._marker(self._int8, options))
-        if ratio is None:
-            try:
-                ratio = _times(self._model, self._int8, options)
-            except (DepthAnythingError, RuntimeError) as error:
-                self._report(f'{self._int8.path.name} does not run instead of '
-                             f'{self._model.path.name}: {error_reason(error)}')
-                return self._model
-            _remember(marker, ratio)
-        chosen, other = (self._int8, self._model) if ratio > 1 else (self._model, self._int8)
-        self._report(f'precision auto runs {chosen.path.name}, which is '
-                     f'{max(ratio, 1 / ratio):.2f} times as fast here as {other.path.name}')
+        if options.precision != 'auto' or set(options.devices) != {'CPU'}:
+            return self._model, options
+        if self._fastest is None:
+            self._fastest = self._choose(self._variants(), options)
+        return self._fastest.files, replace(options, precision=self._fastest.precision)
+
+    def _variants(self) -> list[_Variant]:
+        """Return all variants; the first is the model in the precision that OpenVINO prefers."""
+        files = [self._model, *([self._int8] if self._int8 else [])]
+        if not is_bf16_in_doubt():
+            return [_Variant(one, 'auto', one.path.name) for one in files]
+        precisions: tuple[tuple[ExecutionPrecision, str], ...] = (('auto', 'bf16'), ('f32', 'f32'))
+        return [_Variant(one, precision, f'{one.path.name} in {name}')
+                for one in files for precision, name in precisions]
+
+    def _choose(self, variants: Sequence[_Variant], options: EngineOptions) -> _Variant:
+        if len(variants) == 1:
+            return variants[0]
+        mark = self._mark(options)
+        times = _known_times(mark, variants) or self._measured_times(variants, options)
+        _remember(mark, times)
+        chosen, *others = sorted((one for one in variants if one.name in times),
+                                 key=lambda one: times[one.name])
+        if times[chosen.name] > _WORTH:
+            # A difference that the next start may not find again.
+            return variants[0]
+        self._report(f'precision auto runs {chosen.name}, which is '
+                     f'{times[others[0].name] / times[chosen.name]:.2f} times as fast here as '
+                     f'{others[0].name}')
         return chosen
 
-    def _marker(self, int8: IrFiles, options: EngineOptions) -> Path | None:
+    def _measured_times(self, variants: Sequence[_Variant], options: EngineOptions
+                        ) -> dict[str, float]:
+        """Return the time of an image by the name of each variant that works; 1 for the first."""
+        first, *others = variants
+        times = {first.name: 1.0}
+        with closing(_opened(first, options)) as engine:
+            for variant in others:
+                try:
+                    with closing(_opened(variant, options)) as other:
+                        times[variant.name] = _relative_time(other, engine, options.image_hw)
+                except (DepthAnythingError, RuntimeError) as error:
+                    self._report(f'{variant.name} does not run instead of {first.name}: '
+                                 f'{error_reason(error)}')
+        return times
+
+    def _mark(self, options: EngineOptions) -> Path | None:
         if options.cache_dir is None:
             return None
-        key = fingerprint(open_core(), 'CPU', self._model.digest, int8.digest, options.input_size,
+        key = fingerprint(open_core(), 'CPU', self._model.digest,
+                          self._int8.digest if self._int8 else '', options.input_size,
                           options.image_hw)
-        return options.cache_dir / f'int8_{key[:16]}.ratio'
+        return options.cache_dir / f'fastest_{key[:16]}.json'
 
 
 def _int8_beside(model: IrFiles, warn: Callable[[str], None]) -> IrFiles | None:
@@ -95,34 +142,42 @@ def _is_version_of(int8: ModelInfo, info: ModelInfo) -> bool:
             and all(getattr(int8, name) == getattr(info, name) for name in _SHARED))
 
 
-def _times(model: IrFiles, int8: IrFiles, options: EngineOptions) -> float:
-    """Return how many times as fast as the model its INT8 version is, at the best of each."""
-    image = ColorImage(self_check_image(options.image_hw), 'bgr')
-    seconds: tuple[list[float], list[float]] = ([], [])
-    with ExitStack() as last_to_first:
-        engines = [last_to_first.enter_context(closing(Engine(files, replace(options, rate_hz=0))))
-                   for files in (model, int8)]
-        for _ in range(_ROUNDS):
-            for engine, found in zip(engines, seconds):
-                started = time.monotonic()
-                wait_for_one(partial(engine.submit, image))
-                found.append(time.monotonic() - started)
-    return min(seconds[0]) / min(seconds[1])
+def _opened(variant: _Variant, options: EngineOptions) -> Engine:
+    return Engine(variant.files, replace(options, precision=variant.precision, rate_hz=0))
 
 
-def _known_ratio(marker: Path | None) -> float | None:
-    with suppress(OSError, ValueError):
-        if marker is not None:
-            ratio = float(marker.read_text(encoding='utf-8'))
-            # The time of its last use.
-            marker.touch()
-            return ratio if ratio > 0 else None
-    return None
+def _relative_time(engine: Engine, first: Engine, image_hw: Size) -> float:
+    """Return the time of an image ÷ that of ``first``, at the best of each."""
+    image = ColorImage(self_check_image(image_hw), 'bgr')
+    best = {engine: math.inf, first: math.inf}
+    begin = time.monotonic()
+    for _ in range(_ROUNDS):
+        for one in (first, engine):
+            started = time.monotonic()
+            wait_for_one(partial(one.submit, image))
+            best[one] = min(best[one], time.monotonic() - started)
+        if time.monotonic() - begin > _LONGEST_S:
+            break
+    return best[engine] / best[first]
 
 
-def _remember(marker: Path | None, ratio: float) -> None:
+def _known_times(mark: Path | None, variants: Sequence[_Variant]) -> dict[str, float]:
+    """Return the times in a mark that an earlier process wrote, {} without a sound one."""
+    names = {variant.name for variant in variants}
+    with suppress(OSError, ValueError, TypeError, AttributeError):
+        if mark is not None:
+            times = {str(name): float(value) for name, value in json.loads(
+                mark.read_text(encoding='utf-8')).items()}
+            if variants[0].name in times and times.keys() <= names and all(
+                    0 < value < math.inf for value in times.values()):
+                return times
+    return {}
+
+
+def _remember(mark: Path | None, times: Mapping[str, float]) -> None:
+    """Write the mark, whose time is that of its last use."""
     # A cache that cannot be written has its warning already.
     with suppress(OSError):
-        if marker is not None:
-            with atomic_path(marker) as file:
-                file.write_text(f'{ratio:.3f}', encoding='utf-8')
+        if mark is not None:
+            with atomic_path(mark) as file:
+                file.write_text(json.dumps(times), encoding='utf-8')

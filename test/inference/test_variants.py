@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from depth_anything_ros.inference.engine import EngineOptions
+from depth_anything_ros.inference import variants
+from depth_anything_ros.inference.engine import Engine, EngineOptions
 from depth_anything_ros.inference.switchable_engine import SwitchableEngine
 from depth_anything_ros.inference.variants import ModelVariants
 from depth_anything_ros.model_info import Quantization
@@ -37,13 +40,16 @@ class Pair:
 
     def fastest(self, options: EngineOptions = OPTIONS) -> str:
         """Return the name of the file that runs."""
-        variants = ModelVariants(self.model, self.warned.append, self.said.append)
-        return variants.fastest(options).path.name
+        found = ModelVariants(self.model, self.warned.append, self.said.append)
+        files, changed = found.fastest(options)
+        assert changed == options
+        return files.path.name
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> Pair:
-    """Return a slow model with a fast INT8 version."""
+def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pair:
+    """Return a slow model with a fast INT8 version, on a CPU without bf16."""
+    monkeypatch.setattr(variants, 'is_bf16_in_doubt', lambda: False)
     found = Pair(tmp_path)
     found.write('tiny_int8', quantization=QUANTIZATION, precision='int8')
     found.write('tiny', slow_layers=12)
@@ -65,8 +71,9 @@ def test_the_faster_one_runs_and_is_named(
     assert pair.fastest() == 'tiny_int8.xml'
     assert 'precision auto runs tiny_int8.xml, which is' in pair.said[-1]
     make_slow_int8()
+    pair.said.clear()
     assert pair.fastest() == 'tiny.xml'
-    assert 'precision auto runs tiny.xml, which is' in pair.said[-1]
+    assert not pair.said
     assert not pair.warned
 
 
@@ -84,15 +91,32 @@ def test_the_cache_keeps_what_was_measured(
     options = replace(OPTIONS, cache_dir=tmp_path / 'cache')
     (tmp_path / 'cache').mkdir()
     assert pair.fastest(options) == 'tiny_int8.xml'
-    mark, = (tmp_path / 'cache').glob('int8_*.ratio')
-    assert float(mark.read_text()) > 1
-    mark.write_text('0.5')
+    mark, = (tmp_path / 'cache').glob('fastest_*.json')
+    times = json.loads(mark.read_text())
+    assert times['tiny.xml'] == 1 > times['tiny_int8.xml'] > 0
+    mark.write_text('{"tiny.xml": 1, "tiny_int8.xml": 2}')
     assert pair.fastest(options) == 'tiny.xml'
-    assert 'tiny.xml, which is 2.00 times as fast' in pair.said[-1]
+    mark.write_text('{"tiny.xml": 1, "tiny_int8.xml": 0.5}')
+    assert pair.fastest(options) == 'tiny_int8.xml'
+    assert 'tiny_int8.xml, which is 2.00 times as fast here as tiny.xml' in pair.said[-1]
     mark.write_text('nonsense')
     assert pair.fastest(options) == 'tiny_int8.xml'
+    assert json.loads(mark.read_text()).keys() == times.keys()
     make_slow_int8()
     assert pair.fastest(options) == 'tiny.xml'
+
+
+@pytest.mark.parametrize('damaged', [
+    'nonsense', '[1]', '{"tiny.xml": 0}', '{"tiny.xml": null}', '{"other": 1}',
+    '{"tiny.xml": 1, "other": 0.1}', b'\xff'])
+def test_a_damaged_mark_counts_as_none(tmp_path: Path, damaged: str | bytes) -> None:
+    mark = tmp_path / 'mark'
+    mark.write_bytes(damaged.encode() if isinstance(damaged, str) else damaged)
+    known = [SimpleNamespace(name='tiny.xml'), SimpleNamespace(name='tiny_int8.xml')]
+    assert variants._known_times(mark, known) == {}
+    mark.write_text('{"tiny.xml": 1, "tiny_int8.xml": 0.5}')
+    assert variants._known_times(mark, known) == {'tiny.xml': 1.0, 'tiny_int8.xml': 0.5}
+    assert variants._known_times(None, known) == variants._known_times(tmp_path, known) == {}
 
 
 @pytest.mark.parametrize(('options', 'warning'), [
@@ -123,6 +147,33 @@ def test_without_one_nothing_is_measured(pair: Pair) -> None:
     assert pair.fastest() == 'tiny.xml'
     assert not pair.said
     assert not pair.warned
+
+
+@pytest.mark.parametrize(('times', 'file', 'precision', 'said'), [
+    ((0.6, 0.9, 0.7), 'tiny.xml', 'f32',
+     'runs tiny.xml in f32, which is 1.17 times as fast here as tiny_int8.xml in f32'),
+    ((1.6, 0.9, 0.5), 'tiny_int8.xml', 'f32', 'tiny_int8.xml in f32, which is 1.80 times as fast'),
+    ((1.6, 0.5, 0.9), 'tiny_int8.xml', 'auto', 'tiny_int8.xml in bf16, which is 1.80 times'),
+    ((1.6, 1.2, 1.1), 'tiny.xml', 'auto', ''), ((0.97, 1.2, 1.1), 'tiny.xml', 'auto', '')])
+def test_a_cpu_with_bf16_is_timed_in_f32_too(
+        pair: Pair, monkeypatch: pytest.MonkeyPatch, times: tuple[float, ...], file: str,
+        precision: str, said: str) -> None:
+    monkeypatch.setattr(variants, 'is_bf16_in_doubt', lambda: True)
+    timed: list[tuple[str, str]] = []
+    left = iter(times)
+
+    def relative_time(engine: Engine, first: Engine, image_hw: tuple[int, int]) -> float:
+        timed.append((engine._files.path.name, engine._options.precision))
+        return next(left)
+
+    monkeypatch.setattr(variants, '_relative_time', relative_time)
+    found = ModelVariants(pair.model, pair.warned.append, pair.said.append)
+    for image_hw in (OPTIONS.image_hw, (60, 80)):
+        files, options = found.fastest(replace(OPTIONS, image_hw=image_hw))
+        assert (files.path.name, options.precision) == (file, precision)
+        assert options == replace(OPTIONS, image_hw=image_hw, precision=precision)
+    assert timed == [('tiny.xml', 'f32'), ('tiny_int8.xml', 'auto'), ('tiny_int8.xml', 'f32')]
+    assert len(pair.said) == bool(said) and said in ''.join(pair.said)
 
 
 def test_changing_the_precision_changes_the_files(pair: Pair) -> None:

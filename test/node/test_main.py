@@ -121,8 +121,8 @@ def test_shutdown_with_frames_in_flight_ends_cleanly(
     """The device is in the middle of a frame when the signal comes."""
     log = tmp_path / 'node.log'
     model = make_ir(slow_layers=20)
-    parameters = {'model': model, 'cache_dir': '', 'input_size': 448, 'request_timeout': 60.0,
-                  **RELIABLE}
+    parameters = {'model': model, 'cache_dir': '', 'precision': 'f32', 'input_size': 448,
+                  'request_timeout': 60.0, **RELIABLE}
     with running(NODE, ros_parameters(parameters), log) as process:
         observer.listen(Image, '/depth_anything/inverse_depth/image', lambda message: None)
         observer.change_state('configure')
@@ -143,7 +143,8 @@ def test_a_stop_during_configure_is_no_fault_to_report(
         observer: Observer, tmp_path: Path, make_ir: object, number: int) -> None:
     """Loading a model takes long enough for somebody to think better of it."""
     log = tmp_path / 'node.log'
-    parameters = {'model': make_ir(slow_layers=40), 'cache_dir': '', 'input_size': 448}
+    parameters = {'model': make_ir(slow_layers=40), 'cache_dir': '', 'precision': 'f32',
+                  'input_size': 448}
     with running(NODE, ros_parameters(parameters), log) as process:
         client = observer.node.create_client(ChangeState, '/depth_anything/change_state')
         assert observer.spin_until(client.service_is_ready, 60.0)

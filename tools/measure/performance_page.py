@@ -139,6 +139,9 @@ WHAT_WAS_TRIED = """## What limits the figures
   cloud, `output_size: native` even less of all outputs.
 - **Beside busy loops** the age is a matter of the scheduler: camera and subscriber wait for a core
   as the node does, so a higher priority of the node alone gains a fifth.
+- **bf16 is not always faster.** With AVX-512 alone, without AMX, some processors compute longer in
+  bf16 than in f32, others half as long. The node's `precision: auto` times both at its first
+  start; the other programs leave it to OpenVINO, so try their `--precision f32`.
 - **Noise.** On a shared machine single rounds differ by several percent; the medians of two runs
   of the same code differed by up to four percent.
 
