@@ -1,5 +1,6 @@
 """The node behind the page: subscribes to the depth node while a browser shows the page."""
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 import threading
 from typing import Any
@@ -103,6 +104,9 @@ class Viewer(Node):
         statuses = camera_statuses(message, self._target)
         if statuses:
             self._checks_without_status = 0
+            if _states(statuses) != _states(self._statuses):
+                # Perhaps of a node that has started again, with other values.
+                self.page.read_parameters(keep_changes=True)
             self._statuses = statuses
             self.page.set_cameras(statuses)
             self.page.show_statuses(statuses)
@@ -138,3 +142,7 @@ class Viewer(Node):
                 self.page.show_view(camera, view)
         else:
             self.page.show_picture(camera, panel, pictures.picture(message))
+
+
+def _states(statuses: Mapping[str, CameraStatus]) -> set[str]:
+    return {status.state for status in statuses.values()}

@@ -9,6 +9,7 @@ import signal
 import struct
 import threading
 import time
+import urllib.error
 import urllib.request
 import zlib
 
@@ -33,30 +34,30 @@ class Visitor:
     """A visitor of the page, whose results the page keeps apart from those of others."""
 
     def __init__(self, url: str, model: Path, folder: Path) -> None:
-        self._client = gradio_client.Client(url, verbose=False, download_files=str(folder))
-        self._model = model
+        self.client = gradio_client.Client(url, verbose=False, download_files=str(folder))
+        self.model = model
 
     def depth(self, picture: Path, model: Path | None = None, look: tuple = LOOK) -> str:
         """Compute a picture and return what the page says about it."""
-        return self._client.predict(
-            gradio_client.handle_file(str(picture)), str(model or self._model), 0, 'CPU', *look,
+        return self.client.predict(
+            gradio_client.handle_file(str(picture)), str(model or self.model), 0, 'CPU', *look,
             api_name='/depth')[1]
 
     def files(self, look: tuple = LOOK, camera: tuple = CAMERA) -> list[Path]:
         """Return the downloads of the last picture and the cloud of the 3-D view."""
         return [Path(path['value'] if isinstance(path, dict) else path)
-                for path in self._client.predict(*look, *camera, api_name='/files')]
+                for path in self.client.predict(*look, *camera, api_name='/files')]
 
     def compare(self, picture: Path, other: Path) -> tuple:
         """Compute a picture with two models."""
-        return self._client.predict(
-            gradio_client.handle_file(str(picture)), str(self._model), 0, 'CPU', str(other), 56,
+        return self.client.predict(
+            gradio_client.handle_file(str(picture)), str(self.model), 0, 'CPU', str(other), 56,
             'CPU', api_name='/compare')
 
     def video(self, video: Path) -> tuple:
         """Compute a video; return its last frame, the file and what the page says."""
-        return self._client.predict(
-            gradio_client.handle_file(str(video)), str(self._model), 0, 'CPU', 'magma', True,
+        return self.client.predict(
+            gradio_client.handle_file(str(video)), str(self.model), 0, 'CPU', 'magma', True,
             api_name='/video')
 
     def ask_for_video(self, video: Path) -> None:
@@ -182,6 +183,24 @@ def test_broken_files_and_wrong_choices_are_answered_with_a_sentence(
         with pytest.raises(gradio_client.exceptions.AppError, match=expected):
             call()
     assert visitor.depth(good).startswith('tiny (relative')
+
+
+def test_files_of_this_machine_that_nobody_uploaded_are_not_read(
+        visit: Callable[[], Visitor], tmp_path: Path) -> None:
+    picture, visitor = save_picture(tmp_path / 'private.png', 5), visit()
+    for name, others in (('/depth', LOOK), ('/compare', (str(visitor.model), 0, 'CPU'))):
+        # Gradio checks only the paths of files with its mark.
+        with pytest.raises(gradio_client.exceptions.AppError, match='was not sent to this page'):
+            visitor.client.predict({'path': str(picture)}, str(visitor.model), 0, 'CPU', *others,
+                                   api_name=name)
+
+
+@pytest.mark.parametrize('headers', [
+    {'Origin': 'http://evil.example'}, {'Host': 'rebound.example'}])
+def test_pages_of_other_sites_are_not_answered(url: str, headers: dict[str, str]) -> None:
+    for path in ('', '/config', '/gradio_api/upload'):
+        with pytest.raises(urllib.error.HTTPError, match='403'):
+            urllib.request.urlopen(urllib.request.Request(url + path, headers=headers), timeout=30)
 
 
 def test_a_video_comes_back_as_mp4(visit: Callable[[], Visitor], tmp_path: Path) -> None:
