@@ -17,7 +17,6 @@ from depth_anything_ros.app.pictures import (
     write_view)
 from depth_anything_ros.app.videos import compute_video
 from depth_anything_ros.errors import DepthAnythingError, ImageError
-from depth_anything_ros.foreign_files import printable, shortened
 from depth_anything_ros.media.folders import files_below
 from depth_anything_ros.media.pictures import SUFFIXES
 from depth_anything_ros.model_info import ModelInfo
@@ -28,7 +27,6 @@ import gradio as gr
 
 # The fonts of the visitor's machine: Gradio's themes load theirs from Google.
 PLAIN = gr.themes.Default(font=['system-ui', 'sans-serif'], font_mono=['ui-monospace'])
-_VIDEO_ENDING = '_depth.mp4'
 _DOWNLOADS = ('Colour PNG', 'Gray PNG', '16-bit PNG', 'NumPy', 'PLY')
 # Files of visitors are removed after this time [s], looked for at this period.
 _CLEAN_PERIOD_S, _KEPT_S = 300, 3600
@@ -110,8 +108,7 @@ class Page:
         def advance(done: int, total: int | None) -> None:
             progress((done, total), desc='depth', unit='frames')
 
-        name = shortened(printable(video.stem), _VIDEO_ENDING)
-        target = self._new_folder() / f'{name}{_VIDEO_ENDING}'
+        target = self._new_folder() / f'{video.stem}_depth.mp4'
         try:
             result = compute_video(self.slot, self.chosen(model, input_size, device), video,
                                    target, color_map, alone, stop, advance)

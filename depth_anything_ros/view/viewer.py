@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 from depth_anything_ros.cli.listening import page_address
+from depth_anything_ros.errors import DepthAnythingError
 from depth_anything_ros.ros.callbacks import log_exceptions, ThrottledLogger
 from depth_anything_ros.ros.messages import SerializedMessage
 from depth_anything_ros.ros.rclpy_adapter import refuse_invalid_requests, report_missing_parts
@@ -42,7 +43,7 @@ class Viewer(Node):
         super().__init__(NODE_NAME, context=context)
         report_missing_parts(self)
         refuse_invalid_requests(self)
-        self._target = self.resolve_topic_name(target)
+        self._target = self._resolved(target)
         self._period_s = 1 / rate_hz
         self._most_points = most_points
         self._warn = ThrottledLogger(lambda sentence: self.get_logger().warning(sentence))
@@ -63,6 +64,15 @@ class Viewer(Node):
         self._acquired.callback(self._end_thread)
         self.get_logger().info(f'{self._target} is shown on '
                                f'{page_address(host, self.page.port)}')
+
+    def _resolved(self, target: str) -> str:
+        try:
+            # The longest name of what is below it.
+            self.resolve_topic_name(f'{target}/inverse_depth/camera_info')
+            return self.resolve_topic_name(target)
+        except Exception as error:  # noqa: B902 - rclpy has no public class for it
+            raise DepthAnythingError(f'--node is {target!r}, which cannot be the name of a node; '
+                                     'give one such as depth_anything or /robot/depth') from error
 
     def destroy_node(self) -> None:
         """Stop the server and the threads, unsubscribe, then destroy the node."""

@@ -174,7 +174,7 @@ def test_broken_files_and_wrong_choices_are_answered_with_a_sentence(
     page.write_text('<!DOCTYPE html><html></html>')
     for expected, call in (
             ('the PNG is incomplete: it breaks off after', lambda: visitor.depth(broken)),
-            ('20000x20000 pixels by its header, which is more than 250 megapixels',
+            ('20000x20000 pixels by its header, which is more than 50 megapixels',
              lambda: visitor.depth(large)),
             ('it is a web page, not the file itself', lambda: visitor.depth(page)),
             ('there is no such file', lambda: visitor.depth(good, tmp_path / 'none.xml')),

@@ -14,6 +14,7 @@ import urllib.request
 from depth_anything_ros.errors import DepthAnythingError
 import pytest
 pytest.importorskip('rclpy', reason='ROS 2 is not installed')
+from rclpy.context import Context  # noqa: E402
 
 
 def start(*arguments: str) -> 'subprocess.Popen[str]':
@@ -82,6 +83,14 @@ def test_an_impossible_value_is_wrong_usage(option: str, value: str) -> None:
     pytest.importorskip('viser', reason='viser is not installed')
     status, _, err = finished(start(option, value))
     assert status == 2 and f'{option} is {value}; it must be' in err
+
+
+@pytest.mark.parametrize('name', ['', 'two words', 'a//b', 'a/', 'a/1', '<b>', 'x' * 240])
+def test_an_impossible_name_of_the_node_is_one_line(context: Context, name: str) -> None:
+    pytest.importorskip('viser', reason='viser is not installed')
+    from depth_anything_ros.view.viewer import Viewer
+    with pytest.raises(DepthAnythingError, match='--node is .*; give one such as'):
+        Viewer(name, '127.0.0.1', 0, 10.0, 1000, context)
 
 
 @pytest.mark.parametrize(('package', 'install'), [
