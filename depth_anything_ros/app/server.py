@@ -10,7 +10,7 @@ from typing import Any
 
 from depth_anything_ros.app.models import find_devices, find_models, ModelChoice, ModelSlot
 from depth_anything_ros.cli.listening import (
-    is_loopback, listening_port, page_address, request_fault)
+    host_in_address, is_loopback, listening_port, page_address, request_fault)
 from depth_anything_ros.cli.signals import deferred_signals
 from depth_anything_ros.resources import photographs
 
@@ -57,7 +57,8 @@ def serve(options: AppOptions) -> int:
             blocks = make_page(page)
             try:
                 blocks.launch(
-                    server_name=options.host, server_port=port, share=False, quiet=True,
+                    server_name=host_in_address(options.host), server_port=port, share=False,
+                    quiet=True,
                     prevent_thread_lock=True, ssr_mode=False, pwa=False, mcp_server=False,
                     run_history=False, enable_monitoring=False, footer_links=[],
                     max_file_size=f'{options.max_upload_mb}mb',

@@ -25,7 +25,12 @@ def listening_port(host: str, port: int) -> int:
 
 def page_address(host: str, port: int) -> str:
     """Return the address of a page for a browser."""
-    return f'http://[{host}]:{port}' if ':' in host else f'http://{host}:{port}'
+    return f'http://{host_in_address(host)}:{port}'
+
+
+def host_in_address(host: str) -> str:
+    """Return a host as it is written in an address: IPv6 in brackets."""
+    return f'[{host}]' if ':' in host else host
 
 
 def is_loopback(host: str) -> bool:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 import re
 import signal
+import socket
 import struct
 import threading
 import time
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 import pytest
 from tiny import weighted_sum
+from tools.web.app import running_app
 
 pytest.importorskip('typer')
 gradio_client = pytest.importorskip('gradio_client')
@@ -201,6 +203,16 @@ def test_pages_of_other_sites_are_not_answered(url: str, headers: dict[str, str]
     for path in ('', '/config', '/gradio_api/upload'):
         with pytest.raises(urllib.error.HTTPError, match='403'):
             urllib.request.urlopen(urllib.request.Request(url + path, headers=headers), timeout=30)
+
+
+def test_a_page_listens_on_ipv6(tmp_path: Path, tiny_ir: Path) -> None:
+    try:
+        socket.create_server(('::1', 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip('there is no IPv6')
+    with running_app(tmp_path, str(tiny_ir), '--precision', 'f32', '--host', '::1') as (url, _):
+        assert url.startswith('http://[::1]:')
+        assert urllib.request.urlopen(url, timeout=30).status == 200
 
 
 def test_a_video_comes_back_as_mp4(visit: Callable[[], Visitor], tmp_path: Path) -> None:
