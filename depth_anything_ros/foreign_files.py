@@ -86,8 +86,11 @@ def foreign_kind(start: bytes, suffix: str = '') -> tuple[str, str] | None:
 
 
 def foreign_file(file: Path) -> tuple[str, str] | None:
-    """Return ``foreign_kind`` of a file; None for a folder or a file that cannot be read."""
+    """Return ``foreign_kind`` of a file; None for what is no file or cannot be read."""
     try:
+        # To open a named pipe waits for its writer.
+        if not file.is_file():
+            return None
         with file.open('rb') as stream:
             return foreign_kind(stream.read(512), file.suffix)
     except OSError:

@@ -44,3 +44,8 @@ def test_a_file_that_stands_in_for_another_is_named(
     (tmp_path / 'model.pth').write_bytes(b'PK\3\4')
     assert foreign_file(tmp_path / 'model.pth') is None
     assert foreign_file(tmp_path) is None and foreign_file(tmp_path / 'none') is None
+
+
+def test_a_named_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / 'model.xml')
+    assert foreign_file(tmp_path / 'model.xml') is None

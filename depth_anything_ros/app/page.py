@@ -63,7 +63,7 @@ class Page:
         if file is None:
             return None, None, ''
         look, choice = Look(color_map, low, high), self.chosen(model, input_size, device)
-        result = compute_picture(self.slot, choice, Path(file))
+        result = compute_picture(self.slot, choice, self._uploaded(file))
         return result, self._shown(result, look), result.inference.sentence(choice)
 
     def on_look(self, result: PictureDepth | None, color_map: ColorMap, low: float,
@@ -91,7 +91,7 @@ class Page:
         shown, sentences = [], []
         for side in ('A', 'B'):
             choice = self.chosen(*(choices[:3] if side == 'A' else choices[3:]))
-            result = compute_picture(self.slot, choice, Path(file))
+            result = compute_picture(self.slot, choice, self._uploaded(file))
             shown += write_shown(self._new_folder(), side, [draw(result, Look())])
             sentences.append(result.inference.sentence(choice))
         return *shown, *sentences
@@ -102,14 +102,15 @@ class Page:
         """Compute a video until its end or until its visitor stops it."""
         if file is None:
             raise ImageError('there is no video; upload one')
+        video = self._uploaded(file)
         stop = self.stops[str(request.session_hash)] = threading.Event()
 
         def advance(done: int, total: int | None) -> None:
             progress((done, total), desc='depth', unit='frames')
 
-        target = self._new_folder() / f'{Path(file).stem}_depth.mp4'
+        target = self._new_folder() / f'{video.stem}_depth.mp4'
         try:
-            result = compute_video(self.slot, self.chosen(model, input_size, device), Path(file),
+            result = compute_video(self.slot, self.chosen(model, input_size, device), video,
                                    target, color_map, alone, stop, advance)
         finally:
             self.stops.pop(str(request.session_hash), None)
@@ -123,6 +124,14 @@ class Page:
         """End the visitor's video after its present frame."""
         if stop := self.stops.get(str(request.session_hash)):
             stop.set()
+
+    def _uploaded(self, file: str) -> Path:
+        """Return a file that a visitor named; ImageError for any other file of this machine."""
+        path = Path(file).resolve()
+        if not any(path.is_relative_to(folder.resolve())
+                   for folder in (self.folder, photographs())):
+            raise ImageError(f'{file} was not sent to this page; upload it')
+        return path
 
     def _new_folder(self) -> Path:
         """

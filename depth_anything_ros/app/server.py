@@ -6,9 +6,11 @@ import logging
 import os
 from pathlib import Path
 import tempfile
+from typing import Any
 
 from depth_anything_ros.app.models import find_devices, find_models, ModelChoice, ModelSlot
-from depth_anything_ros.cli.listening import is_loopback, listening_port, page_address
+from depth_anything_ros.cli.listening import (
+    host_in_address, is_loopback, listening_port, page_address, request_fault)
 from depth_anything_ros.cli.signals import deferred_signals
 from depth_anything_ros.resources import photographs
 
@@ -55,12 +57,14 @@ def serve(options: AppOptions) -> int:
             blocks = make_page(page)
             try:
                 blocks.launch(
-                    server_name=options.host, server_port=port, share=False, quiet=True,
+                    server_name=host_in_address(options.host), server_port=port, share=False,
+                    quiet=True,
                     prevent_thread_lock=True, ssr_mode=False, pwa=False, mcp_server=False,
                     run_history=False, enable_monitoring=False, footer_links=[],
                     max_file_size=f'{options.max_upload_mb}mb',
                     state_session_capacity=_MOST_RESULTS,
-                    allowed_paths=[str(photographs())], theme=PLAIN)
+                    allowed_paths=[str(photographs())], theme=PLAIN,
+                    app_kwargs={'middleware': [(_OwnRequests, (), {'host': options.host})]})
                 print(f'{page_address(options.host, port)} shows the page; Ctrl-C ends it',
                       flush=True)
                 stop.event.wait()
@@ -71,6 +75,25 @@ def serve(options: AppOptions) -> int:
                 blocks.server.config.timeout_graceful_shutdown = _END_S
                 blocks.close(verbose=False)
     return stop.exit_status
+
+
+class _OwnRequests:
+    """Answers requests that ``request_fault`` refuses with 403, others by ``app``."""
+
+    def __init__(self, app: Any, host: str) -> None:
+        self._app = app
+        self._host = host
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Handle a request by the ASGI."""
+        if scope['type'] == 'http':
+            from starlette.responses import PlainTextResponse
+            headers = {name: value.decode('latin-1') for name, value in scope['headers']}
+            fault = request_fault(self._host, headers.get(b'host', ''), headers.get(b'origin'))
+            if fault:
+                await PlainTextResponse(fault, 403)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 def _reach_this_machine_directly() -> None:

@@ -7,7 +7,7 @@ from depth_anything_ros.errors import ImageError
 from depth_anything_ros.foreign_files import foreign_kind
 from depth_anything_ros.media.source import ImageItem, ImageSource
 from depth_anything_ros.vision.color_image import ColorImage
-from depth_anything_ros.vision.encoded_image import decode_picture
+from depth_anything_ros.vision.encoded_image import decode_picture, FILE_LIMIT, PixelLimit
 from depth_anything_ros.vision.picture_header import read_header
 import numpy as np
 
@@ -34,11 +34,11 @@ def open_picture(file: Path) -> ImageSource:
     return picture_source(str(file), [(file.name, file)])
 
 
-def read_picture(file: Path) -> ColorImage:
+def read_picture(file: Path, limit: PixelLimit = FILE_LIMIT) -> ColorImage:
     """
     Return a picture file as 8-bit BGR like ``cv2.imread``: without alpha, turned upright.
 
-    ImageError if the file is missing or not a picture.
+    ImageError if the file is missing, not a picture, or larger than ``limit``.
     """
     try:
         data = np.fromfile(file, np.uint8)
@@ -46,7 +46,7 @@ def read_picture(file: Path) -> ColorImage:
         raise ImageError(f'it cannot be read ({error.strerror})') from error
     if foreign := foreign_kind(data[:512].tobytes()):
         raise ImageError('; '.join(foreign))
-    return decode_picture(data)
+    return decode_picture(data, limit)
 
 
 def picture_source(name: str, files: list[tuple[str, Path]]) -> ImageSource:

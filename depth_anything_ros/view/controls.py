@@ -1,6 +1,6 @@
 """Controls for the parameters that may change at run time, made from their declarations."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, TYPE_CHECKING
 
 from depth_anything_ros.errors import SettingsError
@@ -25,6 +25,11 @@ class ParameterControls:
         # What the controls show for the values of the node.
         self._shown: dict[str, Any] = {}
 
+    @property
+    def shown(self) -> bool:
+        """Return whether values of the node have been displayed."""
+        return bool(self._shown)
+
     def show(self, values: Mapping[str, Any], keep_changes: bool = False) -> None:
         """
         Display the values; a parameter whose value is None, which the node lacks, is hidden.
@@ -37,7 +42,8 @@ class ParameterControls:
             if value is None:
                 continue
             shown = _text(tuple(value)) if isinstance(spec.default, tuple) else value
-            if not keep_changes or control.value == self._shown.get(spec.name):
+            if not (keep_changes and spec.name in self._shown
+                    and control.value != self._shown[spec.name]):
                 control.value = shown
             self._shown[spec.name] = shown
 
@@ -65,12 +71,11 @@ def _control(gui: 'GuiApi', spec: Spec) -> Any:
     if spec.choices:
         return gui.add_dropdown(spec.name, spec.choices, initial_value=str(default), hint=text)
     if isinstance(default, int | float):
-        whole = isinstance(default, int)
-        make: Callable[[float], Any] = int if whole else float
+        # Floats: a whole number of more than 64 bits, which a browser may send, could not be sent
+        # to the next one.
         return gui.add_number(
-            spec.name, default, hint=text, step=1 if whole else 0.001,
-            min=None if spec.minimum is None else make(spec.minimum),
-            max=None if spec.maximum is None else make(spec.maximum))
+            spec.name, float(default), hint=text, step=1 if isinstance(default, int) else 0.001,
+            min=spec.minimum, max=spec.maximum)
     return gui.add_text(spec.name, _text(default), hint=text)
 
 

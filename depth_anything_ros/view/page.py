@@ -5,6 +5,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 import io
+import itertools
 from typing import Any, Protocol
 
 from depth_anything_ros.arrays import U8
@@ -12,6 +13,7 @@ from depth_anything_ros.cli.listening import listening_port
 from depth_anything_ros.errors import SettingsError
 from depth_anything_ros.ros.observer import TRANSITIONS
 from depth_anything_ros.view.controls import ParameterControls, RUNTIME
+from depth_anything_ros.view.own_requests import own_requests_only
 from depth_anything_ros.view.pictures import Cloud, View
 from depth_anything_ros.view.statuses import CameraStatus, paragraph, statuses_html
 import numpy as np
@@ -55,6 +57,7 @@ class _CameraPanel:
     switches: dict[str, Any]
     pictures: dict[str, Any]
     origin: Any
+    place: int
     points: Any = None
     frustum: Any = None
     view: View | None = None
@@ -72,7 +75,7 @@ class Page:
 
     def __init__(self, node: str, host: str, port: int) -> None:
         self.port = listening_port(host, port)
-        with redirect_stdout(io.StringIO()):
+        with redirect_stdout(io.StringIO()), own_requests_only(host):
             self._server = viser.ViserServer(host, self.port, label=node, verbose=False)
         # Any visitor could ask for a tunnel from the internet to this page.
         self._server.request_share_url = _open_no_tunnel
@@ -120,9 +123,11 @@ class Page:
             _on_click(gui.add_button('read the values of the node', order=-1),
                       self.read_parameters)
 
-    def read_parameters(self) -> None:
+    def read_parameters(self, keep_changes: bool = False) -> None:
         """Show the values that the parameters of the node have now."""
-        self._read(keep_changes=False)
+        self._requests.get_parameters(
+            [spec.name for spec in RUNTIME],
+            partial(self._controls.show, keep_changes=keep_changes))
 
     def set_cameras(self, names: Iterable[str]) -> None:
         """Show a folder for each camera, and none for others."""
@@ -190,11 +195,6 @@ class Page:
         with redirect_stdout(io.StringIO()):
             self._server.stop()
 
-    def _read(self, keep_changes: bool) -> None:
-        self._requests.get_parameters(
-            [spec.name for spec in RUNTIME],
-            partial(self._controls.show, keep_changes=keep_changes))
-
     def _apply(self) -> None:
         try:
             changes = self._controls.changes()
@@ -203,9 +203,12 @@ class Page:
             return
         if changes:
             # Refused values stay in the controls, so that they can be corrected.
-            self._requests.set_parameters(changes, partial(self._read, keep_changes=True))
-        else:
+            self._requests.set_parameters(
+                changes, partial(self.read_parameters, keep_changes=True))
+        elif self._controls.shown:
             self.say('no parameter was changed')
+        else:
+            self.read_parameters()
 
     def _add_cloud(self, name: str, cloud: Cloud) -> viser.PointCloudHandle:
         return self._server.scene.add_point_cloud(
@@ -220,9 +223,11 @@ class Page:
             switches = {panel: gui.add_checkbox(title, True) for panel, title in TITLES.items()}
             pictures = {panel: gui.add_image(_EMPTY, label=TITLES[panel], format='jpeg',
                                              visible=False) for panel in ('depth', 'image')}
+        taken = {panel.place for panel in self._cameras.values()}
+        place = next(place for place in itertools.count() if place not in taken)
         origin = self._server.scene.add_frame(
-            _scene_name(name), show_axes=False, position=(_DISTANCE_M * len(self._cameras), 0, 0))
-        panel = _CameraPanel(folder, switches, pictures, origin)
+            _scene_name(name), show_axes=False, position=(_DISTANCE_M * place, 0, 0))
+        panel = _CameraPanel(folder, switches, pictures, origin, place)
         for switch in switches.values():
             switch.on_update(lambda event: _hide_what_is_off(panel))
         return panel

@@ -1,10 +1,12 @@
 """The node behind the page: subscribes to the depth node while a browser shows the page."""
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 import threading
 from typing import Any
 
 from depth_anything_ros.cli.listening import page_address
+from depth_anything_ros.errors import DepthAnythingError
 from depth_anything_ros.ros.callbacks import log_exceptions, ThrottledLogger
 from depth_anything_ros.ros.messages import SerializedMessage
 from depth_anything_ros.ros.rclpy_adapter import refuse_invalid_requests, report_missing_parts
@@ -41,7 +43,7 @@ class Viewer(Node):
         super().__init__(NODE_NAME, context=context)
         report_missing_parts(self)
         refuse_invalid_requests(self)
-        self._target = self.resolve_topic_name(target)
+        self._target = self._resolved(target)
         self._period_s = 1 / rate_hz
         self._most_points = most_points
         self._warn = ThrottledLogger(lambda sentence: self.get_logger().warning(sentence))
@@ -62,6 +64,15 @@ class Viewer(Node):
         self._acquired.callback(self._end_thread)
         self.get_logger().info(f'{self._target} is shown on '
                                f'{page_address(host, self.page.port)}')
+
+    def _resolved(self, target: str) -> str:
+        try:
+            # The longest name of what is below it.
+            self.resolve_topic_name(f'{target}/inverse_depth/camera_info')
+            return self.resolve_topic_name(target)
+        except Exception as error:  # noqa: B902 - rclpy has no public class for it
+            raise DepthAnythingError(f'--node is {target!r}, which cannot be the name of a node; '
+                                     'give one such as depth_anything or /robot/depth') from error
 
     def destroy_node(self) -> None:
         """Stop the server and the threads, unsubscribe, then destroy the node."""
@@ -103,6 +114,9 @@ class Viewer(Node):
         statuses = camera_statuses(message, self._target)
         if statuses:
             self._checks_without_status = 0
+            if _states(statuses) != _states(self._statuses):
+                # Perhaps of a node that has started again, with other values.
+                self.page.read_parameters(keep_changes=True)
             self._statuses = statuses
             self.page.set_cameras(statuses)
             self.page.show_statuses(statuses)
@@ -138,3 +152,7 @@ class Viewer(Node):
                 self.page.show_view(camera, view)
         else:
             self.page.show_picture(camera, panel, pictures.picture(message))
+
+
+def _states(statuses: Mapping[str, CameraStatus]) -> set[str]:
+    return {status.state for status in statuses.values()}

@@ -6,9 +6,11 @@ from contextlib import suppress
 from pathlib import Path
 import re
 import signal
+import socket
 import struct
 import threading
 import time
+import urllib.error
 import urllib.request
 import zlib
 
@@ -20,6 +22,7 @@ import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 import pytest
 from tiny import weighted_sum
+from tools.web.app import running_app
 
 pytest.importorskip('typer')
 gradio_client = pytest.importorskip('gradio_client')
@@ -33,30 +36,30 @@ class Visitor:
     """A visitor of the page, whose results the page keeps apart from those of others."""
 
     def __init__(self, url: str, model: Path, folder: Path) -> None:
-        self._client = gradio_client.Client(url, verbose=False, download_files=str(folder))
-        self._model = model
+        self.client = gradio_client.Client(url, verbose=False, download_files=str(folder))
+        self.model = model
 
     def depth(self, picture: Path, model: Path | None = None, look: tuple = LOOK) -> str:
         """Compute a picture and return what the page says about it."""
-        return self._client.predict(
-            gradio_client.handle_file(str(picture)), str(model or self._model), 0, 'CPU', *look,
+        return self.client.predict(
+            gradio_client.handle_file(str(picture)), str(model or self.model), 0, 'CPU', *look,
             api_name='/depth')[1]
 
     def files(self, look: tuple = LOOK, camera: tuple = CAMERA) -> list[Path]:
         """Return the downloads of the last picture and the cloud of the 3-D view."""
         return [Path(path['value'] if isinstance(path, dict) else path)
-                for path in self._client.predict(*look, *camera, api_name='/files')]
+                for path in self.client.predict(*look, *camera, api_name='/files')]
 
     def compare(self, picture: Path, other: Path) -> tuple:
         """Compute a picture with two models."""
-        return self._client.predict(
-            gradio_client.handle_file(str(picture)), str(self._model), 0, 'CPU', str(other), 56,
+        return self.client.predict(
+            gradio_client.handle_file(str(picture)), str(self.model), 0, 'CPU', str(other), 56,
             'CPU', api_name='/compare')
 
     def video(self, video: Path) -> tuple:
         """Compute a video; return its last frame, the file and what the page says."""
-        return self._client.predict(
-            gradio_client.handle_file(str(video)), str(self._model), 0, 'CPU', 'magma', True,
+        return self.client.predict(
+            gradio_client.handle_file(str(video)), str(self.model), 0, 'CPU', 'magma', True,
             api_name='/video')
 
     def ask_for_video(self, video: Path) -> None:
@@ -173,7 +176,7 @@ def test_broken_files_and_wrong_choices_are_answered_with_a_sentence(
     page.write_text('<!DOCTYPE html><html></html>')
     for expected, call in (
             ('the PNG is incomplete: it breaks off after', lambda: visitor.depth(broken)),
-            ('20000x20000 pixels by its header, which is more than 250 megapixels',
+            ('20000x20000 pixels by its header, which is more than 50 megapixels',
              lambda: visitor.depth(large)),
             ('it is a web page, not the file itself', lambda: visitor.depth(page)),
             ('there is no such file', lambda: visitor.depth(good, tmp_path / 'none.xml')),
@@ -182,6 +185,34 @@ def test_broken_files_and_wrong_choices_are_answered_with_a_sentence(
         with pytest.raises(gradio_client.exceptions.AppError, match=expected):
             call()
     assert visitor.depth(good).startswith('tiny (relative')
+
+
+def test_files_of_this_machine_that_nobody_uploaded_are_not_read(
+        visit: Callable[[], Visitor], tmp_path: Path) -> None:
+    picture, visitor = save_picture(tmp_path / 'private.png', 5), visit()
+    for name, others in (('/depth', LOOK), ('/compare', (str(visitor.model), 0, 'CPU'))):
+        # Gradio checks only the paths of files with its mark.
+        with pytest.raises(gradio_client.exceptions.AppError, match='was not sent to this page'):
+            visitor.client.predict({'path': str(picture)}, str(visitor.model), 0, 'CPU', *others,
+                                   api_name=name)
+
+
+@pytest.mark.parametrize('headers', [
+    {'Origin': 'http://evil.example'}, {'Host': 'rebound.example'}])
+def test_pages_of_other_sites_are_not_answered(url: str, headers: dict[str, str]) -> None:
+    for path in ('', '/config', '/gradio_api/upload'):
+        with pytest.raises(urllib.error.HTTPError, match='403'):
+            urllib.request.urlopen(urllib.request.Request(url + path, headers=headers), timeout=30)
+
+
+def test_a_page_listens_on_ipv6(tmp_path: Path, tiny_ir: Path) -> None:
+    try:
+        socket.create_server(('::1', 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip('there is no IPv6')
+    with running_app(tmp_path, str(tiny_ir), '--precision', 'f32', '--host', '::1') as (url, _):
+        assert url.startswith('http://[::1]:')
+        assert urllib.request.urlopen(url, timeout=30).status == 200
 
 
 def test_a_video_comes_back_as_mp4(visit: Callable[[], Visitor], tmp_path: Path) -> None:

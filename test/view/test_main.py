@@ -1,5 +1,6 @@
 """The program as people start it: address, usage, errors, signals."""
 
+from collections.abc import Iterator
 import os
 from pathlib import Path
 import re
@@ -7,10 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
+from typing import Any
 import urllib.request
 
+from depth_anything_ros.errors import DepthAnythingError
 import pytest
 pytest.importorskip('rclpy', reason='ROS 2 is not installed')
+from rclpy.context import Context  # noqa: E402
 
 
 def start(*arguments: str) -> 'subprocess.Popen[str]':
@@ -81,6 +85,14 @@ def test_an_impossible_value_is_wrong_usage(option: str, value: str) -> None:
     assert status == 2 and f'{option} is {value}; it must be' in err
 
 
+@pytest.mark.parametrize('name', ['', 'two words', 'a//b', 'a/', 'a/1', '<b>', 'x' * 240])
+def test_an_impossible_name_of_the_node_is_one_line(context: Context, name: str) -> None:
+    pytest.importorskip('viser', reason='viser is not installed')
+    from depth_anything_ros.view.viewer import Viewer
+    with pytest.raises(DepthAnythingError, match='--node is .*; give one such as'):
+        Viewer(name, '127.0.0.1', 0, 10.0, 1000, context)
+
+
 @pytest.mark.parametrize(('package', 'install'), [
     ('viser', "pip install 'depth_anything_ros[view]'"),
     ('rclpy', "source ROS 2, or pip install 'depth_anything_ros[jazzy]'")])
@@ -116,3 +128,64 @@ def test_no_visitor_can_open_a_tunnel_to_this_machine(monkeypatch: pytest.Monkey
     finally:
         page.close()
         page.close()
+
+
+@pytest.fixture
+def page() -> Iterator[Any]:
+    pytest.importorskip('viser', reason='viser is not installed')
+    from depth_anything_ros.view.page import Page
+    page = Page('/depth_anything', '127.0.0.1', 0)
+    yield page
+    page.close()
+
+
+@pytest.mark.parametrize(('host', 'origin'), [
+    ('127.0.0.1', 'http://evil.example'), ('rebound.example', 'http://rebound.example:{port}')])
+def test_a_page_of_another_site_cannot_press_the_buttons(
+        page: Any, host: str, origin: str) -> None:
+    from tools.web.reader import page_options
+    from websockets.exceptions import InvalidStatus
+    from websockets.sync.client import connect
+    with socket.create_connection(('127.0.0.1', page.port)) as connection, \
+            pytest.raises(InvalidStatus) as refused:
+        connect(f'ws://{host}:{page.port}', sock=connection, proxy=None,
+                origin=origin.format(port=page.port), **page_options())
+    assert refused.value.response.status_code == 403
+
+
+def test_another_release_of_viser_that_cannot_refuse_other_sites_does_not_start() -> None:
+    pytest.importorskip('viser', reason='viser is not installed')
+    from depth_anything_ros.view.own_requests import own_requests_only
+    with pytest.raises(DepthAnythingError, match='this release of viser cannot refuse'), \
+            own_requests_only('127.0.0.1'):
+        pass
+
+
+def test_nonsense_from_a_visitor_leaves_the_page_to_others(
+        page: Any, caplog: pytest.LogCaptureFixture) -> None:
+    from page_client import PageClient
+    from tools.web.reader import connect_to_page
+    for nonsense in (b'', b'\xc1', b'\x91' * 3000, b'\x80', 'text'):
+        connection = connect_to_page(page.port)
+        connection.send(nonsense)
+        connection.close()
+    with PageClient(page.port) as browser:
+        assert browser.label('points_stride')
+        # More than 64 bits.
+        browser.change('points_stride', 1e23)
+        page.set_cameras([''])
+        assert browser.label('Image')
+    with PageClient(page.port) as browser:
+        assert browser.label('points_stride')['value'] == 1e23
+    assert 'Traceback' not in caplog.text
+
+
+def test_cameras_that_replace_others_do_not_stand_in_the_same_place(page: Any) -> None:
+    from page_client import PageClient
+    from waiting import until
+    page.set_cameras(['front', 'rear'])
+    page.set_cameras(['rear', 'side'])
+    with PageClient(page.port) as browser:
+        assert until(lambda: {'/rear', '/side'} <= set(browser.shown))
+        assert browser.shown['/rear']['position'][0] == 6
+        assert browser.shown['/side'].get('position', (0, 0, 0))[0] == 0

@@ -332,6 +332,17 @@ def test_a_node_that_is_not_there_is_said(make_viewer: Callable[..., Any]) -> No
                      in browser.text())
 
 
+def test_the_parameters_of_a_node_that_starts_later_are_shown(
+        make_robot: Callable[..., Robot], make_viewer: Callable[..., Any]) -> None:
+    viewer = make_viewer()
+    with PageClient(viewer.page.port) as browser:
+        browser.change('points_stride', 3)
+        browser.click('apply changes')
+        assert until(lambda: 'parameters: /depth_anything does not answer' in browser.text())
+        make_robot(points_stride=4)
+        assert until(lambda: browser.label('points_stride')['value'] == 4)
+
+
 def test_a_viewer_whose_page_cannot_start_can_be_destroyed(context: Context) -> None:
     """As rclpy does at shutdown, from Kilted on."""
     from depth_anything_ros.view.viewer import Viewer
