@@ -199,3 +199,13 @@ def test_a_signal_while_the_hidden_folder_is_made_leaves_none(
     with pytest.raises(KeyboardInterrupt), make(tmp_path / 'mine.xml'):
         pytest.fail('the block was entered')
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(('suffix', 'longest'), [('.xml', 251), ('.onnx', 245)])
+def test_a_name_that_is_too_long_for_a_file_or_its_weights_is_refused(
+        tmp_path: Path, suffix: str, longest: int) -> None:
+    check_target(tmp_path / f'{"n" * longest}{suffix}', False, suffix)
+    with pytest.raises(CheckpointError, match='its name is longer than 255 bytes; choose a shor'):
+        check_target(tmp_path / f'{"n" * (longest + 1)}{suffix}', False, suffix)
+    with pytest.raises(CheckpointError, match='its name is longer than 255 bytes'):
+        check_target(tmp_path / f'{chr(228) * 200}{suffix}', False, suffix)
