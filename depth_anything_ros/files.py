@@ -93,12 +93,13 @@ def check_name(path: Path) -> None:
 
 def check_target(target: Path, overwrite: bool, suffix: str = '.xml') -> None:
     """Raise CheckpointError if a model cannot or must not be written to ``target``."""
+    check_name(target)
+    if target.suffix != suffix:
+        example = target / f'NAME{suffix}' if target.is_dir() else target.with_suffix(suffix)
+        raise CheckpointError(target, f'the name of {_KINDS[suffix]} ends in {suffix}',
+                              f'write -o {example}')
     for path in (target, weights_path(target)):
         check_name(path)
-    if target.suffix != suffix:
-        raise CheckpointError(target, f'the name of {_KINDS[suffix]} ends in {suffix}',
-                              f'write -o {target.with_suffix(suffix)}')
-    for path in (target, weights_path(target)):
         if path.is_dir():
             raise CheckpointError(path, 'a folder has that name', 'choose another -o')
         if path.exists() and not overwrite:

@@ -181,6 +181,9 @@ def test_an_existing_file_is_replaced_only_with_force(tmp_path: Path) -> None:
 def test_names_that_cannot_be_an_ir_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match='ends in .xml; write -o .*depth.xml'):
         check_target(tmp_path / 'depth.onnx', overwrite=True)
+    for folder in (Path(''), Path('..'), Path('/'), tmp_path):
+        with pytest.raises(CheckpointError, match=f'write -o {folder / "NAME.xml"}$'):
+            check_target(folder, overwrite=True)
     (tmp_path / 'depth.xml').mkdir()
     with pytest.raises(CheckpointError, match='a folder has that name'):
         check_target(tmp_path / 'depth.xml', overwrite=True)

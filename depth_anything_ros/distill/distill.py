@@ -54,10 +54,10 @@ def distill(job: DistillJob, *, table: tuple[EncoderSpec, ...] = MODELS,
     DepthAnythingError or OSError say what is wrong; the work folder stays usable then.
     """
     counting = counting or partial(count_in_lines, report)
+    check_target(job.output, job.force or job.labels_only)
     if job.labels_only:
         _label_shard(job, table, report, counting, processes)
         return None
-    check_target(job.output, job.force)
     student = make_student(job.student, job.start, job.recipe.seed, teacher=job.teacher,
                            table=table)
     _check_matching(job)

@@ -68,8 +68,7 @@ def fine_tune(job: MetricJob, start: Start, *, table: tuple[EncoderSpec, ...] = 
     OSError say what else is wrong. The work folder stays usable.
     """
     counting = counting or partial(count_in_lines, report)
-    if not job.check_only:
-        check_target(job.output, job.force)
+    check_target(job.output, job.force or job.check_only)
     make_folder(job.folder)
     start_sha256 = source_sha256(job.start)
     options = job.options(start_sha256)
