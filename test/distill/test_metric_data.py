@@ -285,6 +285,16 @@ def test_the_ends_of_each_source_judge_it_without_places_that_return(
         split_frames(frames, 0.5)
 
 
+def test_a_damaged_file_of_the_work_folder_is_named(folder: Path, tmp_path: Path) -> None:
+    frames = collect(folder, tmp_path)
+    frames[3].image.path.write_bytes(b'\xff\xd8')
+    with pytest.raises(ImageError, match=r'000003\.jpg: .*; remove its folder and run the same'):
+        split_frames(frames, 0.25)
+    frames[4].depth.write_bytes(b'PK\3\4')
+    with pytest.raises(DatasetError, match=r'000004\.npy: the depth cannot be read'):
+        frames[4].read_depth()
+
+
 def scene(folder: Path, *, shift_px: int = 0, lag: int = 0) -> list[MetricPair]:
     """Return frames of boxes that pass by; the depth is shifted, or late by some frames."""
     folder.mkdir()
