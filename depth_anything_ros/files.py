@@ -14,6 +14,7 @@ import shutil
 import tempfile
 
 from depth_anything_ros.errors import CheckpointError
+from depth_anything_ros.foreign_files import LONGEST_NAME_BYTES
 
 _KINDS = {'.xml': 'an IR', '.onnx': 'an ONNX file'}
 
@@ -83,12 +84,22 @@ def weights_path(model: Path) -> Path:
     return model.with_suffix('.bin')
 
 
+def check_name(path: Path) -> None:
+    """Raise CheckpointError for a file whose name is too long."""
+    if len(os.fsencode(path.name)) > LONGEST_NAME_BYTES:
+        raise CheckpointError(path, f'its name is longer than {LONGEST_NAME_BYTES} bytes',
+                              'choose a shorter -o')
+
+
 def check_target(target: Path, overwrite: bool, suffix: str = '.xml') -> None:
     """Raise CheckpointError if a model cannot or must not be written to ``target``."""
+    check_name(target)
     if target.suffix != suffix:
+        example = target / f'NAME{suffix}' if target.is_dir() else target.with_suffix(suffix)
         raise CheckpointError(target, f'the name of {_KINDS[suffix]} ends in {suffix}',
-                              f'write -o {target.with_suffix(suffix)}')
+                              f'write -o {example}')
     for path in (target, weights_path(target)):
+        check_name(path)
         if path.is_dir():
             raise CheckpointError(path, 'a folder has that name', 'choose another -o')
         if path.exists() and not overwrite:

@@ -273,15 +273,21 @@ def _read_nested(values: dict[str, Any]) -> None:
 
 
 def _self_check(size_hw: Any, grid_hw: Any, std: Any, samples: Any) -> SelfCheck:
-    (height, width), (rows, columns) = _sides(size_hw), _sides(grid_hw)
+    (height, width), (rows, columns) = self_check_size(size_hw), _sides(grid_hw)
     if len(samples) != rows * columns or rows > height or columns > width:
         raise ValueError(f'{len(samples)} samples for a grid of {rows}x{columns}')
-    if height * width > _MOST_SELF_CHECK_PIXELS:
-        raise ValueError(f'{width}x{height} is too large')
     if _number(std) < 0:
         raise ValueError(f'std is {std}')
     return SelfCheck((height, width), (rows, columns), float(std),
                      tuple(_number(sample) for sample in samples))
+
+
+def self_check_size(values: Any) -> tuple[int, int]:
+    """Return a height and a width; ValueError if a self-check cannot have that size."""
+    height, width = _sides(values)
+    if height * width > _MOST_SELF_CHECK_PIXELS:
+        raise ValueError(f'{width}x{height} is too large')
+    return height, width
 
 
 def _quantization(kept_float: Any, method: Any, **numbers: Any) -> Quantization:

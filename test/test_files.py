@@ -181,6 +181,9 @@ def test_an_existing_file_is_replaced_only_with_force(tmp_path: Path) -> None:
 def test_names_that_cannot_be_an_ir_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match='ends in .xml; write -o .*depth.xml'):
         check_target(tmp_path / 'depth.onnx', overwrite=True)
+    for folder in (Path(''), Path('..'), Path('/'), tmp_path):
+        with pytest.raises(CheckpointError, match=f'write -o {folder / "NAME.xml"}$'):
+            check_target(folder, overwrite=True)
     (tmp_path / 'depth.xml').mkdir()
     with pytest.raises(CheckpointError, match='a folder has that name'):
         check_target(tmp_path / 'depth.xml', overwrite=True)
@@ -199,3 +202,13 @@ def test_a_signal_while_the_hidden_folder_is_made_leaves_none(
     with pytest.raises(KeyboardInterrupt), make(tmp_path / 'mine.xml'):
         pytest.fail('the block was entered')
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(('suffix', 'longest'), [('.xml', 251), ('.onnx', 245)])
+def test_a_name_that_is_too_long_for_a_file_or_its_weights_is_refused(
+        tmp_path: Path, suffix: str, longest: int) -> None:
+    check_target(tmp_path / f'{"n" * longest}{suffix}', False, suffix)
+    with pytest.raises(CheckpointError, match='its name is longer than 255 bytes; choose a shor'):
+        check_target(tmp_path / f'{"n" * (longest + 1)}{suffix}', False, suffix)
+    with pytest.raises(CheckpointError, match='its name is longer than 255 bytes'):
+        check_target(tmp_path / f'{chr(228) * 200}{suffix}', False, suffix)

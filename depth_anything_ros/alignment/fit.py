@@ -8,7 +8,7 @@ residual (MSAC, Torr and Zisserman, CVIU 2000). The best one is refined by least
 follow a whole surface with a wrong depth.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 from depth_anything_ros.alignment_parameters import AlignmentSettings
@@ -135,7 +135,7 @@ def fit_alignment(samples: Samples, with_shift: bool, all_surfaces: bool = False
     agree = np.ones(d.size, bool)
     for _ in range(_ROUNDS):
         residual = _residuals(scale * d + shift, inverse_z)
-        sigma = _TO_SIGMA * _median(residual, samples, agree)
+        sigma = _TO_SIGMA * _median(residual[agree], _part(samples.weights, agree))
         agree = residual <= (_WIDEST if all_surfaces else tolerance(sigma, _WIDEST))
         if not agree.any():
             raise AlignmentError('no two reference points agree on a scale; check the pose of '
@@ -143,9 +143,8 @@ def fit_alignment(samples: Samples, with_shift: bool, all_surfaces: bool = False
         weights = (agree / (inverse_z ** 2 * np.maximum(residual, max(0.2 * sigma, 1e-6)))
                    * _weights(samples))
         scale, shift = _weighted_line(d, inverse_z, weights, with_shift)
-    fit = _checked_fit(scale, shift, d[agree], inverse_z[agree], d.size, with_shift)
-    error = np.abs(inverse_z / np.maximum(scale * d + shift, 1e-12) - 1)
-    return replace(fit, residual=_median(error, samples, agree))
+    kept = Samples(d[agree], inverse_z[agree], _part(samples.weights, agree))
+    return _checked_fit(scale, shift, kept, d.size, with_shift)
 
 
 def fit_together(seen: tuple[FittedSamples, ...], with_shift: bool) -> Fit:
@@ -161,7 +160,7 @@ def fit_together(seen: tuple[FittedSamples, ...], with_shift: bool) -> Fit:
     weights = np.concatenate([_weights(samples) / _weights(samples).sum() for samples in kept])
     scale, shift = _weighted_line(d, inverse_z, weights / inverse_z ** 2, with_shift)
     count = sum(source.samples.values.size for source in seen)
-    return _checked_fit(scale, shift, d, inverse_z, count, with_shift)
+    return _checked_fit(scale, shift, Samples(d, inverse_z), count, with_shift)
 
 
 def robust_sigma(residuals: F64) -> float:
@@ -209,7 +208,7 @@ def _best_hypothesis(samples: Samples, with_shift: bool, cap: float) -> tuple[fl
             shifts = np.zeros(_HYPOTHESES)
     possible = (scales > 0) & np.isfinite(scales)
     if not possible.any():
-        if np.ptp(d) == 0 and with_shift:
+        if with_shift and 0 in (np.ptp(d), np.ptp(inverse_z)):
             raise AlignmentError(_FLAT)
         raise AlignmentError('the reference is farther where the model is nearer; check the pose '
                              'of the reference and its time stamps')
@@ -238,13 +237,17 @@ def _weights(samples: Samples) -> F64:
     return np.ones(samples.values.size) if samples.weights is None else samples.weights
 
 
-def _median(values: F64, samples: Samples, agree: Bools) -> float:
-    """Return the weighted median of ``values`` [N] at the samples that agree."""
-    if samples.weights is None:
-        return float(np.median(values[agree]))
-    order = np.argsort(values[agree])
-    total = np.cumsum(samples.weights[agree][order])
-    return float(values[agree][order][np.searchsorted(total, total[-1] / 2)])
+def _part(weights: F64 | None, agree: Bools) -> F64 | None:
+    return None if weights is None else weights[agree]
+
+
+def _median(values: F64, weights: F64 | None) -> float:
+    """Return the weighted median of ``values`` [N]."""
+    if weights is None:
+        return float(np.median(values))
+    order = np.argsort(values)
+    total = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(total, total[-1] / 2)])
 
 
 def _weighted_line(d: F64, inverse_z: F64, weights: F64, with_shift: bool) -> tuple[float, float]:
@@ -262,14 +265,15 @@ def _weighted_line(d: F64, inverse_z: F64, weights: F64, with_shift: bool) -> tu
     return scale, float(level - scale * middle)
 
 
-def _checked_fit(scale: float, shift: float, d: F64, inverse_z: F64, count: int,
-                 with_shift: bool) -> Fit:
+def _checked_fit(scale: float, shift: float, kept: Samples, count: int, with_shift: bool) -> Fit:
     """Return the fit to the points that agree, of ``count``; AlignmentError if they are flat."""
+    d, inverse_z = kept.values, kept.inverse_z
     found = np.maximum(scale * d + shift, 1e-12)
-    residual = float(np.median(np.abs(inverse_z / found - 1)))
+    error = np.abs(inverse_z / found - 1)
     far, near = np.percentile(inverse_z, (10, 90))
     if with_shift:
         lowest, highest = np.percentile(d, (5, 95))
-        if scale * (highest - lowest) <= 3 * residual * np.median(found):
+        if scale * (highest - lowest) <= 3 * np.median(error) * np.median(found):
             raise AlignmentError(_FLAT)
-    return Fit(scale, shift, d.size, 1 - d.size / count, residual, (float(far), float(near)))
+    return Fit(scale, shift, d.size, 1 - d.size / count, _median(error, kept.weights),
+               (float(far), float(near)))

@@ -28,7 +28,7 @@ from depth_anything_ros.convert.sources.load_network import load_network
 from depth_anything_ros.convert.sources.onnx_files import read_onnx_file
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.files import check_target, publish_model, staging_folder
-from depth_anything_ros.model_info import ModelInfo, Precision, SelfCheck
+from depth_anything_ros.model_info import ModelInfo, Precision, self_check_size, SelfCheck
 from depth_anything_ros.networks.models import EncoderSpec, InputSpec, MODELS
 from depth_anything_ros.version import __version__
 from depth_anything_ros.vision.self_check import make_self_check
@@ -295,9 +295,15 @@ def _self_check(path: Path, reference: Runner, input_spec: InputSpec,
     """
     Return the answer of the reference to the test card, of ``size_hw`` if that is its only size.
 
-    CheckpointError if the answer is not finite or the same everywhere.
+    CheckpointError if the card is too large, or the answer not finite or the same everywhere.
     """
     size_hw = size_hw or input_spec.card_size_hw
+    try:
+        self_check_size(size_hw)
+    except ValueError as error:
+        raise CheckpointError(path, f'an input of {size_hw[1]}x{size_hw[0]} pixels is too large '
+                              'for the self-check of an IR',
+                              'use a network and options for smaller images') from error
     output = reference.run(card_input(size_hw, input_spec))
     try:
         check = make_self_check(output, size_hw)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TYPE_CHECKING
 import warnings
 
-from depth_anything_ros.convert.sources.onnx_files import metadata_props
+from depth_anything_ros.convert.sources.onnx_files import metadata_props, require_utf8
 from depth_anything_ros.convert.sources.records import sha256_of
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.model_info import ModelInfo, SECTION, WEIGHTS_SHA256
@@ -52,6 +52,7 @@ def export_onnx(network: DepthAnything, onnx_path: Path, options: OnnxOptions | 
     file. CheckpointError if the network cannot be exported, OSError if the file cannot be written.
     """
     options = options or OnnxOptions()
+    require_utf8(onnx_path)
     if not options.external_data:
         _check_one_file(network, onnx_path)
     example, free_axes = _example(options, network.input_spec.multiple)
@@ -62,6 +63,11 @@ def export_onnx(network: DepthAnything, onnx_path: Path, options: OnnxOptions | 
                 dynamo=True, verbose=False, input_names=['image'],
                 output_names=['depth', 'sky'] if network.spec.is_v3 else ['depth'],
                 dynamic_shapes={'image': free_axes}, opset_version=options.opset)
+            opset = program.model.opset_imports.get('')
+            if options.opset not in (None, opset):
+                raise CheckpointError(
+                    onnx_path, f'torch {torch.__version__} writes opset {opset}, not '
+                    f'{options.opset}', 'leave out --opset, or give one from 17 on')
             if info is not None:
                 program.model.metadata_props.update(metadata_props(info))
             program.save(onnx_path, external_data=options.external_data)
@@ -140,8 +146,9 @@ def _unwritable(path: Path, what: str, error: Exception) -> OSError:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Suppress the exporter's messages about its internals and a missing torchvision."""
-    names = ('_registration', '_compat')
-    loggers = [logging.getLogger(f'torch.onnx._internal.exporter.{name}') for name in names]
+    names = ('torch.onnx._internal.exporter._registration',
+             'torch.onnx._internal.exporter._compat', 'onnxscript.version_converter')
+    loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

@@ -83,7 +83,7 @@ def command(
             '--augmentation', help='How strongly images are changed; strong, as in the papers, '
             'is for trainings that see each image many tens of times.')] = 'mild',
         seed: Annotated[int, typer.Option(
-            '--seed', min=0, help='Seed of all random choices.')] = 0,
+            '--seed', min=0, max=2 ** 63 - 1, help='Seed of all random choices.')] = 0,
         start: Annotated[Path | None, typer.Option(
             '--start', metavar='NAME.pth|NAME.xml', help='Begin with the checkpoint or IR of a '
             'student, or, for tiny, with the encoder of a ViT-S.',

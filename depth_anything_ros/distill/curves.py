@@ -104,7 +104,7 @@ def draw_curves(log: Path, figure_path: Path, measure: Measure = RANK_CORRELATIO
 
 
 def _entries(path: Path) -> Iterator[Entry]:
-    for line in path.read_text().splitlines():
+    for line in path.read_text(errors='replace').splitlines():
         try:
             entry = json.loads(line)
         except ValueError:

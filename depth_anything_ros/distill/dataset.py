@@ -24,7 +24,7 @@ from depth_anything_ros.errors import CheckpointError, ImageError
 from depth_anything_ros.files import atomic_path
 from depth_anything_ros.foreign_files import shortened
 from depth_anything_ros.media.bag_reader import is_bag
-from depth_anything_ros.media.depth_files import encode_npy
+from depth_anything_ros.media.depth_files import encode_npy, read_npy
 from depth_anything_ros.media.folders import left_out_text
 from depth_anything_ros.media.open_images import left_out, list_recordings, open_images
 from depth_anything_ros.media.pictures import read_picture, read_size_hw
@@ -238,12 +238,14 @@ class LabelledImage:
         except ImageError as error:
             raise ImageError(f'{self.image}: {error}') from error
         try:
-            label = np.load(self.label).astype(np.float32)
-        except (OSError, ValueError, EOFError) as error:
-            raise CheckpointError(self.label, f'the label cannot be read ({error})',
-                                  _RETRY) from error
+            label = read_npy(self.label).astype(np.float32)
+        except (ImageError, ValueError) as error:
+            raise CheckpointError(self.label, 'the label cannot be read (it is missing or '
+                                  'damaged)', _RETRY) from error
         if label.shape != image_bgr.shape[:2]:
             raise CheckpointError(self.label, f'its size is not that of {self.image}', _RETRY)
+        if not np.isfinite(label).all():
+            raise CheckpointError(self.label, 'the label has values that are not finite', _RETRY)
         return image_bgr, label
 
 

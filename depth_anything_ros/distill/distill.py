@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+import os
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +13,8 @@ from depth_anything_ros.convert.conversion import convert, convert_to_int8, Job
 from depth_anything_ros.convert.sources.graphs import is_graph
 from depth_anything_ros.convert.sources.load_network import load_network
 from depth_anything_ros.convert.sources.records import (
-    DistillationRecord, read_distillation_record, sha256_of, write_distillation_record)
+    distillation_record_path, DistillationRecord, read_distillation_record, sha256_of,
+    write_distillation_record)
 from depth_anything_ros.distill.dataset import (
     collect, DatasetImage, label_folder, LabelFacts, LabelledImage, make_labels, split_dataset)
 from depth_anything_ros.distill.job import DistillJob, has_options, store_options
@@ -23,7 +25,7 @@ from depth_anything_ros.distill.train_loop import (
     follow, resume, RunFolder, save_tensors, train)
 from depth_anything_ros.distill.trainer import Trainer
 from depth_anything_ros.errors import CheckpointError, SettingsError
-from depth_anything_ros.files import atomic_path, check_target, make_folder
+from depth_anything_ros.files import atomic_path, check_name, check_target, make_folder
 from depth_anything_ros.model_info import Precision
 from depth_anything_ros.networks.depth_anything import DepthAnything
 from depth_anything_ros.networks.models import EncoderSpec, forbids_commercial_use, MODELS
@@ -52,10 +54,10 @@ def distill(job: DistillJob, *, table: tuple[EncoderSpec, ...] = MODELS,
     DepthAnythingError or OSError say what is wrong; the work folder stays usable then.
     """
     counting = counting or partial(count_in_lines, report)
+    check_target(job.output, job.force or job.labels_only)
     if job.labels_only:
         _label_shard(job, table, report, counting, processes)
         return None
-    check_target(job.output, job.force)
     student = make_student(job.student, job.start, job.recipe.seed, teacher=job.teacher,
                            table=table)
     _check_matching(job)
@@ -157,12 +159,13 @@ def convert_student(job: Conversion, images: Sequence[Path], table: tuple[Encode
         return
     image_list = job.folder / 'calibration.txt'
     with atomic_path(image_list) as file:
-        file.write_text(''.join(f'{path.resolve()}\n' for path in images), encoding='utf-8')
+        file.write_bytes(b''.join(os.fsencode(path.resolve()) + b'\n' for path in images))
     convert_to_int8(conversion, str(image_list), train=True, table=table, report=report)
 
 
 def check_checkpoint(path: Path, may_replace: bool) -> None:
-    """Raise CheckpointError if the file exists and a training must not replace it."""
+    """Raise CheckpointError if a training cannot or must not write the file and its record."""
+    check_name(distillation_record_path(path))
     if path.exists() and not may_replace:
         raise CheckpointError(path, 'the file exists already, and the checkpoint goes there',
                               'add --force to replace it or choose another -o')

@@ -23,6 +23,7 @@ from depth_anything_ros.process import keep_freed_memory, TRAINING_BYTES
 from depth_anything_ros.vision.agreement import rank_correlation
 from depth_anything_ros.vision.transforms import (
     network_size, normalize, resize_depth, resize_for_network)
+import numpy as np
 import torch
 
 _FACTS = 'training'
@@ -88,7 +89,8 @@ def train(run: RunFolder, trainer: Trainer, held_out: Sequence[LabelledImage],
     That is by default the mean rank correlation with the labels; where the measure keeps the best
     weights, the trainer's result has those. The report has the result on the training images too:
     the difference shows whether more images or more steps would help. Ctrl-C and SIGTERM take
-    effect after the present step, when its state is on disk.
+    effect after the present step, when its state is on disk. SettingsError if the depth is no
+    longer finite.
     """
     validation = validation or Validation(RANK_CORRELATION, mean_rank_correlation)
     measure = validation.measure
@@ -100,14 +102,14 @@ def train(run: RunFolder, trainer: Trainer, held_out: Sequence[LabelledImage],
         _train(run, log, trainer, held_out, validate_every, report, counting, validation)
     earlier = {step: value for step, value in log.validations().items() if step < trainer.step}
     if measure.patience and earlier:
-        last = validation.score(trainer.result(), _subset(held_out))
+        last = _score(validation, trainer, trainer.result(), _subset(held_out))
         if last > min(earlier.values()):
             step = min(earlier, key=lambda one: earlier[one])
             report(f'      the weights of step {step} are the best on validation images')
             trainer.averaged.load_state_dict(_read_state(run.best))
     network = trainer.result()
-    found = validation.score(network, held_out)
-    on_training = validation.score(network, _subset(trainer.images))
+    found = _score(validation, trainer, network, held_out)
+    on_training = _score(validation, trainer, network, _subset(trainer.images))
     report(f'      {measure.title}: {found:.4f} on validation images, {on_training:.4f} on '
            'training images')
     log.add_validation(trainer.step, found)
@@ -178,7 +180,7 @@ def load_state(path: Path, trainer: Trainer) -> None:
                 f'continue with its settings, or {_START_OVER}')
     try:
         trainer.load_state_dict(state)
-    except (RuntimeError, ValueError, KeyError) as error:
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise CheckpointError(path, f'its weights do not fit the student ({error})',
                               _START_OVER) from error
 
@@ -189,7 +191,7 @@ def mean_rank_correlation(network: DepthAnything, images: Sequence[LabelledImage
     Return the mean rank correlation of a network with the labels of at least one image.
 
     ``input_size`` is the short side of the network's input [px], None for its default. Every
-    second row and column at that size is compared.
+    second row and column at that size is compared. NaN for a network whose depth is not finite.
     """
     return fmean(_rank_correlation(network, image, input_size or network.input_spec.size)
                  for image in images)
@@ -202,8 +204,18 @@ def _rank_correlation(network: DepthAnything, image: LabelledImage, input_size: 
     tensor = normalize(resize_for_network(image_bgr, network_hw), spec.mean_rgb, spec.std_rgb)
     with torch.inference_mode():
         output = network(torch.from_numpy(tensor))[0].numpy()
+    if not np.isfinite(output).all():
+        return math.nan
     depth = resize_depth(output, network_hw)
     return rank_correlation(depth[::2, ::2], resize_depth(label, network_hw)[::2, ::2])
+
+
+def _score(validation: Validation, trainer: Trainer, network: DepthAnything,
+           images: Sequence[LabelledImage]) -> float:
+    found = validation.score(network, images)
+    if not math.isfinite(found):
+        raise trainer.diverged(f'after step {trainer.step} the depth is not finite')
+    return found
 
 
 def _train(run: RunFolder, log: TrainingLog, trainer: Trainer, held_out: Sequence[LabelledImage],
@@ -216,7 +228,7 @@ def _train(run: RunFolder, log: TrainingLog, trainer: Trainer, held_out: Sequenc
 
     def validate() -> bool:
         """Log the present weights and return whether the training is over."""
-        found = validation.score(trainer.result(), validation_images)
+        found = _score(validation, trainer, trainer.result(), validation_images)
         if measure.patience and found < min(log.validations().values(), default=math.inf):
             save_tensors(run.best, trainer.averaged.state_dict())
         log.add_validation(trainer.step, found)
@@ -283,7 +295,8 @@ def _facts(trainer: Trainer) -> dict[str, Any]:
     names = '\n'.join(image.image.name for image in trainer.images)
     return {'student': trainer.student.name, **recipe, **augmentation,
             'number of images': len(trainer.images),
-            'sha256 of the names of the images': hashlib.sha256(names.encode()).hexdigest()}
+            'sha256 of the names of the images': hashlib.sha256(
+                names.encode('utf-8', 'surrogateescape')).hexdigest()}
 
 
 def _read_state(path: Path) -> dict[str, Any]:

@@ -110,6 +110,11 @@ class Trainer:
         network.load_state_dict(self.averaged.values)
         return network.cpu().eval().requires_grad_(False)
 
+    def diverged(self, fact: str) -> SettingsError:
+        """Return the error of a training whose ``fact`` shows that its steps were too large."""
+        return SettingsError('head_rate', self.recipe.head_rate,
+                             f'lower, and encoder_rate with it: {fact}')
+
     def state_dict(self) -> dict[str, Any]:
         """Return everything that a step changes."""
         state = {'step': self.step, 'network': self.network.state_dict(),
@@ -157,11 +162,9 @@ class Trainer:
 
     def _check_finite(self, loss: float, gradient_norm: float) -> None:
         if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
-            raise SettingsError(
-                'head_rate', self.recipe.head_rate,
-                f'lower, and encoder_rate with it: at step {self.step + 1} the loss is {loss:g} '
-                f'and the norm of its gradient {gradient_norm:g}; the weights are those of step '
-                f'{self.step}')
+            raise self.diverged(
+                f'at step {self.step + 1} the loss is {loss:g} and the norm of its gradient '
+                f'{gradient_norm:g}; the weights are those of step {self.step}')
 
     def _loss(self, batch: TrainingBatch) -> Tensor:
         image = normalized(batch.images.to(self.device), self.student.input_spec)

@@ -5,14 +5,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from depth_anything_ros.api import DepthModel, load_model, to_metric
+from depth_anything_ros.api import DepthModel, load_model
 from depth_anything_ros.arrays import F32, U8
 from depth_anything_ros.errors import DepthAnythingError
 from depth_anything_ros.media.pictures import read_picture
 from depth_anything_ros.media.size_order import network_size_of, order_by_size
 from depth_anything_ros.model_info import ExecutionPrecision
 from depth_anything_ros.vision.color_image import to_bgr
-from depth_anything_ros.vision.geometry import Intrinsics
+from depth_anything_ros.vision.geometry import image_focal_metres, Intrinsics
 
 # No camera waits for the result, and a large model takes minutes on a small machine.
 _TIMEOUT_S = 300.0
@@ -58,8 +58,8 @@ Outcome = Prediction | DepthAnythingError
 
 
 def focal_metres(depth_model: DepthModel, depth: F32, camera: Intrinsics) -> F32:
-    """Return metres [h, w] of a model that needs the focal length, NaN where there are none."""
-    return to_metric(depth, depth_model.focal_scale(camera), 0.0)
+    """Return metres [h, w] of a model that needs the focal length, +inf at infinity."""
+    return image_focal_metres(depth_model.info, camera, depth, depth_model.state.input_size)
 
 
 def open_model(model: Path, options: ModelOptions) -> DepthModel:

@@ -4,7 +4,7 @@ Reads an OpenVINO IR (.xml and .bin) and builds the graph that a device compiles
 The files are checked first, because OpenVINO says little about damaged ones and crashes on some.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 import hashlib
@@ -114,10 +114,16 @@ def read_ir_files(source: Path | IrFiles) -> IrFiles:
         raise ModelError(bin_path, f'it cannot be read ({error.strerror})', _COPY_AGAIN) from error
     _check_size(bin_path, min(found, weights.get_byte_size()), needed)
     files = IrFiles(xml_path, xml, weights)
-    if weights_sha256 not in (None, files.weights_sha256):
-        raise ModelError(bin_path, f'its content is not what {xml_path.name} was written with: it '
-                         'is damaged or belongs to another model', _COPY_AGAIN)
+    check_weights(xml_path, weights_sha256, [files.weights_sha256])
     return files
+
+
+def check_weights(xml_path: Path, sha256: str | None, found: Collection[str]) -> None:
+    """Raise ModelError if ``sha256``, that of the .bin by its .xml, is none of those found."""
+    if sha256 is not None and sha256 not in found:
+        raise ModelError(xml_path.with_suffix('.bin'), f'its content is not what {xml_path.name} '
+                         'was written with: it is damaged or belongs to another model',
+                         _COPY_AGAIN)
 
 
 def read_ir(core: 'ov.Core', source: Path | IrFiles) -> tuple['ov.Model', ModelInfo | None]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args, Literal
 
 import cv2
-from depth_anything_ros.arrays import F16, F32, U16, U8
+from depth_anything_ros.arrays import AnyArray, F16, F32, U16, U8
 from depth_anything_ros.errors import ImageError
 from depth_anything_ros.files import atomic_path
 from depth_anything_ros.model_info import Kind
@@ -61,6 +61,17 @@ def encode_npy(values: F16 | F32) -> bytes:
     stream = io.BytesIO()
     np.save(stream, values)
     return stream.getvalue()
+
+
+def read_npy(path: Path) -> AnyArray:
+    """Return the array in an npy file; ImageError if it is missing, damaged or an archive."""
+    try:
+        values = np.load(path, allow_pickle=False)
+    except Exception as error:  # noqa: B902 - a damaged file leads numpy to nearly any exception
+        raise ImageError(f'{path} is missing or not a readable .npy file') from error
+    if not isinstance(values, np.ndarray):
+        raise ImageError(f'{path} is an archive of arrays; give a .npy file with one')
+    return values
 
 
 def encode_pfm(values: F32) -> bytes:

@@ -13,6 +13,7 @@ from depth_anything_ros.arrays import AnyArray, F32
 from depth_anything_ros.errors import (
     CameraInfoError, DatasetError, ImageError, MissingDependencyError)
 from depth_anything_ros.foreign_files import foreign_file, read_text
+from depth_anything_ros.media.depth_files import read_npy
 from depth_anything_ros.vision.depth import DepthRange, limit_range
 from depth_anything_ros.vision.encoded_image import check_picture
 from depth_anything_ros.vision.geometry import Intrinsics
@@ -21,6 +22,8 @@ import numpy as np
 _REQUIRED = ('color', 'depth', 'depth_scale', 'max_depth')
 _OPTIONAL = ('min_depth', 'crop', 'camera')
 _MIN_DEPTH_M = 1e-3
+# A shorter focal length is one divided by the width of the image.
+_LEAST_FOCAL_PX = 2.0
 _BARE_STAR = re.compile(r'^\s*(color|depth)\s*:\s*(\*\S*)', re.MULTILINE)
 # Files of TUM RGB-D are named after the time of exposure, which differs between the cameras.
 _TIME_STAMP = re.compile(r'\d{6,}\.\d+')
@@ -94,7 +97,7 @@ def read_description(path: Path, describe: Callable[[Mapping[Any, Any]], Describ
         entries = yaml.safe_load(text)
     except OSError as error:
         raise DatasetError(path, f'it cannot be read ({error.strerror})', _SEE) from error
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = ' '.join(str(error).split())
         if bare := _BARE_STAR.search(text):
             raise DatasetError(path, 'YAML takes a * at the start of a value for an alias',
@@ -158,7 +161,7 @@ def read_depth(path: Path, scale: float) -> F32:
     """
     if foreign := foreign_file(path):
         raise ImageError(f'{path}: {"; ".join(foreign)}')
-    values = _load(path) if path.suffix.lower() == '.npy' else _decode(path)
+    values = read_npy(path) if path.suffix.lower() == '.npy' else _decode(path)
     if values.ndim == 3 and values.shape[2] == 1:
         values = values[..., 0]
     if values.ndim != 2:
@@ -206,6 +209,8 @@ def focal_centre_of(entries: Mapping[Any, Any]) -> tuple[float, float, float, fl
         Intrinsics(fx, fy, cx, cy, (1, 1))
     except CameraInfoError as error:
         raise ValueError(f'camera is {camera!r}; {error}') from error
+    if max(fx, fy) < _LEAST_FOCAL_PX:
+        raise ValueError(f'camera is {camera!r}, shares of the image; it must be in pixels')
     return fx, fy, cx, cy
 
 
@@ -245,16 +250,6 @@ def _matches(folder: Path, pattern: str) -> dict[str, Path]:
 
 def _name(folder: Path, file: Path) -> str:
     return file.relative_to(folder).as_posix()
-
-
-def _load(path: Path) -> AnyArray:
-    try:
-        values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ImageError(f'{path} is missing or not a readable .npy file') from error
-    if not isinstance(values, np.ndarray):
-        raise ImageError(f'{path} is an archive of arrays; give a .npy file with one')
-    return values
 
 
 def _decode(path: Path) -> AnyArray:

@@ -45,12 +45,12 @@ def align_relative(inverse_depth: F32, depth_m: F32, limits: DepthRange) -> F32:
 def align_metric(predicted_m: F32, depth_m: F32, limits: DepthRange,
                  median_scaling: bool = False) -> F32:
     """
-    Return ``predicted_m`` [m] clipped to the range, NaN where it is not finite.
+    Return ``predicted_m`` [m] clipped to the range, also where it is infinite; NaN stays NaN.
 
     With ``median_scaling`` it is first multiplied by the ratio of the medians over the pixels that
     are valid in both maps.
     """
-    predicted: F32 = np.where(np.isfinite(predicted_m), predicted_m, np.float32(np.nan))
+    predicted = predicted_m
     if median_scaling:
         measured_m = limit_range(depth_m, limits.minimum_m, limits.maximum_m)
         found, depth = _valid_pairs(predicted, measured_m)

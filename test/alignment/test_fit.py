@@ -119,6 +119,9 @@ def test_a_flat_wall_fixes_no_shift_but_a_scale(noise: float) -> None:
     with pytest.raises(AlignmentError, match='too little depth .* alignment.fit to scale'):
         fit_alignment(wall, with_shift=True)
     assert fit_alignment(wall, with_shift=False).scale == pytest.approx(0.25, rel=0.01)
+    same = Samples(np.linspace(1, 2, 300), np.full(300, 0.5))
+    with pytest.raises(AlignmentError, match='too little depth'):
+        fit_alignment(same, with_shift=True)
 
 
 @pytest.mark.filterwarnings('error')

@@ -121,3 +121,22 @@ def test_tensors_without_a_state_dict_are_refused(tmp_path: Path, content: Any) 
     torch.save(content, tmp_path / 'any.pth')
     with pytest.raises(CheckpointError, match='holds no state dict'):
         read_checkpoint(tmp_path / 'any.pth')
+
+
+@pytest.mark.parametrize(('change', 'message'), [
+    (lambda value: value.to_sparse(), 'b is sparse; save it again with dense tensors'),
+    (lambda value: value.to('meta'), 'b is stored without its values; save it again')])
+def test_tensors_whose_values_cannot_be_read_are_refused(
+        tmp_path: Path, change: Any, message: str) -> None:
+    torch.save({'a': torch.ones(3), 'b': change(torch.ones(3))}, tmp_path / 'any.pth')
+    for read in (read_checkpoint, read_tensor_specs):
+        with pytest.raises(CheckpointError, match=message):
+            read(tmp_path / 'any.pth')
+
+
+def test_names_with_a_prefix_are_the_same_for_inspect_and_convert(
+        tmp_path: Path, tiny: EncoderSpec, make_weights: Weights) -> None:
+    save_file = pytest.importorskip('safetensors.torch').save_file
+    weights, path = make_weights(tiny), tmp_path / 'any.safetensors'
+    save_file({f'module.{name}': value.contiguous() for name, value in weights.items()}, path)
+    assert read_tensor_specs(path).keys() == read_checkpoint(path).shapes.keys() == weights.keys()

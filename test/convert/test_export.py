@@ -1,7 +1,11 @@
 """ONNX files that other programs can use and that tell ours everything."""
 
 from collections.abc import Callable
+from functools import partial
+import logging
+import os
 from pathlib import Path
+import sys
 from typing import Any
 
 from depth_anything_ros.errors import CheckpointError
@@ -19,7 +23,7 @@ from depth_anything_ros.convert.conversion import (  # noqa: E402
     Conversion, convert, export, ExportJob, Job)
 from depth_anything_ros.convert.export import export_onnx, OnnxOptions  # noqa: E402
 from depth_anything_ros.convert.parity.measure import card_input  # noqa: E402
-from depth_anything_ros.convert.parity.runners import ir_runner  # noqa: E402
+from depth_anything_ros.convert.parity.runners import ir_runner, onnx_runner  # noqa: E402
 from depth_anything_ros.convert.sources.identity import Overrides  # noqa: E402
 from depth_anything_ros.convert.sources.onnx_files import read_onnx_file  # noqa: E402
 from depth_anything_ros.networks.depth_anything import build_network  # noqa: E402
@@ -157,3 +161,24 @@ def test_weights_that_one_file_cannot_hold_are_refused(
     network.pretrained.mask_token = torch.nn.Parameter(torch.zeros(1, device='meta').expand(2**30))
     with pytest.raises(CheckpointError, match='weights take 4.3 GB and one ONNX file holds 2 GB'):
         export_onnx(network, tmp_path / 'a.onnx', OnnxOptions(external_data=False))
+
+
+@pytest.mark.parametrize('opset', [16, 99])
+def test_an_opset_that_the_exporter_does_not_write_is_refused(
+        tmp_path: Path, tiny: EncoderSpec, make_weights: Callable[..., Any], opset: int,
+        caplog: pytest.LogCaptureFixture) -> None:
+    network = build_network(tiny, 'v2', None, make_weights(tiny))
+    with pytest.raises(CheckpointError, match=f'writes opset 18, not {opset}; leave out --opset'):
+        export_onnx(network, tmp_path / 'depth.onnx', OnnxOptions(1, (28, 28), opset))
+    assert not [one for one in caplog.records if one.levelno >= logging.WARNING]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == 'darwin', reason='names are Unicode there')
+def test_a_path_that_onnx_runtime_cannot_open_is_named(
+        tmp_path: Path, tiny: EncoderSpec, make_weights: Callable[..., Any]) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b'/\xe9.onnx'))
+    network = build_network(tiny, 'v2', None, make_weights(tiny))
+    for use in (partial(export_onnx, network), onnx_runner):
+        with pytest.raises(CheckpointError, match='only paths in UTF-8; rename the file or fold'):
+            use(path)

@@ -310,3 +310,25 @@ def test_a_map_that_is_no_part_of_the_image_is_refused(tmp_path: Path) -> None:
     source = write_network(tmp_path / 'a.onnx', {'y': 'linear'}, stride=5)
     with pytest.raises(CheckpointError, match='its output is .* not the same number of pixels'):
         converted(source, write_facts(tmp_path / 'a.yaml'))
+
+
+@pytest.mark.parametrize(('changes', 'options', 'message'), [
+    ({}, {'size_hw': (16640, 16)}, '16x16640 pixels is too large for the self-check of an IR'),
+    ({'min_side': 4096}, {}, '4096x4096 pixels is too large for the self-check of an IR'),
+    ({'min_side': 500, 'max_side': 100}, {}, 'no side from min_side 500 to max_side 100 is a'),
+    ({'min_side': 65, 'max_side': 79}, {}, 'is a multiple of 16'),
+    ({'sky_output': 'y', 'sky_threshold': 0.5}, {}, 'depth and sky are both its output y')])
+def test_facts_with_which_the_ir_could_not_be_used_are_refused(
+        tmp_path: Path, changes: dict[str, Any], options: dict[str, Any], message: str) -> None:
+    """Metadata that the runtime refuses must not be written."""
+    source = write_network(tmp_path / 'a.onnx', {'y': 'linear'})
+    with pytest.raises(CheckpointError, match=message):
+        converted(source, write_facts(tmp_path / 'a.yaml', **changes), **options)
+    assert not (tmp_path / 'out').exists()
+
+
+def test_a_description_nested_too_deep_is_not_yaml(tmp_path: Path) -> None:
+    facts = tmp_path / 'a.yaml'
+    facts.write_text('[' * 5000)
+    with pytest.raises(CheckpointError, match='a.yaml: it is not YAML'):
+        converted(write_network(tmp_path / 'a.onnx', {'y': 'linear'}), facts)

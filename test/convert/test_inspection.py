@@ -198,6 +198,20 @@ def test_a_damaged_ir_is_named(
         inspect(path)
 
 
+def test_an_ir_beside_the_weights_of_another_model_is_named(tmp_path: Path) -> None:
+    from depth_anything_ros.convert.export import save_ir
+    import openvino
+    from tiny import write_tiny_ir
+
+    model = openvino.Core().read_model(write_tiny_ir(tmp_path))
+    save_ir(model, tmp_path / 'mine.xml', TINY_INFO)
+    assert inspect(tmp_path / 'mine.xml').encoder == 'vits'
+    weights = tmp_path / 'mine.bin'
+    weights.write_bytes(bytes(len(weights.read_bytes())))
+    with pytest.raises(ModelError, match='mine.bin: its content is not what mine.xml was written'):
+        inspect(tmp_path / 'mine.xml')
+
+
 def test_metadata_of_an_ir_that_cannot_be_read_is_named(make_ir: Callable[..., Path]) -> None:
     path = make_ir()
     path.write_text(path.read_text().replace('&quot;relative&quot;', '&quot;round&quot;'))

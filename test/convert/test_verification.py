@@ -77,6 +77,8 @@ def test_what_cannot_be_verified_is_named(make_ir: Callable[..., Path], tiny_ir:
         verify(tiny_ir, device='TPU')
     with pytest.raises(ModelError, match='the sides of 100x70 are not multiples of 14'):
         verify(tiny_ir, sizes_hw=[(70, 100)])
+    with pytest.raises(ModelError, match='a side of 70x14000000 has more than 16384 pixels'):
+        verify(tiny_ir, sizes_hw=[(14000000, 70)])
     with pytest.raises(ModelError, match='no depth_anything metadata; add it with'):
         verify(make_ir(metadata=False))
     with pytest.raises(ModelError, match='there is no such file'):

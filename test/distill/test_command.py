@@ -33,6 +33,7 @@ from depth_anything_ros.distill.train_loop import (  # noqa: E402
     mean_rank_correlation, resume, RunFolder, train)
 from depth_anything_ros.distill.trainer import Trainer  # noqa: E402
 from depth_anything_ros.errors import CheckpointError  # noqa: E402
+from depth_anything_ros.media.folders import read_list  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 SUPPORT = ROOT / 'test' / 'support'
@@ -213,7 +214,8 @@ def test_a_work_folder_continues_with_its_own_options_only(tmp_path: Path) -> No
     (['--sizes', '518;700'], 'sides in pixels with commas between'),
     (['--topic', '/image'], 'is no bag'),
     (['--start', 'none.pth'], 'none.pth: there is no such file'),
-    (['-o', 'mine.pth'], 'the name of an IR ends in .xml')])
+    (['-o', 'mine.pth'], 'the name of an IR ends in .xml'),
+    (['-o', 'n' * 240 + '.xml'], '.pth.distilled.json: its name is longer than 255 bytes')])
 def test_unusable_input_is_one_line_and_leaves_no_model(
         more: list[str], message: str, tiny_ir: Path, photos: Path, start: Path, tmp_path: Path,
         capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,6 +236,33 @@ def test_a_checkpoint_of_that_name_is_replaced_with_force_only(
     assert main(arguments(tiny_ir, photos, tmp_path / 'mine.xml', start), FAMILY) == 1
     assert is_one_error(capsys.readouterr().err, 'the checkpoint goes there; add --force')
     assert (tmp_path / 'mine.pth').read_bytes() == b'precious'
+
+
+@pytest.mark.skipif(sys.platform == 'darwin', reason='names are Unicode there')
+def test_names_of_images_need_not_be_unicode(
+        tiny_ir: Path, photos: Path, start: Path, tmp_path: Path,
+        capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    calibrated = []
+    monkeypatch.setattr(distilling, 'convert_to_int8', lambda job, images, **others: [
+        calibrated.extend(read_list(Path(images))),
+        *(job.output.with_suffix(suffix).touch() for suffix in ('.xml', '.bin'))])
+    for path in photos.iterdir():
+        os.rename(path, os.fsencode(photos) + b'/\xe9' + os.fsencode(path.name))
+    line = arguments(tiny_ir, photos, tmp_path / 'mine.xml', start, '--steps', '1')
+    assert main([*line, '--precision', 'int8'], FAMILY) == 0
+    assert capsys.readouterr().err == ''
+    assert len(calibrated) == 9 and set(calibrated) < set(photos.iterdir())
+
+
+def test_a_training_with_steps_that_are_too_large_writes_no_model(
+        tiny_ir: Path, photos: Path, start: Path, tmp_path: Path,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / 'mine.xml'
+    line = arguments(tiny_ir, photos, output, start, '--steps', '1', '--head-rate', '1e30')
+    assert main(line, FAMILY) == 1
+    assert is_one_error(capsys.readouterr().err, 'head_rate is 1e+30; it must be lower, and '
+                        'encoder_rate with it: after step 1 the depth is not finite')
+    assert not output.exists() and not output.with_suffix('.pth').exists()
 
 
 def test_parts_that_are_labelled_apart_are_all_that_the_training_needs(
@@ -273,6 +302,7 @@ def test_an_impossible_part_is_refused_before_the_work(
 @pytest.mark.parametrize(('line', 'message'), [
     (['teacher.pth'], 'Missing argument'), (['teacher.pth', 'photos'], 'Missing option'),
     (['a.pth', 'photos', '-o', 'b.xml', '--student', 'huge'], "'huge' is not one of"),
+    (['a.pth', 'photos', '-o', 'b.xml', '--seed', str(2 ** 63)], "'--seed'"),
     (['a.pth', 'photos', '-o', 'b.xml', '--hold-out', '1'], "'--hold-out'")])
 def test_wrong_usage_ends_with_status_2(
         line: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

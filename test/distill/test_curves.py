@@ -64,6 +64,12 @@ def test_an_incomplete_line_is_left_out_and_overwritten(tmp_path: Path) -> None:
     assert [entry['step'] for entry in read_log(path)] == [20, 60]
 
 
+def test_bytes_that_a_broken_disk_left_are_no_entry(tmp_path: Path) -> None:
+    path = tmp_path / 'journal.jsonl'
+    path.write_bytes(b'{"step": 1, "loss": 2.0}\n\xff\xfe\0\n')
+    assert read_log(path) == [{'step': 1, 'loss': 2.0}]
+
+
 def test_the_figure_shows_loss_and_rank_correlation(tmp_path: Path) -> None:
     pytest.importorskip('matplotlib')
     path, picture = tmp_path / 'journal.jsonl', tmp_path / 'curves.png'

@@ -149,9 +149,12 @@ def test_a_missing_or_wrong_file_is_named(
     second.label.unlink()
     with pytest.raises(CheckpointError, match=r'2\.npy: the label cannot be read .* run the same'):
         second.read()
-    third.label.write_bytes(third.label.read_bytes()[:300])
-    with pytest.raises(CheckpointError, match=r'3\.npy: the label cannot be read'):
-        third.read()
+    whole = third.label.read_bytes()
+    for damaged in (whole[:300], b'PK\3\4' + whole[4:], whole[:10] + b'{' * 40 + whole[50:]):
+        third.label.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match=r'3\.npy: the label cannot be read'):
+            third.read()
+    np.save(third.label, np.full((48, 64), np.nan, np.float16))
     cv2.imwrite(str(fourth.image), np.zeros((20, 20, 3), np.uint8))
     with pytest.raises(CheckpointError, match=r'4\.npy: its size is not that of .*4\.png'):
         fourth.read()

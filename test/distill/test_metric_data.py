@@ -122,6 +122,25 @@ def test_frames_of_a_bag_have_the_depth_of_their_stamp(tmp_path: Path, compresse
         assert np.abs(cv2.imread(str(frame.image.path)).astype(int) - picture(number)).mean() < 4
 
 
+def test_depth_belongs_to_the_nearest_of_several_images(tmp_path: Path) -> None:
+    """A camera of 100 Hz has several images within the limit around each depth of 10 Hz."""
+    entries: list[tuple[str, str, int, Any]] = [('/camera/camera_info', INFO, 0, camera_info())]
+    for number in range(60):
+        at = number * 10_000_000
+        image, depth = bags.raw_image(0, picture(number)), depth_message(number // 10)
+        for message in (image, depth):
+            message.header.stamp.sec, message.header.stamp.nanosec = 1, at
+        entries.append(('/camera/color', RAW, at, image))
+        if number % 10 == 5:
+            entries.append(('/camera/depth', RAW, at + 1, depth))
+    bag = write_bag(tmp_path / 'bag', entries)
+    frames = collect(bag, tmp_path, replace(SELECTION, every=2))
+    assert len(frames) == 3
+    for number, frame in zip((5, 25, 45), frames):
+        assert_allclose(frame.read_depth(), depth_of(number // 10) / 1000, rtol=1e-3)
+        assert np.abs(cv2.imread(str(frame.image.path)).astype(int) - picture(number)).mean() < 4
+
+
 def test_depth_of_a_bag_may_be_floats_in_metres(tmp_path: Path) -> None:
     values = np.full((30, 40), 2.5, np.float32)
     values[0, 0] = np.nan
@@ -146,7 +165,8 @@ def test_a_bag_that_cannot_be_used_is_named_with_the_remedy(
         collect(bag, tmp_path)
 
 
-def lidar_bag(folder: Path, *, static: bool = True) -> Path:
+def lidar_bag(folder: Path, *, static: bool = True,
+              turn_of_lidar: tuple[float, ...] = (0.0, 0.0, 0.0, 1.0)) -> Path:
     """Write a bag with points of a wall at 4 m and a box at 1.5 m, seen 0.2 m beside the lidar."""
     types = bags.store().types
     rows, columns = np.mgrid[0:30:3, 0:40:2]
@@ -166,7 +186,8 @@ def lidar_bag(folder: Path, *, static: bool = True) -> Path:
     vector, turn = (types[f'geometry_msgs/msg/{name}'] for name in ('Vector3', 'Quaternion'))
     transforms = []
     for parent, child, place, rotation in (
-            ('base', 'lidar', (0.0, 0.2, 0.5), (0.0, 0.0, 0.0, 1.0)),
+            ('base', 'lidar', (0.0, 0.2, 0.5), turn_of_lidar),
+            ('base', 'another sensor', (0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0)),
             ('base', 'camera_optical_frame', (0.0, 0.0, 0.5), (-0.5, 0.5, -0.5, 0.5))):
         parent_header = bags.header(0)
         parent_header.frame_id = parent
@@ -192,10 +213,11 @@ def test_points_of_a_lidar_become_sparse_depth_of_the_camera(tmp_path: Path) -> 
 
 
 def test_points_without_the_pose_of_the_lidar_are_refused(tmp_path: Path) -> None:
-    bag = lidar_bag(tmp_path / 'bag', static=False)
-    with pytest.raises(DatasetError, match='/tf_static does not connect the frame lidar of the '
-                       'points with camera_optical_frame of the images; record /tf_static'):
-        collect(bag, tmp_path)
+    for number, options in enumerate(({'static': False}, {'turn_of_lidar': (0.0,) * 4})):
+        bag = lidar_bag(tmp_path / f'bag_{number}', **options)
+        with pytest.raises(DatasetError, match='/tf_static does not connect the frame lidar of '
+                           'the points with camera_optical_frame of the images; record /tf_stat'):
+            collect(bag, tmp_path)
 
 
 def test_several_topics_ask_for_a_choice(tmp_path: Path) -> None:
@@ -261,6 +283,16 @@ def test_the_ends_of_each_source_judge_it_without_places_that_return(
     with pytest.raises(ImageError, match='5 images to learn from, 1 for validation and 8 held out '
                        'are too few, after 2 that show the same'):
         split_frames(frames, 0.5)
+
+
+def test_a_damaged_file_of_the_work_folder_is_named(folder: Path, tmp_path: Path) -> None:
+    frames = collect(folder, tmp_path)
+    frames[3].image.path.write_bytes(b'\xff\xd8')
+    with pytest.raises(ImageError, match=r'000003\.jpg: .*; remove its folder and run the same'):
+        split_frames(frames, 0.25)
+    frames[4].depth.write_bytes(b'PK\3\4')
+    with pytest.raises(DatasetError, match=r'000004\.npy: the depth cannot be read'):
+        frames[4].read_depth()
 
 
 def scene(folder: Path, *, shift_px: int = 0, lag: int = 0) -> list[MetricPair]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -331,6 +332,8 @@ def test_a_model_that_does_not_beat_one_fit_is_written_with_force_only(
     output = tmp_path / 'mine.xml'
     # Scales that no image shows: the network learns them by heart, one fit takes that of the most.
     data = record_drive(start, tmp_path / 'room', [0.5, 2.0] * 9 + [2.0] * 6)
+    # A name of Latin-1, with a line feed.
+    data = data.parent.rename(os.fsdecode(os.fsencode(tmp_path) + b'/r\xe9\nom')) / data.name
     line = arguments((start, data), output, '--steps', '2')
     assert main(line, FAMILY) == 1
     out, err = capsys.readouterr()
@@ -344,11 +347,14 @@ def test_a_model_that_does_not_beat_one_fit_is_written_with_force_only(
     assert record is not None
     assert record.figures['metric']['abs_rel'] >= record.figures['constant_fit']['abs_rel']
     assert output.exists()
-    assert 'Deploy the relative model with one fit' in output.with_suffix('.md').read_text()
+    card = output.with_suffix('.md').read_text()
+    assert 'Deploy the relative model with one fit' in card
+    assert f'\n- {tmp_path}/r\\udce9 om/drive.yaml\n' in card
 
 
 @pytest.mark.parametrize(('more', 'message'), [
     (['--weights', '1,2'], "--weights is '1,2'; it must be 1 whole numbers"),
+    (['--weights', '1000'], 'from 1 to 999'),
     (['--min-depth', '30'], '--max-depth is 20.0; it must be larger than --min-depth'),
     (['--crop', '33'], 'multiples of 14 for the student tiny'),
     (['--hold-out', '0.9'], 'too few')])

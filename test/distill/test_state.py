@@ -116,6 +116,17 @@ def test_other_files_are_refused(make: Make, tmp_path: Path) -> None:
             load_state(path, make())
 
 
+@pytest.mark.parametrize('part', ['network', 'averaged', 'optimizer'])
+@pytest.mark.parametrize('content', [None, [1], {}])
+def test_a_state_with_parts_of_another_kind_is_refused(
+        make: Make, tmp_path: Path, part: str, content: object) -> None:
+    path = tmp_path / 'state.pt'
+    save_state(path, make())
+    torch.save({**torch.load(path, weights_only=True), part: content}, path)
+    with pytest.raises(CheckpointError, match='its weights do not fit the student (.|\n)*over'):
+        load_state(path, make())
+
+
 def test_weights_that_do_not_fit_on_the_disk_are_one_sentence(make: Make, tmp_path: Path) -> None:
     """A RuntimeError of PyTorch would end hours of training with a traceback."""
     path = tmp_path / 'new' / 'mine.pth'

@@ -102,6 +102,16 @@ def test_a_metric_model_is_scored_without_alignment(
     assert scaled.mean.abs_rel < 2e-3 and 'median' in scaled.protocol
 
 
+def test_what_a_model_sees_at_infinity_counts_as_the_farthest_depth(
+        tmp_path: Path, make_ir: Callable[..., Path]) -> None:
+    """The inverse depth is negative, and depth up to 6 m is scored."""
+    save(tmp_path, 1, picture(1), np.full(SIZE_HW, 5.0))
+    known = dataset(tmp_path, 6.0)
+    known = replace(known, config=replace(known.config, focal_px=(100.0, 100.0)))
+    model = make_ir(focal_px=300.0, has_shift=False, gain=-1.0)
+    assert evaluate_rgbd(model, known, F32).mean.abs_rel == pytest.approx(0.2)
+
+
 def test_metres_by_the_focal_length_are_scored_where_it_is_known(
         tmp_path: Path, make_ir: Callable[..., Path]) -> None:
     """The network sees the image unchanged, so z is 1500 / 300 ÷ output, half of the truth."""

@@ -108,6 +108,14 @@ def test_metres_by_the_focal_length_of_the_camera_need_no_fit(
     assert found.protocol.endswith('; metres by the focal length')
 
 
+def test_what_a_model_sees_at_infinity_counts_as_the_farthest_depth(
+        tmp_path: Path, make_ir: Callable[..., Path]) -> None:
+    """The inverse depth is negative; the wall is at 5 m, and up to 6 m are scored."""
+    drive_to_a_wall(tmp_path, [5.0] * 3, [100] * 3)
+    model = make_ir(focal_px=300.0, has_shift=False, gain=-1.0)
+    assert evaluate_sequence(model, opened(tmp_path), F32).mean.abs_rel == pytest.approx(0.2)
+
+
 @pytest.mark.parametrize('kind', ['relative', 'metric'])
 def test_stabilization_lowers_the_error_of_a_flickering_model(
         tmp_path: Path, make_ir: Callable[..., Path], kind: str) -> None:
@@ -211,8 +219,8 @@ def test_missing_poses_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(('line', 'problem'), [
     ('camera: [1, 2, 3]', 'fx, fy, cx, cy'), ('camera: 5', 'fx, fy, cx, cy'),
     ('camera: [0, 1, 2, 3]', 'not calibrated'), ('', 'camera is None'),
-    ('camera: [1, 1, 1, 1]\nposes: ../p.txt', 'below the folder'),
-    ('camera: [1, 1, 1, 1]\nposse: p.txt', 'posse is not one of the keys .*, camera, poses')])
+    ('camera: [9, 9, 1, 1]\nposes: ../p.txt', 'below the folder'),
+    ('camera: [9, 9, 1, 1]\nposse: p.txt', 'posse is not one of the keys .*, camera, poses')])
 def test_a_wrong_key_is_named(tmp_path: Path, line: str, problem: str) -> None:
     path = tmp_path / 'data.yaml'
     path.write_text(YAML.replace('camera: [100.0, 100.0, 76.5, 55.5]', line))

@@ -72,6 +72,8 @@ def test_the_description_in_the_documentation_can_be_read(tmp_path: Path) -> Non
     ({'crop': '[0, 10, 5]'}, 'crop is'),
     ({'crop': '[10, 0, 0, 5]'}, 'crop is'),
     ({'color': '[a'}, 'not YAML'),
+    ({'color': '[' * 5000}, 'not YAML'),
+    ({'camera': '[0.9, 1.2, 0.5, 0.5]'}, 'shares of the image; it must be in pixels'),
     ({'color': '!!python/object/apply:os.getpid []'}, 'not YAML')])
 def test_a_wrong_description_names_the_key(
         tmp_path: Path, changes: dict[str, str | None], sentence: str) -> None:
@@ -226,3 +228,12 @@ def test_pixels_outside_of_the_crop_are_not_scored(
 def test_two_sizes_are_refused_with_both(measured: Callable[[np.ndarray], RgbdPair]) -> None:
     with pytest.raises(ImageError, match='depth_1.png is 6x4, but rgb_1.png is 12x8'):
         read_truth(measured(np.ones((4, 6))), CONFIG, (8, 12))
+
+
+@pytest.mark.parametrize('content', [
+    b'PK\3\4 no archive', b'\x93NUMPY\1\0\x10\0{{{{{{{{{{{{{{{\n'], ids=['archive', 'header'])
+def test_whatever_numpy_raises_for_a_damaged_array_is_one_sentence(
+        tmp_path: Path, content: bytes) -> None:
+    (tmp_path / 'a.npy').write_bytes(content)
+    with pytest.raises(ImageError, match='a.npy is missing or not a readable .npy file'):
+        read_depth(tmp_path / 'a.npy', 1.0)

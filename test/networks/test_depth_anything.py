@@ -139,3 +139,10 @@ def test_of_many_wrong_names_the_first_three_are_given(
                for name, value in make_weights(tiny).items()}
     with pytest.raises(ValueError, match=r'missing: [^,]+, [^,]+, [^,]+ and 7 more'):
         build_network(tiny, 'v2', None, weights)
+
+
+def test_a_foreign_tensor_that_fits_into_no_memory_is_named_unread(
+        tiny: EncoderSpec, make_weights: Weights) -> None:
+    weights = {**make_weights(tiny), 'huge': torch.zeros(1).expand(10 ** 7, 10 ** 7)}
+    with pytest.raises(ValueError, match='^unexpected: huge$'):
+        build_network(tiny, 'v2', None, weights)

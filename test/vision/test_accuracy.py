@@ -110,8 +110,11 @@ def test_what_is_not_finite_stays_unknown() -> None:
     nothing = np.full_like(depth_m, np.nan)
     assert np.isnan(align_relative(nothing, depth_m, LIMITS)).all()
     assert np.isnan(align_metric(nothing, depth_m, LIMITS, median_scaling=True)).all()
-    metric = align_metric(np.float32([[np.inf, -1.0, 5.0, 40.0]]), depth_m, LIMITS)
-    assert_array_equal(metric, np.float32([[np.nan, 0.1, 5.0, 10.0]]))
+
+
+def test_metres_beyond_the_range_and_at_infinity_are_clipped() -> None:
+    metric = align_metric(np.float32([[np.inf, np.nan, -1.0, 5.0, 40.0]]), room()[:1, :5], LIMITS)
+    assert_array_equal(metric, np.float32([[10.0, np.nan, 0.1, 5.0, 10.0]]))
 
 
 def test_median_scaling_is_off_by_default() -> None:

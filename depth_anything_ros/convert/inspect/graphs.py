@@ -12,8 +12,8 @@ from depth_anything_ros.convert.sources.description import missing_facts
 from depth_anything_ros.convert.sources.families import recognise
 from depth_anything_ros.convert.sources.identity import graph_evidence, resolve_identity
 from depth_anything_ros.convert.sources.onnx_files import read_onnx_file
-from depth_anything_ros.inference.ir import check_ir_files, parse_info
-from depth_anything_ros.model_info import ModelInfo, SECTION
+from depth_anything_ros.inference.ir import check_ir_files, check_weights, parse_info
+from depth_anything_ros.model_info import ModelInfo, SECTION, WEIGHTS_SHA256
 from depth_anything_ros.networks.models import EncoderSpec
 
 _ONNX_TYPES = {'FLOAT': 'f32', 'FLOAT16': 'f16', 'BFLOAT16': 'bf16', 'DOUBLE': 'f64',
@@ -27,7 +27,10 @@ def inspect_ir(path: Path, table: tuple[EncoderSpec, ...]) -> Inspection:
     section = root.find(f'rt_info/{SECTION}')
     info = None if section is None else parse_info(
         {entry.tag: entry.attrib.get('value', '') for entry in section}, path)
-    bare, _ = describe_files(path, 'OpenVINO IR', files, _ir_constants(root))
+    bare, digests = describe_files(path, 'OpenVINO IR', files, _ir_constants(root))
+    written = None if section is None else section.find(WEIGHTS_SHA256)
+    if written is not None:
+        check_weights(path, written.get('value'), digests)
     name, shape = _ir_input(root)
     return _with_facts(replace(bare, input_name=name, input_shape=shape), path, info, table)
 

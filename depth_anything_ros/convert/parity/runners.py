@@ -8,6 +8,7 @@ from typing import Literal, TYPE_CHECKING
 
 from depth_anything_ros.arrays import F32
 from depth_anything_ros.convert.sources.description import Description
+from depth_anything_ros.convert.sources.onnx_files import require_utf8
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.inference.devices import open_core
 from depth_anything_ros.inference.ir import error_reason
@@ -60,6 +61,7 @@ def onnx_runner(onnx_path: Path, described: Description | None = None) -> Runner
     """
     import onnxruntime
 
+    require_utf8(onnx_path)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     # The runtime raises a type of its own for each kind of failure.

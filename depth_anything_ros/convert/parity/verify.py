@@ -17,7 +17,7 @@ from depth_anything_ros.errors import CheckpointError, ModelError
 from depth_anything_ros.inference.devices import (
     compile_options, execution_summary, is_available, open_core)
 from depth_anything_ros.inference.ir import check_ir_files, error_reason, read_model, static_copy
-from depth_anything_ros.model_info import ExecutionPrecision, ModelInfo
+from depth_anything_ros.model_info import ExecutionPrecision, LARGEST_SIDE, ModelInfo
 from depth_anything_ros.networks.models import EncoderSpec, InputSpec, MODELS
 from depth_anything_ros.vision.self_check import deviation
 import numpy as np
@@ -126,6 +126,9 @@ def _sizes(path: Path, info: ModelInfo,
         if height < 1 or width < 1 or height % info.patch_multiple or width % info.patch_multiple:
             raise ModelError(path, f'the sides of {width}x{height} are not multiples of '
                              f'{info.patch_multiple}', 'give other --sizes')
+        if max(height, width) > LARGEST_SIDE:
+            raise ModelError(path, f'a side of {width}x{height} has more than {LARGEST_SIDE} '
+                             'pixels', 'give smaller --sizes')
     return wanted or tuple(dict.fromkeys(InputSpec.from_info(info).sizes_hw[:2]))
 
 

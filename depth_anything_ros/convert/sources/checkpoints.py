@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 import pickle
 import re
-from typing import Any, Literal, TYPE_CHECKING
+from typing import Any, Literal, TYPE_CHECKING, TypeVar
 import warnings
 
 from depth_anything_ros.convert.sources.da3_names import (
@@ -33,6 +33,7 @@ _DTYPES = {'F64': 'f64', 'F32': 'f32', 'F16': 'f16', 'BF16': 'bf16', 'I8': 'i8',
            'int8': 'i8', 'uint8': 'u8'}
 
 Layout = Literal['official', 'huggingface', 'da3']
+T = TypeVar('T')
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,8 @@ def read_tensor_specs(path: Path) -> dict[str, TensorSpec]:
     try:
         with safe_open(path, framework='numpy') as file:
             slices = [(name, file.get_slice(name)) for name in list(file.keys())]
-            return {name: _spec(one.get_dtype(), one.get_shape()) for name, one in slices}
+            return _without_prefix({
+                name: _spec(one.get_dtype(), one.get_shape()) for name, one in slices})
     except (SafetensorError, OSError) as error:
         raise _unreadable(path, 'a safetensors file', error) from error
 
@@ -214,6 +216,7 @@ def _unreadable(path: Path, what: str, error: Exception) -> CheckpointError:
 
 
 def _state_dict(path: Path, loaded: Any) -> 'dict[str, Tensor]':
+    import torch
     from torch import Tensor
 
     for name in _WRAPPERS:
@@ -223,9 +226,18 @@ def _state_dict(path: Path, loaded: Any) -> 'dict[str, Tensor]':
             isinstance(key, str) and isinstance(value, Tensor) for key, value in loaded.items()):
         raise CheckpointError(path, 'it holds no state dict, which maps names to tensors',
                               'save one with torch.save(model.state_dict(), FILE)')
-    if all(key.startswith(_PREFIX) for key in loaded):
-        loaded = {key[len(_PREFIX):]: value for key, value in loaded.items()}
-    return dict(loaded)
+    for key, value in loaded.items():
+        if value.layout != torch.strided or value.device.type != 'cpu':
+            kind = 'sparse' if value.layout != torch.strided else 'stored without its values'
+            raise CheckpointError(path, f'its tensor {key} is {kind}',
+                                  'save it again with dense tensors')
+    return _without_prefix(loaded)
+
+
+def _without_prefix(tensors: Mapping[str, T]) -> dict[str, T]:
+    """Return the tensors without the prefix of their names, if all have it."""
+    start = len(_PREFIX) if all(name.startswith(_PREFIX) for name in tensors) else 0
+    return {name[start:]: value for name, value in tensors.items()}
 
 
 def _spec(dtype: str, shape: Any) -> TensorSpec:

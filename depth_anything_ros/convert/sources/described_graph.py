@@ -29,6 +29,9 @@ def bring_to_form(path: Path, model: 'openvino.Model', described: Description
     kept = [port_name(depth)]
     if described.sky_output:
         sky = _output(path, model, described.sky_output)
+        if port_name(sky) in kept:
+            raise CheckpointError(path, f'depth and sky are both its output {kept[0]}',
+                                  'correct depth_output or sky_output')
         kept.append(port_name(sky))
         value = sky.get_node().input_value(0)
         outputs.append(op.subtract(np.float32(1), _f32(value)).output(0)

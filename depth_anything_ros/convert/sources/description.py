@@ -129,7 +129,7 @@ def read_facts(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise CheckpointError(path, f'it cannot be read ({error.strerror})',
                               'check the path') from error
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise CheckpointError(path, f'it is not YAML ({" ".join(str(error).split())})',
                               SEE) from error
     if not isinstance(facts, dict) or not facts:
@@ -165,6 +165,11 @@ def complete(path: Path, facts: Mapping[str, Any], fixed: bool) -> Description:
             f'{path.name} --describe FILE.yaml; {SEE}')
     if facts.get('focal_px') and facts['metres'] != 'focal':
         raise CheckpointError(path, 'focal_px is given, but metres is not focal', SEE)
+    multiple, smallest = facts.get('multiple', 1), facts.get('min_side', 1)
+    largest = facts.get('max_side', LARGEST_SIDE)
+    if largest // multiple * multiple < smallest:
+        raise CheckpointError(path, f'no side from min_side {smallest} to max_side {largest} is a '
+                              f'multiple of {multiple}', SEE)
     return Description(**{**facts, 'mean': _triple(facts['mean']), 'std': _triple(facts['std'])})
 
 

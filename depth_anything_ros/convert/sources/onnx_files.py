@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from depth_anything_ros.errors import CheckpointError, MissingDependencyError
-from depth_anything_ros.foreign_files import foreign_file
+from depth_anything_ros.foreign_files import foreign_file, is_utf8
 from depth_anything_ros.model_info import ModelInfo, SECTION
 
 _PREFIX = f'{SECTION}.'
@@ -68,6 +68,13 @@ def read_onnx_file(path: Path) -> OnnxFile:
         tuple(one.name for one in model.graph.output),
         frozenset(stored | {node.name for node in model.graph.node}),
         {one.key: one.value for one in model.metadata_props})
+
+
+def require_utf8(path: Path) -> None:
+    """Raise CheckpointError for a path that ONNX Runtime cannot open."""
+    if not is_utf8(path):
+        raise CheckpointError(path, 'ONNX Runtime opens only paths in UTF-8',
+                              'rename the file or folder')
 
 
 def metadata_props(info: ModelInfo) -> dict[str, str]:

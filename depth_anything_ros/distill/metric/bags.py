@@ -40,7 +40,7 @@ class BagTopics:
 def open_bag_frames(path: Path, topics: BagTopics, every: int,
                     limits: DepthRange) -> tuple[int, Iterator[Any]]:
     """
-    Return the number of frames and the frames of a bag, every ``every``-th image with its depth.
+    Return the number of frames and the frames of a bag, every ``every``-th image that has depth.
 
     Without depth images the points of a lidar are projected into the images, with the poses of
     /tf_static. DatasetError names what the bag lacks: images, depth, camera_info, or depth that is
@@ -51,8 +51,8 @@ def open_bag_frames(path: Path, topics: BagTopics, every: int,
     stamps: dict[str, list[int]] = {image: [], depth: []}
     for connection, _, data in bag_messages(path, lambda one: one.topic in stamps):
         stamps[connection.topic].append(_stamp_ns(data))
-    pairs = _matches(np.array(stamps[image][::every], np.int64),
-                     np.array(stamps[depth], np.int64))
+    matches = _matches(np.array(stamps[image], np.int64), np.array(stamps[depth], np.int64))
+    pairs = dict(list(matches.items())[::every])
     if not pairs:
         raise DatasetError(path, f'no depth on {depth} has the stamp of an image on {image}, '
                            f'within {_NEAREST_NS // 1_000_000} ms', 'record both from one driver, '
@@ -197,15 +197,14 @@ def _stamp_ns(data: bytes) -> int:
 
 
 def _matches(images: Any, depths: Any) -> dict[int, int]:
-    """Return the nearest stamp of depth for each stamp of an image that has a near one."""
-    if not depths.size:
-        return {}
-    ordered = np.sort(depths)
-    found = {}
-    for stamp in images.tolist():
+    """Return the stamp of depth for that of the nearest image, if it is near; in order of time."""
+    ordered = np.sort(images)
+    found: dict[int, int] = {}
+    for stamp in np.sort(depths).tolist() if ordered.size else ():
         place = int(np.searchsorted(ordered, stamp))
         near = ordered[max(0, place - 1):place + 1]
         best = int(near[np.abs(near - stamp).argmin()])
-        if abs(best - stamp) <= _NEAREST_NS:
-            found[stamp] = best
+        gap = abs(best - stamp)
+        if gap <= _NEAREST_NS and (best not in found or gap < abs(best - found[best])):
+            found[best] = stamp
     return found

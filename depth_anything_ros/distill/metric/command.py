@@ -63,7 +63,7 @@ def command(
             '--focal', min=1, metavar='PX', help='Canonical focal length in pixels of the '
             "network's image.", show_default='the median of the data')] = None,
         seed: Annotated[int, typer.Option(
-            '--seed', min=0, help='Seed of all random choices.')] = 0,
+            '--seed', min=0, max=2 ** 63 - 1, help='Seed of all random choices.')] = 0,
         every: Annotated[int, typer.Option(
             '--every', min=1, metavar='N', help='Use every Nth image.')] = 1,
         short_side: Annotated[int, typer.Option(
@@ -163,7 +163,7 @@ def _range(minimum_m: float, maximum_m: float) -> DepthRange:
 def _weights(text: str, count: int) -> tuple[int, ...]:
     if not text:
         return (1,) * count
-    if not re.fullmatch(r'[1-9]\d*(,[1-9]\d*)*', text) or text.count(',') != count - 1:
-        raise SettingsError('--weights', text, f'{count} whole numbers from 1 with commas '
+    if not re.fullmatch(r'[1-9]\d{0,2}(,[1-9]\d{0,2})*', text) or text.count(',') != count - 1:
+        raise SettingsError('--weights', text, f'{count} whole numbers from 1 to 999 with commas '
                             'between, one for each DATA')
     return tuple(map(int, text.split(',')))

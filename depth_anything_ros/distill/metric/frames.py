@@ -18,7 +18,7 @@ from depth_anything_ros.distill.metric.bags import BagTopics, open_bag_frames
 from depth_anything_ros.errors import DatasetError, ImageError
 from depth_anything_ros.files import atomic_path
 from depth_anything_ros.media.bag_reader import is_bag
-from depth_anything_ros.media.depth_files import encode_npy
+from depth_anything_ros.media.depth_files import encode_npy, read_npy
 from depth_anything_ros.media.pictures import read_picture
 from depth_anything_ros.media.rgbd_folder import (
     config_of, open_folder, read_depth, read_description, RgbdConfig)
@@ -53,9 +53,9 @@ class Frame:
     def read_depth(self) -> F32:
         """Return the depth f32 [H, W] in metres; DatasetError if the file is damaged."""
         try:
-            depth_m: F32 = np.load(self.depth).astype(np.float32)
-        except (OSError, ValueError, EOFError) as error:
-            raise DatasetError(self.depth, f'the depth cannot be read ({error})',
+            depth_m: F32 = read_npy(self.depth).astype(np.float32)
+        except (ImageError, ValueError) as error:
+            raise DatasetError(self.depth, 'the depth cannot be read (it is missing or damaged)',
                                'remove its folder and run the same command again') from error
         return depth_m
 

@@ -1,5 +1,6 @@
 """Points of a lidar in a bag as sparse depth of a camera."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,10 @@ def static_pose(path: Path, source: str, target: str) -> F64:
     for connection, _, data in bag_messages(path, lambda one: one.topic == _STATIC):
         for one in types.deserialize_cdr(data, connection.msgtype).transforms:
             place, turn = one.transform.translation, one.transform.rotation
-            parents[one.child_frame_id] = (one.header.frame_id, quaternion_pose(
-                (place.x, place.y, place.z), (turn.x, turn.y, turn.z, turn.w)))
+            # TF ignores a transform that is no rotation too.
+            with suppress(ValueError):
+                parents[one.child_frame_id] = (one.header.frame_id, quaternion_pose(
+                    (place.x, place.y, place.z), (turn.x, turn.y, turn.z, turn.w)))
     chains = [_chain(frame, parents) for frame in (source, target)]
     common = next((frame for frame in chains[0] if frame in chains[1]), None)
     if common is None:

@@ -29,6 +29,7 @@ from depth_anything_ros.distill.train_loop import follow, resume, RunFolder, tra
 from depth_anything_ros.distill.trainer import Trainer
 from depth_anything_ros.errors import DatasetError
 from depth_anything_ros.files import atomic_path, check_target, make_folder
+from depth_anything_ros.foreign_files import printable
 from depth_anything_ros.networks.models import EncoderSpec, MODELS
 
 
@@ -67,8 +68,7 @@ def fine_tune(job: MetricJob, start: Start, *, table: tuple[EncoderSpec, ...] = 
     OSError say what else is wrong. The work folder stays usable.
     """
     counting = counting or partial(count_in_lines, report)
-    if not job.check_only:
-        check_target(job.output, job.force)
+    check_target(job.output, job.force or job.check_only)
     make_folder(job.folder)
     start_sha256 = source_sha256(job.start)
     options = job.options(start_sha256)
@@ -209,7 +209,7 @@ def _write_card(job: MetricJob, record: MetricRecord, result: Result) -> None:
                      f'{one.rmse_m:.3f} |' for name, one in result.scores.items())
     bins = '\n'.join(f'| {name} | {100 * error:+.1f} % |'
                      for name, error in result.scores[METRIC].scale_errors.items())
-    sources = '\n'.join(f'- {name}' for name in job.data)
+    sources = '\n'.join(f'- {" ".join(name.split())}' for name in job.data)
     text = f"""# {job.output.stem}
 
 {record.start}, fine-tuned to metres. Licence: {record.licence}.
@@ -237,4 +237,4 @@ Limits: the scale is that of places like those in the data. Other rooms, weather
 camera and lenses with strong distortion need data of their own.
 """
     with atomic_path(job.output.with_suffix('.md')) as file:
-        file.write_text(text, encoding='utf-8')
+        file.write_text(printable(text), encoding='utf-8')

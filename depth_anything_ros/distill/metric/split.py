@@ -78,7 +78,12 @@ def _unlike(frames: Sequence[Frame], others: Sequence[Frame]) -> list[Frame]:
 
 def _thumbnail(frame: Frame) -> F32:
     """Return a small grey picture as a vector with mean 0 and length 1."""
-    grey = cv2.cvtColor(to_bgr(read_picture(frame.image.path)), cv2.COLOR_BGR2GRAY)
+    path = frame.image.path
+    try:
+        grey = cv2.cvtColor(to_bgr(read_picture(path)), cv2.COLOR_BGR2GRAY)
+    except ImageError as error:
+        raise ImageError(f'{path}: {error}; remove its folder and run the same command again'
+                         ) from error
     small = cv2.resize(grey, _THUMBNAIL_WH, interpolation=cv2.INTER_AREA).astype(np.float32)
     centred: F32 = (small - small.mean()).ravel()
     return centred / np.float32(max(float(np.linalg.norm(centred)), 1e-6))

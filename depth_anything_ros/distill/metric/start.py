@@ -125,7 +125,7 @@ def begin_at(network: DepthAnything, scale_shift: tuple[float, float]) -> None:
 
 
 def median_focal(pairs: Sequence[MetricPair], input_spec: InputSpec) -> float:
-    """Return the median focal length of all images, in whole pixels of the network's image."""
+    """Return the median focal length [px of the network's image], a whole number from 1."""
     found = [full_view_focal(pair.frame.focal_xy, pair.labelled.read()[1].shape, input_spec)
              for pair in pairs]
-    return float(round(float(np.median(found))))
+    return max(1.0, float(round(float(np.median(found)))))
