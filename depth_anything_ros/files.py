@@ -14,7 +14,7 @@ import shutil
 import tempfile
 
 from depth_anything_ros.errors import CheckpointError
-from depth_anything_ros.foreign_files import LONGEST_NAME_BYTES
+from depth_anything_ros.foreign_files import is_pipe_or_device, LONGEST_NAME_BYTES
 
 _KINDS = {'.xml': 'an IR', '.onnx': 'an ONNX file'}
 
@@ -27,6 +27,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     An older ``path`` is replaced after the block, and stays if the block raises or writes nothing.
     OSError names ``path`` and the reason.
     """
+    if is_pipe_or_device(path):
+        # Renaming a file onto /dev/null would replace the device, for all programs.
+        raise OSError(f'{path} is a pipe or a device and cannot be replaced; name a file')
     with readable_os_errors(path):
         hidden = _hidden_path(path)
         try:

@@ -33,6 +33,11 @@ def is_utf8(path: Path) -> bool:
     return True
 
 
+def is_pipe_or_device(path: Path) -> bool:
+    """Return whether reading ``path`` may wait for ever; not for files, folders and no file."""
+    return os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))
+
+
 def shortened(name: str, ending: str = '') -> str:
     """
     Return ``name`` if it makes a valid file name with ``ending``, else its start and a digest.

@@ -212,3 +212,11 @@ def test_a_name_that_is_too_long_for_a_file_or_its_weights_is_refused(
         check_target(tmp_path / f'{"n" * (longest + 1)}{suffix}', False, suffix)
     with pytest.raises(CheckpointError, match='its name is longer than 255 bytes'):
         check_target(tmp_path / f'{chr(228) * 200}{suffix}', False, suffix)
+
+
+def test_a_device_is_never_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / 'pipe')
+    with pytest.raises(OSError, match='pipe is a pipe or a device and cannot be replaced'), \
+            atomic_path(tmp_path / 'pipe') as staged:
+        staged.write_text('depth')
+    assert os.listdir(tmp_path) == ['pipe'] and (tmp_path / 'pipe').is_fifo()

@@ -119,10 +119,13 @@ def run_mode(command: str, work: Callable[[Log], Report], files: ReportFiles) ->
     if files.picture is not None:
         require_matplotlib()
     report = work(lambda line: print_lines(progress, [line]))
-    print_report(report, open_console())
     content = as_dict(report)
-    write_report(files, content, f'# {command}\n\n{to_markdown(content)}',
-                 lambda path: _draw(report, path))
+    # One must not prevent the other: the disk may be full, and `| head` closes stdout.
+    try:
+        write_report(files, content, f'# {command}\n\n{to_markdown(content)}',
+                     lambda path: _draw(report, path))
+    finally:
+        print_report(report, open_console())
     for sentence in report.failed:
         complain(sentence)
     if report.failed:

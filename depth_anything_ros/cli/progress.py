@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+import io
 import re
 import sys
 import threading
@@ -34,7 +35,8 @@ _FILE_WIDTH = 240
 def open_console(stderr: bool = False) -> 'Console':
     """Return the console for results on the present stdout, or for progress on stderr."""
     from rich.console import Console
-    file = sys.stderr if stderr else sys.stdout
+    # None if the program was started with a closed stream.
+    file = (sys.stderr if stderr else sys.stdout) or io.StringIO()
     return Console(file=file, highlight=False, markup=False, soft_wrap=True,
                    width=None if file.isatty() else _FILE_WIDTH)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 import json
 import math
+import os
 from pathlib import Path
 from typing import Annotated, Any, TYPE_CHECKING, TypeAlias
 
@@ -32,7 +33,8 @@ class ReportFiles:
 def require_writable(files: ReportFiles) -> None:
     """Raise OSError, before the work is done, for a file that cannot be written after it."""
     for file in (files.json, files.markdown, files.picture):
-        if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
+        if file is not None and (os.path.exists(file) and not file.is_file()
+                                 or not file.absolute().parent.is_dir()):
             raise OSError(f'{file} cannot be written; name a file in a folder that exists')
     if files.picture is not None and files.picture.suffix.lower() != '.png':
         raise OSError(f'{files.picture} is not the name of a PNG file; let it end in .png')
@@ -69,8 +71,11 @@ def finite(content: Any) -> Any:
 def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Return the lines of a table, all columns but the first aligned to the right."""
     lines = [titles, ['---', *('--:' for _ in titles[1:])], *rows]
-    return [f'| {" | ".join(cell.replace("|", chr(92) + "|") for cell in line)} |'
-            for line in lines]
+    return [f'| {" | ".join(map(_cell, line))} |' for line in lines]
+
+
+def _cell(text: str) -> str:
+    return text.replace('|', '\\|').replace('\n', ' ')
 
 
 def print_lines(console: 'Console', lines: Iterable[str]) -> None:

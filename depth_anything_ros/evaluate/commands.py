@@ -123,9 +123,12 @@ def _run(work: Work, gallery: Gallery, files: ReportFiles) -> None:
     require_writable(files)
     evaluation = work(counting(open_console(stderr=True)),
                       gallery if files.picture is not None else None)
-    print_report(evaluation, open_console())
-    write_report(files, as_dict(evaluation), to_markdown(evaluation),
-                 lambda path: path.write_bytes(encode_png(gallery.sheet())))
+    # One must not prevent the other: the disk may be full, and `| head` closes stdout.
+    try:
+        write_report(files, as_dict(evaluation), to_markdown(evaluation),
+                     lambda path: path.write_bytes(encode_png(gallery.sheet())))
+    finally:
+        print_report(evaluation, open_console())
     for one in evaluation.failed:
         complain(f'{one.name}: {one.reason}')
     if evaluation.failed:

@@ -62,7 +62,7 @@ def read_pairs(path: Path) -> tuple[PairedImage, ...]:
         content = json.loads(read_text(path))
     except OSError as error:
         raise DatasetError(path, f'it cannot be read ({error.strerror})', _SEE) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DatasetError(path, f'it is not JSON ({error})', _SEE) from error
     if not isinstance(content, dict) or not content:
         raise DatasetError(path, 'it is not an object of images and their pairs', _SEE)

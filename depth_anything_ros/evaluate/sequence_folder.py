@@ -1,6 +1,6 @@
 """Folders of consecutive images with measured depth and the poses of the camera."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,9 @@ def open_sequence(folder: Path, config: SequenceConfig, every: int = 1,
     poses = _read_poses(path)
     # Numbers without leading zeros are in the order of their values.
     pairs = sorted(dataset.pairs, key=lambda pair: (_number(pair.key) or 0.0, pair.key))
-    found = [(pair, _pose_of(pair.key, poses)) for pair in pairs]
+    numbers = {name: value for name in poses if (value := _number(name)) is not None}
+    names, times = list(numbers), np.array(list(numbers.values()), np.float64)
+    found = [(pair, _pose_of(pair.key, poses, names, times)) for pair in pairs]
     frames = [SequenceFrame(pair, pose) for pair, pose in found if pose is not None]
     frames = frames[::every][:most or None]
     if len(frames) < 2:
@@ -105,23 +107,31 @@ def _read_poses(path: Path) -> dict[str, F64]:
         if not words or words[0].startswith('#'):
             continue
         values = [value for word in words[1:] if (value := _number(word)) is not None]
-        if len(words) != 8 or len(values) != 7 or not any(values[3:]):
-            raise DatasetError(path, f'line {number} is {line.strip()!r}', _FORMAT)
-        poses[words[0]] = quaternion_pose(values[:3], values[3:])
+        try:
+            if len(words) != 8 or len(values) != 7:
+                raise ValueError('it has other columns')
+            poses[words[0]] = quaternion_pose(values[:3], values[3:])
+        except ValueError as error:
+            raise DatasetError(path, f'line {number} is {line.strip()!r} ({error})',
+                               _FORMAT) from error
     return poses
 
 
-def _pose_of(key: str, poses: Mapping[str, F64]) -> F64 | None:
-    """Return the pose of the same name, the same number or, for times, of the nearest time."""
+def _pose_of(key: str, poses: Mapping[str, F64], names: Sequence[str], times: F64) -> F64 | None:
+    """
+    Return the pose of the same name, the same number or, for times, of the nearest time.
+
+    ``names`` are those poses whose name is a number, ``times`` these numbers.
+    """
     if key in poses:
         return poses[key]
     number = _number(key)
-    if number is None:
+    if number is None or not names:
         return None
-    times = {name: abs(value - number) for name in poses if (value := _number(name)) is not None}
-    nearest = min(times, key=lambda name: times[name], default=None)
+    steps = np.abs(times - number)
+    nearest = int(steps.argmin())
     allowed = _NEAREST_S if '.' in key else 0.0
-    return poses[nearest] if nearest is not None and times[nearest] <= allowed else None
+    return poses[names[nearest]] if steps[nearest] <= allowed else None
 
 
 def _number(text: str) -> float | None:

@@ -19,6 +19,7 @@ from depth_anything_ros.inference.ir import (
     build_graph, error_reason, IrFiles, read_ir_files, read_model)
 from depth_anything_ros.inference.pool import (
     ENGINE_CLOSED, OnDone, RequestPool, wait_for_one)
+from depth_anything_ros.model_info import ModelInfo
 from depth_anything_ros.vision import self_check
 from depth_anything_ros.vision.color_image import ColorImage, to_bgr
 from depth_anything_ros.vision.sky import with_sky
@@ -32,7 +33,10 @@ if TYPE_CHECKING:
 Size = tuple[int, int]
 
 # The network size of a 4:3 image at the largest input_size; larger ones need gigabytes of memory.
-MAX_NETWORK_PIXELS = 2058 * 2744
+_MAX_NETWORK_PIXELS = 2058 * 2744
+# Time grows with the square of the pixels: 8000x60 took minutes with the smallest model. Longer
+# images are computed at sizes that need seconds at most.
+_MAX_ASPECT, _FEW_PIXELS = 20, 1_000_000
 
 
 @dataclass(frozen=True)
@@ -97,11 +101,11 @@ class Engine:
     Depth from 8-bit images by asynchronous infer requests.
 
     The constructor reads the IR into memory unless ``model`` is its content, compiles it on the
-    first device of the list that works, runs the self-check and one warm-up; ModelError or
-    DeviceError name what failed. ``warn`` gets a line for each device that does not work and each
-    compiled model on disk that is damaged. ``info`` is the model's metadata. ``submit`` and
-    ``warm_up`` must be called from one thread at a time; ``close`` may be called from any thread,
-    also again.
+    first device of the list that works, runs the self-check and one warm-up; ModelError,
+    DeviceError or, for ``image_hw``, ImageError name what failed. ``warn`` gets a line for each
+    device that does not work and each compiled model on disk that is damaged. ``info`` is the
+    model's metadata. ``submit`` and ``warm_up`` must be called from one thread at a time;
+    ``close`` may be called from any thread, also again.
     """
 
     def __init__(self, model: Path | IrFiles, options: EngineOptions,
@@ -118,6 +122,8 @@ class Engine:
         self._closed = False
         self._state = EngineState('none', 'none', 'none',
                                   options.input_size or self.info.input_size, (0, 0))
+        # A device is not at fault for an image.
+        require_computable(self.info, options.image_hw, options.input_size)
         self._start_on_first_working_device(warn)
 
     @property
@@ -136,19 +142,15 @@ class Engine:
         Start inference; ``on_done`` gets the network's output, a float32 map [H, W], or an error.
 
         Sky that the network itself names has inverse depth 0, or NaN metres; see ``with_sky``.
-        Blocks while no request is idle and while a new size compiles. ImageError if the image
-        needs too large a network, InferenceError if the size cannot be compiled or the engine is
+        Blocks while no request is idle and while a new size compiles. ImageError by
+        ``require_computable``, InferenceError if the size cannot be compiled or the engine is
         closed.
         """
         self._submit(image, on_done)
 
     def _submit(self, image: ColorImage, on_done: OnDone,
                 start_timeout_s: float | None = None) -> None:
-        network_hw = self._network_hw_of(image.size_hw)
-        if network_hw[0] * network_hw[1] > MAX_NETWORK_PIXELS:
-            raise ImageError(f'a {image.size_hw[1]}x{image.size_hw[0]} image needs a network of '
-                             f'{network_hw[1]}x{network_hw[0]}, which is too large; crop it or '
-                             'lower input_size')
+        network_hw = require_computable(self.info, image.size_hw, self._state.input_size)
         pool, rule = self._pool_for(network_hw), self.info.input_rule
 
         def fill(network_input: U8) -> None:
@@ -295,6 +297,28 @@ class Engine:
             return self._core.compile_model(build(), device, options)
         cache = CompiledModelCache(self._core, self._options.cache_dir, self._warn)
         return cache.compiled_model(build, (self._files.digest, network_hw), device, options)
+
+
+def require_computable(info: ModelInfo, image_hw: Size, input_size: int = 0) -> Size:
+    """
+    Return the network's input size for an image; ImageError if it would take too long or too much.
+
+    ``input_size`` 0 stands for the default of the model. Where the network's input has the shape
+    of the image and more than a megapixel, its sides may be up to 20:1.
+    """
+    image = f'a {image_hw[1]}x{image_hw[0]} image'
+    if min(image_hw) < 1:
+        raise ImageError(f'{image} is empty; check the camera driver')
+    network_hw = model_input_hw(info, image_hw, input_size)
+    needed = f'needs a network of {network_hw[1]}x{network_hw[0]}'
+    pixels = network_hw[0] * network_hw[1]
+    if pixels > _MAX_NETWORK_PIXELS:
+        raise ImageError(f'{image} {needed}, which is too large; crop it or lower input_size')
+    if pixels > _FEW_PIXELS and info.fixed_size_hw is None \
+            and max(network_hw) > _MAX_ASPECT * min(network_hw):
+        raise ImageError(f'{image} {needed}, which is too long; crop it to at most '
+                         f'{_MAX_ASPECT}:1 or lower input_size')
+    return network_hw
 
 
 def _is_there(marker: Path) -> bool:

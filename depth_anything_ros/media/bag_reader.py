@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+import os
 from pathlib import Path, PurePath
+import re
 from typing import Any
 
-from depth_anything_ros.errors import ImageError, MissingDependencyError
+from depth_anything_ros.errors import ImageError, line_of, MissingDependencyError
 from depth_anything_ros.foreign_files import foreign_file
 from depth_anything_ros.media.source import Header, ImageItem, ImageSource
 from depth_anything_ros.vision.color_image import ColorImage
@@ -17,8 +19,9 @@ METADATA = 'metadata.yaml'
 _STORAGE = ('.mcap', '.db3')
 # Those of files that are bags, or a part of one.
 SUFFIXES = (*_STORAGE, '.zstd', '.bag')
-# SQLite keeps these beside a database that was not closed.
-_BESIDE_STORAGE = ('.db3-wal', '.db3-shm', '.db3-journal')
+# SQLite keeps these beside a database that was not closed; rosbags does not read them.
+_UNSAVED = ('-wal', '-journal')
+_BESIDE_STORAGE = (*(f'.db3{suffix}' for suffix in _UNSAVED), '.db3-shm')
 _SHOWN_TOPICS = 10
 # A message of rosbags: connection, time of recording [ns], serialized bytes (CDR).
 Message = tuple[Any, int, bytes]
@@ -31,7 +34,7 @@ def is_bag(path: Path) -> bool:
     These are .mcap and .db3 files, also compressed, ROS 1 bags, and folders with metadata.yaml or,
     after a crash, with nothing but such files.
     """
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return is_storage(path)
     if (path / METADATA).is_file():
         return True
@@ -54,7 +57,7 @@ def open_bag(path: Path, topic: str | None) -> ImageSource:
     """
     connections = bag_connections(path)
     counts = {connection.topic: connection.msgcount for connection in connections
-              if connection.msgtype in (RAW, COMPRESSED) and connection.msgcount}
+              if _is_image(connection) and connection.msgcount}
     if not counts:
         raise ImageError(f'{path} holds no image; {_all_topics(connections)}; supported are {RAW} '
                          f'and {COMPRESSED}')
@@ -80,7 +83,11 @@ def bag_messages(path: Path, wanted: Callable[[Any], bool]) -> Iterator[Message]
         with _reader(path) as reader:
             connections = [entry for entry in reader.connections if wanted(entry)]
             if connections:
-                yield from reader.messages(connections)
+                for message in reader.messages(connections):
+                    # SQLite stores any type in any column.
+                    if not (isinstance(message[1], int) and isinstance(message[2], bytes)):
+                        raise ValueError('the table of messages is damaged')
+                    yield message
     except (ImageError, MissingDependencyError):
         raise
     except Exception as error:  # noqa: B902 - a damaged file leads rosbags to any exception
@@ -113,25 +120,36 @@ def _all_topics(connections: list[Any]) -> str:
 
 def _first_size_hw(path: Path, topic: str) -> tuple[int, int] | None:
     """Return the size of the first image, None if it is damaged; ImageError if unsupported."""
-    types = message_types()
-    messages = bag_messages(path, lambda entry: entry.topic == topic)
-    connection, _, data = next(messages)
+    first = next(_image_messages(path, topic), None)
+    if first is None:
+        raise ImageError(f'{path} has no images on {topic}, although its metadata.yaml counts '
+                         f'some; make that file again with `ros2 bag reindex {path}`')
+    connection, _, data = first
     try:
-        message = types.deserialize_cdr(data, connection.msgtype)
-        if connection.msgtype == COMPRESSED:
-            return decode_compressed_data(message.data, message.format).size_hw
+        message = message_types().deserialize_cdr(data, connection.msgtype)
     except Exception:  # noqa: B902 - the error is reported when the image is read
         return None
-    if message.encoding not in ENCODINGS:
+    if connection.msgtype == RAW and message.encoding not in ENCODINGS:
         raise ImageError(f'{path}: images of encoding {message.encoding!r} on {topic} cannot be '
                          f'read; supported are {", ".join(ENCODINGS)} and compressed images')
-    return message.height, message.width
+    try:
+        return decode_message(message, connection.msgtype).size_hw
+    except ImageError:
+        return None
+
+
+def _is_image(connection: Any) -> bool:
+    return connection.msgtype in (RAW, COMPRESSED)
+
+
+def _image_messages(path: Path, topic: str) -> Iterator[Message]:
+    # A topic may have several types.
+    return bag_messages(path, lambda entry: entry.topic == topic and _is_image(entry))
 
 
 def _images(path: Path, topic: str) -> Iterator[ImageItem]:
     types = message_types()
-    messages = bag_messages(path, lambda entry: entry.topic == topic)
-    for index, (connection, timestamp_ns, data) in enumerate(messages):
+    for index, (connection, timestamp_ns, data) in enumerate(_image_messages(path, topic)):
         name = f'{topic} at {timestamp_ns / 1e9:.3f} s'
         try:
             message = types.deserialize_cdr(data, connection.msgtype)
@@ -170,14 +188,35 @@ def _storage_of(path: Path) -> Path:
         if len(files) != 1:
             raise ImageError(f'{path} has no metadata.yaml, as after a crash; make it with '
                              f'`ros2 bag reindex {path}`, or name one of its {len(files)} files')
-        return _storage_of(files[0])
+        path = files[0]
     if path.suffix.lower() == '.bag':
         raise ImageError(f'{path} is a bag of ROS 1; convert it with `rosbags-convert --src {path}'
                          f' --dst {path.with_suffix("")}`')
     if path.suffix == '.zstd':
         raise ImageError(f'{path} is compressed; name the folder of the bag, with its '
                          f'metadata.yaml, or decompress the file with `zstd -d {path}`')
+    for file in path.glob('*.db3') if path.is_dir() else (path,):
+        if file.suffix == '.db3':
+            require_sqlite_name(file)
+            _require_saved(file)
     return path
+
+
+def require_sqlite_name(path: Path) -> None:
+    """Raise ImageError for a path that rosbags would take for another one: it makes it a URI."""
+    if odd := re.search('[?#]|%[0-9a-fA-F]{2}', str(path)):
+        raise ImageError(f'{path}: rosbags cannot use a .db3 file with {odd[0]} in its path; '
+                         'rename the file or folder')
+
+
+def _require_saved(file: Path) -> None:
+    """Raise ImageError if SQLite keeps messages beside the file."""
+    for suffix in _UNSAVED:
+        beside = file.with_name(f'{file.name}{suffix}')
+        if beside.is_file() and beside.stat().st_size:
+            raise ImageError(
+                f'{file} is still being recorded, or was not closed: {beside.name} holds a part '
+                f"of it; close it with `sqlite3 {file} 'PRAGMA wal_checkpoint(TRUNCATE)'`")
 
 
 def _is_storage(path: PurePath) -> bool:
@@ -198,5 +237,6 @@ def _unreadable(path: Path, error: Exception) -> ImageError:
         return ImageError(f'{path}: {"; ".join(foreign)}')
     fix = ('; after a crash `mcap recover` repairs an .mcap file'
            if path.suffix == '.mcap' or path.is_dir() and any(path.glob('*.mcap')) else '')
-    return ImageError(f'{path} cannot be read as a bag ({error or type(error).__name__}); is it '
-                      f'complete?{fix}')
+    if (path / METADATA).is_file():
+        fix += f'; `ros2 bag reindex {path}` makes its metadata.yaml again'
+    return ImageError(f'{path} cannot be read as a bag ({line_of(error)}); is it complete?{fix}')

@@ -11,7 +11,7 @@ from typing import Any
 from depth_anything_ros.arrays import F32
 from depth_anything_ros.errors import ImageError
 from depth_anything_ros.media.bag_reader import (
-    bag_connections, bag_messages, Message, message_types, RAW)
+    bag_connections, bag_messages, Message, message_types, RAW, require_sqlite_name)
 from depth_anything_ros.media.source import Header
 from depth_anything_ros.model_info import Kind
 from depth_anything_ros.vision.depth import limit_range
@@ -29,8 +29,10 @@ def depth_topic(image_topic: str, kind: Kind) -> str:
     return f'{_namespace(image_topic)}/{"depth" if kind == "metric" else "inverse_depth"}/image'
 
 
-def check_topics(source: Path, image_topic: str, kind: Kind) -> None:
-    """Raise ImageError if the bag already has one of the topics to add."""
+def check_topics(source: Path, target: Path, image_topic: str, kind: Kind) -> None:
+    """Raise ImageError if the bag has one of the topics to add, or ``target`` an unusable name."""
+    if not _is_mcap(source):
+        require_sqlite_name(target)
     added = depth_topic(image_topic, kind)
     existing = {entry.topic for entry in bag_connections(source)} & {added, _info_topic(added)}
     if existing:
@@ -81,9 +83,8 @@ class DepthBag:
 
     def _open(self, source: Path, target: Path, image_topic: str) -> None:
         from rosbags.rosbag2 import StoragePlugin, Writer
-        mcap = source.suffix == '.mcap' or (source.is_dir() and any(source.glob('*.mcap*')))
         self._writer = Writer(target, version=_BAG_VERSION, storage_plugin=(
-            StoragePlugin.MCAP if mcap else StoragePlugin.SQLITE3))
+            StoragePlugin.MCAP if _is_mcap(source) else StoragePlugin.SQLITE3))
         self._writer.open()
         info_topic = _info_topic(image_topic)
         connections = bag_connections(source)
@@ -156,6 +157,10 @@ class DepthBag:
             height=depth.shape[0], width=depth.shape[1], encoding='32FC1',
             is_bigendian=sys.byteorder == 'big', step=4 * depth.shape[1],
             data=np.ascontiguousarray(depth).view(np.uint8).reshape(-1))
+
+
+def _is_mcap(source: Path) -> bool:
+    return source.suffix == '.mcap' or (source.is_dir() and any(source.glob('*.mcap*')))
 
 
 def _namespace(image_topic: str) -> str:

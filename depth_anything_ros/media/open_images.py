@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 import re
 
 from depth_anything_ros.errors import ImageError
-from depth_anything_ros.foreign_files import is_url
+from depth_anything_ros.foreign_files import is_pipe_or_device, is_url
 from depth_anything_ros.media import bag_reader, folders, pictures, video
 from depth_anything_ros.media.source import ImageSource
 
@@ -28,15 +28,15 @@ def open_images(name: str, topic: str | None = None) -> ImageSource:
         return bag_reader.open_bag(path, topic)
     if topic is not None:
         raise ImageError(f'{name} is no bag, so it has no topic {topic}; leave the topic out')
-    if path.is_dir():
+    if os.path.isdir(path):
         return folders.open_folder(path)
     if device := re.fullmatch(r'/dev/video(\d+)', os.path.realpath(name)):
         return video.open_camera(int(device[1]))
-    if not path.exists():
+    if not os.path.exists(path):
         if name.isdecimal():
             return video.open_camera(int(name))
         raise ImageError(_missing(name))
-    if not path.is_file():
+    if is_pipe_or_device(path):
         raise ImageError(f'{name} is a pipe or a device; name a file, a folder or the number of a '
                          'camera')
     suffix = path.suffix.lower()
@@ -59,7 +59,7 @@ def _missing(name: str) -> str:
 def list_recordings(name: str) -> list[str]:
     """Return the videos and bags of a folder without pictures, or of a list of nothing else."""
     path = Path(name)
-    if name and path.is_dir() and not bag_reader.is_bag(path):
+    if name and os.path.isdir(path) and not bag_reader.is_bag(path):
         files = folders.files_below(path, _suffixes())
         found = recordings_among(file.relative_to(path).as_posix() for file in files)
         return [str(path / file) for file in found]

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import cv2
 from depth_anything_ros.arrays import AnyArray, F32
 from depth_anything_ros.errors import (
-    CameraInfoError, DatasetError, ImageError, MissingDependencyError)
+    CameraInfoError, DatasetError, ImageError, line_of, MissingDependencyError)
 from depth_anything_ros.foreign_files import foreign_file, read_text
 from depth_anything_ros.media.depth_files import read_npy
 from depth_anything_ros.vision.depth import DepthRange, limit_range
@@ -98,7 +98,7 @@ def read_description(path: Path, describe: Callable[[Mapping[Any, Any]], Describ
     except OSError as error:
         raise DatasetError(path, f'it cannot be read ({error.strerror})', _SEE) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = ' '.join(str(error).split())
+        reason = line_of(error)
         if bare := _BARE_STAR.search(text):
             raise DatasetError(path, 'YAML takes a * at the start of a value for an alias',
                                f"quote it: {bare[1]}: '{bare[2]}'") from error
@@ -170,7 +170,8 @@ def read_depth(path: Path, scale: float) -> F32:
     if values.dtype == np.uint8 or values.dtype.kind not in 'uif':
         raise ImageError(f'{path} holds {values.dtype} values, a picture of depth and not '
                          'depth; give 16-bit PNG, .npy or .pfm files')
-    depth_m: F32 = (values / np.float64(scale)).astype(np.float32)
+    with np.errstate(over='ignore'):
+        depth_m: F32 = (values / np.float64(scale)).astype(np.float32)
     return depth_m
 
 
@@ -201,9 +202,8 @@ def config_of(entries: Mapping[Any, Any], others: tuple[str, ...] = ()) -> RgbdC
 def focal_centre_of(entries: Mapping[Any, Any]) -> tuple[float, float, float, float]:
     """Return fx, fy, cx and cy [px] of the key ``camera``; ValueError for a wrong one."""
     camera = entries.get('camera')
-    if not isinstance(camera, list) or len(camera) != 4 or not all(
-            type(value) in (int, float) for value in camera):
-        raise ValueError(f'camera is {camera!r}; it must be [fx, fy, cx, cy] in pixels')
+    if not isinstance(camera, list) or len(camera) != 4 or not all(map(_is_number, camera)):
+        raise ValueError(f'camera is {_shown(camera)}; it must be [fx, fy, cx, cy] in pixels')
     fx, fy, cx, cy = map(float, camera)
     try:
         Intrinsics(fx, fy, cx, cy, (1, 1))
@@ -215,9 +215,9 @@ def focal_centre_of(entries: Mapping[Any, Any]) -> tuple[float, float, float, fl
 
 
 def _pattern(entries: Mapping[Any, Any], key: str) -> str:
-    text = str(entries[key])
-    if text.count('*') != 1:
-        raise ValueError(f'{key} is {text!r}; it must hold exactly one *')
+    text = entries[key]
+    if not isinstance(text, str) or text.count('*') != 1:
+        raise ValueError(f'{key} is {_shown(text)}; it must hold exactly one *')
     if PurePosixPath(text).is_absolute() or '..' in PurePosixPath(text).parts:
         raise ValueError(f'{key} is {text!r}; it must be a path below the folder')
     return text
@@ -225,9 +225,22 @@ def _pattern(entries: Mapping[Any, Any], key: str) -> str:
 
 def _number(entries: Mapping[Any, Any], key: str) -> float:
     value = entries[key]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f'{key} is {value!r}; it must be a number')
+    if not _is_number(value):
+        raise ValueError(f'{key} is {_shown(value)}; it must be a number')
     return float(value)
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return type(value) in (int, float) and math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def _shown(value: Any) -> str:
+    """Return a value of YAML as text; with aliases a short file can nest gigabytes."""
+    entries = value if isinstance(value, list) else [value]
+    return 'nested' if any(isinstance(one, list | dict | set) for one in entries) else repr(value)
 
 
 def _crop(value: Any) -> tuple[int, int, int, int] | None:
@@ -237,7 +250,7 @@ def _crop(value: Any) -> tuple[int, int, int, int] | None:
         top, bottom, left, right = value
         if 0 <= top < bottom and 0 <= left < right:
             return top, bottom, left, right
-    raise ValueError(f'crop is {value!r}; it must be [top, bottom, left, right] in pixels')
+    raise ValueError(f'crop is {_shown(value)}; it must be [top, bottom, left, right] in pixels')
 
 
 def _matches(folder: Path, pattern: str) -> dict[str, Path]:

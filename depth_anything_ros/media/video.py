@@ -27,8 +27,9 @@ _COUNTED = ('.mp4', '.mov', '.m4v', '.3gp', '.avi')
 _LONGEST_SOUND_S = 1.0
 # A longer step of the time stamps is a jump of the clock.
 _LONGEST_PAUSE_S = 60.0
-# The encoder refuses rates that formats with time stamps may state, such as 90000.
-_HIGHEST_RATE = 120.0
+# The encoder refuses rates that formats with time stamps may state, such as 90000, and those of
+# slow time-lapse videos.
+_LOWEST_RATE, _HIGHEST_RATE = 0.1, 120.0
 # The time stamps of many formats are rounded to milliseconds.
 _RATE_TOLERANCE = 0.02
 
@@ -175,7 +176,7 @@ class VideoFile:
     def __init__(self, path: Path, frames_per_second: float) -> None:
         self._path = path
         self._rate = frames_per_second
-        self._encoded_rate = min(frames_per_second, _HIGHEST_RATE)
+        self._encoded_rate = min(max(frames_per_second, _LOWEST_RATE), _HIGHEST_RATE)
         self._writer: cv2.VideoWriter | None = None
         self._size_hw = (0, 0)
         self._clock = FrameClock()

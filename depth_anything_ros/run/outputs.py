@@ -118,18 +118,23 @@ def _bag(task: Task, target: Path, kind: Kind, complete: Callable[[], bool]) -> 
     topic = task.source.topic
     assert topic is not None
     source = Path(task.source.name)
-    check_topics(source, topic, kind)
+    check_topics(source, target, topic, kind)
     with atomic_path(target) as staged:
-        bag = DepthBag(source, staged, topic, kind)
+        bag: DepthBag | None = None
 
         def write(item: ImageItem, image: ColorImage, depth: F32) -> None:
+            nonlocal bag
             if item.timestamp_ns is None or item.header is None:
                 raise ImageError('it has no header')
+            # Without any depth no bag is written, and an older one stays.
+            bag = bag or DepthBag(source, staged, topic, kind)
             bag.write(depth, item.timestamp_ns, item.header)
 
         try:
             yield Output(f'{depth_topic(topic, kind)} in {target}', write, 1)
         except BaseException:
-            bag.abort()
+            if bag is not None:
+                bag.abort()
             raise
-        bag.close(copy_rest=complete())
+        if bag is not None:
+            bag.close(copy_rest=complete())

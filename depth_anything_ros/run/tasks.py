@@ -4,14 +4,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-import math
 import os
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from depth_anything_ros.errors import ImageError
 from depth_anything_ros.foreign_files import shortened
-from depth_anything_ros.inference.engine import MAX_NETWORK_PIXELS
+from depth_anything_ros.inference.engine import require_computable
 from depth_anything_ros.media.bag_reader import is_bag
 from depth_anything_ros.media.open_images import left_out, list_recordings, open_images
 from depth_anything_ros.media.pictures import read_size_hw
@@ -86,7 +85,9 @@ def make_tasks(options: RunOptions) -> list[Task]:
     if not recordings:
         return [make_task(options, options.source, None)]
     stems = unique_stems(recordings, os.path.isdir)
-    return [make_task(options, name, stem) for name, stem in zip(recordings, stems)]
+    tasks = [make_task(options, name, stem) for name, stem in zip(recordings, stems)]
+    check_inputs_stay(map(Path, recordings), [task.target for task in tasks if task.target])
+    return tasks
 
 
 def make_task(options: RunOptions, name: str, stem: str | None) -> Task:
@@ -123,13 +124,10 @@ def ordered_items(task: Task, info: ModelInfo, input_size: int) -> Iterable[Imag
 
 
 def first_size_hw(task: Task, info: ModelInfo, input_size: int) -> Size | None:
-    """Return the size of the first image that is not too large; None if no header has one."""
-    if task.source.kind != 'images':
-        return task.source.size_hw
-    network_hw = network_size_of(info, input_size)
-    sizes = (read_size_hw(item.path) for item in task.items if item.path)
-    return next((size for size in sizes if size and min(size) > 0
-                 and math.prod(network_hw(size)) <= MAX_NETWORK_PIXELS), None)
+    """Return the size of the first image that can be computed; None if none states one."""
+    sizes = [task.source.size_hw] if task.source.kind != 'images' else (
+        read_size_hw(item.path) for item in task.items if item.path)
+    return next((size for size in sizes if size and _is_computable(info, size, input_size)), None)
 
 
 def unique_stems(names: Sequence[str],
@@ -141,8 +139,8 @@ def unique_stems(names: Sequence[str],
     with the same stem get their folders in front, joined by '_'; ImageError names two that still
     share a name.
     """
-    whole = [PurePosixPath(name) if is_folder(name) else PurePosixPath(name).with_suffix('')
-             for name in names]
+    whole = [path if is_folder(name) or not path.name else path.with_suffix('')
+             for name, path in ((name, PurePosixPath(name)) for name in names)]
     counts = Counter(path.name for path in whole)
     stems = [path.name if counts[path.name] == 1 else _with_folders(path) for path in whole]
     names_by_stem: dict[str, str] = {}
@@ -169,9 +167,10 @@ def recording_name(stem: str, is_bag: bool) -> str:
 
 def check_inputs_stay(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
     """Raise ImageError if an output would replace one of the inputs."""
-    written = {path.resolve() for path in outputs}
+    # Path.resolve raises an error for links in a circle.
+    written = set(map(os.path.realpath, outputs))
     for path in inputs:
-        if path.resolve() in written:
+        if os.path.realpath(path) in written:
             raise ImageError(f'the output would replace its input {path}; choose another --outdir')
 
 
@@ -215,8 +214,9 @@ def _is_own_output(item: ImageItem, source: ImageSource, outdir: Path) -> bool:
 
 def _is_below(file: Path, folder: Path, outdir: Path) -> bool:
     """Return whether a file is in the output folder, which is below the input folder."""
-    return folder.resolve() in outdir.resolve().parents \
-        and outdir.resolve() in file.resolve().parents
+    real_folder, real_outdir, real_file = (
+        Path(os.path.realpath(path)) for path in (folder, outdir, file))
+    return real_folder in real_outdir.parents and real_outdir in real_file.parents
 
 
 def _first(source: ImageSource, frames: int | None) -> Iterable[ImageItem]:
@@ -228,6 +228,14 @@ def _stem(source: ImageSource, name: str) -> str:
         return source.name.replace(' ', '_')
     path = Path(name)
     return path.resolve().name if path.is_dir() else path.stem
+
+
+def _is_computable(info: ModelInfo, size_hw: Size, input_size: int) -> bool:
+    try:
+        require_computable(info, size_hw, input_size)
+    except ImageError:
+        return False
+    return True
 
 
 def _with_folders(path: PurePosixPath) -> str:

@@ -40,7 +40,8 @@ def quaternion_pose(xyz: Sequence[float], xyzw: Sequence[float]) -> F64:
     ValueError if the quaternion has no finite length.
     """
     quaternion = np.asarray(xyzw, np.float64)
-    length = float(np.linalg.norm(quaternion))
+    with np.errstate(over='ignore'):
+        length = float(np.linalg.norm(quaternion))
     if not np.isfinite(length) or length == 0:
         raise ValueError('the quaternion is not a rotation')
     x, y, z, w = quaternion / length

@@ -95,8 +95,8 @@ def _within_limits(network_hw: tuple[int, int], rule: InputRule) -> tuple[int, i
 def crop_to_aspect(image: U8, aspect_hw: tuple[int, int]) -> U8:
     """Return the largest centred view of [H, W, C] with the aspect ratio of ``aspect_hw``."""
     height, width = image.shape[:2]
-    keep_height = min(height, round(width * aspect_hw[0] / aspect_hw[1]))
-    keep_width = min(width, round(height * aspect_hw[1] / aspect_hw[0]))
+    keep_height = min(height, max(1, round(width * aspect_hw[0] / aspect_hw[1])))
+    keep_width = min(width, max(1, round(height * aspect_hw[1] / aspect_hw[0])))
     top, left = (height - keep_height) // 2, (width - keep_width) // 2
     return image[top:top + keep_height, left:left + keep_width]
 

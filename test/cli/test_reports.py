@@ -41,8 +41,8 @@ def test_files_that_cannot_be_written_are_refused_before_the_work(tmp_path: Path
 
 
 def test_a_markdown_table_keeps_its_cells() -> None:
-    assert markdown_table(('a', 'b'), [('c|d', '1')]) == [
-        '| a | b |', '| --- | --: |', '| c\\|d | 1 |']
+    assert markdown_table(('a', 'b'), [('c|d\ne', '1')]) == [
+        '| a | b |', '| --- | --: |', '| c\\|d e | 1 |']
 
 
 def test_brackets_are_printed_unchanged() -> None:

@@ -35,6 +35,7 @@ def test_a_picture_of_another_aspect_is_cropped_around_its_centre() -> None:
     wide[:, 75:125] = 200
     assert_array_equal(fit(wide, (50, 50)), wide[:, 75:125])
     assert fit(wide, (480, 640)).shape == (480, 640, 3)
+    assert fit(wide, (1, 8192)).shape == (1, 8192, 3)
 
 
 def test_an_empty_folder_and_a_broken_picture_are_named(tmp_path: Path) -> None:

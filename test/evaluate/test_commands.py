@@ -154,6 +154,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(
             (('rgbd', 'none.xml', '.', '--config', 'data.yaml'), 'there is no such file'),
             (('rgbd', tiny_ir, 'none', '--config', 'data.yaml'), 'no such folder'),
             ((*rgbd, '--json', 'none/found.json'), 'name a file in a folder that exists'),
+            ((*rgbd, '--json', '/dev/null'), 'name a file in a folder that exists'),
             ((*rgbd, '--picture', 'found.jpg'), 'let it end in .png'),
             ((*rgbd, '--device', 'TPU'), 'no device can run the model'),
             (('pairs', tiny_ir, 'data.yaml'), 'it is not JSON'),
@@ -214,3 +215,25 @@ def test_real_depth_maps_are_read_in_metres(run: Run, folder: Path, tiny_ir: Pat
     # The tiny model knows only colours: in an indoor scene its scores are those of a flat map.
     assert len(found['images']) == 5 and 0.2 < found['mean']['abs_rel'] < 0.6
     assert 0.5 < found['mean']['rmse_m'] < 3
+
+
+@pytest.mark.parametrize('closing', ['>&-', '| true'])
+def test_the_files_of_a_report_are_written_without_anyone_to_read_it(
+        folder: Path, tiny_ir: Path, closing: str) -> None:
+    done = subprocess.run(
+        f'"{sys.executable}" -c "import sys; {MAIN}" rgbd "{tiny_ir}" . --config data.yaml '
+        f'--json found.json {closing}', shell=True, cwd=folder,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)}, text=True, stderr=subprocess.PIPE)
+    assert 'Traceback' not in done.stderr
+    assert len(json.loads((folder / 'found.json').read_text())['images']) == 3
+
+
+def test_pairs_that_are_nested_too_deep_or_name_no_file_are_one_line(
+        run: Run, folder: Path, tiny_ir: Path) -> None:
+    pair = '{"point1": [1, 1], "point2": [5, 5], "closer_point": "point1"}'
+    for text, sentence in (('[' * 100000, 'it is not JSON'),
+                           (f'{{"a\\u0000.png": [{pair}]}}', 'no file can have this name'),
+                           (f'{{"a\\ud800.png": [{pair}]}}', 'no file can have this name')):
+        (folder / 'pairs.json').write_text(text)
+        code, _, err = run(folder, 'pairs', tiny_ir, 'pairs.json')
+        assert code == 1 and err.count('\n') == 1 and sentence in err

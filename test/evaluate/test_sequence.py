@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 import json
 import math
 from pathlib import Path
+import time
 
 import cv2
 from depth_anything_ros.errors import DatasetError, ImageError
@@ -197,9 +198,25 @@ def test_a_pose_is_found_by_number_and_by_the_nearest_time(tmp_path: Path) -> No
         [0.28, 0, 0.96], [0, 1, 0], [-0.96, 0, 0.28]], atol=1e-12)
 
 
+def test_thousands_of_poses_are_searched_at_once(tmp_path: Path) -> None:
+    """Motion capture has ten poses for each image."""
+    for number in range(300):
+        for kind in ('rgb', 'depth'):
+            (tmp_path / f'{kind}_{1000 + number / 10:.3f}.png').touch()
+    (tmp_path / 'poses.txt').write_text(
+        ''.join(f'{1000.001 + number / 100:.4f} {number} 0 0 0 0 0 1\n'
+                for number in range(20000)))
+    started = time.monotonic()
+    frames = opened(tmp_path).frames
+    assert [one.pose[0, 3] for one in frames] == [*range(0, 3000, 10)]
+    assert time.monotonic() - started < 5.0
+
+
 @pytest.mark.parametrize(('text', 'problem'), [
     ('0 0 0 0 0 0 1\n', "line 1 is '0 0 0 0 0 0 1'"), ('0 0 0 0 0 0 0 0\n', 'line 1 is'),
-    ('\n0 0 0 nan 0 0 0 1\n', 'line 2 is'), ('0 0 0 0 0 0 0 1\n', '1 frames have an image'),
+    ('\n0 0 0 nan 0 0 0 1\n', 'line 2 is'),
+    ('0 0 0 0 1e308 1e308 1e308 1\n', 'line 1 is .*the quaternion is not a rotation'),
+    ('0 0 0 0 0 0 0 1\n', '1 frames have an image'),
     ('', '0 frames have an image')])
 def test_wrong_poses_are_named(tmp_path: Path, text: str, problem: str) -> None:
     drive_to_a_wall(tmp_path, [2.0, 1.9], [60, 80])

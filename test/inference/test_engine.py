@@ -209,7 +209,7 @@ def test_a_new_aspect_ratio_compiles_once_and_results_have_the_new_size(
 def test_a_model_of_one_size_gets_every_image_in_that_size(
         make_engine: MakeEngine, make_ir: Callable[..., Path]) -> None:
     engine = make_engine(make_ir(fixed_size_hw=(56, 84)))
-    for size_hw in ((120, 160), (90, 30)):
+    for size_hw in ((120, 160), (90, 30), (10, 800)):
         assert compute(engine, self_check_image(size_hw)).shape == (56, 84)
     assert engine.state.network_hw == (56, 84)
 
@@ -260,6 +260,24 @@ def test_an_image_too_oblong_for_the_memory_is_refused_and_the_next_one_works(
     with pytest.raises(ImageError, match='8000x1 .* lower input_size'):
         compute(engine, np.zeros((1, 8000, 3), np.uint8))
     assert compute(engine, self_check_image(IMAGE_HW)).shape == engine.state.network_hw
+
+
+def test_an_image_too_long_to_finish_soon_is_refused_and_the_longest_one_works(
+        make_engine: MakeEngine) -> None:
+    engine = make_engine()
+    with pytest.raises(ImageError, match='800x10 .* 8960x112, which is too long; crop it to at'):
+        compute(engine, np.zeros((10, 800, 3), np.uint8))
+    assert compute(engine, np.zeros((790, 10, 3), np.uint8)).shape == (79 * 112, 112)
+    large = make_engine(input_size=518)
+    with pytest.raises(ImageError, match='210x10 .* 10878x518, which is too l'):
+        compute(large, np.zeros((10, 210, 3), np.uint8))
+
+
+@pytest.mark.parametrize('image_hw', [(0, 640), (10, 8000)])
+def test_the_device_is_not_at_fault_for_the_size_to_start_with(
+        make_engine: MakeEngine, image_hw: tuple[int, int]) -> None:
+    with pytest.raises(ImageError, match=f'a {image_hw[1]}x{image_hw[0]} image'):
+        make_engine(image_hw=image_hw)
 
 
 def test_f32_is_exact_and_auto_says_what_the_device_chose(make_engine: MakeEngine) -> None:

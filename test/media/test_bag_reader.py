@@ -1,6 +1,10 @@
 """Images of ROS 2 bags, read without ROS."""
 
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+import shutil
+import sqlite3
 import sys
 
 from bags import (
@@ -218,3 +222,82 @@ def test_a_recording_that_was_cut_off_names_the_command_that_repairs_it(tmp_path
     (bag / 'bag.mcap').write_bytes((bag / 'bag.mcap').read_bytes()[:5000])
     with pytest.raises(ImageError, match='is it complete.; after a crash `mcap recover`'):
         list(open_images(str(bag)))
+
+
+@pytest.mark.parametrize('size', [(0, 0), (2**32 - 1, 2**32 - 1), (20000, 12000)])
+def test_a_first_message_with_an_impossible_size_states_none(
+        tmp_path: Path, size: tuple[int, int]) -> None:
+    wrong = replace(raw_image(0, picture(1)), height=size[0], width=size[1],
+                    step=3 * size[1] % 2**32)
+    write_bag(tmp_path / 'drive', [
+        ('/camera/image_raw', RAW, number, message)
+        for number, message in enumerate((wrong, raw_image(1, picture(1))), start=1)])
+    source = open_images(str(tmp_path / 'drive'))
+    first, second = source
+    assert source.size_hw is None and second.read().size_hw == (30, 40)
+    with pytest.raises(ImageError):
+        first.read()
+
+
+def test_a_topic_with_several_types_gives_its_images(tmp_path: Path) -> None:
+    from rosbags.rosbag2 import Writer
+    with Writer(tmp_path / 'drive', version=8) as writer:
+        for number, (kind, message) in enumerate((
+                (RAW, raw_image(0, picture(1))), (TEXT, text('no image')),
+                (COMPRESSED, compressed_image(1, picture(1))))):
+            connection = writer.add_connection('/camera/image_raw', kind, typestore=store())
+            writer.write(connection, number, store().serialize_cdr(message, kind))
+    assert [item.read().size_hw for item in open_images(str(tmp_path / 'drive'))] == [
+        (30, 40)] * 2
+
+
+@pytest.mark.parametrize(('before', 'after', 'sentence'), [
+    ('/camera/image_raw', '/camera/other', 'counts some; make that file again with `ros2 bag'),
+    ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage', 'counts some; make that file'),
+    ('version: 8', 'version: [[', 'reindex .*drive` makes its metadata.yaml again')])
+def test_metadata_of_another_bag_is_answered_with_the_command_that_makes_it(
+        tmp_path: Path, before: str, after: str, sentence: str) -> None:
+    folder = write_bag(
+        tmp_path / 'drive', [('/camera/image_raw', RAW, 1, raw_image(0, picture(1)))])
+    metadata = folder / 'metadata.yaml'
+    metadata.write_text(metadata.read_text().replace(before, after))
+    with pytest.raises(ImageError, match=sentence):
+        open_images(str(tmp_path / 'drive'))
+
+
+@pytest.mark.parametrize('has_metadata', [True, False])
+def test_messages_that_sqlite_keeps_beside_the_file_are_not_left_out_silently(
+        tmp_path: Path, has_metadata: bool) -> None:
+    folder = write_bag(
+        tmp_path / 'live', [('/camera/image_raw', RAW, 1, raw_image(0, picture(1)))])
+    with closing(sqlite3.connect(folder / 'live.db3')) as database:
+        database.execute('PRAGMA journal_mode=WAL')
+        database.execute('UPDATE messages SET timestamp = 5')
+        database.commit()
+        shutil.copytree(folder, tmp_path / 'crashed')
+    if not has_metadata:
+        (tmp_path / 'crashed' / 'metadata.yaml').unlink()
+    with pytest.raises(ImageError, match=r'live.db3-wal holds a part .*close it with `sqlite3'):
+        open_images(str(tmp_path / 'crashed'))
+    assert len(list(open_images(str(folder)))) == 1
+
+
+@pytest.mark.parametrize('name', ['run#1', 'really?', '100%25'])
+def test_a_name_that_rosbags_takes_for_another_one_is_named(tmp_path: Path, name: str) -> None:
+    one = [('/camera/image_raw', RAW, 1, raw_image(0, picture(1)))]
+    write_bag(tmp_path / 'drive', one).rename(tmp_path / name)
+    with pytest.raises(ImageError, match='in its path; rename the file or folder'):
+        open_images(str(tmp_path / name))
+
+
+def test_a_damaged_table_of_messages_is_one_clear_error(tmp_path: Path) -> None:
+    folder = write_bag(tmp_path / 'drive', [
+        ('/camera/image_raw', RAW, number, raw_image(number, picture(number)))
+        for number in (1, 2)])
+    with closing(sqlite3.connect(folder / 'drive.db3')) as database:
+        database.execute("UPDATE messages SET timestamp = 'soon' WHERE id = 2")
+        database.commit()
+    images = iter(open_images(str(folder)))
+    assert next(images).timestamp_ns == 1
+    with pytest.raises(ImageError, match='the table of messages is damaged'):
+        next(images)

@@ -155,10 +155,11 @@ def test_only_the_camera_info_beside_the_image_counts(tmp_path: Path, topic: str
 
 def test_a_bag_that_has_such_a_topic_is_refused(tmp_path: Path) -> None:
     add_depth(drive(tmp_path / 'drive'), tmp_path / 'out')
-    check_topics(tmp_path / 'drive', IMAGE, 'relative')
-    check_topics(tmp_path / 'out', IMAGE, 'metric')
+    target = tmp_path / 'new'
+    check_topics(tmp_path / 'drive', target, IMAGE, 'relative')
+    check_topics(tmp_path / 'out', target, IMAGE, 'metric')
     with pytest.raises(ImageError, match='out already has /camera/inverse_depth/'):
-        check_topics(tmp_path / 'out', IMAGE, 'relative')
+        check_topics(tmp_path / 'out', target, IMAGE, 'relative')
 
 
 def test_own_types_are_copied_whether_or_not_the_bag_defines_them(tmp_path: Path) -> None:

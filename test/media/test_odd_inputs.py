@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 from depth_anything_ros.errors import ImageError
 from depth_anything_ros.media.open_images import open_images
+from depth_anything_ros.media.pictures import read_picture, read_size_hw
 from depth_anything_ros.media.video import VideoFile
 import numpy as np
 import pytest
@@ -59,3 +60,29 @@ def test_a_pointer_in_place_of_a_picture_is_named(tmp_path: Path) -> None:
     (item,) = open_images(str(tmp_path))
     with pytest.raises(ImageError, match='it is a Git LFS pointer'):
         item.read()
+
+
+def test_what_a_list_names_besides_files_fails_alone(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / 'pipe.png')
+    (tmp_path / 'circle.png').symlink_to('circle.png')
+    cv2.imwrite(str(tmp_path / 'good.png'), np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / 'list.txt').write_text(f'pipe.png\ncircle.png\n{"x" * 5000}.png\ngood.png\n')
+    *wrong, good = open_images(str(tmp_path / 'list.txt'))
+    assert good.read().size_hw == (8, 8)
+    for item, sentence in zip(wrong, ('is a pipe or a device', 'cannot be read', 'too long')):
+        assert item.path is not None and read_size_hw(item.path) is None
+        with pytest.raises(ImageError, match=sentence):
+            item.read()
+
+
+@pytest.mark.parametrize('name', ['a\0b.png', 'a\ud800.png'])
+def test_names_that_no_file_can_have_are_named(name: str) -> None:
+    """As JSON may hold them."""
+    assert read_size_hw(Path(name)) is None
+    with pytest.raises(ImageError, match='no file can have this name'):
+        read_picture(Path(name))
+
+
+def test_a_name_that_is_too_long_is_no_file() -> None:
+    with pytest.raises(ImageError, match='there is no file or folder xxx'):
+        open_images('x' * 5000)

@@ -17,6 +17,14 @@ GOOD = {'color': 'rgb_*.png', 'depth': 'depth_*.png', 'depth_scale': '1000', 'ma
 CONFIG = RgbdConfig('rgb_*.png', 'depth_*.png', 1000.0, DepthRange(0.001, 10.0))
 
 
+HUGE = "{'descr': '<f4', 'fortran_order': False, 'shape': (10000000, 10000000), }"
+
+
+def npy(header: str) -> bytes:
+    """Return a .npy file with this header and hardly any values."""
+    return b'\x93NUMPY\1\0' + (len(header) + 1).to_bytes(2, 'little') + f'{header}\n'.encode()
+
+
 def write_config(folder: Path, **changes: str | None) -> Path:
     """Write the good description with ``changes``, None leaves a key out."""
     pytest.importorskip('yaml')
@@ -60,6 +68,11 @@ def test_the_description_in_the_documentation_can_be_read(tmp_path: Path) -> Non
     ({'camera': '518'}, 'camera is 518; it must be [fx, fy, cx, cy] in pixels'),
     ({'camera': '[518, 518]'}, 'it must be [fx, fy, cx, cy]'),
     ({'camera': '[518, -1, 320, 240]'}, 'camera is [518, -1, 320, 240]; '),
+    ({'camera': f'[1{"0" * 400}, 1, 1, 1]'}, 'it must be [fx, fy, cx, cy]'),
+    ({'color': '[rgb_*.png]'}, "color is ['rgb_*.png']; it must hold exactly one *"),
+    ({'color': '{a: [b]}'}, 'color is nested; it must hold exactly one *'),
+    ({'depth_scale': f'1{"0" * 400}'}, 'it must be a number'),
+    ({'color': '[' * 3000}, 'not YAML'),
     ({'color': 'rgb.png'}, "color is 'rgb.png'; it must hold exactly one *"),
     ({'depth': '"*/depth_*.png"'}, 'exactly one'),
     ({'depth': '/data/*.png'}, 'below the folder'),
@@ -192,7 +205,8 @@ def test_files_that_cannot_be_depth_are_refused(
 def test_damaged_and_missing_depth_files_are_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(ImageError, match=name):
         read_depth(tmp_path / name, 1.0)
-    for content in (b'', b'damaged', b'version https://git-lfs.github.com/spec/v1\n'):
+    for content in (b'', b'damaged', b'version https://git-lfs.github.com/spec/v1\n',
+                    b'PK\3\4 no archive', npy('(' * 99), npy(HUGE)):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ImageError, match=name):
             read_depth(tmp_path / name, 1.0)
@@ -237,3 +251,10 @@ def test_whatever_numpy_raises_for_a_damaged_array_is_one_sentence(
     (tmp_path / 'a.npy').write_bytes(content)
     with pytest.raises(ImageError, match='a.npy is missing or not a readable .npy file'):
         read_depth(tmp_path / 'a.npy', 1.0)
+
+
+def test_aliases_that_would_become_gigabytes_of_text_are_not_printed(tmp_path: Path) -> None:
+    lines = ['&a0 [x, x]', *(f'&a{level} [{", ".join([f"*a{level - 1}"] * 10)}]'
+                             for level in range(1, 15))]
+    with pytest.raises(DatasetError, match='crop is nested; it must be'):
+        read_config(write_config(tmp_path, crop=f'[{", ".join(lines)}]'))

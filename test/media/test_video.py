@@ -190,3 +190,9 @@ def test_a_colon_in_a_relative_name_is_no_protocol(
     Path('out:1').mkdir()
     for name in ('drive:1.mp4', 'http:clip.mp4', 'out:1/clip.mp4'):
         assert len(list(open_images(str(noise_video(Path(name), 3))))) == 3
+
+
+def test_a_time_lapse_keeps_its_rate(tmp_path: Path) -> None:
+    """The encoder takes no rate of one frame in 15 minutes."""
+    source = open_images(str(noise_video(tmp_path / 'clip.mp4', 3, 1 / 900)))
+    assert source.frames_per_second == pytest.approx(1 / 900, rel=0.02) and source.count == 3

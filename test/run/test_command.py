@@ -1,6 +1,7 @@
 """The program as people and scripts call it, with a tiny model."""
 
 from collections.abc import Callable
+from dataclasses import replace
 import os
 from pathlib import Path
 import resource
@@ -10,7 +11,8 @@ import sys
 from typing import Any
 
 from aligned import resize_aligned
-from bags import camera_info, INFO, RAW, raw_image, read_bag, store, write_bag
+from bags import (
+    camera_info, COMPRESSED, compressed_image, INFO, RAW, raw_image, read_bag, store, write_bag)
 import cv2
 from depth_anything_ros.media.video import VideoFile
 from depth_anything_ros.run.main import main
@@ -529,3 +531,60 @@ def test_the_manual_names_every_option() -> None:
                for name in parameter.opts if name.startswith('--')]
     assert len(options) > 15
     assert [name for name in options if f'`{name}' not in manual] == []
+
+
+def test_a_bag_without_any_depth_is_not_written_and_an_older_one_stays(
+        tmp_path: Path, tiny_ir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip('rosbags.rosbag2')
+    assert main([str(tiny_ir), '--input', str(drive(tmp_path / 'drive', 1))]) == 0
+    older = read_bag(tmp_path / 'vis_depth' / 'drive_depth')
+    shutil.rmtree(tmp_path / 'drive')
+    plain = compressed_image(0, picture(0))
+    depth = replace(plain, format='16UC1; compressedDepth png',
+                    data=np.concatenate([np.zeros(12, np.uint8), plain.data]))
+    write_bag(tmp_path / 'drive', [('/camera/compressedDepth', COMPRESSED, 1, depth)])
+    assert main([str(tiny_ir), '--input', 'drive', '--force']) == 1
+    assert 'nothing written' in capsys.readouterr().out
+    assert read_bag(tmp_path / 'vis_depth' / 'drive_depth') == older
+    assert os.listdir('vis_depth') == ['drive_depth']
+
+
+def test_a_bag_is_written_beside_no_other_name(
+        tmp_path: Path, tiny_ir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """For SQLite through rosbags the name ends at #."""
+    pytest.importorskip('rosbags.rosbag2')
+    drive(tmp_path / 'drive', 1)
+    assert main([str(tiny_ir), '--input', 'drive', '--outdir', 'out#1']) == 1
+    assert 'cannot use a .db3 file with # in its path' in capsys.readouterr().err
+    assert sorted(os.listdir()) == ['drive', 'out#1'] and os.listdir('out#1') == []
+
+
+def test_a_result_never_replaces_another_input_of_the_run(
+        tmp_path: Path, tiny_ir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip('rosbags.rosbag2')
+    drive(tmp_path / 'all' / 'drive', 1)
+    other = read_bag(drive(tmp_path / 'all' / 'drive_depth', 2))
+    assert main([str(tiny_ir), '--input', 'all', '--outdir', 'all', '--force']) == 1
+    assert 'would replace its input all/drive_depth' in capsys.readouterr().err
+    assert read_bag(tmp_path / 'all' / 'drive_depth') == other
+
+
+def test_a_bag_whose_first_image_is_too_long_gives_the_others(
+        tmp_path: Path, tiny_ir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip('rosbags.rosbag2')
+    write_bag(tmp_path / 'drive', [
+        ('/camera/image_raw', RAW, number, raw_image(number, np.zeros((*size_hw, 3), np.uint8)))
+        for number, size_hw in enumerate(((2, 200), SIZE_HW), start=1)])
+    assert main([str(tiny_ir), '--input', 'drive', '--format', 'npy']) == 1
+    assert '200x2 image needs a network of 11200x112, which is too' in capsys.readouterr().err
+    assert contents(tmp_path / 'vis_depth') == ['drive_000002.npy']
+
+
+def test_folders_and_links_in_a_circle_in_a_list_fail_alone(
+        tmp_path: Path, tiny_ir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save(tmp_path / 'good.png', picture(1))
+    (tmp_path / 'circle.png').symlink_to('circle.png')
+    (tmp_path / 'list.txt').write_text('.\ncircle.png\ngood.png\n')
+    assert main([str(tiny_ir), '--input', 'list.txt']) == 1
+    assert contents(tmp_path / 'vis_depth') == ['good.png']
+    assert 'circle.png: it cannot be read' in capsys.readouterr().err
