@@ -1,5 +1,5 @@
 """
-The parameters of the node: they are declared here and in ``alignment_parameters`` only.
+The parameters of the node: they are declared here and in ``motion_parameters`` only.
 
 A field of ``Settings`` or of a group such as ``AlignmentSettings`` is a parameter with its
 default, limits, unit and description. The ROS descriptors, the parameter file, the launch
@@ -12,15 +12,89 @@ from operator import attrgetter
 import re
 from typing import Any, get_args
 
-from depth_anything_ros.alignment_parameters import AlignmentSettings, MotionParameters
 from depth_anything_ros.errors import SettingsError
 from depth_anything_ros.model_info import device_names, ExecutionPrecision
+from depth_anything_ros.motion_parameters import MotionParameters
 from depth_anything_ros.parameter_spec import parameter, Spec
 
 _DEVICE = re.compile(r'(CPU|GPU|NPU)(\.\d+)?')
+# The time constant [s] of sources that may err in single images.
+_AVERAGING_S = 2.0
 # ROS refuses topics of more than 247 letters; braces are substitutions, such as {node}.
 _CAMERA = re.compile(r'[A-Za-z][A-Za-z0-9_]{0,63}')
 _TOPIC = re.compile(r'(~?/)?[A-Za-z_{][A-Za-z0-9_{}]*(/[A-Za-z_{][A-Za-z0-9_{}]*)*')
+
+
+@dataclass(frozen=True)
+class AlignmentSettings:
+    """How 1/z = scale * d + shift is fitted to a reference."""
+
+    source: str = parameter(
+        'none', 'activate', 'Source of the metres: motion (of the camera, known from TF or '
+        'odometry, see motion.*), depth (image on reference/depth), points (point '
+        'cloud on reference/points), range (sensor_msgs/Range on reference/range), ground (the '
+        'floor, with camera_height and camera_pitch), motion+ground (both, and none if they '
+        'contradict each other) or none (relative_scale and relative_shift).',
+        choices=('none', 'motion', 'depth', 'points', 'range', 'ground', 'motion+ground'))
+    fit: str = parameter(
+        'auto', 'runtime', 'Fits only the scale, or scale and shift. auto fits both for relative '
+        'models, and only the scale for metric models and for a range sensor.',
+        choices=('auto', 'scale', 'scale_shift'))
+    time_constant: float = parameter(
+        -1.0, 'runtime', 'Time constant of the running average over the fits. 0 uses each fit '
+        'alone. -1 chooses: 0 for motion and motion+ground, because the scale of a relative model '
+        'changes with the image, else 2.', unit='s', minimum=-1.0, maximum=3600.0)
+    timeout: float = parameter(
+        5.0, 'runtime', 'Stops metric depth after this time without a good fit. 0 never stops it.',
+        unit='s', minimum=0.0, maximum=3600.0)
+    max_time_difference: float = parameter(
+        0.1, 'runtime', 'Largest difference between the time stamps of an image and of its '
+        'reference.', unit='s', minimum=0.0, maximum=10.0)
+    min_support: int = parameter(
+        30, 'runtime', 'Smallest number of reference points that must agree with a fit. A range '
+        'sensor needs only one.', minimum=3, maximum=100000)
+    max_outliers: float = parameter(
+        0.5, 'runtime', 'Largest share of the reference points that may disagree with a fit.',
+        minimum=0.0, maximum=0.9)
+    max_residual: float = parameter(
+        0.15, 'runtime', 'Largest median error of the fitted depth, as a share of the depth.',
+        minimum=0.001, maximum=1.0)
+    max_disagreement: float = parameter(
+        0.25, 'runtime', 'For motion+ground: largest share by which depth by the motion and depth '
+        'by the floor may differ. If they differ by more, the fit is rejected.',
+        minimum=0.01, maximum=1.0)
+    reference_min: float = parameter(
+        0.1, 'runtime', 'Ignores reference depth smaller than this.', unit='m', minimum=0.0,
+        maximum=1e4)
+    reference_max: float = parameter(
+        20.0, 'runtime', 'Ignores reference depth larger than this.', unit='m', minimum=0.01,
+        maximum=1e4)
+    reference_frame: str = parameter(
+        'tf', 'activate', 'Pose of the points or range sensor relative to the camera: tf (from '
+        'TF, needs tf2_ros) or fixed (alignment.reference_pose).', choices=('tf', 'fixed'))
+    reference_pose: tuple[float, ...] = parameter(
+        (0.0,) * 6, 'runtime', 'Pose of the sensor in the optical frame of the camera, for '
+        'alignment.reference_frame fixed: x, y, z in metres, then roll, pitch, yaw in radians.',
+        minimum=-1e3, maximum=1e3)
+    filled_tolerance: float = parameter(
+        0.0, 'runtime', 'Largest difference of measured from fitted inverse depth, as a share of '
+        'the fitted one, up to which ~/depth_filled/image keeps the measured depth. 0 uses three '
+        'standard deviations of all differences, at most 0.25.', minimum=0.0, maximum=10.0)
+    filled_seam: float = parameter(
+        0.1, 'runtime', 'Distance from measured pixels, as a share of the width, over which the '
+        'fitted depth in ~/depth_filled/image is blended with them. 0 does not blend.',
+        minimum=0.0, maximum=1.0)
+
+    @property
+    def averaging_s(self) -> float:
+        """Return the time constant in use [s], 0 for none."""
+        if self.time_constant >= 0:
+            return self.time_constant
+        return 0.0 if self.uses('motion') else _AVERAGING_S
+
+    def uses(self, source: str) -> bool:
+        """Return whether ``source`` is the source of the metres, or one of two."""
+        return source in self.source.split('+')
 
 
 @dataclass(frozen=True)

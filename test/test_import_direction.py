@@ -38,9 +38,9 @@ ROOMS = {
 # What a room must not import of a room that it may import.
 EXCEPT = {
     'vision': {f'{NAME}.{name}' for name in (
-        'parameters', 'alignment_parameters', 'parameter_spec')},
+        'parameters', 'motion_parameters', 'parameter_spec')},
     'networks': {f'{NAME}.{name}' for name in (
-        'parameters', 'alignment_parameters', 'parameter_spec', 'process', 'files', 'resources',
+        'parameters', 'motion_parameters', 'parameter_spec', 'process', 'files', 'resources',
         'arrays', 'version')},
 }
 # What must not be in memory after every module of the room was imported.

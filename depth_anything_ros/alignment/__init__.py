@@ -15,8 +15,8 @@ d is the inverse depth of the model, z the depth in metres. The way of a frame:
 
 A new source is a class with the methods of
 ``AlignmentSource``. It raises AlignmentError with the reason and the remedy if a frame has no fit.
-Its name becomes a choice of ``alignment.source`` in ``alignment_parameters.py``, and
-``open_source`` in ``node/aligner.py`` creates it; nothing after the tracker changes. This room
-does not import ROS: a source that needs topics is a class in the room of the node, such as
-``node/reference.py``, which calls functions of this room.
+Its name becomes a choice of ``alignment.source`` in ``parameters.py``, and ``open_source`` in
+``node/aligner.py`` creates it; nothing after the tracker changes. This room does not import ROS: a
+source that needs topics is a class in the room of the node, such as ``node/reference.py``, which
+calls functions of this room.
 """

@@ -11,10 +11,10 @@ follow a whole surface with a wrong depth.
 from dataclasses import dataclass
 from typing import Protocol
 
-from depth_anything_ros.alignment_parameters import AlignmentSettings
 from depth_anything_ros.arrays import Bools, F32, F64
 from depth_anything_ros.errors import AlignmentError
 from depth_anything_ros.model_info import Kind
+from depth_anything_ros.parameters import AlignmentSettings
 from depth_anything_ros.vision.geometry import Intrinsics
 import numpy as np
 

@@ -10,8 +10,8 @@ import threading
 from typing import Literal
 
 from depth_anything_ros.alignment.fit import check_fit, Fit
-from depth_anything_ros.alignment_parameters import AlignmentSettings
 from depth_anything_ros.errors import AlignmentError
+from depth_anything_ros.parameters import AlignmentSettings
 
 State = Literal['waiting', 'fitted', 'frozen', 'stale']
 

@@ -2,6 +2,7 @@
 
 from contextlib import closing
 from dataclasses import dataclass
+from http import HTTPStatus
 import logging
 import os
 from pathlib import Path
@@ -87,11 +88,12 @@ class _OwnRequests:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Handle a request by the ASGI."""
         if scope['type'] == 'http':
-            from starlette.responses import PlainTextResponse
             headers = {name: value.decode('latin-1') for name, value in scope['headers']}
             fault = request_fault(self._host, headers.get(b'host', ''), headers.get(b'origin'))
             if fault:
-                await PlainTextResponse(fault, 403)(scope, receive, send)
+                await send({'type': 'http.response.start', 'status': HTTPStatus.FORBIDDEN,
+                            'headers': [(b'content-type', b'text/plain; charset=utf-8')]})
+                await send({'type': 'http.response.body', 'body': fault.encode()})
                 return
         await self._app(scope, receive, send)
 

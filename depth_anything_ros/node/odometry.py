@@ -5,10 +5,10 @@ import threading
 from typing import Any, Protocol
 
 from depth_anything_ros.alignment.poses import pose_matrix, PoseBuffer
-from depth_anything_ros.alignment_parameters import MotionParameters
 from depth_anything_ros.arrays import F64
 from depth_anything_ros.errors import AlignmentError, MissingDependencyError
 from depth_anything_ros.inference.scheduler import CLOCK_RESTART_NS
+from depth_anything_ros.motion_parameters import MotionParameters
 from depth_anything_ros.node.poses import FrameTimes, TfPoses
 from depth_anything_ros.ros import qos
 from depth_anything_ros.ros.image_subscription import ImageSubscription, SubscribedTopic

@@ -9,11 +9,11 @@ from typing import Any
 from depth_anything_ros.alignment.fit import AlignmentFrame, Fit, fit_alignment, Samples
 from depth_anything_ros.alignment.references import (
     measured_depth, MOST_POINTS, samples_from_measured, samples_from_points, samples_from_range)
-from depth_anything_ros.alignment_parameters import AlignmentSettings
 from depth_anything_ros.arrays import F32, F64
 from depth_anything_ros.errors import AlignmentError, DepthAnythingError
 from depth_anything_ros.inference.scheduler import CLOCK_RESTART_NS
 from depth_anything_ros.node.poses import FixedPose, PoseSource, TfPoses
+from depth_anything_ros.parameters import AlignmentSettings
 from depth_anything_ros.ros import qos
 from depth_anything_ros.ros.callbacks import log_exceptions
 from depth_anything_ros.ros.messages import decode_depth, points_xyz

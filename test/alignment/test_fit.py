@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from depth_anything_ros.alignment.fit import (
     check_fit, Fit, fit_alignment, fits_shift, Samples)
-from depth_anything_ros.alignment_parameters import AlignmentSettings
 from depth_anything_ros.errors import AlignmentError
 from depth_anything_ros.model_info import Kind
+from depth_anything_ros.parameters import AlignmentSettings
 import numpy as np
 import pytest
 

@@ -2,8 +2,8 @@
 
 from depth_anything_ros.alignment.fit import AlignmentFrame, AlignmentSource, check_fit
 from depth_anything_ros.alignment.ground import fit_ground, GroundSource
-from depth_anything_ros.alignment_parameters import AlignmentSettings
 from depth_anything_ros.errors import AlignmentError
+from depth_anything_ros.parameters import AlignmentSettings
 from depth_anything_ros.parameters import Settings
 from depth_anything_ros.vision.geometry import Distortion, Intrinsics
 import numpy as np

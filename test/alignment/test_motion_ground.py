@@ -6,8 +6,8 @@ from depth_anything_ros.alignment.fit import AlignmentFrame, FittedSamples
 from depth_anything_ros.alignment.motion import MotionSamples
 from depth_anything_ros.alignment.motion_fit import MotionFitter
 from depth_anything_ros.alignment.motion_ground import FloorWitness
-from depth_anything_ros.alignment_parameters import AlignmentSettings
 from depth_anything_ros.errors import AlignmentError, AlignmentHeldError
+from depth_anything_ros.parameters import AlignmentSettings
 from depth_anything_ros.parameters import Settings
 import numpy as np
 import pytest

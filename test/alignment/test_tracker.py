@@ -6,8 +6,8 @@ import threading
 
 from depth_anything_ros.alignment.fit import Fit
 from depth_anything_ros.alignment.tracker import AlignmentTracker
-from depth_anything_ros.alignment_parameters import AlignmentSettings
 from depth_anything_ros.errors import AlignmentError
+from depth_anything_ros.parameters import AlignmentSettings
 import pytest
 
 FIT = Fit(0.30, 0.10, 200, 0.1, 0.02, (0.2, 1.0))

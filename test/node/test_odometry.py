@@ -6,8 +6,8 @@ import sys
 import threading
 from typing import Any
 
-from depth_anything_ros.alignment_parameters import MotionParameters
 from depth_anything_ros.errors import AlignmentError, MissingDependencyError
+from depth_anything_ros.motion_parameters import MotionParameters
 from depth_anything_ros.node.odometry import (
     OdometryPoses, open_poses, TfCameraPoses, THREAD_NAME)
 from geometry_msgs.msg import TransformStamped

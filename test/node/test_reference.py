@@ -9,10 +9,10 @@ from typing import Any
 import weakref
 
 from depth_anything_ros.alignment.fit import AlignmentFrame
-from depth_anything_ros.alignment_parameters import AlignmentSettings
 from depth_anything_ros.errors import AlignmentError, MissingDependencyError
 from depth_anything_ros.node.poses import FixedPose, TfPoses
 from depth_anything_ros.node.reference import Reference
+from depth_anything_ros.parameters import AlignmentSettings
 from depth_anything_ros.vision.geometry import Intrinsics
 import numpy as np
 from numpy.testing import assert_allclose

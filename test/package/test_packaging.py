@@ -21,6 +21,8 @@ TOP_LEVEL = {
     'launch', 'models', 'package.xml', 'pyproject.toml', 'resource', 'setup.cfg', 'setup.py',
     'test', 'tools'}
 ROSDEP_OF = {'tf2_ros': 'tf2_ros_py', 'cv2': 'python3-opencv', 'numpy': 'python3-numpy'}
+# The server of viser, without which viser cannot be installed.
+PART_OF = {'viser': {'websockets'}}
 MODULE_OF = {'opencv-python-headless': 'cv2', 'pyyaml': 'yaml'}
 
 
@@ -221,4 +223,5 @@ def _from_pip(arguments: dict) -> set[str]:
               if name not in ('jazzy', 'kilted', 'lint')]
     lines = [*arguments['install_requires'], *(line for extra in extras for line in extra)]
     names = {re.split('[<>=]', line)[0] for line in lines}
-    return {MODULE_OF.get(name, name) for name in names} - set(ROSDEP_OF)
+    parts = {part for name in names for part in PART_OF.get(name, ())}
+    return {MODULE_OF.get(name, name) for name in names} - set(ROSDEP_OF) | parts

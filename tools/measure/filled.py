@@ -18,12 +18,12 @@ import cv2
 from depth_anything_ros.alignment.filling import compare_depth, fill_depth
 from depth_anything_ros.alignment.fit import fit_alignment
 from depth_anything_ros.alignment.references import samples_from_depth
-from depth_anything_ros.alignment_parameters import AlignmentSettings
 from depth_anything_ros.api import load_model
 from depth_anything_ros.arrays import Bools, F32, U8
 from depth_anything_ros.errors import DepthAnythingError
 from depth_anything_ros.media.pictures import read_picture
 from depth_anything_ros.media.rgbd_folder import open_folder, read_truth, RgbdConfig
+from depth_anything_ros.parameters import AlignmentSettings
 from depth_anything_ros.vision.accuracy import align_relative
 from depth_anything_ros.vision.color_image import to_bgr
 from depth_anything_ros.vision.depth import DepthRange, metric_from_inverse

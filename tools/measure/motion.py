@@ -24,10 +24,10 @@ from depth_anything_ros.alignment.fit import check_fit, Fit
 from depth_anything_ros.alignment.motion import MotionSamples, MotionTracker
 from depth_anything_ros.alignment.motion_fit import MotionFitter
 from depth_anything_ros.alignment.tracker import AlignmentTracker
-from depth_anything_ros.alignment_parameters import AlignmentSettings
 from depth_anything_ros.api import load_model
 from depth_anything_ros.arrays import F32, F64
 from depth_anything_ros.errors import AlignmentError, DepthAnythingError
+from depth_anything_ros.parameters import AlignmentSettings
 from depth_anything_ros.vision.accuracy import align_relative, score_depth
 from depth_anything_ros.vision.depth import remove_flying_pixels
 from depth_anything_ros.vision.transforms import resize_depth

@@ -11,10 +11,10 @@ from depth_anything_ros.alignment.fit import fit_alignment
 from depth_anything_ros.alignment.ground import fit_ground
 from depth_anything_ros.alignment.references import samples_from_depth
 from depth_anything_ros.alignment.tracker import AlignmentTracker
-from depth_anything_ros.alignment_parameters import AlignmentSettings
 from depth_anything_ros.arrays import F32, F64, U8
 from depth_anything_ros.media.pictures import read_picture
 from depth_anything_ros.media.rgbd_folder import open_folder, read_truth, RgbdConfig
+from depth_anything_ros.parameters import AlignmentSettings
 from depth_anything_ros.vision.accuracy import align_relative, score_depth
 from depth_anything_ros.vision.color_image import to_bgr
 from depth_anything_ros.vision.depth import DepthRange

@@ -88,7 +88,7 @@ TARGETS = (
 _HEAD = """# Performance
 
 Written by `{command}` from
-[figures/performance.json](figures/performance.json). Machine: {machine}.
+[figures/performance.json](figures/performance.json). Each section names its machine.
 One layer of the Depth-Anything-V2-Small checkpoint was refit, which does not change the speed.
 
 ## Method
