@@ -50,13 +50,12 @@ def align_metric(predicted_m: F32, depth_m: F32, limits: DepthRange,
     With ``median_scaling`` it is first multiplied by the ratio of the medians over the pixels that
     are valid in both maps.
     """
-    predicted = predicted_m
     if median_scaling:
         measured_m = limit_range(depth_m, limits.minimum_m, limits.maximum_m)
-        found, depth = _valid_pairs(predicted, measured_m)
+        found, depth = _valid_pairs(predicted_m, measured_m)
         if found.size and np.median(found) > 0:
-            predicted = predicted * np.float32(np.median(depth) / np.median(found))
-    return np.clip(predicted, np.float32(limits.minimum_m), np.float32(limits.maximum_m))
+            predicted_m = predicted_m * np.float32(np.median(depth) / np.median(found))
+    return np.clip(predicted_m, np.float32(limits.minimum_m), np.float32(limits.maximum_m))
 
 
 def _valid_pairs(values: F32, depth_m: F32) -> tuple[F64, F64]:

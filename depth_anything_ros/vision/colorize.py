@@ -73,9 +73,10 @@ class RangeTracker:
 
 def colorize(values: F32, low: float, high: float, table: U8) -> U8:
     """Return BGR [H, W, 3] of a map [H, W] with the colours of ``table``; NaN becomes black."""
-    gain = 255 / max(high - low, 1e-12)
-    # One pass over the map. It rounds, so that just under half less is the next smaller level.
-    index = cv2.addWeighted(values, gain, values, 0, -low * gain - 0.498, dtype=cv2.CV_8U)
+    above = np.clip(values, np.float32(low), np.float32(high))
+    above -= np.float32(low)
+    # It rounds, so that just under half less is the next smaller level.
+    index = cv2.convertScaleAbs(above, alpha=255 / max(high - low, 1e-12), beta=-0.498)
     colors: U8 = cv2.applyColorMap(index, table)  # type: ignore[assignment]
     if np.isnan(values.min()):
         colors[np.isnan(values)] = 0

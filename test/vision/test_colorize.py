@@ -45,6 +45,15 @@ def test_the_ends_of_the_range_get_the_ends_of_the_table() -> None:
     assert colors[0, :, 0].tolist() == [0, 0, 127, 255, 255]
 
 
+def test_values_far_beyond_the_range_get_the_ends_too() -> None:
+    """Metres at infinity, and numbers that no integer holds."""
+    values = np.float32([[-np.inf, -1e30, 1.0, 3.0, 1e30, np.inf]])
+    colors = colorize(values, 1.0, 3.0, color_table('gray'))
+    assert colors[0, :, 0].tolist() == [0, 0, 0, 255, 255, 255]
+    flat = np.full((2, 2), 4.0, np.float32)
+    assert not colorize(flat, 4.0, 4.0, color_table('gray')).any()
+
+
 @pytest.mark.filterwarnings('error')
 def test_nan_is_black_whatever_the_table() -> None:
     values = np.float32([[np.nan, 1.0], [2.0, np.nan]])
