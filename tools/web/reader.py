@@ -18,7 +18,8 @@ _BUFFER_BYTES = 1 << 20
 def first_message() -> bytes:
     """Return the message from which on the server counts a visitor."""
     import msgspec
-    return msgspec.msgpack.encode(_CAMERA)
+    message: bytes = msgspec.msgpack.encode(_CAMERA)
+    return message
 
 
 def page_options() -> dict[str, Any]:
