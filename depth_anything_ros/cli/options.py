@@ -11,12 +11,11 @@ _PANEL, _FLEET = 'Model and device', 'Several machines'
 _PRECISION = 'Execution precision; auto lets the device choose.'
 
 
-def _require_precisions(names: list[str]) -> list[str]:
-    for name in names:
-        if name not in get_args(ExecutionPrecision):
-            raise typer.BadParameter(
-                f"'{name}' is not one of {', '.join(get_args(ExecutionPrecision))}.")
-    return names
+def _precision(name: str) -> str:
+    if name not in get_args(ExecutionPrecision):
+        raise typer.BadParameter(
+            f"'{name}' is not one of {', '.join(get_args(ExecutionPrecision))}.")
+    return name
 
 
 # An option is named like the parameter of the command: input_size becomes --input-size.
@@ -28,10 +27,10 @@ Device: TypeAlias = Annotated[str, typer.Option(
     help='OpenVINO devices in order of preference, separated by commas.')]
 Precision: TypeAlias = Annotated[ExecutionPrecision, typer.Option(
     rich_help_panel=_PANEL, help=_PRECISION)]
-# Typer takes no list of a Literal.
+# Typer takes no list of a Literal, and with Python 3.10 no callback for a list.
 Precisions: TypeAlias = Annotated[list[str], typer.Option(
     '--precision', metavar='|'.join(get_args(ExecutionPrecision)), show_default=False,
-    callback=_require_precisions, default_factory=lambda: ['f32', 'auto'],
+    parser=_precision, default_factory=lambda: ['f32', 'auto'],
     help=f'{_PRECISION[:-1]}; may be repeated; default: f32 and auto.')]
 RayAddress: TypeAlias = Annotated[str | None, typer.Option(
     '--ray', metavar='ADDRESS', rich_help_panel=_FLEET, show_default='this machine alone',
