@@ -11,13 +11,11 @@ the letterbox.
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import cv2
-from depth_anything_ros.arrays import F32, F64, Indices, U8
+from depth_anything_ros.arrays import AnyArray, F32, F64, Indices, U8
 from depth_anything_ros.model_info import InputRule, ModelInfo
 import numpy as np
-import numpy.typing as npt
 
 _INTERPOLATIONS = {'cubic': cv2.INTER_CUBIC, 'linear': cv2.INTER_LINEAR, 'area': cv2.INTER_AREA}
 # The grey of the borders of a letterbox.
@@ -204,7 +202,7 @@ class _Cells:
     weight: F32
 
 
-def _cells(positions: npt.NDArray[np.floating[Any]], size: int) -> _Cells:
+def _cells(positions: AnyArray, size: int) -> _Cells:
     inside = np.clip(positions, 0, size - 1)
     before = inside.astype(np.intp)
     return _Cells(before, np.minimum(before + 1, size - 1), (inside - before).astype(np.float32))

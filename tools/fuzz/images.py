@@ -3,10 +3,10 @@
 from io import BytesIO
 from random import Random
 import struct
-from typing import Any
 import zlib
 
 import cv2
+from depth_anything_ros.arrays import AnyArray
 from depth_anything_ros.vision.raw_image import ENCODINGS
 import numpy as np
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -114,7 +114,7 @@ def _break_picture(rng: Random, kind: str, data: bytearray) -> None:
         data += bytes(data)
 
 
-def encoded(suffix: str, pixels: np.ndarray[Any, Any]) -> bytes:
+def encoded(suffix: str, pixels: AnyArray) -> bytes:
     """Return pixels as the content of a picture file; PNG where a format cannot hold them."""
     if suffix == '.pgm':
         pixels = pixels[..., 0]
