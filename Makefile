@@ -12,11 +12,10 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 # The distribution of the wheels, jazzy or kilted; one VENV holds one of them.
 ROS ?= jazzy
-# The OpenCV of Debian 12 and Ubuntu 24.04, with its own environment because it needs NumPy 1.
-OLD_OPENCV ?= opencv-python-headless==4.6.0.66
-DECODING_TESTS := test/vision/test_encoded_image.py test/vision/test_color_image.py \
-  test/vision/test_raw_image.py \
-  test/media/test_pictures.py
+# The OpenCV of Debian 12 and Ubuntu 24.04, with its own environment because it needs NumPy 1. Those of
+# Ubuntu 22.04, with PYTHON=python3.10: OLD='numpy==1.21.6 opencv-python-headless==4.5.4.60'
+OLD ?= numpy<2 opencv-python-headless==4.6.0.66
+OLD_TESTS := test/vision test/alignment test/media/test_pictures.py
 # PyTorch takes most of their time, on one core each, so these share the cores. In the other tests
 # nodes, cameras and browsers run beside one another.
 PARALLEL_TESTS := test/convert test/distill test/evaluate test/networks
@@ -50,8 +49,8 @@ else
 endif
 
 .PHONY: test-old-opencv
-test-old-opencv: $(VENV)/opencv/.done  ## Run the tests of decoding with the OpenCV of Debian 12
-	$(VENV)/opencv/bin/python -m pytest --noconftest $(DECODING_TESTS) $(ARGS)
+test-old-opencv: $(VENV)/opencv/.done  ## Run the tests of image processing with the NumPy and OpenCV of Debian 12
+	$(VENV)/opencv/bin/python -m pytest --noconftest $(OLD_TESTS) $(ARGS)
 
 .PHONY: check
 check: $(VENV)/.lint  ## Run the linters and the type checker, check package.xml and the parameter files
@@ -104,6 +103,6 @@ $(VENV)/.convert $(VENV)/.tools $(VENV)/.test $(VENV)/.lint $(VENV)/.view $(VENV
 
 $(VENV)/opencv/.done: | $(VENV)/.base
 	$(VENV)/bin/python -m venv $(VENV)/opencv
-	$(VENV)/opencv/bin/python -m pip install --quiet --disable-pip-version-check 'numpy<2' pytest \
-	  '$(OLD_OPENCV)'
+	$(VENV)/opencv/bin/python -m pip install --quiet --disable-pip-version-check pytest \
+	  $(foreach package,$(OLD),'$(package)')
 	touch $@

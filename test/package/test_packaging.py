@@ -10,6 +10,7 @@ import sys
 import zipfile
 
 import depth_anything_ros
+import numpy as np
 import pytest
 import setuptools
 from sources import copy_sources
@@ -92,6 +93,19 @@ def test_pip_lines_in_package_xml_are_the_requirements_of_setup_py(setup_argumen
                         (app, 'app'), (fleet, 'fleet')):
         assert [*line.split(), 'opencv-python-headless'] == (
             setup_arguments['extras_require'][extra])
+
+
+def test_old_numpy_can_import_every_module() -> None:
+    """NumPy 1.21, that of Ubuntu 22.04, has no generic types of its own at run time."""
+    subscripted = [
+        f'{path.relative_to(ROOT)}:{node.lineno}'
+        for folder in ('depth_anything_ros', 'docker', 'launch', 'tools')
+        for path in sorted((ROOT / folder).rglob('*.py'))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Attribute)
+        and isinstance(node.value.value, ast.Name) and node.value.value.id == 'np'
+        and isinstance(getattr(np, node.value.attr), type)]
+    assert not subscripted, 'use the types of arrays.py'
 
 
 def test_every_program_has_a_main_function(setup_arguments) -> None:
