@@ -9,6 +9,7 @@ from depth_anything_ros.vision.color_image import ColorImage
 import numpy as np
 import pytest
 from waiting import Outcomes
+from yaml_aliases import NESTED
 
 pytest.importorskip('onnx')
 openvino = pytest.importorskip('openvino')
@@ -325,6 +326,13 @@ def test_facts_with_which_the_ir_could_not_be_used_are_refused(
     with pytest.raises(CheckpointError, match=message):
         converted(source, write_facts(tmp_path / 'a.yaml', **changes), **options)
     assert not (tmp_path / 'out').exists()
+
+
+def test_aliases_that_would_become_gigabytes_of_text_are_not_printed(tmp_path: Path) -> None:
+    source, facts = write_network(tmp_path / 'a.onnx', {'y': 'linear'}), tmp_path / 'a.yaml'
+    facts.write_text(f'output: {NESTED}')
+    with pytest.raises(CheckpointError, match='output is nested, not one of'):
+        converted(source, facts)
 
 
 def test_a_description_nested_too_deep_is_not_yaml(tmp_path: Path) -> None:

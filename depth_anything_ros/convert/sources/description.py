@@ -14,7 +14,7 @@ from typing import Any, get_args, Literal
 
 from depth_anything_ros.arrays import F32
 from depth_anything_ros.errors import CheckpointError, MissingDependencyError
-from depth_anything_ros.foreign_files import read_text
+from depth_anything_ros.foreign_files import read_text, shown
 from depth_anything_ros.model_info import Interpolation, Kind, LARGEST_SIDE, Resize
 from depth_anything_ros.networks.models import InputSpec, UNKNOWN_LICENCE
 import numpy as np
@@ -139,7 +139,7 @@ def read_facts(path: Path) -> dict[str, Any]:
             raise CheckpointError(path, f'it has {name!r}, which is no fact on a network',
                                   f'use {", ".join(_CHECKS)}; {SEE}')
         if problem := _CHECKS[name](value):
-            raise CheckpointError(path, f'{name} is {value!r}, not {problem}', SEE)
+            raise CheckpointError(path, f'{name} is {shown(value)}, not {problem}', SEE)
     return facts
 
 
