@@ -125,9 +125,9 @@ def _official(name: str) -> str:
     return ''
 
 
-def _some(names: list[str], count: int = 3) -> str:
-    more = f' and {len(names) - count} more' if len(names) > count else ''
-    return ', '.join(names[:count]) + more
+def _some(names: list[str]) -> str:
+    more = f' and {len(names) - 3} more' if len(names) > 3 else ''
+    return ', '.join(names[:3]) + more
 
 
 def read_config(folder: Path, table: tuple[EncoderSpec, ...]) -> Evidence:
