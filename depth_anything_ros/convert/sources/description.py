@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, get_args, Literal
 
 from depth_anything_ros.arrays import F32
-from depth_anything_ros.errors import CheckpointError, MissingDependencyError
+from depth_anything_ros.errors import CheckpointError, line_of, MissingDependencyError
 from depth_anything_ros.foreign_files import read_text, shown
 from depth_anything_ros.model_info import Interpolation, Kind, LARGEST_SIDE, Resize
 from depth_anything_ros.networks.models import InputSpec, UNKNOWN_LICENCE
@@ -130,8 +130,7 @@ def read_facts(path: Path) -> dict[str, Any]:
         raise CheckpointError(path, f'it cannot be read ({error.strerror})',
                               'check the path') from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise CheckpointError(path, f'it is not YAML ({" ".join(str(error).split())})',
-                              SEE) from error
+        raise CheckpointError(path, f'it is not YAML ({line_of(error)})', SEE) from error
     if not isinstance(facts, dict) or not facts:
         raise CheckpointError(path, 'it holds no facts', SEE)
     for name, value in facts.items():
