@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, get_args, Literal
 
 from depth_anything_ros.arrays import F32
-from depth_anything_ros.errors import CheckpointError, line_of, MissingDependencyError
+from depth_anything_ros.errors import CheckpointError, line_of, MissingDependencyError, ModelError
 from depth_anything_ros.foreign_files import read_text, shown
 from depth_anything_ros.model_info import Interpolation, Kind, LARGEST_SIDE, Resize
 from depth_anything_ros.networks.models import InputSpec, UNKNOWN_LICENCE
@@ -172,10 +172,15 @@ def complete(path: Path, facts: Mapping[str, Any], fixed: bool) -> Description:
     return Description(**{**facts, 'mean': _triple(facts['mean']), 'std': _triple(facts['std'])})
 
 
-def from_text(text: str) -> Description:
-    """Return the description that ``Description.text`` wrote."""
-    facts = json.loads(text)
-    return Description(**{**facts, 'mean': _triple(facts['mean']), 'std': _triple(facts['std'])})
+def from_text(path: Path, text: str) -> Description:
+    """Return the description in the IR at ``path``; ModelError if none of this release is."""
+    try:
+        facts = json.loads(text)
+        return Description(**{**facts, 'mean': _triple(facts['mean']),
+                              'std': _triple(facts['std'])})
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ModelError(path, f'its description is damaged or of another release '
+                         f'({line_of(error)})', 'convert the network again') from error
 
 
 def _triple(values: Any) -> Triple:
