@@ -32,16 +32,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise OSError(f'{path} is a pipe or a device and cannot be replaced; name a file')
     with readable_os_errors(path):
         hidden = _hidden_path(path)
+        # The second name is one that no target has.
+        staged, older = hidden / path.name, hidden / hidden.name
         try:
             hidden.mkdir(0o700)
-            staged = hidden / path.name
             yield staged
             if staged.exists():
                 # A folder can be renamed only onto an empty one.
                 if staged.is_dir() and path.is_dir():
-                    os.replace(path, hidden / 'older')
+                    os.replace(path, older)
                 os.replace(staged, path)
         finally:
+            if older.exists() and not path.exists():
+                os.replace(older, path)
             shutil.rmtree(hidden, ignore_errors=True)
 
 

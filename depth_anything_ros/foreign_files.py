@@ -19,6 +19,12 @@ def printable(text: object) -> str:
     return str(text).encode('utf-8', 'backslashreplace').decode()
 
 
+def shown(value: object) -> str:
+    """Return a value of YAML as text; with aliases a short file can nest gigabytes."""
+    entries = value if isinstance(value, list) else [value]
+    return 'nested' if any(isinstance(one, list | dict | set) for one in entries) else repr(value)
+
+
 def is_url(name: str) -> bool:
     """Return whether a name is a URL such as s3://bucket/folder; c:// is the drive of a PC."""
     return re.match(r'[a-zA-Z][a-zA-Z0-9+.-]+://', name) is not None

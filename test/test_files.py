@@ -62,6 +62,24 @@ def test_a_folder_replaces_an_older_one_only_when_it_is_complete(tmp_path: Path)
     assert os.listdir(tmp_path) == ['bag'] and os.listdir(path) == ['new']
 
 
+@pytest.mark.parametrize('error', [OSError(errno.ENOSPC, 'full'), KeyboardInterrupt()])
+def test_an_older_folder_stays_if_the_new_one_cannot_take_its_place(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    path, replace = tmp_path / 'bag', os.replace
+    path.mkdir()
+    (path / 'mine').write_text('mine')
+
+    def fail_at_last(source: Path, target: Path) -> None:
+        if source.parent != tmp_path and source.name == 'bag':
+            raise error
+        replace(source, target)
+
+    monkeypatch.setattr(os, 'replace', fail_at_last)
+    with pytest.raises(type(error)), atomic_path(path) as staged:
+        staged.mkdir()
+    assert os.listdir(tmp_path) == ['bag'] and os.listdir(path) == ['mine']
+
+
 def test_a_file_never_replaces_a_folder(tmp_path: Path) -> None:
     (tmp_path / 'depth.png').mkdir()
     (tmp_path / 'depth.png' / 'mine').write_text('mine')

@@ -13,10 +13,9 @@ d is the inverse depth of the model, z the depth in metres. The way of a frame:
 - ``tracker.py``: checks the fits, averages them over time, freezes them.
 - ``filling.py``: fills the holes of a depth image with fitted depth.
 
-A new source is a class with the methods of
-``AlignmentSource``. It raises AlignmentError with the reason and the remedy if a frame has no fit.
-Its name becomes a choice of ``alignment.source`` in ``parameters.py``, and ``open_source`` in
-``node/aligner.py`` creates it; nothing after the tracker changes. This room does not import ROS: a
-source that needs topics is a class in the room of the node, such as ``node/reference.py``, which
-calls functions of this room.
+A new source is a class with the methods of ``AlignmentSource``. It raises AlignmentError with the
+reason and the remedy if a frame has no fit. Its name becomes a choice of ``alignment.source`` in
+``parameters.py``, and ``open_source`` in ``node/aligner.py`` creates it; nothing after the tracker
+changes. This room does not import ROS: a source that needs topics is a class in the room of the
+node, such as ``node/reference.py``, which calls functions of this room.
 """

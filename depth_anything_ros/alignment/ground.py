@@ -66,8 +66,7 @@ class _Planes:
 
 
 def fit_ground(inverse_depth: F32, camera: Intrinsics, height_m: float, pitch_rad: float,
-               with_shift: bool,
-               rays_of: Callable[[Intrinsics, int], Rays] = pixel_rays) -> Fit:
+               with_shift: bool) -> Fit:
     """
     Return the fit of a map [H, W] to the floor ``height_m`` below the camera.
 
@@ -75,17 +74,21 @@ def fit_ground(inverse_depth: F32, camera: Intrinsics, height_m: float, pitch_ra
     horizon. Without a shift the tilt is measured on the floor itself, and the pitch only helps to
     find the floor. With a shift, a pitch error e in radians is an error of e cos(pitch) / height_m
     in 1/z. ``support`` and ``outliers`` count the pixels of a coarse grid where the floor is
-    expected. ``rays_of`` may cache the rays, which take longer than the fit with distortion.
+    expected.
 
     AlignmentError if the floor is expected nowhere, or is less than a fifth of that area.
     """
-    return measure_ground(inverse_depth, camera, height_m, pitch_rad, with_shift, rays_of).fit
+    return measure_ground(inverse_depth, camera, height_m, pitch_rad, with_shift).fit
 
 
 def measure_ground(inverse_depth: F32, camera: Intrinsics, height_m: float, pitch_rad: float,
                    with_shift: bool,
                    rays_of: Callable[[Intrinsics, int], Rays] = pixel_rays) -> FittedSamples:
-    """Return the fit of ``fit_ground`` and the pixels of the floor, with the 1/z of the floor."""
+    """
+    Return the fit of ``fit_ground`` and the pixels of the floor, with the 1/z of the floor.
+
+    ``rays_of`` may cache the rays, which take longer than the fit with distortion.
+    """
     mount = _Mount(height_m, pitch_rad, with_shift)
     rays, d = _expected_floor(inverse_depth, partial(rays_of, camera), pitch_rad)
     plane = _best(_hypotheses(rays, d, mount), rays, d)

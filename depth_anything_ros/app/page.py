@@ -1,6 +1,7 @@
 """The page itself: what visitors see, and what their events call."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 import functools
 import inspect
@@ -140,8 +141,10 @@ class Page:
         Gradio copies the files to its own folder when it sends the answer.
         """
         for folder in self.folder.glob('answer-*'):
-            if time.time() - folder.stat().st_mtime > _ANSWER_KEPT_S:
-                shutil.rmtree(folder, ignore_errors=True)
+            # Another answer may remove it at the same time.
+            with suppress(FileNotFoundError):
+                if time.time() - folder.stat().st_mtime > _ANSWER_KEPT_S:
+                    shutil.rmtree(folder, ignore_errors=True)
         return Path(tempfile.mkdtemp(prefix='answer-', dir=self.folder))
 
     def _shown(self, result: PictureDepth, look: Look) -> tuple[Path, Path]:

@@ -115,8 +115,9 @@ def write_shown(folder: Path, name: str, pictures_bgr: Sequence[U8]) -> list[Pat
     for number, picture in enumerate(pictures_bgr):
         scale = _LONGEST_SHOWN_PX / max(picture.shape[:2])
         if scale < 1:
+            height, width = (max(1, round(side * scale)) for side in picture.shape[:2])
             picture = cv2.resize(  # type: ignore[assignment]
-                picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+                picture, (width, height), interpolation=cv2.INTER_AREA)
         paths.append(folder / f'{name}_{number}.png')
         paths[-1].write_bytes(encode_png(picture))
     return paths

@@ -84,7 +84,7 @@ def collect(data: Sequence[str], folder: Path, selection: Selection, report: Rep
     return finished(images, data, report)
 
 
-def images_of(origin: 'Origin', items: Iterable[ImageItem], folder: Path, selection: Selection,
+def images_of(origin: Origin, items: Iterable[ImageItem], folder: Path, selection: Selection,
               report: Report, advance: Advance) -> list[DatasetImage]:
     """Return the selected images among the items of one source, as ``collect``."""
     images = []

@@ -58,7 +58,7 @@ def collect_on_fleet(job: DistillJob, folder: Path, report: Report, counting: Co
 def label_on_fleet(job: DistillJob, images: Sequence[DatasetImage], teacher: Teacher, folder: Path,
                    table: tuple[EncoderSpec, ...], report: Report, counting: Counting
                    ) -> Mapping[DatasetImage, LabelledImage]:
-    """Return what ``labels.make_labels`` returns, with the labels made by the workers."""
+    """Return what ``dataset.make_labels`` returns, with the labels made by the workers."""
     pairs, missing = missing_labels(images, teacher, _shared_path(folder))
     network = None
     if job.label_device != 'cpu' and not is_graph(job.teacher):

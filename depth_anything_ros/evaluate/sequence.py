@@ -73,10 +73,10 @@ def evaluate_sequence(model: Path, sequence: CameraSequence, options: ModelOptio
 
     A relative model is fitted to the clip by one scale and shift, least squares in disparity, and
     clipped at the maximum depth; metric depth, also by the focal length of the camera, is scored
-    unchanged. The fit to each frame is that
-    of ``evaluate_rgbd``, for metric depth the ratio of the medians. ``groups`` are the means of
-    both and the TAE of the measured depth itself, which is that of a perfect model. The depth of
-    all frames, at the size of the network, is kept in memory.
+    unchanged. The fit to each frame is that of ``evaluate_rgbd``, for metric depth the ratio of
+    the medians. ``groups`` are the means of both and the TAE of the measured depth itself, which
+    is that of a perfect model. The depth of all frames, at the size of the network, is kept in
+    memory.
 
     ModelError or DeviceError if the model cannot run, ImageError or DatasetError if fewer than two
     frames could be scored or no two of them follow each other.

@@ -7,7 +7,7 @@ from typing import Any
 
 from depth_anything_ros.arrays import F64
 from depth_anything_ros.errors import DatasetError
-from depth_anything_ros.foreign_files import read_text
+from depth_anything_ros.foreign_files import read_text, shown
 from depth_anything_ros.media.rgbd_folder import (
     config_of, focal_centre_of, open_folder, read_description, RgbdConfig, RgbdPair)
 from depth_anything_ros.vision.geometry import Intrinsics, quaternion_pose
@@ -90,7 +90,7 @@ def _sequence_config(entries: Mapping[Any, Any]) -> SequenceConfig:
     focal_centre = focal_centre_of(entries)
     poses = entries.get('poses', 'poses.txt')
     if not isinstance(poses, str) or Path(poses).is_absolute() or '..' in Path(poses).parts:
-        raise ValueError(f'poses is {poses!r}; it must be a file below the folder')
+        raise ValueError(f'poses is {shown(poses)}; it must be a file below the folder')
     return SequenceConfig(images, focal_centre, poses)
 
 

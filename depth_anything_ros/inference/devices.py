@@ -56,10 +56,9 @@ def compile_options(core: 'ov.Core', device: str, precision: str,
     return {name: value for name, value in wanted.items() if name in supported}
 
 
-def has_bf16(core: 'ov.Core | None' = None) -> bool:
+def has_bf16() -> bool:
     """Return whether the CPU computes in bf16."""
-    abilities = (core or open_core()).get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
-    return 'BF16' in abilities
+    return 'BF16' in open_core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
 
 
 def is_bf16_in_doubt() -> bool:

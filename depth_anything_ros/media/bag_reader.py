@@ -1,5 +1,6 @@
 """Reads the image messages of a ROS 2 bag with rosbags, without a ROS installation."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 import os
@@ -56,8 +57,11 @@ def open_bag(path: Path, topic: str | None) -> ImageSource:
     topics if none has images, and the supported encodings if the encoding is not one of them.
     """
     connections = bag_connections(path)
-    counts = {connection.topic: connection.msgcount for connection in connections
-              if _is_image(connection) and connection.msgcount}
+    counts: Counter[str] = Counter()
+    for connection in filter(_is_image, connections):
+        counts[connection.topic] += connection.msgcount
+    # Without topics that have no message.
+    counts = +counts
     if not counts:
         raise ImageError(f'{path} holds no image; {_all_topics(connections)}; supported are {RAW} '
                          f'and {COMPRESSED}')

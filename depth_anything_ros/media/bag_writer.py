@@ -87,16 +87,16 @@ class DepthBag:
             StoragePlugin.MCAP if _is_mcap(source) else StoragePlugin.SQLITE3))
         self._writer.open()
         info_topic = _info_topic(image_topic)
-        connections = bag_connections(source)
-        for connection in connections:
-            if _key(connection) not in self._copies:
-                self._copies[_key(connection)] = self._copy_connection(connection)
-        image = next(entry for entry in connections if entry.topic == image_topic)
+        # Bags may list a topic twice, which the writer refuses.
+        connections = {_key(entry): entry for entry in bag_connections(source)}
+        for key, connection in connections.items():
+            self._copies[key] = self._copy_connection(connection)
+        image = next(entry for entry in connections.values() if entry.topic == image_topic)
         added = depth_topic(image_topic, self._kind)
         self._depth = self._add_connection(added, RAW, image.ext)
-        for connection in connections:
+        for key, connection in connections.items():
             if connection.topic == info_topic and connection.msgtype == _CAMERA_INFO:
-                self._depth_infos[_key(connection)] = self._add_connection(
+                self._depth_infos[key] = self._add_connection(
                     _info_topic(added), _CAMERA_INFO, connection.ext)
 
     def _add_connection(self, topic: str, message_type: str, ext: Any) -> Any:

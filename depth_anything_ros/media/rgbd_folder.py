@@ -12,7 +12,7 @@ import cv2
 from depth_anything_ros.arrays import AnyArray, F32
 from depth_anything_ros.errors import (
     CameraInfoError, DatasetError, ImageError, line_of, MissingDependencyError)
-from depth_anything_ros.foreign_files import foreign_file, read_text
+from depth_anything_ros.foreign_files import foreign_file, read_text, shown
 from depth_anything_ros.media.depth_files import read_npy
 from depth_anything_ros.vision.depth import DepthRange, limit_range
 from depth_anything_ros.vision.encoded_image import check_picture
@@ -203,7 +203,7 @@ def focal_centre_of(entries: Mapping[Any, Any]) -> tuple[float, float, float, fl
     """Return fx, fy, cx and cy [px] of the key ``camera``; ValueError for a wrong one."""
     camera = entries.get('camera')
     if not isinstance(camera, list) or len(camera) != 4 or not all(map(_is_number, camera)):
-        raise ValueError(f'camera is {_shown(camera)}; it must be [fx, fy, cx, cy] in pixels')
+        raise ValueError(f'camera is {shown(camera)}; it must be [fx, fy, cx, cy] in pixels')
     fx, fy, cx, cy = map(float, camera)
     try:
         Intrinsics(fx, fy, cx, cy, (1, 1))
@@ -217,16 +217,18 @@ def focal_centre_of(entries: Mapping[Any, Any]) -> tuple[float, float, float, fl
 def _pattern(entries: Mapping[Any, Any], key: str) -> str:
     text = entries[key]
     if not isinstance(text, str) or text.count('*') != 1:
-        raise ValueError(f'{key} is {_shown(text)}; it must hold exactly one *')
-    if PurePosixPath(text).is_absolute() or '..' in PurePosixPath(text).parts:
+        raise ValueError(f'{key} is {shown(text)}; it must hold exactly one *')
+    path = PurePosixPath(text)
+    if path.is_absolute() or '..' in path.parts:
         raise ValueError(f'{key} is {text!r}; it must be a path below the folder')
-    return text
+    # Without ./ and double slashes, as the files that match are named.
+    return str(path)
 
 
 def _number(entries: Mapping[Any, Any], key: str) -> float:
     value = entries[key]
     if not _is_number(value):
-        raise ValueError(f'{key} is {_shown(value)}; it must be a number')
+        raise ValueError(f'{key} is {shown(value)}; it must be a number')
     return float(value)
 
 
@@ -237,12 +239,6 @@ def _is_number(value: Any) -> bool:
         return False
 
 
-def _shown(value: Any) -> str:
-    """Return a value of YAML as text; with aliases a short file can nest gigabytes."""
-    entries = value if isinstance(value, list) else [value]
-    return 'nested' if any(isinstance(one, list | dict | set) for one in entries) else repr(value)
-
-
 def _crop(value: Any) -> tuple[int, int, int, int] | None:
     if value is None:
         return None
@@ -250,7 +246,7 @@ def _crop(value: Any) -> tuple[int, int, int, int] | None:
         top, bottom, left, right = value
         if 0 <= top < bottom and 0 <= left < right:
             return top, bottom, left, right
-    raise ValueError(f'crop is {_shown(value)}; it must be [top, bottom, left, right] in pixels')
+    raise ValueError(f'crop is {shown(value)}; it must be [top, bottom, left, right] in pixels')
 
 
 def _matches(folder: Path, pattern: str) -> dict[str, Path]:

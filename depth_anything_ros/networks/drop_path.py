@@ -38,7 +38,7 @@ def set_drop_path(network: nn.Module, rate: float, part: int = 0, parts: int = 1
 
     The network sees part ``part`` of ``parts`` of each batch.
     """
-    branches = [part for part in network.modules() if isinstance(part, DropPath)]
+    branches = [module for module in network.modules() if isinstance(module, DropPath)]
     for number, branch in enumerate(branches, start=1):
         branch.rate = rate * number / len(branches)
         branch.part, branch.parts = part, parts

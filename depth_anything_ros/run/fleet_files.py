@@ -156,10 +156,14 @@ def _objects(options: RunOptions, outdir: str) -> Work:
         name for name in found if PurePosixPath(name).suffix.lower() in picture_suffixes()]
     if not names:
         raise ImageError(f'{source} holds no image, video or bag')
-    changed_s = {f'{source}/{name}': max(
-        time_s for file, time_s in found.items()
-        if file == name or file.startswith(f'{name}/')) for name in names}
-    return _work(names, [f'{source}/{name}' for name in names], options, changed_s)
+    newest_s: dict[PurePosixPath, float] = {}
+    for name, time_s in found.items():
+        path = PurePosixPath(name)
+        for place in (path, *path.parents):
+            newest_s[place] = max(time_s, newest_s.get(place, time_s))
+    places = [f'{source}/{name}' for name in names]
+    return _work(names, places, options, {
+        place: newest_s[PurePosixPath(name)] for place, name in zip(places, names)})
 
 
 def _work(names: Sequence[str], places: Sequence[str], options: RunOptions,
@@ -190,8 +194,8 @@ def _urls_of_list(source: str) -> list[str]:
 
 
 def _lines(text: str) -> list[str]:
-    return list(dict.fromkeys(line.strip() for line in text.splitlines()
-                              if line.strip() and not line.startswith('#')))
+    lines = map(str.strip, text.splitlines())
+    return list(dict.fromkeys(line for line in lines if line and not line.startswith('#')))
 
 
 def _is_bag(place: str) -> bool:

@@ -16,7 +16,7 @@ import time
 
 import cv2
 from depth_anything_ros.arrays import F32
-from depth_anything_ros.errors import DepthAnythingError, InferenceError
+from depth_anything_ros.errors import DepthAnythingError, InferenceError, line_of
 from depth_anything_ros.inference.engine import Engine
 from depth_anything_ros.inference.pool import Outcome
 from depth_anything_ros.media.source import ImageItem
@@ -156,7 +156,7 @@ class _Run:
                 raise depth
             self._write(job.item, job.image, resize_depth(depth, job.image.size_hw))
         except (DepthAnythingError, cv2.error) as error:
-            self._fail(Failure(job.item.name, ' '.join(str(error).split())), job.item.index)
+            self._fail(Failure(job.item.name, line_of(error)), job.item.index)
         except Exception as error:  # noqa: B902 - the caller gets it, not the thread
             self._fatal = error
         else:

@@ -99,9 +99,9 @@ def crop_to_aspect(image: U8, aspect_hw: tuple[int, int]) -> U8:
     return image[top:top + keep_height, left:left + keep_width]
 
 
-def resize_for_network(image: U8, size_hw: tuple[int, int], out: U8 | None = None) -> U8:
-    """Resize an 8-bit image [H, W, C] to ``size_hw`` by cubic interpolation, into ``out``."""
-    return cv2.resize(image, (size_hw[1], size_hw[0]), dst=out,  # type: ignore[return-value]
+def resize_for_network(image: U8, size_hw: tuple[int, int]) -> U8:
+    """Resize an 8-bit image [H, W, C] to ``size_hw`` by cubic interpolation."""
+    return cv2.resize(image, (size_hw[1], size_hw[0]),  # type: ignore[return-value]
                       interpolation=cv2.INTER_CUBIC)
 
 

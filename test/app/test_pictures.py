@@ -5,7 +5,8 @@ from pathlib import Path
 
 import cv2
 from depth_anything_ros.app.models import ModelChoice, ModelSlot
-from depth_anything_ros.app.pictures import BACKGROUND, Camera, centred, compute_picture, Look
+from depth_anything_ros.app.pictures import (
+    BACKGROUND, Camera, centred, compute_picture, Look, write_shown)
 from depth_anything_ros.errors import CameraInfoError, PointCloudError, SettingsError
 from depth_anything_ros.vision.drawing import unpack_colors
 import numpy as np
@@ -44,6 +45,26 @@ def test_the_cloud_of_a_model_that_needs_the_focal_length_is_in_metres(
     # The network sees half of the size, so the focal length is 35 pixels there.
     np.testing.assert_allclose(result.cloud(Camera(90.0))[..., 2],
                                35 / 300 / result.inference.depth, rtol=1e-5)
+
+
+def test_a_picture_of_one_row_can_be_shown(tmp_path: Path) -> None:
+    shown, = write_shown(tmp_path, 'row', [np.zeros((1, 5000, 3), np.uint8)])
+    assert cv2.imread(str(shown)).shape == (1, 1600, 3)
+
+
+def test_a_folder_that_another_answer_removes_is_no_error(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip('gradio')
+    from depth_anything_ros.app import page
+    (tmp_path / 'answer-old').mkdir()
+
+    def remove_it() -> float:
+        (tmp_path / 'answer-old').rmdir()
+        return 0.0
+
+    monkeypatch.setattr(page.time, 'time', remove_it)
+    shared = page.Page(ModelSlot(), ModelChoice(Path('m.xml')), {}, [], tmp_path, True)
+    assert shared._new_folder().parent == tmp_path
 
 
 @pytest.mark.parametrize('percent', [(60, 40), (50, 50), (-1, 100), (0, 101)])

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from pathlib import Path
+import re
 from typing import Any
 
-from depth_anything_ros.errors import CheckpointError
+from depth_anything_ros.errors import CheckpointError, ModelError
 from depth_anything_ros.vision.color_image import ColorImage
 import numpy as np
 import pytest
 from waiting import Outcomes
+from yaml_aliases import NESTED
 
 pytest.importorskip('onnx')
 openvino = pytest.importorskip('openvino')
@@ -77,6 +79,17 @@ def test_every_kind_of_output_becomes_inverse_depth_or_metres(tmp_path: Path, wh
     assert done.parity.worst('OpenVINO') < 1e-3
     assert read_ir(openvino.Core(), done.path)[1] == done.info
     assert verify(done.path, source=tmp_path / 'a.onnx').verdict == 'PASS'
+
+
+@pytest.mark.parametrize('text', ['{', '[]', '{}', '[' * 5000])
+def test_a_damaged_description_of_an_ir_is_named(tmp_path: Path, text: str) -> None:
+    source = write_network(tmp_path / 'a.onnx', {'y': 'linear'})
+    path = converted(source, write_facts(tmp_path / 'a.yaml')).path
+    path.write_text(re.sub('<description value="[^"]*',
+                           f'<description value="&quot;{text}&quot;', path.read_text()))
+    with pytest.raises(ModelError, match='its description is damaged'):
+        verify(path, source=source)
+    assert verify(path).verdict == 'PASS'
 
 
 def test_depth_that_is_not_positive_is_infinitely_far_and_never_negative(tmp_path: Path) -> None:
@@ -325,6 +338,13 @@ def test_facts_with_which_the_ir_could_not_be_used_are_refused(
     with pytest.raises(CheckpointError, match=message):
         converted(source, write_facts(tmp_path / 'a.yaml', **changes), **options)
     assert not (tmp_path / 'out').exists()
+
+
+def test_aliases_that_would_become_gigabytes_of_text_are_not_printed(tmp_path: Path) -> None:
+    source, facts = write_network(tmp_path / 'a.onnx', {'y': 'linear'}), tmp_path / 'a.yaml'
+    facts.write_text(f'output: {NESTED}')
+    with pytest.raises(CheckpointError, match='output is nested, not one of'):
+        converted(source, facts)
 
 
 def test_a_description_nested_too_deep_is_not_yaml(tmp_path: Path) -> None:

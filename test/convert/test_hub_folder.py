@@ -161,6 +161,9 @@ def test_the_source_is_named_as_the_hub_does(
     (lambda config: config['backbone_config'].update(out_indices=[1, 2, 4, 5]),
      r'its head reads the blocks \(0, 1, 3, 4\) \(from 0\), V1 reads \(1, 2, 3, 4\) and V2'),
     (lambda config: config['backbone_config'].update(out_indices=['a']), r"out_.* is \['a'\]"),
+    (lambda config: config['backbone_config'].update(out_indices=5), 'out_.* is 5'),
+    (lambda config: config['backbone_config'].update(out_indices=None, out_features=[None]),
+     r'out_.* is \[None\]'),
     (lambda config: config.update(backbone_config=['a']), 'a value of another kind'),
     (lambda config: config.update(depth_estimation_type='metric', max_depth='far'),
      'a value of another kind')])
@@ -175,6 +178,7 @@ def test_a_config_of_another_network_is_refused(
 @pytest.mark.parametrize(('name', 'content', 'message'), [
     ('config.json', None, 'the folder has no config.json; give'),
     ('config.json', '{', 'config.json: it is damaged or not JSON'),
+    ('config.json', '[' * 100_000, 'config.json: it is damaged or not JSON'),
     ('config.json', '[]', 'config.json: it is JSON, but not an object'),
     (WEIGHTS, None, 'the folder has no weights .model.safetensors or pytorch_model.bin.')])
 def test_a_file_that_is_missing_or_damaged_is_named(

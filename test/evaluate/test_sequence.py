@@ -18,6 +18,7 @@ from depth_anything_ros.evaluate.sequence_folder import (
 import numpy as np
 import pytest
 from tiny import weighted_sum
+from yaml_aliases import NESTED
 
 pytest.importorskip('typer')
 pytest.importorskip('yaml')
@@ -237,6 +238,7 @@ def test_missing_poses_are_named(tmp_path: Path) -> None:
     ('camera: [1, 2, 3]', 'fx, fy, cx, cy'), ('camera: 5', 'fx, fy, cx, cy'),
     ('camera: [0, 1, 2, 3]', 'not calibrated'), ('', 'camera is None'),
     ('camera: [9, 9, 1, 1]\nposes: ../p.txt', 'below the folder'),
+    (f'camera: [9, 9, 1, 1]\nposes: {NESTED}', 'poses is nested; it must be a file'),
     ('camera: [9, 9, 1, 1]\nposse: p.txt', 'posse is not one of the keys .*, camera, poses')])
 def test_a_wrong_key_is_named(tmp_path: Path, line: str, problem: str) -> None:
     path = tmp_path / 'data.yaml'

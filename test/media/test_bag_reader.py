@@ -247,8 +247,9 @@ def test_a_topic_with_several_types_gives_its_images(tmp_path: Path) -> None:
                 (COMPRESSED, compressed_image(1, picture(1))))):
             connection = writer.add_connection('/camera/image_raw', kind, typestore=store())
             writer.write(connection, number, store().serialize_cdr(message, kind))
-    assert [item.read().size_hw for item in open_images(str(tmp_path / 'drive'))] == [
-        (30, 40)] * 2
+    source = open_images(str(tmp_path / 'drive'))
+    assert source.count == 2
+    assert [item.read().size_hw for item in source] == [(30, 40)] * 2
 
 
 @pytest.mark.parametrize(('before', 'after', 'sentence'), [

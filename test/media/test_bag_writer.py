@@ -19,6 +19,7 @@ from numpy.testing import assert_array_equal
 import pytest
 
 pytest.importorskip('rosbags.rosbag2')
+yaml = pytest.importorskip('yaml')
 
 IMAGE, INFO_TOPIC = '/camera/image_raw', '/camera/camera_info'
 DEPTH, DEPTH_INFO = '/camera/inverse_depth/image', '/camera/inverse_depth/camera_info'
@@ -99,6 +100,16 @@ def test_the_camera_info_beside_depth_is_complete(tmp_path: Path) -> None:
         assert not empty.p.any()
         assert_array_equal(complete.p, [50, 0, 20, 0, 0, 50, 15, 0, 0, 0, 1, 0])
         assert complete.header == empty.header
+
+
+def test_a_camera_info_that_is_listed_twice_is_copied_once(tmp_path: Path) -> None:
+    metadata = drive(tmp_path / 'drive') / 'metadata.yaml'
+    content = yaml.safe_load(metadata.read_text())
+    topics = content['rosbag2_bagfile_information']['topics_with_message_count']
+    topics += [entry for entry in topics if entry['topic_metadata']['name'] == INFO_TOPIC]
+    metadata.write_text(yaml.safe_dump(content))
+    image, depth = infos_beside_depth(tmp_path / 'drive', tmp_path / 'out')
+    assert len(image) == len(depth) == 3
 
 
 def test_without_a_camera_info_none_is_invented(tmp_path: Path) -> None:

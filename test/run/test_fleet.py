@@ -6,6 +6,7 @@ from pathlib import Path
 import signal
 import sys
 import threading
+import time
 from typing import Any
 
 from bags import RAW, raw_image, write_bag
@@ -179,7 +180,7 @@ def test_objects_are_found_like_files(bucket: str, tmp_path: Path) -> None:
         ('a/1.png', f'{bucket}/a/1.png', 'a_1.png'), ('b/1.png', f'{bucket}/b/1.png', 'b_1.png'),
         ('b/2.JPG', f'{bucket}/b/2.JPG', '2.png')]
     assert [file.target for file in find(f'{bucket}/b/2.JPG', 'x', file_format='npy')] == ['2.npy']
-    (tmp_path / 'list.txt').write_text(f'# two\n{bucket}/b/2.JPG\n\n{bucket}/a/1.png\n')
+    (tmp_path / 'list.txt').write_text(f'# 2\n  # images\n{bucket}/b/2.JPG\n\n{bucket}/a/1.png\n')
     assert [file.place for file in find('list.txt', 'x')] == [
         f'{bucket}/b/2.JPG', f'{bucket}/a/1.png']
     import fsspec
@@ -195,6 +196,19 @@ def test_objects_are_found_like_files(bucket: str, tmp_path: Path) -> None:
     (tmp_path / 'list.txt').write_text(f'{bucket}/b/2.JPG\nmemory://tapes/clip.mp4\n')
     with pytest.raises(ImageError, match='names pictures and recordings; make a list of each'):
         find('list.txt', 'x')
+
+
+def test_the_time_of_a_bag_is_that_of_its_newest_file(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {f'{number:06}.mp4': 1.0 for number in range(30_000)}
+    files |= {'drive/metadata.yaml': 2.0, 'drive/deep/0.mcap': 3.0, 'driver.mcap': 9.0}
+    monkeypatch.setattr(storage, 'is_file', lambda place: False)
+    monkeypatch.setattr(storage, 'list_files', lambda place: files)
+    begin = time.monotonic()
+    work = find_files(RunOptions(Path('m.xml'), 's3://tapes'), 'out', info())
+    assert work.changed_s['s3://tapes/drive'] == 3.0
+    assert work.changed_s['s3://tapes/000007.mp4'] == 1.0
+    assert len(work.changed_s) == 30_002 and time.monotonic() - begin < 30.0
 
 
 def test_results_of_other_options_or_of_older_files_are_made_again(tmp_path: Path) -> None:

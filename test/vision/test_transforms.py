@@ -1,8 +1,9 @@
 """Sizes, resizing and normalization of the reference, and the grids of published maps."""
 
 from aligned import resize_aligned
+from depth_anything_ros.model_info import InputRule
 from depth_anything_ros.vision.transforms import (
-    depth_on_grid, network_size, normalize, output_grid, OutputGrid, resize_depth,
+    depth_on_grid, network_image, network_size, normalize, output_grid, OutputGrid, resize_depth,
     resize_for_network)
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
@@ -72,7 +73,7 @@ def test_a_size_of_nothing_is_refused(image_hw: tuple[int, int], input_size: int
 def test_an_image_is_resized_into_the_given_buffer() -> None:
     image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     out = np.zeros((28, 42, 3), np.uint8)
-    result = resize_for_network(image, (28, 42), out=out)
+    result = network_image(image, InputRule(14), (28, 42), out)
     assert np.shares_memory(result, out)
     assert np.array_equal(out, resize_for_network(image, (28, 42)))
     assert out.any()

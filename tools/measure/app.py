@@ -7,7 +7,7 @@ figures of the others.
 """
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 import os
 from pathlib import Path
@@ -26,7 +26,7 @@ from depth_anything_ros.media.pictures import read_picture
 from depth_anything_ros.resources import photographs, ROOT
 from depth_anything_ros.vision.color_image import to_bgr
 import numpy as np
-from tools.measure.figures import read_figures, requote_pages, write_figures
+from tools.measure.figures import read_figures, requote_pages, rounded, write_figures
 from tools.shared_data import CHECKPOINT_OVERRIDES, local_checkpoint
 from tools.web.app import running_app, Visitor
 from tools.web.browser import chromium
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for name in options.only or PARTS:
             with tempfile.TemporaryDirectory() as folder:
-                figures |= _rounded(PARTS[name](Path(folder)))
+                figures |= rounded(PARTS[name](Path(folder)))
     except (DepthAnythingError, OSError, subprocess.SubprocessError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
@@ -278,10 +278,6 @@ def _moving_pictures(folder: Path) -> Path:
         crop = image[height - side:, left:left + side * 4 // 3]
         (folder / f'{number:03}.png').write_bytes(encode_png(np.ascontiguousarray(crop)))
     return folder
-
-
-def _rounded(figures: Mapping[str, float]) -> Figures:
-    return {name: float(f'{value:.4g}') for name, value in figures.items()}
 
 
 PARTS: dict[str, Part] = {'first_depth': first_depth_figures, 'overhead': overhead_figures,

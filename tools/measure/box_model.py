@@ -25,7 +25,8 @@ from tools.measure.box_model_figures import (
     clone_conditions, clone_to_pictures_s, depth_figures, int8_figures, open_frames,
     speed_figures, teacher_figures, TEACHER_SIZE)
 from tools.measure.box_model_front import as_rows, draw_front, measure_front
-from tools.measure.figures import model_mib, read_content, requote_pages, ROOT, write_figures
+from tools.measure.figures import (
+    model_mib, read_content, requote_pages, ROOT, rounded, write_figures)
 from tools.measure.performance_page import Target
 from tools.shared_data import (
     CHECKPOINT_OVERRIDES, CORPUS, IMAGES, local_checkpoint, SHARED, validation_photographs,
@@ -69,13 +70,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     figures: Figures = {}
     try:
         with tempfile.TemporaryDirectory() as folder:
-            figures |= _rounded({'size_mib': size_mib(options.model)})
+            figures |= rounded({'size_mib': size_mib(options.model)})
             teacher = cache(lambda: _open_teacher(options.teacher, Path(folder)))
             for part in parts:
                 if part == 'front':
                     reports['front'] = _front(options, teacher())
                 else:
-                    figures |= _rounded(_measure(part, options, teacher, Path(folder)))
+                    figures |= rounded(_measure(part, options, teacher, Path(folder)))
                 if part == 'clone':
                     reports['clone'] = clone_conditions()
                 reports['targets'] = judge({**kept, **figures})
@@ -204,10 +205,6 @@ def _others(options: argparse.Namespace, vits: Path
     models = {'vits': vits} | ({'nano': options.nano} if options.nano else {})
     return {f'{name}_{precision}': (path, precision)
             for name, path in models.items() for precision in precisions}
-
-
-def _rounded(figures: Mapping[str, float]) -> Figures:
-    return {name: float(f'{value:.4g}') for name, value in figures.items()}
 
 
 def _log(line: str) -> None:

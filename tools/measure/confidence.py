@@ -38,7 +38,7 @@ from depth_anything_ros.vision.transforms import resize_depth
 import numpy as np
 from tools.measure.box_model_figures import Frames, open_frames, TEACHER_SIZE
 from tools.measure.confidence_chart import draw_chart
-from tools.measure.figures import requote_pages, ROOT, write_figures
+from tools.measure.figures import requote_pages, ROOT, rounded, write_figures
 from tools.measure.sparsification import (
     ause, Bin, calibration_error, fit_logistic, reliability)
 from tools.shared_data import CHECKPOINT_OVERRIDES, IMAGES, require_data
@@ -113,15 +113,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (DepthAnythingError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
-    rounded = {name: float(f'{value:.4g}') for name, value in figures.items()}
-    for name, value in rounded.items():
+    figures = rounded(figures)
+    for name, value in figures.items():
         print(f'{name:44} {value:g}')
     print(weights_report(looked))
     if not options.box:
         draw_chart(PICTURE, drawn(looked),
                    {_LABELS[scene]: bins for scene, bins in scene_bins(
                        looked, held_out_confidence(looked, two_looks)).items()})
-        print(f'wrote {write_figures("confidence", COMMAND, rounded)} and {PICTURE}')
+        print(f'wrote {write_figures("confidence", COMMAND, figures)} and {PICTURE}')
         requote_pages()
     return 0
 

@@ -31,7 +31,7 @@ from depth_anything_ros.networks.models import find_encoder
 from depth_anything_ros.vision.color_image import to_bgr
 from depth_anything_ros.vision.sky import sky_mask
 import numpy as np
-from tools.measure.figures import read_figures, requote_pages, ROOT, write_figures
+from tools.measure.figures import read_figures, requote_pages, ROOT, rounded, write_figures
 from tools.shared_data import (
     CHECKPOINT_OVERRIDES, CORPUS, IMAGES, local_checkpoint, require_data)
 import torch
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (DepthAnythingError, OSError, ImportError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
-    figures = {name: float(f'{value:.4g}') for name, value in figures.items()}
+    figures = rounded(figures)
     for name, value in figures.items():
         print(f'{name:28} {value:g}')
     kept = read_figures('convert') if options.only else ()

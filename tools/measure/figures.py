@@ -93,6 +93,11 @@ def requote_pages() -> None:
         page.write_text(text, encoding='utf-8')
 
 
+def rounded(figures: Mapping[str, float]) -> dict[str, float]:
+    """Return the figures with the four digits that docs/figures keeps."""
+    return {name: float(f'{value:.4g}') for name, value in figures.items()}
+
+
 def model_mib(model: Path) -> float:
     """Return MiB of an .xml and its .bin together."""
     return sum(file.stat().st_size for file in (model, model.with_suffix('.bin'))) / 2**20

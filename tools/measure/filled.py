@@ -29,7 +29,7 @@ from depth_anything_ros.vision.color_image import to_bgr
 from depth_anything_ros.vision.depth import DepthRange, metric_from_inverse
 from depth_anything_ros.vision.transforms import resize_depth
 import numpy as np
-from tools.measure.figures import requote_pages, write_figures
+from tools.measure.figures import requote_pages, rounded, write_figures
 from tools.shared_data import CHECKPOINT_OVERRIDES, IMAGES, local_checkpoint, SHARED
 
 COMMAND = 'python -m tools.measure.filled'
@@ -53,10 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (DepthAnythingError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
-    rounded = {name: float(f'{value:.4g}') for name, value in figures.items()}
-    for name, value in rounded.items():
+    figures = rounded(figures)
+    for name, value in figures.items():
         print(f'{name:24} {value:g}')
-    print(f'wrote {write_figures("filled", COMMAND, rounded)} and the pages that quote it')
+    print(f'wrote {write_figures("filled", COMMAND, figures)} and the pages that quote it')
     requote_pages()
     return 0
 

@@ -28,7 +28,7 @@ from depth_anything_ros.media.pictures import read_picture
 from depth_anything_ros.resources import photographs, ROOT, shipped_model
 from depth_anything_ros.vision.color_image import to_bgr
 import numpy as np
-from tools.measure.figures import read_figures, requote_pages, write_figures
+from tools.measure.figures import read_figures, requote_pages, rounded, write_figures
 
 COMMAND = 'python -m tools.measure.fleet'
 _PICTURES, _ROUNDS, _FEW = 800, 3, 2
@@ -53,8 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for name in options.only or PARTS:
             with tempfile.TemporaryDirectory() as folder:
-                figures |= {figure: float(f'{value:.4g}') for figure, value in PARTS[name](
-                    Path(folder), options.pictures).items()}
+                figures |= rounded(PARTS[name](Path(folder), options.pictures))
     except (DepthAnythingError, OSError, subprocess.SubprocessError, ImportError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1

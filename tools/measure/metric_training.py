@@ -50,7 +50,7 @@ from depth_anything_ros.vision.colorize import color_table, colorize
 from depth_anything_ros.vision.depth import DepthRange, metric_from_inverse
 from depth_anything_ros.vision.geometry import Intrinsics
 import numpy as np
-from tools.measure.figures import read_figures, requote_pages, write_figures
+from tools.measure.figures import read_figures, requote_pages, rounded, write_figures
 from tools.shared_data import IMAGES
 from torch import Tensor
 from torch.nn import functional
@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (DepthAnythingError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
-    figures = {name: float(f'{value:.4g}') for name, value in figures.items()}
+    figures = rounded(figures)
     for name, value in figures.items():
         print(f'{name:32} {value:g}')
     kept = read_figures('metric_training') if options.only else ()

@@ -21,7 +21,7 @@ from depth_anything_ros.cli.reports import markdown_table
 from depth_anything_ros.errors import DepthAnythingError
 from depth_anything_ros.resources import shipped_model
 from tools.measure.figures import (
-    model_mib, read_content, requote_pages, ROOT, write_figures)
+    model_mib, read_content, requote_pages, ROOT, rounded, write_figures)
 from tools.measure.performance import Inputs, make_inputs, shrink_picture
 from tools.shared_data import (
     calibration_images, gate_images, SEQUENCE, write_int8_lists, write_sequence)
@@ -155,7 +155,7 @@ def _measure(part: str, inputs: Inputs, folder: Path) -> Figures:
 def _rounded(figures: Figures) -> Figures:
     for name, value in figures.items():
         print(f'{name:32} {value:.4g}')
-    return {name: float(f'{value:.4g}') for name, value in figures.items()}
+    return rounded(figures)
 
 
 def _ladder(inputs: Inputs, folder: Path) -> dict[str, Any]:

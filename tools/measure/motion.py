@@ -32,7 +32,7 @@ from depth_anything_ros.vision.accuracy import align_relative, score_depth
 from depth_anything_ros.vision.depth import remove_flying_pixels
 from depth_anything_ros.vision.transforms import resize_depth
 import numpy as np
-from tools.measure.figures import requote_pages, ROOT, write_figures
+from tools.measure.figures import requote_pages, ROOT, rounded, write_figures
 from tools.measure.motion_clips import (
     Clip, LIMITS, read_clip, STRIDE, WRONG_SCALE)
 from tools.measure.motion_dds import dds_figures
@@ -88,12 +88,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (DepthAnythingError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
-    rounded = {name: float(f'{value:.4g}') for name, value in figures.items()}
-    for name, value in rounded.items():
+    figures = rounded(figures)
+    for name, value in figures.items():
         print(f'{name:40} {value:g}')
     if not options.dry_run:
         command = COMMAND + (f' --model {options.model.name}' if options.model else '')
-        print(f'wrote {write_figures("motion", command, rounded)} and the pages that quote it')
+        print(f'wrote {write_figures("motion", command, figures)} and the pages that quote it')
         print(f'wrote {motion_picture(clips[0], maps[clips[0].name])}')
         requote_pages()
     return 0

@@ -25,7 +25,7 @@ from depth_anything_ros.media.pictures import read_picture
 from depth_anything_ros.media.rgbd_folder import read_depth
 from depth_anything_ros.vision.color_image import to_bgr
 import numpy as np
-from tools.measure.figures import read_figures, requote_pages, ROOT, write_figures
+from tools.measure.figures import read_figures, requote_pages, ROOT, rounded, write_figures
 from tools.shared_data import CHECKPOINT_OVERRIDES, IMAGES, local_checkpoint, SEQUENCE, SHARED
 
 COMMAND = 'python -m tools.measure.navigation'
@@ -47,11 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (DepthAnythingError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
-    rounded = {name: float(f'{value:.4g}') for name, value in figures.items()}
-    for name, value in rounded.items():
+    figures = rounded(figures)
+    for name, value in figures.items():
         print(f'{name:32} {value:g}')
     kept = read_figures('navigation') if options.only else ()
-    path = write_figures('navigation', COMMAND, rounded, kept=kept)
+    path = write_figures('navigation', COMMAND, figures, kept=kept)
     print(f'wrote {path} and the pages that quote it')
     requote_pages()
     return 0

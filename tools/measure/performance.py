@@ -23,7 +23,7 @@ from depth_anything_ros.cli.processes import dds_profile
 from depth_anything_ros.errors import DepthAnythingError
 from depth_anything_ros.resources import shipped_model
 import numpy as np
-from tools.measure.figures import FOLDER, read_content, requote_pages, ROOT, write_figures
+from tools.measure.figures import FOLDER, read_content, requote_pages, ROOT, rounded, write_figures
 from tools.measure.performance_page import MODES, write_page
 from tools.shared_data import (
     CHECKPOINT_OVERRIDES, IMAGES, require_data, SEQUENCE, SHARED, write_int8_lists)
@@ -128,8 +128,8 @@ def with_report(content: Mapping[str, Any], mode: str, report: Report,
                 pictures: Path) -> dict[str, Any]:
     """Return the content of performance.json with a report; its chart goes to ``pictures``."""
     found = as_dict(report)
-    figures = {figure_name(mode, name): float(f'{value:.4g}')
-               for name, value in found.pop('figures').items() if value is not None}
+    figures = rounded({figure_name(mode, name): value
+                       for name, value in found.pop('figures').items() if value is not None})
     if report.draw is not None:
         picture = pictures / f'{_NAME}_{mode}.png'
         report.draw(picture)

@@ -3,14 +3,14 @@
 from dataclasses import asdict
 import json
 from pathlib import Path
-import sys
 from typing import Annotated, Any
 
+from depth_anything_ros.cli.program import complain
 from depth_anything_ros.cli.progress import open_console
 from depth_anything_ros.convert.commands.options import JsonOption
 from depth_anything_ros.convert.inspect.inspect import inspect
 from depth_anything_ros.convert.inspect.report import Inspection
-from depth_anything_ros.errors import DepthAnythingError
+from depth_anything_ros.errors import DepthAnythingError, line_of
 from depth_anything_ros.model_info import Quantization, SelfCheck
 from rich.console import Console
 import typer
@@ -43,9 +43,8 @@ def command(
             inspection = inspect(path, context.obj)
         except (DepthAnythingError, OSError) as error:
             failed = True
-            sentence = ' '.join(str(error).split())
-            found.append({'path': str(path), 'error': sentence})
-            print(f'error: {sentence}', file=sys.stderr)
+            found.append({'path': str(path), 'error': line_of(error)})
+            complain(error)
         else:
             found.append(asdict(inspection))
             if not as_json:

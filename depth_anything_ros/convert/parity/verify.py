@@ -9,7 +9,7 @@ from depth_anything_ros.arrays import F32
 from depth_anything_ros.convert.parity.measure import (
     card_input, compare, conversion_limits, DEVICE_LIMITS, Limits, ParityRow)
 from depth_anything_ros.convert.parity.runners import ir_runner, onnx_runner, Runner, torch_runner
-from depth_anything_ros.convert.sources.description import from_text
+from depth_anything_ros.convert.sources.description import Description, from_text
 from depth_anything_ros.convert.sources.identity import Overrides
 from depth_anything_ros.convert.sources.onnx_files import read_onnx_file
 from depth_anything_ros.convert.sources.records import sha256_of
@@ -58,7 +58,8 @@ def verify(path: Path, *, source: Path | None = None, device: str = 'CPU',
     if not is_available(core, device):
         raise ModelError(path, f'OpenVINO sees no device {device}',
                          f'use one of {", ".join(core.available_devices)}, or install the driver')
-    reference, notes = _open_source(source, info, table) if source else (None, ())
+    described = from_text(path, info.description) if source and info.description else None
+    reference, notes = _open_source(source, info, described, table) if source else (None, ())
     relative, input_spec = info.kind == 'relative', InputSpec.from_info(info)
     checks, runs_as = [], ''
     for size_hw in _sizes(path, info, sizes_hw):
@@ -80,14 +81,13 @@ def verify(path: Path, *, source: Path | None = None, device: str = 'CPU',
     return Verification(str(path), device, runs_as, tuple(checks), notes)
 
 
-def _open_source(path: Path, info: ModelInfo, table: tuple[EncoderSpec, ...]
-                 ) -> tuple[Runner, tuple[str, ...]]:
+def _open_source(path: Path, info: ModelInfo, described: Description | None,
+                 table: tuple[EncoderSpec, ...]) -> tuple[Runner, tuple[str, ...]]:
     """
     Return the source as a reference for an IR with these metadata, and notes for people.
 
     Kind, version and range are those of the IR. CheckpointError if the source cannot be used.
     """
-    described = from_text(info.description) if info.description else None
     if path.suffix == '.onnx':
         runner, sha256 = onnx_runner(path, described), sha256_of(read_onnx_file(path).files)
     elif path.suffix == '.xml':

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, get_args, Literal
 
 from depth_anything_ros.arrays import F32
-from depth_anything_ros.errors import CheckpointError, MissingDependencyError
-from depth_anything_ros.foreign_files import read_text
+from depth_anything_ros.errors import CheckpointError, line_of, MissingDependencyError, ModelError
+from depth_anything_ros.foreign_files import read_text, shown
 from depth_anything_ros.model_info import Interpolation, Kind, LARGEST_SIDE, Resize
 from depth_anything_ros.networks.models import InputSpec, UNKNOWN_LICENCE
 import numpy as np
@@ -130,8 +130,7 @@ def read_facts(path: Path) -> dict[str, Any]:
         raise CheckpointError(path, f'it cannot be read ({error.strerror})',
                               'check the path') from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise CheckpointError(path, f'it is not YAML ({" ".join(str(error).split())})',
-                              SEE) from error
+        raise CheckpointError(path, f'it is not YAML ({line_of(error)})', SEE) from error
     if not isinstance(facts, dict) or not facts:
         raise CheckpointError(path, 'it holds no facts', SEE)
     for name, value in facts.items():
@@ -139,7 +138,7 @@ def read_facts(path: Path) -> dict[str, Any]:
             raise CheckpointError(path, f'it has {name!r}, which is no fact on a network',
                                   f'use {", ".join(_CHECKS)}; {SEE}')
         if problem := _CHECKS[name](value):
-            raise CheckpointError(path, f'{name} is {value!r}, not {problem}', SEE)
+            raise CheckpointError(path, f'{name} is {shown(value)}, not {problem}', SEE)
     return facts
 
 
@@ -173,10 +172,15 @@ def complete(path: Path, facts: Mapping[str, Any], fixed: bool) -> Description:
     return Description(**{**facts, 'mean': _triple(facts['mean']), 'std': _triple(facts['std'])})
 
 
-def from_text(text: str) -> Description:
-    """Return the description that ``Description.text`` wrote."""
-    facts = json.loads(text)
-    return Description(**{**facts, 'mean': _triple(facts['mean']), 'std': _triple(facts['std'])})
+def from_text(path: Path, text: str) -> Description:
+    """Return the description in the IR at ``path``; ModelError if none of this release is."""
+    try:
+        facts = json.loads(text)
+        return Description(**{**facts, 'mean': _triple(facts['mean']),
+                              'std': _triple(facts['std'])})
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ModelError(path, f'its description is damaged or of another release '
+                         f'({line_of(error)})', 'convert the network again') from error
 
 
 def _triple(values: Any) -> Triple:

@@ -125,9 +125,9 @@ def _official(name: str) -> str:
     return ''
 
 
-def _some(names: list[str], count: int = 3) -> str:
-    more = f' and {len(names) - count} more' if len(names) > count else ''
-    return ', '.join(names[:count]) + more
+def _some(names: list[str]) -> str:
+    more = f' and {len(names) - 3} more' if len(names) > 3 else ''
+    return ', '.join(names[:3]) + more
 
 
 def read_config(folder: Path, table: tuple[EncoderSpec, ...]) -> Evidence:
@@ -222,14 +222,13 @@ def _find_spec(path: Path, backbone: Mapping[str, Any],
 
 def _version(path: Path, backbone: Mapping[str, Any], spec: EncoderSpec) -> ModelVersion | None:
     """Return the version whose head reads these blocks; config.json counts them from 1."""
-    places = backbone.get('out_indices') or [
-        str(name).removeprefix('stage') for name in backbone.get('out_features') or []]
+    places = backbone.get('out_indices') or backbone.get('out_features')
     if not places:
         return None
     try:
-        read = tuple(int(place) - 1 for place in places)
-    except ValueError as error:
-        raise CheckpointError(path, f'out_features is {places}', _AGAIN) from error
+        read = tuple(int(str(place).removeprefix('stage')) - 1 for place in places)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(path, f'out_indices or out_features is {places}', _AGAIN) from error
     if read == spec.blocks_v2:
         return 'v2'
     if read == spec.blocks_read('v1'):
@@ -252,7 +251,7 @@ def _hub_id(folder: Path) -> str | None:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding='utf-8'))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(path, f'it is damaged or not JSON ({error})', _AGAIN) from error
     if not isinstance(content, dict):
         raise CheckpointError(path, 'it is JSON, but not an object', _AGAIN)

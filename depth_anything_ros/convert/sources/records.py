@@ -209,7 +209,7 @@ def _read_of_file(file: Path, path: Path, parse: Callable[[Any], R],
 def _read(path: Path, parse: Callable[[Any], R], digests: Collection[str]) -> R | None:
     try:
         record = parse(json.loads(path.read_text(encoding='utf-8')))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
     return record if set(digests) <= set(record.digests) else None
 
