@@ -96,7 +96,7 @@ def test_pip_lines_in_package_xml_are_the_requirements_of_setup_py(setup_argumen
 
 
 def test_old_numpy_can_import_every_module() -> None:
-    """NumPy 1.21, that of Ubuntu 22.04, has no generic types of its own at run time."""
+    """The one of Ubuntu 22.04, 1.21, has no generic types of its own at run time."""
     subscripted = [
         f'{path.relative_to(ROOT)}:{node.lineno}'
         for folder in ('depth_anything_ros', 'docker', 'launch', 'tools')
