@@ -168,8 +168,10 @@ def test_broken_files_and_wrong_choices_are_answered_with_a_sentence(
         visit: Callable[[], Visitor], tmp_path: Path) -> None:
     visitor = visit()
     good = save_picture(tmp_path / 'good.png', 4)
-    broken, large, page, noise = (tmp_path / name for name in (
-        'broken.png', 'large.png', 'page.jpg', 'noise.mp4'))
+    broken, large, page, noise, still = (tmp_path / name for name in (
+        'broken.png', 'large.png', 'page.jpg', 'noise.mp4', 'still.mp4'))
+    # OpenCV reads a picture as a video of one frame.
+    still.write_bytes(cv2.imencode('.png', np.zeros((6000, 9000), np.uint8))[1].tobytes())
     noise.write_bytes(b'no video' * 100)
     broken.write_bytes(good.read_bytes()[:-200])
     large.write_bytes(large_picture())
@@ -181,7 +183,9 @@ def test_broken_files_and_wrong_choices_are_answered_with_a_sentence(
             ('it is a web page, not the file itself', lambda: visitor.depth(page)),
             ('there is no such file', lambda: visitor.depth(good, tmp_path / 'none.xml')),
             ('colour range', lambda: visitor.depth(good, look=('gray', 60, 40))),
-            (r'^noise\.mp4 is damaged, or this OpenCV', lambda: visitor.video(noise))):
+            (r'^noise\.mp4 is damaged, or this OpenCV', lambda: visitor.video(noise)),
+            (r'^still\.mp4 has 9000x6000 pixels by its header, which is more than 50 mega',
+             lambda: visitor.video(still))):
         with pytest.raises(gradio_client.exceptions.AppError, match=expected):
             call()
     assert visitor.depth(good).startswith('tiny (relative')
