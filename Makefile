@@ -16,7 +16,7 @@ ROS ?= jazzy
 OLD_OPENCV ?= opencv-python-headless==4.6.0.66
 DECODING_TESTS := test/vision/test_encoded_image.py test/vision/test_color_image.py \
   test/vision/test_raw_image.py \
-  test/media/test_pictures.py test/media/test_video.py
+  test/media/test_pictures.py
 # PyTorch takes most of their time, on one core each, so these share the cores. In the other tests
 # nodes, cameras and browsers run beside one another.
 PARALLEL_TESTS := test/convert test/distill test/evaluate test/networks
