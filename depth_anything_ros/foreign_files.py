@@ -1,10 +1,14 @@
 """Names and contents of files that other programs wrote: any bytes, any length, any encoding."""
 
 import codecs
+from collections import Counter
 import hashlib
 import os
 from pathlib import Path
 import re
+from typing import Any
+
+from depth_anything_ros.errors import line_of
 
 # Most file systems store at most 255 bytes per name.
 LONGEST_NAME_BYTES = 255
@@ -75,6 +79,24 @@ def read_text(file: Path) -> str:
     if '\0' in text:
         raise ValueError('it is not a text file')
     return text
+
+
+def parse_yaml(text: str) -> Any:
+    """Return the content of YAML; ValueError if it is not YAML or has a key more than once."""
+    import yaml
+
+    def construct_mapping(loader: Any, node: Any, deep: bool = False) -> Any:
+        for key, count in Counter(key.value for key, _ in node.value
+                                  if isinstance(key, yaml.ScalarNode)).items():
+            if count > 1:
+                raise ValueError(f'the key {key} is there {count} times')
+        return yaml.SafeLoader.construct_mapping(loader, node, deep)
+
+    try:
+        return yaml.load(text, type('Loader', (yaml.SafeLoader,),
+                                    {'construct_mapping': construct_mapping}))
+    except Exception as error:  # noqa: B902 - odd tags lead PyYAML to any exception
+        raise ValueError(f'it is not YAML ({line_of(error)})') from error
 
 
 def foreign_kind(start: bytes, suffix: str = '') -> tuple[str, str] | None:

@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 
 from depth_anything_ros.files import atomic_path
-from depth_anything_ros.foreign_files import foreign_file, is_utf8, printable, shortened
+from depth_anything_ros.foreign_files import (
+    foreign_file, is_utf8, parse_yaml, printable, shortened)
 import pytest
 
 
@@ -49,3 +50,19 @@ def test_a_file_that_stands_in_for_another_is_named(
 def test_a_named_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / 'model.xml')
     assert foreign_file(tmp_path / 'model.xml') is None
+
+
+def test_yaml_keeps_merged_keys() -> None:
+    pytest.importorskip('yaml')
+    assert parse_yaml('a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}')['b'] == {'x': 3, 'y': 2}
+
+
+@pytest.mark.parametrize(('text', 'reason'), [
+    ('a: 1\nb: 2\na: 1', 'the key a is there 2 times'), ('b: {c: 1, c: 2}', 'the key c'),
+    ('[{c: 1, c: 2}]', 'the key c'), ('a: [', 'expected the node'), ('[' * 5000, 'recursion'),
+    ('a: 2024-13-45', 'month must be'), ('!!timestamp x', 'NoneType'), ('!!bool x', 'x'),
+    ('? [a]\n: 1', 'unhashable'), ('!!map x', 'unpack')])
+def test_what_is_no_yaml_or_has_a_key_twice_is_a_value_error(text: str, reason: str) -> None:
+    pytest.importorskip('yaml')
+    with pytest.raises(ValueError, match=rf'it is not YAML \(.*{reason}'):
+        parse_yaml(text)

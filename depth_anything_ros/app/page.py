@@ -17,7 +17,7 @@ from depth_anything_ros.app.pictures import (
     BACKGROUND, Camera, compute_picture, draw, Look, PictureDepth, write_downloads, write_shown,
     write_view)
 from depth_anything_ros.app.videos import compute_video
-from depth_anything_ros.errors import DepthAnythingError, ImageError
+from depth_anything_ros.errors import DepthAnythingError, ImageError, line_of
 from depth_anything_ros.media.folders import files_below
 from depth_anything_ros.media.pictures import SUFFIXES
 from depth_anything_ros.model_info import ModelInfo
@@ -32,6 +32,9 @@ _DOWNLOADS = ('Colour PNG', 'Gray PNG', '16-bit PNG', 'NumPy', 'PLY')
 # Files of visitors are removed after this time [s], looked for at this period.
 _CLEAN_PERIOD_S, _KEPT_S = 300, 3600
 _ANSWER_KEPT_S = 600
+# The types of the values of an input; Gradio checks only some.
+_TYPES: dict[type, Any] = {gr.Dropdown: str, gr.Number: (int, float, type(None)),
+                           gr.Checkbox: bool}
 # Jobs that use the model run one after the other.
 _ONE_BY_ONE = {'concurrency_limit': 1, 'concurrency_id': 'model'}
 _PREPARING = {'concurrency_limit': 2, 'concurrency_id': 'files', 'show_progress': 'minimal'}
@@ -166,6 +169,7 @@ def make_page(page: Page) -> gr.Blocks:
         with gr.Tab('Video'):
             _video_tab(page)
         blocks.unload(page.on_stop)
+    blocks.preprocess_data = _checked_inputs(blocks.preprocess_data)
     return blocks.queue()
 
 
@@ -273,6 +277,23 @@ def _examples(picture: gr.Image) -> None:
     files = files_below(photographs(), SUFFIXES)
     if files:
         gr.Examples([str(file) for file in files], picture, label='Photographs of the package')
+
+
+def _checked_inputs(preprocess: Callable[..., Any]) -> Callable[..., Any]:
+    """Answer wrong values of a request with a sentence; Gradio would print a traceback."""
+    async def checked(event: Any, *args: Any, **options: Any) -> Any:
+        try:
+            values = await preprocess(event, *args, **options)
+            for component, value in zip(event.inputs, values):
+                if not isinstance(value, _TYPES.get(type(component), object)):
+                    raise TypeError(f'{component.label}: {value!r:.40}')
+        except Exception as error:  # noqa: B902 - wrong values lead Gradio to any exception
+            reason = (error.message if isinstance(error, gr.Error) else
+                      f'a value is missing or of the wrong type ({line_of(error):.200})')
+            raise gr.Error(reason, print_exception=False) from error
+        return values
+
+    return checked
 
 
 def _shown_errors(handler: Callable[..., Any]) -> Callable[..., Any]:

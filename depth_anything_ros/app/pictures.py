@@ -24,7 +24,7 @@ import numpy as np
 _LONGEST_SHOWN_PX = 1600
 _MOST_POINTS_SHOWN = 160_000
 # A picture, its depth, its cloud and their files need 60 bytes per pixel.
-_LIMIT = PixelLimit(50.0, 'make it smaller, or use depth_anything_run')
+LIMIT = PixelLimit(50.0, 'make it smaller, or use depth_anything_run')
 _LONGEST_ENDING = '_color.png'
 # RGB of the background of the 3-D view.
 BACKGROUND = (26, 26, 31)
@@ -94,7 +94,7 @@ class PictureDepth:
 
 def compute_picture(slot: ModelSlot, choice: ModelChoice, file: Path) -> PictureDepth:
     """Return the depth of a picture file; ImageError if it cannot be read."""
-    image = read_picture(file, _LIMIT)
+    image = read_picture(file, LIMIT)
     name = shortened(printable(file.stem), _LONGEST_ENDING)
     return PictureDepth(name, image, slot.infer(choice, to_bgr(image)))
 

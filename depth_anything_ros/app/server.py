@@ -13,6 +13,7 @@ from depth_anything_ros.app.models import find_devices, find_models, ModelChoice
 from depth_anything_ros.cli.listening import (
     host_in_address, is_loopback, listening_port, page_address, request_fault)
 from depth_anything_ros.cli.signals import deferred_signals
+from depth_anything_ros.errors import line_of
 from depth_anything_ros.resources import photographs
 
 _START_HW = (480, 640)
@@ -54,6 +55,7 @@ def serve(options: AppOptions) -> int:
         from depth_anything_ros.app.page import make_page, Page, PLAIN
         page = Page(slot, options.choice, models, find_devices(), folder,
                     is_loopback(options.host))
+        logging.getLogger('uvicorn.error').addFilter(_without_traceback)
         with deferred_signals() as stop:
             blocks = make_page(page)
             try:
@@ -96,6 +98,14 @@ class _OwnRequests:
                 await send({'type': 'http.response.body', 'body': fault.encode()})
                 return
         await self._app(scope, receive, send)
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Shorten the traceback of Gradio for a request that it does not understand to one line."""
+    if record.exc_info and record.exc_info[1]:
+        record.msg, record.args = f'a request failed: {line_of(record.exc_info[1])}', ()
+        record.exc_info = None
+    return True
 
 
 def _reach_this_machine_directly() -> None:

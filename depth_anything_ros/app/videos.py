@@ -8,6 +8,7 @@ import threading
 import time
 
 from depth_anything_ros.app.models import ModelChoice, ModelSlot
+from depth_anything_ros.app.pictures import LIMIT
 from depth_anything_ros.arrays import U8
 from depth_anything_ros.errors import ImageError
 from depth_anything_ros.media.source import ImageItem
@@ -40,7 +41,7 @@ def compute_video(slot: ModelSlot, choice: ModelChoice, file: Path, target: Path
     With ``alone`` the image is not beside it. A video that breaks off, and ``stop``, leave the
     frames before. ImageError if there is no frame at all.
     """
-    source = open_video(file)
+    source = open_video(file, LIMIT)
     frames: deque[tuple[ImageItem, ColorImage]] = deque()
     problems: list[str] = []
 

@@ -13,7 +13,7 @@ from depth_anything_ros.convert.commands.options import (
 from depth_anything_ros.convert.hub.resolve import DownloadOptions, local_source
 from depth_anything_ros.distill import PROGRAM
 from depth_anything_ros.distill.job import (
-    default_recipe, DistillJob, MEDIUM, MILD, Recipe, Selection, STRONG)
+    default_recipe, DistillJob, LARGEST_BATCH, MEDIUM, MILD, Recipe, Selection, STRONG)
 from depth_anything_ros.errors import SettingsError
 from depth_anything_ros.fleet.cluster import FleetOptions
 from depth_anything_ros.model_info import Precision
@@ -53,7 +53,7 @@ def command(
         steps: Annotated[int, typer.Option(
             '--steps', min=1, help='Number of training steps.')] = 10000,
         batch: Annotated[int, typer.Option(
-            '--batch', min=1, help='Images per step.')] = Recipe.batch,
+            '--batch', min=1, max=LARGEST_BATCH, help='Images per step.')] = Recipe.batch,
         crop: Annotated[str, typer.Option(
             '--crop', metavar='HxW|PX', help='Size in pixels of the crops that the student sees.',
             show_default='196x266, 196x252 for vitt')] = '',

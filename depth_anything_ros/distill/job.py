@@ -17,6 +17,8 @@ from depth_anything_ros.files import atomic_path
 from depth_anything_ros.fleet.cluster import FleetOptions
 from depth_anything_ros.model_info import Precision
 
+# Of --batch; a mistyped one would fill the memory until the system ends the program.
+LARGEST_BATCH = 4096
 _OPTIONS_FILE = 'options.json'
 
 

@@ -178,6 +178,10 @@ def load_state(path: Path, trainer: Trainer) -> None:
             raise CheckpointError(
                 path, f'the training in it has {name} {found.get(name)}, this one {value}',
                 f'continue with its settings, or {_START_OVER}')
+    step, steps = state.get('step'), trainer.recipe.steps
+    if type(step) is not int or not 0 <= step <= steps:
+        raise CheckpointError(path, f'its step is {step!r:.40}, not one from 0 to {steps}',
+                              _START_OVER)
     try:
         trainer.load_state_dict(state)
     except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:

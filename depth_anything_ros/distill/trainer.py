@@ -14,7 +14,7 @@ from depth_anything_ros.distill.losses import (
     alignment_error, anchor_error, matching_error, mixed_depth_error)
 from depth_anything_ros.distill.processes import ALONE, Processes
 from depth_anything_ros.distill.students import Student
-from depth_anything_ros.errors import SettingsError
+from depth_anything_ros.errors import line_of, SettingsError
 from depth_anything_ros.inference.devices import has_bf16
 from depth_anything_ros.networks.depth_anything import DepthAnything
 from depth_anything_ros.networks.drop_path import set_drop_path
@@ -96,13 +96,19 @@ class Trainer:
         """
         Train until the last step of the recipe and yield the result of each step.
 
-        SettingsError if the loss is not finite; the weights are then those of the previous step.
-        ImageError or CheckpointError if an image or label cannot be read.
+        SettingsError if the loss is not finite, the weights are then those of the previous step,
+        or if the memory is too small. ImageError or CheckpointError if an image or label cannot be
+        read.
         """
         source = self._objective.batches(self.step)
         with closing(source):
             while self.step < self.recipe.steps:
-                yield self._train_step(next(source))
+                try:
+                    result = self._train_step(next(source))
+                except (MemoryError, torch.OutOfMemoryError) as error:
+                    raise SettingsError('--batch', self.recipe.batch, 'smaller, or the crops: the '
+                                        f'memory is too small ({line_of(error)})') from error
+                yield result
 
     def result(self) -> DepthAnything:
         """Return a copy of the network with the averaged weights, on the CPU, for inference."""

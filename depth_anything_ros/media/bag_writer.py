@@ -45,11 +45,13 @@ class DepthBag:
 
     ``target`` is a new folder with the same storage format. The camera_info of the images is also
     written for the depth images, which have the same size, with its empty fields filled in.
-    ``write`` copies the messages up to its image, ``close`` the rest. All writing is done in one
-    thread of its own, as SQLite requires.
+    ``write`` copies the messages up to its image, ``close`` the rest. ``problem`` says why the
+    copy ends early, None: it does not; depth is still written. All writing is done in one thread
+    of its own, as SQLite requires.
     """
 
     def __init__(self, source: Path, target: Path, image_topic: str, kind: Kind) -> None:
+        self.problem: ImageError | None = None
         self._kind = kind
         self._thread = ThreadPoolExecutor(1, 'depth_bag')
         self._types = message_types()
@@ -83,12 +85,12 @@ class DepthBag:
 
     def _open(self, source: Path, target: Path, image_topic: str) -> None:
         from rosbags.rosbag2 import StoragePlugin, Writer
+        # Bags may list a topic twice, which the writer refuses.
+        connections = {_key(entry): entry for entry in bag_connections(source)}
         self._writer = Writer(target, version=_BAG_VERSION, storage_plugin=(
             StoragePlugin.MCAP if _is_mcap(source) else StoragePlugin.SQLITE3))
         self._writer.open()
         info_topic = _info_topic(image_topic)
-        # Bags may list a topic twice, which the writer refuses.
-        connections = {_key(entry): entry for entry in bag_connections(source)}
         for key, connection in connections.items():
             self._copies[key] = self._copy_connection(connection)
         image = next(entry for entry in connections.values() if entry.topic == image_topic)
@@ -126,7 +128,7 @@ class DepthBag:
         self._writer.close()
 
     def _copy_while(self, wanted: Callable[[Message], bool]) -> None:
-        while (message := self._pending or next(self._messages, None)) and wanted(message):
+        while (message := self._pending or self._next()) and wanted(message):
             self._pending = None
             connection, timestamp_ns, data = message
             key = _key(connection)
@@ -134,6 +136,13 @@ class DepthBag:
             if key in self._depth_infos:
                 self._writer.write(self._depth_infos[key], timestamp_ns, self._complete_info(data))
         self._pending = message
+
+    def _next(self) -> Message | None:
+        try:
+            return next(self._messages, None)
+        except ImageError as error:
+            self.problem = error
+            return None
 
     def _complete_info(self, data: bytes) -> bytes:
         """Return a serialized camera_info with complete fields, a damaged one unchanged."""

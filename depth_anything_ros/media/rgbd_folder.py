@@ -12,7 +12,7 @@ import cv2
 from depth_anything_ros.arrays import AnyArray, F32
 from depth_anything_ros.errors import (
     CameraInfoError, DatasetError, ImageError, line_of, MissingDependencyError)
-from depth_anything_ros.foreign_files import foreign_file, read_text, shown
+from depth_anything_ros.foreign_files import foreign_file, parse_yaml, read_text, shown
 from depth_anything_ros.media.depth_files import read_npy
 from depth_anything_ros.vision.depth import DepthRange, limit_range
 from depth_anything_ros.vision.encoded_image import check_picture
@@ -86,23 +86,20 @@ def read_description(path: Path, describe: Callable[[Mapping[Any, Any]], Describ
 
     It raises ValueError for a wrong key, which becomes a DatasetError as a file without keys does.
     """
-    try:
-        import yaml
-    except ImportError as error:
-        raise MissingDependencyError('pyyaml', 'the description of a folder',
-                                     "pip install 'depth_anything_ros[tools]'") from error
     text = ''
     try:
         text = read_text(path)
-        entries = yaml.safe_load(text)
+        entries = parse_yaml(text)
+    except ImportError as error:
+        raise MissingDependencyError('pyyaml', 'the description of a folder',
+                                     "pip install 'depth_anything_ros[tools]'") from error
     except OSError as error:
         raise DatasetError(path, f'it cannot be read ({error.strerror})', _SEE) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = line_of(error)
+    except ValueError as error:
         if bare := _BARE_STAR.search(text):
             raise DatasetError(path, 'YAML takes a * at the start of a value for an alias',
                                f"quote it: {bare[1]}: '{bare[2]}'") from error
-        raise DatasetError(path, f'it is not YAML ({reason})', _SEE) from error
+        raise DatasetError(path, line_of(error), _SEE) from error
     if not isinstance(entries, dict):
         raise DatasetError(path, 'it holds no keys', _SEE)
     try:

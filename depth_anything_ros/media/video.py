@@ -16,6 +16,7 @@ from depth_anything_ros.errors import ImageError
 from depth_anything_ros.foreign_files import foreign_file, is_utf8, printable
 from depth_anything_ros.media.source import ImageItem, ImageSource
 from depth_anything_ros.vision.color_image import ColorImage
+from depth_anything_ros.vision.encoded_image import FILE_LIMIT, PixelLimit
 
 SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv', '.ts',
             '.mts', '.m2ts', '.3gp', '.flv', '.ogv', '.asf')
@@ -34,10 +35,16 @@ _LOWEST_RATE, _HIGHEST_RATE = 0.1, 120.0
 _RATE_TOLERANCE = 0.02
 
 
-def open_video(file: Path) -> ImageSource:
-    """Return the frames of a video file; ImageError if OpenCV cannot open it."""
+def open_video(file: Path, limit: PixelLimit = FILE_LIMIT) -> ImageSource:
+    """
+    Return the frames of a video file, all in the size of the first one.
+
+    ImageError if OpenCV cannot open it or they are larger than ``limit``.
+    """
     with _capture(file) as capture:
-        return ImageSource('video', str(file), _count(capture), _rate(capture), _size_hw(capture),
+        size_hw = _size_hw(capture)
+        limit.check(str(file), size_hw or (0, 0))
+        return ImageSource('video', str(file), _count(capture), _rate(capture), size_hw,
                            partial(_frames, file))
 
 
@@ -73,13 +80,17 @@ def _absolute(path: Path) -> Path:
 
 
 def _frames(place: Path | int) -> Iterator[ImageItem]:
-    clock = FrameClock()
+    clock, size_hw = FrameClock(), (0, 0)
     with _capture(place) as capture:
         while True:
             success, pixels = capture.read()
             if not success:
                 break
             time_ns = time.monotonic_ns() if isinstance(place, int) else _time_ns(capture)
+            size_hw = size_hw if clock.frames else (pixels.shape[0], pixels.shape[1])
+            if pixels.shape[:2] != size_hw:
+                # Newer versions of OpenCV resize frames where the size changes, old ones do not.
+                pixels = cv2.resize(pixels, size_hw[::-1])
             image, index = ColorImage(pixels, 'bgr'), clock.frames  # type: ignore[arg-type]
             clock.add(time_ns)
             yield ImageItem(f'frame {index + 1}', index, partial(_decoded, image),

@@ -1,6 +1,8 @@
 """The executable ``depth_anything_node``."""
 
 from collections.abc import Sequence
+import os
+import signal
 import sys
 
 from depth_anything_ros.errors import DepthAnythingError, INSTALL_ROS, MissingDependencyError
@@ -8,6 +10,8 @@ from depth_anything_ros.errors import DepthAnythingError, INSTALL_ROS, MissingDe
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM and return 0, or 1 if it cannot start."""
+    # Until ``run`` changes that: KeyboardInterrupt would be a traceback of any of the imports.
+    signal.signal(signal.SIGINT, lambda number, frame: os._exit(0))
     try:
         from depth_anything_ros.node.node import DepthAnythingNode
         from depth_anything_ros.ros.spin import run

@@ -193,7 +193,7 @@ def _cloud_rows(message: PointCloud2, names: Sequence[str]) -> npt.NDArray[Any]:
     types = [_COORDINATE_TYPES.get(field.datatype) for field in fields.values()]
     if not set(_AXES) <= set(fields) or None in types:
         found = ', '.join(field.name for field in message.fields) or 'none'
-        raise PointCloudError('the reference cloud needs the fields x, y and z as FLOAT32 or '
+        raise PointCloudError('the point cloud needs the fields x, y and z as FLOAT32 or '
                               f'FLOAT64; it has {found}')
     byte_order = '>' if message.is_bigendian else '<'
     packed: Any = {
@@ -205,10 +205,10 @@ def _cloud_rows(message: PointCloud2, names: Sequence[str]) -> npt.NDArray[Any]:
             for field, number in zip(fields.values(), types))
     if max(ends) > message.point_step:
         raise PointCloudError(
-            f'a field of the reference cloud does not fit into point_step {message.point_step}; '
+            f'a field of the point cloud does not fit into point_step {message.point_step}; '
             'the publisher fills it in wrongly')
     if len(message.data) < needed:
-        raise PointCloudError(f'the reference cloud has {len(message.data)} bytes, but its size '
+        raise PointCloudError(f'the point cloud has {len(message.data)} bytes, but its size '
                               f'needs {needed}; the message is truncated')
     if message.width == 0 or message.height == 0:
         # An offset and a step may be larger here than NumPy takes.

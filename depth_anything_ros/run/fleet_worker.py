@@ -178,7 +178,7 @@ class RunWorker:
             if stop.is_set():
                 # The next run computes the whole recording: a part of it is no result.
                 raise InterruptedError('stopped')
-        return summary
+        return output.complete(summary)
 
     @contextmanager
     def _stage(self) -> Iterator[Path]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from depth_anything_ros.cli.program import complain
 from depth_anything_ros.cli.progress import counting, open_console
 from depth_anything_ros.cli.signals import deferred_signals, StopRequest
-from depth_anything_ros.errors import ModelError
+from depth_anything_ros.errors import ImageError, ModelError
 from depth_anything_ros.files import make_folder
 from depth_anything_ros.foreign_files import printable
 from depth_anything_ros.inference.engine import Engine, EngineOptions
@@ -47,8 +47,8 @@ def run(options: RunOptions) -> int:
             print(message, file=sys.stderr)
         for task in tasks:
             with deferred_signals() as stop:
-                summary = _run_task(engine, task, options, stop, console)
-            status = stop.exit_status or max(status, int(bool(summary.failed)))
+                is_complete = _run_task(engine, task, options, stop, console)
+            status = stop.exit_status or max(status, int(not is_complete))
             if stop.is_set():
                 break
     if others := files_left_out(options):
@@ -88,17 +88,23 @@ def start_engine(options: RunOptions, model: Path | IrFiles, image_hw: Size | No
 
 
 def _run_task(engine: Engine, task: Task, options: RunOptions, stop: StopRequest,
-              console: 'Console') -> RunSummary:
+              console: 'Console') -> bool:
+    """Return whether all images are written; one output that is impossible spares the others."""
     def complete() -> bool:
         return options.frames is None and not stop.is_set()
 
-    with open_output(task, options, engine.info, complete) as output, \
-            counting(console)('images', task.count, 0) as advance:
-        summary = run_images(
-            engine, ordered_items(task, engine.info, options.input_size), output.write,
-            writers=output.writers, stop=stop.event, on_progress=advance)
+    try:
+        with open_output(task, options, engine.info, complete) as output, \
+                counting(console)('images', task.count, 0) as advance:
+            summary = run_images(
+                engine, ordered_items(task, engine.info, options.input_size), output.write,
+                writers=output.writers, stop=stop.event, on_progress=advance)
+    except ImageError as error:
+        complain(error)
+        return False
+    summary = output.complete(summary)
     _report(summary, output.place, stop.is_set())
-    return summary
+    return not summary.failed
 
 
 def _report(summary: RunSummary, place: str, interrupted: bool) -> None:

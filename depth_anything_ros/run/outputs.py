@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 import os
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from depth_anything_ros.media.depth_files import encode_png, finite_range, write
 from depth_anything_ros.media.source import ImageItem
 from depth_anything_ros.media.video import DEFAULT_RATE, VideoFile
 from depth_anything_ros.model_info import Kind, ModelInfo
-from depth_anything_ros.run.pipeline import Write
+from depth_anything_ros.run.pipeline import Failure, RunSummary, Write
 from depth_anything_ros.run.tasks import RunOptions, Task
 from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.colorize import RangeTracker
@@ -32,12 +32,17 @@ class Output:
     A place for depth maps.
 
     ``place`` names it for the user, ``write`` adds one map, and ``writers`` threads may call it at
-    the same time.
+    the same time. ``failed`` gets what failed beside the maps.
     """
 
     place: str
     write: Write
     writers: int
+    failed: list[Failure] = field(default_factory=list)
+
+    def complete(self, summary: RunSummary) -> RunSummary:
+        """Return the summary of the maps with ``failed``, after ``open_output`` has ended."""
+        return replace(summary, failed=(*summary.failed, *self.failed))
 
 
 @contextmanager
@@ -130,11 +135,15 @@ def _bag(task: Task, target: Path, kind: Kind, complete: Callable[[], bool]) -> 
             bag = bag or DepthBag(source, staged, topic, kind)
             bag.write(depth, item.timestamp_ns, item.header)
 
+        output = Output(f'{depth_topic(topic, kind)} in {target}', write, 1)
         try:
-            yield Output(f'{depth_topic(topic, kind)} in {target}', write, 1)
+            yield output
         except BaseException:
             if bag is not None:
                 bag.abort()
             raise
         if bag is not None:
             bag.close(copy_rest=complete())
+            if bag.problem is not None:
+                output.failed.append(Failure('', 'only a part of the other messages is copied: '
+                                             f'{bag.problem}'))

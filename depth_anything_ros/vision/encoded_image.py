@@ -28,6 +28,13 @@ class PixelLimit:
     megapixels: float
     remedy: str
 
+    def check(self, name: str, size_hw: tuple[int, int]) -> None:
+        """Raise ImageError if a picture or video of this size [px] is too large."""
+        height, width = size_hw
+        if height * width > self.megapixels * 1e6:
+            raise ImageError(f'{name} has {width}x{height} pixels by its header, which is more '
+                             f'than {self.megapixels:g} megapixels; {self.remedy}')
+
 
 FILE_LIMIT = PixelLimit(250.0, 'if it is not damaged, make it smaller with another program first')
 
@@ -83,10 +90,7 @@ def check_picture(data: U8, limit: PixelLimit = FILE_LIMIT) -> PictureHeader | N
     if header is None:
         raise ImageError(f'OpenCV cannot decode these {data.size} bytes: the header of the {name} '
                          'is damaged')
-    height, width = header.size_hw
-    if height * width > limit.megapixels * 1e6:
-        raise ImageError(f'the {name} has {width}x{height} pixels by its header, which is more '
-                         f'than {limit.megapixels:g} megapixels; {limit.remedy}')
+    limit.check(f'the {name}', header.size_hw)
     if not is_complete(view, header):
         raise ImageError(f'the {name} is incomplete: it breaks off after {data.size} bytes; check '
                          'the disk, cable or network that it came over')

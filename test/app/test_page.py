@@ -168,8 +168,10 @@ def test_broken_files_and_wrong_choices_are_answered_with_a_sentence(
         visit: Callable[[], Visitor], tmp_path: Path) -> None:
     visitor = visit()
     good = save_picture(tmp_path / 'good.png', 4)
-    broken, large, page, noise = (tmp_path / name for name in (
-        'broken.png', 'large.png', 'page.jpg', 'noise.mp4'))
+    broken, large, page, noise, still = (tmp_path / name for name in (
+        'broken.png', 'large.png', 'page.jpg', 'noise.mp4', 'still.mp4'))
+    # OpenCV reads a picture as a video of one frame.
+    still.write_bytes(cv2.imencode('.png', np.zeros((6000, 9000), np.uint8))[1].tobytes())
     noise.write_bytes(b'no video' * 100)
     broken.write_bytes(good.read_bytes()[:-200])
     large.write_bytes(large_picture())
@@ -181,10 +183,44 @@ def test_broken_files_and_wrong_choices_are_answered_with_a_sentence(
             ('it is a web page, not the file itself', lambda: visitor.depth(page)),
             ('there is no such file', lambda: visitor.depth(good, tmp_path / 'none.xml')),
             ('colour range', lambda: visitor.depth(good, look=('gray', 60, 40))),
-            (r'^noise\.mp4 is damaged, or this OpenCV', lambda: visitor.video(noise))):
+            (r'^noise\.mp4 is damaged, or this OpenCV', lambda: visitor.video(noise)),
+            (r'^still\.mp4 has 9000x6000 pixels by its header, which is more than 50 mega',
+             lambda: visitor.video(still))):
         with pytest.raises(gradio_client.exceptions.AppError, match=expected):
             call()
     assert visitor.depth(good).startswith('tiny (relative')
+
+
+@pytest.mark.parametrize(('place', 'value', 'message'), [
+    (0, 5, 'a value is missing or of the wrong type'), (1, 5, 'Model, or path of an .xml: 5'),
+    (1, None, 'wrong type'), (2, 'x', 'wrong type'), (3, ['CPU'], 'wrong type'),
+    (3, 'TPU', 'TPU is not in the list'), (4, None, 'Colour map: None'), (5, 'x', 'wrong type')])
+def test_values_of_the_wrong_type_are_answered_with_a_sentence(
+        visit: Callable[[], Visitor], tmp_path: Path, place: int, value: object,
+        message: str) -> None:
+    """The fixture ``url`` finds a traceback in the terminal."""
+    visitor = visit()
+    values = [gradio_client.handle_file(str(save_picture(tmp_path / 'a.png', 4))),
+              str(visitor.model), 0, 'CPU', *LOOK]
+    values[place] = value
+    with pytest.raises(gradio_client.exceptions.AppError, match=message):
+        visitor.client.predict(*values, api_name='/depth')
+
+
+@pytest.mark.parametrize(('path', 'body', 'status'), [
+    ('call/depth', b'{"data": [1]}', 200), ('run/depth', b'{"data": [NaN]}', 500),
+    ('call/nothing', b'{"data": []}', 500), ('call/v2/depth', b'{"wrong": 1}', 500),
+    ('call/depth', b'{"data":', 422)])
+def test_requests_that_gradio_does_not_understand_have_a_status_and_no_traceback(
+        url: str, path: str, body: bytes, status: int) -> None:
+    request = urllib.request.Request(f'{url}/gradio_api/{path}', body,
+                                     {'Content-Type': 'application/json'})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            found = answer.status
+    except urllib.error.HTTPError as error:
+        found = error.code
+    assert found == status
 
 
 def test_files_of_this_machine_that_nobody_uploaded_are_not_read(

@@ -300,7 +300,8 @@ def test_a_description_that_cannot_be_right_is_named(
 
 
 @pytest.mark.parametrize(('text', 'message'), [
-    ('', 'it holds no facts'), ('- a', 'it holds no facts'), ('a: [', 'it is not YAML')])
+    ('', 'it holds no facts'), ('- a', 'it holds no facts'), ('a: [', 'it is not YAML'),
+    ('depth_output: a\ndepth_output: b', '.*the key depth_output is there 2 times')])
 def test_a_file_without_facts_is_named(tmp_path: Path, text: str, message: str) -> None:
     facts = tmp_path / 'a.yaml'
     facts.write_text(text)

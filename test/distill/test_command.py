@@ -303,6 +303,8 @@ def test_an_impossible_part_is_refused_before_the_work(
     (['teacher.pth'], 'Missing argument'), (['teacher.pth', 'photos'], 'Missing option'),
     (['a.pth', 'photos', '-o', 'b.xml', '--student', 'huge'], "'huge' is not one of"),
     (['a.pth', 'photos', '-o', 'b.xml', '--seed', str(2 ** 63)], "'--seed'"),
+    (['a.pth', 'photos', '-o', 'b.xml', '--batch', '10000000'], "'--batch'"),
+    (['metric', 'a.pth', 'photos', '-o', 'b.xml', '--batch', '10000000'], "'--batch'"),
     (['a.pth', 'photos', '-o', 'b.xml', '--hold-out', '1'], "'--hold-out'")])
 def test_wrong_usage_ends_with_status_2(
         line: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -116,6 +116,16 @@ def test_other_files_are_refused(make: Make, tmp_path: Path) -> None:
             load_state(path, make())
 
 
+@pytest.mark.parametrize('step', [-1, 5, 1.0, True, None, '1', 10 ** 30])
+def test_a_step_that_is_none_of_the_training_is_refused(
+        make: Make, tmp_path: Path, step: object) -> None:
+    path = tmp_path / 'state.pt'
+    save_state(path, make())
+    torch.save({**torch.load(path, weights_only=True), 'step': step}, path)
+    with pytest.raises(CheckpointError, match='its step is .*, not one from 0 to 4; remove'):
+        load_state(path, make())
+
+
 @pytest.mark.parametrize('part', ['network', 'averaged', 'optimizer'])
 @pytest.mark.parametrize('content', [None, [1], {}])
 def test_a_state_with_parts_of_another_kind_is_refused(

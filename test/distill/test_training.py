@@ -127,6 +127,23 @@ def test_a_loss_that_is_not_finite_stops_before_it_spoils_the_weights(
     assert all(torch.isfinite(value).all() for value in before.values())
 
 
+@pytest.mark.parametrize('error', [
+    torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 90.00 GiB.'),
+    MemoryError('Unable to allocate 90.0 GiB'), MemoryError()])
+def test_a_batch_that_does_not_fit_into_the_memory_is_one_sentence(
+        images: list[LabelledImage], tiny: EncoderSpec, monkeypatch: pytest.MonkeyPatch,
+        error: Exception) -> None:
+    def fail(*args: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Trainer, '_loss', fail)
+    trainer = Trainer(vit_student(tiny), SMALL, images)
+    with pytest.raises(SettingsError, match='--batch is 2; it must be smaller, or the crops: .* '
+                       r'too small \((CUDA out|Unable to|MemoryError)'):
+        next(trainer.run())
+    assert trainer.step == 0
+
+
 def test_tokens_come_nearer_to_those_of_the_teacher(
         images: list[LabelledImage], tiny: EncoderSpec,
         make_weights: Callable[..., dict[str, Any]]) -> None:

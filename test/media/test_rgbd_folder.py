@@ -106,6 +106,13 @@ def test_a_description_that_is_missing_or_empty_is_refused(tmp_path: Path) -> No
         read_config(tmp_path / 'empty.yaml')
 
 
+def test_a_key_that_is_there_twice_is_named(tmp_path: Path) -> None:
+    path = write_config(tmp_path)
+    path.write_text(f'{path.read_text()}\ndepth_scale: 5000\n')
+    with pytest.raises(DatasetError, match='the key depth_scale is there 2 times'):
+        read_config(path)
+
+
 @pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16'])
 def test_a_description_may_have_the_encodings_of_windows(tmp_path: Path, encoding: str) -> None:
     path = write_config(tmp_path)
@@ -115,9 +122,10 @@ def test_a_description_may_have_the_encodings_of_windows(tmp_path: Path, encodin
 
 def test_without_yaml_the_line_that_installs_it_is_named(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_config(tmp_path)
     monkeypatch.setitem(sys.modules, 'yaml', None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'depth_anything_ros\[tools\]'"):
-        read_config(tmp_path / 'any.yaml')
+        read_config(path)
 
 
 def test_files_are_paired_by_the_text_of_the_star(tmp_path: Path) -> None:

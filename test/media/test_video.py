@@ -6,7 +6,8 @@ from pathlib import Path
 import cv2
 from depth_anything_ros.errors import ImageError
 from depth_anything_ros.media.open_images import open_images
-from depth_anything_ros.media.video import VideoFile
+from depth_anything_ros.media.video import open_video, VideoFile
+from depth_anything_ros.vision.encoded_image import PixelLimit
 import numpy as np
 import pytest
 
@@ -37,6 +38,30 @@ def test_a_video_can_be_read_again_from_the_start(tmp_path: Path) -> None:
     source = open_images(str(write_video(tmp_path / 'clip.mp4', range(0, 200, 50))))
     first, again = next(iter(source)), next(iter(source))
     assert np.array_equal(first.read().pixels, again.read().pixels)
+
+
+def test_a_video_whose_size_changes_keeps_the_first_size(tmp_path: Path) -> None:
+    """Some versions of OpenCV resize the other frames, 4.6 does not."""
+    path = tmp_path / 'clip.mkv'
+    parts = []
+    for size_hw, level in (((48, 64), 50), ((96, 80), 200)):
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 25, size_hw[::-1])
+        for _ in range(3):
+            writer.write(np.full((*size_hw, 3), level, np.uint8))
+        writer.release()
+        parts.append(path.read_bytes())
+    path.write_bytes(b''.join(parts))
+    frames = [item.read().pixels for item in open_images(str(path))]
+    assert [frame.shape for frame in frames] == [(48, 64, 3)] * 6
+    np.testing.assert_allclose([frame.mean() for frame in frames], [50] * 3 + [200] * 3, atol=3)
+
+
+def test_a_video_of_more_pixels_than_a_picture_may_have_is_refused(tmp_path: Path) -> None:
+    path = write_video(tmp_path / 'clip.mp4', range(0, 200, 50))
+    with pytest.raises(ImageError, match=r'clip\.mp4 has 66x48 pixels by its header, which is '
+                       r'more than 0\.003 megapixels; buy memory'):
+        open_video(path, PixelLimit(0.003, 'buy memory'))
+    assert open_video(path, PixelLimit(0.0032, '')).size_hw == (48, 66)
 
 
 def test_a_video_or_camera_that_cannot_be_opened_is_named(

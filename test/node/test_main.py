@@ -102,6 +102,16 @@ def test_without_ros_the_node_names_what_is_missing() -> None:
                           "source ROS 2, or pip install 'depth_anything_ros[jazzy]'\n")
 
 
+def test_a_sigint_during_the_imports_ends_the_node_without_a_traceback(tmp_path: Path) -> None:
+    """They take a second on a busy machine; launch may end before."""
+    (tmp_path / 'cv2.py').write_text(
+        'import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)')
+    path = os.pathsep.join((str(tmp_path), os.environ.get('PYTHONPATH', ''), os.getcwd()))
+    ended = subprocess.run([sys.executable, '-m', NODE], capture_output=True, text=True,
+                           timeout=60, env={**os.environ, 'PYTHONPATH': path})
+    assert (ended.returncode, ended.stderr) == (0, '')
+
+
 def test_a_second_sigint_does_not_interrupt_the_release(
         observer: Observer, tiny_ir: Path, tmp_path: Path) -> None:
     """Ctrl-C in a terminal reaches the node twice: from the terminal and from launch."""

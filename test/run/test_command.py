@@ -1,18 +1,21 @@
 """The program as people and scripts call it, with a tiny model."""
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 import os
 from pathlib import Path
 import resource
 import shutil
+import sqlite3
 import subprocess
 import sys
 from typing import Any
 
 from aligned import resize_aligned
 from bags import (
-    camera_info, COMPRESSED, compressed_image, INFO, RAW, raw_image, read_bag, store, write_bag)
+    camera_info, COMPRESSED, compressed_image, INFO, RAW, raw_image, read_bag, store, TEXT, text,
+    write_bag)
 import cv2
 from depth_anything_ros.media.video import VideoFile
 from depth_anything_ros.run.main import main
@@ -547,6 +550,43 @@ def test_a_bag_without_any_depth_is_not_written_and_an_older_one_stays(
     assert 'nothing written' in capsys.readouterr().out
     assert read_bag(tmp_path / 'vis_depth' / 'drive_depth') == older
     assert os.listdir('vis_depth') == ['drive_depth']
+
+
+@pytest.mark.parametrize('damaged_ns', [50, 250, 900])
+def test_a_bag_whose_other_messages_break_off_has_all_depth_and_status_1(
+        tmp_path: Path, tiny_ir: Path, capsys: pytest.CaptureFixture[str],
+        damaged_ns: int) -> None:
+    pytest.importorskip('rosbags.rosbag2')
+    entries = [('/camera/image_raw', RAW, time_ns, raw_image(time_ns, picture(1)))
+               for time_ns in (100, 200, 300)]
+    write_bag(tmp_path / 'drive', [*entries, *(
+        ('/chatter', TEXT, time_ns, text('a')) for time_ns in (10, damaged_ns, 950))])
+    with closing(sqlite3.connect('drive/drive.db3')) as database:
+        database.execute(f'UPDATE messages SET data = 7 WHERE timestamp = {damaged_ns}')
+        database.commit()
+    assert main([str(tiny_ir), '--input', 'drive']) == 1
+    out, err = capsys.readouterr()
+    assert out.startswith('3 images') and 'written to' in out
+    assert 'error: only a part of the other messages is copied: drive cannot be read' in err
+    assert err.count('\n') == 1
+    found = [(topic, time_ns) for topic, _, time_ns, _ in read_bag(
+        tmp_path / 'vis_depth' / 'drive_depth')]
+    assert [time_ns for topic, time_ns in found if 'inverse' in topic] == [100, 200, 300]
+    assert [time_ns for topic, time_ns in found if 'inverse' not in topic] == [
+        time_ns for time_ns in (10, 100, 200, 300) if time_ns < damaged_ns]
+
+
+def test_a_bag_that_already_has_depth_fails_alone(
+        tmp_path: Path, tiny_ir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip('rosbags.rosbag2')
+    write_bag(tmp_path / 'all' / 'a', [
+        ('/camera/inverse_depth/camera_info', INFO, 1, camera_info(1)),
+        ('/camera/image_raw', RAW, 2, raw_image(1, picture(1)))])
+    drive(tmp_path / 'all' / 'b', 1)
+    assert main([str(tiny_ir), '--input', 'all']) == 1
+    assert os.listdir('vis_depth') == ['b_depth']
+    err = capsys.readouterr().err
+    assert 'all/a already has /camera/inverse_depth/camera_info' in err and err.count('\n') == 1
 
 
 def test_a_bag_is_written_beside_no_other_name(

@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose
 import pytest
 from tiny import weighted_sum
 from tools.measure import confidence
+from tools.measure.confidence_looks import AGES, look, Looked, Picture
 from tools.measure.sparsification import (
     ause, Bin, calibration_error, fit_logistic, reliability, sparsification_curve)
 
@@ -64,16 +65,16 @@ def test_a_logistic_regression_finds_the_weights_that_made_the_data() -> None:
     assert_allclose(twice, fit_logistic(inputs[rows], targets[rows], np.ones(1350)), atol=1e-4)
 
 
-def looked(scene: str, seed: int, old_is_noise: bool = False) -> confidence.Looked:
+def looked(scene: str, seed: int, old_is_noise: bool = False) -> Looked:
     """Return an image whose errors follow the second look, and nothing else."""
     rng = np.random.default_rng(seed)
     change = rng.normal(size=4000)
     errors = 0.1 * np.exp(change + 0.3 * rng.normal(size=4000))
     one_look = rng.normal(size=(4000, 3))
     noise = rng.normal(size=4000) if old_is_noise else change
-    return confidence.Looked(
+    return Looked(
         scene, errors, {'edge_filter': one_look[:, 0], 'distance': one_look[:, 1]}, one_look,
-        {age: np.column_stack([one_look, noise if age else change]) for age in confidence.AGES})
+        {age: np.column_stack([one_look, noise if age else change]) for age in AGES})
 
 
 def test_figures_tell_a_useful_second_look_from_measures_that_are_noise() -> None:
@@ -113,8 +114,8 @@ def test_a_perfect_model_has_no_error_and_its_looks_agree(tiny_ir: Path) -> None
     image = np.ascontiguousarray(np.broadcast_to(rows, (120, 160, 3)))
     truth_m = (1 / (0.3 * weighted_sum(image) + 0.05)).astype(np.float32)
     truth_m[:40] = np.nan
-    picture = confidence.Picture('a', image, truth_m, DepthRange(0.1, 10.0), {1: image})
-    found, = confidence.look([picture], tiny_ir, sizes={'half': 0.5})
+    picture = Picture('a', image, truth_m, DepthRange(0.1, 10.0), {1: image})
+    found, = look([picture], tiny_ir, sizes={'half': 0.5})
     assert found.errors.shape == (20 * 40,) and found.errors.max() < 0.03
     assert set(found.two_looks) == {0, 1}
     assert found.one_look.shape == (800, 3) and found.two_looks[0].shape == (800, 4)

@@ -14,7 +14,7 @@ from typing import Any, get_args, Literal
 
 from depth_anything_ros.arrays import F32
 from depth_anything_ros.errors import CheckpointError, line_of, MissingDependencyError, ModelError
-from depth_anything_ros.foreign_files import read_text, shown
+from depth_anything_ros.foreign_files import parse_yaml, read_text, shown
 from depth_anything_ros.model_info import Interpolation, Kind, LARGEST_SIDE, Resize
 from depth_anything_ros.networks.models import InputSpec, UNKNOWN_LICENCE
 import numpy as np
@@ -120,17 +120,15 @@ class Description:
 def read_facts(path: Path) -> dict[str, Any]:
     """Return the facts in a YAML file, each checked; CheckpointError names the wrong one."""
     try:
-        import yaml
+        facts = parse_yaml(read_text(path))
     except ImportError as error:
         raise MissingDependencyError('pyyaml', f'reading {path.name}',
                                      "pip install 'depth_anything_ros[convert]'") from error
-    try:
-        facts = yaml.safe_load(read_text(path))
     except OSError as error:
         raise CheckpointError(path, f'it cannot be read ({error.strerror})',
                               'check the path') from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise CheckpointError(path, f'it is not YAML ({line_of(error)})', SEE) from error
+    except ValueError as error:
+        raise CheckpointError(path, line_of(error), SEE) from error
     if not isinstance(facts, dict) or not facts:
         raise CheckpointError(path, 'it holds no facts', SEE)
     for name, value in facts.items():

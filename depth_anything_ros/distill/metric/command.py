@@ -13,6 +13,7 @@ from depth_anything_ros.convert.hub.resolve import DownloadOptions, local_source
 from depth_anything_ros.convert.sources.identity import Overrides
 from depth_anything_ros.distill import PROGRAM
 from depth_anything_ros.distill.command import Device, parse_crop, torch_device
+from depth_anything_ros.distill.job import LARGEST_BATCH
 from depth_anything_ros.errors import SettingsError
 from depth_anything_ros.model_info import Precision
 from depth_anything_ros.vision.depth import DepthRange
@@ -36,7 +37,8 @@ def command(
             'and the card NAME.md go beside it.')],
         steps: Annotated[int, typer.Option(
             '--steps', min=1, help='Largest number of training steps.')] = 200,
-        batch: Annotated[int, typer.Option('--batch', min=1, help='Images per step.')] = 8,
+        batch: Annotated[int, typer.Option(
+            '--batch', min=1, max=LARGEST_BATCH, help='Images per step.')] = 8,
         crop: Annotated[str, typer.Option(
             '--crop', metavar='HxW|PX', help='Size in pixels of the crops that the network sees.',
             show_default='its default size for 4:3')] = '',
