@@ -15,7 +15,7 @@ ROS ?= jazzy
 # The OpenCV of Debian 12 and Ubuntu 24.04, with its own environment because it needs NumPy 1. Those of
 # Ubuntu 22.04, with PYTHON=python3.10: OLD='numpy==1.21.6 opencv-python-headless==4.5.4.60'
 OLD ?= numpy<2 opencv-python-headless==4.6.0.66
-OLD_TESTS := test/vision test/alignment test/media/test_pictures.py
+OLD_TESTS := test/vision test/alignment test/media/test_pictures.py test/media/test_video.py
 # PyTorch takes most of their time, on one core each, so these share the cores. In the other tests
 # nodes, cameras and browsers run beside one another.
 PARALLEL_TESTS := test/convert test/distill test/evaluate test/networks
