@@ -210,13 +210,13 @@ def test_names_that_cannot_be_an_ir_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize('make', [atomic_path, partial(staging_folder, needed_bytes=0)])
 def test_a_signal_while_the_hidden_folder_is_made_leaves_none(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Any) -> None:
-    mkdir = os.mkdir
+    mkdir = Path.mkdir
 
-    def interrupted(*arguments: Any, **options: Any) -> None:
-        mkdir(*arguments, **options)
+    def interrupted(path: Path, *arguments: Any, **options: Any) -> None:
+        mkdir(path, *arguments, **options)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(os, 'mkdir', interrupted)
+    monkeypatch.setattr(Path, 'mkdir', interrupted)
     with pytest.raises(KeyboardInterrupt), make(tmp_path / 'mine.xml'):
         pytest.fail('the block was entered')
     assert list(tmp_path.iterdir()) == []

@@ -207,10 +207,10 @@ def test_thousands_of_poses_are_searched_at_once(tmp_path: Path) -> None:
     (tmp_path / 'poses.txt').write_text(
         ''.join(f'{1000.001 + number / 100:.4f} {number} 0 0 0 0 0 1\n'
                 for number in range(20000)))
-    started = time.monotonic()
+    started = time.process_time()
     frames = opened(tmp_path).frames
     assert [one.pose[0, 3] for one in frames] == [*range(0, 3000, 10)]
-    assert time.monotonic() - started < 5.0
+    assert time.process_time() - started < 5.0
 
 
 @pytest.mark.parametrize(('text', 'problem'), [
