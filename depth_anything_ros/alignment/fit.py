@@ -182,13 +182,13 @@ def check_fit(fit: Fit, settings: AlignmentSettings) -> None:
             'bring more of the reference into view or lower alignment.min_support')
     if fit.outliers > settings.max_outliers:
         raise AlignmentError(
-            f'{100 * fit.outliers:.0f} % of the reference disagrees with the fit, at most '
-            f'{100 * settings.max_outliers:.0f} % are allowed; check the pose of the reference or '
+            f'{100 * fit.outliers:.3g} % of the reference disagrees with the fit, at most '
+            f'{100 * settings.max_outliers:.3g} % are allowed; check the pose of the reference or '
             'raise alignment.max_outliers')
     if fit.residual > settings.max_residual:
         raise AlignmentError(
-            f'the median error of the fit is {100 * fit.residual:.0f} % of the depth, at most '
-            f'{100 * settings.max_residual:.0f} % are allowed; check the pose of the reference '
+            f'the median error of the fit is {100 * fit.residual:.3g} % of the depth, at most '
+            f'{100 * settings.max_residual:.3g} % are allowed; check the pose of the reference '
             'or raise alignment.max_residual')
 
 

@@ -87,7 +87,7 @@ class MotionSource:
         self._samples: deque[MotionSamples] = deque(maxlen=_SAMPLES_KEPT)
         self._outcome = _Outcome('no image was tracked yet', False)
         self._frames: deque[AlignmentFrame] = deque(maxlen=_MAPS_KEPT)
-        self._fitted_s = self._asked_s = -float('inf')
+        self._fitted_s = self._asked_s = self._matched_s = -float('inf')
         self._fitter = MotionFitter()
         self._thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
         self._thread.start()
@@ -115,6 +115,9 @@ class MotionSource:
         """
         if frame.stamp_s < self._asked_s:
             self._forget()
+        if not abs(frame.stamp_s - self._asked_s) <= _UNMATCHED_S:
+            # There was no image that could have been matched.
+            self._matched_s = frame.stamp_s
         self._asked_s = frame.stamp_s
         self._frames.append(frame)
         while frame.stamp_s - self._frames[0].stamp_s > _MAP_AGE_S and len(self._frames) > 1:
@@ -130,7 +133,7 @@ class MotionSource:
             self._check_outcome(outcome, frame.stamp_s)
             return None
         frame = tracked[-1]
-        self._fitted_s = frame.stamp_s
+        self._fitted_s = self._matched_s = frame.stamp_s
         motion = self._fitter.fit(frame.inverse_depth, samples[frame.stamp_s], with_shift)
         check_fit(motion.fit, self._read_settings().alignment)
         if self._floor is None:
@@ -157,7 +160,7 @@ class MotionSource:
             raise AlignmentHeldError(outcome.reason)
         if outcome.reason:
             raise AlignmentError(outcome.reason)
-        if stamp_s - self._fitted_s > _UNMATCHED_S:
+        if stamp_s - self._matched_s > _UNMATCHED_S:
             raise AlignmentError('no image has both depth and tracked points; the computer is too '
                                  'slow, so lower input_size or motion.points')
 

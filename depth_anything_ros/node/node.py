@@ -51,7 +51,7 @@ class DepthAnythingNode(LifecycleNode):
         report_missing_parts(self)
         refuse_invalid_requests(self)
         self._node_parameters = NodeParameters(self)
-        self._warn = ThrottledLogger(lambda sentence: self.get_logger().warning(sentence))
+        self._warn = ThrottledLogger(self._log_warning)
         self._reporters: dict[str, DiagnosticsReporter] = {}
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         create_services(self, lambda: self._streams)
@@ -72,7 +72,7 @@ class DepthAnythingNode(LifecycleNode):
             model = self._settings.model
             engine = SwitchableEngine(
                 expand_home(model) if model else shipped_model(), self._engine_options(),
-                lambda sentence: self.get_logger().warning(one_line(sentence)), self._log_info)
+                self._log_warning, self._log_info)
             self._engine = engine
             self._scheduler = FrameScheduler(engine, self._on_result)
             for name in self._settings.cameras or ('',):
@@ -104,7 +104,7 @@ class DepthAnythingNode(LifecycleNode):
         """Unsubscribe, publish the frames in flight, disable the publishers."""
         self._unsubscribe()
         if self._scheduler is not None and not self._scheduler.drain(self._drain_s()):
-            self.get_logger().warning('frames in flight did not finish in time and are lost')
+            self._log_warning('frames in flight did not finish in time and are lost')
         self._stop_streams()
         super().on_deactivate(state)
 
@@ -145,8 +145,8 @@ class DepthAnythingNode(LifecycleNode):
             path = expand_home(text)
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            self.get_logger().warning(one_line(
-                f'compiled models are not cached, so each start takes longer: {error}'))
+            self._log_warning(
+                f'compiled models are not cached, so each start takes longer: {error}')
             return None
         return path
 
@@ -170,8 +170,7 @@ class DepthAnythingNode(LifecycleNode):
         try:
             stream.on_result(result)
         except Exception as error:  # noqa: B902 - the scheduler counts it, a user reads the log
-            if not is_stopping(self):
-                self._warn(failure('frame lost', error))
+            self._warn(failure('frame lost', error))
             raise
 
     def _drain_s(self) -> float:
@@ -218,7 +217,8 @@ class DepthAnythingNode(LifecycleNode):
     def _on_switched(self, error: Exception | None) -> None:
         engine = self._engine
         if error is not None:
-            self.get_logger().error(one_line(f'the model runs as before: {error}'))
+            if not is_stopping(self):
+                self.get_logger().error(one_line(f'the model runs as before: {error}'))
         elif engine is not None:
             self._log_engine(engine)
 
@@ -229,7 +229,12 @@ class DepthAnythingNode(LifecycleNode):
             f'{state.execution_precision}, network {state.network_hw[1]}x{state.network_hw[0]}')
 
     def _log_info(self, sentence: str) -> None:
-        self.get_logger().info(one_line(sentence))
+        if not is_stopping(self):
+            self.get_logger().info(one_line(sentence))
+
+    def _log_warning(self, sentence: str) -> None:
+        if not is_stopping(self):
+            self.get_logger().warning(one_line(sentence))
 
     def _publish_diagnostics(self) -> None:
         engine, scheduler, state = self._engine, self._scheduler, lifecycle_state(self)

@@ -65,6 +65,8 @@ class TfCameraPoses:
             raise AlignmentError(
                 f'all transforms from {frame_id} to {self._odom_frame} are static; publish the '
                 'motion of the robot to TF, or set motion.odom_frame to a frame of odometry')
+        if self._times.take_restart(self._odom_frame, frame_id):
+            self._tf.clear()
         settings = self._read_settings()
         try:
             stamp = Header().stamp

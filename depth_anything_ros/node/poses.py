@@ -125,6 +125,7 @@ class FrameTimes:
         self._lock = threading.Lock()
         self._parents: dict[str, str] = {}
         self._stamps: dict[str, deque[float]] = {}
+        self._restarted: set[str] = set()
 
     def add(self, transform: Any, static: bool) -> None:
         """Add a TransformStamped; times that are a second older than the newest start over."""
@@ -137,6 +138,7 @@ class FrameTimes:
             stamps = self._stamps.setdefault(child, deque(maxlen=_STAMPS_KEPT))
             if stamps and stamp_s < stamps[-1] - _RESTART_S:
                 stamps.clear()
+                self._restarted.add(child)
             if not stamps or stamp_s > stamps[-1]:
                 stamps.append(stamp_s)
 
@@ -145,6 +147,13 @@ class FrameTimes:
         with self._lock:
             between, connected = self._between(target, source)
             return not connected or bool(between)
+
+    def take_restart(self, target: str, source: str) -> bool:
+        """Return whether times between two frames started over since the last call."""
+        with self._lock:
+            restarted = self._restarted.intersection(self._between(target, source)[0])
+            self._restarted -= restarted
+            return bool(restarted)
 
     def longest_gap(self, target: str, source: str, first_s: float, last_s: float) -> float:
         """Return the longest time without a transform that overlaps an interval of time [s]."""

@@ -10,15 +10,17 @@ class RateLimit:
     """
     Lets at most ``rate_hz`` stamps per second pass, on average.
 
-    Stamps that go back, or have a gap, start anew.
+    Stamps that go back, or have a gap, start anew. Equal stamps pass: a driver that does not stamp
+    its images gives no rate to limit.
     """
 
     def __init__(self) -> None:
-        self._next_s = -math.inf
+        self._next_s = self._last_s = -math.inf
 
     def passes(self, stamp_s: float, rate_hz: float) -> bool:
         """Return whether the message with this stamp [s] is published; 0 Hz is no limit."""
-        if rate_hz <= 0:
+        repeated, self._last_s = stamp_s == self._last_s, stamp_s
+        if rate_hz <= 0 or repeated:
             return True
         period_s = 1 / rate_hz
         late_s = stamp_s - (self._next_s - _EARLY * period_s)

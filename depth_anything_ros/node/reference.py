@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import threading
 from typing import Any
 
@@ -25,7 +25,11 @@ from sensor_msgs.msg import Image, PointCloud2, Range
 from std_msgs.msg import Header
 
 MESSAGE_TYPES: dict[str, type] = {'depth': Image, 'points': PointCloud2, 'range': Range}
-_BUFFERED = 20
+# Messages that are kept until their image has been computed, which takes seconds on a slow
+# computer: 25 MB at most.
+_KEPT = {'depth': 500, 'points': 100, 'range': 2000}
+# Whole depth images are kept as long as they take no more than this, but not fewer than so many.
+_IMAGE_BYTES, _FEWEST_IMAGES = 128 * 2 ** 20, 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,13 +39,15 @@ class _Measurement:
 
     ``data`` is a MeasuredDepth, points [N, 3] in the frame of the sensor, or a Range; None if the
     message cannot be used, for the reason ``problem``. ``image`` is the whole message of a depth
-    image while it is needed, else None.
+    image while it is needed, else None; ``dropped`` is true if there was no room for it.
     """
 
     header: Header
+    stamp_s: float
     data: Any
     problem: str = ''
     image: Image | None = None
+    dropped: bool = False
 
 
 class Reference:
@@ -62,7 +68,7 @@ class Reference:
         self._keeps_images = keeps_images
         self._read_settings = read_settings
         self._closed = False
-        self._messages: deque[_Measurement] = deque(maxlen=_BUFFERED)
+        self._messages: deque[_Measurement] = deque(maxlen=_KEPT[source])
         self._lock = threading.Lock()
         self._poses: PoseSource | None = None
         if source != 'depth':
@@ -110,35 +116,47 @@ class Reference:
         measurement = self._nearest(image_s)
         if measurement.problem:
             raise AlignmentError(measurement.problem)
+        if measurement.dropped:
+            raise AlignmentError('there is no room for the depth images that came while this '
+                                 'image was computed; lower input_size or their size')
         if measurement.image is None:
             return None
         limits = self._range()
         return limit_range(decode_depth(measurement.image), limits.minimum_m, limits.maximum_m)
 
     def _on_message(self, message: Any) -> None:
+        header, at_s = message.header, stamp_s(message.header)
         try:
             measurement = _Measurement(
-                message.header, self._measure(message),
+                header, at_s, self._measure(message),
                 image=message if self.source == 'depth' and self._keeps_images() else None)
         except DepthAnythingError as error:
             # Not the error itself, whose traceback would keep the message.
-            measurement = _Measurement(message.header, None, str(error))
+            measurement = _Measurement(header, at_s, None, str(error))
         with self._lock:
             if self._closed:
                 return
-            newest_s = stamp_s(self._messages[-1].header) if self._messages else 0.0
-            restarted = stamp_s(message.header) < newest_s - CLOCK_RESTART_NS * 1e-9
+            newest_s = self._messages[-1].stamp_s if self._messages else 0.0
+            restarted = at_s < newest_s - CLOCK_RESTART_NS * 1e-9
             if restarted:
                 self._messages.clear()
             self._messages.append(measurement)
+            if measurement.image is not None:
+                self._drop_image(len(measurement.image.data))
         if restarted and self._poses is not None:
             self._poses.clear()
+
+    def _drop_image(self, size: int) -> None:
+        """Drop the oldest whole image if all others, of ``size`` bytes, take the room."""
+        oldest = len(self._messages) - 1 - max(_FEWEST_IMAGES, _IMAGE_BYTES // max(1, size))
+        if oldest >= 0 and self._messages[oldest].image is not None:
+            self._messages[oldest] = replace(self._messages[oldest], image=None, dropped=True)
 
     def _measure(self, message: Any) -> Any:
         if self.source == 'depth':
             return measured_depth(decode_depth(message), self._range())
         if self.source == 'points':
-            return points_xyz(message, MOST_POINTS)
+            return points_xyz(message, MOST_POINTS).astype(np.float32)
         return message
 
     def _samples(self, measurement: _Measurement, frame: AlignmentFrame) -> Samples:
@@ -165,8 +183,8 @@ class Reference:
                     'check the sensor and its QoS'))
         # The newest of those that are equally near: some drivers never stamp their messages.
         nearest = min(reversed(messages),
-                      key=lambda message: abs(stamp_s(message.header) - image_s))
-        difference_s = stamp_s(nearest.header) - image_s
+                      key=lambda message: abs(message.stamp_s - image_s))
+        difference_s = nearest.stamp_s - image_s
         if abs(difference_s) > limit_s:
             raise AlignmentError(
                 f'the nearest message on {self._topic} is {difference_s:+.3f} s from the image; '

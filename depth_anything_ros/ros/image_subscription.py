@@ -26,7 +26,8 @@ class SubscribedTopic:
     """
     A topic, its type and QoS, and the callback for its messages, which must not block.
 
-    ``on_lost`` gets the number of messages that did not arrive.
+    ``on_lost`` gets the number of messages that did not arrive. ``overridable`` declares the
+    parameters qos_overrides, which keep the first ``profile`` of a topic for the life of its node.
     """
 
     message_type: type
@@ -34,6 +35,7 @@ class SubscribedTopic:
     callback: Callable[[SerializedMessage], None]
     profile: QoSProfile
     on_lost: Callable[[int], object] = int
+    overridable: bool = True
 
 
 class ImageSubscription:
@@ -99,7 +101,8 @@ class ImageSubscription:
         for topic in self._topics:
             self._subscriptions.append(self._node.create_subscription(
                 topic.message_type, topic.name, partial(self._on_message, topic), topic.profile,
-                raw=True, callback_group=group, qos_overriding_options=qos.overridable(),
+                raw=True, callback_group=group,
+                qos_overriding_options=qos.overridable() if topic.overridable else None,
                 event_callbacks=qos.subscription_events(
                     self._node.resolve_topic_name(topic.name), self._warn, topic.on_lost)))
 

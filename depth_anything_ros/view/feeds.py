@@ -73,11 +73,13 @@ class Feeds:
 
     def show(self, wanted: Mapping[tuple[str, str], Topic]) -> None:
         """Subscribe to exactly the topics of ``wanted`` that somebody publishes."""
+        published = {key: topic for key, topic in wanted.items()
+                     if self._node.count_publishers(topic.name)}
         for key in list(self._open):
-            if wanted.get(key) != self._open[key][0]:
+            if published.get(key) != self._open[key][0]:
                 self._open.pop(key)[1].close()
-        for key, topic in wanted.items():
-            if key not in self._open and self._node.count_publishers(topic.name):
+        for key, topic in published.items():
+            if key not in self._open:
                 self._open[key] = topic, self._subscribe(key, topic)
 
     def close(self) -> None:
@@ -86,8 +88,9 @@ class Feeds:
 
     def _subscribe(self, key: tuple[str, str], topic: Topic) -> ImageSubscription:
         return ImageSubscription(
-            self._node, [SubscribedTopic(topic.message_type, topic.name,
-                                         partial(self._receive, key), self._profile(topic.name))],
+            self._node, [SubscribedTopic(
+                topic.message_type, topic.name, partial(self._receive, key),
+                self._profile(topic.name), overridable=False)],
             self._warn, thread_name=f'view {key[1]}')
 
     def _profile(self, name: str) -> QoSProfile:

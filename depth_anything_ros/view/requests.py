@@ -20,8 +20,8 @@ class NodeRequests:
     """
     The clients of one depth node.
 
-    Methods may be called from any thread and do not block. ``answer`` gets one sentence per
-    request, on the thread of the executor: what happened, or why it did not.
+    Methods may be called from any thread and do not block. ``answer`` gets what happened, or why
+    it did not, on the thread of the executor, and before that what the page waits for.
     """
 
     def __init__(self, node: Node, target: str, answer: Answer) -> None:
@@ -67,7 +67,7 @@ class NodeRequests:
                 ParameterMessage(name=name, value=value)).value
                 for name, value in zip(names, response.values)})
 
-        self._call(self._get, GetParameters.Request(names=list(names)), 'parameters', done)
+        self._send(self._get, GetParameters.Request(names=list(names)), 'parameters', done)
 
     def set_parameters(self, values: Mapping[str, Any],
                        on_done: Callable[[], object] = lambda: None) -> None:
@@ -85,6 +85,12 @@ class NodeRequests:
         self._call(self._set, request, 'parameters', done)
 
     def _call(self, client: Any, request: Any, action: str,
+              done: Callable[[Any], object]) -> None:
+        # A node that was killed or hangs gives no answer.
+        self._answer(f'{action}: {self._target} has not answered yet')
+        self._send(client, request, action, done)
+
+    def _send(self, client: Any, request: Any, action: str,
               done: Callable[[Any], object]) -> None:
         if not client.service_is_ready():
             self._answer(f'{action}: {self._target} does not answer; is it running?')

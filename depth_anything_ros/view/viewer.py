@@ -9,21 +9,24 @@ from depth_anything_ros.cli.listening import page_address
 from depth_anything_ros.errors import DepthAnythingError
 from depth_anything_ros.ros.callbacks import log_exceptions, ThrottledLogger
 from depth_anything_ros.ros.messages import SerializedMessage
-from depth_anything_ros.ros.rclpy_adapter import refuse_invalid_requests, report_missing_parts
+from depth_anything_ros.ros.rclpy_adapter import (
+    ClockType, refuse_invalid_requests, report_missing_parts)
 from depth_anything_ros.view import pictures
 from depth_anything_ros.view.feeds import Feeds, image_input, Newest, output, Topic
 from depth_anything_ros.view.page import Page
 from depth_anything_ros.view.requests import NodeRequests
 from depth_anything_ros.view.statuses import camera_statuses, CameraStatus
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock
 from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
 NODE_NAME = 'depth_anything_view'
 _CHECK_S = 0.25
-# A node without a status for this time is taken for gone; its default period is 1 s.
-_SILENCE_CHECKS = 20
+# A node without a status for this time, or for two of its periods, is taken for gone.
+_SILENCE_S, _SILENCE_PERIODS = 5.0, 2
+_PERIOD = 'diagnostics_period'
 _CAMERAS = ('relative camera', 'metric camera')
 
 
@@ -48,7 +51,8 @@ class Viewer(Node):
         self._most_points = most_points
         self._warn = ThrottledLogger(lambda sentence: self.get_logger().warning(sentence))
         self._statuses: dict[str, CameraStatus] = {}
-        self._checks_without_status = 0
+        self._seconds_without_status = 0.0
+        self._silence_s = _SILENCE_S
         self._diagnostics: Any = None
         self._newest = Newest()
         self._feeds = Feeds(self, self._newest.put, self._warn)
@@ -58,7 +62,9 @@ class Viewer(Node):
         self._acquired.callback(self._feeds.close)
         self._requests = NodeRequests(self, self._target, self.page.say)
         self.page.connect(self._requests)
-        self._timer = self.create_timer(_CHECK_S, log_exceptions(self._check, self._warn, self))
+        # A steady clock, because browsers come while simulated time is paused, too.
+        self._timer = self.create_timer(_CHECK_S, log_exceptions(self._check, self._warn, self),
+                                        clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._thread = threading.Thread(target=self._show_all, name='show', daemon=True)
         self._thread.start()
         self._acquired.callback(self._end_thread)
@@ -91,18 +97,25 @@ class Viewer(Node):
             return
         if self._diagnostics is None:
             self._start()
-        self._checks_without_status += 1
-        if self._checks_without_status == _SILENCE_CHECKS:
+        self._seconds_without_status += _CHECK_S
+        if self._statuses and self._seconds_without_status > self._silence_s:
             self._statuses = {}
             self.page.show_statuses({})
         self._feeds.show(self._wanted())
 
     def _start(self) -> None:
-        self._checks_without_status = 0
+        self._seconds_without_status = 0.0
         self._diagnostics = self.create_subscription(
             DiagnosticArray, '/diagnostics',
             log_exceptions(self._on_diagnostics, self._warn, self), QoSProfile(depth=10))
-        self.page.read_parameters()
+        self._read_parameters()
+
+    def _read_parameters(self, keep_changes: bool = False) -> None:
+        self.page.read_parameters(keep_changes)
+        self._requests.get_parameters([_PERIOD], self._expect_statuses)
+
+    def _expect_statuses(self, values: Mapping[str, Any]) -> None:
+        self._silence_s = max(_SILENCE_S, _SILENCE_PERIODS * (values[_PERIOD] or 0.0))
 
     def _stop(self) -> None:
         if self._diagnostics is not None:
@@ -113,10 +126,10 @@ class Viewer(Node):
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         statuses = camera_statuses(message, self._target)
         if statuses:
-            self._checks_without_status = 0
+            self._seconds_without_status = 0.0
             if _states(statuses) != _states(self._statuses):
                 # Perhaps of a node that has started again, with other values.
-                self.page.read_parameters(keep_changes=True)
+                self._read_parameters(keep_changes=True)
             self._statuses = statuses
             self.page.set_cameras(statuses)
             self.page.show_statuses(statuses)

@@ -158,7 +158,7 @@ def test_a_good_fit_passes() -> None:
 @pytest.mark.parametrize(('change', 'fact', 'fix'), [
     ({'support': 29}, '29 reference points agree', 'lower alignment.min_support'),
     ({'outliers': 0.51}, '51 % of the reference disagrees', 'raise alignment.max_outliers'),
-    ({'residual': 0.16}, 'is 16 % of the depth', 'raise alignment.max_residual')])
+    ({'residual': 0.153}, 'is 15.3 % of the depth, at most 15 %', 'raise alignment.max_residual')])
 def test_a_fit_beyond_a_limit_is_refused_with_the_fact_and_the_fix(
         change: dict[str, float], fact: str, fix: str) -> None:
     with pytest.raises(AlignmentError, match=f'{fact}.*{fix}'):

@@ -150,6 +150,19 @@ def test_what_fails_because_the_process_ends_is_not_logged(context: Context) -> 
     node.destroy_node()
 
 
+def test_the_threads_of_a_node_that_is_stopped_log_nothing(
+        context: Context, capfd: pytest.CaptureFixture[str]) -> None:
+    """Otherwise rclpy complains about its own context."""
+    depth = DepthAnythingNode(context=context)
+    rclpy.try_shutdown(context=context)
+    capfd.readouterr()
+    for log in (depth._log_info, depth._warn, depth._log_warning):
+        log('the model was changed')
+    depth._on_switched(ValueError('it was not'))
+    assert capfd.readouterr().err == ''
+    depth.destroy_node()
+
+
 def test_at_most_64_sentences_are_remembered() -> None:
     throttled = ThrottledLogger(lambda sentence: None)
     for number in range(1000):

@@ -303,6 +303,22 @@ def test_a_tracker_that_is_busy_does_not_hold_up_the_depth(
     assert len(drive.states) == 10 and len(drive.robot.stream().aligner._source._waiting) <= 6
     released.set()
     drive.until_fitted()
+    begun.clear()
+    released.clear()
+    for _ in range(40):
+        status = drive.step(drive.pose)
+    released.set()
+    assert 'no image has both depth and tracked points; the computer is too' in status['reason']
+
+
+def test_after_a_pause_of_the_camera_the_computer_is_not_called_slow(
+        make_drive: Callable[..., Drive]) -> None:
+    drive = make_drive()
+    drive.until_fitted()
+    assert drive.robot.until(lambda: drive.robot.stream().aligner._source._outcome.reason == '')
+    drive.second += 20.0
+    status = drive.step(drive.pose)
+    assert status['state'] == 'stale' and 'too slow' not in status['reason']
 
 
 def test_activate_fails_with_the_way_out_if_a_package_is_missing(

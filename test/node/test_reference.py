@@ -10,6 +10,7 @@ import weakref
 
 from depth_anything_ros.alignment.fit import AlignmentFrame
 from depth_anything_ros.errors import AlignmentError, MissingDependencyError
+from depth_anything_ros.node import reference as reference_module
 from depth_anything_ros.node.poses import FixedPose, TfPoses
 from depth_anything_ros.node.reference import Reference
 from depth_anything_ros.parameters import AlignmentSettings
@@ -24,7 +25,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.time import Time
 from robot import image_message
-from sensor_msgs.msg import Image, PointCloud2, PointField
+from sensor_msgs.msg import Image, PointCloud2, PointField, Range
 from std_srvs.srv import Trigger
 
 STAMP = Time(seconds=5).to_msg()
@@ -244,12 +245,14 @@ def kept_bytes(reference: Reference) -> int:
 
 
 MESSAGES = pytest.mark.parametrize('source, make, most_bytes', [
-    ('points', cloud, 520_000), ('depth', depth_image, 40_000)], ids=['points', 'depth'])
+    ('points', cloud, 260_000), ('depth', depth_image, 40_000)], ids=['points', 'depth'])
 
 
 @MESSAGES
 def test_measurements_are_kept_and_messages_are_not(
-        node: Node, source: str, make: Callable[[float], Any], most_bytes: int) -> None:
+        node: Node, source: str, make: Callable[[float], Any], most_bytes: int,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(reference_module._KEPT, source, 20)
     reference = make_reference(node, source)
     for number in range(30):
         reference._on_message(make(90.0 + number / 2))
@@ -257,6 +260,39 @@ def test_measurements_are_kept_and_messages_are_not(
     assert 0 < kept_bytes(reference) < 20 * most_bytes
     fit = reference.fit(FRAME, with_shift=False)
     assert fit.support > 1000 and fit.scale == pytest.approx(1.0)
+    reference.close()
+
+
+@pytest.mark.parametrize(('source', 'rate_hz'), [('depth', 90), ('points', 20), ('range', 200)])
+def test_the_reference_of_an_image_is_there_after_the_seconds_that_a_slow_computer_needs(
+        node: Node, source: str, rate_hz: int) -> None:
+    reference = make_reference(node, source)
+    for number in range(4 * rate_hz):
+        stamp_s = FRAME.stamp_s + number / rate_hz
+        message = cloud(stamp_s, 3072)
+        if source == 'depth':
+            message = image_message(np.full((48, 64), 2.0, np.float32), '32FC1',
+                                    stamp_ns=round(stamp_s * 1e9))
+        elif source == 'range':
+            message = Range(header=message.header, min_range=0.1, max_range=9.0, range=2.0)
+        reference._on_message(message)
+    assert reference._nearest(FRAME.stamp_s).stamp_s == FRAME.stamp_s
+    reference.close()
+
+
+def test_whole_images_are_kept_while_there_is_room(
+        node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reference_module, '_IMAGE_BYTES', 25 * 48 * 64 * 4)
+    reference = Reference(node, 'depth', 'reference/depth', lambda: FIXED, [].append,
+                          keeps_images=lambda: True)
+    for number in range(40):
+        reference._on_message(image_message(np.full((48, 64), 2.0, np.float32), '32FC1',
+                                            stamp_ns=(100 + number) * 10 ** 9))
+    assert sum(entry.image is not None for entry in reference._messages) == 25
+    assert reference.measured_depth(139.0) is not None
+    with pytest.raises(AlignmentError, match='no room for the depth images .* lower input_size'):
+        reference.measured_depth(100.0)
+    assert reference.fit(FRAME, with_shift=False).support > 1000
     reference.close()
 
 

@@ -12,10 +12,13 @@ from typing import Any
 import cv2
 from depth_anything_ros.ros.rclpy_adapter import lifecycle_state
 from depth_anything_ros.view.controls import hint, RUNTIME
+from lifecycle_msgs.srv import ChangeState
 import numpy as np
 from page_client import PageClient
 import pytest
 from rclpy.context import Context
+from rclpy.node import Node
+from rclpy.parameter import Parameter
 from robot import camera_info, Robot
 from waiting import until
 
@@ -330,6 +333,36 @@ def test_a_node_that_is_not_there_is_said(make_viewer: Callable[..., Any]) -> No
         browser.click('activate')
         assert until(lambda: 'activate: /depth_anything does not answer; is it running?'
                      in browser.text())
+
+
+def test_a_node_that_hangs_is_said(context: Context, make_viewer: Callable[..., Any]) -> None:
+    hanging = Node('depth_anything', context=context)
+    hanging.create_service(ChangeState, '~/change_state', lambda request, response: response)
+    viewer = make_viewer()
+    with PageClient(viewer.page.port) as browser:
+        assert until(viewer._requests._change_state.service_is_ready)
+        browser.click('activate')
+        assert until(lambda: 'activate: /depth_anything has not answered yet' in browser.text())
+    hanging.destroy_node()
+
+
+def test_a_node_that_seldom_sends_its_status_is_not_taken_for_gone(
+        make_robot: Callable[..., Robot], make_viewer: Callable[..., Any],
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    from depth_anything_ros.view import viewer
+    monkeypatch.setattr(viewer, '_SILENCE_S', 0.5)
+    make_robot(diagnostics_period=1.5)
+    with PageClient(make_viewer().page.port) as browser:
+        assert until(lambda: 'OK: unconfigured' in browser.text())
+        assert not until(lambda: 'no status' in browser.text(), 2.5)
+
+
+def test_the_page_works_while_simulated_time_stands_still(
+        robot: Robot, make_viewer: Callable[..., Any]) -> None:
+    viewer = make_viewer()
+    viewer.set_parameters([Parameter('use_sim_time', value=True)])
+    with PageClient(viewer.page.port) as browser, playing(robot):
+        assert until(lambda: '/camera/points' in browser.shown, 20.0)
 
 
 def test_the_parameters_of_a_node_that_starts_later_are_shown(
