@@ -53,7 +53,7 @@ class DepthAnythingNode(LifecycleNode):
         report_missing_parts(self)
         refuse_invalid_requests(self)
         self._node_parameters = NodeParameters(self)
-        self._warn = ThrottledLogger(lambda sentence: self.get_logger().warning(sentence))
+        self._warn = ThrottledLogger(self._log_warning)
         self._reporters: dict[str, DiagnosticsReporter] = {}
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         create_services(self, lambda: self._streams)
@@ -74,7 +74,7 @@ class DepthAnythingNode(LifecycleNode):
             model = self._settings.model
             engine = SwitchableEngine(
                 expand_home(model) if model else shipped_model(), self._engine_options(),
-                lambda sentence: self.get_logger().warning(one_line(sentence)), self._log_info)
+                self._log_warning, self._log_info)
             self._engine = engine
             self._scheduler = FrameScheduler(engine, self._on_result)
             for name in self._settings.cameras or ('',):
@@ -172,8 +172,7 @@ class DepthAnythingNode(LifecycleNode):
         try:
             stream.on_result(result)
         except Exception as error:  # noqa: B902 - the scheduler counts it, a user reads the log
-            if not is_stopping(self):
-                self._warn(failure('frame lost', error))
+            self._warn(failure('frame lost', error))
             raise
 
     def _drain_s(self) -> float:
@@ -232,6 +231,11 @@ class DepthAnythingNode(LifecycleNode):
 
     def _log_info(self, sentence: str) -> None:
         self.get_logger().info(one_line(sentence))
+
+    def _log_warning(self, sentence: str) -> None:
+        # Threads of the streams fail while rclpy ends, and that is no fault.
+        if not is_stopping(self):
+            self.get_logger().warning(one_line(sentence))
 
     def _publish_diagnostics(self) -> None:
         engine, scheduler, state = self._engine, self._scheduler, lifecycle_state(self)

@@ -150,6 +150,18 @@ def test_what_fails_because_the_process_ends_is_not_logged(context: Context) -> 
     node.destroy_node()
 
 
+def test_what_the_threads_of_a_node_report_while_the_process_ends_is_not_logged(
+        make_robot: Callable[..., Robot], context: Context,
+        capfd: pytest.CaptureFixture[str]) -> None:
+    node = make_robot().depth
+    node._warn('the odometry is late')
+    rclpy.try_shutdown(context=context)
+    node._warn('an image was not tracked')
+    log = capfd.readouterr().err
+    assert 'the odometry is late' in log
+    assert 'an image was not tracked' not in log
+
+
 def test_at_most_64_sentences_are_remembered() -> None:
     throttled = ThrottledLogger(lambda sentence: None)
     for number in range(1000):
