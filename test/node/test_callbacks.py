@@ -151,12 +151,12 @@ def test_what_fails_because_the_process_ends_is_not_logged(context: Context) -> 
 
 
 def test_what_the_threads_of_a_node_report_while_the_process_ends_is_not_logged(
-        make_robot: Callable[..., Robot], context: Context,
-        capfd: pytest.CaptureFixture[str]) -> None:
-    node = make_robot().depth
+        context: Context, capfd: pytest.CaptureFixture[str]) -> None:
+    node = DepthAnythingNode(context=context)
     node._warn('the odometry is late')
     rclpy.try_shutdown(context=context)
     node._warn('an image was not tracked')
+    node.destroy_node()
     log = capfd.readouterr().err
     assert 'the odometry is late' in log
     assert 'an image was not tracked' not in log
