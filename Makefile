@@ -31,7 +31,7 @@ unexport ROS_DISTRO _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
 .PHONY: help
 help:  ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 .PHONY: demo
 demo: $(VENV)/$(if $(findstring --view,$(ARGS)),.view,.base)  ## Run the node on images and write what it publishes to demo_output/; ARGS=--view shows it in a browser

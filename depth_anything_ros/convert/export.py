@@ -49,7 +49,8 @@ def export_onnx(network: DepthAnything, onnx_path: Path, options: OnnxOptions | 
 
     Version 3 has a second output of the same size, ``sky``. H and W that ``options`` leave free
     are multiples of ``network.input_spec.multiple``. ``info`` is written into the metadata of the
-    file. CheckpointError if the network cannot be exported, OSError if the file cannot be written.
+    file. CheckpointError, with the name of the file alone because its folder may be a temporary
+    one, if the network cannot be exported, OSError if the file cannot be written.
     """
     options = options or OnnxOptions()
     require_utf8(onnx_path)
@@ -66,7 +67,7 @@ def export_onnx(network: DepthAnything, onnx_path: Path, options: OnnxOptions | 
             opset = program.model.opset_imports.get('')
             if options.opset not in (None, opset):
                 raise CheckpointError(
-                    onnx_path, f'torch {torch.__version__} writes opset {opset}, not '
+                    onnx_path.name, f'torch {torch.__version__} writes opset {opset}, not '
                     f'{options.opset}', 'leave out --opset, or give one from 17 on')
             if info is not None:
                 program.model.metadata_props.update(metadata_props(info))
@@ -75,7 +76,7 @@ def export_onnx(network: DepthAnything, onnx_path: Path, options: OnnxOptions | 
         raise _unwritable(onnx_path, 'ONNX file', error) from error
     except torch.onnx.OnnxExporterError as error:
         raise CheckpointError(
-            onnx_path, f'torch {torch.__version__} could not export the network ({error})',
+            onnx_path.name, f'torch {torch.__version__} could not export the network ({error})',
             'install another version of torch, 2.6 or later') from error
 
 
@@ -107,7 +108,7 @@ def _check_one_file(network: DepthAnything, onnx_path: Path) -> None:
     needed = sum(value.numel() * value.element_size() for value in network.parameters())
     if needed > _ONE_FILE_BYTES:
         raise CheckpointError(
-            onnx_path, f'its weights take {needed / 1e9:.1f} GB and one ONNX file holds 2 GB',
+            onnx_path.name, f'its weights take {needed / 1e9:.1f} GB and one ONNX file holds 2 GB',
             'keep the weights in a second file (external data)')
 
 

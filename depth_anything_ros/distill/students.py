@@ -168,7 +168,8 @@ def _load(student: Student, start: Path, table: tuple[EncoderSpec, ...]) -> Stud
 
 
 def _begin_as(student: Student, teacher: Path, table: tuple[EncoderSpec, ...]) -> Student:
-    remedy = 'give a checkpoint of ViT-S as the teacher, or begin with one: --start CHECKPOINT'
+    remedy = ('give a checkpoint of ViT-S as the teacher, or begin with one: '
+              '--start NAME.pth or NAME.xml')
     if is_graph(teacher):
         raise CheckpointError(teacher, f'the student {student.name} begins with the weights of '
                               'its teacher, which cannot be read from an ONNX file or an IR',

@@ -28,7 +28,7 @@ class Health:
     ``image_topic`` is resolved, ``publishers`` counts its publishers, ``topic_problem`` says why
     no image can arrive from them, if it is known. ``alignment`` is None without a reference.
     ``lost`` counts images that did not arrive. ``metric_problem`` says why there are no metres
-    without an alignment.
+    without an alignment, ``failed_transition`` why the node is not in a later state.
     """
 
     state: str
@@ -42,6 +42,7 @@ class Health:
     topic_problem: str = ''
     lost: int = 0
     metric_problem: str = ''
+    failed_transition: str = ''
 
 
 class _Counts(NamedTuple):
@@ -68,7 +69,7 @@ class DiagnosticsReporter:
         self.is_silent = False
 
     def status(self, health: Health) -> DiagnosticStatus:
-        """Return the status: OK, WARN (no images, losses) or ERROR (all frames fail)."""
+        """Return the status: OK, WARN (no images, losses) or ERROR (all frames, a transition)."""
         counts = _counts(health)
         # A node that was configured again counts from 0.
         new = _Counts(*(max(0, count - last) for count, last in zip(counts, self._last)))
@@ -97,7 +98,8 @@ class DiagnosticsReporter:
         silence_s = time.monotonic() - self._received_at
         self.is_silent = health.state == 'active' and silence_s > _SILENCE_S
         if health.state != 'active':
-            return DiagnosticStatus.OK, health.state
+            return ((DiagnosticStatus.ERROR, f'{health.state}, {health.failed_transition}')
+                    if health.failed_transition else (DiagnosticStatus.OK, health.state))
         if self.is_silent:
             why = health.topic_problem or (
                 'nobody publishes there' if not health.publishers else

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from depth_anything_ros.node.services import create_services
 from depth_anything_ros.parameters import Settings
 from depth_anything_ros.resources import shipped_model
 from depth_anything_ros.ros.callbacks import (
-    failure, is_stopping, log_exceptions, one_line, ThrottledLogger, transition_callback)
+    FAILED_TRANSITION, failure, is_stopping, log_exceptions, one_line, ThrottledLogger,
+    transition_callback)
 from depth_anything_ros.ros.rclpy_adapter import (
     call_after_set, ClockType, lifecycle_state, refuse_invalid_requests, report_missing_parts)
 from diagnostic_msgs.msg import DiagnosticArray
@@ -248,6 +250,9 @@ class DepthAnythingNode(LifecycleNode):
             for name, stream in self._streams.items()}
         if not health:
             health = {'': Health(state, values, None, 0, 0, self.resolve_topic_name('image'), 0)}
+        failed = getattr(self, FAILED_TRANSITION, '')
+        health = {name: replace(found, failed_transition=failed)
+                  for name, found in health.items()}
         stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(as_array(
             [self._reporter(name).status(found) for name, found in health.items()], stamp))

@@ -24,6 +24,8 @@ _NUMBER = re.compile(r'(?<![\w/.])[-+]?(0x[0-9a-f]+|\d+([.x]\d+)*(e[-+]?\d+)?|(n
                      re.IGNORECASE)
 # The name under which the state that a transition leads to is kept on its node.
 RECORDED_STATE = 'recorded_state'
+# The name under which the sentence of the latest transition is kept on its node if it failed.
+FAILED_TRANSITION = 'failed_transition'
 # After SUCCESS and after FAILURE, by rcl's state machine.
 _STATES_AFTER = {'configure': ('inactive', 'unconfigured'), 'activate': ('active', 'inactive'),
                  'deactivate': ('inactive', 'active'), 'cleanup': ('unconfigured', 'inactive'),
@@ -55,7 +57,8 @@ def transition_callback(transition: Callable[[NodeT, LifecycleState], None]) -> 
     Return an ``on_*`` callback that logs what ``transition`` raises and returns FAILURE.
 
     After FAILURE a user can correct the parameters and request the transition again. The node
-    keeps the state that follows as ``RECORDED_STATE``.
+    keeps the state that follows as ``RECORDED_STATE``, and what is logged as
+    ``FAILED_TRANSITION``, which is empty after SUCCESS.
     """
     name = transition.__name__.removeprefix('on_')
     after_success, after_failure = _STATES_AFTER[name]
@@ -68,13 +71,15 @@ def transition_callback(transition: Callable[[NodeT, LifecycleState], None]) -> 
         except Exception as error:  # noqa: B902 - rclpy would drop it
             if is_stopping(node):
                 node.get_logger().info(f'{name} ended early, because the node is stopped')
-            elif isinstance(error, (DepthAnythingError, OSError)):
-                node.get_logger().error(one_line(f'{name} failed: {error}'))
             else:
-                node.get_logger().error(one_line(
-                    f'{name} failed: {error!r}; check parameters and topics, or report this'))
+                sentence = one_line(
+                    f'{name} failed: {error}' if isinstance(error, (DepthAnythingError, OSError))
+                    else f'{name} failed: {error!r}; check parameters and topics, or report this')
+                setattr(node, FAILED_TRANSITION, sentence)
+                node.get_logger().error(sentence)
             return TransitionCallbackReturn.FAILURE
         setattr(node, RECORDED_STATE, after_success)
+        setattr(node, FAILED_TRANSITION, '')
         return TransitionCallbackReturn.SUCCESS
     return callback
 

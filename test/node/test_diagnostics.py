@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 import time
 
 from depth_anything_ros.alignment.tracker import Alignment
@@ -108,6 +109,27 @@ def test_silence_while_inactive_is_no_warning(monkeypatch: pytest.MonkeyPatch) -
     later = time.monotonic() + 4
     monkeypatch.setattr(time, 'monotonic', lambda: later)
     assert reporter.status(health('inactive')).level == DiagnosticStatus.OK
+
+
+def test_a_failed_transition_is_an_error_until_the_next_one_succeeds(
+        make_robot: Callable[..., Robot], tiny_ir: Path) -> None:
+    robot = make_robot(model='missing.xml')
+    messages = robot.listen(DiagnosticArray, '/diagnostics')
+
+    def latest() -> tuple[bytes, str]:
+        messages.clear()
+        assert robot.until(lambda: len(messages) > 1)
+        status = messages[-1].status[0]
+        return status.level, status.message
+
+    assert latest() == (DiagnosticStatus.OK, 'unconfigured')
+    robot.depth.trigger_configure()
+    level, message = latest()
+    assert level == DiagnosticStatus.ERROR
+    assert message.startswith('unconfigured, configure failed: missing.xml: there is no such file')
+    robot.set_parameters(model=str(tiny_ir))
+    robot.depth.trigger_configure()
+    assert latest() == (DiagnosticStatus.OK, 'inactive')
 
 
 def test_missing_metres_are_no_warning_while_nobody_subscribes() -> None:

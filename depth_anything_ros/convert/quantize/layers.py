@@ -14,7 +14,7 @@ _MOVES = ('Reshape', 'Transpose', 'Squeeze', 'Unsqueeze', 'Split', 'VariadicSpli
           'Slice')
 _FAKE_QUANTIZE = 'FakeQuantize'
 # What dynamic instead of static INT8 costs, in parts of what floating point costs. Measured on the
-# model in the box and two cores with VNNI: all its matrix products 2 of 30 ms, its last three
+# model of the package and two cores with VNNI: all its matrix products 2 of 30 ms, its last three
 # convolutions and the first one 3 ms.
 _DYNAMIC_COST = 0.05
 # The products of a transformer block in the order of their execution: names and types.
