@@ -98,9 +98,14 @@ class CompiledModelCache:
             with atomic_path(path) as file, file.open('wb') as opened:
                 opened.write(content)
                 opened.write(_digest(path, content))
-            self._remove_oldest(path)
         except (OSError, RuntimeError) as error:
             self._warn('the compiled model is not stored, so the next start takes longer: '
+                       f'{error_reason(error)}')
+            return
+        try:
+            self._remove_oldest(path)
+        except OSError as error:
+            self._warn(f'old compiled models stay in {path.parent}, which may grow: '
                        f'{error_reason(error)}')
 
     def _remove_oldest(self, newest: Path) -> None:

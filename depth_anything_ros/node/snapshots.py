@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 from depth_anything_ros.alignment.tracker import Alignment
+from depth_anything_ros.files import make_folder
 from depth_anything_ros.node.aligner import alignment_values
 from depth_anything_ros.node.camera_info import CameraView
 from depth_anything_ros.node.frame_outputs import FrameOutputs
@@ -52,7 +53,7 @@ class SnapshotRequests:
 def _write(folder: Path, header: Header, outputs: FrameOutputs, camera: Intrinsics | None,
            alignment: Alignment | None) -> list[str]:
     from depth_anything_ros.media.depth_files import Snapshot, write_snapshot
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     return write_snapshot(folder, Snapshot(
         outputs.image_bgr, outputs.color, outputs.model_depth, outputs.depth_m,
         None if camera is None else outputs.cloud(camera),

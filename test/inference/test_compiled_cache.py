@@ -184,6 +184,22 @@ def test_a_cache_that_cannot_be_written_is_a_warning(
                          for line in lines)
 
 
+def test_old_models_that_cannot_be_removed_are_a_warning_of_their_own(
+        tiny_ir: Path, options: EngineOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    start(tiny_ir, options)
+    older, = blobs(options)
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(13, 'Permission denied', str(path))
+
+    monkeypatch.setattr(CompiledModelCache.__init__, '__defaults__', (1,))
+    monkeypatch.setattr(Path, 'unlink', refuse)
+    _, lines = start(tiny_ir, replace(options, input_size=42))
+    assert set(lines) == {f'old compiled models stay in {older.parent}, which may grow: '
+                          f'[Errno 13] Permission denied: {str(older)!r}'}
+    assert len(blobs(options)) == 2
+
+
 def test_the_models_used_longest_ago_are_removed(
         tiny_ir: Path, options: EngineOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     start(tiny_ir, options)
