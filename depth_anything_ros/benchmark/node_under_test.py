@@ -115,7 +115,8 @@ class NodeUnderTest:
                 self._wait_for(arrivals, 1)
                 self._observer.spin_until(lambda: False, seconds)
                 diagnostics.clear()
-                self._observer.spin_until(lambda: bool(diagnostics), _SETTLE_S)
+                if not self._observer.spin_until(lambda: bool(diagnostics), _SETTLE_S):
+                    raise TimeoutError(f'the node sent no diagnostics for {_SETTLE_S:g} s')
         values = diagnostics[0]
         return Start(arrivals[0][0] - started, float(values['latency p50 [ms]']) / 1000,
                      float(values['latency p95 [ms]']) / 1000)
