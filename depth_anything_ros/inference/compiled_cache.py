@@ -94,8 +94,9 @@ class CompiledModelCache:
         try:
             exported = io.BytesIO()
             compiled.export_model(exported)
-            content = exported.getbuffer()
-            with atomic_path(path) as file, file.open('wb') as opened:
+            # The view is released here: Python 3.12 crashes where it collects one of an error.
+            with exported.getbuffer() as content, atomic_path(path) as file, \
+                    file.open('wb') as opened:
                 opened.write(content)
                 opened.write(_digest(path, content))
         except (OSError, RuntimeError) as error:

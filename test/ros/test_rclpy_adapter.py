@@ -64,7 +64,10 @@ def private_parts(text: str) -> Iterator[str]:
             yield str(node.module)
         if isinstance(node, ast.Attribute) and node.attr not in own and (
                 node.attr.startswith('_') and not node.attr.startswith('__')):
-            yield ast.unparse(node)
+            name = ast.unparse(node)
+            # A public function in spite of its name.
+            if name != 'os._exit':
+                yield name
 
 
 @pytest.mark.parametrize('file', OTHERS, ids=lambda file: f'{file.parent.name}/{file.stem}')
