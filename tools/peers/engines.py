@@ -249,7 +249,7 @@ def _load_onnxruntime(task: PeerTask, precision: str = 'f32') -> LoadedPeer:
     before = _running_threads()
     session = onnxruntime.InferenceSession(task.file, providers=['CPUExecutionProvider'])
     # The calling thread is one of them; the session has no property for the number.
-    threads = _running_threads() - before + 1
+    threads = len(_running_threads() - before) + 1
     name = session.get_inputs()[0].name
 
     def compute(image: U8) -> F32:
@@ -279,8 +279,9 @@ def _prepared(image: U8, task: PeerTask) -> F32:
     return normalize(resize_for_network(image, task.network_hw), MEAN_RGB, STD_RGB)
 
 
-def _running_threads() -> int:
-    return len(os.listdir('/proc/self/task'))
+def _running_threads() -> set[str]:
+    """Return the numbers of the threads of this process."""
+    return set(os.listdir('/proc/self/task'))
 
 
 KINDS: dict[str, Callable[[PeerTask], LoadedPeer]] = {
