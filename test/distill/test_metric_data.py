@@ -1,9 +1,11 @@
 """Images with measured depth from folders and bags, and a sentence for each kind of bad data."""
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+import sqlite3
 from typing import Any
 
 from bags import COMPRESSED, INFO, RAW, write_bag
@@ -220,6 +222,37 @@ def test_points_without_the_pose_of_the_lidar_are_refused(tmp_path: Path) -> Non
             collect(bag, tmp_path)
 
 
+def change_messages(bag: Path, topic: str, change: str) -> Path:
+    """Change the messages of a topic in the database of a bag by an SQL statement."""
+    with closing(sqlite3.connect(next(bag.glob('*.db3')))) as database, database:
+        database.execute(f'{change} WHERE topic_id = (SELECT id FROM topics WHERE name = ?)',
+                         (topic,))
+    return bag
+
+
+@pytest.mark.parametrize('topic', ['/camera/color', '/camera/depth'])
+def test_a_message_without_a_whole_stamp_is_left_out(topic: str, tmp_path: Path) -> None:
+    bag = change_messages(recording(tmp_path / 'bag'), topic, 'UPDATE messages SET data = '
+                          "CASE timestamp / 1000000000 WHEN 3 THEN x'' WHEN 4 THEN x'0001000007' "
+                          'ELSE data END')
+    assert len(collect(bag, tmp_path)) == 10
+
+
+@pytest.mark.parametrize('topic', ['/camera/color', '/camera/depth', '/camera/camera_info'])
+def test_messages_that_only_the_metadata_has_are_named(topic: str, tmp_path: Path) -> None:
+    bag = change_messages(recording(tmp_path / 'bag'), topic, 'DELETE FROM messages')
+    with pytest.raises(DatasetError, match=f'no message on {topic}, although its metadata.yaml '
+                       'counts some; make that file again with `ros2 bag reindex'):
+        collect(bag, tmp_path)
+
+
+def test_a_damaged_pose_of_the_lidar_is_named(tmp_path: Path) -> None:
+    bag = change_messages(lidar_bag(tmp_path / 'bag'), '/tf_static',
+                          "UPDATE messages SET data = x'00010000ff'")
+    with pytest.raises(DatasetError, match='a message on /tf_static is damaged .*; record it'):
+        collect(bag, tmp_path)
+
+
 def test_several_topics_ask_for_a_choice(tmp_path: Path) -> None:
     entries = [(topic, RAW, 0, bags.raw_image(0, picture(0))) for topic in ('/left', '/right')]
     entries += [('/depth', RAW, 0, depth_message(0)), ('/right/camera_info', INFO, 0,
@@ -324,10 +357,14 @@ def scene(folder: Path, *, shift_px: int = 0, lag: int = 0) -> list[MetricPair]:
 
 def test_registered_depth_of_the_same_moment_passes(tmp_path: Path) -> None:
     pairs = scene(tmp_path / 'scene')
-    found, = check_pairs(pairs, {0: 'drive'})
+    found = check_pairs(pairs, {0: 'drive'})['drive']
     assert (found.shift_xy, found.lag, found.problem) == ((0, 0), 0, '')
     draw_pairs(pairs, tmp_path / 'pairs.png')
     assert cv2.imread(str(tmp_path / 'pairs.png')).shape == (4 * 240, 3 * 320, 3)
+
+
+def test_a_source_whose_frames_were_all_left_out_is_not_compared(tmp_path: Path) -> None:
+    assert list(check_pairs(scene(tmp_path / 'scene'), {0: 'drive', 1: 'it again'})) == ['drive']
 
 
 def test_depth_that_is_shifted_is_not_registered(tmp_path: Path) -> None:
