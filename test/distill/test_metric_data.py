@@ -143,6 +143,14 @@ def test_depth_belongs_to_the_nearest_of_several_images(tmp_path: Path) -> None:
         assert np.abs(cv2.imread(str(frame.image.path)).astype(int) - picture(number)).mean() < 4
 
 
+def test_a_message_that_was_recorded_twice_counts_once(tmp_path: Path) -> None:
+    bag = recording(tmp_path / 'bag')
+    with closing(sqlite3.connect(next(bag.glob('*.db3')))) as database, database:
+        database.execute('INSERT INTO messages (topic_id, timestamp, data) '
+                         'SELECT topic_id, timestamp + 50, data FROM messages')
+    assert len(collect(bag, tmp_path)) == 12
+
+
 def test_depth_of_a_bag_may_be_floats_in_metres(tmp_path: Path) -> None:
     values = np.full((30, 40), 2.5, np.float32)
     values[0, 0] = np.nan

@@ -67,18 +67,19 @@ def _frames(path: Path, image: str, depth: str, pairs: dict[int, int],
     types = message_types()
     images: dict[int, tuple[str, bytes]] = {}
     depths: dict[int, tuple[str, bytes]] = {}
+    waiting = set(pairs)
     image_of = {depth_ns: image_ns for image_ns, depth_ns in pairs.items()}
     for connection, stamp_ns, data in _stamped(path, (image, depth)):
-        if connection.topic == image and stamp_ns in pairs:
-            images[stamp_ns] = (connection.msgtype, data)
-        elif connection.topic == depth and stamp_ns in image_of:
-            stamp_ns = image_of[stamp_ns]
-            depths[stamp_ns] = (connection.msgtype, data)
-        else:
+        is_image = connection.topic == image
+        image_ns = stamp_ns if is_image else image_of.get(stamp_ns)
+        if image_ns is None or image_ns not in waiting:
             continue
-        if stamp_ns in images and stamp_ns in depths:
-            yield (f'{path}: {image} at {stamp_ns / 1e9:.3f} s',
-                   _reader(types, images.pop(stamp_ns), depths.pop(stamp_ns), camera, read_depth))
+        (images if is_image else depths)[image_ns] = (connection.msgtype, data)
+        if image_ns in images and image_ns in depths:
+            # Some bags have a message twice.
+            waiting.remove(image_ns)
+            yield (f'{path}: {image} at {image_ns / 1e9:.3f} s',
+                   _reader(types, images.pop(image_ns), depths.pop(image_ns), camera, read_depth))
 
 
 def _reader(types: Any, image: tuple[str, bytes], depth: tuple[str, bytes], camera: Intrinsics,
