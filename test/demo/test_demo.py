@@ -250,12 +250,15 @@ def test_a_size_or_rate_of_zero_is_wrong_usage(tmp_path: Path, option: str) -> N
     assert process.returncode == 2 and f'{option} is 0; it must be above 0' in err
 
 
-@pytest.mark.parametrize('option', ['--width', '--height'])
-def test_a_size_that_opencv_cannot_make_is_wrong_usage(tmp_path: Path, option: str) -> None:
+@pytest.mark.parametrize(('option', 'value', 'limit'), [
+    ('--width', '100000', 'at most 8192'), ('--height', '100000', 'at most 8192'),
+    ('--rate', '1e-12', 'at least 0.001')])
+def test_a_size_or_rate_that_no_camera_has_is_wrong_usage(
+        tmp_path: Path, option: str, value: str, limit: str) -> None:
     pytest.importorskip('rclpy', reason='ROS 2 is not installed')
-    process = start_module('player', tmp_path, option, '100000')
+    process = start_module('player', tmp_path, option, value)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 2 and f'{option} is 100000; it must be at most 8192' in err
+    assert process.returncode == 2 and f'{option} is {value}; it must be {limit}' in err
 
 
 def test_diagnostics_of_other_nodes_are_not_the_figures_of_the_demo() -> None:
