@@ -176,7 +176,8 @@ def test_a_bag_that_cannot_be_used_is_named_with_the_remedy(
 
 
 def lidar_bag(folder: Path, *, static: bool = True,
-              turn_of_lidar: tuple[float, ...] = (0.0, 0.0, 0.0, 1.0)) -> Path:
+              turn_of_lidar: tuple[float, ...] = (0.0, 0.0, 0.0, 1.0),
+              row_step: int | None = None) -> Path:
     """Write a bag with points of a wall at 4 m and a box at 1.5 m, seen 0.2 m beside the lidar."""
     types = bags.store().types
     rows, columns = np.mgrid[0:30:3, 0:40:2]
@@ -192,7 +193,8 @@ def lidar_bag(folder: Path, *, static: bool = True,
     cloud = types['sensor_msgs/msg/PointCloud2'](
         header, 1, len(stamped),
         [field(name, 4 * place, 7, 1) for place, name in enumerate('xyz')],
-        False, 16, 16 * len(stamped), stamped.view(np.uint8).reshape(-1), False)
+        False, 16, 16 * len(stamped) if row_step is None else row_step,
+        stamped.view(np.uint8).reshape(-1), False)
     vector, turn = (types[f'geometry_msgs/msg/{name}'] for name in ('Vector3', 'Quaternion'))
     transforms = []
     for parent, child, place, rotation in (
@@ -213,8 +215,10 @@ def lidar_bag(folder: Path, *, static: bool = True,
     return write_bag(folder, entries)
 
 
-def test_points_of_a_lidar_become_sparse_depth_of_the_camera(tmp_path: Path) -> None:
-    frame, = collect(lidar_bag(tmp_path / 'bag'), tmp_path)
+@pytest.mark.parametrize('row_step', [None, 0])
+def test_points_of_a_lidar_become_sparse_depth_of_the_camera(
+        row_step: int | None, tmp_path: Path) -> None:
+    frame, = collect(lidar_bag(tmp_path / 'bag', row_step=row_step), tmp_path)
     depth = frame.read_depth()
     seen = np.isfinite(depth)
     assert 0.1 < seen.mean() < 0.2 and set(np.unique(depth[seen])) == {1.5, 4.0}

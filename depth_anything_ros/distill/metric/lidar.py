@@ -57,8 +57,11 @@ def points_xyz(message: Any) -> F64:
             'names': ['x', 'y', 'z'], 'itemsize': message.point_step,
             'formats': [order + _FLOATS[fields[name].datatype] for name in 'xyz'],
             'offsets': [fields[name].offset for name in 'xyz']})
-        rows = np.frombuffer(message.data, np.uint8)[:message.height * message.row_step].reshape(
-            message.height, message.row_step)[:, :message.width * message.point_step]
+        row_bytes = message.width * message.point_step
+        # Some drivers leave row_step at 0.
+        row_step = max(message.row_step, row_bytes)
+        rows = np.frombuffer(message.data, np.uint8)[:message.height * row_step].reshape(
+            message.height, row_step)[:, :row_bytes]
         values = np.ascontiguousarray(rows).view(layout).ravel()
     except (KeyError, ValueError) as error:
         raise ImageError('the cloud has no float coordinates x, y and z, or is cut off') from error
