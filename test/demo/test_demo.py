@@ -112,6 +112,23 @@ def test_an_impossible_time_or_focal_length_is_wrong_usage(
     assert f'{option} is {value}; it must be above 0' in result.stderr
 
 
+def test_a_node_that_is_killed_ends_the_demo_soon(tmp_path: Path, tiny_ir: Path) -> None:
+    process = start(tmp_path, '--model', str(tiny_ir), '--seconds', '100')
+    assert process.stdout is not None
+    while not process.stdout.readline().startswith('active'):
+        assert process.poll() is None
+    children = Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split()
+    node, = (int(child) for child in children
+             if b'node.main' in Path(f'/proc/{child}/cmdline').read_bytes())
+    os.kill(node, signal.SIGKILL)
+    try:
+        _, err = process.communicate(timeout=40)
+    finally:
+        process.kill()
+    assert process.returncode == 1
+    assert 'error: /depth_anything could not deactivate; see its log, demo_output/node.log' in err
+
+
 @pytest.mark.parametrize(('number', 'status', 'message'), [
     (signal.SIGINT, 130, 'error: interrupted; no pictures were written\n'),
     (signal.SIGTERM, 143, '')])
