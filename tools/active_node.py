@@ -19,8 +19,9 @@ def active_node(folder: Path, parameters: Mapping[str, object]) -> Iterator[Any]
     """
     private_domain()
     from depth_anything_ros.ros.observer import Observer
-    with running('depth_anything_ros.node.main', ros_parameters(parameters), folder / 'node.log'):
-        observer = Observer('measured_robot', NODE)
+    with running('depth_anything_ros.node.main', ros_parameters(parameters),
+                 folder / 'node.log') as process:
+        observer = Observer('measured_robot', NODE, lambda: process.poll() is not None)
         try:
             observer.change_state('configure')
             observer.change_state('activate')

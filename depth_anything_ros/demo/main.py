@@ -172,7 +172,8 @@ def _record(model: Path, options: argparse.Namespace) -> Recording:
         def ended() -> bool:
             return stop.is_set() or bool(dead())
         try:
-            _observe(recording, math.inf if options.view else options.seconds, ended)
+            _observe(recording, math.inf if options.view else options.seconds, ended,
+                     lambda: processes[node_log].poll() is not None)
         except Exception as error:  # noqa: B902 - after a signal rclpy may raise anything
             if not stop.is_set():
                 if not isinstance(error, ObserverError):
@@ -185,9 +186,10 @@ def _record(model: Path, options: argparse.Namespace) -> Recording:
     return recording
 
 
-def _observe(recording: Recording, seconds: float, ended: Callable[[], bool]) -> None:
+def _observe(recording: Recording, seconds: float, ended: Callable[[], bool],
+             node_has_ended: Callable[[], bool]) -> None:
     from depth_anything_ros.ros.observer import Observer
-    observer = Observer(PROGRAM.name, _NODE)
+    observer = Observer(PROGRAM.name, _NODE, node_has_ended)
     try:
         recording.listen(observer)
         _print('configuring the node: load, compile, self-check, warm-up')

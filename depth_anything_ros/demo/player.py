@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 PROGRAM = Program('depth_anything_player', INSTALL_ROS)
 # Of the published images, in pixels.
 _LARGEST_SIDE = 8192
+# The period of a timer has nanoseconds in 64 bits.
+_LOWEST_HZ = 0.001
 # Pictures that stay decoded in memory: 277 MiB at 640x480.
 _KEPT_PICTURES = 300
 # Each photograph of the package is played for this number of frames, 2 s at 30 Hz.
@@ -118,6 +120,8 @@ def _run(command_line: list[str]) -> None:
         if getattr(options, name) > _LARGEST_SIDE:
             parser.error(f'--{name} is {getattr(options, name)}; it must be at most '
                          f'{_LARGEST_SIDE}')
+    if options.rate < _LOWEST_HZ:
+        parser.error(f'--rate is {options.rate:g}; it must be at least {_LOWEST_HZ:g}')
     footage = open_footage(options.images, (options.height, options.width), options.focal)
     # rclpy ends spinning after SIGTERM and then calls the handler of Python, which would turn the
     # regular end into status 143.

@@ -5,7 +5,7 @@ from functools import partial
 
 from depth_anything_ros.alignment.tracker import Alignment
 from depth_anything_ros.inference.scheduler import Frame, Result
-from depth_anything_ros.model_info import Kind, ModelInfo
+from depth_anything_ros.model_info import ModelInfo
 from depth_anything_ros.node.aligner import Aligner
 from depth_anything_ros.node.camera_info import camera_view, CameraView
 from depth_anything_ros.node.frame_outputs import (
@@ -139,17 +139,9 @@ class CameraStream:
         if settings.alignment.source != 'none':
             alignment = self.aligner.update(
                 header, model_inverse_depth(depth, self._kind, correction), view)
-        grid = output_grid(settings.output_size, settings.output_divisor, image.size_hw,
-                           (depth.shape[0], depth.shape[1]))
-        scale_shift = _scale_shift(self._kind, alignment, settings)
-        problem = ''
-        if self._info.focal_px and alignment is None and scale_shift is None:
-            if view.camera is not None:
-                scale = focal_scale(self._info, view.camera, (depth.shape[0], depth.shape[1]))
-                scale_shift = scale, 0.0
-            else:
-                problem = ('no metric depth: the model needs the focal length of the camera; '
-                           f'{view.problem}')
+        map_hw = depth.shape[0], depth.shape[1]
+        grid = output_grid(settings.output_size, settings.output_divisor, image.size_hw, map_hw)
+        scale_shift, problem = self._scale_shift(alignment, settings, view, map_hw)
         outputs = FrameOutputs(image, depth, self._kind, grid, correction, scale_shift, stabilize,
                                settings, self._output_state, sky, ConfidenceInputs(
                                    alignment.residual if alignment else np.nan,
@@ -168,6 +160,24 @@ class CameraStream:
         self._publishers.publish_alignment(header, alignment, self.image_topic)
         self.snapshots.write(header, outputs, view, alignment)
         self._look_again(result.frame.stamp_ns, outputs)
+
+    def _scale_shift(self, alignment: Alignment | None, settings: Settings, view: CameraView,
+                     map_hw: tuple[int, int]) -> tuple[tuple[float, float] | None, str]:
+        """
+        Return what converts inverse depth to 1/z [1/m], None if unknown or not needed.
+
+        And the reason if the focal length should give it and is unknown, else ''.
+        """
+        if alignment is not None:
+            return (alignment.scale, alignment.shift) if alignment.usable else None, ''
+        if self._kind == 'relative' and settings.relative_scale:
+            return (settings.relative_scale, settings.relative_shift), ''
+        if not self._info.focal_px:
+            return None, ''
+        if view.camera is None:
+            return None, ('no metric depth: the model needs the focal length of the camera; '
+                          f'{view.problem}')
+        return (focal_scale(self._info, view.camera, map_hw), 0.0), ''
 
     def _look_again(self, stamp_ns: int, outputs: FrameOutputs) -> None:
         """Compute the mirrored image too, where the confidence is needed and it is its turn."""
@@ -208,13 +218,3 @@ class CameraStream:
     def _view(self, image_hw: tuple[int, int]) -> CameraView:
         return camera_view(self._camera_info, image_hw, self.settings.image_geometry,
                            self.image_topic)
-
-
-def _scale_shift(kind: Kind, alignment: Alignment | None,
-                 settings: Settings) -> tuple[float, float] | None:
-    """Return what converts inverse depth to 1/z [1/m], None if unknown or not needed."""
-    if alignment is not None:
-        return (alignment.scale, alignment.shift) if alignment.usable else None
-    if kind == 'relative' and settings.relative_scale:
-        return settings.relative_scale, settings.relative_shift
-    return None

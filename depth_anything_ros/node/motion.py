@@ -83,7 +83,7 @@ class MotionSource:
             min_points=min(max(settings.alignment.min_support, _FEWEST), _MOST)))
         self._changed = threading.Condition()
         self._closing = False
-        self._waiting: deque[_Waiting] = deque(maxlen=_WAITING)
+        self._waiting: deque[_Waiting] = deque()
         self._samples: deque[MotionSamples] = deque(maxlen=_SAMPLES_KEPT)
         self._outcome = _Outcome('no image was tracked yet', False)
         self._frames: deque[AlignmentFrame] = deque(maxlen=_MAPS_KEPT)
@@ -235,7 +235,7 @@ class MotionSource:
 
     def _remove(self, waiting: _Waiting) -> None:
         with self._changed:
-            # A newer image may have replaced it.
+            # ``close`` forgets all of them.
             if waiting in self._waiting:
                 self._waiting.remove(waiting)
 

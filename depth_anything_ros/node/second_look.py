@@ -27,11 +27,9 @@ class SecondLooks:
     """
     The second looks at the images of one camera; for the thread that delivers results only.
 
-    ``reset`` may also be called while no frame is in flight.
-
-    ``offer`` gets the mirrored images. ``disagreement`` [H, W] belongs to the latest image that
-    has both looks; it is None without one. Depth never waits for it: the confidence of an image
-    uses that of an earlier one.
+    ``reset`` may also be called while no frame is in flight. ``offer`` gets the mirrored images.
+    ``disagreement`` [H, W] belongs to the latest image that has both looks; it is None without
+    one. Depth never waits for it: the confidence of an image uses that of an earlier one.
     """
 
     def __init__(self, camera: str, kind: Kind, offer: Callable[[Frame], object]) -> None:

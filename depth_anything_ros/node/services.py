@@ -65,6 +65,8 @@ class _ServiceCallbacks:
             while time.monotonic() < deadline and not all(map(Future.done, files.values())):
                 await _LetExecutorRun()
             for name, future in files.items():
+                streams[name].snapshots.cancel(future)
+            for name, future in files.items():
                 _check(streams[name], future)
             response.success, message = True, str(folder)
         except (DepthAnythingError, OSError) as error:
@@ -91,9 +93,8 @@ def _folder(stream: CameraStream) -> Path:
 
 
 def _check(stream: CameraStream, files: 'Future[Any]') -> None:
-    """Raise the error of a request; one without an answer is cancelled first."""
+    """Raise the error of a request, or that it has no answer."""
     if not files.done():
-        stream.snapshots.cancel(files)
         raise SnapshotError(_with_name(
             stream.name, f'no image on {stream.image_topic} within {_SNAPSHOT_S:g} s; '
             'is the node active and the camera on?'))

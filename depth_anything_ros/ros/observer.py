@@ -33,15 +33,21 @@ class ObserverError(DepthAnythingError):
 
 
 class Observer:
-    """A node of this process that handles messages only during ``spin_until``."""
+    """
+    A node of this process that handles messages only during ``spin_until``.
 
-    def __init__(self, node_name: str, target: str) -> None:
+    It gives up waiting once ``has_ended`` says so of the process of the node ``target``.
+    """
+
+    def __init__(self, node_name: str, target: str,
+                 has_ended: Callable[[], bool] = lambda: False) -> None:
         keep_freed_memory()
         rclpy.init()
         self.node = Node(node_name)
         refuse_invalid_requests(self.node)
         self._warn = ThrottledLogger(lambda sentence: self.node.get_logger().warning(sentence))
         self._target = target
+        self._has_ended = has_ended
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
         self._lifecycle = self.node.create_client(ChangeState, f'/{target}/change_state')
@@ -62,7 +68,7 @@ class Observer:
         while not self.spin_until(future.done, _ASK_EVERY_S):
             if self._state_label() == _GOALS[transition]:
                 return
-            if time.monotonic() > deadline:
+            if self._has_ended() or time.monotonic() > deadline:
                 break
         if not future.done() or not future.result().success:
             raise ObserverError(f'/{self._target} could not {transition}; see its log')
@@ -82,7 +88,7 @@ class Observer:
         """Handle messages until ``condition`` is true; return whether it was, within the time."""
         deadline = time.monotonic() + timeout_s
         while not condition():
-            if time.monotonic() > deadline:
+            if self._has_ended() or time.monotonic() > deadline:
                 return False
             self._executor.spin_once(timeout_sec=0.05)
         return True

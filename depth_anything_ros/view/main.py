@@ -33,8 +33,8 @@ def _run(command_line: list[str]) -> None:
     from depth_anything_ros.ros.spin import run, without_ros_arguments
     parser = _parser()
     options = parser.parse_args(without_ros_arguments(command_line)[1:])
-    if not 0 < options.rate <= 1000:
-        parser.error(f'--rate is {options.rate:g}; it must be above 0, up to 1000')
+    if not 0.001 <= options.rate <= 1000:
+        parser.error(f'--rate is {options.rate:g}; it must be from 0.001 to 1000')
     if options.points < 1:
         parser.error(f'--points is {options.points}; it must be at least 1')
     if not 0 <= options.port < 65536:

@@ -1,13 +1,14 @@
 """Requests to the depth node: transitions, services and parameters."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from depth_anything_ros.ros.callbacks import log_exceptions, one_line
 from depth_anything_ros.ros.observer import TRANSITIONS
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
-from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.msg import Parameter as ParameterMessage, ParameterValue
 from rcl_interfaces.srv import GetParameters, SetParametersAtomically
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -61,11 +62,16 @@ class NodeRequests:
 
     def get_parameters(self, names: Sequence[str],
                        on_values: Callable[[Mapping[str, Any]], object]) -> None:
-        """Pass the present values to ``on_values``, None for a parameter that is missing."""
+        """Pass the present values to ``on_values``, or None for each if one is missing."""
         def done(response: Any) -> None:
+            if not response.values:
+                self._answer(f'parameters: {self._target} lacks some that this page shows; is it '
+                             'a depth node, of the same release?')
+            # rclpy returns none if one is missing.
             on_values({name: Parameter.from_parameter_msg(
                 ParameterMessage(name=name, value=value)).value
-                for name, value in zip(names, response.values)})
+                for name, value in zip_longest(names, response.values,
+                                               fillvalue=ParameterValue())})
 
         self._send(self._get, GetParameters.Request(names=list(names)), 'parameters', done)
 

@@ -112,6 +112,23 @@ def test_an_impossible_time_or_focal_length_is_wrong_usage(
     assert f'{option} is {value}; it must be above 0' in result.stderr
 
 
+def test_a_node_that_is_killed_ends_the_demo_soon(tmp_path: Path, tiny_ir: Path) -> None:
+    process = start(tmp_path, '--model', str(tiny_ir), '--seconds', '100')
+    assert process.stdout is not None
+    while not process.stdout.readline().startswith('active'):
+        assert process.poll() is None
+    children = Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split()
+    node, = (int(child) for child in children
+             if b'node.main' in Path(f'/proc/{child}/cmdline').read_bytes())
+    os.kill(node, signal.SIGKILL)
+    try:
+        _, err = process.communicate(timeout=40)
+    finally:
+        process.kill()
+    assert process.returncode == 1
+    assert 'error: /depth_anything could not deactivate; see its log, demo_output/node.log' in err
+
+
 @pytest.mark.parametrize(('number', 'status', 'message'), [
     (signal.SIGINT, 130, 'error: interrupted; no pictures were written\n'),
     (signal.SIGTERM, 143, '')])
@@ -250,12 +267,15 @@ def test_a_size_or_rate_of_zero_is_wrong_usage(tmp_path: Path, option: str) -> N
     assert process.returncode == 2 and f'{option} is 0; it must be above 0' in err
 
 
-@pytest.mark.parametrize('option', ['--width', '--height'])
-def test_a_size_that_opencv_cannot_make_is_wrong_usage(tmp_path: Path, option: str) -> None:
+@pytest.mark.parametrize(('option', 'value', 'limit'), [
+    ('--width', '100000', 'at most 8192'), ('--height', '100000', 'at most 8192'),
+    ('--rate', '1e-12', 'at least 0.001')])
+def test_a_size_or_rate_that_no_camera_has_is_wrong_usage(
+        tmp_path: Path, option: str, value: str, limit: str) -> None:
     pytest.importorskip('rclpy', reason='ROS 2 is not installed')
-    process = start_module('player', tmp_path, option, '100000')
+    process = start_module('player', tmp_path, option, value)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 2 and f'{option} is 100000; it must be at most 8192' in err
+    assert process.returncode == 2 and f'{option} is {value}; it must be {limit}' in err
 
 
 def test_diagnostics_of_other_nodes_are_not_the_figures_of_the_demo() -> None:

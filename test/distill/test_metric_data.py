@@ -1,9 +1,11 @@
 """Images with measured depth from folders and bags, and a sentence for each kind of bad data."""
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+import sqlite3
 from typing import Any
 
 from bags import COMPRESSED, INFO, RAW, write_bag
@@ -141,6 +143,14 @@ def test_depth_belongs_to_the_nearest_of_several_images(tmp_path: Path) -> None:
         assert np.abs(cv2.imread(str(frame.image.path)).astype(int) - picture(number)).mean() < 4
 
 
+def test_a_message_that_was_recorded_twice_counts_once(tmp_path: Path) -> None:
+    bag = recording(tmp_path / 'bag')
+    with closing(sqlite3.connect(next(bag.glob('*.db3')))) as database, database:
+        database.execute('INSERT INTO messages (topic_id, timestamp, data) '
+                         'SELECT topic_id, timestamp + 50, data FROM messages')
+    assert len(collect(bag, tmp_path)) == 12
+
+
 def test_depth_of_a_bag_may_be_floats_in_metres(tmp_path: Path) -> None:
     values = np.full((30, 40), 2.5, np.float32)
     values[0, 0] = np.nan
@@ -166,7 +176,8 @@ def test_a_bag_that_cannot_be_used_is_named_with_the_remedy(
 
 
 def lidar_bag(folder: Path, *, static: bool = True,
-              turn_of_lidar: tuple[float, ...] = (0.0, 0.0, 0.0, 1.0)) -> Path:
+              turn_of_lidar: tuple[float, ...] = (0.0, 0.0, 0.0, 1.0),
+              row_step: int | None = None) -> Path:
     """Write a bag with points of a wall at 4 m and a box at 1.5 m, seen 0.2 m beside the lidar."""
     types = bags.store().types
     rows, columns = np.mgrid[0:30:3, 0:40:2]
@@ -182,7 +193,8 @@ def lidar_bag(folder: Path, *, static: bool = True,
     cloud = types['sensor_msgs/msg/PointCloud2'](
         header, 1, len(stamped),
         [field(name, 4 * place, 7, 1) for place, name in enumerate('xyz')],
-        False, 16, 16 * len(stamped), stamped.view(np.uint8).reshape(-1), False)
+        False, 16, 16 * len(stamped) if row_step is None else row_step,
+        stamped.view(np.uint8).reshape(-1), False)
     vector, turn = (types[f'geometry_msgs/msg/{name}'] for name in ('Vector3', 'Quaternion'))
     transforms = []
     for parent, child, place, rotation in (
@@ -203,8 +215,10 @@ def lidar_bag(folder: Path, *, static: bool = True,
     return write_bag(folder, entries)
 
 
-def test_points_of_a_lidar_become_sparse_depth_of_the_camera(tmp_path: Path) -> None:
-    frame, = collect(lidar_bag(tmp_path / 'bag'), tmp_path)
+@pytest.mark.parametrize('row_step', [None, 0])
+def test_points_of_a_lidar_become_sparse_depth_of_the_camera(
+        row_step: int | None, tmp_path: Path) -> None:
+    frame, = collect(lidar_bag(tmp_path / 'bag', row_step=row_step), tmp_path)
     depth = frame.read_depth()
     seen = np.isfinite(depth)
     assert 0.1 < seen.mean() < 0.2 and set(np.unique(depth[seen])) == {1.5, 4.0}
@@ -218,6 +232,37 @@ def test_points_without_the_pose_of_the_lidar_are_refused(tmp_path: Path) -> Non
         with pytest.raises(DatasetError, match='/tf_static does not connect the frame lidar of '
                            'the points with camera_optical_frame of the images; record /tf_stat'):
             collect(bag, tmp_path)
+
+
+def change_messages(bag: Path, topic: str, change: str) -> Path:
+    """Change the messages of a topic in the database of a bag by an SQL statement."""
+    with closing(sqlite3.connect(next(bag.glob('*.db3')))) as database, database:
+        database.execute(f'{change} WHERE topic_id = (SELECT id FROM topics WHERE name = ?)',
+                         (topic,))
+    return bag
+
+
+@pytest.mark.parametrize('topic', ['/camera/color', '/camera/depth'])
+def test_a_message_without_a_whole_stamp_is_left_out(topic: str, tmp_path: Path) -> None:
+    bag = change_messages(recording(tmp_path / 'bag'), topic, 'UPDATE messages SET data = '
+                          "CASE timestamp / 1000000000 WHEN 3 THEN x'' WHEN 4 THEN x'0001000007' "
+                          'ELSE data END')
+    assert len(collect(bag, tmp_path)) == 10
+
+
+@pytest.mark.parametrize('topic', ['/camera/color', '/camera/depth', '/camera/camera_info'])
+def test_messages_that_only_the_metadata_has_are_named(topic: str, tmp_path: Path) -> None:
+    bag = change_messages(recording(tmp_path / 'bag'), topic, 'DELETE FROM messages')
+    with pytest.raises(DatasetError, match=f'no message on {topic}, although its metadata.yaml '
+                       'counts some; make that file again with `ros2 bag reindex'):
+        collect(bag, tmp_path)
+
+
+def test_a_damaged_pose_of_the_lidar_is_named(tmp_path: Path) -> None:
+    bag = change_messages(lidar_bag(tmp_path / 'bag'), '/tf_static',
+                          "UPDATE messages SET data = x'00010000ff'")
+    with pytest.raises(DatasetError, match='a message on /tf_static is damaged .*; record it'):
+        collect(bag, tmp_path)
 
 
 def test_several_topics_ask_for_a_choice(tmp_path: Path) -> None:
@@ -324,10 +369,14 @@ def scene(folder: Path, *, shift_px: int = 0, lag: int = 0) -> list[MetricPair]:
 
 def test_registered_depth_of_the_same_moment_passes(tmp_path: Path) -> None:
     pairs = scene(tmp_path / 'scene')
-    found, = check_pairs(pairs, {0: 'drive'})
+    found = check_pairs(pairs, {0: 'drive'})['drive']
     assert (found.shift_xy, found.lag, found.problem) == ((0, 0), 0, '')
     draw_pairs(pairs, tmp_path / 'pairs.png')
     assert cv2.imread(str(tmp_path / 'pairs.png')).shape == (4 * 240, 3 * 320, 3)
+
+
+def test_a_source_whose_frames_were_all_left_out_is_not_compared(tmp_path: Path) -> None:
+    assert list(check_pairs(scene(tmp_path / 'scene'), {0: 'drive', 1: 'it again'})) == ['drive']
 
 
 def test_depth_that_is_shifted_is_not_registered(tmp_path: Path) -> None:

@@ -116,6 +116,18 @@ def test_without_images_the_answer_says_so_and_the_node_is_not_blocked(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_snapshot_without_images_leaves_no_request_at_any_camera(
+        make_robot: Callable[..., Robot], tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('depth_anything_ros.node.services._SNAPSHOT_S', 0.2)
+    robot = make_robot(cameras=['front', 'rear'], snapshot_dir=str(tmp_path))
+    robot.bring_up()
+    answer = save(robot)
+    assert not answer.success
+    assert answer.message.startswith('front: no image on /front/image within')
+    assert not any(robot.stream(camera).has_consumers for camera in ('front', 'rear'))
+
+
 def test_an_unconfigured_node_says_what_to_do(make_robot: Callable[..., Robot]) -> None:
     answer = save(make_robot())
     assert (answer.success, answer.message) == (

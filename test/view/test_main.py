@@ -77,8 +77,8 @@ def test_an_address_of_another_machine_is_one_line() -> None:
     assert 'error: 203.0.113.7:0 cannot be listened on (Cannot assign requested address)' in err
 
 
-@pytest.mark.parametrize(('option', 'value'), [('--rate', '0'), ('--port', '70000'),
-                                               ('--points', '0')])
+@pytest.mark.parametrize(('option', 'value'), [('--rate', '0'), ('--rate', '1e-12'),
+                                               ('--port', '70000'), ('--points', '0')])
 def test_an_impossible_value_is_wrong_usage(option: str, value: str) -> None:
     pytest.importorskip('viser', reason='viser is not installed')
     status, _, err = finished(start(option, value))

@@ -17,6 +17,7 @@ import numpy as np
 from page_client import PageClient
 import pytest
 from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from robot import camera_info, Robot
@@ -374,6 +375,19 @@ def test_the_parameters_of_a_node_that_starts_later_are_shown(
         assert until(lambda: 'parameters: /depth_anything does not answer' in browser.text())
         make_robot(points_stride=4)
         assert until(lambda: browser.label('points_stride')['value'] == 4)
+
+
+def test_a_node_without_the_parameters_of_the_page_is_named(
+        context: Context, make_viewer: Callable[..., Any]) -> None:
+    other = Node('depth_anything', context=context)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(other)
+    sentence = 'parameters: /depth_anything lacks some that this page shows; is it a depth node'
+    with PageClient(make_viewer().page.port) as browser:
+        assert until(lambda: executor.spin_once(0.05) or sentence in browser.text(), 10.0)
+        assert not until(lambda: executor.spin_once(0.05) or 'report this' in browser.text(), 1.0)
+    executor.shutdown()
+    other.destroy_node()
 
 
 def test_a_viewer_whose_page_cannot_start_can_be_destroyed(context: Context) -> None:

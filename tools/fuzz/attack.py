@@ -188,7 +188,8 @@ def _send(plan: Plan, number: int, target: Target, values: Mapping[str, Any]) ->
         topic = f'/{COMPRESSED[number % len(COMPRESSED)]}/image/compressed'
         message = images.compressed_image(rng, stamp_ns)
     elif kind == 'camera_info':
-        topic = f'/{(*RAW, *COMPRESSED)[number % 6]}/camera_info'
+        cameras = (*RAW, *COMPRESSED)
+        topic = f'/{cameras[number % len(cameras)]}/camera_info'
         message = images.camera_info(rng, stamp_ns)
     elif kind == 'references':
         camera = tuple(REFERENCES)[number % len(REFERENCES)]

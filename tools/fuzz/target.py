@@ -201,7 +201,7 @@ class Target:
 
     def restore(self) -> None:
         """Set changed parameters back and bring the node to active; Silence if it refuses."""
-        if any(self.dirty & {spec.name for spec in SPECS if spec.when in ('configure',)}):
+        if any(self.dirty & {spec.name for spec in SPECS if spec.when == 'configure'}):
             self.bring_down()
         if self.dirty:
             values = {name: self._start_values[name] for name in sorted(self.dirty)}

@@ -24,6 +24,8 @@ ReadDepth = Callable[[Any], F32]
 _INFO = 'sensor_msgs/msg/CameraInfo'
 # Depth and image of one exposure have nearly the same stamp.
 _NEAREST_NS = 20_000_000
+# Of the stamp in the header, with which a serialized message begins.
+_STAMP_END = 12
 _REGISTER = ('record the depth that the driver registers to the colour image, such as '
              'aligned_depth_to_color of realsense2_camera')
 
@@ -49,8 +51,8 @@ def open_bag_frames(path: Path, topics: BagTopics, every: int,
     image, depth, info = _topics(path, topics)
     camera, read_depth = _camera(path, info, image, depth, limits)
     stamps: dict[str, list[int]] = {image: [], depth: []}
-    for connection, _, data in bag_messages(path, lambda one: one.topic in stamps):
-        stamps[connection.topic].append(_stamp_ns(data))
+    for connection, stamp_ns, _ in _stamped(path, (image, depth)):
+        stamps[connection.topic].append(stamp_ns)
     matches = _matches(np.array(stamps[image], np.int64), np.array(stamps[depth], np.int64))
     pairs = dict(list(matches.items())[::every])
     if not pairs:
@@ -65,19 +67,19 @@ def _frames(path: Path, image: str, depth: str, pairs: dict[int, int],
     types = message_types()
     images: dict[int, tuple[str, bytes]] = {}
     depths: dict[int, tuple[str, bytes]] = {}
+    waiting = set(pairs)
     image_of = {depth_ns: image_ns for image_ns, depth_ns in pairs.items()}
-    for connection, _, data in bag_messages(path, lambda one: one.topic in (image, depth)):
-        stamp_ns = _stamp_ns(data)
-        if connection.topic == image and stamp_ns in pairs:
-            images[stamp_ns] = (connection.msgtype, data)
-        elif connection.topic == depth and stamp_ns in image_of:
-            stamp_ns = image_of[stamp_ns]
-            depths[stamp_ns] = (connection.msgtype, data)
-        else:
+    for connection, stamp_ns, data in _stamped(path, (image, depth)):
+        is_image = connection.topic == image
+        image_ns = stamp_ns if is_image else image_of.get(stamp_ns)
+        if image_ns is None or image_ns not in waiting:
             continue
-        if stamp_ns in images and stamp_ns in depths:
-            yield (f'{path}: {image} at {stamp_ns / 1e9:.3f} s',
-                   _reader(types, images.pop(stamp_ns), depths.pop(stamp_ns), camera, read_depth))
+        (images if is_image else depths)[image_ns] = (connection.msgtype, data)
+        if image_ns in images and image_ns in depths:
+            # Some bags have a message twice.
+            waiting.remove(image_ns)
+            yield (f'{path}: {image} at {image_ns / 1e9:.3f} s',
+                   _reader(types, images.pop(image_ns), depths.pop(image_ns), camera, read_depth))
 
 
 def _reader(types: Any, image: tuple[str, bytes], depth: tuple[str, bytes], camera: Intrinsics,
@@ -181,19 +183,25 @@ def _camera(path: Path, info: str, image: str, depth: str,
 
 
 def _first(path: Path, connection: Any) -> Any:
-    """Return the first message of a topic."""
-    _, _, data = next(bag_messages(path, lambda one: one.topic == connection.topic))
+    """Return the first message of a topic; DatasetError if it is missing or damaged."""
+    first = next(bag_messages(path, lambda one: one.topic == connection.topic), None)
+    if first is None:
+        raise DatasetError(path, f'it has no message on {connection.topic}, although its '
+                           'metadata.yaml counts some', 'make that file again with '
+                           f'`ros2 bag reindex {path}`')
     try:
-        return message_types().deserialize_cdr(data, connection.msgtype)
+        return message_types().deserialize_cdr(first[2], connection.msgtype)
     except Exception as error:  # noqa: B902 - a damaged message leads rosbags to any exception
         raise DatasetError(path, f'its first message on {connection.topic} is damaged ({error})',
                            'record it again') from error
 
 
-def _stamp_ns(data: bytes) -> int:
-    """Return the stamp in the header at the start of a serialized message."""
-    seconds, nanoseconds = struct.unpack_from('<iI' if data[1] else '>iI', data, 4)
-    return int(seconds) * 1_000_000_000 + int(nanoseconds)
+def _stamped(path: Path, topics: tuple[str, str]) -> Iterator[tuple[Any, int, bytes]]:
+    """Yield connection, stamp [ns] and bytes of messages, but not of those without a stamp."""
+    for connection, _, data in bag_messages(path, lambda one: one.topic in topics):
+        if len(data) >= _STAMP_END:
+            seconds, nanoseconds = struct.unpack_from('<iI' if data[1] else '>iI', data, 4)
+            yield connection, int(seconds) * 1_000_000_000 + int(nanoseconds), data
 
 
 def _matches(images: Any, depths: Any) -> dict[int, int]:

@@ -59,21 +59,24 @@ class Agreement:
         return ''
 
 
-def check_pairs(pairs: Sequence[MetricPair], names: Mapping[int, str]) -> list[Agreement]:
+def check_pairs(pairs: Sequence[MetricPair], names: Mapping[int, str]) -> dict[str, Agreement]:
     """
-    Return the agreement of each source; ``names`` has their names.
+    Return the agreement of each source that has pairs, by its name in ``names``.
 
     DatasetError for a source whose depth is not that of its images.
     """
-    found = []
+    found = {}
     for source, name in names.items():
-        agreement = measure_agreement([pair for pair in pairs if pair.frame.source == source])
+        own = [pair for pair in pairs if pair.frame.source == source]
+        if not own:
+            continue
+        agreement = measure_agreement(own)
         if agreement.problem:
             raise DatasetError(
                 Path(name), agreement.problem, 'register the depth to the colour image, or '
                 'correct its time stamps; pairs.png in the work folder shows them, and '
                 '--trust-data trains nevertheless')
-        found.append(agreement)
+        found[name] = agreement
     return found
 
 

@@ -13,7 +13,6 @@ from depth_anything_ros.vision.geometry import Intrinsics, quaternion_pose
 import numpy as np
 
 CLOUD = 'sensor_msgs/msg/PointCloud2'
-_TF = 'tf2_msgs/msg/TFMessage'
 _STATIC = '/tf_static'
 # The data types of sensor_msgs/PointField that coordinates have.
 _FLOATS = {7: 'f4', 8: 'f8'}
@@ -23,12 +22,17 @@ def static_pose(path: Path, source: str, target: str) -> F64:
     """
     Return the pose [4, 4] that transforms points of the frame ``source`` to those of ``target``.
 
-    DatasetError if /tf_static of the bag does not connect the two.
+    DatasetError if /tf_static of the bag is damaged or does not connect the two.
     """
     parents: dict[str, tuple[str, F64]] = {}
     types = message_types()
     for connection, _, data in bag_messages(path, lambda one: one.topic == _STATIC):
-        for one in types.deserialize_cdr(data, connection.msgtype).transforms:
+        try:
+            transforms = types.deserialize_cdr(data, connection.msgtype).transforms
+        except Exception as error:  # noqa: B902 - a damaged message leads rosbags to any exception
+            raise DatasetError(path, f'a message on {_STATIC} is damaged ({error})',
+                               'record it again') from error
+        for one in transforms:
             place, turn = one.transform.translation, one.transform.rotation
             # TF ignores a transform that is no rotation too.
             with suppress(ValueError):
@@ -53,8 +57,11 @@ def points_xyz(message: Any) -> F64:
             'names': ['x', 'y', 'z'], 'itemsize': message.point_step,
             'formats': [order + _FLOATS[fields[name].datatype] for name in 'xyz'],
             'offsets': [fields[name].offset for name in 'xyz']})
-        rows = np.frombuffer(message.data, np.uint8)[:message.height * message.row_step].reshape(
-            message.height, message.row_step)[:, :message.width * message.point_step]
+        row_bytes = message.width * message.point_step
+        # Some drivers leave row_step at 0.
+        row_step = max(message.row_step, row_bytes)
+        rows = np.frombuffer(message.data, np.uint8)[:message.height * row_step].reshape(
+            message.height, row_step)[:, :row_bytes]
         values = np.ascontiguousarray(rows).view(layout).ravel()
     except (KeyError, ValueError) as error:
         raise ImageError('the cloud has no float coordinates x, y and z, or is cut off') from error

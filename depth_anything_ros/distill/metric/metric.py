@@ -124,11 +124,10 @@ def _prepare(job: MetricJob, start_sha256: str, table: tuple[EncoderSpec, ...], 
     picture = job.folder / 'pairs.png'
     draw_pairs(pairs, picture)
     report(f'      {picture} shows depth on top of the images')
-    names = dict(enumerate(job.data))
     if job.trust_data:
         report('      whether depth and images belong together is not checked')
     else:
-        for name, found in zip(names.values(), check_pairs(pairs, names)):
+        for name, found in check_pairs(pairs, dict(enumerate(job.data))).items():
             x, y = (100 * value for value in found.shift_xy)
             report(f'      {name}: depth agrees best with a shift of {x:.1f} %, {y:.1f} % and '
                    f'{found.lag} frames, {found.gain:.2f} times as well as without')
