@@ -1,6 +1,7 @@
 """The subcommands of ``depth_anything_benchmark``, and options that other benchmarks share."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 import re
 from typing import Annotated, cast, TypeAlias
@@ -9,10 +10,9 @@ from depth_anything_ros.benchmark.report import (
     as_dict, Log, print_report, Report, require_matplotlib, to_markdown)
 from depth_anything_ros.cli.options import LARGEST_INPUT_PX, Picture, Precisions
 from depth_anything_ros.cli.processes import dds_profile as use_dds_profile
-from depth_anything_ros.cli.program import complain
 from depth_anything_ros.cli.progress import open_console
 from depth_anything_ros.cli.reports import (
-    Json, Markdown, print_lines, ReportFiles, require_writable, write_report)
+    finish_report, Json, Markdown, print_lines, ReportFiles, require_writable)
 from depth_anything_ros.model_info import ExecutionPrecision
 import typer
 
@@ -120,16 +120,8 @@ def run_mode(command: str, work: Callable[[Log], Report], files: ReportFiles) ->
         require_matplotlib()
     report = work(lambda line: print_lines(progress, [line]))
     content = as_dict(report)
-    # One must not prevent the other: the disk may be full, and `| head` closes stdout.
-    try:
-        write_report(files, content, f'# {command}\n\n{to_markdown(content)}',
-                     lambda path: _draw(report, path))
-    finally:
-        print_report(report, open_console())
-    for sentence in report.failed:
-        complain(sentence)
-    if report.failed:
-        raise typer.Exit(1)
+    finish_report(files, content, f'# {command}\n\n{to_markdown(content)}',
+                  lambda path: _draw(report, path), partial(print_report, report), report.failed)
 
 
 def _draw(report: Report, path: Path) -> None:

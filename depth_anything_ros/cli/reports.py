@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, TYPE_CHECKING, TypeAlias
 
+from depth_anything_ros.cli.program import complain
+from depth_anything_ros.cli.progress import open_console
 from depth_anything_ros.files import atomic_path
 from depth_anything_ros.foreign_files import printable
 import typer
@@ -38,6 +40,25 @@ def require_writable(files: ReportFiles) -> None:
             raise OSError(f'{file} cannot be written; name a file in a folder that exists')
     if files.picture is not None and files.picture.suffix.lower() != '.png':
         raise OSError(f'{files.picture} is not the name of a PNG file; let it end in .png')
+
+
+def finish_report(files: ReportFiles, content: object, markdown: str,
+                  draw: Callable[[Path], object], show: Callable[['Console'], None],
+                  failed: Sequence[str]) -> None:
+    """
+    Write the files as ``write_report``, and print the report by ``show``.
+
+    Then exit status 1 with the sentences in ``failed``, if there are some.
+    """
+    # One must not prevent the other: the disk may be full, and `| head` closes stdout.
+    try:
+        write_report(files, content, markdown, draw)
+    finally:
+        show(open_console())
+    for sentence in failed:
+        complain(sentence)
+    if failed:
+        raise typer.Exit(1)
 
 
 def write_report(files: ReportFiles, content: object, markdown: str,

@@ -1,14 +1,14 @@
 """The subcommands of ``depth_anything_evaluate``."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 from depth_anything_ros.cli.options import Device, InputSize, LARGEST_INPUT_PX, Precision
-from depth_anything_ros.cli.program import complain
 from depth_anything_ros.cli.progress import Counting, counting, open_console
 from depth_anything_ros.cli.reports import (
-    Json, Markdown, print_lines, ReportFiles, require_writable, write_report)
+    finish_report, Json, Markdown, print_lines, ReportFiles, require_writable)
 from depth_anything_ros.errors import ImageError
 from depth_anything_ros.evaluate.compare import compare_models, PARITY_HEADINGS
 from depth_anything_ros.evaluate.gallery import Gallery
@@ -123,16 +123,10 @@ def _run(work: Work, gallery: Gallery, files: ReportFiles) -> None:
     require_writable(files)
     evaluation = work(counting(open_console(stderr=True)),
                       gallery if files.picture is not None else None)
-    # One must not prevent the other: the disk may be full, and `| head` closes stdout.
-    try:
-        write_report(files, as_dict(evaluation), to_markdown(evaluation),
-                     lambda path: path.write_bytes(encode_png(gallery.sheet())))
-    finally:
-        print_report(evaluation, open_console())
-    for one in evaluation.failed:
-        complain(f'{one.name}: {one.reason}')
-    if evaluation.failed:
-        raise typer.Exit(1)
+    finish_report(files, as_dict(evaluation), to_markdown(evaluation),
+                  lambda path: path.write_bytes(encode_png(gallery.sheet())),
+                  partial(print_report, evaluation),
+                  [f'{one.name}: {one.reason}' for one in evaluation.failed])
 
 
 def _images(source: Path) -> list[Path]:

@@ -97,9 +97,10 @@ class DiagnosticsReporter:
     def _level_and_message(self, health: Health, new: _Counts) -> tuple[bytes, str]:
         silence_s = time.monotonic() - self._received_at
         self.is_silent = health.state == 'active' and silence_s > _SILENCE_S
+        if health.failed_transition and health.state != 'active':
+            return DiagnosticStatus.ERROR, f'{health.state}, {health.failed_transition}'
         if health.state != 'active':
-            return ((DiagnosticStatus.ERROR, f'{health.state}, {health.failed_transition}')
-                    if health.failed_transition else (DiagnosticStatus.OK, health.state))
+            return DiagnosticStatus.OK, health.state
         if self.is_silent:
             why = health.topic_problem or (
                 'nobody publishes there' if not health.publishers else

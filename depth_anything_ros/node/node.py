@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -242,17 +241,16 @@ class DepthAnythingNode(LifecycleNode):
         engine, scheduler, state = self._engine, self._scheduler, lifecycle_state(self)
         values = {} if engine is None else engine_values(
             engine.info, engine.state, self._settings.target_rate)
+        failed = getattr(self, FAILED_TRANSITION, '')
         health = {name: Health(
             state, values, scheduler.stats(name) if scheduler else None, stream.received,
             stream.without_subscriber, stream.image_topic,
             self.count_publishers(stream.image_topic), stream.aligner.latest(),
-            stream.topic_problem(), stream.lost, stream.metric_problem)
+            stream.topic_problem(), stream.lost, stream.metric_problem, failed)
             for name, stream in self._streams.items()}
         if not health:
-            health = {'': Health(state, values, None, 0, 0, self.resolve_topic_name('image'), 0)}
-        failed = getattr(self, FAILED_TRANSITION, '')
-        health = {name: replace(found, failed_transition=failed)
-                  for name, found in health.items()}
+            health = {'': Health(state, values, None, 0, 0, self.resolve_topic_name('image'), 0,
+                                 failed_transition=failed)}
         stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(as_array(
             [self._reporter(name).status(found) for name, found in health.items()], stamp))
