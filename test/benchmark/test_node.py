@@ -22,6 +22,7 @@ from depth_anything_ros.errors import MissingDependencyError, ModelError
 import numpy as np
 import pytest
 from tools.measure.performance_page import TARGETS
+from waiting import until
 
 HW = (120, 160)
 OF_THE_NODE = {'node_ratio_depth', 'node_ratio_all', 'age_p50_ratio', 'age_p95_ratio',
@@ -63,7 +64,8 @@ def test_the_time_of_a_busy_thread_is_seen_and_can_be_left_out() -> None:
     assert ids[0] not in before and 0.29 < after[ids[0]] < 0.5
     assert cpu_seconds(before, after) > 0.29
     assert cpu_seconds(before, after, without_busiest=1) < 0.15
-    assert ids[0] not in thread_times(os.getpid())
+    # Python's join returns before the system has removed the thread.
+    assert until(lambda: ids[0] not in thread_times(os.getpid()))
 
 
 def test_time_is_counted_from_the_first_reading_on() -> None:
@@ -187,11 +189,11 @@ def test_a_run_gives_every_figure_that_the_page_wants_of_the_node(
 
 def test_what_a_run_measures_is_of_the_right_order(
         run: tuple[Report, list[str], set[int]]) -> None:
-    """A second on a busy machine says no more."""
+    """A second on a busy machine says no more, but a wrong unit is wrong by a thousand."""
     figures = run[0].figures
-    for name in ('node_ratio_depth', 'node_ratio_all'):
-        assert 0.1 < figures[name] < 2
-    assert 0.4 < figures['age_p50_ratio'] <= figures['age_p95_ratio']
+    for name in ('node_ratio_depth', 'node_ratio_all', 'age_p50_ratio'):
+        assert 0.05 < figures[name] < 20
+    assert figures['age_p50_ratio'] <= figures['age_p95_ratio']
     assert 0 < figures['host_ms_per_frame'] < 100
     assert 0 < figures['activation_ratio'] < 30
 
