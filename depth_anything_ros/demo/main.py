@@ -20,6 +20,7 @@ from depth_anything_ros.cli.program import (
 from depth_anything_ros.cli.signals import deferred_signals
 from depth_anything_ros.errors import INSTALL_ROS
 from depth_anything_ros.files import make_folder
+from depth_anything_ros.foreign_files import last_line
 from depth_anything_ros.media.depth_files import encode_png, write_ply
 from depth_anything_ros.model_info import ExecutionPrecision
 from depth_anything_ros.resources import shipped_model
@@ -172,24 +173,22 @@ def _record(model: Path, options: argparse.Namespace) -> Recording:
         def ended() -> bool:
             return stop.is_set() or bool(dead())
         try:
-            _observe(recording, math.inf if options.view else options.seconds, ended,
+            _observe(recording, math.inf if options.view else options.seconds, ended, node_log,
                      lambda: processes[node_log].poll() is not None)
-        except Exception as error:  # noqa: B902 - after a signal rclpy may raise anything
+        except Exception:  # noqa: B902 - after a signal rclpy may raise anything
             if not stop.is_set():
-                if not isinstance(error, ObserverError):
-                    raise
-                raise ObserverError(f'{error}, {node_log}: {_last_line(node_log)}') from error
+                raise
         if (logs := dead()) and not stop.is_set():
-            raise ObserverError(f'a program of the demo ended, {logs[0]}: {_last_line(logs[0])}')
+            raise ObserverError(f'a program of the demo ended, {logs[0]}: {last_line(logs[0])}')
     if not recording.arrivals_s:
         raise ObserverError(f'no depth arrived; see {node_log} and {player_log}')
     return recording
 
 
-def _observe(recording: Recording, seconds: float, ended: Callable[[], bool],
+def _observe(recording: Recording, seconds: float, ended: Callable[[], bool], node_log: Path,
              node_has_ended: Callable[[], bool]) -> None:
     from depth_anything_ros.ros.observer import Observer
-    observer = Observer(PROGRAM.name, _NODE, node_has_ended)
+    observer = Observer(PROGRAM.name, _NODE, node_log, node_has_ended)
     try:
         recording.listen(observer)
         _print('configuring the node: load, compile, self-check, warm-up')
@@ -202,10 +201,6 @@ def _observe(recording: Recording, seconds: float, ended: Callable[[], bool],
         observer.change_state('cleanup')
     finally:
         observer.close()
-
-
-def _last_line(log: Path) -> str:
-    return (log.read_text(errors='replace').strip().splitlines() or ['it is empty'])[-1]
 
 
 def _print_figures(recording: Recording) -> None:

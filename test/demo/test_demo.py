@@ -126,7 +126,7 @@ def test_a_node_that_is_killed_ends_the_demo_soon(tmp_path: Path, tiny_ir: Path)
     finally:
         process.kill()
     assert process.returncode == 1
-    assert 'error: /depth_anything could not deactivate; see its log, demo_output/node.log' in err
+    assert 'error: /depth_anything ended; the last line of its log demo_output/node.log: ' in err
 
 
 @pytest.mark.parametrize(('number', 'status', 'message'), [

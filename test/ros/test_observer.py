@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 import os
+from pathlib import Path
 import threading
 import time
 from typing import Any
@@ -20,7 +21,7 @@ from std_msgs.msg import String
 def observer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Observer]:
     """Return an observer on a domain of its own."""
     monkeypatch.setenv('ROS_DOMAIN_ID', str(64 + (os.getpid() + 27) % 36))
-    observer = Observer('observer', 'nobody')
+    observer = Observer('observer', 'nobody', Path(os.devnull))
     yield observer
     observer.close()
 
