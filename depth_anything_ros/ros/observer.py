@@ -42,7 +42,7 @@ class Observer:
     the file of what that process prints.
     """
 
-    def __init__(self, node_name: str, target: str, log: Path,
+    def __init__(self, node_name: str, target: str, log: Path | None = None,
                  has_ended: Callable[[], bool] = lambda: False) -> None:
         keep_freed_memory()
         rclpy.init()
@@ -104,8 +104,9 @@ class Observer:
         return True
 
     def _error(self, fact: str) -> ObserverError:
-        return ObserverError(f'/{self._target} {fact}; the last line of its log {self._log}: '
-                             f'{last_line(self._log)}')
+        words = 'see its log' if self._log is None else (
+            f'the last line of its log {self._log}: {last_line(self._log)}')
+        return ObserverError(f'/{self._target} {fact}; {words}')
 
     def _state_label(self) -> str:
         """Return the lifecycle state of the observed node, '' if it does not answer."""

@@ -23,10 +23,10 @@ RELIABLE = {'qos_overrides./image.subscription.reliability': 'reliable'}
 
 
 @pytest.fixture
-def observer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Observer]:
+def observer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Observer]:
     """Return an observer on a domain that the processes of the test share."""
     monkeypatch.setenv('ROS_DOMAIN_ID', str(64 + (os.getpid() + 18) % 36))
-    observer = Observer('observer', 'depth_anything', tmp_path / 'node.log')
+    observer = Observer('observer', 'depth_anything')
     yield observer
     observer.close()
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 import os
-from pathlib import Path
 import threading
 import time
 from typing import Any
@@ -21,7 +20,7 @@ from std_msgs.msg import String
 def observer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Observer]:
     """Return an observer on a domain of its own."""
     monkeypatch.setenv('ROS_DOMAIN_ID', str(64 + (os.getpid() + 27) % 36))
-    observer = Observer('observer', 'nobody', Path(os.devnull))
+    observer = Observer('observer', 'nobody')
     yield observer
     observer.close()
 
