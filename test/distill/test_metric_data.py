@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
+import os
 from pathlib import Path
 import sqlite3
 from typing import Any
@@ -81,6 +82,34 @@ def test_frames_of_a_folder_are_reduced_with_their_focal_length(
     assert_allclose(depth, depth_of(5)[1::2, 1::2] / 1000, rtol=1e-3)
     again = collect(folder, tmp_path, replace(SELECTION, every=5, short_side=15))
     assert again == frames
+
+
+def read_again(data: Path, work: Path) -> bool:
+    """Return whether the frames of data are made again."""
+    lines: list[str] = []
+    collect_frames([str(data)], work, SELECTION, print,
+                   partial(count_in_lines, lines.append, period_s=0.0))
+    return bool(lines)
+
+
+@pytest.mark.parametrize('name', ['rgb_03.png', 'depth_03.png', 'room.yaml'])
+def test_a_file_of_a_folder_that_was_replaced_is_read_again(
+        name: str, folder: Path, tmp_path: Path) -> None:
+    """By an older one too, as where one of two versions of a folder takes the place of another."""
+    assert read_again(folder, tmp_path) and not read_again(folder, tmp_path)
+    changed = folder.with_name(name)
+    os.utime(changed, ns=(10 ** 18, 10 ** 18))
+    assert read_again(folder, tmp_path) and not read_again(folder, tmp_path)
+    before = collect(folder, tmp_path)[3].read_depth()
+    cv2.imwrite(str(folder.with_name('depth_03.png')), depth_of(9))
+    assert not np.array_equal(collect(folder, tmp_path)[3].read_depth(), before, equal_nan=True)
+
+
+def test_a_file_of_a_bag_that_was_replaced_is_read_again(tmp_path: Path) -> None:
+    bag = recording(tmp_path / 'bag')
+    assert read_again(bag, tmp_path) and not read_again(bag, tmp_path)
+    change_messages(bag, '/camera/depth', 'UPDATE messages SET timestamp = timestamp + 1')
+    assert read_again(bag, tmp_path) and not read_again(bag, tmp_path)
 
 
 def camera_info(**changes: Any) -> Any:
