@@ -99,7 +99,7 @@ class NodeUnderTest:
 
     def start(self, rate_hz: float, seconds: float) -> Start:
         """Clean up, configure and activate with a running camera, then measure for ``seconds``."""
-        from depth_anything_ros.ros.observer import status_values
+        from depth_anything_ros.ros.statuses import status_values
         from diagnostic_msgs.msg import DiagnosticArray
         diagnostics: list[dict[str, str]] = []
         self._observer.listen(DiagnosticArray, '/diagnostics', lambda message: diagnostics.extend(

@@ -99,7 +99,7 @@ class Recording:
         self.cloud = message
 
     def _on_diagnostics(self, message: Any) -> None:
-        from depth_anything_ros.ros.observer import status_values
+        from depth_anything_ros.ros.statuses import status_values
         self.diagnostics = status_values(message, _NODE) or self.diagnostics
 
 

@@ -81,7 +81,7 @@ class DiagnosticsReporter:
                   **{f'alignment {key}': value
                      for key, value in alignment_values(health.alignment).items()}}
         return DiagnosticStatus(
-            level=level, name=f'{self._name}: depth', message=one_line(message),
+            level=level, name=self._name, message=one_line(message),
             hardware_id=one_line(health.engine.get('device', '')), values=key_values(values))
 
     def _rates(self, health: Health, new: _Counts) -> dict[str, str]:

@@ -122,12 +122,6 @@ class Observer:
         try_shutdown()
 
 
-def status_values(message: Any, node: str) -> dict[str, str]:
-    """Return the values of one node's status in a DiagnosticArray, {} if others sent it."""
-    return {entry.key: entry.value for status in message.status
-            if status.name == f'{node}: depth' for entry in status.values}
-
-
 def stamp_ns(message: Any) -> int:
     """Return the header's stamp in nanoseconds."""
     stamp = message.header.stamp
