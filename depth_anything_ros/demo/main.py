@@ -21,11 +21,8 @@ from depth_anything_ros.cli.signals import deferred_signals
 from depth_anything_ros.errors import INSTALL_ROS
 from depth_anything_ros.files import make_folder
 from depth_anything_ros.foreign_files import last_line
-from depth_anything_ros.media.depth_files import encode_png, write_ply
 from depth_anything_ros.model_info import ExecutionPrecision
 from depth_anything_ros.resources import shipped_model
-from depth_anything_ros.vision.drawing import render_cloud, side_by_side
-import numpy as np
 
 PROGRAM = Program('depth_anything_demo', INSTALL_ROS, 'no pictures were written')
 _NODE = 'depth_anything'
@@ -114,11 +111,13 @@ def _run(arguments: Sequence[str] | None) -> None:
     require_positive(parser, options, 'seconds', 'focal')
     if options.view:
         require_packages(PROGRAM, 'viser', install=INSTALL_VIEW)
+    from depth_anything_ros.demo.pictures import save_pictures
     private_domain()
     make_folder(options.output)
     recording = _record(options.model or shipped_model(), options)
     _print_figures(recording)
-    _save_pictures(recording, options.output)
+    for line in save_pictures(recording.pairs, recording.cloud, options.output):
+        _print(f'  wrote {line}')
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -208,25 +207,6 @@ def _print_figures(recording: Recording) -> None:
         if name in recording.diagnostics:
             _print(f'  {name:32} {recording.diagnostics[name]}')
     _print(f'  {"depth out, mean [Hz]":32} {recording.frames_per_second():.2f}')
-
-
-def _save_pictures(recording: Recording, folder: Path) -> None:
-    from depth_anything_ros.ros.observer import pixels
-    from rclpy.serialization import deserialize_message
-    from sensor_msgs.msg import PointCloud2
-    for number, (image, color) in enumerate(recording.pairs, start=1):
-        _write(folder / f'depth_{number}.png', side_by_side(pixels(image), pixels(color)))
-    if recording.cloud:
-        message = deserialize_message(recording.cloud, PointCloud2)
-        cloud = np.frombuffer(message.data, np.float32).reshape(message.height, message.width, 4)
-        count = write_ply(folder / 'cloud.ply', cloud)
-        _print(f'  wrote {folder / "cloud.ply"} ({count} points)')
-        _write(folder / 'cloud.png', render_cloud(cloud, (720, 960)))
-
-
-def _write(path: Path, picture: Any) -> None:
-    path.write_bytes(encode_png(picture))
-    _print(f'  wrote {path}')
 
 
 def _print(line: str) -> None:
