@@ -15,7 +15,7 @@ from depth_anything_ros.benchmark.bare_model import BareModel
 from depth_anything_ros.benchmark.machine import cpu_seconds, resident_mib, thread_times
 from depth_anything_ros.benchmark.node import measure_node, NodeOptions
 from depth_anything_ros.benchmark.node_report import node_report, NodeMeasurements, PhaseKey
-from depth_anything_ros.benchmark.node_under_test import OUTPUTS, Phase, Start
+from depth_anything_ros.benchmark.node_under_test import OUTPUTS, Phase, Start, under_test
 from depth_anything_ros.benchmark.report import as_dict, Report
 from depth_anything_ros.cli.reports import to_json
 from depth_anything_ros.errors import MissingDependencyError, ModelError
@@ -236,6 +236,39 @@ def test_without_matplotlib_the_picture_says_how_to_get_it(
     assert made_up.draw is not None
     with pytest.raises(MissingDependencyError, match='matplotlib.*pip install'):
         made_up.draw(tmp_path / 'node.png')
+
+
+# A node whose process ends within its configure callback, as one does for which memory is short.
+ENDING = """
+import rclpy
+from rclpy.lifecycle import LifecycleNode
+
+class Node(LifecycleNode):
+    def on_configure(self, state):
+        raise SystemExit('no memory is left')
+
+rclpy.init()
+node = Node('depth_anything')
+try:
+    rclpy.spin(node)
+finally:
+    node.destroy_node()
+    rclpy.try_shutdown()
+"""
+
+
+def test_a_node_that_ends_while_it_is_configured_ends_the_run_with_its_last_line(
+        tmp_path: Path, tiny_ir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip('rclpy')
+    from depth_anything_ros.ros.observer import ObserverError
+    (tmp_path / 'ending_node.py').write_text(ENDING)
+    monkeypatch.setenv('PYTHONPATH', os.pathsep.join([str(tmp_path), *sys.path]))
+    monkeypatch.setenv('ROS_DOMAIN_ID', str(64 + (os.getpid() + 9) % 36))
+    started = time.monotonic()
+    with pytest.raises(ObserverError, match='ended; the last line.*: no memory is left'), \
+            under_test(tiny_ir, tmp_path, 1, HW, None, {}, 'ending_node'):
+        pass
+    assert time.monotonic() - started < 60
 
 
 def test_a_model_that_is_missing_is_named_before_anything_starts(tmp_path: Path) -> None:
