@@ -24,7 +24,7 @@ def statuses_of(message: Any, node: str) -> dict[str, Any]:
     return found
 
 
-def status_values(message: Any, node: str) -> dict[str, str]:
-    """Return the values of a node with one camera without a name, {} if others sent them."""
-    status = statuses_of(message, node).get('')
+def status_values(message: Any, node: str, camera: str = '') -> dict[str, str]:
+    """Return the values of one status of a node, {} if others sent the message."""
+    status = statuses_of(message, node).get(camera)
     return {entry.key: entry.value for entry in status.values} if status else {}

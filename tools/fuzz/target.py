@@ -260,7 +260,7 @@ class Target:
 
     def _on_diagnostics(self, serialized: SerializedMessage) -> None:
         for camera in CAMERAS:
-            values = status_values(serialized.message, f'{NODE} {camera}')
+            values = status_values(serialized.message, NODE, camera)
             count = int(values.get('frames delivered', 0)) + int(values.get('frames failed', 0))
             # Counts start over with configure.
             if count < self._handled.get(camera, 0):
