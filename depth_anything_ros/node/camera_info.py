@@ -139,8 +139,10 @@ def _described_size(info: CameraInfo) -> tuple[int, int]:
 
 
 def _on_grid(matrix: list[float], columns: int, info: CameraInfo, grid: OutputGrid) -> list[float]:
-    """Return K or P in row-major order for the pixels of the grid."""
+    """Return K or P in row-major order for the pixels of the grid; zeros, not calibrated, stay."""
     values = [float(value) for value in matrix]
+    if not any(values):
+        return values
     corner, binning = (info.roi.x_offset, info.roi.y_offset), _binning(info)
     for row, (scale, offset) in enumerate(zip(grid.scale_xy, grid.offset_xy)):
         first, centre = row * columns, row * columns + 2

@@ -118,9 +118,11 @@ def complete_fields(k: Sequence[float], fields: CameraInfoFields) -> CameraInfoF
 
     P of zeros becomes that of K, which this package uses then; R of zeros becomes the identity. An
     empty model becomes plumb_bob, and D gets a number of coefficients that OpenCV takes. A camera
-    that is not calibrated keeps its P, an unknown model its D.
+    that is not calibrated keeps its fields of zeros, an unknown model its D.
     """
     model, d, r, p = fields
+    if not any(k) and not any(p):
+        return fields
     try:
         lens = Distortion(model, tuple(map(float, d)))
         model, d = lens.model, lens.coefficients
