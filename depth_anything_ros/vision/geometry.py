@@ -233,9 +233,10 @@ def image_focal_scale(info: ModelInfo, camera: Intrinsics, input_size: int) -> f
 
     ``input_size`` is that of the network, 0 for the default of the model.
     """
+    assert info.focal_px is not None
     network_hw = model_input_hw(info, camera.size_hw, input_size)
     content = image_content(info.input_rule, camera.size_hw, network_hw)
-    return focal_scale(info, camera, info.output_hw((content.height, content.width)))
+    return info.focal_px / mean_focal(camera, (content.height, content.width))
 
 
 def image_focal_metres(info: ModelInfo, camera: Intrinsics, inverse_depth: F32,
