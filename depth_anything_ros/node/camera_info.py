@@ -4,8 +4,9 @@ from copy import copy
 from dataclasses import dataclass
 
 from depth_anything_ros.errors import CameraInfoError
-from depth_anything_ros.vision.camera_info import binning_xy, check_size, intrinsics, is_raw
-from depth_anything_ros.vision.geometry import CameraInfoFields, complete_fields, Intrinsics
+from depth_anything_ros.vision.camera_info import (
+    binning_xy, CameraInfoFields, check_size, complete_fields, intrinsics, is_raw)
+from depth_anything_ros.vision.geometry import Intrinsics
 from depth_anything_ros.vision.transforms import OutputGrid
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header

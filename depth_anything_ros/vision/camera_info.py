@@ -1,20 +1,58 @@
 """
-From the fields of a sensor_msgs/CameraInfo to the camera of its images.
+From the fields of a sensor_msgs/CameraInfo to the camera of its images, and complete fields.
 
 The messages of rclpy and those of rosbags have the same fields.
 """
 
+from collections.abc import Sequence
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from depth_anything_ros.errors import CameraInfoError
 from depth_anything_ros.vision.geometry import (
-    bends_rays, check_distortion, Distortion, has_projection, Intrinsics)
+    bends_rays, check_distortion, Distortion, Intrinsics)
 
 # Words in the names of topics.
 _RECTIFIED = {'rect', 'rectified', 'undistorted'}
 _NOT_RECTIFIED = {'unrect', 'unrectified', 'un', 'non', 'not', 'distorted'}
 _RAW = {'raw'}
+
+
+class CameraInfoFields(NamedTuple):
+    """Fields of a sensor_msgs/CameraInfo, row by row."""
+
+    distortion_model: str
+    d: Sequence[float]
+    r: Sequence[float]
+    p: Sequence[float]
+
+
+def complete_fields(k: Sequence[float], fields: CameraInfoFields) -> CameraInfoFields:
+    """
+    Return the fields with the values that drivers leave out and other nodes cannot do without.
+
+    P of zeros becomes that of K, which this package uses then; R of zeros becomes the identity. An
+    empty model becomes plumb_bob, and D gets a number of coefficients that OpenCV takes. A camera
+    that is not calibrated keeps its fields of zeros, an unknown model its D.
+    """
+    model, d, r, p = fields
+    if not any(k) and not any(p):
+        return fields
+    try:
+        lens = Distortion(model, tuple(map(float, d)))
+        model, d = lens.model, lens.coefficients
+    except CameraInfoError:
+        pass
+    if not has_projection(p) and k[0] > 0 and k[4] > 0:
+        p = (k[0], 0.0, k[2], 0.0, 0.0, k[4], k[5], 0.0, 0.0, 0.0, 1.0, 0.0)
+    if not any(r):
+        r = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+    return CameraInfoFields(model, d, r, p)
+
+
+def has_projection(p: Sequence[float]) -> bool:
+    """Return whether P is filled in."""
+    return bool(p[0] != 0)
 
 
 def check_size(info: Any, image_hw: tuple[int, int]) -> None:

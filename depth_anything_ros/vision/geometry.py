@@ -8,7 +8,7 @@ those of sensor_msgs/CameraInfo, computed by OpenCV.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import cv2
 from depth_anything_ros.arrays import Bools, F32, F64, U8
@@ -103,43 +103,6 @@ def bends_rays(model: str, coefficients: Sequence[float]) -> bool:
     An equidistant one always does: without coefficients it puts equal angles at equal distances.
     """
     return any(coefficients) or _OTHER_NAMES.get(model, model) == 'equidistant'
-
-
-class CameraInfoFields(NamedTuple):
-    """Fields of a sensor_msgs/CameraInfo, row by row."""
-
-    distortion_model: str
-    d: Sequence[float]
-    r: Sequence[float]
-    p: Sequence[float]
-
-
-def complete_fields(k: Sequence[float], fields: CameraInfoFields) -> CameraInfoFields:
-    """
-    Return the fields with the values that drivers leave out and other nodes cannot do without.
-
-    P of zeros becomes that of K, which this package uses then; R of zeros becomes the identity. An
-    empty model becomes plumb_bob, and D gets a number of coefficients that OpenCV takes. A camera
-    that is not calibrated keeps its fields of zeros, an unknown model its D.
-    """
-    model, d, r, p = fields
-    if not any(k) and not any(p):
-        return fields
-    try:
-        lens = Distortion(model, tuple(map(float, d)))
-        model, d = lens.model, lens.coefficients
-    except CameraInfoError:
-        pass
-    if not has_projection(p) and k[0] > 0 and k[4] > 0:
-        p = (k[0], 0.0, k[2], 0.0, 0.0, k[4], k[5], 0.0, 0.0, 0.0, 1.0, 0.0)
-    if not any(r):
-        r = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
-    return CameraInfoFields(model, d, r, p)
-
-
-def has_projection(p: Sequence[float]) -> bool:
-    """Return whether P is filled in."""
-    return bool(p[0] != 0)
 
 
 @dataclass(frozen=True)
@@ -395,7 +358,7 @@ def _straightened(distorted: F64, distortion: Distortion) -> F64:
     """
     Return about x/z and y/z [N, 2] before the distortion of an equidistant lens.
 
-    OpenCV gives up where the distance from the centre is above pi / 2, although the angle is below.
+    OpenCV gives up where the distance from the centre is above pi / 2 and the angle is not.
     """
     slopes = np.tan(np.linspace(0, np.pi / 2, _ANGLES, endpoint=False))
     radii = _distort(np.stack([slopes, np.zeros_like(slopes)], axis=1), distortion)[:, 0]
