@@ -13,7 +13,8 @@ from depth_anything_ros.errors import DepthAnythingError
 from depth_anything_ros.parameters import SPECS
 from depth_anything_ros.ros.image_subscription import ImageSubscription, SubscribedTopic
 from depth_anything_ros.ros.messages import SerializedMessage
-from depth_anything_ros.ros.observer import pixels, RELIABLE, status_values
+from depth_anything_ros.ros.observer import pixels, RELIABLE
+from depth_anything_ros.ros.statuses import status_values
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
