@@ -6,10 +6,10 @@ from typing import Any
 
 import cv2
 from depth_anything_ros.arrays import F32, U8
-from depth_anything_ros.ros.messages import (
-    decode_compressed, decode_image, points_and_colors, SerializedMessage)
+from depth_anything_ros.ros.messages import decode_compressed, decode_image, SerializedMessage
 from depth_anything_ros.vision.color_image import to_bgr
 from depth_anything_ros.vision.encoded_image import PixelLimit
+from depth_anything_ros.vision.raw_cloud import points_and_colors
 from sensor_msgs.msg import CompressedImage
 
 WIDEST_PX = 480

@@ -177,7 +177,7 @@ def test_a_bag_that_cannot_be_used_is_named_with_the_remedy(
 
 def lidar_bag(folder: Path, *, static: bool = True,
               turn_of_lidar: tuple[float, ...] = (0.0, 0.0, 0.0, 1.0),
-              row_step: int | None = None) -> Path:
+              row_step: int | None = None, z_offset: int = 8) -> Path:
     """Write a bag with points of a wall at 4 m and a box at 1.5 m, seen 0.2 m beside the lidar."""
     types = bags.store().types
     rows, columns = np.mgrid[0:30:3, 0:40:2]
@@ -192,7 +192,7 @@ def lidar_bag(folder: Path, *, static: bool = True,
     header.frame_id = 'lidar'
     cloud = types['sensor_msgs/msg/PointCloud2'](
         header, 1, len(stamped),
-        [field(name, 4 * place, 7, 1) for place, name in enumerate('xyz')],
+        [field(name, place, 7, 1) for name, place in (('x', 0), ('y', 4), ('z', z_offset))],
         False, 16, 16 * len(stamped) if row_step is None else row_step,
         stamped.view(np.uint8).reshape(-1), False)
     vector, turn = (types[f'geometry_msgs/msg/{name}'] for name in ('Vector3', 'Quaternion'))
@@ -224,6 +224,15 @@ def test_points_of_a_lidar_become_sparse_depth_of_the_camera(
     assert 0.1 < seen.mean() < 0.2 and set(np.unique(depth[seen])) == {1.5, 4.0}
     assert depth[12, 18] == 1.5 and depth[3, 4] == 4.0
     assert np.isnan(depth[1]).all()
+
+
+@pytest.mark.parametrize('z_offset', [13, 2 ** 31 - 2])
+def test_a_cloud_with_a_wrong_layout_is_left_out(z_offset: int, tmp_path: Path) -> None:
+    """Reading beyond the buffer, NumPy would end the process."""
+    lines: list[str] = []
+    with pytest.raises(DatasetError, match='none of its 1 frames'):
+        collect(lidar_bag(tmp_path / 'bag', z_offset=z_offset), tmp_path, lines=lines)
+    assert 'is left out: a field of the point cloud does not fit' in ''.join(lines)
 
 
 def test_points_without_the_pose_of_the_lidar_are_refused(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """Depth images and point clouds of reference sensors become arrays in metres."""
 
 from depth_anything_ros.errors import ImageError, PointCloudError
-from depth_anything_ros.ros.messages import (
-    cloud_message as organized_cloud, decode_depth, points_and_colors, points_xyz)
+from depth_anything_ros.ros.messages import cloud_message as organized_cloud, decode_depth
+from depth_anything_ros.vision.raw_cloud import points_and_colors, points_xyz
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 import pytest

@@ -7,14 +7,14 @@ import struct
 from typing import Any
 
 from depth_anything_ros.arrays import F32, U8
-from depth_anything_ros.distill.metric.lidar import (
-    CLOUD, depth_of_points, points_xyz, static_pose)
+from depth_anything_ros.distill.metric.lidar import CLOUD, depth_of_points, static_pose
 from depth_anything_ros.errors import CameraInfoError, DatasetError, ImageError
 from depth_anything_ros.media.bag_reader import (
     bag_connections, bag_messages, COMPRESSED, decode_message, message_types, RAW)
 from depth_anything_ros.vision.color_image import to_bgr
 from depth_anything_ros.vision.depth import DepthRange
 from depth_anything_ros.vision.geometry import Intrinsics
+from depth_anything_ros.vision.raw_cloud import points_xyz
 from depth_anything_ros.vision.raw_image import DEPTH_TYPES, read_raw_depth
 import numpy as np
 

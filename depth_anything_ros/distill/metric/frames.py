@@ -15,7 +15,7 @@ from depth_anything_ros.cli.progress import Counting, Report
 from depth_anything_ros.distill.dataset import (
     DatasetImage, digest, reduced_size_hw, write_jpeg)
 from depth_anything_ros.distill.metric.bags import BagTopics, open_bag_frames
-from depth_anything_ros.errors import DatasetError, ImageError
+from depth_anything_ros.errors import DatasetError, ImageError, PointCloudError
 from depth_anything_ros.files import atomic_path
 from depth_anything_ros.media.bag_reader import is_bag
 from depth_anything_ros.media.depth_files import encode_npy, read_npy
@@ -110,7 +110,7 @@ def _frames(path: Path, source: int, folder: Path, selection: FrameSelection, re
                 image_bgr, depth_m, focal_xy = read()
                 depth_m = limit_range(depth_m, selection.limits.minimum_m,
                                       selection.limits.maximum_m)
-            except ImageError as error:
+            except (ImageError, PointCloudError) as error:
                 report(f'      {name} is left out: {error}')
                 continue
             finally:
