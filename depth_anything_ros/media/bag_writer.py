@@ -14,8 +14,8 @@ from depth_anything_ros.media.bag_reader import (
     bag_connections, bag_messages, Message, message_types, RAW, require_sqlite_name)
 from depth_anything_ros.media.source import Header
 from depth_anything_ros.model_info import Kind
+from depth_anything_ros.vision.calibration import complete_fields
 from depth_anything_ros.vision.depth import limit_range
-from depth_anything_ros.vision.geometry import CameraInfoFields, complete_fields
 import numpy as np
 
 _CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
@@ -150,8 +150,7 @@ class DepthBag:
             info = self._types.deserialize_cdr(data, _CAMERA_INFO)
         except Exception:  # noqa: B902 - one damaged message must not end the bag
             return data
-        model, *arrays = complete_fields(
-            info.k, CameraInfoFields(info.distortion_model, info.d, info.r, info.p))
+        model, *arrays = complete_fields(info)
         d, r, p = (np.asarray(values, np.float64) for values in arrays)
         complete = replace(info, distortion_model=model, d=d, r=r, p=p)
         return bytes(self._types.serialize_cdr(complete, _CAMERA_INFO))

@@ -8,7 +8,7 @@ those of sensor_msgs/CameraInfo, computed by OpenCV.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import cv2
 from depth_anything_ros.arrays import Bools, F32, F64, U8
@@ -101,41 +101,6 @@ def bends_rays(model: str, coefficients: Sequence[float]) -> bool:
     An equidistant one always does: without coefficients it puts equal angles at equal distances.
     """
     return any(coefficients) or _OTHER_NAMES.get(model, model) == 'equidistant'
-
-
-class CameraInfoFields(NamedTuple):
-    """Fields of a sensor_msgs/CameraInfo, row by row."""
-
-    distortion_model: str
-    d: Sequence[float]
-    r: Sequence[float]
-    p: Sequence[float]
-
-
-def complete_fields(k: Sequence[float], fields: CameraInfoFields) -> CameraInfoFields:
-    """
-    Return the fields with the values that drivers leave out and other nodes cannot do without.
-
-    P of zeros becomes that of K, which this package uses then; R of zeros becomes the identity. An
-    empty model becomes plumb_bob, and D gets a number of coefficients that OpenCV takes. A camera
-    that is not calibrated keeps its P, an unknown model its D.
-    """
-    model, d, r, p = fields
-    try:
-        lens = Distortion(model, tuple(map(float, d)))
-        model, d = lens.model, lens.coefficients
-    except CameraInfoError:
-        pass
-    if not has_projection(p) and k[0] > 0 and k[4] > 0:
-        p = (k[0], 0.0, k[2], 0.0, 0.0, k[4], k[5], 0.0, 0.0, 0.0, 1.0, 0.0)
-    if not any(r):
-        r = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
-    return CameraInfoFields(model, d, r, p)
-
-
-def has_projection(p: Sequence[float]) -> bool:
-    """Return whether P is filled in."""
-    return bool(p[0] != 0)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """From camera_info to the camera of an image, and back for the outputs."""
 
 from depth_anything_ros.errors import CameraInfoError
-from depth_anything_ros.node.camera_info import (
-    camera_info_on_grid, camera_view, intrinsics, is_raw)
+from depth_anything_ros.node.camera_info import camera_info_on_grid, camera_view, is_raw
+from depth_anything_ros.vision.calibration import intrinsics
 from depth_anything_ros.vision.geometry import Distortion, pixel_rays
 from depth_anything_ros.vision.transforms import output_grid, OutputGrid
 import numpy as np

@@ -11,6 +11,7 @@ from depth_anything_ros.distill.metric.lidar import CLOUD, depth_of_points, stat
 from depth_anything_ros.errors import CameraInfoError, DatasetError, ImageError
 from depth_anything_ros.media.bag_reader import (
     bag_connections, bag_messages, COMPRESSED, decode_message, message_types, RAW)
+from depth_anything_ros.vision.calibration import described_size, intrinsics
 from depth_anything_ros.vision.color_image import to_bgr
 from depth_anything_ros.vision.depth import DepthRange
 from depth_anything_ros.vision.geometry import Intrinsics
@@ -160,22 +161,16 @@ def _camera(path: Path, info: str, image: str, depth: str,
         raise DatasetError(
             path, f'the depth on {depth} is in the frame {reference.header.frame_id}, the image '
             f'on {image} in {frame_id}, so it is not registered', _REGISTER)
-    binning = max(1, camera.binning_x), max(1, camera.binning_y)
-    size_hw = ((camera.roi.height or camera.height) // binning[1],
-               (camera.roi.width or camera.width) // binning[0])
+    size_hw = described_size(camera)
     if hasattr(picture, 'height') and size_hw != (picture.height, picture.width):
         raise DatasetError(
             path, f'camera_info on {info} describes {size_hw[1]}x{size_hw[0]} images, those on '
             f'{image} are {picture.width}x{picture.height}', 'choose another with --info-topic')
-    values = camera.p[[0, 5, 2, 6]] if camera.p[0] else camera.k[[0, 4, 2, 5]]
-    fx, fy, cx, cy = map(float, values)
     try:
-        found = Intrinsics(fx / binning[0], fy / binning[1], (cx - camera.roi.x_offset)
-                           / binning[0], (cy - camera.roi.y_offset) / binning[1], size_hw)
+        found = intrinsics(camera, size_hw, raw=False)
     except CameraInfoError as error:
-        raise DatasetError(path, f'camera_info on {info}: the camera is not calibrated '
-                           f'(fx {fx:g}, fy {fy:g})',
-                           'calibrate it, for example with camera_calibration') from error
+        problem, _, fix = str(error).partition('; ')
+        raise DatasetError(path, f'camera_info on {info}: {problem}', fix) from error
     if not is_cloud:
         return found, _metres
     pose = static_pose(path, reference.header.frame_id, frame_id)
