@@ -12,12 +12,11 @@ from depth_anything_ros.arrays import AnyArray, F16, F32, U16, U8
 from depth_anything_ros.errors import ImageError
 from depth_anything_ros.files import atomic_path
 from depth_anything_ros.model_info import Kind
-from depth_anything_ros.vision.cloud import organized_cloud
+from depth_anything_ros.vision.cloud import organized_cloud, unpack_colors
 from depth_anything_ros.vision.color_image import ColorImage, to_bgr
 from depth_anything_ros.vision.colorize import RangeTracker
 from depth_anything_ros.vision.depth import (
     display_scale_shift, limit_range, metric_from_inverse, to_millimetres)
-from depth_anything_ros.vision.drawing import unpack_colors
 from depth_anything_ros.vision.geometry import Intrinsics, pinhole_camera, pixel_rays
 import numpy as np
 

@@ -6,7 +6,7 @@ import struct
 
 from depth_anything_ros.arrays import F32
 from depth_anything_ros.errors import PointCloudError
-from depth_anything_ros.vision.drawing import unpack_colors
+from depth_anything_ros.vision.cloud import unpack_colors
 import numpy as np
 
 # Numbers of glTF 2.0 (Khronos): component types, primitive mode, chunk types.
