@@ -14,7 +14,7 @@ from depth_anything_ros.cli.progress import count_in_lines
 from depth_anything_ros.errors import DatasetError, DepthAnythingError, ImageError
 from depth_anything_ros.vision.depth import DepthRange
 import numpy as np
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 import pytest
 
 torch = pytest.importorskip('torch')
@@ -308,7 +308,16 @@ def test_frames_without_depth_or_of_another_size_are_left_out_by_name(
     assert [frame.number for frame in frames] == [0, 1, 2, *range(5, 12)]
     said = '\n'.join(lines)
     assert '1 frames have no depth between 0.5 and 20 m' in said and 'rgb_03.png' in said
-    assert 'rgb_04.png is left out: its depth is 80x60 and the image 40x30; register' in said
+    assert 'depth_04.png is 80x60, but rgb_04.png is 40x30; register the depth' in said
+
+
+def test_depth_outside_the_crop_of_the_description_is_unknown(
+        folder: Path, tmp_path: Path) -> None:
+    folder.write_text(f'{YAML}crop: [5, 25, 10, 40]')
+    depth_m = collect(folder, tmp_path)[0].read_depth()
+    inside = np.zeros((30, 40), bool)
+    inside[5:25, 10:] = True
+    assert_array_equal(np.isfinite(depth_m), inside)
 
 
 @pytest.mark.parametrize('name', ['nothing.yaml', 'nothing', 'empty'])
