@@ -18,7 +18,7 @@ from depth_anything_ros.ros.callbacks import log_exceptions
 from depth_anything_ros.ros.messages import decode_depth, stamp_s
 from depth_anything_ros.ros.topic_problems import type_problem
 from depth_anything_ros.vision.depth import DepthRange, limit_range
-from depth_anything_ros.vision.raw_cloud import points_xyz
+from depth_anything_ros.vision.point_cloud import points_xyz
 import numpy as np
 from rclpy.node import Node
 from sensor_msgs.msg import Image, PointCloud2, Range

@@ -3,6 +3,7 @@ Messages and arrays: images and clouds are read from, and written as, serialized
 
 ``SerializedMessage`` reads fields of a message without deserializing all of it. ``decode_*`` make
 arrays of messages, ``*_message`` make messages of arrays, which ``SerializedPublisher`` sends.
+``vision/point_cloud.py`` reads clouds.
 
 Serialized messages are in CDR (OMG Common Data Representation): four bytes, the second one odd for
 little endian, then the fields in order, each aligned to its size.
@@ -22,6 +23,7 @@ from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.depth import to_millimetres
 from depth_anything_ros.vision.encoded_image import decode_compressed_data, PixelLimit
 from depth_anything_ros.vision.geometry import Intrinsics
+from depth_anything_ros.vision.point_cloud import POINT_FIELDS
 from depth_anything_ros.vision.raw_image import read_raw_depth, read_raw_image
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +33,6 @@ from std_msgs.msg import Header
 
 _STAMP, _STAMP_END = 4, 12
 _BIG_ENDIAN = sys.byteorder == 'big'
-_POINT_FIELDS = ('x', 'y', 'z', 'rgb')
 
 
 class SerializedMessage:
@@ -204,7 +205,7 @@ def cloud_message(header: Header, cloud: F32) -> ArrayMessage:
     [H, W, C] becomes an organized cloud with NaN where invalid, [N, C] a dense list of points.
     """
     height, width = cloud.shape[:2] if cloud.ndim == 3 else (1, cloud.shape[0])
-    names = _POINT_FIELDS[:cloud.shape[-1]]
+    names = POINT_FIELDS[:cloud.shape[-1]]
     fields = [PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)
               for index, name in enumerate(names)]
     step = 4 * len(names)

@@ -9,7 +9,7 @@ from depth_anything_ros.arrays import F32, U8
 from depth_anything_ros.ros.messages import decode_compressed, decode_image, SerializedMessage
 from depth_anything_ros.vision.color_image import to_bgr
 from depth_anything_ros.vision.encoded_image import PixelLimit
-from depth_anything_ros.vision.raw_cloud import points_and_colors
+from depth_anything_ros.vision.point_cloud import points_and_colors
 from sensor_msgs.msg import CompressedImage
 
 WIDEST_PX = 480

@@ -16,7 +16,7 @@ from depth_anything_ros.vision.calibration import described_size, intrinsics
 from depth_anything_ros.vision.color_image import to_bgr
 from depth_anything_ros.vision.depth import DepthRange
 from depth_anything_ros.vision.geometry import Intrinsics
-from depth_anything_ros.vision.raw_cloud import points_xyz
+from depth_anything_ros.vision.point_cloud import points_xyz
 from depth_anything_ros.vision.raw_image import DEPTH_TYPES, read_raw_depth
 import numpy as np
 

@@ -4,7 +4,7 @@ Images with measured depth in metres, as files in the work folder: a JPEG and an
 They come from folders of RGB-D images, which a YAML file describes, and from ROS 2 bags.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 import json
@@ -97,9 +97,8 @@ def nearest(values: F32, size_hw: tuple[int, int]) -> F32:
 
 def _frames(path: Path, source: int, folder: Path, selection: FrameSelection, report: Report,
             counting: Counting) -> list[Frame]:
-    count, frames = _open(path, selection)
-    facts = f' {path.stat().st_mtime_ns} {count} {selection}'
-    target = folder / f'frames-{digest(path, facts)}'
+    count, frames, files = _open(path, selection)
+    target = folder / f'frames-{digest(path, f" {count} {selection} {_states(files)}")}'
     if (earlier := _read_index(target / _INDEX, source)) is not None:
         report(f'      {path}: {len(earlier)} images with depth')
         return earlier
@@ -133,17 +132,26 @@ def _frames(path: Path, source: int, folder: Path, selection: FrameSelection, re
     return found
 
 
-def _open(path: Path, selection: FrameSelection) -> tuple[int, Iterator[RawFrame]]:
+def _states(files: Iterable[Path]) -> list[tuple[str, int, int]]:
+    """Return name, size and time of files, one of which differs where a file was replaced."""
+    return [(file.name, state.st_size, state.st_mtime_ns)
+            for file in files for state in (file.stat(),)]
+
+
+def _open(path: Path, selection: FrameSelection) -> tuple[int, Iterator[RawFrame], list[Path]]:
+    """Return the number of frames, the frames, and the files that they are read from."""
     if path.suffix.lower() in SUFFIXES:
         return _open_folder(path, selection)
     if not path.exists():
         raise DatasetError(path, 'there is no such file or folder', _GIVE)
     if is_bag(path):
-        return open_bag_frames(path, selection.topics, selection.every, selection.limits)
+        files = sorted(filter(Path.is_file, path.iterdir())) if path.is_dir() else [path]
+        return *open_bag_frames(path, selection.topics, selection.every, selection.limits), files
     raise DatasetError(path, 'it is neither a description nor a bag', _GIVE)
 
 
-def _open_folder(path: Path, selection: FrameSelection) -> tuple[int, Iterator[RawFrame]]:
+def _open_folder(path: Path, selection: FrameSelection
+                 ) -> tuple[int, Iterator[RawFrame], list[Path]]:
     def describe(entries: Any) -> tuple[RgbdConfig, tuple[float, float], str]:
         config = config_of(entries, ('poses', 'folder'))
         if config.focal_px is None:
@@ -158,7 +166,9 @@ def _open_folder(path: Path, selection: FrameSelection) -> tuple[int, Iterator[R
         image = read_picture(pair.color)
         return to_bgr(image), read_truth(pair, config, image.size_hw), focal_xy
 
-    return len(pairs), ((str(pair.color), partial(read, pair)) for pair in pairs)
+    frames = ((str(pair.color), partial(read, pair)) for pair in pairs)
+    return len(pairs), frames, [path, *(file for pair in pairs
+                                        for file in (pair.color, pair.depth))]
 
 
 def _write(target: Path, number: int, source: int, image_bgr: U8, depth_m: F32,

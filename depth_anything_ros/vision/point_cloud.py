@@ -1,7 +1,7 @@
 """
-Points of sensor_msgs/PointCloud2 in every layout, as arrays.
+Points of sensor_msgs/PointCloud2 as arrays.
 
-The messages are those of rclpy or of rosbags, whose fields have the same names.
+The message may be one of rclpy, or one of rosbags that was read from a bag.
 """
 
 from collections.abc import Sequence
@@ -12,10 +12,11 @@ from depth_anything_ros.errors import PointCloudError
 import numpy as np
 import numpy.typing as npt
 
+_AXES = ('x', 'y', 'z')
+POINT_FIELDS = (*_AXES, 'rgb')
 # Numbers of sensor_msgs/PointField.
 _FLOAT32, _FLOAT64 = 7, 8
 _COORDINATE_TYPES = {_FLOAT32: 'f4', _FLOAT64: 'f8'}
-_AXES = ('x', 'y', 'z')
 _GREY = 160
 
 
@@ -37,7 +38,7 @@ def points_and_colors(message: Any, most: int | None = None) -> tuple[F32, U8]:
 
     A cloud without the field rgb is grey.
     """
-    rows = _cloud_rows(message, (*_AXES, 'rgb'))
+    rows = _cloud_rows(message, POINT_FIELDS)
     picked = _finite_points(rows, most)
     xyz = _xyz(rows, picked).astype(np.float32)
     if 'rgb' not in (rows.dtype.names or ()):
