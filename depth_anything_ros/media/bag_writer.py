@@ -15,7 +15,7 @@ from depth_anything_ros.media.bag_reader import (
     namespace_of, RAW, require_sqlite_name)
 from depth_anything_ros.media.source import Header
 from depth_anything_ros.model_info import Kind
-from depth_anything_ros.vision.calibration import complete_fields
+from depth_anything_ros.vision.camera_info import complete_fields
 from depth_anything_ros.vision.depth import limit_range
 import numpy as np
 

@@ -1,21 +1,15 @@
-"""From camera_info to the camera of an image, and camera_info for the outputs."""
+"""The camera of an image by the latest camera_info, and camera_info for the outputs."""
 
 from copy import copy
 from dataclasses import dataclass
-import re
 
 from depth_anything_ros.errors import CameraInfoError
-from depth_anything_ros.vision.calibration import (
-    binning, check_size, complete_fields, intrinsics)
-from depth_anything_ros.vision.geometry import bends_rays, Intrinsics
+from depth_anything_ros.vision.camera_info import (
+    binning_xy, check_size, complete_fields, intrinsics, is_raw)
+from depth_anything_ros.vision.geometry import Intrinsics
 from depth_anything_ros.vision.transforms import OutputGrid
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
-
-# Words in the names of topics.
-_RECTIFIED = {'rect', 'rectified', 'undistorted'}
-_NOT_RECTIFIED = {'unrect', 'unrectified', 'un', 'non', 'not', 'distorted'}
-_RAW = {'raw'}
 
 
 @dataclass(frozen=True)
@@ -68,42 +62,16 @@ def camera_info_on_grid(header: Header, info: CameraInfo, image_hw: tuple[int, i
     return message
 
 
-def is_raw(info: CameraInfo, geometry: str, image_topic: str) -> bool:
-    """
-    Return whether the image is distorted, by the parameter ``image_geometry``.
-
-    auto looks at the distortion and at the name of the topic, because image_proc publishes
-    image_rect and image_rect_color with a camera_info in which D is still set.
-    """
-    if geometry != 'auto':
-        return geometry == 'raw'
-    return bends_rays(info.distortion_model, info.d) and not _is_named_rectified(image_topic)
-
-
-def _is_named_rectified(image_topic: str) -> bool:
-    """
-    Return what the last part of a topic says that has a word for rectified or raw images.
-
-    /camera/image_rect/compressed and /camera/color/rect/image are rectified, as is realsense's
-    /camera/infra1/image_rect_raw; image_corrected and image_unrectified are not.
-    """
-    for part in reversed(image_topic.split('/')):
-        words = {word.lower() for word in re.findall('[A-Z]?[a-z]+|[A-Z]+', part)}
-        if words & _RECTIFIED and not words & _NOT_RECTIFIED:
-            return True
-        if words & (_RAW | _NOT_RECTIFIED):
-            return False
-    return False
-
-
 def _on_grid(matrix: list[float], columns: int, info: CameraInfo, grid: OutputGrid) -> list[float]:
-    """Return K or P in row-major order for the pixels of the grid."""
+    """Return K or P in row-major order for the pixels of the grid; zeros, not calibrated, stay."""
     values = [float(value) for value in matrix]
-    corner, binned = (info.roi.x_offset, info.roi.y_offset), binning(info)
+    if not any(values):
+        return values
+    corner, binning = (info.roi.x_offset, info.roi.y_offset), binning_xy(info)
     for row, (scale, offset) in enumerate(zip(grid.scale_xy, grid.offset_xy)):
         first, centre = row * columns, row * columns + 2
-        values[centre] = (values[centre] - corner[row]) / binned[row] * scale + offset
+        values[centre] = (values[centre] - corner[row]) / binning[row] * scale + offset
         for index in range(first, first + columns):
             if index != centre:
-                values[index] *= scale / binned[row]
+                values[index] *= scale / binning[row]
     return values

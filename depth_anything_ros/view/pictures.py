@@ -54,6 +54,7 @@ def cloud(message: SerializedMessage, most: int) -> Cloud:
 def view(info: Any) -> View | None:
     """Return the opening of a camera_info by its P, None if it is not calibrated."""
     fx, fy = info.p[0], info.p[5]
-    if not (fx > 0 and fy > 0 and info.width and info.height):
+    width, height = info.roi.width or info.width, info.roi.height or info.height
+    if not (fx > 0 and fy > 0 and width and height):
         return None
-    return View(2 * math.atan(info.height / 2 / fy), (info.width / fx) / (info.height / fy))
+    return View(2 * math.atan(height / 2 / fy), (width / fx) / (height / fy))

@@ -206,7 +206,8 @@ def test_a_bag_that_cannot_be_used_is_named_with_the_remedy(
 
 def lidar_bag(folder: Path, *, static: bool = True,
               turn_of_lidar: tuple[float, ...] = (0.0, 0.0, 0.0, 1.0),
-              row_step: int | None = None, height: int = 1, z_offset: int = 8) -> Path:
+              row_step: int | None = None, height: int = 1, z_offset: int = 8,
+              image_topic: str = '/image', **info: Any) -> Path:
     """Write a bag with points of a wall at 4 m and a box at 1.5 m, seen 0.2 m beside the lidar."""
     types = bags.store().types
     rows, columns = np.mgrid[0:30:3, 0:40:2]
@@ -235,9 +236,9 @@ def lidar_bag(folder: Path, *, static: bool = True,
         transforms.append(types['geometry_msgs/msg/TransformStamped'](
             parent_header, child, types['geometry_msgs/msg/Transform'](
                 vector(*place), turn(*rotation))))
-    entries = [('/image', RAW, 5, bags.raw_image(0, picture(0))),
+    entries = [(image_topic, RAW, 5, bags.raw_image(0, picture(0))),
                ('/points', 'sensor_msgs/msg/PointCloud2', 6, cloud),
-               ('/camera_info', INFO, 7, camera_info())]
+               ('/camera_info', INFO, 7, camera_info(**info))]
     if static:
         entries.append(('/tf_static', 'tf2_msgs/msg/TFMessage', 1,
                         types['tf2_msgs/msg/TFMessage'](transforms)))
@@ -269,6 +270,32 @@ def test_a_cloud_with_a_wrong_layout_is_left_out(z_offset: int, tmp_path: Path) 
     with pytest.raises(DatasetError, match='none of its 1 frames'):
         collect(lidar_bag(tmp_path / 'bag', z_offset=z_offset), tmp_path, lines=lines)
     assert 'is left out: a field of the point cloud does not fit' in ''.join(lines)
+
+
+# A lens with barrel distortion, rectified to a picture that shows all of it.
+LENS = {'d': np.array([-0.3, 0.1, 0.0, 0.0, 0.0]),
+        'p': np.array([35, 0, 20, 0, 0, 35, 15, 0, 0, 0, 1, 0], np.float64)}
+
+
+@pytest.mark.parametrize(('image_topic', 'focal_px'), [('/image_raw', 50), ('/image_rect', 35)])
+def test_the_camera_of_a_bag_is_that_of_the_node(
+        image_topic: str, focal_px: float, tmp_path: Path) -> None:
+    """K and the distortion for raw images, else P: metres are proportional to the focal length."""
+    bag = recording(tmp_path / 'bag', image_topic=image_topic, info=camera_info(**LENS))
+    assert {frame.focal_xy for frame in collect(bag, tmp_path)} == {(focal_px, focal_px)}
+
+
+def test_points_of_a_lidar_are_where_the_lens_shows_them(tmp_path: Path) -> None:
+    frame, = collect(lidar_bag(tmp_path / 'bag', image_topic='/image_raw', **LENS), tmp_path)
+    rows, columns = np.mgrid[0:30:3, 0:40:2]
+    rays = np.stack([(columns - 20) / 50, (rows - 15) / 50, np.ones(rows.shape)], -1)
+    seen = cv2.projectPoints(rays.reshape(-1, 1, 3), np.zeros(3), np.zeros(3),
+                             camera_info().k.reshape(3, 3), LENS['d'])[0][:, 0]
+    expected = np.zeros((30, 40), bool)
+    expected[np.rint(seen[:, 1]).astype(int), np.rint(seen[:, 0]).astype(int)] = True
+    found = np.isfinite(frame.read_depth())
+    # Points of the wall beside the box may be hidden.
+    assert not (found & ~expected).any() and found.sum() > 0.9 * expected.sum()
 
 
 def test_points_without_the_pose_of_the_lidar_are_refused(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from depth_anything_ros.errors import CameraInfoError, DatasetError, ImageError
 from depth_anything_ros.media.bag_reader import (
     bag_connections, bag_messages, CAMERA_INFO, COMPRESSED, decode_message, info_topic_of,
     message_types, RAW)
-from depth_anything_ros.vision.calibration import described_size, intrinsics
+from depth_anything_ros.vision.camera_info import described_size, intrinsics, is_raw
 from depth_anything_ros.vision.color_image import to_bgr
 from depth_anything_ros.vision.depth import DepthRange
 from depth_anything_ros.vision.geometry import Intrinsics
@@ -150,8 +150,8 @@ def _camera(path: Path, info: str, image: str, depth: str,
     """
     Return the camera of the images, and what makes a map [m] of a message with depth or points.
 
-    Its values are those of P, or of K where P is empty, as in the node. DatasetError if the camera
-    is not calibrated, has another size, or if the depth is not in its frame.
+    It is that of the node for images of this topic. DatasetError if the camera is not calibrated,
+    has another size, or if the depth is not in its frame.
     """
     first = {one.topic: _first(path, one) for one in bag_connections(path)
              if one.topic in (info, image, depth) and one.msgcount}
@@ -167,10 +167,10 @@ def _camera(path: Path, info: str, image: str, depth: str,
             path, f'camera_info on {info} describes {size_hw[1]}x{size_hw[0]} images, those on '
             f'{image} are {picture.width}x{picture.height}', 'choose another with --info-topic')
     try:
-        found = intrinsics(camera, size_hw, raw=False)
+        found = intrinsics(camera, size_hw, is_raw(camera, 'auto', image))
     except CameraInfoError as error:
-        problem, _, fix = str(error).partition('; ')
-        raise DatasetError(path, f'camera_info on {info}: {problem}', fix) from error
+        fact, _, fix = str(error).rpartition('; ')
+        raise DatasetError(path, f'camera_info on {info}: {fact}', fix) from error
     if not is_cloud:
         return found, _metres
     pose = static_pose(path, reference.header.frame_id, frame_id)
