@@ -37,8 +37,9 @@ class AlignmentSettings:
         'contradict each other) or none (relative_scale and relative_shift).',
         choices=('none', 'motion', 'depth', 'points', 'range', 'ground', 'motion+ground'))
     fit: str = parameter(
-        'auto', 'runtime', 'Fits only the scale, or scale and shift. auto fits both for relative '
-        'models, and only the scale for metric models and for a range sensor.',
+        'auto', 'runtime', 'Fits only the scale, or scale and shift. auto fits only the scale for '
+        'metric models, for a range sensor, and for relative models that give inverse depth '
+        'without a shift, such as Depth Anything 3; else both.',
         choices=('auto', 'scale', 'scale_shift'))
     time_constant: float = parameter(
         -1.0, 'runtime', 'Time constant of the running average over the fits. 0 uses each fit '

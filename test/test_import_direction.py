@@ -41,7 +41,7 @@ EXCEPT = {
         'parameters', 'motion_parameters', 'parameter_spec')},
     'networks': {f'{NAME}.{name}' for name in (
         'parameters', 'motion_parameters', 'parameter_spec', 'process', 'files', 'resources',
-        'arrays', 'version')},
+        'arrays', 'version', 'foreign_files')},
 }
 # What must not be in memory after every module of the room was imported.
 NEVER = {
@@ -49,6 +49,7 @@ NEVER = {
     'alignment': {'openvino', 'rclpy', 'torch'},
     'media': {'openvino', 'rclpy', 'torch', 'rosbags'},
     'inference': {'rclpy', 'torch'},
+    'api': {'rclpy', 'torch'},
     'ros': {'openvino', 'torch'},
     'node': {'torch', 'onnx', 'typer', f'{NAME}.convert'},
     'view': {'openvino', 'torch', 'typer', f'{NAME}.node'},

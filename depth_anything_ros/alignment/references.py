@@ -1,8 +1,8 @@
 """
 Samples of reference sensors: inverse depth d of the model and measured 1/z at the same points.
 
-Every function returns at most ``most`` samples, evenly spread and deterministic; samples of length
-0 where nothing can be compared.
+Of more than ``most`` points as many are taken, evenly spread and always the same ones. Where
+nothing can be compared, the samples have length 0.
 """
 
 from dataclasses import dataclass

@@ -165,7 +165,7 @@ def _dot(first: F64, second: F64) -> F64:
 
 
 def _cross(first: F64, second: F64) -> F64:
-    """Return the cross product of the last axis, some times faster than np.cross."""
+    """Return the cross product of the last axis, faster than np.cross."""
     x, y, z = (first[..., axis] for axis in range(3))
     u, v, w = (second[..., axis] for axis in range(3))
     return np.stack([y * w - z * v, z * u - x * w, x * v - y * u], axis=-1)

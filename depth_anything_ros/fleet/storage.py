@@ -239,7 +239,7 @@ def _readable_errors(place: str) -> Iterator[None]:
     """Turn any error of an object store into one sentence."""
     try:
         yield
-    except (DepthAnythingError, KeyboardInterrupt):
+    except DepthAnythingError:
         raise
     except ImportError as error:
         raise OSError(f'{place} cannot be reached: {line_of(error)}, on every machine') from error

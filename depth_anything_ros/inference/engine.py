@@ -124,7 +124,7 @@ class Engine:
                                   options.input_size or self.info.input_size, (0, 0))
         # A device is not at fault for an image.
         require_computable(self.info, options.image_hw, options.input_size)
-        self._start_on_first_working_device(warn)
+        self._start_on_first_working_device()
 
     @property
     def state(self) -> EngineState:
@@ -179,7 +179,7 @@ class Engine:
 
     def is_compiled_for(self, image_hw: Size) -> bool:
         """Return whether an image of this size needs no compilation."""
-        return self._network_hw_of(image_hw) in self._pools
+        return model_input_hw(self.info, image_hw, self._state.input_size) in self._pools
 
     def close(self) -> None:
         """Wait for the images in flight, release all requests and compiled models; idempotent."""
@@ -191,10 +191,7 @@ class Engine:
     def _start_timeout_s(self) -> float:
         return max(self._options.start_timeout_s, self._options.timeout_s)
 
-    def _network_hw_of(self, image_hw: Size) -> Size:
-        return model_input_hw(self.info, image_hw, self._state.input_size)
-
-    def _start_on_first_working_device(self, warn: Callable[[str], None]) -> None:
+    def _start_on_first_working_device(self) -> None:
         tried: list[tuple[str, str]] = []
         for device in self._options.devices:
             try:
@@ -204,7 +201,7 @@ class Engine:
                 self._failed.clear()
                 reason = error_reason(error)
                 tried.append((device, reason))
-                warn(f'{device} cannot run the model: {reason}')
+                self._warn(f'{device} cannot run the model: {reason}')
             else:
                 return
         raise DeviceError(tried, self._core.available_devices)
@@ -221,10 +218,8 @@ class Engine:
 
     def _check_once(self, device: str) -> None:
         """Run the self-check, where the cache does not remember that this model has passed it."""
-        marker = None
-        if self._options.cache_dir is not None:
-            marker = self_check_marker(self._core, self._files.digest, device,
-                                       self._options.precision, self._options.cache_dir)
+        marker = self_check_marker(self._core, self._files.digest, device,
+                                   self._options.precision, self._options.cache_dir)
         if marker is None or not _is_there(marker):
             self._check(device)
         if marker is not None:

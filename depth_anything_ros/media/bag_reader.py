@@ -16,6 +16,7 @@ from depth_anything_ros.vision.encoded_image import decode_compressed_data
 from depth_anything_ros.vision.raw_image import ENCODINGS, read_raw_image
 
 RAW, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
+CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
 METADATA = 'metadata.yaml'
 _STORAGE = ('.mcap', '.db3')
 # Those of files that are bags, or a part of one.
@@ -40,13 +41,13 @@ def is_bag(path: Path) -> bool:
     if (path / METADATA).is_file():
         return True
     files = [file for file in path.iterdir() if not file.name.startswith('.')]
-    return any(map(_is_storage, files)) and all(
-        _is_storage(file) or file.suffix in _BESIDE_STORAGE for file in files)
+    return any(map(_is_ros2_file, files)) and all(
+        _is_ros2_file(file) or file.suffix in _BESIDE_STORAGE for file in files)
 
 
 def is_storage(file: PurePath) -> bool:
     """Return whether a file is named like a bag or a part of one."""
-    return _is_storage(file) or file.suffix.lower() == '.bag'
+    return _is_ros2_file(file) or file.suffix.lower() == '.bag'
 
 
 def open_bag(path: Path, topic: str | None) -> ImageSource:
@@ -96,6 +97,16 @@ def bag_messages(path: Path, wanted: Callable[[Any], bool]) -> Iterator[Message]
         raise
     except Exception as error:  # noqa: B902 - a damaged file leads rosbags to any exception
         raise _unreadable(path, error) from error
+
+
+def namespace_of(image_topic: str) -> str:
+    """Return /camera for /camera/image_raw and for /camera/image_raw/compressed."""
+    return image_topic.removesuffix('/compressed').rpartition('/')[0]
+
+
+def info_topic_of(image_topic: str) -> str:
+    """Return the topic of the camera_info of an image topic, as drivers name it."""
+    return f'{namespace_of(image_topic)}/camera_info'
 
 
 def message_types() -> Any:
@@ -188,7 +199,7 @@ def _reader(path: Path) -> Any:
 def _storage_of(path: Path) -> Path:
     """Return what rosbags can open; ImageError names the command that makes it so."""
     if path.is_dir() and not (path / METADATA).is_file():
-        files = sorted(filter(_is_storage, path.iterdir()))
+        files = sorted(filter(_is_ros2_file, path.iterdir()))
         if len(files) != 1:
             raise ImageError(f'{path} has no metadata.yaml, as after a crash; make it with '
                              f'`ros2 bag reindex {path}`, or name one of its {len(files)} files')
@@ -223,7 +234,7 @@ def _require_saved(file: Path) -> None:
                 f"of it; close it with `sqlite3 {file} 'PRAGMA wal_checkpoint(TRUNCATE)'`")
 
 
-def _is_storage(path: PurePath) -> bool:
+def _is_ros2_file(path: PurePath) -> bool:
     name = path.with_suffix('') if path.suffix == '.zstd' else path
     return name.suffix in _STORAGE
 

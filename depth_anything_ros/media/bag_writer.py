@@ -11,14 +11,14 @@ from typing import Any
 from depth_anything_ros.arrays import F32
 from depth_anything_ros.errors import ImageError
 from depth_anything_ros.media.bag_reader import (
-    bag_connections, bag_messages, Message, message_types, RAW, require_sqlite_name)
+    bag_connections, bag_messages, CAMERA_INFO, info_topic_of, Message, message_types,
+    namespace_of, RAW, require_sqlite_name)
 from depth_anything_ros.media.source import Header
 from depth_anything_ros.model_info import Kind
-from depth_anything_ros.vision.camera_info import CameraInfoFields, complete_fields
+from depth_anything_ros.vision.camera_info import complete_fields
 from depth_anything_ros.vision.depth import limit_range
 import numpy as np
 
-_CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
 # Every rosbag2 since ROS 2 Iron reads this version.
 _BAG_VERSION = 8
 _UNKNOWN_HASH = f'RIHS01_{"0" * 64}'
@@ -26,7 +26,7 @@ _UNKNOWN_HASH = f'RIHS01_{"0" * 64}'
 
 def depth_topic(image_topic: str, kind: Kind) -> str:
     """Return /camera/depth/image or /camera/inverse_depth/image for /camera/image_raw."""
-    return f'{_namespace(image_topic)}/{"depth" if kind == "metric" else "inverse_depth"}/image'
+    return f'{namespace_of(image_topic)}/{"depth" if kind == "metric" else "inverse_depth"}/image'
 
 
 def check_topics(source: Path, target: Path, image_topic: str, kind: Kind) -> None:
@@ -34,7 +34,7 @@ def check_topics(source: Path, target: Path, image_topic: str, kind: Kind) -> No
     if not _is_mcap(source):
         require_sqlite_name(target)
     added = depth_topic(image_topic, kind)
-    existing = {entry.topic for entry in bag_connections(source)} & {added, _info_topic(added)}
+    existing = {entry.topic for entry in bag_connections(source)} & {added, info_topic_of(added)}
     if existing:
         raise ImageError(f'{source} already has {existing.pop()}; use the bag without depth')
 
@@ -90,16 +90,16 @@ class DepthBag:
         self._writer = Writer(target, version=_BAG_VERSION, storage_plugin=(
             StoragePlugin.MCAP if _is_mcap(source) else StoragePlugin.SQLITE3))
         self._writer.open()
-        info_topic = _info_topic(image_topic)
+        info_topic = info_topic_of(image_topic)
         for key, connection in connections.items():
             self._copies[key] = self._copy_connection(connection)
         image = next(entry for entry in connections.values() if entry.topic == image_topic)
         added = depth_topic(image_topic, self._kind)
         self._depth = self._add_connection(added, RAW, image.ext)
         for key, connection in connections.items():
-            if connection.topic == info_topic and connection.msgtype == _CAMERA_INFO:
+            if connection.topic == info_topic and connection.msgtype == CAMERA_INFO:
                 self._depth_infos[key] = self._add_connection(
-                    _info_topic(added), _CAMERA_INFO, connection.ext)
+                    info_topic_of(added), CAMERA_INFO, connection.ext)
 
     def _add_connection(self, topic: str, message_type: str, ext: Any) -> Any:
         return self._writer.add_connection(topic, message_type, typestore=self._types,
@@ -147,14 +147,13 @@ class DepthBag:
     def _complete_info(self, data: bytes) -> bytes:
         """Return a serialized camera_info with complete fields, a damaged one unchanged."""
         try:
-            info = self._types.deserialize_cdr(data, _CAMERA_INFO)
+            info = self._types.deserialize_cdr(data, CAMERA_INFO)
         except Exception:  # noqa: B902 - one damaged message must not end the bag
             return data
-        model, *arrays = complete_fields(
-            info.k, CameraInfoFields(info.distortion_model, info.d, info.r, info.p))
+        model, *arrays = complete_fields(info)
         d, r, p = (np.asarray(values, np.float64) for values in arrays)
         complete = replace(info, distortion_model=model, d=d, r=r, p=p)
-        return bytes(self._types.serialize_cdr(complete, _CAMERA_INFO))
+        return bytes(self._types.serialize_cdr(complete, CAMERA_INFO))
 
     def _depth_message(self, depth: F32, header: Header) -> Any:
         if self._kind == 'metric':
@@ -170,15 +169,6 @@ class DepthBag:
 
 def _is_mcap(source: Path) -> bool:
     return source.suffix == '.mcap' or (source.is_dir() and any(source.glob('*.mcap*')))
-
-
-def _namespace(image_topic: str) -> str:
-    parts = image_topic.split('/')
-    return '/'.join(parts[:-2] if parts[-1] == 'compressed' else parts[:-1])
-
-
-def _info_topic(image_topic: str) -> str:
-    return f'{_namespace(image_topic)}/camera_info'
 
 
 def _key(connection: Any) -> tuple[str, str, str]:

@@ -5,24 +5,22 @@ from dataclasses import dataclass, field
 import io
 import json
 from pathlib import Path
-from typing import get_args, Literal
+from typing import Literal
 
 import cv2
 from depth_anything_ros.arrays import AnyArray, F16, F32, U16, U8
 from depth_anything_ros.errors import ImageError
 from depth_anything_ros.files import atomic_path
 from depth_anything_ros.model_info import Kind
-from depth_anything_ros.vision.cloud import organized_cloud
+from depth_anything_ros.vision.cloud import organized_cloud, unpack_colors
 from depth_anything_ros.vision.color_image import ColorImage, to_bgr
 from depth_anything_ros.vision.colorize import RangeTracker
 from depth_anything_ros.vision.depth import (
     display_scale_shift, limit_range, metric_from_inverse, to_millimetres)
-from depth_anything_ros.vision.drawing import unpack_colors
 from depth_anything_ros.vision.geometry import Intrinsics, pinhole_camera, pixel_rays
 import numpy as np
 
 DepthFormat = Literal['png16', 'npy', 'pfm', 'ply']
-FORMATS: tuple[DepthFormat, ...] = get_args(DepthFormat)
 # Distances at which the cloud of a relative model is displayed, and its limit [m].
 _NEAR_M, _FAR_M, _LIMIT_M = 1.0, 10.0, 20.0
 
@@ -34,7 +32,8 @@ def write_depth(path: Path, file_format: DepthFormat, depth: F32, kind: Kind, im
 
     npy and pfm hold the float32 output of the network: inverse depth or metres. png16 holds
     millimetres of a metric map (``to_millimetres``, 0 where invalid), or the scaled range of a
-    relative map (``scale_to_16bit``). ply holds the points of ``pinhole_cloud``.
+    relative map (``scale_to_16bit``). ply holds the points of ``camera_cloud``, for a camera with
+    the horizontal field of view ``fov_deg``.
     """
     with atomic_path(path) as staged:
         if file_format == 'png16':
@@ -45,7 +44,8 @@ def write_depth(path: Path, file_format: DepthFormat, depth: F32, kind: Kind, im
         elif file_format == 'pfm':
             staged.write_bytes(encode_pfm(depth))
         else:
-            write_ply(staged, pinhole_cloud(depth, kind, image, fov_deg))
+            write_ply(staged, camera_cloud(depth, kind, image,
+                                           pinhole_camera(image.size_hw, fov_deg)))
 
 
 def encode_png(pixels: U8 | U16) -> bytes:
@@ -91,11 +91,6 @@ def scale_to_16bit(inverse_depth: F32) -> U16:
     finite = np.nan_to_num(scaled, nan=0, posinf=0, neginf=0)
     levels: U16 = np.clip(np.rint(finite), 0, 65535).astype(np.uint16)
     return levels
-
-
-def pinhole_cloud(depth: F32, kind: Kind, image: ColorImage, fov_deg: float) -> F32:
-    """Return ``camera_cloud`` of a camera with this horizontal field of view [degrees]."""
-    return camera_cloud(depth, kind, image, pinhole_camera(image.size_hw, fov_deg))
 
 
 def camera_cloud(depth: F32, kind: Kind, image: ColorImage, camera: Intrinsics) -> F32:

@@ -6,7 +6,7 @@ import struct
 
 from depth_anything_ros.arrays import F32
 from depth_anything_ros.errors import PointCloudError
-from depth_anything_ros.vision.drawing import unpack_colors
+from depth_anything_ros.vision.cloud import unpack_colors
 import numpy as np
 
 # Numbers of glTF 2.0 (Khronos): component types, primitive mode, chunk types.
@@ -26,7 +26,7 @@ def write_glb(path: Path, cloud: F32) -> int:
     rgba = np.full((len(points), 4), 65535, '<u2')
     linear = (np.arange(256) / 255) ** _SRGB_GAMMA * 65535
     rgba[:, :3] = np.rint(linear).astype('<u2')[unpack_colors(points)[:, ::-1]]
-    description = json.dumps(_description(xyz, xyz.nbytes, rgba.nbytes)).encode()
+    description = json.dumps(_description(xyz, rgba.nbytes)).encode()
     chunks = b''.join(struct.pack('<II', len(data), kind) + data for kind, data in (
         (_JSON, description + b' ' * (-len(description) % 4)),
         (_BINARY, xyz.tobytes() + rgba.tobytes())))
@@ -42,7 +42,7 @@ def finite_points(cloud: F32) -> F32:
     return points
 
 
-def _description(xyz: F32, xyz_bytes: int, rgba_bytes: int) -> dict[str, object]:
+def _description(xyz: F32, rgba_bytes: int) -> dict[str, object]:
     """Return the JSON of one mesh of points: positions first, then colours."""
     return {
         'asset': {'version': '2.0'}, 'scene': 0, 'scenes': [{'nodes': [0]}],
@@ -51,9 +51,9 @@ def _description(xyz: F32, xyz_bytes: int, rgba_bytes: int) -> dict[str, object]
         'materials': [{'extensions': {'KHR_materials_unlit': {}}}],
         'meshes': [{'primitives': [
             {'attributes': {'POSITION': 0, 'COLOR_0': 1}, 'mode': _POINTS, 'material': 0}]}],
-        'buffers': [{'byteLength': xyz_bytes + rgba_bytes}],
-        'bufferViews': [{'buffer': 0, 'byteLength': xyz_bytes},
-                        {'buffer': 0, 'byteOffset': xyz_bytes, 'byteLength': rgba_bytes}],
+        'buffers': [{'byteLength': xyz.nbytes + rgba_bytes}],
+        'bufferViews': [{'buffer': 0, 'byteLength': xyz.nbytes},
+                        {'buffer': 0, 'byteOffset': xyz.nbytes, 'byteLength': rgba_bytes}],
         'accessors': [
             {'bufferView': 0, 'componentType': _FLOAT, 'type': 'VEC3', 'count': len(xyz),
              'min': xyz.min(axis=0).tolist(), 'max': xyz.max(axis=0).tolist()},

@@ -39,7 +39,7 @@ class RgbdConfig:
 
     ``color`` and ``depth`` are paths below the folder with one ``*`` each, which stands for the
     same text in both. Depth in metres is the stored value divided by ``depth_scale``. Only depth
-    within ``limits`` is scored, and only the rows top to bottom - 1 and the columns left to
+    within ``limits`` is used, and only the rows top to bottom - 1 and the columns left to
     right - 1 of ``crop`` (top, bottom, left, right); None: the whole image. ``focal_px`` is fx, fy
     in pixels of the images, for models whose metres need it.
     """
@@ -132,15 +132,16 @@ def open_folder(folder: Path, config: RgbdConfig) -> RgbdDataset:
 
 def read_truth(pair: RgbdPair, config: RgbdConfig, image_hw: tuple[int, int]) -> F32:
     """
-    Return the measured depth [m], f32 [H, W], of an image of ``image_hw``; NaN: not scored.
+    Return the measured depth [m], f32 [H, W], of an image of ``image_hw``; NaN: not used.
 
     ImageError if the file cannot be read, holds no depth, has another size than the image, or is
     smaller than the crop.
     """
     depth_m = read_depth(pair.depth, config.depth_scale)
     if depth_m.shape != image_hw:
-        raise ImageError(f'{pair.depth} is {depth_m.shape[1]}x{depth_m.shape[0]}, but '
-                         f'{pair.color.name} is {image_hw[1]}x{image_hw[0]}')
+        raise ImageError(
+            f'{pair.depth} is {depth_m.shape[1]}x{depth_m.shape[0]}, but {pair.color.name} is '
+            f'{image_hw[1]}x{image_hw[0]}; register the depth to the image')
     truth: F32 = np.full_like(depth_m, np.nan)
     top, bottom, left, right = config.crop or (0, image_hw[0], 0, image_hw[1])
     if bottom > image_hw[0] or right > image_hw[1]:

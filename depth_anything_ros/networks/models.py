@@ -1,7 +1,7 @@
 """
 The models that this package knows, one row each, and which of them a state dict belongs to.
 
-Source: the papers and the published configurations of Depth Anything V1 and V2. Two are not
+Source: the papers and the published configurations of Depth Anything V1, V2 and 3. Two are not
 published but distilled: vitt has the width and heads of DeiT-Ti (Touvron et al., 2021), tiny is
 vits with narrower feed-forward parts and a head that ends at its finest grid, for small images.
 """
@@ -100,10 +100,10 @@ class EncoderSpec:
 
     ``width`` and ``depth`` are channels and number of blocks of the encoder, ``features`` and
     ``out_channels`` the channels of the head. ``blocks_v2`` are the transformer blocks (from 0)
-    that the V2 head reads; ``licence`` is that of the published V2 weights. With an
+    that the head reads, but for V1; ``licence`` is that of the published V2 or 3 weights. With an
     ``output_multiple`` in ``input_spec`` the head ends at its finest grid, see ``HEAD_MULTIPLE``.
-    ``hidden`` is the width inside the feed-forward part, None for the usual one. Version 3 gives
-    depth instead of inverse depth, and sky beside it; see ``DepthAnything``. With
+    ``hidden`` is the width inside the feed-forward part, None for the usual one. ``is_v3``: a
+    network of version 3, which gives sky beside depth, see ``DepthAnything``. With
     ``has_frame_fit`` the head scales and shifts each map, see ``FrameFit``.
     """
 

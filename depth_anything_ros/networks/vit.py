@@ -124,7 +124,7 @@ class LayerScale(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Feed-forward part of vits, vitb and vitl."""
+    """Feed-forward part of all models but vitg."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()

@@ -13,8 +13,9 @@ from depth_anything_ros.model_info import ModelInfo
 from depth_anything_ros.node.camera_info import CameraView
 from depth_anything_ros.node.motion import MotionSource, TrackedImage
 from depth_anything_ros.node.odometry import open_poses
-from depth_anything_ros.node.reference import Reference, stamp_s
+from depth_anything_ros.node.reference import Reference
 from depth_anything_ros.parameters import Settings
+from depth_anything_ros.ros.messages import stamp_s
 from depth_anything_ros.vision.geometry import network_intrinsics
 from rclpy.node import Node
 from std_msgs.msg import Header

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from depth_anything_ros.errors import CameraInfoError
 from depth_anything_ros.vision.camera_info import (
-    binning_xy, CameraInfoFields, check_size, complete_fields, intrinsics, is_raw)
+    binning_xy, check_size, complete_fields, intrinsics, is_raw)
 from depth_anything_ros.vision.geometry import Intrinsics
 from depth_anything_ros.vision.transforms import OutputGrid
 from sensor_msgs.msg import CameraInfo
@@ -52,8 +52,7 @@ def camera_info_on_grid(header: Header, info: CameraInfo, image_hw: tuple[int, i
     """
     message = copy(info)
     message.header = header
-    message.distortion_model, message.d, message.r, message.p = complete_fields(
-        info.k, CameraInfoFields(info.distortion_model, info.d, info.r, info.p))
+    message.distortion_model, message.d, message.r, message.p = complete_fields(info)
     if grid == OutputGrid(image_hw):
         return message
     message.k, message.p = _on_grid(info.k, 3, info, grid), _on_grid(message.p, 4, info, grid)

@@ -213,10 +213,6 @@ class FrameOutputs:
         return colorize(self._inverse_on_grid, low, high,
                         self._state.color_table(self._settings.color_map))
 
-    def camera_on_grid(self, camera: Intrinsics) -> Intrinsics:
-        """Return the image's ``camera`` for the pixels of the grid."""
-        return camera.on_grid(self.grid)
-
     def cloud(self, camera: Intrinsics) -> F32 | None:
         """
         Return the point cloud for the image's ``camera``, None if metric depth is unknown.
@@ -224,7 +220,7 @@ class FrameOutputs:
         A relative model without alignment gives a cloud for display only, from ``points_near`` to
         ``points_far``.
         """
-        rays = self._state.rays.get(self.camera_on_grid(camera), self._settings.points_stride)
+        rays = self._state.rays.get(camera.on_grid(self.grid), self._settings.points_stride)
         if self.unlimited_depth_m is not None:
             depth_m = rays.pick(self.unlimited_depth_m)
         elif self._settings.alignment.source == 'none':

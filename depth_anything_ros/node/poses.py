@@ -9,10 +9,12 @@ from depth_anything_ros.alignment.poses import measured_pose, pose_matrix
 from depth_anything_ros.arrays import F64
 from depth_anything_ros.errors import AlignmentError, MissingDependencyError
 from depth_anything_ros.inference.scheduler import CLOCK_RESTART_NS
+from depth_anything_ros.ros.messages import stamp_s
 from rclpy.node import Node
 from rclpy.time import Time
 
-_RESTART_S = CLOCK_RESTART_NS * 1e-9
+# Stamps that go back by more than this start over.
+RESTART_S = CLOCK_RESTART_NS * 1e-9
 # Ten seconds at 100 Hz.
 _STAMPS_KEPT = 1000
 
@@ -129,18 +131,17 @@ class FrameTimes:
 
     def add(self, transform: Any, static: bool) -> None:
         """Add a TransformStamped; times that are a second older than the newest start over."""
-        stamp, child = transform.header.stamp, transform.child_frame_id
-        stamp_s = float(stamp.sec + stamp.nanosec * 1e-9)
+        at_s, child = stamp_s(transform.header), transform.child_frame_id
         with self._lock:
             self._parents[child] = transform.header.frame_id
             if static:
                 return
             stamps = self._stamps.setdefault(child, deque(maxlen=_STAMPS_KEPT))
-            if stamps and stamp_s < stamps[-1] - _RESTART_S:
+            if stamps and at_s < stamps[-1] - RESTART_S:
                 stamps.clear()
                 self._restarted.add(child)
-            if not stamps or stamp_s > stamps[-1]:
-                stamps.append(stamp_s)
+            if not stamps or at_s > stamps[-1]:
+                stamps.append(at_s)
 
     def move(self, target: str, source: str) -> bool:
         """Return whether a frame between two frames moves, or one that is not known may."""
@@ -161,12 +162,12 @@ class FrameTimes:
         with self._lock:
             for frame in self._between(target, source)[0]:
                 newer_s = None
-                for stamp_s in reversed(self._stamps[frame]):
-                    if newer_s is not None and stamp_s < last_s:
-                        longest_s = max(longest_s, newer_s - stamp_s)
-                    if stamp_s <= first_s:
+                for at_s in reversed(self._stamps[frame]):
+                    if newer_s is not None and at_s < last_s:
+                        longest_s = max(longest_s, newer_s - at_s)
+                    if at_s <= first_s:
                         break
-                    newer_s = stamp_s
+                    newer_s = at_s
         return longest_s
 
     def _between(self, target: str, source: str) -> tuple[list[str], bool]:

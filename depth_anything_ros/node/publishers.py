@@ -12,12 +12,11 @@ from depth_anything_ros.node.camera_info import camera_info_on_grid, CameraView
 from depth_anything_ros.node.diagnostics import key_values
 from depth_anything_ros.node.frame_outputs import FrameOutputs
 from depth_anything_ros.node.rate_limit import RateLimit
-from depth_anything_ros.node.reference import stamp_s
 from depth_anything_ros.parameters import Settings
 from depth_anything_ros.ros import qos
 from depth_anything_ros.ros.callbacks import one_line
 from depth_anything_ros.ros.messages import (
-    ArrayMessage, cloud_message, color_message, depth_message, mask_message)
+    ArrayMessage, cloud_message, color_message, depth_message, mask_message, stamp_s)
 from depth_anything_ros.ros.serialized_publisher import SerializedPublisher
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher

@@ -10,7 +10,7 @@ class RateLimit:
     """
     Lets at most ``rate_hz`` stamps per second pass, on average.
 
-    Stamps that go back, or have a gap, start anew. Equal stamps pass: a driver that does not stamp
+    Stamps that go back, or have a gap, start over. Equal stamps pass: a driver that does not stamp
     its images gives no rate to limit.
     """
 

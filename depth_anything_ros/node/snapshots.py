@@ -66,7 +66,7 @@ def _facts(header: Header, outputs: FrameOutputs, camera: Intrinsics | None,
         'stamp': f'{header.stamp.sec}.{header.stamp.nanosec:09d}', 'frame_id': header.frame_id,
         'model_depth.pfm': outputs.unit}
     if camera is not None:
-        camera = outputs.camera_on_grid(camera)
+        camera = camera.on_grid(outputs.grid)
         facts['camera'] = {'fx': camera.fx, 'fy': camera.fy, 'cx': camera.cx, 'cy': camera.cy,
                            'height': camera.size_hw[0], 'width': camera.size_hw[1]}
     if alignment is not None:

@@ -57,9 +57,8 @@ class SerializedMessage:
 
     @property
     def stamp_s(self) -> float:
-        """Return the header's stamp in seconds."""
-        seconds, nanoseconds = divmod(self.stamp_ns, 1_000_000_000)
-        return float(seconds + nanoseconds * 1e-9)
+        """Return the header's stamp in seconds, equal to that of the function ``stamp_s``."""
+        return _seconds(*divmod(self.stamp_ns, 1_000_000_000))
 
     @property
     def header(self) -> Header:
@@ -103,6 +102,15 @@ class SerializedMessage:
     def _string_end(self, start: int) -> int:
         length = struct.unpack_from(f'{self._byte_order}I', self._data, start)[0]
         return start + 4 + int(length)
+
+
+def stamp_s(header: Header) -> float:
+    """Return the stamp of a header in seconds."""
+    return _seconds(header.stamp.sec, header.stamp.nanosec)
+
+
+def _seconds(seconds: int, nanoseconds: int) -> float:
+    return float(seconds + nanoseconds * 1e-9)
 
 
 def _aligned(offset: int) -> int:

@@ -39,7 +39,7 @@ class _Results:
             self.failed.append(Failure(unit.name, result.reason))
         elif isinstance(result, RunSummary):
             self.images += result.done
-            self.failed += [Failure(unit.name if failure.name else '', _text(failure))
+            self.failed += [Failure(unit.name if failure.name else '', str(failure))
                             for failure in result.failed]
         elif isinstance(result, Failure):
             self.failed.append(result)
@@ -104,7 +104,7 @@ def _units(files: Sequence[Picture | Recording]) -> list[Unit]:
 def _report(results: _Results, missing: Missing, places: Places, stop: StopRequest,
             seconds: float) -> None:
     for failure in sorted(results.failed, key=lambda failure: failure.name):
-        complain(_text(failure))
+        complain(failure)
     parts = [f'{results.images} images in {seconds:.1f} s '
              f'({results.images / max(seconds, 1e-9):.2f}/s)']
     if results.machines:
@@ -118,10 +118,6 @@ def _report(results: _Results, missing: Missing, places: Places, stop: StopReque
     if stop.is_set():
         parts.append('run the same command again to continue')
     print(f'{"interrupted: " if stop.is_set() else ""}{", ".join(parts)}')
-
-
-def _text(failure: Failure) -> str:
-    return f'{failure.name}: {failure.reason}' if failure.name else failure.reason
 
 
 def _warn(line: str) -> None:

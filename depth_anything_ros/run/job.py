@@ -109,7 +109,7 @@ def _run_task(engine: Engine, task: Task, options: RunOptions, stop: StopRequest
 
 def _report(summary: RunSummary, place: str, interrupted: bool) -> None:
     for failure in summary.failed:
-        complain(f'{failure.name}: {failure.reason}' if failure.name else failure.reason)
+        complain(failure)
     written = f'written to {printable(place)}' if summary.done else 'nothing written'
     failed = f', {len(summary.failed)} failed' if summary.failed else ''
     print(f'{"interrupted: " if interrupted else ""}{summary.done} images in '

@@ -36,6 +36,9 @@ class Failure:
     name: str
     reason: str
 
+    def __str__(self) -> str:
+        return f'{self.name}: {self.reason}' if self.name else self.reason
+
 
 @dataclass(frozen=True)
 class RunSummary:

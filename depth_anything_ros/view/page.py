@@ -85,7 +85,7 @@ class Page:
         self._server.scene.set_up_direction('-y')
         self._server.initial_camera.position = (0.0, -0.8, -1.8)
         self._server.initial_camera.look_at = (0.0, 0.2, 3.0)
-        # The page makes the material of a cloud anew for each message. Browsers would compile its
+        # The page makes a new material for the cloud of each message. Browsers would compile its
         # shader each time if no other cloud, here one too far to be seen, had it.
         self._add_cloud('/shader', _UNSEEN)
         self._cameras: dict[str, _CameraPanel] = {}

@@ -27,7 +27,7 @@ class CameraInfoFields(NamedTuple):
     p: Sequence[float]
 
 
-def complete_fields(k: Sequence[float], fields: CameraInfoFields) -> CameraInfoFields:
+def complete_fields(info: Any) -> CameraInfoFields:
     """
     Return the fields with the values that drivers leave out and other nodes cannot do without.
 
@@ -35,9 +35,9 @@ def complete_fields(k: Sequence[float], fields: CameraInfoFields) -> CameraInfoF
     empty model becomes plumb_bob, and D gets a number of coefficients that OpenCV takes. A camera
     that is not calibrated keeps its fields of zeros, an unknown model its D.
     """
-    model, d, r, p = fields
+    model, k, d, r, p = info.distortion_model, info.k, info.d, info.r, info.p
     if not any(k) and not any(p):
-        return fields
+        return CameraInfoFields(model, d, r, p)
     try:
         lens = Distortion(model, tuple(map(float, d)))
         model, d = lens.model, lens.coefficients

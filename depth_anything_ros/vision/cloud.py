@@ -56,6 +56,13 @@ def _packed(image_bgr: U8) -> F32:
     return color.astype(np.uint32, copy=False).view(np.float32)
 
 
+def unpack_colors(cloud: F32) -> U8:
+    """Return the packed rgb of ``cloud`` [..., 4] as BGR [..., 3]."""
+    packed = np.ascontiguousarray(cloud[..., 3]).view(np.uint32)
+    return np.stack([packed & 255, packed >> 8 & 255, packed >> 16 & 255],
+                    axis=-1).astype(np.uint8)
+
+
 def move_far_points(depth_m: F32, maximum_m: float, clearing_m: float) -> F32:
     """
     Return ``depth_m`` with ``clearing_m`` where it is larger than ``maximum_m`` or infinite.

@@ -2,7 +2,7 @@
 8-bit colour images: views of raw buffers without a copy, and conversion to BGR.
 
 Encoding names are those of ``sensor_msgs/image_encodings.hpp``.
-"""  # noqa: A005 - only ever imported by its full name
+"""
 
 from dataclasses import dataclass
 from typing import Literal

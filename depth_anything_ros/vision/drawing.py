@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import cv2
 from depth_anything_ros.arrays import F32, F64, U8
 from depth_anything_ros.model_info import Kind
+from depth_anything_ros.vision.cloud import unpack_colors
 from depth_anything_ros.vision.color_image import ColorImage, to_bgr
 from depth_anything_ros.vision.colorize import color_table, colorize
 import numpy as np
@@ -16,13 +17,6 @@ def side_by_side(left_bgr: U8, right_bgr: U8) -> U8:
     """Return two pictures [H, W, 3] of one height with the 50 px gap of the reference tools."""
     gap = np.full((left_bgr.shape[0], _GAP_PX, 3), 255, np.uint8)
     return np.concatenate([left_bgr, gap, right_bgr], axis=1)
-
-
-def unpack_colors(cloud: F32) -> U8:
-    """Return the packed rgb of ``cloud`` [..., 4] as BGR [..., 3]."""
-    packed = np.ascontiguousarray(cloud[..., 3]).view(np.uint32)
-    return np.stack([packed & 255, packed >> 8 & 255, packed >> 16 & 255],
-                    axis=-1).astype(np.uint8)
 
 
 def render_cloud(cloud: F32, size_hw: tuple[int, int], yaw_deg: float = -14.0,

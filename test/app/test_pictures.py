@@ -9,7 +9,7 @@ from depth_anything_ros.app.models import ModelChoice, ModelSlot
 from depth_anything_ros.app.pictures import (
     BACKGROUND, Camera, centred, compute_picture, Look, write_shown)
 from depth_anything_ros.errors import CameraInfoError, PointCloudError, SettingsError
-from depth_anything_ros.vision.drawing import unpack_colors
+from depth_anything_ros.vision.cloud import unpack_colors
 import numpy as np
 import pytest
 

@@ -15,7 +15,7 @@ from depth_anything_ros.cli.progress import count_in_lines
 from depth_anything_ros.errors import DatasetError, DepthAnythingError, ImageError
 from depth_anything_ros.vision.depth import DepthRange
 import numpy as np
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 import pytest
 
 torch = pytest.importorskip('torch')
@@ -206,8 +206,8 @@ def test_a_bag_that_cannot_be_used_is_named_with_the_remedy(
 
 def lidar_bag(folder: Path, *, static: bool = True,
               turn_of_lidar: tuple[float, ...] = (0.0, 0.0, 0.0, 1.0),
-              row_step: int | None = None, height: int = 1, image_topic: str = '/image',
-              **info: Any) -> Path:
+              row_step: int | None = None, height: int = 1, z_offset: int = 8,
+              image_topic: str = '/image', **info: Any) -> Path:
     """Write a bag with points of a wall at 4 m and a box at 1.5 m, seen 0.2 m beside the lidar."""
     types = bags.store().types
     rows, columns = np.mgrid[0:30:3, 0:40:2]
@@ -222,7 +222,7 @@ def lidar_bag(folder: Path, *, static: bool = True,
     header.frame_id = 'lidar'
     cloud = types['sensor_msgs/msg/PointCloud2'](
         header, height, len(stamped),
-        [field(name, 4 * place, 7, 1) for place, name in enumerate('xyz')],
+        [field(name, place, 7, 1) for name, place in (('x', 0), ('y', 4), ('z', z_offset))],
         False, 16, 16 * len(stamped) if row_step is None else row_step,
         stamped.view(np.uint8).reshape(-1), False)
     vector, turn = (types[f'geometry_msgs/msg/{name}'] for name in ('Vector3', 'Quaternion'))
@@ -261,6 +261,15 @@ def test_a_cloud_that_is_cut_off_is_left_out_with_the_reason(tmp_path: Path) -> 
     with pytest.raises(DatasetError, match='none of its 1 frames'):
         collect(lidar_bag(tmp_path / 'bag', height=2), tmp_path, lines=lines)
     assert 'is left out: the point cloud has ' in lines[0] and 'truncated' in lines[0]
+
+
+@pytest.mark.parametrize('z_offset', [13, 2 ** 31 - 2])
+def test_a_cloud_with_a_wrong_layout_is_left_out(z_offset: int, tmp_path: Path) -> None:
+    """Reading beyond the buffer, NumPy would end the process."""
+    lines: list[str] = []
+    with pytest.raises(DatasetError, match='none of its 1 frames'):
+        collect(lidar_bag(tmp_path / 'bag', z_offset=z_offset), tmp_path, lines=lines)
+    assert 'is left out: a field of the point cloud does not fit' in ''.join(lines)
 
 
 # A lens with barrel distortion, rectified to a picture that shows all of it.
@@ -362,7 +371,16 @@ def test_frames_without_depth_or_of_another_size_are_left_out_by_name(
     assert [frame.number for frame in frames] == [0, 1, 2, *range(5, 12)]
     said = '\n'.join(lines)
     assert '1 frames have no depth between 0.5 and 20 m' in said and 'rgb_03.png' in said
-    assert 'rgb_04.png is left out: its depth is 80x60 and the image 40x30; register' in said
+    assert 'depth_04.png is 80x60, but rgb_04.png is 40x30; register the depth' in said
+
+
+def test_depth_outside_the_crop_of_the_description_is_unknown(
+        folder: Path, tmp_path: Path) -> None:
+    folder.write_text(f'{YAML}crop: [5, 25, 10, 40]')
+    depth_m = collect(folder, tmp_path)[0].read_depth()
+    inside = np.zeros((30, 40), bool)
+    inside[5:25, 10:] = True
+    assert_array_equal(np.isfinite(depth_m), inside)
 
 
 @pytest.mark.parametrize('name', ['nothing.yaml', 'nothing', 'empty'])

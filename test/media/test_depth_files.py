@@ -1,12 +1,14 @@
 """Depth files, read back by other libraries or by their format."""
 
 from pathlib import Path
+from typing import get_args
 
 import cv2
 from depth_anything_ros.media.depth_files import (
-    DepthFormat, encode_pfm, encode_png, finite_range, FORMATS, pinhole_cloud, scale_to_16bit,
-    Snapshot, write_depth, write_snapshot)
+    camera_cloud, DepthFormat, encode_pfm, encode_png, finite_range, scale_to_16bit, Snapshot,
+    write_depth, write_snapshot)
 from depth_anything_ros.vision.color_image import ColorImage
+from depth_anything_ros.vision.geometry import pinhole_camera
 from disk import largest_file
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
@@ -41,7 +43,7 @@ def test_npy_and_pfm_hold_the_values_as_they_are(tmp_path: Path) -> None:
     assert_array_equal(cv2.imread(str(tmp_path / 'depth.pfm'), cv2.IMREAD_UNCHANGED), DEPTH)
 
 
-@pytest.mark.parametrize('file_format', FORMATS)
+@pytest.mark.parametrize('file_format', get_args(DepthFormat))
 def test_a_full_disk_is_named_in_every_format(tmp_path: Path, file_format: DepthFormat) -> None:
     """np.save itself would only say how many bytes it wrote."""
     depth = np.random.default_rng(0).random((64, 64), np.float32)
@@ -109,14 +111,15 @@ def test_a_metric_cloud_is_in_metres_with_the_colours_of_the_image(tmp_path: Pat
 def test_a_relative_cloud_lies_between_one_and_twenty_metres() -> None:
     inverse = np.linspace(0, 7, 4800, dtype=np.float32).reshape(60, 80)
     image = ColorImage(np.zeros((60, 80, 3), np.uint8), 'bgr')
-    distance = pinhole_cloud(inverse, 'relative', image, 60.0)[..., 2]
+    camera = pinhole_camera(image.size_hw, 60.0)
+    distance = camera_cloud(inverse, 'relative', image, camera)[..., 2]
     low, high = np.percentile(inverse, (2, 98))
     at_high = distance.ravel()[np.abs(inverse.ravel() - high).argmin()]
     at_low = distance.ravel()[np.abs(inverse.ravel() - low).argmin()]
     assert (at_high, at_low) == (pytest.approx(1, rel=0.01), pytest.approx(10, rel=0.01))
     assert np.nanmin(distance) > 0.9 and np.nanmax(distance) <= 20
     inverse[0, 0] = -5.0
-    assert np.isnan(pinhole_cloud(inverse, 'relative', image, 60.0)[0, 0, 2])
+    assert np.isnan(camera_cloud(inverse, 'relative', image, camera)[0, 0, 2])
 
 
 def test_the_range_is_that_of_what_is_finite() -> None:
@@ -125,7 +128,7 @@ def test_the_range_is_that_of_what_is_finite() -> None:
     assert finite_range(np.full((2, 2), np.nan, np.float32)) == (0.0, 0.0)
 
 
-@pytest.mark.parametrize('file_format', FORMATS)
+@pytest.mark.parametrize('file_format', get_args(DepthFormat))
 def test_a_file_that_cannot_be_written_is_named_and_leaves_nothing(
         tmp_path: Path, file_format: DepthFormat) -> None:
     with pytest.raises(OSError, match=r'missing/depth.bin cannot be written \(No such file'):

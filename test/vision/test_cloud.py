@@ -4,7 +4,7 @@ import struct
 
 from depth_anything_ros.vision.cloud import (
     CloudOptions, filter_height, HeightBand, move_far_points, organized_cloud, point_cloud,
-    voxel_downsample)
+    unpack_colors, voxel_downsample)
 from depth_anything_ros.vision.geometry import Distortion, Intrinsics, pixel_rays
 import numpy as np
 from numpy.testing import assert_allclose
@@ -62,6 +62,7 @@ def test_the_colour_is_packed_as_00rrggbb_in_the_bits_of_a_float() -> None:
     cloud = organized_cloud(np.ones((1, 2), np.float32), image_bgr, pixel_rays(camera, 1))
     packed = [struct.unpack('=I', struct.pack('=f', value))[0] for value in cloud[0, :, 3]]
     assert packed == [0xF63412, 0xFFFFFF]
+    np.testing.assert_array_equal(unpack_colors(cloud), image_bgr)
 
 
 def test_an_invalid_pixel_has_no_position_but_keeps_its_colour() -> None:

@@ -6,7 +6,7 @@ from depth_anything_ros.media.depth_files import write_ply
 from depth_anything_ros.vision.cloud import organized_cloud
 from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.drawing import (
-    depth_style, draw_depth, render_cloud, side_by_side, unpack_colors)
+    depth_style, draw_depth, render_cloud, side_by_side)
 from depth_anything_ros.vision.geometry import Intrinsics, pixel_rays
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
@@ -27,13 +27,6 @@ def test_pictures_stand_side_by_side_with_the_gap_of_the_reference() -> None:
     pair = side_by_side(np.zeros((4, 6, 3), np.uint8), np.full((4, 8, 3), 9, np.uint8))
     assert pair.shape == (4, 64, 3)
     assert_array_equal(pair[:, 6:56], 255)
-
-
-def test_colors_come_back_out_of_the_cloud() -> None:
-    """What organized_cloud packs, unpack_colors unpacks."""
-    colors = unpack_colors(wall())
-    assert_array_equal(colors[:, :30], np.broadcast_to([255, 0, 0], (40, 30, 3)))
-    assert_array_equal(colors[:, 30:], np.broadcast_to([0, 0, 255], (40, 30, 3)))
 
 
 def test_ply_holds_every_finite_point_with_its_colour(tmp_path: Path) -> None:

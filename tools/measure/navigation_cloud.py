@@ -10,10 +10,9 @@ from depth_anything_ros.arrays import F32, U8
 from depth_anything_ros.media.pictures import read_picture
 from depth_anything_ros.media.rgbd_folder import read_depth
 from depth_anything_ros.vision.accuracy import align_relative
-from depth_anything_ros.vision.cloud import organized_cloud
+from depth_anything_ros.vision.cloud import organized_cloud, unpack_colors
 from depth_anything_ros.vision.color_image import to_bgr
 from depth_anything_ros.vision.depth import DepthRange, remove_flying_pixels
-from depth_anything_ros.vision.drawing import unpack_colors
 from depth_anything_ros.vision.geometry import Intrinsics, pixel_rays
 from depth_anything_ros.vision.transforms import resize_depth
 import numpy as np

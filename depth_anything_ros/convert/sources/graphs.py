@@ -37,10 +37,10 @@ class Graph:
     """
     A network ``image`` f32 [N, 3, H, W] to ``depth`` f32 [N, H, W], with or without ``sky``.
 
-    ``size_hw`` is its only size and ``batch`` its only number of images, None and 0 where they
-    are free; ``precision`` is that of the stored weights; ``info`` are its metadata, None without;
-    ``sha256`` is as in ``records.combined_sha256``. ``changes`` are lines for people on what was
-    changed to reach this form. ``described`` is None for Depth Anything.
+    ``size_hw`` is its only size, None where it is free; ``precision`` is that of the stored
+    weights; ``info`` are its metadata, None without; ``sha256`` is as in
+    ``records.combined_sha256``. ``changes`` are lines for people on what was changed to reach this
+    form. ``described`` is None for Depth Anything.
     """
 
     path: Path
@@ -48,7 +48,6 @@ class Graph:
     sha256: str
     size_bytes: int
     size_hw: Size | None
-    batch: int
     precision: Precision
     info: ModelInfo | None
     input_spec: InputSpec
@@ -85,7 +84,7 @@ def read_graph(path: Path, encoder: str | None = None,
     trial_hw = size_hw or input_spec.card_size_hw
     model, more = _normalise(path, model, trial_hw, input_spec.output_hw(trial_hw), batch)
     return Graph(path, model, sha256_of(files), sum(file.stat().st_size for file in files),
-                 size_hw, batch, stored_precision(model), info, input_spec, (*changes, *more),
+                 size_hw, stored_precision(model), info, input_spec, (*changes, *more),
                  described)
 
 

@@ -32,11 +32,6 @@ class OnnxFile:
     names: frozenset[str] = frozenset()
     properties: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def size_bytes(self) -> int:
-        """Return the size of all its files."""
-        return sum(file.stat().st_size for file in self.files)
-
 
 def read_onnx_file(path: Path) -> OnnxFile:
     """

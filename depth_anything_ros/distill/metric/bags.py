@@ -10,7 +10,8 @@ from depth_anything_ros.arrays import F32, U8
 from depth_anything_ros.distill.metric.lidar import CLOUD, depth_of_points, static_pose
 from depth_anything_ros.errors import CameraInfoError, DatasetError, ImageError
 from depth_anything_ros.media.bag_reader import (
-    bag_connections, bag_messages, COMPRESSED, decode_message, message_types, RAW)
+    bag_connections, bag_messages, CAMERA_INFO, COMPRESSED, decode_message, info_topic_of,
+    message_types, RAW)
 from depth_anything_ros.vision.camera_info import described_size, intrinsics, is_raw
 from depth_anything_ros.vision.color_image import to_bgr
 from depth_anything_ros.vision.depth import DepthRange
@@ -22,7 +23,6 @@ import numpy as np
 # A message with depth or points to a map f32 [H, W] in metres.
 ReadDepth = Callable[[Any], F32]
 
-_INFO = 'sensor_msgs/msg/CameraInfo'
 # Depth and image of one exposure have nearly the same stamp.
 _NEAREST_NS = 20_000_000
 # Of the stamp in the header, with which a serialized message begins.
@@ -114,8 +114,8 @@ def _topics(path: Path, wanted: BagTopics) -> tuple[str, str, str]:
     infos: list[str] = []
     clouds: list[str] = []
     for connection in bag_connections(path):
-        if connection.msgcount and connection.msgtype in (_INFO, CLOUD):
-            (infos if connection.msgtype == _INFO else clouds).append(connection.topic)
+        if connection.msgcount and connection.msgtype in (CAMERA_INFO, CLOUD):
+            (infos if connection.msgtype == CAMERA_INFO else clouds).append(connection.topic)
         elif connection.msgcount and connection.msgtype in (RAW, COMPRESSED):
             encodings[connection.topic] = _first(path, connection).encoding if (
                 connection.msgtype == RAW) else ''
@@ -127,7 +127,7 @@ def _topics(path: Path, wanted: BagTopics) -> tuple[str, str, str]:
                     if topic not in depths and not topic.endswith('/compressedDepth'))
     image = _choose(path, 'image', '--topic', images, wanted.image)
     depth = _choose(path, what, '--depth-topic', depths, wanted.depth)
-    sibling = f'{image.removesuffix("/compressed").rpartition("/")[0]}/camera_info'
+    sibling = info_topic_of(image)
     info = wanted.camera_info or (sibling if sibling in infos else None)
     return image, depth, _choose(path, 'camera_info', '--info-topic', sorted(infos), info)
 

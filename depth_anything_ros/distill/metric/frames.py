@@ -6,6 +6,7 @@ They come from folders of RGB-D images, which a YAML file describes, and from RO
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 import json
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from depth_anything_ros.media.bag_reader import is_bag
 from depth_anything_ros.media.depth_files import encode_npy, read_npy
 from depth_anything_ros.media.pictures import read_picture
 from depth_anything_ros.media.rgbd_folder import (
-    config_of, open_folder, read_depth, read_description, RgbdConfig)
+    config_of, open_folder, read_description, read_truth, RgbdConfig, RgbdPair)
 from depth_anything_ros.vision.color_image import to_bgr
 from depth_anything_ros.vision.depth import DepthRange, limit_range
 import numpy as np
@@ -161,17 +162,11 @@ def _open_folder(path: Path, selection: FrameSelection
     config, focal_xy, folder = read_description(path, describe)
     pairs = open_folder(path.parent / folder, config).pairs[::selection.every]
 
-    def read(color: Path, depth: Path) -> tuple[U8, F32, tuple[float, float]]:
-        image_bgr = to_bgr(read_picture(color))
-        depth_m = limit_range(read_depth(depth, config.depth_scale), config.limits.minimum_m,
-                              config.limits.maximum_m)
-        if depth_m.shape != image_bgr.shape[:2]:
-            raise ImageError(
-                f'its depth is {depth_m.shape[1]}x{depth_m.shape[0]} and the image '
-                f'{image_bgr.shape[1]}x{image_bgr.shape[0]}; register the depth to the image')
-        return image_bgr, depth_m, focal_xy
+    def read(pair: RgbdPair) -> tuple[U8, F32, tuple[float, float]]:
+        image = read_picture(pair.color)
+        return to_bgr(image), read_truth(pair, config, image.size_hw), focal_xy
 
-    frames = ((str(pair.color), lambda pair=pair: read(pair.color, pair.depth)) for pair in pairs)
+    frames = ((str(pair.color), partial(read, pair)) for pair in pairs)
     return len(pairs), frames, [path, *(file for pair in pairs
                                         for file in (pair.color, pair.depth))]
 
