@@ -61,6 +61,14 @@ def test_the_tolerance_follows_the_noise_of_the_pixels_that_agree() -> None:
     assert found.fit.residual == pytest.approx(0.02, abs=0.004), 'the median of |N(0, 0.03)|'
 
 
+def test_a_third_of_wrong_depth_does_not_widen_the_tolerance() -> None:
+    """It is three times 3 %, so 15 % too far is wrong too."""
+    measured_m, fitted_m = scene()
+    measured_m[:, 40:] *= 4
+    measured_m[10:30, 5:20] = 1.15 * fitted_m[10:30, 5:20]
+    assert not compare_depth(measured_m, fitted_m).agrees[10:30, 5:20].any()
+
+
 def test_depth_of_another_place_agrees_nowhere_and_the_fit_says_so() -> None:
     measured_m, fitted_m = scene()
     found = compare_depth(3 * measured_m, fitted_m)
@@ -184,11 +192,11 @@ def test_a_measured_map_of_another_size_is_repeated(factor: int) -> None:
 
 def test_a_smaller_grid_gets_the_nearest_measured_pixels() -> None:
     measured_m = np.arange(HW[0] * HW[1], dtype=np.float32).reshape(HW)
-    native = output_grid('native', 1, HW, (14, 22))
+    native = output_grid('native', 1, HW, (14, 28))
     rows, columns = (np.floor(np.arange(network) * (image - 1) / (network - 1) + 0.5).astype(int)
-                     for network, image in zip((14, 22), HW))
+                     for network, image in zip((14, 28), HW))
     assert_array_equal(measured_on_grid(measured_m, HW, native),
                        measured_m[rows[:, None], columns])
-    half = measured_on_grid(measured_m, HW, output_grid('divisor', 2, HW, (14, 22)))
+    half = measured_on_grid(measured_m, HW, output_grid('divisor', 2, HW, (14, 28)))
     assert half.shape == (20, 32)
     assert set(half[0, :3]) <= set(measured_m[:2, :6].ravel())

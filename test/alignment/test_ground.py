@@ -93,6 +93,24 @@ def test_outliers_are_the_part_of_the_expected_floor_that_is_none() -> None:
     assert shares[1] > 0.2
 
 
+def test_pixels_without_depth_are_neither_floor_nor_outliers() -> None:
+    d = floor_view(Room(0.6, 0.2, boxes=0, wall_m=0.0), 0).inverse_depth.copy()
+    d[150:200, 100:200] = np.nan
+    fit = fit_ground(d, FLOOR_CAMERA, 0.6, 0.2, with_shift=False)
+    assert (fit.scale, fit.outliers) == pytest.approx((0.25, 0.0), abs=1e-3)
+
+
+@pytest.mark.parametrize('with_shift', [True, False])
+def test_a_reflection_in_the_floor_is_not_mistaken_for_it(with_shift: bool) -> None:
+    """A third of the floor shows the ceiling, which is farther than the floor."""
+    shift = 0.3 if with_shift else 0.0
+    view = floor_view(Room(0.6, 0.2, boxes=0, shift=shift), 0)
+    d = view.inverse_depth.copy()
+    d[:, 100:200] = (0.5 * view.inverse_z[:, 100:200] - shift) / 0.25
+    fit = fit_ground(d, FLOOR_CAMERA, 0.6, 0.2, with_shift)
+    assert (fit.scale, fit.shift) == pytest.approx((0.25, shift), rel=0.02)
+
+
 @pytest.mark.parametrize('right', [180, 260])
 @pytest.mark.parametrize('with_shift', [True, False])
 def test_a_table_in_view_is_not_mistaken_for_the_floor(with_shift: bool, right: int) -> None:

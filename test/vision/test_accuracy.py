@@ -110,6 +110,8 @@ def test_what_is_not_finite_stays_unknown() -> None:
     nothing = np.full_like(depth_m, np.nan)
     assert np.isnan(align_relative(nothing, depth_m, LIMITS)).all()
     assert np.isnan(align_metric(nothing, depth_m, LIMITS, median_scaling=True)).all()
+    zero = np.zeros_like(depth_m)
+    assert_array_equal(align_metric(zero, depth_m, LIMITS, median_scaling=True), zero + 0.1)
 
 
 def test_metres_beyond_the_range_and_at_infinity_are_clipped() -> None:
