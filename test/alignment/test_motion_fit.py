@@ -125,9 +125,11 @@ def test_precise_points_count_more() -> None:
     assert scale[0] < scale[1]
 
 
-def test_a_crowd_of_points_counts_no_more_than_other_parts_of_the_map() -> None:
+@pytest.mark.parametrize('unknown_rows', [0, 30])
+def test_a_crowd_of_points_counts_no_more_than_other_parts_of_the_map(unknown_rows: int) -> None:
     """Most corners are far away; near, bare surfaces fill as much of the image."""
     d, pixels, _ = ramp(1.0, 4.0)
+    d[:unknown_rows] = np.nan
     pixels = np.concatenate([pixels, np.tile((20.0, 460.0), (400, 1))])
     noise = 1 + 0.005 * np.random.default_rng(2).normal(size=600)
     exact = 1.0 + 3.0 * pixels[:, 0] / (SIZE_HW[1] - 1)
