@@ -58,10 +58,13 @@ def test_pfm_is_little_endian_with_the_lowest_row_first() -> None:
     assert data[12:16] == np.array(4.0, '<f4').tobytes()
 
 
-def test_a_relative_map_is_scaled_to_the_whole_range_of_16_bits() -> None:
+def test_a_relative_map_is_scaled_to_the_whole_range_of_16_bits(tmp_path: Path) -> None:
     assert scale_to_16bit(np.array([[2.0, 3.0, 4.0]], np.float32)).tolist() == [
         [0, 32768, 65535]]
     assert not scale_to_16bit(np.full((2, 2), 3.0, np.float32)).any()
+    write_depth(tmp_path / 'depth.png', 'png16', DEPTH, 'relative', IMAGE, 60.0)
+    found = cv2.imread(str(tmp_path / 'depth.png'), cv2.IMREAD_UNCHANGED)
+    assert_array_equal(found, scale_to_16bit(DEPTH))
 
 
 def test_png16_of_a_metric_map_holds_millimetres_and_0_beyond_them(tmp_path: Path) -> None:
@@ -114,7 +117,7 @@ def test_a_relative_cloud_lies_between_one_and_twenty_metres() -> None:
     at_high = distance.ravel()[np.abs(inverse.ravel() - high).argmin()]
     at_low = distance.ravel()[np.abs(inverse.ravel() - low).argmin()]
     assert (at_high, at_low) == (pytest.approx(1, rel=0.01), pytest.approx(10, rel=0.01))
-    assert np.nanmin(distance) > 0.9 and np.nanmax(distance) <= 20
+    assert 0.9 < np.nanmin(distance) < 1 and np.nanmax(distance) <= 20
     inverse[0, 0] = -5.0
     assert np.isnan(pinhole_cloud(inverse, 'relative', image, 60.0)[0, 0, 2])
 
