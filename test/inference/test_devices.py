@@ -1,7 +1,8 @@
-"""What is known about the processor."""
+"""What is known about the processor, and the options of devices."""
 
 import platform
 import sys
+from types import SimpleNamespace
 
 from depth_anything_ros.inference import devices
 import pytest
@@ -21,3 +22,20 @@ def test_bf16_is_in_doubt_without_amx(
                     reason='only Linux on x86-64 names the instructions so')
 def test_linux_names_the_instruction_sets() -> None:
     assert 'sse2' in devices.cpu_info('flags').split() and devices.cpu_info('nothing') == ''
+
+
+@pytest.mark.parametrize(('device', 'precision', 'threads', 'expected'), [
+    ('CPU', 'auto', 0, {}), ('CPU', 'f32', 0, {'INFERENCE_PRECISION_HINT': 'f32'}),
+    ('NPU', 'f16', 0, {'INFERENCE_PRECISION_HINT': 'f16'}), ('NPU', 'f32', 0, {}),
+    ('CPU', 'auto', 2, {'INFERENCE_NUM_THREADS': '2', 'ENABLE_CPU_PINNING': 'NO'})])
+def test_a_device_gets_the_options_that_it_supports(
+        device: str, precision: str, threads: int, expected: dict[str, str]) -> None:
+    """NPUs compute in f16 and INT8."""
+    names = ['PERFORMANCE_HINT', 'INFERENCE_PRECISION_HINT', 'INFERENCE_NUM_THREADS',
+             'ENABLE_CPU_PINNING']
+    core = SimpleNamespace(get_property=lambda asked, name: names * (asked == device))
+    found = devices.compile_options(core, device, precision, 'LATENCY', threads)  # type: ignore
+    assert found == {'PERFORMANCE_HINT': 'LATENCY', **expected}
+    names.remove('PERFORMANCE_HINT')
+    found = devices.compile_options(core, device, precision, 'LATENCY', threads)  # type: ignore
+    assert found == expected

@@ -188,6 +188,8 @@ def test_exif_data_of_png_and_webp_leave_the_size_to_the_decoder(tmp_path: Path)
     b'RIFF\0\0\0\0WEBP', b'RIFF\0\0\0\0WEBPVP8 \0\0\0\0123', b'RIFF\0\0\0\0WEBPVP8L',
     b'RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\0\0', b'RIFF\0\0\0\0WAVEfmt ',
     b'', b'\xff\xd8', b'\x89PNG\r\n\x1a\n', b'BM', b'II*\0',
+    b'II*\0\x08\0\0\0\x01\0\0\x01\x05\0\x01\0\0\0\x08\0\0\0',
+    b'II*\0\x08\0\0\0\x01\0\0\x01\x04\0\xff\xff\xff\xff\x08\0\0\0',
     b'\xff\xd8\xff\xe1\0\x10Exif\0\0MM\0*', b'\xff\xd8\xff\xe1\0\x02\xff\xe1\0\0',
     b'\xff\xd8\xff\xe1\0\0', b'\xff\xd8\xff\xda\0\x02data'])
 def test_a_header_that_says_no_size_is_no_error(tmp_path: Path, content: bytes) -> None:

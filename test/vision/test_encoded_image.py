@@ -38,6 +38,29 @@ def with_thumbnail(jpeg: bytes) -> bytes:
     return jpeg[:2] + b'\xff\xe1' + struct.pack('>H', len(payload) + 2) + payload + jpeg[2:]
 
 
+def os2_bmp() -> bytes:
+    """Return a BMP with the header of OS/2, which OpenCV does not write."""
+    header = struct.pack('<IHHHH', 12, HW[1], HW[0], 1, 24)
+    pixels = PICTURE[::-1].tobytes()
+    return b'BM' + struct.pack('<IHHI', 26 + len(pixels), 0, 0, 26) + header + pixels
+
+
+def tiff(order: str, big: bool) -> bytes:
+    """Return a TIFF or BigTIFF of one strip of RGB without compression."""
+    pixels = PICTURE[..., ::-1].tobytes()
+    start = 16 if big else 8
+    offset, count = ('Q', 'Q') if big else ('I', 'H')
+    mark = {'<': b'II', '>': b'MM'}[order] + struct.pack(f'{order}H', 43 if big else 42)
+    values = {256: HW[1], 257: HW[0], 258: 8, 259: 1, 262: 2, 273: start, 277: 3, 278: HW[0],
+              279: len(pixels)}
+    entries = b''.join(
+        struct.pack(f'{order}HH{offset}I', tag, 4, 1, value) + bytes(4 * big)
+        for tag, value in values.items())
+    return (mark + (struct.pack(f'{order}HH', 8, 0) if big else b'')
+            + struct.pack(f'{order}{offset}', start + len(pixels)) + pixels
+            + struct.pack(f'{order}{count}', len(values)) + entries + bytes(8))
+
+
 def array(data: bytes) -> np.ndarray:
     """Return the bytes as OpenCV takes them."""
     return np.frombuffer(data, np.uint8)
@@ -48,6 +71,10 @@ ENCODED = {**{f'jpeg, {name}': encode('.jpg', options) for name, options in JPEG
            'jpeg, gray': encode('.jpg', pixels=PICTURE[..., 0]),
            **{suffix: encode(suffix) for suffix in ('.png', '.bmp', '.webp', '.tiff')},
            'tiff, raw': encode('.tiff', [cv2.IMWRITE_TIFF_COMPRESSION, 1]),
+           'os2.bmp': os2_bmp(),
+           **{f'{name}, raw': tiff(order, big) for name, order, big in (
+               ('II', '<', False), ('MM', '>', False), ('big II', '<', True),
+               ('big MM', '>', True))},
            'webp, lossless': encode('.webp', [cv2.IMWRITE_WEBP_QUALITY, 101])}
 
 
