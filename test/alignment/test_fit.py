@@ -133,6 +133,15 @@ def test_several_sources_get_the_least_squares_of_relative_errors(with_shift: bo
     assert (together.scale, together.shift) == pytest.approx(tuple(expected), rel=1e-3)
 
 
+@pytest.mark.filterwarnings('error')
+def test_sources_that_see_one_distance_fix_no_shift_together() -> None:
+    wall = Samples(np.full(16, 2.0), np.full(16, 0.5))
+    source = FittedSamples(fit_alignment(wall, with_shift=False), wall)
+    with pytest.raises(AlignmentError, match='too little depth'):
+        fit_together((source, source), with_shift=True)
+    assert fit_together((source, source), with_shift=False).scale == pytest.approx(0.25)
+
+
 @pytest.mark.parametrize(('count', 'with_shift'), [(0, True), (0, False), (1, True)])
 def test_too_few_points_are_refused_with_their_number(count: int, with_shift: bool) -> None:
     with pytest.raises(AlignmentError, match=f'^{count} reference points .*reference_max'):

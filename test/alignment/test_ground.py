@@ -1,7 +1,7 @@
 """Fits to the floor: synthetic rooms with boxes, noise and tilt, and views without a floor."""
 
 from depth_anything_ros.alignment.fit import AlignmentFrame, AlignmentSource, check_fit
-from depth_anything_ros.alignment.ground import fit_ground, GroundSource
+from depth_anything_ros.alignment.ground import fit_ground, GroundSource, measure_ground
 from depth_anything_ros.errors import AlignmentError
 from depth_anything_ros.parameters import AlignmentSettings
 from depth_anything_ros.parameters import Settings
@@ -41,9 +41,12 @@ def test_the_floor_is_a_source_that_reads_height_and_pitch_for_each_frame() -> N
 @pytest.mark.parametrize('shift', [-0.05, 0.0, 0.3])
 def test_scale_and_shift_of_a_clean_floor_are_found(height_m: float, shift: float) -> None:
     view = floor_view(Room(height_m, 0.2, scale=0.25, shift=shift, boxes=0), 0)
-    fit = fit_ground(view.inverse_depth, FLOOR_CAMERA, height_m, 0.2, with_shift=True)
+    seen = measure_ground(view.inverse_depth, FLOOR_CAMERA, height_m, 0.2, with_shift=True)
+    fit = seen.fit
     assert (fit.scale, fit.shift) == pytest.approx((0.25, shift), rel=1e-3, abs=1e-3)
     assert fit.residual < 1e-3
+    assert fit.inverse_z == pytest.approx(
+        tuple(np.percentile(seen.samples.inverse_z, (10, 90))), rel=1e-3)
 
 
 @pytest.mark.parametrize('height_m', HEIGHTS)

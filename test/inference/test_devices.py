@@ -31,11 +31,29 @@ def test_linux_names_the_instruction_sets() -> None:
 def test_a_device_gets_the_options_that_it_supports(
         device: str, precision: str, threads: int, expected: dict[str, str]) -> None:
     """NPUs compute in f16 and INT8."""
-    names = ['PERFORMANCE_HINT', 'INFERENCE_PRECISION_HINT', 'INFERENCE_NUM_THREADS',
-             'ENABLE_CPU_PINNING']
-    core = SimpleNamespace(get_property=lambda asked, name: names * (asked == device))
-    found = devices.compile_options(core, device, precision, 'LATENCY', threads)  # type: ignore
-    assert found == {'PERFORMANCE_HINT': 'LATENCY', **expected}
-    names.remove('PERFORMANCE_HINT')
-    found = devices.compile_options(core, device, precision, 'LATENCY', threads)  # type: ignore
-    assert found == expected
+    names = ['INFERENCE_PRECISION_HINT', 'INFERENCE_NUM_THREADS', 'ENABLE_CPU_PINNING']
+    for hint in ({}, {'PERFORMANCE_HINT': 'LATENCY'}):
+        core = SimpleNamespace(get_property=lambda *_, known=(*names, *hint): known)
+        found = devices.compile_options(
+            core, device, precision, 'LATENCY', threads)  # type: ignore[arg-type]
+        assert found == {**hint, **expected}
+
+
+def test_what_depends_on_a_device_depends_on_each_property_that_its_models_depend_on() -> None:
+    """The release of its driver, for example; a device need not have such a list."""
+    facts: dict[str, object] = {'FULL_DEVICE_NAME': 'Arc', 'CACHING_PROPERTIES': ['DRIVER'],
+                                'DRIVER': 1}
+
+    def get_property(device: str, name: str) -> object:
+        if name not in facts:
+            raise RuntimeError(f'{device} has no {name}')
+        return facts[name]
+
+    core = SimpleNamespace(get_property=get_property)
+    seen = set()
+    for changed in ({}, {'DRIVER': 2}, {'FULL_DEVICE_NAME': 'Iris'}):
+        facts.update(changed)
+        seen.add(devices.fingerprint(core, 'GPU', 'model'))  # type: ignore[arg-type]
+    assert len(seen) == 3
+    facts.clear()
+    assert devices.fingerprint(core, 'GPU', 'model') not in seen  # type: ignore[arg-type]
