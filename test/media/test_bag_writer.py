@@ -217,6 +217,25 @@ def test_own_types_are_copied_whether_or_not_the_bag_defines_them(tmp_path: Path
         assert DEPTH in reader.topics
 
 
+def test_depth_is_offered_with_the_qos_of_its_image(tmp_path: Path) -> None:
+    from rosbags.interfaces import (
+        Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime)
+    from rosbags.rosbag2 import Reader, Writer
+    never = QosTime(0, 0)
+    qos = Qos(QosHistory.KEEP_LAST, 7, QosReliability.BEST_EFFORT, QosDurability.VOLATILE, never,
+              never, QosLiveliness.AUTOMATIC, never, False)
+    with Writer(tmp_path / 'drive', version=8) as writer:
+        words = writer.add_connection('/chatter', TEXT, typestore=store())
+        image = writer.add_connection(IMAGE, RAW, typestore=store(), offered_qos_profiles=[qos])
+        writer.write(words, 1, store().serialize_cdr(text('first'), TEXT))
+        writer.write(image, 2, store().serialize_cdr(raw_image(0, PIXELS), RAW))
+    add_depth(tmp_path / 'drive', tmp_path / 'out')
+    with Reader(tmp_path / 'out') as reader:
+        offered = {entry.topic: entry.ext.offered_qos_profiles for entry in reader.connections}
+    assert list(offered[IMAGE]) == list(offered[DEPTH]) == [qos]
+    assert not offered['/chatter']
+
+
 def test_any_thread_may_write(tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as other:
         images = open_images(str(drive(tmp_path / 'drive')))

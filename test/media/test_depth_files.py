@@ -1,11 +1,13 @@
 """Depth files, read back by other libraries or by their format."""
 
+import json
 from pathlib import Path
 
 import cv2
+from depth_anything_ros.errors import ImageError
 from depth_anything_ros.media.depth_files import (
-    DepthFormat, encode_pfm, encode_png, finite_range, FORMATS, pinhole_cloud, scale_to_16bit,
-    Snapshot, write_depth, write_snapshot)
+    DepthFormat, encode_pfm, encode_png, finite_range, FORMATS, pinhole_cloud, read_npy,
+    scale_to_16bit, Snapshot, write_depth, write_snapshot)
 from depth_anything_ros.vision.color_image import ColorImage
 from disk import largest_file
 import numpy as np
@@ -39,6 +41,12 @@ def test_npy_and_pfm_hold_the_values_as_they_are(tmp_path: Path) -> None:
     assert np.load(tmp_path / 'depth.npy').dtype == np.float32
     assert_array_equal(read_pfm((tmp_path / 'depth.pfm').read_bytes()), DEPTH)
     assert_array_equal(cv2.imread(str(tmp_path / 'depth.pfm'), cv2.IMREAD_UNCHANGED), DEPTH)
+
+
+def test_an_archive_of_arrays_is_no_array(tmp_path: Path) -> None:
+    np.savez(tmp_path / 'depth.npz', depth=DEPTH)
+    with pytest.raises(ImageError, match='is an archive of arrays; give a .npy file'):
+        read_npy(tmp_path / 'depth.npz')
 
 
 @pytest.mark.parametrize('file_format', FORMATS)
@@ -92,6 +100,22 @@ def test_70_metres_are_invalid_in_topic_snapshot_and_file(tmp_path: Path) -> Non
         assert found.tolist() == [[500, 1000, 2000], [4000, 8000, 0]]
 
 
+@pytest.mark.parametrize('channels', [3, 4])
+def test_a_snapshot_has_its_facts_and_its_points_with_or_without_colours(
+        tmp_path: Path, channels: int) -> None:
+    image = np.zeros((2, 3, 3), np.uint8)
+    cloud = np.arange(6 * channels, dtype=np.float32).reshape(2, 3, channels)
+    names = write_snapshot(tmp_path / 'snapshot', Snapshot(
+        image, image, DEPTH, None, cloud, {'frame_id': 'café'}))
+    assert names == ['cloud.ply', 'color.png', 'image.png', 'info.json', 'model_depth.pfm']
+    assert json.loads((tmp_path / 'snapshot' / 'info.json').read_text()) == {'frame_id': 'café'}
+    data = (tmp_path / 'snapshot' / 'cloud.ply').read_bytes()
+    assert (b'property uchar red' in data) is (channels == 4)
+    kinds = [('xyz', '<f4', 3), ('rgb', 'u1', 3)][:channels - 2]
+    vertices = np.frombuffer(data.partition(b'end_header\n')[2], kinds)
+    assert_array_equal(vertices['xyz'], cloud[..., :3].reshape(6, 3))
+
+
 def test_png_is_lossless() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
     data = np.frombuffer(encode_png(pixels), np.uint8)
@@ -118,8 +142,9 @@ def test_a_relative_cloud_lies_between_one_and_twenty_metres() -> None:
     at_low = distance.ravel()[np.abs(inverse.ravel() - low).argmin()]
     assert (at_high, at_low) == (pytest.approx(1, rel=0.01), pytest.approx(10, rel=0.01))
     assert 0.9 < np.nanmin(distance) < 1 and np.nanmax(distance) <= 20
-    inverse[0, 0] = -5.0
-    assert np.isnan(pinhole_cloud(inverse, 'relative', image, 60.0)[0, 0, 2])
+    # The second would be at 34 m.
+    inverse[0, :2] = -5.0, -0.4
+    assert np.isnan(pinhole_cloud(inverse, 'relative', image, 60.0)[0, :2, 2]).all()
 
 
 def test_the_range_is_that_of_what_is_finite() -> None:
