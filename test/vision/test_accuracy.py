@@ -62,6 +62,11 @@ def test_too_few_valid_pixels_are_refused_with_their_number(depth: np.ndarray) -
         fit_scale_shift(np.float32([[1.0, 2.0]]), depth)
 
 
+def test_two_pixels_fix_a_scale_and_a_shift() -> None:
+    found = fit_scale_shift(np.float32([[1.0, 4.0]]), np.float32([[2.0, 0.5]]))
+    assert found == pytest.approx((0.5, 0.0))
+
+
 def test_a_flat_map_fixes_no_scale() -> None:
     with pytest.raises(ValueError, match='do not fix'):
         fit_scale_shift(np.ones((4, 4), np.float32), room()[:4, :4])
