@@ -50,6 +50,12 @@ def test_a_quaternion_of_any_length_is_a_rotation(length: float) -> None:
     assert_allclose(pose[:3, :3] @ pose[:3, :3].T, np.eye(3), atol=1e-12)
 
 
+def test_a_quaternion_turns_about_its_axis() -> None:
+    axis, angle = np.array([2.0, -1.0, 2.0]) / 3, 2.1
+    pose = measured_pose((0.0, 0.0, 0.0), [*np.sin(angle / 2) * axis, np.cos(angle / 2)])
+    assert_allclose(pose[:3, :3], cv2.Rodrigues(angle * axis)[0], atol=1e-12)
+
+
 @pytest.mark.parametrize('xyzw', [(0.0,) * 4, (np.nan, 0.0, 0.0, 1.0), (np.inf, 0.0, 0.0, 1.0)])
 def test_a_quaternion_that_is_no_rotation_is_refused(xyzw: tuple[float, ...]) -> None:
     with pytest.raises(AlignmentError, match='quaternion'):
