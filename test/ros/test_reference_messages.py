@@ -151,6 +151,9 @@ def test_points_come_with_their_colours() -> None:
     assert_array_equal(colors, [[0x10, 0x20, 0x30 + index] for index in np.flatnonzero(kept)])
     xyz, colors = points_and_colors(message, most=7)
     assert len(xyz) == len(colors) == 7
+    message.fields[3].datatype = PointField.UINT32
+    xyz, colors = points_and_colors(message)
+    assert len(xyz) == 14 and (colors == 160).all(), 'colours of another type are left out'
 
 
 def test_points_without_colours_are_grey() -> None:

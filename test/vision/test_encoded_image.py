@@ -45,20 +45,21 @@ def os2_bmp() -> bytes:
     return b'BM' + struct.pack('<IHHI', 26 + len(pixels), 0, 0, 26) + header + pixels
 
 
-def tiff(order: str, big: bool) -> bytes:
-    """Return a TIFF or BigTIFF of one strip of RGB without compression."""
+def tiff(order: str, big: bool = False, orientation: int | None = None) -> bytes:
+    """Return a TIFF or BigTIFF of RGB without compression, whose last bytes are its one strip."""
     pixels = PICTURE[..., ::-1].tobytes()
-    start = 16 if big else 8
     offset, count = ('Q', 'Q') if big else ('I', 'H')
-    mark = {'<': b'II', '>': b'MM'}[order] + struct.pack(f'{order}H', 43 if big else 42)
-    values = {256: HW[1], 257: HW[0], 258: 8, 259: 1, 262: 2, 273: start, 277: 3, 278: HW[0],
-              279: len(pixels)}
-    entries = b''.join(
-        struct.pack(f'{order}HH{offset}I', tag, 4, 1, value) + bytes(4 * big)
-        for tag, value in values.items())
-    return (mark + (struct.pack(f'{order}HH', 8, 0) if big else b'')
-            + struct.pack(f'{order}{offset}', start + len(pixels)) + pixels
-            + struct.pack(f'{order}{count}', len(values)) + entries + bytes(8))
+    mark = {'<': b'II', '>': b'MM'}[order] + (
+        struct.pack(f'{order}HHHQ', 43, 8, 0, 16) if big else struct.pack(f'{order}HI', 42, 8))
+    values = {256: HW[1], 257: HW[0], 258: 8, 259: 1, 262: 2, 273: 0, 274: orientation, 277: 3,
+              278: HW[0], 279: len(pixels)}
+    known = {tag: value for tag, value in values.items() if value is not None}
+    entry = struct.Struct(f'{order}HH{offset}I{"4x" * big}')
+    known[273] = len(mark) + struct.calcsize(f'={count}{offset}') + (
+        len(known) * entry.size)
+    return (mark + struct.pack(f'{order}{count}', len(known))
+            + b''.join(entry.pack(tag, 4, 1, value) for tag, value in known.items())
+            + struct.pack(f'{order}{offset}', 0) + pixels)
 
 
 def array(data: bytes) -> np.ndarray:
@@ -103,6 +104,13 @@ def test_a_picture_that_breaks_off_is_refused(
     if '.bmp' not in name and 'raw' not in name and 'webp' not in name:
         with pytest.raises(ImageError, match=f'{len(data)} bytes'):
             decode(array(cut + bytes(len(data) - len(cut))))
+
+
+@pytest.mark.parametrize(('orientation', 'upright_hw'), [(None, HW), (1, HW), (6, None)])
+def test_only_a_tiff_that_is_turned_has_an_unknown_size(
+        orientation: int | None, upright_hw: tuple[int, int] | None) -> None:
+    """Versions of OpenCV differ in whether they turn it."""
+    assert check_picture(array(tiff('<', orientation=orientation))).upright_hw == upright_hw
 
 
 def test_a_jpeg_that_the_next_one_interrupts_is_refused() -> None:
