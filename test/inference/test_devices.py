@@ -30,7 +30,7 @@ def test_linux_names_the_instruction_sets() -> None:
     ('CPU', 'auto', 2, {'INFERENCE_NUM_THREADS': '2', 'ENABLE_CPU_PINNING': 'NO'})])
 def test_a_device_gets_the_options_that_it_supports(
         device: str, precision: str, threads: int, expected: dict[str, str]) -> None:
-    """NPUs compute in f16 and INT8."""
+    """An NPU computes in f16 and INT8, never in f32."""
     names = ['INFERENCE_PRECISION_HINT', 'INFERENCE_NUM_THREADS', 'ENABLE_CPU_PINNING']
     for hint in ({}, {'PERFORMANCE_HINT': 'LATENCY'}):
         core = SimpleNamespace(get_property=lambda *_, known=(*names, *hint): known)
