@@ -1,5 +1,7 @@
 """Depth maps: conversions, correction of metric models, flying pixels, millimetres."""
 
+from dataclasses import replace
+
 import cv2
 from depth_anything_ros.node.frame_outputs import metric_correction
 from depth_anything_ros.parameters import Settings
@@ -114,6 +116,7 @@ def test_the_focal_length_scales_metres_by_that_of_the_training_camera() -> None
     """Twice the focal length in short sides: things are twice as far as they look."""
     settings = Settings(metric_focal=1.0)
     assert metric_correction('metric', settings, CAMERA).scale == 2.0
+    assert metric_correction('metric', settings, replace(CAMERA, fy=300.0)).scale == 2.0
     assert metric_correction('metric', settings, None).scale == 1.0
     assert metric_correction('relative', settings, CAMERA) == MetricCorrection()
 

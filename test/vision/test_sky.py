@@ -41,6 +41,10 @@ def test_what_is_far_below_something_near_is_no_sky() -> None:
     assert not sky_mask(depth, TINY_INFO).any()
 
 
+def test_a_view_of_nothing_but_sky_is_sky() -> None:
+    assert sky_mask(np.zeros((8, 9), np.float32), TINY_INFO).all()
+
+
 def test_the_noise_is_a_share_of_the_near_depth() -> None:
     for scale in (0.01, 1.0, 100.0):
         assert sky_mask(scene() * np.float32(scale), TINY_INFO).sum() == 20 * 57

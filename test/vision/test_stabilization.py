@@ -91,8 +91,10 @@ def test_a_pan_over_a_scene_keeps_its_scale() -> None:
     assert np.diff(found, axis=0).std(axis=0).max() < 0.5 * np.diff(raw, axis=0).std(axis=0).min()
 
 
-def test_what_a_fast_pan_brings_into_view_does_not_count() -> None:
+@pytest.mark.parametrize('unknown', [0, 60])
+def test_what_a_fast_pan_brings_into_view_does_not_count(unknown: int) -> None:
     wide, stabilizer = scene(5, (252, 1536)), Stabilizer(leak=0.0)
+    wide[40:40 + unknown, 300:1200:300] = wide[40:40 + unknown, 301:1201:300] = np.nan
     found = [stabilizer.update(wide[:, 60 * number:60 * number + 336]) for number in range(20)]
     np.testing.assert_allclose(found, [(1.0, 0.0)] * 20, atol=0.05)
 
