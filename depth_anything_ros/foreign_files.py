@@ -29,6 +29,12 @@ def shown(value: object) -> str:
     return 'nested' if any(isinstance(one, list | dict | set) for one in entries) else repr(value)
 
 
+def last_line(log: Path) -> str:
+    """Return the last line of what a program printed, which usually is why it ended."""
+    lines = log.read_text(encoding='utf-8', errors='replace').strip().splitlines()
+    return lines[-1] if lines else 'nothing was printed'
+
+
 def is_url(name: str) -> bool:
     """Return whether a name is a URL such as s3://bucket/folder; c:// is the drive of a PC."""
     return re.match(r'[a-zA-Z][a-zA-Z0-9+.-]+://', name) is not None

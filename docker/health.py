@@ -12,6 +12,7 @@ import sys
 from typing import Any
 
 from depth_anything_ros.ros.observer import Observer
+from depth_anything_ros.ros.statuses import statuses_of
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
 _LEVELS = {DiagnosticStatus.OK: 'OK', DiagnosticStatus.WARN: 'warning',
@@ -31,14 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     node = options.node.lstrip('/')
     found: list[Any] = []
 
-    def receive(message: DiagnosticArray) -> None:
-        # NODE: depth, or NODE CAMERA: depth.
-        found.extend(status for status in message.status if status.name.endswith(': depth')
-                     and status.name.removesuffix(': depth').partition(' ')[0] == node)
-
     observer = Observer('depth_anything_health', node)
     try:
-        observer.listen(DiagnosticArray, '/diagnostics', receive)
+        observer.listen(DiagnosticArray, '/diagnostics',
+                        lambda message: found.extend(statuses_of(message, node).values()))
         observer.spin_until(lambda: bool(found), options.timeout)
     finally:
         observer.close()

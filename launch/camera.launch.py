@@ -7,7 +7,7 @@ depth_anything.launch.py are accepted too.
 """
 
 from depth_anything_ros.node.launch_support import (
-    argument, dds_profile, depth_node, require_packages)
+    argument, dds_profile, depth_node, existing_file, number, require_packages)
 from launch import LaunchContext, LaunchDescription
 from launch.action import Action
 from launch.actions import OpaqueFunction, SetLaunchConfiguration
@@ -27,7 +27,7 @@ def generate_launch_description() -> LaunchDescription:
         argument('video_device', '/dev/video0', 'Device file for usb_cam and v4l2_camera.'),
         argument('width', '640', 'Width of the images (px).'),
         argument('height', '480', 'Height of the images (px).'),
-        argument('fps', '30', 'Images per second.'),
+        argument('fps', '30', 'Images per second, an integer as the drivers have it.'),
         argument('camera_info_url', '', 'Calibration for usb_cam and v4l2_camera, such as '
                  'file:///home/me/camera.yaml. Empty: the default of the driver.'),
         argument('driver_params_file', '', 'YAML file with more parameters of the driver.'),
@@ -42,9 +42,9 @@ def _driver(context: LaunchContext) -> list[Action]:
     values = context.launch_configurations
     driver = values['driver']
     require_packages(f'driver:={driver}', NEEDS[driver])
-    parameters: list[object] = [_parameters(driver, values)]
+    parameters: list[object] = [_parameters(driver, context)]
     if values['driver_params_file']:
-        parameters.append(values['driver_params_file'])
+        parameters.append(str(existing_file(context, 'driver_params_file')))
     name, topic, frame = (
         ('camera', '/camera/camera/color/image_raw', 'camera_color_optical_frame')
         if driver == 'realsense' else (driver, '/camera/image_raw', OWN_FRAME))
@@ -55,9 +55,10 @@ def _driver(context: LaunchContext) -> list[Action]:
     ]
 
 
-def _parameters(driver: str, values: dict[str, str]) -> dict[str, object]:
+def _parameters(driver: str, context: LaunchContext) -> dict[str, object]:
     """Return the parameters of the driver; each driver has other names for them."""
-    width, height, fps = int(values['width']), int(values['height']), int(values['fps'])
+    values = context.launch_configurations
+    width, height, fps = (number(context, name, 1) for name in ('width', 'height', 'fps'))
     if driver == 'realsense':
         return {'enable_color': True, 'enable_depth': False, 'enable_infra1': False,
                 'enable_infra2': False, 'rgb_camera.color_profile': f'{width}x{height}x{fps}'}

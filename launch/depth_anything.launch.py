@@ -4,13 +4,13 @@ Depth from one camera or several: starts the node, activates it, and shows it on
 All parameters of the node come from params_file. An argument that is not empty overrides one.
 """
 
-from pathlib import Path
 from typing import Any
 
 from ament_index_python.packages import get_package_share_path
 from depth_anything_ros.errors import SettingsError
 from depth_anything_ros.node.launch_support import (
-    argument, common_argument, dds_profile, is_on, lifecycle_node, require_packages, SWITCH)
+    argument, common_argument, dds_profile, existing_file, is_on, lifecycle_node,
+    require_packages, SWITCH)
 from depth_anything_ros.parameter_spec import Value
 from depth_anything_ros.parameters import SPECS
 from launch import LaunchContext, LaunchDescription
@@ -135,9 +135,7 @@ def _cameras(context: LaunchContext) -> list[str]:
 def _parameters(context: LaunchContext) -> list[object]:
     """Return the parameter file and the parameters that arguments override."""
     values = context.launch_configurations
-    file = Path(values['params_file']).expanduser()
-    if not file.is_file():
-        raise FileNotFoundError(f'params_file {file} does not exist')
+    file = existing_file(context, 'params_file')
     overrides: dict[str, Value | list[str]] = {
         name: _value(name, values[argument_name])
         for argument_name, name in PARAMETER_OF.items() if values[argument_name]}

@@ -7,8 +7,9 @@ depth_anything.launch.py are accepted too.
 """
 
 from depth_anything_ros.node.launch_support import (
-    argument, common_argument, dds_profile, depth_node, packages_required)
-from launch import LaunchDescription
+    argument, common_argument, dds_profile, depth_node, is_on, number, packages_required)
+from launch import LaunchContext, LaunchDescription
+from launch.actions import OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
@@ -32,20 +33,22 @@ def generate_launch_description() -> LaunchDescription:
         argument('range_max', '8.0', 'Larger ranges are ignored (m).'),
         argument('scan_time', '0.2', 'Time between scans that is stated in the messages (s).'),
         *dds_profile(),
+        OpaqueFunction(function=_scan),
         depth_node(),
-        _scan(),
     ])
 
 
-def _scan() -> Node:
-    types = {'scan_height': int, 'range_min': float, 'range_max': float, 'scan_time': float,
-             'output_frame': str, 'use_sim_time': bool}
+def _scan(context: LaunchContext) -> list[Node]:
+    parameters = {
+        'scan_height': number(context, 'scan_height', 1),
+        **{name: number(context, name, 0.0) for name in ('range_min', 'range_max', 'scan_time')},
+        'output_frame': ParameterValue(LaunchConfiguration('output_frame'), value_type=str),
+        'use_sim_time': is_on(context, 'use_sim_time')}
     depth = [LaunchConfiguration('node_name'), '/depth/']
-    return Node(
+    return [Node(
         package='depthimage_to_laserscan', executable='depthimage_to_laserscan_node',
         name='depthimage_to_laserscan', namespace=LaunchConfiguration('namespace'),
-        parameters=[{name: ParameterValue(LaunchConfiguration(name), value_type=value_type)
-                     for name, value_type in types.items()}],
+        parameters=[parameters],
         remappings=[('depth', [*depth, 'image']), ('depth_camera_info', [*depth, 'camera_info']),
                     ('scan', LaunchConfiguration('scan_topic'))],
-        output='screen')
+        output='screen')]

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ament_index_python.packages import get_package_share_path
+from depth_anything_ros.errors import SettingsError
 from depth_anything_ros.node.launch_support import (
-    argument, common_argument, dds_profile, depth_node, is_on, require_packages, SWITCH)
+    argument, common_argument, dds_profile, depth_node, existing_file, is_on, require_packages,
+    SWITCH)
 from launch import LaunchContext, LaunchDescription
 from launch.action import Action
 from launch.actions import LogInfo, OpaqueFunction, SetLaunchConfiguration
@@ -44,8 +46,8 @@ def generate_launch_description() -> LaunchDescription:
                  'local_costmap to start.'),
         OpaqueFunction(function=_prepare),
         *dds_profile(),
-        depth_node(),
         OpaqueFunction(function=_costmap, condition=IfCondition(LaunchConfiguration('costmap'))),
+        depth_node(),
     ])
 
 
@@ -62,7 +64,7 @@ def _costmap(context: LaunchContext) -> list[Action]:
     values = context.launch_configurations
     node = '/'.join(filter(None, [values['namespace'].strip('/'), values['node_name']]))
     clock = {'use_sim_time': is_on(context, 'use_sim_time')}
-    parameters = _local_costmap(Path(values['costmap_params_file']))
+    parameters = _local_costmap(existing_file(context, 'costmap_params_file'))
     return [
         Node(package='nav2_costmap_2d', executable='nav2_costmap_2d', namespace='/costmap',
              name='costmap', parameters=[parameters, clock],
@@ -75,6 +77,10 @@ def _costmap(context: LaunchContext) -> list[Action]:
 
 
 def _local_costmap(file: Path) -> dict[str, Any]:
-    parameters: dict[str, Any] = yaml.safe_load(
-        file.expanduser().read_text())['local_costmap']['local_costmap']['ros__parameters']
+    try:
+        parameters: dict[str, Any] = yaml.safe_load(
+            file.read_text())['local_costmap']['local_costmap']['ros__parameters']
+    except (KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+        raise SettingsError('costmap_params_file', str(file), 'a YAML file with local_costmap: '
+                            'local_costmap: ros__parameters:') from error
     return parameters

@@ -15,13 +15,13 @@ def active_node(folder: Path, parameters: Mapping[str, object]) -> Iterator[Any]
     """
     Yield an ``Observer`` of an active node on a ROS domain of its own, with its log in ``folder``.
 
-    ObserverError if it does not come up.
+    ObserverError if it does not come up or ends.
     """
     private_domain()
     from depth_anything_ros.ros.observer import Observer
-    with running('depth_anything_ros.node.main', ros_parameters(parameters),
-                 folder / 'node.log') as process:
-        observer = Observer('measured_robot', NODE, lambda: process.poll() is not None)
+    log = folder / 'node.log'
+    with running('depth_anything_ros.node.main', ros_parameters(parameters), log) as process:
+        observer = Observer('measured_robot', NODE, log, lambda: process.poll() is not None)
         try:
             observer.change_state('configure')
             observer.change_state('activate')

@@ -10,7 +10,7 @@ import time
 
 from depth_anything_ros.api import DepthModel, load_model
 from depth_anything_ros.arrays import F32, U8
-from depth_anything_ros.errors import InferenceError, ModelError
+from depth_anything_ros.errors import ModelError
 from depth_anything_ros.inference.devices import open_core
 from depth_anything_ros.inference.engine import EngineState
 from depth_anything_ros.inference.ir import read_model_info
@@ -83,14 +83,11 @@ class ModelSlot:
         self._lock = threading.Lock()
         self._loaded: tuple[ModelChoice, DepthModel] | None = None
         self._compiled: deque[Size] = deque(maxlen=_SIZES_KEPT)
-        self._closed = False
 
     @contextmanager
     def use(self, choice: ModelChoice, image_hw: Size) -> Iterator[DepthModel]:
         """Yield the model, loaded and compiled for images of this size if it was not yet."""
         with self._lock:
-            if self._closed:
-                raise InferenceError('the program is ending; start it again')
             if self._loaded is None or self._loaded[0] != choice:
                 self._release()
                 model = self._load(
@@ -116,7 +113,6 @@ class ModelSlot:
 
     def close(self) -> None:
         """Wait for the job that runs, then release the model."""
-        self._closed = True
         with self._lock:
             self._release()
 

@@ -1,7 +1,7 @@
 """The page itself: what visitors see, and what their events call."""
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 import functools
 import inspect
@@ -17,7 +17,8 @@ from depth_anything_ros.app.pictures import (
     BACKGROUND, Camera, compute_picture, draw, Look, PictureDepth, write_downloads, write_shown,
     write_view)
 from depth_anything_ros.app.videos import compute_video
-from depth_anything_ros.errors import DepthAnythingError, ImageError, line_of
+from depth_anything_ros.errors import (
+    DepthAnythingError, ImageError, InferenceError, line_of)
 from depth_anything_ros.media.folders import files_below
 from depth_anything_ros.media.pictures import SUFFIXES
 from depth_anything_ros.model_info import ModelInfo
@@ -42,7 +43,11 @@ _PREPARING = {'concurrency_limit': 2, 'concurrency_id': 'files', 'show_progress'
 
 @dataclass
 class Page:
-    """What all visitors share; ``any_path``: they may name models by path."""
+    """
+    What all visitors share; ``any_path``: they may name models by path.
+
+    Gradio calls the ``on_*`` methods through ``event``, until ``end``.
+    """
 
     slot: ModelSlot
     choice: ModelChoice
@@ -51,15 +56,57 @@ class Page:
     folder: Path
     any_path: bool
     stops: dict[str, threading.Event] = field(default_factory=dict)
+    _events: threading.Condition = field(default_factory=threading.Condition)
+    _running: int = 0
+    _ending: bool = False
 
     def chosen(self, model: str, input_size: float | None, device: str) -> ModelChoice:
         """Return the model that a visitor chose."""
         return ModelChoice(Path(model), int(input_size or 0), device, self.choice.precision)
 
-    def stop_all(self) -> None:
-        """Let videos end after their present frame."""
-        for stop in list(self.stops.values()):
-            stop.set()
+    def event(self, handler: Callable[..., Any]) -> Callable[..., Any]:
+        """
+        Return ``handler`` as Gradio calls it.
+
+        It shows an expected error to the visitor, without the folder that an upload is in.
+        """
+        @functools.wraps(handler)
+        def shown(*args: Any, **options: Any) -> Any:
+            try:
+                with self._counted():
+                    return handler(*args, **options)
+            except (DepthAnythingError, OSError) as error:
+                folder = str(Path(args[0]).parent) if args and isinstance(args[0], str) else ''
+                sentence = str(error).replace(f'{folder}/', '') if folder else str(error)
+                raise gr.Error(sentence, print_exception=False) from error
+
+        shown.__signature__ = inspect.signature(handler)  # type: ignore[attr-defined]
+        return shown
+
+    def end(self) -> None:
+        """
+        Let videos end after their present frame, wait for every event, and refuse others.
+
+        Gradio's threads are daemons: Python would end them within OpenCV, which aborts.
+        """
+        with self._events:
+            self._ending = True
+            for stop in list(self.stops.values()):
+                stop.set()
+            self._events.wait_for(lambda: not self._running)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._events:
+            if self._ending:
+                raise InferenceError('the program is ending; start it again')
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._events:
+                self._running -= 1
+                self._events.notify_all()
 
     def on_picture(self, file: str | None, model: str, input_size: float | None, device: str,
                    color_map: ColorMap, low: float, high: float) -> Any:
@@ -108,6 +155,8 @@ class Page:
             raise ImageError('there is no video; upload one')
         video = self._uploaded(file)
         stop = self.stops[str(request.session_hash)] = threading.Event()
+        if self._ending:
+            stop.set()
 
         def advance(done: int, total: int | None) -> None:
             progress((done, total), desc='depth', unit='frames')
@@ -199,12 +248,12 @@ def _picture_tab(page: Page) -> None:
             cloud = gr.Model3D(label='Point cloud; drag to turn', display_mode='point_cloud',
                                clear_color=(*(value / 255 for value in BACKGROUND), 1.0),
                                height=420, elem_id='cloud')
-    prepared = {'fn': _shown_errors(page.on_files), 'inputs': [result, *look, *camera],
+    prepared = {'fn': page.event(page.on_files), 'inputs': [result, *look, *camera],
                 'outputs': [*files, cloud], **_PREPARING}
-    gr.on([picture.change, button.click], _shown_errors(page.on_picture),
+    gr.on([picture.change, button.click], page.event(page.on_picture),
           [picture, *choice, *look], [result, shown, sentence], api_name='depth',
           **_ONE_BY_ONE).success(**prepared, api_name='files')
-    gr.on([look[0].input, look[1].release, look[2].release], _shown_errors(page.on_look),
+    gr.on([look[0].input, look[1].release, look[2].release], page.event(page.on_look),
           [result, *look], shown, api_name='look', **_PREPARING).success(
         **prepared, api_visibility='private')
     gr.on([number.submit for number in camera], **prepared, api_visibility='private')
@@ -217,7 +266,7 @@ def _compare_tab(page: Page) -> None:
     button = gr.Button('Compare', variant='primary')
     _examples(picture)
     choices = [[choice, shown, sentence] for choice, shown, sentence in sides]
-    button.click(_shown_errors(page.on_compare), [picture, *choices[0][0], *choices[1][0]],
+    button.click(page.event(page.on_compare), [picture, *choices[0][0], *choices[1][0]],
                  [choices[0][1], choices[1][1], choices[0][2], choices[1][2]],
                  api_name='compare', **_ONE_BY_ONE)
 
@@ -241,7 +290,7 @@ def _video_tab(page: Page) -> None:
             still = gr.Image(label='Last frame', interactive=False)
             sentence = gr.Markdown(elem_id='video_sentence')
             file = gr.DownloadButton('mp4', interactive=False, elem_id='video_file')
-    button.click(_shown_errors(page.on_video), [video, *choice, *look], [still, file, sentence],
+    button.click(page.event(page.on_video), [video, *choice, *look], [still, file, sentence],
                  api_name='video', **_ONE_BY_ONE)
     stop.click(page.on_stop, queue=False, api_visibility='private')
 
@@ -294,18 +343,3 @@ def _checked_inputs(preprocess: Callable[..., Any]) -> Callable[..., Any]:
         return values
 
     return checked
-
-
-def _shown_errors(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """Show an expected error to the visitor, without the folder that an upload is in."""
-    @functools.wraps(handler)
-    def shown(*args: Any, **options: Any) -> Any:
-        try:
-            return handler(*args, **options)
-        except (DepthAnythingError, OSError) as error:
-            folder = str(Path(args[0]).parent) if args and isinstance(args[0], str) else ''
-            sentence = str(error).replace(f'{folder}/', '') if folder else str(error)
-            raise gr.Error(sentence, print_exception=False) from error
-
-    shown.__signature__ = inspect.signature(handler)  # type: ignore[attr-defined]
-    return shown

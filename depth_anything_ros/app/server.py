@@ -72,7 +72,7 @@ def serve(options: AppOptions) -> int:
                       flush=True)
                 stop.event.wait()
             finally:
-                page.stop_all()
+                page.end()
                 # Open pages keep connections; to close them is no error.
                 logging.getLogger('uvicorn.error').setLevel(logging.CRITICAL)
                 blocks.server.config.timeout_graceful_shutdown = _END_S

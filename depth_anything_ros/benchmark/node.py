@@ -1,20 +1,17 @@
 """Mode ``node``: the node over DDS compared with the bare compiled model in the same run."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 import os
 from pathlib import Path
 import statistics
 import tempfile
-from typing import Any
 
 from depth_anything_ros.benchmark.bare_model import BareModel
 from depth_anything_ros.benchmark.node_report import node_report, NodeMeasurements, PhaseKey
 from depth_anything_ros.benchmark.node_under_test import NodeUnderTest, OUTPUTS, under_test
 from depth_anything_ros.benchmark.report import Log, Report
-from depth_anything_ros.cli.processes import private_domain
-from depth_anything_ros.errors import INSTALL_ROS, MissingDependencyError, SettingsError
+from depth_anything_ros.errors import SettingsError
 from depth_anything_ros.process import DDS_PROFILE_VARIABLES
 
 # Rate of a saturating camera over the rate of the bare model.
@@ -53,26 +50,20 @@ def measure_node(options: NodeOptions, log: Log) -> Report:
     """
     Return rates and ages relative to the bare model, CPU time per frame, start-up time and memory.
 
-    ModelError for the model, MissingDependencyError without ROS, TimeoutError if the node
-    publishes no depth.
+    ModelError for the model, MissingDependencyError without ROS, ObserverError if the node ends,
+    TimeoutError if it publishes no depth.
     """
     bare = {size: BareModel(options.model, image_hw=size) for size in options.sizes}
-    private_domain()
-    try:
-        from depth_anything_ros.ros.observer import Observer
-    except ImportError as error:
-        raise MissingDependencyError(error.name or 'rclpy', 'the node', INSTALL_ROS) from error
     seen, profile = NodeMeasurements(), os.environ.get(DDS_PROFILE_VARIABLES[0], '')
-    with tempfile.TemporaryDirectory() as name, \
-            closing(Observer('depth_anything_benchmark', 'depth_anything')) as observer:
+    with tempfile.TemporaryDirectory() as name:
         for size_hw in options.sizes:
-            with under_test(observer, options.model, Path(name), bare[size_hw].threads, size_hw,
+            with under_test(options.model, Path(name), bare[size_hw].threads, size_hw,
                             options.images, {}) as node:
                 _measure_size(options, size_hw, bare[size_hw], node, seen, log)
                 if size_hw == options.sizes[0]:
                     _measure_starts(options, bare[size_hw], node, seen, log)
         if options.frames:
-            seen.memory_mib = _memory(options, observer, Path(name), bare[options.sizes[0]], log)
+            seen.memory_mib = _memory(options, Path(name), bare[options.sizes[0]], log)
     return node_report(options.model, bare, options.rates_hz, seen, {
         'rounds': f'{options.rounds}, each phase {options.seconds:g} s after 3 depth images for '
                   'warm-up; the bare model runs for half as long before and after each phase, '
@@ -113,9 +104,8 @@ def _measure_starts(options: NodeOptions, bare: BareModel, node: NodeUnderTest,
             f'receipt to publication {start.latency_p50_s / inference_s:.3f} inferences')
 
 
-def _memory(options: NodeOptions, observer: Any, folder: Path, bare: BareModel,
-            log: Log) -> list[float]:
+def _memory(options: NodeOptions, folder: Path, bare: BareModel, log: Log) -> list[float]:
     log(f'memory over {options.frames} frames')
-    with under_test(observer, options.model, folder, bare.threads, options.sizes[0],
+    with under_test(options.model, folder, bare.threads, options.sizes[0],
                     options.images, {'input_size': _MEMORY_INPUT}) as node:
         return node.memory_mib(_MEMORY_RATE_HZ, _MEMORY_WARM_UP, options.frames)

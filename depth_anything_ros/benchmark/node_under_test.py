@@ -1,7 +1,7 @@
 """The node as a process: fed by a camera process, observed over DDS, measured from outside."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,8 +10,9 @@ import time
 from typing import Any
 
 from depth_anything_ros.benchmark.machine import cpu_seconds, resident_mib, thread_times
-from depth_anything_ros.cli.processes import ros_parameters, running
-from depth_anything_ros.errors import ImageError
+from depth_anything_ros.cli.processes import private_domain, ros_parameters, running
+from depth_anything_ros.errors import ImageError, INSTALL_ROS, MissingDependencyError
+from depth_anything_ros.foreign_files import last_line
 import numpy as np
 
 _NODE = 'depth_anything'
@@ -98,7 +99,7 @@ class NodeUnderTest:
 
     def start(self, rate_hz: float, seconds: float) -> Start:
         """Clean up, configure and activate with a running camera, then measure for ``seconds``."""
-        from depth_anything_ros.ros.observer import status_values
+        from depth_anything_ros.ros.statuses import status_values
         from diagnostic_msgs.msg import DiagnosticArray
         diagnostics: list[dict[str, str]] = []
         self._observer.listen(DiagnosticArray, '/diagnostics', lambda message: diagnostics.extend(
@@ -136,8 +137,7 @@ class NodeUnderTest:
             if not self._observer.spin_until(waiting, _SETTLE_S):
                 raise TimeoutError(f'the node published no depth for {_SETTLE_S:g} s')
             if self._has_no_camera():
-                lines = self._log.read_text(encoding='utf-8').strip().splitlines()
-                raise ImageError(f'the camera ended: {lines[-1] if lines else "no output"}')
+                raise ImageError(f'the camera ended: {last_line(self._log)}')
 
     def _is_over(self, arrivals: Sequence[object], count: int) -> bool:
         return len(arrivals) > count or self._has_no_camera()
@@ -181,15 +181,21 @@ class NodeUnderTest:
 
 
 @contextmanager
-def under_test(observer: Any, model: Path, folder: Path, threads: int,
-               image_hw: tuple[int, int], images: Path | None,
-               parameters: Mapping[str, object],
+def under_test(model: Path, folder: Path, threads: int, image_hw: tuple[int, int],
+               images: Path | None, parameters: Mapping[str, object],
                module: str = 'depth_anything_ros.node.main') -> Iterator[NodeUnderTest]:
     """
     Yield a configured node for images of ``image_hw``; its files are in ``folder``.
 
     ``module`` is its program, which takes the parameters and topics of the depth node.
+    MissingDependencyError without ROS; ObserverError, here and in the methods of the node, if it
+    ends or a transition fails.
     """
+    private_domain()
+    try:
+        from depth_anything_ros.ros.observer import Observer
+    except ImportError as error:
+        raise MissingDependencyError(error.name or 'rclpy', 'the node', INSTALL_ROS) from error
     height, width = image_hw
     transport = str(parameters.get('image_transport', 'raw'))
     topic = 'image/compressed' if transport == 'compressed' else 'image'
@@ -199,7 +205,10 @@ def under_test(observer: Any, model: Path, folder: Path, threads: int,
         _RELIABLE.format('camera_info'): 'reliable', **parameters}
     camera = ['--height', str(height), '--width', str(width), '--transport', transport,
               *(['--images', str(images)] if images else [])]
-    with running(module, ros_parameters(settings), folder / 'node.log') as process:
+    log = folder / 'node.log'
+    with running(module, ros_parameters(settings), log) as process, \
+            closing(Observer('depth_anything_benchmark', _NODE, log,
+                             lambda: process.poll() is not None)) as observer:
         observer.change_state('configure')
         yield NodeUnderTest(observer, process.pid, threads, camera, folder / 'camera.log')
         observer.change_state('cleanup')

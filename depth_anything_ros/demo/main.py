@@ -20,11 +20,9 @@ from depth_anything_ros.cli.program import (
 from depth_anything_ros.cli.signals import deferred_signals
 from depth_anything_ros.errors import INSTALL_ROS
 from depth_anything_ros.files import make_folder
-from depth_anything_ros.media.depth_files import encode_png, write_ply
+from depth_anything_ros.foreign_files import last_line
 from depth_anything_ros.model_info import ExecutionPrecision
 from depth_anything_ros.resources import shipped_model
-from depth_anything_ros.vision.drawing import render_cloud, side_by_side
-import numpy as np
 
 PROGRAM = Program('depth_anything_demo', INSTALL_ROS, 'no pictures were written')
 _NODE = 'depth_anything'
@@ -98,7 +96,7 @@ class Recording:
         self.cloud = message
 
     def _on_diagnostics(self, message: Any) -> None:
-        from depth_anything_ros.ros.observer import status_values
+        from depth_anything_ros.ros.statuses import status_values
         self.diagnostics = status_values(message, _NODE) or self.diagnostics
 
 
@@ -113,11 +111,13 @@ def _run(arguments: Sequence[str] | None) -> None:
     require_positive(parser, options, 'seconds', 'focal')
     if options.view:
         require_packages(PROGRAM, 'viser', install=INSTALL_VIEW)
+    from depth_anything_ros.demo.pictures import save_pictures
     private_domain()
     make_folder(options.output)
     recording = _record(options.model or shipped_model(), options)
     _print_figures(recording)
-    _save_pictures(recording, options.output)
+    for line in save_pictures(recording.pairs, recording.cloud, options.output):
+        _print(f'  wrote {line}')
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -172,24 +172,22 @@ def _record(model: Path, options: argparse.Namespace) -> Recording:
         def ended() -> bool:
             return stop.is_set() or bool(dead())
         try:
-            _observe(recording, math.inf if options.view else options.seconds, ended,
+            _observe(recording, math.inf if options.view else options.seconds, ended, node_log,
                      lambda: processes[node_log].poll() is not None)
-        except Exception as error:  # noqa: B902 - after a signal rclpy may raise anything
+        except Exception:  # noqa: B902 - after a signal rclpy may raise anything
             if not stop.is_set():
-                if not isinstance(error, ObserverError):
-                    raise
-                raise ObserverError(f'{error}, {node_log}: {_last_line(node_log)}') from error
+                raise
         if (logs := dead()) and not stop.is_set():
-            raise ObserverError(f'a program of the demo ended, {logs[0]}: {_last_line(logs[0])}')
+            raise ObserverError(f'a program of the demo ended, {logs[0]}: {last_line(logs[0])}')
     if not recording.arrivals_s:
         raise ObserverError(f'no depth arrived; see {node_log} and {player_log}')
     return recording
 
 
-def _observe(recording: Recording, seconds: float, ended: Callable[[], bool],
+def _observe(recording: Recording, seconds: float, ended: Callable[[], bool], node_log: Path,
              node_has_ended: Callable[[], bool]) -> None:
     from depth_anything_ros.ros.observer import Observer
-    observer = Observer(PROGRAM.name, _NODE, node_has_ended)
+    observer = Observer(PROGRAM.name, _NODE, node_log, node_has_ended)
     try:
         recording.listen(observer)
         _print('configuring the node: load, compile, self-check, warm-up')
@@ -204,34 +202,11 @@ def _observe(recording: Recording, seconds: float, ended: Callable[[], bool],
         observer.close()
 
 
-def _last_line(log: Path) -> str:
-    return (log.read_text(errors='replace').strip().splitlines() or ['it is empty'])[-1]
-
-
 def _print_figures(recording: Recording) -> None:
     for name in _FIGURES:
         if name in recording.diagnostics:
             _print(f'  {name:32} {recording.diagnostics[name]}')
     _print(f'  {"depth out, mean [Hz]":32} {recording.frames_per_second():.2f}')
-
-
-def _save_pictures(recording: Recording, folder: Path) -> None:
-    from depth_anything_ros.ros.observer import pixels
-    from rclpy.serialization import deserialize_message
-    from sensor_msgs.msg import PointCloud2
-    for number, (image, color) in enumerate(recording.pairs, start=1):
-        _write(folder / f'depth_{number}.png', side_by_side(pixels(image), pixels(color)))
-    if recording.cloud:
-        message = deserialize_message(recording.cloud, PointCloud2)
-        cloud = np.frombuffer(message.data, np.float32).reshape(message.height, message.width, 4)
-        count = write_ply(folder / 'cloud.ply', cloud)
-        _print(f'  wrote {folder / "cloud.ply"} ({count} points)')
-        _write(folder / 'cloud.png', render_cloud(cloud, (720, 960)))
-
-
-def _write(path: Path, picture: Any) -> None:
-    path.write_bytes(encode_png(picture))
-    _print(f'  wrote {path}')
 
 
 def _print(line: str) -> None:

@@ -82,13 +82,12 @@ def compare_maps(found: F32, expected: F32, relative: bool) -> ParityScores:
     """
     Compare a map [H, W] with that of the reference: inverse depth if ``relative``, else metres.
 
-    A map with a value that is not finite gets the worst scores: (inf, 0, 0). ValueError if the
-    sizes differ.
+    A map with a value that is not finite, where the other one is not NaN too, gets the worst
+    scores: (inf, 0, 0). ValueError if the sizes differ.
     """
     close = agreement(found, expected, relative)
-    usable = bool(np.isfinite(found).all())
-    return ParityScores(close.abs_rel, close.pearson,
-                        rank_correlation(found, expected) if usable else 0.0)
+    return ParityScores(close.abs_rel, close.pearson, rank_correlation(found, expected)
+                        if np.isfinite(close.abs_rel) else 0.0)
 
 
 def parity_panels(image_bgr: U8, found: F32, expected: F32, relative: bool) -> list[U8]:

@@ -12,7 +12,7 @@ from depth_anything_ros.cli.progress import Counting, no_counting
 from depth_anything_ros.errors import DatasetError, DepthAnythingError, ImageError
 from depth_anything_ros.evaluate.gallery import Case, Gallery
 from depth_anything_ros.evaluate.predictions import (
-    focal_metres, model_facts, ModelOptions, open_model, Outcome, predict, Prediction)
+    model_facts, ModelOptions, open_model, Outcome, predict, Prediction)
 from depth_anything_ros.evaluate.results import Evaluation, Failure, ImageScores, worst_of
 from depth_anything_ros.evaluate.rgbd import depth_panels
 from depth_anything_ros.evaluate.sequence_folder import CameraSequence
@@ -22,7 +22,7 @@ from depth_anything_ros.model_info import Kind
 from depth_anything_ros.vision.accuracy import align_metric, align_relative, score_depth
 from depth_anything_ros.vision.color_image import to_bgr
 from depth_anything_ros.vision.depth import (
-    DepthRange, inverse_from_metric, MetricCorrection, model_inverse_depth)
+    DepthRange, inverse_from_metric, metric_from_inverse, MetricCorrection, model_inverse_depth)
 from depth_anything_ros.vision.geometry import Intrinsics
 from depth_anything_ros.vision.stabilization import Stabilizer
 from depth_anything_ros.vision.temporal import alignment_error, ClipFit, frame_scale
@@ -86,12 +86,12 @@ def evaluate_sequence(model: Path, sequence: CameraSequence, options: ModelOptio
         kind: Kind = 'metric' if by_focal else depth_model.info.kind
         files = [frame.pair.color for frame in sequence.frames]
         with (counting or no_counting)('frames', len(files), 0) as advance:
-            clip = _Clip(sequence, kind)
+            clip = _Clip(sequence, kind, depth_model.info.kind)
             for index, outcome in enumerate(predict(depth_model, files, range(len(files)))):
                 if by_focal and isinstance(outcome, Prediction):
                     size_hw = outcome.image_bgr.shape[0], outcome.image_bgr.shape[1]
-                    outcome = replace(outcome, depth=focal_metres(
-                        depth_model, outcome.depth, sequence.config.camera(size_hw)))
+                    outcome = replace(outcome, depth=outcome.depth * np.float32(
+                        depth_model.focal_scale(sequence.config.camera(size_hw))))
                 clip.add(index, outcome)
                 advance()
         facts = model_facts(model, depth_model)
@@ -109,12 +109,18 @@ def evaluate_sequence(model: Path, sequence: CameraSequence, options: ModelOptio
 
 
 class _Clip:
-    """The depth of the frames of one sequence."""
+    """
+    The depth of the frames of one sequence.
 
-    def __init__(self, sequence: CameraSequence, kind: Kind) -> None:
+    Maps of ``output`` relative are 1/z [1/m] if ``kind`` is metric. They become metres after they
+    are resized, because what is infinitely far has no mean with what is near.
+    """
+
+    def __init__(self, sequence: CameraSequence, kind: Kind, output: Kind) -> None:
         self.failed: list[Failure] = []
         self._sequence = sequence
         self._kind: Kind = kind
+        self._output: Kind = output
         self._frames: list[_Frame] = []
         self._fits = {OFF: ClipFit(), STABILIZED: ClipFit()}
         self._stabilizer = Stabilizer()
@@ -132,7 +138,7 @@ class _Clip:
             truth_m = self._truth(index, size_hw)
             score_depth(truth_m, truth_m, self._limits)
             frame = _Frame(index, size_hw, outcome.depth, self._stabilizer.update(
-                model_inverse_depth(outcome.depth, self._kind, MetricCorrection())))
+                model_inverse_depth(outcome.depth, self._output, MetricCorrection())))
             for way, fit in self._fits.items():
                 if self._kind == 'relative':
                     fit.add(self._full(frame, way), truth_m)
@@ -172,14 +178,16 @@ class _Clip:
         return read_truth(self._sequence.frames[index].pair, self._sequence.config.images, size_hw)
 
     def _full(self, frame: _Frame, way: str) -> F32:
-        """Return the output of the model at the size of the image, stabilized or not."""
+        """Return depth of the kind at the size of the image, stabilized or not."""
         depth = frame.depth
         if way == STABILIZED:
             gain, offset = map(np.float32, frame.gain_offset)
-            depth = model_inverse_depth(depth, self._kind, MetricCorrection()) * gain + offset
-            if self._kind == 'metric':
+            depth = model_inverse_depth(depth, self._output, MetricCorrection()) * gain + offset
+            if self._output == 'metric':
                 depth = inverse_from_metric(depth)
-        return resize_depth(depth, frame.size_hw)
+        depth = resize_depth(depth, frame.size_hw)
+        return depth if self._kind == self._output else metric_from_inverse(
+            depth, 1.0, 0.0, beyond=np.inf)
 
     def _depths(self, way: str) -> Iterator[tuple[_Frame, F32, F32, F32]]:
         """Yield each frame, its depth under the fit for the clip and its own, and the truth."""

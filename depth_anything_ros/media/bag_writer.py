@@ -14,8 +14,8 @@ from depth_anything_ros.media.bag_reader import (
     bag_connections, bag_messages, Message, message_types, RAW, require_sqlite_name)
 from depth_anything_ros.media.source import Header
 from depth_anything_ros.model_info import Kind
+from depth_anything_ros.vision.camera_info import CameraInfoFields, complete_fields
 from depth_anything_ros.vision.depth import limit_range
-from depth_anything_ros.vision.geometry import CameraInfoFields, complete_fields
 import numpy as np
 
 _CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'

@@ -16,6 +16,8 @@ from depth_anything_ros.ros.qos import lost_remedy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 _SILENCE_S = 3.0
+# Images are missing after as many times the time between the last two.
+_SILENCE_GAPS = 2.0
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,14 @@ class DiagnosticsReporter:
     """
     Makes messages of Health; rates are differences to the previous one, which it keeps.
 
-    ``is_silent`` says whether images were missing for 3 s in the latest one.
+    ``name`` is that of the status. ``is_silent`` says whether images were missing in the latest
+    one: for 3 s, or for twice the time between the last two images of a slow camera.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._last_at = self._received_at = self._delivered_at = time.monotonic()
+        self._gap_s, self._image_at = 0.0, math.nan
         self._last = _Counts()
         self.is_silent = False
 
@@ -81,12 +85,18 @@ class DiagnosticsReporter:
                   **{f'alignment {key}': value
                      for key, value in alignment_values(health.alignment).items()}}
         return DiagnosticStatus(
-            level=level, name=f'{self._name}: depth', message=one_line(message),
+            level=level, name=self._name, message=one_line(message),
             hardware_id=one_line(health.engine.get('device', '')), values=key_values(values))
 
     def _rates(self, health: Health, new: _Counts) -> dict[str, str]:
         now = time.monotonic()
         period, self._last_at = max(now - self._last_at, 1e-6), now
+        if health.state != 'active':
+            self._image_at = math.nan
+        elif new.received:
+            if not math.isnan(self._image_at):
+                self._gap_s = (now - self._image_at) / new.received
+            self._image_at = now
         if new.received or health.state != 'active':
             self._received_at = now
         if new.delivered or health.state != 'active':
@@ -96,7 +106,8 @@ class DiagnosticsReporter:
 
     def _level_and_message(self, health: Health, new: _Counts) -> tuple[bytes, str]:
         silence_s = time.monotonic() - self._received_at
-        self.is_silent = health.state == 'active' and silence_s > _SILENCE_S
+        patience_s = max(_SILENCE_S, _SILENCE_GAPS * self._gap_s)
+        self.is_silent = health.state == 'active' and silence_s > patience_s
         if health.failed_transition and health.state != 'active':
             return DiagnosticStatus.ERROR, f'{health.state}, {health.failed_transition}'
         if health.state != 'active':
@@ -109,7 +120,7 @@ class DiagnosticsReporter:
                                            f'{silence_s:.0f} s, {why}')
         if new.failed and health.stats is not None:
             nothing_works = (health.stats.delivered == 0
-                             or time.monotonic() - self._delivered_at > _SILENCE_S)
+                             or time.monotonic() - self._delivered_at > patience_s)
             level = DiagnosticStatus.ERROR if nothing_works else DiagnosticStatus.WARN
             return level, f'{new.failed} frame(s) failed: {health.stats.last_error}'
         if new.lost:

@@ -6,13 +6,14 @@ Only launch files call these functions, so ``launch`` and ``launch_ros`` are imp
 
 from collections.abc import Sequence
 from inspect import signature
+import math
 import os
 from pathlib import Path
 from typing import Any
 
 from ament_index_python.packages import get_package_share_path
 from ament_index_python.resources import has_resource
-from depth_anything_ros.errors import MissingDependencyError
+from depth_anything_ros.errors import MissingDependencyError, SettingsError
 from depth_anything_ros.process import DDS_PROFILE_VARIABLES
 
 DDS_PROFILE = 'config/fastdds.xml'
@@ -78,6 +79,27 @@ def is_on(context: Any, name: str) -> bool:
     from launch.conditions import IfCondition
     from launch.substitutions import LaunchConfiguration
     return bool(IfCondition(LaunchConfiguration(name)).evaluate(context))
+
+
+def number(context: Any, name: str, least: int | float) -> Any:
+    """Return the argument ``name`` in the type of its least value; SettingsError otherwise."""
+    text, kind = context.launch_configurations[name], type(least)
+    try:
+        value = kind(text)
+    except ValueError:
+        value = math.nan
+    if not least <= value < math.inf:
+        raise SettingsError(name, text, f'{"an integer" if kind is int else "a number"} of at '
+                            f'least {least:g}')
+    return value
+
+
+def existing_file(context: Any, name: str) -> Path:
+    """Return the file that the argument ``name`` gives; FileNotFoundError if there is none."""
+    file = Path(context.launch_configurations[name]).expanduser()
+    if not file.is_file():
+        raise FileNotFoundError(f'{name} {file} does not exist')
+    return file
 
 
 def require_packages(purpose: str, names: Sequence[str]) -> None:

@@ -23,6 +23,7 @@ from depth_anything_ros.ros.callbacks import (
     transition_callback)
 from depth_anything_ros.ros.rclpy_adapter import (
     call_after_set, ClockType, lifecycle_state, refuse_invalid_requests, report_missing_parts)
+from depth_anything_ros.ros.statuses import status_name
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock
@@ -260,6 +261,6 @@ class DepthAnythingNode(LifecycleNode):
 
     def _reporter(self, camera: str) -> DiagnosticsReporter:
         if camera not in self._reporters:
-            name = self.get_fully_qualified_name().lstrip('/')
-            self._reporters[camera] = DiagnosticsReporter(f'{name} {camera}'.rstrip())
+            self._reporters[camera] = DiagnosticsReporter(
+                status_name(self.get_fully_qualified_name(), camera))
         return self._reporters[camera]

@@ -16,9 +16,10 @@ from depth_anything_ros.node.poses import FixedPose, PoseSource, TfPoses
 from depth_anything_ros.parameters import AlignmentSettings
 from depth_anything_ros.ros import qos
 from depth_anything_ros.ros.callbacks import log_exceptions
-from depth_anything_ros.ros.messages import decode_depth, points_xyz
+from depth_anything_ros.ros.messages import decode_depth
 from depth_anything_ros.ros.topic_problems import type_problem
 from depth_anything_ros.vision.depth import DepthRange, limit_range
+from depth_anything_ros.vision.point_cloud import points_xyz
 import numpy as np
 from rclpy.node import Node
 from sensor_msgs.msg import Image, PointCloud2, Range

@@ -1,15 +1,15 @@
 """
 Messages and arrays: images and clouds are read from, and written as, serialized ROS messages.
 
-``SerializedMessage`` reads fields of a message without deserializing all of it. ``decode_*`` and
-``points_*`` make arrays of messages, ``*_message`` make messages of arrays, which
-``SerializedPublisher`` sends.
+``SerializedMessage`` reads fields of a message without deserializing all of it. ``decode_*`` make
+arrays of messages, ``*_message`` make messages of arrays, which ``SerializedPublisher`` sends.
+``vision/point_cloud.py`` reads clouds.
 
 Serialized messages are in CDR (OMG Common Data Representation): four bytes, the second one odd for
 little endian, then the fields in order, each aligned to its size.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,12 +17,13 @@ import struct
 import sys
 from typing import Any, Literal
 
-from depth_anything_ros.arrays import F32, F64, U8
-from depth_anything_ros.errors import MessageError, PointCloudError
+from depth_anything_ros.arrays import F32, U8
+from depth_anything_ros.errors import MessageError
 from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.depth import to_millimetres
 from depth_anything_ros.vision.encoded_image import decode_compressed_data, PixelLimit
 from depth_anything_ros.vision.geometry import Intrinsics
+from depth_anything_ros.vision.point_cloud import POINT_FIELDS
 from depth_anything_ros.vision.raw_image import read_raw_depth, read_raw_image
 import numpy as np
 import numpy.typing as npt
@@ -31,11 +32,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
 _STAMP, _STAMP_END = 4, 12
-_COORDINATE_TYPES = {PointField.FLOAT32: 'f4', PointField.FLOAT64: 'f8'}
 _BIG_ENDIAN = sys.byteorder == 'big'
-_AXES = ('x', 'y', 'z')
-_POINT_FIELDS = (*_AXES, 'rgb')
-_GREY = 160
 
 
 class SerializedMessage:
@@ -139,86 +136,6 @@ def decode_depth(message: Image) -> F32:
                           message.step, bool(message.is_bigendian))
 
 
-def points_xyz(message: PointCloud2, most: int | None = None) -> F64:
-    """
-    Return the finite points [N, 3] in metres, in the frame of the message; a copy.
-
-    Of more than ``most`` points as many are returned, evenly spread over the cloud.
-
-    PointCloudError if x, y or z is missing or neither FLOAT32 nor FLOAT64, and for a wrong layout.
-    """
-    rows = _cloud_rows(message, _AXES)
-    return _xyz(rows, _finite_points(rows, most)).astype(np.float64)
-
-
-def points_and_colors(message: PointCloud2, most: int | None = None) -> tuple[F32, U8]:
-    """
-    Return the points [N, 3] of ``points_xyz`` as float32, and their colours, RGB u8 [N, 3].
-
-    A cloud without the field rgb is grey.
-    """
-    rows = _cloud_rows(message, _POINT_FIELDS)
-    picked = _finite_points(rows, most)
-    xyz = _xyz(rows, picked).astype(np.float32)
-    if 'rgb' not in (rows.dtype.names or ()):
-        return xyz, np.full(xyz.shape, _GREY, np.uint8)
-    packed = rows['rgb'][picked]
-    # The bits of the float are 0x00RRGGBB.
-    bits = packed.view(packed.dtype.str.replace('f', 'u')).astype(np.uint32)
-    return xyz, np.stack([bits >> shift & 0xff for shift in (16, 8, 0)], axis=-1).astype(np.uint8)
-
-
-def _xyz(rows: npt.NDArray[Any], picked: tuple[Any, Any]) -> npt.NDArray[Any]:
-    """Return the points [N, 3] of the rows and columns ``picked``."""
-    return np.stack([rows[name][picked] for name in _AXES], axis=-1)
-
-
-def _finite_points(rows: npt.NDArray[Any], most: int | None) -> tuple[Any, Any]:
-    """Return row and column of at most ``most`` finite points of a structured array [H, W]."""
-    if not rows.size:
-        return np.divmod(np.empty(0, np.intp), 1)
-    finite = np.flatnonzero(
-        np.isfinite(rows['x']) & np.isfinite(rows['y']) & np.isfinite(rows['z']))
-    if most is not None and finite.size > most:
-        finite = finite[np.arange(most) * finite.size // most]
-    return np.divmod(finite, rows.shape[1])
-
-
-def _cloud_rows(message: PointCloud2, names: Sequence[str]) -> npt.NDArray[Any]:
-    """Return a view [H, W] of the fields ``names`` that the cloud has, x, y and z at least."""
-    fields = {field.name: field for field in message.fields if field.name in names}
-    # Other types than FLOAT32 of the colour are left out: x, y and z are needed, it is not.
-    if 'rgb' in fields and fields['rgb'].datatype != PointField.FLOAT32:
-        del fields['rgb']
-    types = [_COORDINATE_TYPES.get(field.datatype) for field in fields.values()]
-    if not set(_AXES) <= set(fields) or None in types:
-        found = ', '.join(field.name for field in message.fields) or 'none'
-        raise PointCloudError('the point cloud needs the fields x, y and z as FLOAT32 or '
-                              f'FLOAT64; it has {found}')
-    byte_order = '>' if message.is_bigendian else '<'
-    packed: Any = {
-        'names': list(fields), 'formats': [f'{byte_order}{number}' for number in types]}
-    row_bytes = message.width * message.point_step
-    needed = max(message.row_step, row_bytes) * (message.height - 1) + row_bytes
-    # NumPy checks this with 32-bit numbers, and reads beyond the buffer where they overflow.
-    ends = (field.offset + np.dtype(number).itemsize
-            for field, number in zip(fields.values(), types))
-    if max(ends) > message.point_step:
-        raise PointCloudError(
-            f'a field of the point cloud does not fit into point_step {message.point_step}; '
-            'the publisher fills it in wrongly')
-    if len(message.data) < needed:
-        raise PointCloudError(f'the point cloud has {len(message.data)} bytes, but its size '
-                              f'needs {needed}; the message is truncated')
-    if message.width == 0 or message.height == 0:
-        # An offset and a step may be larger here than NumPy takes.
-        return np.empty((0, 0), np.dtype(packed))
-    layout: Any = {**packed, 'offsets': [field.offset for field in fields.values()],
-                   'itemsize': message.point_step}
-    return np.ndarray((message.height, message.width), np.dtype(layout), message.data,
-                      strides=(max(message.row_step, row_bytes), message.point_step))
-
-
 @dataclass(frozen=True)
 class ArrayMessage:
     """A serialized message of an array that is not copied yet: ``data`` after ``head``."""
@@ -280,7 +197,7 @@ def cloud_message(header: Header, cloud: F32) -> ArrayMessage:
     [H, W, C] becomes an organized cloud with NaN where invalid, [N, C] a dense list of points.
     """
     height, width = cloud.shape[:2] if cloud.ndim == 3 else (1, cloud.shape[0])
-    names = _POINT_FIELDS[:cloud.shape[-1]]
+    names = POINT_FIELDS[:cloud.shape[-1]]
     fields = [PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)
               for index, name in enumerate(names)]
     step = 4 * len(names)

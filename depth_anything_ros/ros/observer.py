@@ -1,10 +1,12 @@
 """A node that changes the lifecycle state of the depth node and receives its outputs."""
 
 from collections.abc import Callable
+from pathlib import Path
 import time
 from typing import Any
 
 from depth_anything_ros.errors import DepthAnythingError
+from depth_anything_ros.foreign_files import last_line
 from depth_anything_ros.process import keep_freed_memory
 from depth_anything_ros.ros.callbacks import log_exceptions, ThrottledLogger
 from depth_anything_ros.ros.rclpy_adapter import refuse_invalid_requests
@@ -36,10 +38,11 @@ class Observer:
     """
     A node of this process that handles messages only during ``spin_until``.
 
-    It gives up waiting once ``has_ended`` says so of the process of the node ``target``.
+    ``has_ended`` tells whether the process of the node ``target`` is gone. Errors quote ``log``,
+    the file of what that process prints.
     """
 
-    def __init__(self, node_name: str, target: str,
+    def __init__(self, node_name: str, target: str, log: Path | None = None,
                  has_ended: Callable[[], bool] = lambda: False) -> None:
         keep_freed_memory()
         rclpy.init()
@@ -47,6 +50,7 @@ class Observer:
         refuse_invalid_requests(self.node)
         self._warn = ThrottledLogger(lambda sentence: self.node.get_logger().warning(sentence))
         self._target = target
+        self._log = log
         self._has_ended = has_ended
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
@@ -61,17 +65,17 @@ class Observer:
         state tells whether the transition is done, too.
         """
         if not self.spin_until(self._lifecycle.service_is_ready, 30.0):
-            raise ObserverError(f'/{self._target} did not come up; see its log')
+            raise self._error('did not come up')
         request = ChangeState.Request(transition=Transition(id=TRANSITIONS[transition]))
         future = self._lifecycle.call_async(request)
         deadline = time.monotonic() + timeout_s
         while not self.spin_until(future.done, _ASK_EVERY_S):
             if self._state_label() == _GOALS[transition]:
                 return
-            if self._has_ended() or time.monotonic() > deadline:
+            if time.monotonic() > deadline:
                 break
         if not future.done() or not future.result().success:
-            raise ObserverError(f'/{self._target} could not {transition}; see its log')
+            raise self._error(f'could not {transition}')
 
     def listen(self, kind: type, topic: str, callback: Callable[[Any], None],
                raw: bool = False) -> None:
@@ -85,13 +89,24 @@ class Observer:
                                       raw=raw)
 
     def spin_until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
-        """Handle messages until ``condition`` is true; return whether it was, within the time."""
+        """
+        Handle messages until ``condition`` is true; return whether it was, within the time.
+
+        ObserverError if the process of the node ends before.
+        """
         deadline = time.monotonic() + timeout_s
         while not condition():
-            if self._has_ended() or time.monotonic() > deadline:
+            if self._has_ended():
+                raise self._error('ended')
+            if time.monotonic() > deadline:
                 return False
             self._executor.spin_once(timeout_sec=0.05)
         return True
+
+    def _error(self, fact: str) -> ObserverError:
+        words = 'see its log' if self._log is None else (
+            f'the last line of its log {self._log}: {last_line(self._log)}')
+        return ObserverError(f'/{self._target} {fact}; {words}')
 
     def _state_label(self) -> str:
         """Return the lifecycle state of the observed node, '' if it does not answer."""
@@ -105,12 +120,6 @@ class Observer:
         self._executor.shutdown()
         self.node.destroy_node()
         try_shutdown()
-
-
-def status_values(message: Any, node: str) -> dict[str, str]:
-    """Return the values of one node's status in a DiagnosticArray, {} if others sent it."""
-    return {entry.key: entry.value for status in message.status
-            if status.name == f'{node}: depth' for entry in status.values}
 
 
 def stamp_ns(message: Any) -> int:

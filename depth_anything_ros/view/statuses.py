@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from depth_anything_ros.ros.statuses import statuses_of
+
 LEVELS = ('OK', 'WARN', 'ERROR', 'STALE')
-_SUFFIX = ': depth'
 _COLORS = {'OK': '#2b8a3e', 'WARN': '#b35c00', 'ERROR': '#c92a2a', 'STALE': '#868e96'}
 # These are shown at once, the other values after a click.
 _FIRST = ('lifecycle state', 'device', 'precision', 'images in [Hz]', 'depth out [Hz]',
@@ -41,19 +42,12 @@ def camera_statuses(message: Any, node: str) -> dict[str, CameraStatus]:
     """
     Return the statuses in a DiagnosticArray by camera, {} if another node sent it.
 
-    ``node`` is the full name of the depth node, such as /depth_anything. Its statuses are named
-    ``depth_anything: depth`` or, with several cameras, ``depth_anything front: depth``.
+    ``node`` is the full name of the depth node, such as /depth_anything.
     """
-    own = node.lstrip('/')
-    found = {}
-    for status in message.status:
-        name, _, camera = status.name.removesuffix(_SUFFIX).partition(' ')
-        if status.name.endswith(_SUFFIX) and name == own:
-            level = int.from_bytes(status.level, 'little')
-            found[camera] = CameraStatus(
-                camera, LEVELS[min(level, len(LEVELS) - 1)], status.message,
-                {entry.key: entry.value for entry in status.values})
-    return found
+    return {camera: CameraStatus(
+        camera, LEVELS[min(int.from_bytes(status.level, 'little'), len(LEVELS) - 1)],
+        status.message, {entry.key: entry.value for entry in status.values})
+        for camera, status in statuses_of(message, node).items()}
 
 
 def statuses_html(statuses: Iterable[CameraStatus]) -> str:

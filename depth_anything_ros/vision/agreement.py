@@ -58,15 +58,19 @@ def agreement(candidate: F32, reference: F32, relative: bool) -> Agreement:
 
     With ``relative`` both are inverse depth: ``candidate`` is fitted to ``reference`` by scale and
     shift, and both are clipped at MAX_DEPTH_RATIO times the nearest depth. Otherwise both are
-    depth in metres and are compared without a fit. The result is (inf, 0) for a candidate that is
-    flat or not finite. ValueError if the sizes differ.
+    depth in metres and are compared without a fit. Pixels that are NaN in both, the sky of a
+    metric model, do not count. The result is (inf, 0) for a candidate that is flat, or not finite
+    elsewhere. ValueError if the sizes differ.
     """
     if candidate.shape != reference.shape:
         raise ValueError(f'maps of {candidate.shape} and {reference.shape} cannot be compared')
-    found, expected = (one.astype(np.float64).ravel() for one in (candidate, reference))
+    known = ~(np.isnan(candidate) & np.isnan(reference))
+    found, expected = (one[known].astype(np.float64) for one in (candidate, reference))
+    if not (found.size and np.isfinite(found).all() and np.isfinite(expected).all()):
+        return Agreement(float('inf'), 0.0)
     centred, target = found - found.mean(), expected - expected.mean()
     variance = centred @ centred
-    if not np.isfinite(found).all() or variance == 0 or target @ target == 0:
+    if variance == 0 or target @ target == 0:
         return Agreement(float('inf'), 0.0)
     pearson = float(centred @ target / np.sqrt(variance * (target @ target)))
     if not relative:

@@ -10,10 +10,13 @@ from depth_anything_ros.errors import ImageError
 from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.picture_header import (
     format_of, FORMATS, is_complete, PictureHeader, read_header)
+from depth_anything_ros.vision.raw_image import read_raw_image
 
 _PNG = b'\x89PNG\r\n\x1a\n'
 _VIDEO = re.compile(r'\b(h\.?26[3-6]|x26[45]|hevc|avc|vp[89]|av1|mpeg-?[124]?|theora|ffmpeg)\b',
                     re.IGNORECASE)
+# The encoding of the raw image, the codec and that of the compressed one, which may be missing.
+_COMPRESSED = re.compile(r'\s*(\w+)\s*;\s*\w+ compressed\s*(\w*)')
 _VIDEO_STARTS = (b'\0\0\1', b'\0\0\0\1')
 
 
@@ -52,16 +55,31 @@ def decode_picture(data: U8, limit: PixelLimit = FILE_LIMIT) -> ColorImage:
 def decode_compressed_data(data: U8, message_format: str,
                            limit: PixelLimit = FILE_LIMIT) -> ColorImage:
     """
-    Return the picture of a CompressedImage as 8-bit BGR; ImageError if that fails.
+    Return the picture of a CompressedImage in 8-bit colours; ImageError if that fails.
 
-    Exif data are ignored, as by image_transport: camera_info describes the stored picture.
+    ``message_format`` may say, as sensor_msgs/CompressedImage defines it, that the compressed
+    pixels are RGB in place of BGR, or a Bayer pattern. Exif data are ignored, as by
+    image_transport: camera_info describes the stored picture.
     """
     if check_picture(data, limit) is None:
         _refuse_depth_and_video(data, message_format)
         raise ImageError(
             f'OpenCV cannot decode the compressed image (format {message_format!r}, {data.size} '
             f'bytes): it is not one of {", ".join(FORMATS)}; check the publisher')
-    return _decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    encoding = _compressed_encoding(message_format)
+    if encoding.startswith('bayer_'):
+        mosaic = _decode(data, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        if mosaic.pixels.ndim == 2:
+            return read_raw_image(mosaic.pixels, f'{encoding[:10]}8', mosaic.size_hw,
+                                  mosaic.size_hw[1])
+    picture = _decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    return ColorImage(picture.pixels, 'rgb') if encoding.startswith('rgb') else picture
+
+
+def _compressed_encoding(message_format: str) -> str:
+    """Return the encoding of the compressed pixels, '' if the format does not say it."""
+    found = _COMPRESSED.match(message_format)
+    return found[2] or found[1] if found else ''
 
 
 def _refuse_depth_and_video(data: U8, message_format: str) -> None:

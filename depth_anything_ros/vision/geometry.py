@@ -8,7 +8,7 @@ those of sensor_msgs/CameraInfo, computed by OpenCV.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import cv2
 from depth_anything_ros.arrays import Bools, F32, F64, U8
@@ -26,6 +26,8 @@ _COEFFICIENTS = {'plumb_bob': _POLYNOMIAL, 'rational_polynomial': _POLYNOMIAL, '
 _USUAL_NUMBER = {'plumb_bob': 5, 'rational_polynomial': 8, 'equidistant': 4}
 _OTHER_NAMES = {'': 'plumb_bob', 'fisheye': 'equidistant'}
 _NEWTON_STEPS, _NEWTON_ERROR = 6, 1e-6
+# Angles between the axis of a lens and its side, of which the ones of pixels are interpolated.
+_ANGLES = 4096
 _ROUND_TRIP_PX = 0.05
 # Rows and columns of pixels that show whether a distortion can be inverted: an even number,
 # because any can be in the middle.
@@ -101,41 +103,6 @@ def bends_rays(model: str, coefficients: Sequence[float]) -> bool:
     An equidistant one always does: without coefficients it puts equal angles at equal distances.
     """
     return any(coefficients) or _OTHER_NAMES.get(model, model) == 'equidistant'
-
-
-class CameraInfoFields(NamedTuple):
-    """Fields of a sensor_msgs/CameraInfo, row by row."""
-
-    distortion_model: str
-    d: Sequence[float]
-    r: Sequence[float]
-    p: Sequence[float]
-
-
-def complete_fields(k: Sequence[float], fields: CameraInfoFields) -> CameraInfoFields:
-    """
-    Return the fields with the values that drivers leave out and other nodes cannot do without.
-
-    P of zeros becomes that of K, which this package uses then; R of zeros becomes the identity. An
-    empty model becomes plumb_bob, and D gets a number of coefficients that OpenCV takes. A camera
-    that is not calibrated keeps its P, an unknown model its D.
-    """
-    model, d, r, p = fields
-    try:
-        lens = Distortion(model, tuple(map(float, d)))
-        model, d = lens.model, lens.coefficients
-    except CameraInfoError:
-        pass
-    if not has_projection(p) and k[0] > 0 and k[4] > 0:
-        p = (k[0], 0.0, k[2], 0.0, 0.0, k[4], k[5], 0.0, 0.0, 0.0, 1.0, 0.0)
-    if not any(r):
-        r = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
-    return CameraInfoFields(model, d, r, p)
-
-
-def has_projection(p: Sequence[float]) -> bool:
-    """Return whether P is filled in."""
-    return bool(p[0] != 0)
 
 
 @dataclass(frozen=True)
@@ -231,9 +198,10 @@ def image_focal_scale(info: ModelInfo, camera: Intrinsics, input_size: int) -> f
 
     ``input_size`` is that of the network, 0 for the default of the model.
     """
+    assert info.focal_px is not None
     network_hw = model_input_hw(info, camera.size_hw, input_size)
     content = image_content(info.input_rule, camera.size_hw, network_hw)
-    return focal_scale(info, camera, info.output_hw((content.height, content.width)))
+    return info.focal_px / mean_focal(camera, (content.height, content.width))
 
 
 def image_focal_metres(info: ModelInfo, camera: Intrinsics, inverse_depth: F32,
@@ -368,11 +336,8 @@ def _undistort(distorted: F64, distortion: Distortion) -> F64:
     """
     if not len(distorted):
         return distorted
-    coefficients, eye = np.asarray(distortion.coefficients), np.eye(3)
-    points = np.ascontiguousarray(distorted[:, None])
-    undistort = (cv2.fisheye.undistortPoints if distortion.model == 'equidistant'
-                 else cv2.undistortPoints)
-    undistorted = np.array(undistort(points, eye, coefficients), np.float64).reshape(-1, 2)
+    undistorted = (_straightened if distortion.model == 'equidistant' else _undistort_polynomial)(
+        distorted, distortion)
     for _ in range(_NEWTON_STEPS):
         error = np.abs(_distort(undistorted, distortion) - distorted).max(axis=1)
         wrong = np.flatnonzero(~(error < _NEWTON_ERROR))
@@ -380,6 +345,30 @@ def _undistort(distorted: F64, distortion: Distortion) -> F64:
             break
         undistorted[wrong] -= _newton_step(undistorted[wrong], distorted[wrong], distortion)
     return undistorted
+
+
+def _undistort_polynomial(distorted: F64, distortion: Distortion) -> F64:
+    """Return about x/z and y/z [N, 2] before the distortion."""
+    found = cv2.undistortPoints(np.ascontiguousarray(distorted[:, None]), np.eye(3),
+                                np.asarray(distortion.coefficients))
+    return np.array(found, np.float64).reshape(-1, 2)
+
+
+def _straightened(distorted: F64, distortion: Distortion) -> F64:
+    """
+    Return about x/z and y/z [N, 2] before the distortion of an equidistant lens.
+
+    OpenCV gives up where the distance from the centre is above pi / 2 and the angle is not.
+    """
+    slopes = np.tan(np.linspace(0, np.pi / 2, _ANGLES, endpoint=False))
+    radii = _distort(np.stack([slopes, np.zeros_like(slopes)], axis=1), distortion)[:, 0]
+    rising = np.append(np.diff(radii) > 0, False)
+    known = slice(0, int(rising.argmin()) + 1)
+    radius = np.hypot(*distorted.T)
+    angles = np.interp(radius, radii[known], np.arctan(slopes[known]))
+    scale = np.divide(np.tan(angles), radius, out=np.ones_like(radius), where=radius > 0)
+    straight: F64 = distorted * scale[:, None]
+    return straight
 
 
 def _newton_step(undistorted: F64, distorted: F64, distortion: Distortion) -> F64:

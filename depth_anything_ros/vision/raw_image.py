@@ -15,9 +15,8 @@ import numpy as np
 # The order of two bytes per pixel: yuv422 is UYVY, as in V4L and in cv_bridge.
 _YUV_422 = {'yuv422': cv2.COLOR_YUV2BGR_UYVY, 'uyvy': cv2.COLOR_YUV2BGR_UYVY,
             'yuv422_yuy2': cv2.COLOR_YUV2BGR_YUY2, 'yuyv': cv2.COLOR_YUV2BGR_YUY2}
-# Brightness of all pixels, then pairs of chroma for 2x2 pixels, or for each pixel (nv24).
-_NV = {'nv12': cv2.COLOR_YUV2BGR_NV12, 'nv21': cv2.COLOR_YUV2BGR_NV21,
-       'nv24': cv2.COLOR_YUV2BGR_NV12}
+# Brightness of all pixels, then pairs of chroma for 2x2 pixels.
+_NV = {'nv12': cv2.COLOR_YUV2BGR_NV12, 'nv21': cv2.COLOR_YUV2BGR_NV21}
 # OpenCV names a pattern by its second row, ROS by its first one.
 _BAYER = {'bayer_rggb8': cv2.COLOR_BayerBG2BGR, 'bayer_bggr8': cv2.COLOR_BayerRG2BGR,
           'bayer_gbrg8': cv2.COLOR_BayerGR2BGR, 'bayer_grbg8': cv2.COLOR_BayerGB2BGR}
@@ -26,7 +25,7 @@ _16_BIT = {'mono16': ('mono8', 1), '16UC1': ('mono8', 1), 'bgr16': ('bgr8', 3),
            '16UC3': ('bgr8', 3), 'rgb16': ('rgb8', 3), 'bgra16': ('bgra8', 4),
            '16UC4': ('bgra8', 4), 'rgba16': ('rgba8', 4),
            **{name[:-1] + '16': (name, 1) for name in _BAYER}}
-ENCODINGS = (*ORDERS, *_16_BIT, *_BAYER, *_YUV_422, *_NV)
+ENCODINGS = (*ORDERS, *_16_BIT, *_BAYER, *_YUV_422, *_NV, 'nv24')
 # The number type of depth images.
 DEPTH_TYPES = {'32FC1': 'f4', '16UC1': 'u2', 'mono16': 'u2'}
 
@@ -51,6 +50,8 @@ def read_raw_image(buffer: memoryview | bytes | bytearray | U8, encoding: str,
         return read_raw_image(values, narrow, size_hw, values.shape[1])
     if encoding in _NV:
         return ColorImage(_from_nv(data, encoding, size_hw, step), 'bgr')
+    if encoding == 'nv24':
+        return ColorImage(_from_nv24(data, size_hw, step), 'bgr')
     pixel_bytes = 2 if encoding in _YUV_422 else 1
     check_layout(encoding, size_hw, step, data.size, pixel_bytes)
     if encoding in _YUV_422:
@@ -95,17 +96,23 @@ def _to_8_bit(data: U8, size_hw: tuple[int, int], step: int, channels: int,
 def _from_nv(data: U8, encoding: str, size_hw: tuple[int, int], step: int) -> U8:
     """Return BGR of a plane of brightness above a plane of chroma."""
     height, width = size_hw
-    if encoding != 'nv24':
-        check_layout(encoding, (height * 3 // 2, width), step, data.size, 1)
-        _check_even(encoding, size_hw)
-        return _converted(pixel_view(data, (height * 3 // 2, width), step, 1), _NV[encoding])
-    check_layout(encoding, (height * 3, width), step, data.size, 1)
+    check_layout(encoding, (height * 3 // 2, width), step, data.size, 1)
     _check_even(encoding, size_hw)
-    # Rows of chroma are twice as long. OpenCV knows no nv24: keep the chroma of every other pixel.
-    chroma = pixel_view(data[height * step:], size_hw, 2 * step, 2)[::2, ::2]
-    planes = np.concatenate([pixel_view(data, size_hw, step, 1),
-                             chroma.reshape(height // 2, width)])
-    return _converted(planes, _NV[encoding])
+    return _converted(pixel_view(data, (height * 3 // 2, width), step, 1), _NV[encoding])
+
+
+def _from_nv24(data: U8, size_hw: tuple[int, int], step: int) -> U8:
+    """Return BGR of a plane of brightness above a plane of chroma, U and V, for each pixel."""
+    height, width = size_hw
+    check_layout('nv24', size_hw, step, data.size, 1)
+    chroma = data[height * step:]
+    check_layout('nv24 chroma', size_hw, 2 * step, chroma.size, 2)
+    # OpenCV knows no nv24, but UYVY, here of two equal pixels for each.
+    uyvy = np.empty((*size_hw, 4), np.uint8)
+    uyvy[..., 1] = uyvy[..., 3] = pixel_view(data, size_hw, step, 1)
+    uyvy[..., ::2] = pixel_view(chroma, size_hw, 2 * step, 2)
+    bgr = _converted(uyvy.reshape(height, 2 * width, 2), cv2.COLOR_YUV2BGR_UYVY)
+    return np.ascontiguousarray(bgr[:, ::2])
 
 
 def _check_even(encoding: str, size_hw: tuple[int, int], width_only: bool = False) -> None:

@@ -286,5 +286,6 @@ def test_sigterm_ends_a_program_that_computes_a_video(
             assert time.monotonic() < deadline
             time.sleep(0.05)
         program.send_signal(signal.SIGTERM)
-        assert program.wait(timeout=30) == 143
+        status = program.wait(timeout=60)
+        assert status == 143, program.communicate()[1]
         assert list((folder / 'temporary').iterdir()) == []

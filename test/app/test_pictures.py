@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+import threading
 
 import cv2
 from depth_anything_ros.app.models import ModelChoice, ModelSlot
@@ -65,6 +66,35 @@ def test_a_folder_that_another_answer_removes_is_no_error(
     monkeypatch.setattr(page.time, 'time', remove_it)
     shared = page.Page(ModelSlot(), ModelChoice(Path('m.xml')), {}, [], tmp_path, True)
     assert shared._new_folder().parent == tmp_path
+
+
+def test_the_end_waits_for_running_events_and_refuses_others(tmp_path: Path) -> None:
+    """Python would end their threads within OpenCV, and their folder would go away."""
+    gradio = pytest.importorskip('gradio')
+    from depth_anything_ros.app.page import Page
+    page = Page(ModelSlot(), ModelChoice(Path('m.xml')), {}, [], tmp_path, True)
+    entered, go_on = threading.Event(), threading.Event()
+
+    def handler(file: str) -> str:
+        entered.set()
+        go_on.wait(20)
+        return file
+
+    answers: list[str] = []
+    event = page.event(handler)
+    running = threading.Thread(target=lambda: answers.append(event('picture.png')))
+    ending = threading.Thread(target=page.end)
+    running.start()
+    assert entered.wait(20)
+    ending.start()
+    ending.join(0.1)
+    assert ending.is_alive()
+    with pytest.raises(gradio.Error, match='the program is ending; start it again'):
+        event('another.png')
+    go_on.set()
+    ending.join(20)
+    running.join(20)
+    assert not ending.is_alive() and answers == ['picture.png']
 
 
 @pytest.mark.parametrize('percent', [(60, 40), (50, 50), (-1, 100), (0, 101)])

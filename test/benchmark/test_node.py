@@ -15,13 +15,14 @@ from depth_anything_ros.benchmark.bare_model import BareModel
 from depth_anything_ros.benchmark.machine import cpu_seconds, resident_mib, thread_times
 from depth_anything_ros.benchmark.node import measure_node, NodeOptions
 from depth_anything_ros.benchmark.node_report import node_report, NodeMeasurements, PhaseKey
-from depth_anything_ros.benchmark.node_under_test import OUTPUTS, Phase, Start
+from depth_anything_ros.benchmark.node_under_test import OUTPUTS, Phase, Start, under_test
 from depth_anything_ros.benchmark.report import as_dict, Report
 from depth_anything_ros.cli.reports import to_json
 from depth_anything_ros.errors import MissingDependencyError, ModelError
 import numpy as np
 import pytest
 from tools.measure.performance_page import TARGETS
+from waiting import until
 
 HW = (120, 160)
 OF_THE_NODE = {'node_ratio_depth', 'node_ratio_all', 'age_p50_ratio', 'age_p95_ratio',
@@ -63,7 +64,8 @@ def test_the_time_of_a_busy_thread_is_seen_and_can_be_left_out() -> None:
     assert ids[0] not in before and 0.29 < after[ids[0]] < 0.5
     assert cpu_seconds(before, after) > 0.29
     assert cpu_seconds(before, after, without_busiest=1) < 0.15
-    assert ids[0] not in thread_times(os.getpid())
+    # Python's join returns before the system has removed the thread.
+    assert until(lambda: ids[0] not in thread_times(os.getpid()))
 
 
 def test_time_is_counted_from_the_first_reading_on() -> None:
@@ -187,11 +189,11 @@ def test_a_run_gives_every_figure_that_the_page_wants_of_the_node(
 
 def test_what_a_run_measures_is_of_the_right_order(
         run: tuple[Report, list[str], set[int]]) -> None:
-    """A second on a busy machine says no more."""
+    """A second on a busy machine says no more, but a wrong unit is wrong by a thousand."""
     figures = run[0].figures
-    for name in ('node_ratio_depth', 'node_ratio_all'):
-        assert 0.1 < figures[name] < 2
-    assert 0.4 < figures['age_p50_ratio'] <= figures['age_p95_ratio']
+    for name in ('node_ratio_depth', 'node_ratio_all', 'age_p50_ratio'):
+        assert 0.05 < figures[name] < 20
+    assert figures['age_p50_ratio'] <= figures['age_p95_ratio']
     assert 0 < figures['host_ms_per_frame'] < 100
     assert 0 < figures['activation_ratio'] < 30
 
@@ -234,6 +236,39 @@ def test_without_matplotlib_the_picture_says_how_to_get_it(
     assert made_up.draw is not None
     with pytest.raises(MissingDependencyError, match='matplotlib.*pip install'):
         made_up.draw(tmp_path / 'node.png')
+
+
+# A node whose process ends within its configure callback, as one does for which memory is short.
+ENDING = """
+import rclpy
+from rclpy.lifecycle import LifecycleNode
+
+class Node(LifecycleNode):
+    def on_configure(self, state):
+        raise SystemExit('no memory is left')
+
+rclpy.init()
+node = Node('depth_anything')
+try:
+    rclpy.spin(node)
+finally:
+    node.destroy_node()
+    rclpy.try_shutdown()
+"""
+
+
+def test_a_node_that_ends_while_it_is_configured_ends_the_run_with_its_last_line(
+        tmp_path: Path, tiny_ir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip('rclpy')
+    from depth_anything_ros.ros.observer import ObserverError
+    (tmp_path / 'ending_node.py').write_text(ENDING)
+    monkeypatch.setenv('PYTHONPATH', os.pathsep.join([str(tmp_path), *sys.path]))
+    monkeypatch.setenv('ROS_DOMAIN_ID', str(64 + (os.getpid() + 9) % 36))
+    started = time.monotonic()
+    with pytest.raises(ObserverError, match='ended; the last line.*: no memory is left'), \
+            under_test(tiny_ir, tmp_path, 1, HW, None, {}, 'ending_node'):
+        pass
+    assert time.monotonic() - started < 60
 
 
 def test_a_model_that_is_missing_is_named_before_anything_starts(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_a_node_that_is_killed_ends_the_demo_soon(tmp_path: Path, tiny_ir: Path)
     finally:
         process.kill()
     assert process.returncode == 1
-    assert 'error: /depth_anything could not deactivate; see its log, demo_output/node.log' in err
+    assert 'error: /depth_anything ended; the last line of its log demo_output/node.log: ' in err
 
 
 @pytest.mark.parametrize(('number', 'status', 'message'), [
@@ -243,7 +243,8 @@ def test_a_picture_that_disappears_is_named_once_and_the_player_plays_on(tmp_pat
     pytest.importorskip('rclpy', reason='ROS 2 is not installed')
     for name in ('1.png', '2.png', '3.png'):
         cv2.imwrite(str(tmp_path / name), np.zeros((48, 64, 3), np.uint8))
-    code = ('import sys; from depth_anything_ros.demo import player; player._KEPT_PICTURES = 1\n'
+    code = ('import sys; from depth_anything_ros.demo import footage, player\n'
+            'footage._KEPT_PICTURES = 1\n'
             "sys.exit(player.main(['--images', '.', '--rate', '100']))")
     process = subprocess.Popen(
         [sys.executable, '-c', code], cwd=tmp_path, stderr=subprocess.PIPE, text=True,

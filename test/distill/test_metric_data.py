@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
+import os
 from pathlib import Path
 import sqlite3
 from typing import Any
@@ -81,6 +82,34 @@ def test_frames_of_a_folder_are_reduced_with_their_focal_length(
     assert_allclose(depth, depth_of(5)[1::2, 1::2] / 1000, rtol=1e-3)
     again = collect(folder, tmp_path, replace(SELECTION, every=5, short_side=15))
     assert again == frames
+
+
+def read_again(data: Path, work: Path) -> bool:
+    """Return whether the frames of data are made again."""
+    lines: list[str] = []
+    collect_frames([str(data)], work, SELECTION, print,
+                   partial(count_in_lines, lines.append, period_s=0.0))
+    return bool(lines)
+
+
+@pytest.mark.parametrize('name', ['rgb_03.png', 'depth_03.png', 'room.yaml'])
+def test_a_file_of_a_folder_that_was_replaced_is_read_again(
+        name: str, folder: Path, tmp_path: Path) -> None:
+    """By an older one too, as where one of two versions of a folder takes the place of another."""
+    assert read_again(folder, tmp_path) and not read_again(folder, tmp_path)
+    changed = folder.with_name(name)
+    os.utime(changed, ns=(10 ** 18, 10 ** 18))
+    assert read_again(folder, tmp_path) and not read_again(folder, tmp_path)
+    before = collect(folder, tmp_path)[3].read_depth()
+    cv2.imwrite(str(folder.with_name('depth_03.png')), depth_of(9))
+    assert not np.array_equal(collect(folder, tmp_path)[3].read_depth(), before, equal_nan=True)
+
+
+def test_a_file_of_a_bag_that_was_replaced_is_read_again(tmp_path: Path) -> None:
+    bag = recording(tmp_path / 'bag')
+    assert read_again(bag, tmp_path) and not read_again(bag, tmp_path)
+    change_messages(bag, '/camera/depth', 'UPDATE messages SET timestamp = timestamp + 1')
+    assert read_again(bag, tmp_path) and not read_again(bag, tmp_path)
 
 
 def camera_info(**changes: Any) -> Any:
@@ -177,7 +206,8 @@ def test_a_bag_that_cannot_be_used_is_named_with_the_remedy(
 
 def lidar_bag(folder: Path, *, static: bool = True,
               turn_of_lidar: tuple[float, ...] = (0.0, 0.0, 0.0, 1.0),
-              row_step: int | None = None) -> Path:
+              row_step: int | None = None, height: int = 1, image_topic: str = '/image',
+              **info: Any) -> Path:
     """Write a bag with points of a wall at 4 m and a box at 1.5 m, seen 0.2 m beside the lidar."""
     types = bags.store().types
     rows, columns = np.mgrid[0:30:3, 0:40:2]
@@ -191,7 +221,7 @@ def lidar_bag(folder: Path, *, static: bool = True,
     header = bags.header(0)
     header.frame_id = 'lidar'
     cloud = types['sensor_msgs/msg/PointCloud2'](
-        header, 1, len(stamped),
+        header, height, len(stamped),
         [field(name, 4 * place, 7, 1) for place, name in enumerate('xyz')],
         False, 16, 16 * len(stamped) if row_step is None else row_step,
         stamped.view(np.uint8).reshape(-1), False)
@@ -206,9 +236,9 @@ def lidar_bag(folder: Path, *, static: bool = True,
         transforms.append(types['geometry_msgs/msg/TransformStamped'](
             parent_header, child, types['geometry_msgs/msg/Transform'](
                 vector(*place), turn(*rotation))))
-    entries = [('/image', RAW, 5, bags.raw_image(0, picture(0))),
+    entries = [(image_topic, RAW, 5, bags.raw_image(0, picture(0))),
                ('/points', 'sensor_msgs/msg/PointCloud2', 6, cloud),
-               ('/camera_info', INFO, 7, camera_info())]
+               ('/camera_info', INFO, 7, camera_info(**info))]
     if static:
         entries.append(('/tf_static', 'tf2_msgs/msg/TFMessage', 1,
                         types['tf2_msgs/msg/TFMessage'](transforms)))
@@ -224,6 +254,39 @@ def test_points_of_a_lidar_become_sparse_depth_of_the_camera(
     assert 0.1 < seen.mean() < 0.2 and set(np.unique(depth[seen])) == {1.5, 4.0}
     assert depth[12, 18] == 1.5 and depth[3, 4] == 4.0
     assert np.isnan(depth[1]).all()
+
+
+def test_a_cloud_that_is_cut_off_is_left_out_with_the_reason(tmp_path: Path) -> None:
+    lines: list[str] = []
+    with pytest.raises(DatasetError, match='none of its 1 frames'):
+        collect(lidar_bag(tmp_path / 'bag', height=2), tmp_path, lines=lines)
+    assert 'is left out: the point cloud has ' in lines[0] and 'truncated' in lines[0]
+
+
+# A lens with barrel distortion, rectified to a picture that shows all of it.
+LENS = {'d': np.array([-0.3, 0.1, 0.0, 0.0, 0.0]),
+        'p': np.array([35, 0, 20, 0, 0, 35, 15, 0, 0, 0, 1, 0], np.float64)}
+
+
+@pytest.mark.parametrize(('image_topic', 'focal_px'), [('/image_raw', 50), ('/image_rect', 35)])
+def test_the_camera_of_a_bag_is_that_of_the_node(
+        image_topic: str, focal_px: float, tmp_path: Path) -> None:
+    """K and the distortion for raw images, else P: metres are proportional to the focal length."""
+    bag = recording(tmp_path / 'bag', image_topic=image_topic, info=camera_info(**LENS))
+    assert {frame.focal_xy for frame in collect(bag, tmp_path)} == {(focal_px, focal_px)}
+
+
+def test_points_of_a_lidar_are_where_the_lens_shows_them(tmp_path: Path) -> None:
+    frame, = collect(lidar_bag(tmp_path / 'bag', image_topic='/image_raw', **LENS), tmp_path)
+    rows, columns = np.mgrid[0:30:3, 0:40:2]
+    rays = np.stack([(columns - 20) / 50, (rows - 15) / 50, np.ones(rows.shape)], -1)
+    seen = cv2.projectPoints(rays.reshape(-1, 1, 3), np.zeros(3), np.zeros(3),
+                             camera_info().k.reshape(3, 3), LENS['d'])[0][:, 0]
+    expected = np.zeros((30, 40), bool)
+    expected[np.rint(seen[:, 1]).astype(int), np.rint(seen[:, 0]).astype(int)] = True
+    found = np.isfinite(frame.read_depth())
+    # Points of the wall beside the box may be hidden.
+    assert not (found & ~expected).any() and found.sum() > 0.9 * expected.sum()
 
 
 def test_points_without_the_pose_of_the_lidar_are_refused(tmp_path: Path) -> None:

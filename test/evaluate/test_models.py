@@ -401,6 +401,15 @@ def test_a_map_with_a_pixel_that_is_not_finite_gets_the_worst_scores() -> None:
     assert (scores.abs_rel, scores.pearson, scores.rank_correlation) == (np.inf, 0.0, 0.0)
 
 
+def test_sky_that_both_metric_maps_have_does_not_count() -> None:
+    expected = 1 + np.random.default_rng(0).random(SIZE_HW, np.float32)
+    expected[:3] = np.nan
+    scores = compare_maps(expected * np.float32(1.1), expected, relative=False)
+    assert (scores.abs_rel, scores.pearson, scores.rank_correlation) == pytest.approx((0.1, 1, 1))
+    scores = compare_maps(expected[:3], expected[:3], relative=False)
+    assert (scores.abs_rel, scores.pearson, scores.rank_correlation) == (np.inf, 0.0, 0.0)
+
+
 def test_a_relative_and_a_metric_model_cannot_be_compared(
         tmp_path: Path, tiny_ir: Path, make_ir: Callable[..., Path]) -> None:
     with pytest.raises(ModelError, match='it is metric, but'):

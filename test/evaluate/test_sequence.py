@@ -110,12 +110,14 @@ def test_metres_by_the_focal_length_of_the_camera_need_no_fit(
     assert found.protocol.endswith('; metres by the focal length')
 
 
+@pytest.mark.parametrize('input_size', [0, 56])
 def test_what_a_model_sees_at_infinity_counts_as_the_farthest_depth(
-        tmp_path: Path, make_ir: Callable[..., Path]) -> None:
+        input_size: int, tmp_path: Path, make_ir: Callable[..., Path]) -> None:
     """The inverse depth is negative; the wall is at 5 m, and up to 6 m are scored."""
     drive_to_a_wall(tmp_path, [5.0] * 3, [100] * 3)
     model = make_ir(focal_px=300.0, has_shift=False, gain=-1.0)
-    assert evaluate_sequence(model, opened(tmp_path), F32).mean.abs_rel == pytest.approx(0.2)
+    found = evaluate_sequence(model, opened(tmp_path), ModelOptions(input_size, precision='f32'))
+    assert found.mean.abs_rel == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize('kind', ['relative', 'metric'])

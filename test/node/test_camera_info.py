@@ -1,8 +1,8 @@
 """From camera_info to the camera of an image, and back for the outputs."""
 
 from depth_anything_ros.errors import CameraInfoError
-from depth_anything_ros.node.camera_info import (
-    camera_info_on_grid, camera_view, intrinsics, is_raw)
+from depth_anything_ros.node.camera_info import camera_info_on_grid, camera_view
+from depth_anything_ros.vision.camera_info import intrinsics, is_raw
 from depth_anything_ros.vision.geometry import Distortion, pixel_rays
 from depth_anything_ros.vision.transforms import output_grid, OutputGrid
 import numpy as np
@@ -97,11 +97,15 @@ def test_an_empty_projection_matrix_is_published_as_the_node_uses_it(size: str) 
     assert not info.p.any()
 
 
-def test_a_camera_that_is_not_calibrated_stays_so() -> None:
-    """K of zeros says it; P is not invented."""
+@pytest.mark.parametrize('size', ['input', 'divisor', 'native'])
+def test_a_camera_that_is_not_calibrated_stays_so(size: str) -> None:
+    """sensor_msgs/CameraInfo: D, K, R and P are zeros."""
     info = CameraInfo(width=160, height=120)
-    published = camera_info_on_grid(Header(), info, (120, 160), OutputGrid((120, 160)))
-    assert not published.k.any() and not published.p.any()
+    grid = output_grid(size, 2, (120, 160), (112, 154))
+    published = camera_info_on_grid(Header(), info, (120, 160), grid)
+    assert (published.height, published.width) == grid.size_hw
+    assert not any(np.any(values) for values in (
+        published.d, published.k, published.r, published.p))
 
 
 @pytest.mark.parametrize('model, d, expected_model, expected_d', [

@@ -1,6 +1,6 @@
 """The values on /diagnostics, and when the level is WARN or ERROR."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 import time
@@ -79,6 +79,57 @@ def test_silence_is_a_warning_that_names_the_topic(
     assert status.level == DiagnosticStatus.WARN
     assert '/camera/image' in status.message
     assert fact in status.message
+
+
+def warned_s(monkeypatch: pytest.MonkeyPatch, reporter: DiagnosticsReporter,
+             arrivals_s: Sequence[float], seconds: int) -> list[int]:
+    """Return the seconds at which images are missing, of which some arrive and some fail."""
+    found, now = [], 0.0
+    monkeypatch.setattr(time, 'monotonic', lambda: now)
+    for second in range(seconds):
+        now = second + 0.1 * (second % 3)
+        received = sum(arrival < now for arrival in arrivals_s)
+        if reporter.status(health(received=received, delivered=received)).level != (
+                DiagnosticStatus.OK):
+            found.append(second)
+    return found
+
+
+@pytest.mark.parametrize('period_s', [3.4, 4.5, 10.0, 60.0])
+def test_a_slow_camera_is_missed_when_its_next_image_is_late(
+        monkeypatch: pytest.MonkeyPatch, period_s: float) -> None:
+    """Until its second image nobody knows that it is slow."""
+    arrivals_s = [1.5 + period_s * number for number in range(5)]
+    monkeypatch.setattr(time, 'monotonic', lambda: 0.0)
+    found = warned_s(monkeypatch, DiagnosticsReporter('depth'), arrivals_s, 400)
+    later = [second for second in found if second > arrivals_s[1] + 1]
+    assert arrivals_s[-1] + 1.5 * period_s < later[0] < arrivals_s[-1] + 3 * period_s + 3
+    assert later == list(range(later[0], 400))
+
+
+def test_a_pause_of_a_fast_camera_does_not_make_the_next_one_acceptable(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    arrivals_s = [*np.arange(0, 10, 0.1), *np.arange(100, 110, 0.1)]
+    monkeypatch.setattr(time, 'monotonic', lambda: 0.0)
+    found = warned_s(monkeypatch, DiagnosticsReporter('depth'), arrivals_s, 130)
+    assert set(range(14, 100)) <= set(found) and set(range(114, 130)) <= set(found)
+    assert not {*range(10), *range(102, 110)} & set(found)
+
+
+def test_a_single_failure_of_a_slow_camera_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, 'monotonic', lambda: now)
+    reporter = DiagnosticsReporter('depth')
+    for number in range(4):
+        now = 10.0 * number
+        reporter.status(health(received=number, delivered=number))
+    now += 10.0
+    assert reporter.status(health(received=4, delivered=3, failed=1)).level == (
+        DiagnosticStatus.WARN)
+    for number in range(2, 4):
+        now += 10.0
+        level = reporter.status(health(received=3 + number, delivered=3, failed=number)).level
+    assert level == DiagnosticStatus.ERROR
 
 
 def test_silence_with_a_known_reason_names_it(monkeypatch: pytest.MonkeyPatch) -> None:

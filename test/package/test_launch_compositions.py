@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / 'launch').glob('*.launch.py'))
+OWN_PARAMETERS = ROOT / 'config' / 'depth_anything.yaml'
 OURS = 'depth_anything_ros'
 DEPTH_TOPICS = {'depth': 'depth_anything/depth/image',
                 'depth_camera_info': 'depth_anything/depth/camera_info', 'scan': 'scan'}
@@ -203,6 +204,31 @@ def test_a_driver_and_the_depth_of_its_images(
     assert {**parameters, **expected, 'gain': 3} == parameters
     assert recorded(tmp_path, 'depth_anything_node')[0] == {
         'image': image, 'camera_info': image.replace('image_raw', 'camera_info')}
+
+
+@pytest.mark.parametrize(('file', 'arguments', 'sentence'), [
+    ('camera', ['driver:=usb_cam', 'fps:=29.97'],
+     "fps is '29.97'; it must be an integer of at least 1"),
+    ('camera', ['driver:=v4l2_camera', 'fps:=0'], "fps is '0'; it must be an integer of at least"),
+    ('camera', ['driver:=realsense', 'width:=wide'], "width is 'wide'; it must be an integer"),
+    ('camera', ['driver:=usb_cam', 'driver_params_file:=/no/file'],
+     'driver_params_file /no/file does not exist'),
+    ('laserscan', ['scan_height:=10.5'], "scan_height is '10.5'; it must be an integer of at"),
+    ('laserscan', ['range_max:=far'], "range_max is 'far'; it must be a number of at least 0"),
+    ('laserscan', ['range_min:=nan'], "range_min is 'nan'; it must be a number of at least 0"),
+    ('nav2_costmap', ['costmap:=true', 'costmap_params_file:=/no/file'],
+     'costmap_params_file /no/file does not exist'),
+    ('nav2_costmap', ['costmap:=true', f'costmap_params_file:={OWN_PARAMETERS}'],
+     'it must be a YAML file with local_costmap: local_costmap: ros__parameters:')])
+def test_an_argument_that_cannot_be_used_is_named_before_anything_starts(
+        launched, install, tmp_path: Path, file: str, arguments: list[str],
+        sentence: str) -> None:
+    for package in ('usb_cam', 'v4l2_camera', 'realsense2_camera', 'depthimage_to_laserscan',
+                    'nav2_costmap_2d', 'nav2_lifecycle_manager'):
+        install(package)
+    printed = launched(f'{file}.launch.py', 'autostart:=false', *arguments)
+    assert sentence in printed
+    assert not list(tmp_path.glob('*.args'))
 
 
 def test_driver_and_node_use_the_profile_of_fast_dds(launched, install, tmp_path: Path) -> None:

@@ -117,6 +117,20 @@ def test_every_program_has_a_main_function(setup_arguments) -> None:
                             if isinstance(node, ast.FunctionDef)}, line
 
 
+def test_a_program_imports_packages_only_where_it_handles_ctrl_c_and_missing_ones(
+        setup_arguments) -> None:
+    """That is in its function ``main``."""
+    lines = setup_arguments['entry_points']['console_scripts']
+    code = ('import importlib, sys\nfor name in sys.argv[1:]:\n'
+            '    importlib.import_module(name)\n'
+            "print(*{name.partition('.')[0] for name in sys.modules})")
+    found = subprocess.run(
+        [sys.executable, '-c', code, *(line.split(' = ')[1].partition(':')[0] for line in lines)],
+        cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    assert 'depth_anything_ros' in found
+    assert not {'numpy', 'cv2', 'openvino', 'rclpy', 'torch', 'typer'} & set(found)
+
+
 def test_every_python_folder_is_installed(setup_arguments) -> None:
     folders = {'.'.join(path.parent.relative_to(ROOT).parts)
                for path in (ROOT / 'depth_anything_ros').rglob('*.py')}

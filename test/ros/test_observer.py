@@ -6,8 +6,7 @@ import threading
 import time
 from typing import Any
 
-from depth_anything_ros.ros.observer import Observer, RELIABLE, status_values
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from depth_anything_ros.ros.observer import Observer, RELIABLE
 from lifecycle_msgs.srv import ChangeState, GetState
 import pytest
 from rclpy.callback_groups import ReentrantCallbackGroup
@@ -69,13 +68,3 @@ def test_a_lost_response_does_not_hide_that_the_transition_is_done(observer: Obs
         executor.shutdown()
         spin.join()
         node.destroy_node()
-
-
-def test_only_the_status_of_the_node_itself_counts() -> None:
-    def status(name: str) -> DiagnosticStatus:
-        return DiagnosticStatus(name=name, values=[KeyValue(key='name', value=name)])
-
-    message = DiagnosticArray(status=[status('battery'), status('depth: depth')])
-    assert status_values(message, 'depth') == {'name': 'depth: depth'}
-    assert status_values(DiagnosticArray(status=[status('battery')]), 'depth') == {}
-    assert status_values(DiagnosticArray(), 'depth') == {}

@@ -1,18 +1,17 @@
 """A robot that drives through the moving scene, for tests of metres from motion over topics."""
 
 from collections.abc import Callable
-import sys
 import time
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-from geometry_msgs.msg import TransformStamped
 from moving_scene import FOCAL, HW, inverse_z, picture
 import numpy as np
 import pytest
+from rclpy.time import Time
 from robot import camera_info, Robot
 from sensor_msgs.msg import Image
-from tf2_stand_in import module, quaternion, transform_message
+from tf2_stand_in import provide, quaternion, STATIC, transform_message
 
 STEP_S, STEP_M = 0.1, 0.03
 # The optical frame in the frame of the robot, which has x ahead and z up.
@@ -52,9 +51,9 @@ class Drive:
         if by == 'tf':
             self.static(transform_message('base', 'camera_optical', MOUNT, 0.0))
 
-    def static(self, message: TransformStamped) -> None:
+    def static(self, message: Any) -> None:
         """Publish a fixed transform until the node has it."""
-        self.robot.publish('/tf_static', message)
+        self.robot.publish('/tf_static', message, STATIC)
 
     def odometry(self, second: float, pose: np.ndarray, **changes: Any) -> None:
         """Publish where the robot is, by the pose of its camera in the scene."""
@@ -65,7 +64,7 @@ class Drive:
         from nav_msgs.msg import Odometry
         message = Odometry(child_frame_id='base')
         message.header.frame_id = changes.get('frame', 'odom')
-        message.header.stamp = transform_message('', '', base, second).header.stamp
+        message.header.stamp = Time(nanoseconds=round(second * 1e9)).to_msg()
         at, turn = message.pose.pose.position, message.pose.pose.orientation
         at.x, at.y, at.z = map(float, base[:3, 3])
         turn.x, turn.y, turn.z, turn.w = quaternion(base)
@@ -137,7 +136,7 @@ def make_drive(make_robot: Callable[..., Robot],
     def make(by: str = 'odometry', floor_m: float = 0.0, **parameters: Any) -> Drive:
         values = {'alignment.source': 'motion', **SMALL, **parameters}
         if by == 'tf':
-            monkeypatch.setitem(sys.modules, 'tf2_ros', module())
+            provide(monkeypatch)
         else:
             pytest.importorskip('nav_msgs.msg', reason='nav_msgs is missing')
             values |= {'motion.odometry_topic': 'odom', 'motion.camera_pose': MOUNT_POSE,

@@ -84,10 +84,10 @@ class Robot:
         self.until(lambda: self._is_matched(topic) or not self._is_active())
         return messages
 
-    def publish(self, topic: str, message: Any) -> None:
+    def publish(self, topic: str, message: Any, profile: QoSProfile = RELIABLE) -> None:
         """Publish after the topic has a subscriber."""
         if topic not in self._publishers:
-            self._publishers[topic] = self.node.create_publisher(type(message), topic, RELIABLE)
+            self._publishers[topic] = self.node.create_publisher(type(message), topic, profile)
         publisher = self._publishers[topic]
         assert self.until(lambda: publisher.get_subscription_count() > 0), f'{topic}: no listener'
         publisher.publish(message)

@@ -2,8 +2,11 @@
 What the node uses of tf2_ros, which PyPI does not have: a buffer, and a listener over DDS.
 
 TFMessage comes with tf2_ros, so here /tf and /tf_static have one TransformStamped per message.
+Where tf2_ros is installed, tests use that instead.
 """
 
+from importlib.util import find_spec
+import sys
 from types import ModuleType
 from typing import Any
 
@@ -12,8 +15,13 @@ from depth_anything_ros.arrays import F64
 from depth_anything_ros.errors import AlignmentError
 from geometry_msgs.msg import TransformStamped
 import numpy as np
+import pytest
 from rclpy.node import Node
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 from rclpy.time import Time
+
+# What a listener of tf2_ros asks of the publishers of /tf_static.
+STATIC = QoSProfile(depth=100, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class TransformException(Exception):
@@ -89,12 +97,13 @@ class TransformListener:
             self._node.destroy_subscription(self._subscriptions.pop())
 
 
-def module() -> ModuleType:
-    """Return the stand-in for sys.modules."""
-    made = ModuleType('tf2_ros')
-    made.Buffer, made.TransformListener = Buffer, TransformListener
-    made.TransformException = TransformException
-    return made
+def provide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nodes import tf2_ros: the one that is installed, or the stand-in."""
+    if find_spec('tf2_ros') is None:
+        made = ModuleType('tf2_ros')
+        made.Buffer, made.TransformListener = Buffer, TransformListener
+        made.TransformException = TransformException
+        monkeypatch.setitem(sys.modules, 'tf2_ros', made)
 
 
 def quaternion(pose: F64) -> tuple[float, float, float, float]:
@@ -104,12 +113,15 @@ def quaternion(pose: F64) -> tuple[float, float, float, float]:
     return tuple(float(part) for part in (*(turn[[2, 0, 1], [1, 2, 0]] / (4 * w)), w))
 
 
-def transform_message(parent: str, child: str, pose: F64, stamp_s: float) -> TransformStamped:
-    """Return the pose of a frame in its parent as a message."""
+def transform_message(parent: str, child: str, pose: F64, stamp_s: float) -> Any:
+    """Return the pose of a frame in its parent as a message for /tf or /tf_static."""
     message = TransformStamped(child_frame_id=child)
     message.header.frame_id = parent
     message.header.stamp = Time(nanoseconds=round(stamp_s * 1e9)).to_msg()
     to, turn = message.transform.translation, message.transform.rotation
     to.x, to.y, to.z = map(float, pose[:3, 3])
     turn.x, turn.y, turn.z, turn.w = quaternion(pose)
-    return message
+    if find_spec('tf2_msgs') is None:
+        return message
+    from tf2_msgs.msg import TFMessage
+    return TFMessage(transforms=[message])

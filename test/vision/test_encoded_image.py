@@ -8,10 +8,11 @@ import zlib
 
 import cv2
 from depth_anything_ros.errors import ImageError
+from depth_anything_ros.vision.color_image import to_bgr
 from depth_anything_ros.vision.encoded_image import (
     check_picture, decode_compressed_data, decode_picture, FILE_LIMIT, PixelLimit)
 import numpy as np
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from photos import with_orientation
 import pytest
 
@@ -239,6 +240,43 @@ def test_depth_and_video_in_compressed_messages_are_named(
     with pytest.raises(ImageError, match=fact) as caught:
         decode_compressed_data(array(start), message_format)
     assert repr(message_format) in str(caught.value)
+
+
+# Smooth, so that neither a Bayer pattern nor JPEG changes much.
+ROWS, COLUMNS = np.mgrid[:32, :48]
+SCENE = np.stack([40 + 2 * COLUMNS, 200 - 3 * ROWS, 100 + ROWS + COLUMNS], -1).astype(np.uint8)
+PATTERNS = ('rggb', 'bggr', 'gbrg', 'grbg')
+
+
+def published(encoding: str) -> np.ndarray:
+    """Return the scene in an encoding of sensor_msgs/Image."""
+    if encoding.startswith('bayer'):
+        values = np.zeros(SCENE.shape[:2], np.uint8)
+        for place, color in enumerate(encoding[6:10]):
+            row, column = divmod(place, 2)
+            values[row::2, column::2] = SCENE[row::2, column::2, 'bgr'.index(color)]
+    else:
+        values = SCENE[..., ::-1] if encoding.startswith('rgb') else SCENE
+    return np.ascontiguousarray(values * np.uint16(257) if encoding.endswith('16') else values)
+
+
+@pytest.mark.parametrize(('message_format', 'suffix', 'stored'), [
+    *((f'{raw}; {codec} compressed {stored}', suffix, stored) for raw in ('bgr8', 'rgb8', 'rgba8')
+      for codec, suffix in (('jpeg', '.jpg'), ('png', '.png')) for stored in ('bgr8', 'rgb8')),
+    ('rgb16; png compressed rgb16', '.png', 'rgb16'), ('rgb8; tiff compressed ', '.tiff', 'rgb8'),
+    ('bgr8; tiff compressed ', '.tiff', 'bgr8'), ('jpeg', '.jpg', 'bgr8'), ('', '.png', 'bgr8'),
+    *((f'bayer_{name}{bits}; png compressed ', '.png', f'bayer_{name}{bits}')
+      for name in PATTERNS for bits in (8, 16)),
+    ('bayer_grbg8; jpeg compressed bayer_grbg8', '.jpg', 'bayer_grbg8'),
+    ('bayer_grbg8; jpeg compressed bgr8', '.jpg', 'bgr8'),
+    ('bayer_grbg8; png compressed ', '.png', 'bgr8')])
+def test_the_format_names_the_order_of_the_compressed_pixels(
+        message_format: str, suffix: str, stored: str) -> None:
+    """By sensor_msgs/CompressedImage, and as image_transport fills it in."""
+    data = array(encode(suffix, pixels=published(stored)))
+    found = to_bgr(decode_compressed_data(data, message_format))
+    inside = (slice(2, -2), slice(2, -2))
+    assert_allclose(found[inside].astype(int), SCENE[inside].astype(int), atol=12)
 
 
 def test_a_picture_is_decoded_whatever_the_format_says() -> None:

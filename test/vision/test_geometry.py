@@ -101,6 +101,18 @@ def test_pixels_that_no_direction_reaches_have_no_ray() -> None:
     assert np.isfinite(rays.x_over_z[29, 38])
 
 
+def test_a_wide_fisheye_has_rays_up_to_its_side() -> None:
+    """Those that are farther from the centre than pi / 2 focal lengths too."""
+    angles = np.radians(np.linspace(0, 89, 60))
+    k = (0.1, -0.05, 0.01, 0.0)
+    bent = angles * (1 + k[0] * angles ** 2 + k[1] * angles ** 4 + k[2] * angles ** 6)
+    assert bent[-1] > np.pi / 2
+    camera = Intrinsics(300.0, 300.0, 640.0, 400.0, (800, 1280), Distortion('equidistant', k))
+    rays = undistorted_rays(np.stack([640 + 300 * bent, np.full(60, 400.0)], axis=1), camera)
+    assert_allclose(np.arctan(rays[:, 0]), angles, atol=1e-6)
+    assert_allclose(rays[:, 1], 0, atol=1e-9)
+
+
 def test_a_point_far_out_of_the_view_is_not_folded_back_into_it() -> None:
     lens = Distortion('plumb_bob', (-0.5, 0.0, 0.0, 0.0, 0.0))
     assert np.isnan(project(np.array([[1.4, 0.0, 1.0]]), lens_camera(lens))).all()

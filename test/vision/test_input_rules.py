@@ -5,7 +5,8 @@ import random
 
 import cv2
 from depth_anything_ros.model_info import InputRule, Resize
-from depth_anything_ros.vision.geometry import focal_scale, Intrinsics
+from depth_anything_ros.vision.geometry import (
+    focal_scale, image_focal_scale, Intrinsics)
 from depth_anything_ros.vision.transforms import (
     Content, cut_borders, image_content, model_input_hw, network_image, rule_input_hw)
 import numpy as np
@@ -149,3 +150,15 @@ def test_metres_are_the_output_times_the_focal_length_of_the_networks_image(
     output = 1.7
     metres = output * (matrix[0, 0] + matrix[1, 1]) / 2 / 300
     assert 1 / (focal_scale(info, CAMERA, depth_hw) / output) == pytest.approx(metres)
+
+
+@pytest.mark.parametrize('image_hw', [(720, 1280), (359, 640), (640, 250)])
+def test_metres_of_a_letterbox_do_not_depend_on_the_size_of_the_output(
+        image_hw: tuple[int, int]) -> None:
+    """The borders end within a pixel of an output that is smaller than the input."""
+    info = replace(TINY_INFO, focal_px=300.0, resize='letterbox', patch_multiple=32)
+    camera = Intrinsics(500.0, 520.0, 320.0, 240.0, image_hw)
+    scale = 256 / max(image_hw)
+    for output_multiple in (None, 8, 1):
+        found = image_focal_scale(replace(info, output_multiple=output_multiple), camera, 256)
+        assert found == pytest.approx(300 / (510 * scale), rel=3e-3)

@@ -139,7 +139,20 @@ def test_a_buffer_that_is_too_small_is_refused(encoding: str) -> None:
         read_raw_image(b'', encoding, (0, 0), 0)
 
 
-@pytest.mark.parametrize('encoding', [*YUV_422, 'nv12', 'nv21', 'nv24'])
+@pytest.mark.parametrize('size_hw', [(2, 2), (5, 7), (1, 1)])
+def test_each_pixel_of_nv24_has_its_own_colour(size_hw: tuple[int, int]) -> None:
+    """Odd sizes too; the last row may lack its padding, in which the step of chroma is twice."""
+    height, width = size_hw
+    bgr = np.random.default_rng(0).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
+    bright, *chroma = yuv(bgr)
+    rows = np.zeros((height, width + 6), np.uint8), np.zeros((height, 2 * (width + 6)), np.uint8)
+    rows[0][:, :width], rows[1][:, :2 * width] = bright, np.stack(chroma, -1).reshape(height, -1)
+    data = b''.join(part.tobytes() for part in rows)
+    found = to_bgr(read_raw_image(data[:-12], 'nv24', size_hw, width + 6))
+    assert_allclose(found.astype(int), bgr.astype(int), atol=4)
+
+
+@pytest.mark.parametrize('encoding', [*YUV_422, 'nv12', 'nv21'])
 def test_odd_sizes_of_shared_colours_are_refused(encoding: str) -> None:
     with pytest.raises(ImageError, match=f'33x32, but neighbouring {encoding} pixels'):
         read_raw_image(bytes(33 * 32 * 8), encoding, (32, 33), 66)

@@ -13,7 +13,8 @@ from depth_anything_ros.errors import DepthAnythingError
 from depth_anything_ros.parameters import SPECS
 from depth_anything_ros.ros.image_subscription import ImageSubscription, SubscribedTopic
 from depth_anything_ros.ros.messages import SerializedMessage
-from depth_anything_ros.ros.observer import pixels, RELIABLE, status_values
+from depth_anything_ros.ros.observer import pixels, RELIABLE
+from depth_anything_ros.ros.statuses import status_values
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
@@ -259,7 +260,7 @@ class Target:
 
     def _on_diagnostics(self, serialized: SerializedMessage) -> None:
         for camera in CAMERAS:
-            values = status_values(serialized.message, f'{NODE} {camera}')
+            values = status_values(serialized.message, NODE, camera)
             count = int(values.get('frames delivered', 0)) + int(values.get('frames failed', 0))
             # Counts start over with configure.
             if count < self._handled.get(camera, 0):

@@ -13,7 +13,7 @@ import sys
 import cv2
 from depth_anything_ros.api import load_model
 from depth_anything_ros.arrays import U8
-from depth_anything_ros.demo.player import fit, read_bgr
+from depth_anything_ros.demo.footage import fit, read_bgr
 from depth_anything_ros.errors import DepthAnythingError
 from depth_anything_ros.resources import photographs
 from depth_anything_ros.vision.color_image import ColorImage

@@ -1,13 +1,11 @@
 """The node with a camera that sends JPEG, and the ways of a picture to the size of the network."""
 
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 import statistics
 import tempfile
 import time
-from typing import Any
 
 import cv2
 from depth_anything_ros.api import load_model
@@ -16,7 +14,6 @@ from depth_anything_ros.benchmark.bare_model import BareModel
 from depth_anything_ros.benchmark.machine import describe_machine
 from depth_anything_ros.benchmark.node_under_test import OUTPUTS, Phase, under_test
 from depth_anything_ros.benchmark.report import Log, Report, Spread, Table
-from depth_anything_ros.cli.processes import private_domain
 from depth_anything_ros.media.pictures import read_picture
 from depth_anything_ros.media.rgbd_folder import read_truth
 from depth_anything_ros.resources import photographs
@@ -97,25 +94,21 @@ def measure_jpeg(model: Path, images: Path, rounds: int, log: Log) -> Report:
 
 
 def _measure_rates(model: Path, rounds: int, log: Log) -> dict[str, list[_Rate]]:
-    private_domain()
-    from depth_anything_ros.ros.observer import Observer
     bare = {camera.size_hw: BareModel(model, image_hw=camera.size_hw)
             for camera in _CAMERAS.values()}
     rates: dict[str, list[_Rate]] = {name: [] for name in _CAMERAS}
-    with tempfile.TemporaryDirectory() as folder, \
-            closing(Observer('jpeg_benchmark', 'depth_anything')) as observer:
+    with tempfile.TemporaryDirectory() as folder:
         for number in range(1, rounds + 1):
             for name, camera in _CAMERAS.items():
-                rates[name].append(_rate(model, camera, bare[camera.size_hw], observer,
-                                         Path(folder)))
+                rates[name].append(_rate(model, camera, bare[camera.size_hw], Path(folder)))
             log(f'cameras, round {number} of {rounds}, rate over that of the bare model: '
                 + '; '.join(f'{name} {found[-1].phase.rate_hz / found[-1].bare_hz:.3f}'
                             for name, found in rates.items()))
     return rates
 
 
-def _rate(model: Path, camera: _Camera, bare: BareModel, observer: Any, folder: Path) -> _Rate:
-    with under_test(observer, model, folder, bare.threads, camera.size_hw, None,
+def _rate(model: Path, camera: _Camera, bare: BareModel, folder: Path) -> _Rate:
+    with under_test(model, folder, bare.threads, camera.size_hw, None,
                     camera.parameters) as node:
         before_hz = bare.rate(_SECONDS / 2)
         phase = node.phase(OUTPUTS['depth'], _SATURATION * before_hz, _SECONDS)

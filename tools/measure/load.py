@@ -1,7 +1,7 @@
 """Age of the depth of the package's model at 30 Hz while other processes use all cores."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, ExitStack
+from contextlib import contextmanager, ExitStack
 import os
 from pathlib import Path
 import subprocess
@@ -12,7 +12,6 @@ from depth_anything_ros.benchmark.bare_model import BareModel
 from depth_anything_ros.benchmark.machine import describe_machine
 from depth_anything_ros.benchmark.node_under_test import NodeUnderTest, OUTPUTS, Phase, under_test
 from depth_anything_ros.benchmark.report import Log, Report, Spread, Table
-from depth_anything_ros.cli.processes import private_domain
 from depth_anything_ros.errors import DepthAnythingError
 
 _SIZE_HW, _RATE_HZ, _SECONDS = (480, 640), 30.0, 5.0
@@ -32,14 +31,11 @@ def measure_load(model: Path, rounds: int, log: Log) -> Report:
 
     DepthAnythingError if this process may not raise priorities.
     """
-    private_domain()
-    from depth_anything_ros.ros.observer import Observer
     bare = BareModel(model, image_hw=_SIZE_HW)
     inference_s = 1 / bare.rate(_SECONDS)
     phases: dict[str, list[Phase]] = {name: [] for name in _CONDITIONS}
     with tempfile.TemporaryDirectory() as folder, \
-            closing(Observer('load_benchmark', 'depth_anything')) as observer, \
-            under_test(observer, model, Path(folder), bare.threads, _SIZE_HW, None, {}) as node:
+            under_test(model, Path(folder), bare.threads, _SIZE_HW, None, {}) as node:
         for number in range(1, rounds + 1):
             for name, (has_hogs, niceness) in _CONDITIONS.items():
                 phases[name].append(_phase(node, has_hogs, niceness))

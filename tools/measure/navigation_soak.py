@@ -50,7 +50,6 @@ class _Watch:
     def sample(self, seconds: float) -> None:
         """Receive for ``seconds``, then sample the memory; ObserverError if the node has ended."""
         self._observer.spin_until(lambda: False, seconds)
-        self._check_alive()
         pages = int(Path(f'/proc/{self._process.pid}/statm').read_text().split()[1])
         self.resident_mib.append(pages * os.sysconf('SC_PAGE_SIZE') / 2 ** 20)
 
@@ -66,12 +65,10 @@ class _Watch:
             try:
                 self._observer.change_state(transition, _TRANSITION_S)
             except ObserverError as error:
-                self._check_alive()
                 self.missed += 1
                 log(f'missed: {error}')
         before = self.counts.copy()
         if not self._observer.spin_until(lambda: self._all_beyond(before), _DELIVERY_S):
-            self._check_alive()
             self.missed += 1
             silent = [topic for topic, count in before.items() if self.counts[topic] == count]
             log(f'missed: nothing on {", ".join(silent)} within {_DELIVERY_S:g} s')
@@ -85,11 +82,6 @@ class _Watch:
 
     def _all_beyond(self, before: 'Counter[str]') -> bool:
         return all(self.counts[topic] > count for topic, count in before.items())
-
-    def _check_alive(self) -> None:
-        from depth_anything_ros.ros.observer import ObserverError
-        if self._process.poll() is not None:
-            raise ObserverError(f'the node ended with status {self._process.returncode}')
 
 
 def soak(model: Path, minutes: float, log: Callable[[str], None],
@@ -105,7 +97,7 @@ def soak(model: Path, minutes: float, log: Callable[[str], None],
     over a half. ObserverError if the node does not start or ends.
     """
     private_domain()
-    from depth_anything_ros.ros.observer import Observer, ObserverError
+    from depth_anything_ros.ros.observer import Observer
     with tempfile.TemporaryDirectory() as folder, ExitStack() as processes:
         log_file = Path(folder) / 'node.log'
         parameters = ros_parameters(_parameters(model, input_size))
@@ -114,13 +106,11 @@ def soak(model: Path, minutes: float, log: Callable[[str], None],
         for camera in _CAMERAS:
             processes.enter_context(running('depth_anything_ros.demo.player', _player(camera),
                                             Path(folder) / f'{camera}.log'))
-        observer = Observer('depth_anything_soak', _NODE)
+        observer = Observer('depth_anything_soak', _NODE, log_file,
+                            lambda: node.poll() is not None)
         try:
             watch = _Watch(observer, node)
             _run(watch, minutes * 60, log)
-        except ObserverError as error:
-            lines = log_file.read_text(errors='replace').strip().splitlines() or ['empty']
-            raise ObserverError(f'{error}; the last line of its log: {lines[-1]}') from error
         finally:
             observer.close()
     frames = watch.frames()

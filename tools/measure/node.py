@@ -62,9 +62,10 @@ def _measure(folder: Path) -> dict[str, float]:
     figures['speedup_input_size_252'] = _rounded(
         BareModel(model, 252).rate(_PHASE_S) / BareModel(model).rate(_PHASE_S))
     parameters = {'model': model, 'qos_overrides./image.subscription.reliability': 'reliable'}
-    with running(_MODULE, ros_parameters(parameters), folder / 'node.log'):
+    log = folder / 'node.log'
+    with running(_MODULE, ros_parameters(parameters), log) as process:
         from depth_anything_ros.ros.observer import Observer
-        observer = Observer('measure_node', _NODE)
+        observer = Observer('measure_node', _NODE, log, lambda: process.poll() is not None)
         try:
             observer.change_state('configure')
             figures['node_fps_ratio'] = _rounded(_rate_ratio(observer, model, folder))

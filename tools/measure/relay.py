@@ -6,7 +6,6 @@ so its host work is what receiving and publishing cost in Python. ``box_floor`` 
 """
 
 from collections.abc import Mapping
-from contextlib import closing
 from pathlib import Path
 import sys
 import tempfile
@@ -14,7 +13,6 @@ import threading
 from typing import Any
 
 from depth_anything_ros.benchmark.node_under_test import OUTPUTS, under_test
-from depth_anything_ros.cli.processes import private_domain
 import numpy as np
 
 _SIZE_HW = (480, 640)
@@ -27,12 +25,9 @@ def box_floor(model: Path, rate_hz: float, threads: int) -> Mapping[str, float]:
 
     ``threads`` is the number of threads of an inference, which are not counted.
     """
-    private_domain()
-    from depth_anything_ros.ros.observer import Observer
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder, \
-            closing(Observer('relay_benchmark', 'depth_anything')) as observer, \
-            under_test(observer, model, Path(folder), threads, _SIZE_HW, None, {},
+            under_test(model, Path(folder), threads, _SIZE_HW, None, {},
                        'tools.measure.relay') as node:
         for name, outputs in (('floor_ms_per_frame', 'depth'), ('floor_ms_per_frame_all', 'all')):
             phases = [node.phase(OUTPUTS[outputs], rate_hz, _SECONDS) for _ in range(_ROUNDS)]

@@ -7,14 +7,15 @@ import struct
 from typing import Any
 
 from depth_anything_ros.arrays import F32, U8
-from depth_anything_ros.distill.metric.lidar import (
-    CLOUD, depth_of_points, points_xyz, static_pose)
+from depth_anything_ros.distill.metric.lidar import CLOUD, depth_of_points, static_pose
 from depth_anything_ros.errors import CameraInfoError, DatasetError, ImageError
 from depth_anything_ros.media.bag_reader import (
     bag_connections, bag_messages, COMPRESSED, decode_message, message_types, RAW)
+from depth_anything_ros.vision.camera_info import described_size, intrinsics, is_raw
 from depth_anything_ros.vision.color_image import to_bgr
 from depth_anything_ros.vision.depth import DepthRange
 from depth_anything_ros.vision.geometry import Intrinsics
+from depth_anything_ros.vision.point_cloud import points_xyz
 from depth_anything_ros.vision.raw_image import DEPTH_TYPES, read_raw_depth
 import numpy as np
 
@@ -149,8 +150,8 @@ def _camera(path: Path, info: str, image: str, depth: str,
     """
     Return the camera of the images, and what makes a map [m] of a message with depth or points.
 
-    Its values are those of P, or of K where P is empty, as in the node. DatasetError if the camera
-    is not calibrated, has another size, or if the depth is not in its frame.
+    It is that of the node for images of this topic. DatasetError if the camera is not calibrated,
+    has another size, or if the depth is not in its frame.
     """
     first = {one.topic: _first(path, one) for one in bag_connections(path)
              if one.topic in (info, image, depth) and one.msgcount}
@@ -160,22 +161,16 @@ def _camera(path: Path, info: str, image: str, depth: str,
         raise DatasetError(
             path, f'the depth on {depth} is in the frame {reference.header.frame_id}, the image '
             f'on {image} in {frame_id}, so it is not registered', _REGISTER)
-    binning = max(1, camera.binning_x), max(1, camera.binning_y)
-    size_hw = ((camera.roi.height or camera.height) // binning[1],
-               (camera.roi.width or camera.width) // binning[0])
+    size_hw = described_size(camera)
     if hasattr(picture, 'height') and size_hw != (picture.height, picture.width):
         raise DatasetError(
             path, f'camera_info on {info} describes {size_hw[1]}x{size_hw[0]} images, those on '
             f'{image} are {picture.width}x{picture.height}', 'choose another with --info-topic')
-    values = camera.p[[0, 5, 2, 6]] if camera.p[0] else camera.k[[0, 4, 2, 5]]
-    fx, fy, cx, cy = map(float, values)
     try:
-        found = Intrinsics(fx / binning[0], fy / binning[1], (cx - camera.roi.x_offset)
-                           / binning[0], (cy - camera.roi.y_offset) / binning[1], size_hw)
+        found = intrinsics(camera, size_hw, is_raw(camera, 'auto', image))
     except CameraInfoError as error:
-        raise DatasetError(path, f'camera_info on {info}: the camera is not calibrated '
-                           f'(fx {fx:g}, fy {fy:g})',
-                           'calibrate it, for example with camera_calibration') from error
+        fact, _, fix = str(error).rpartition('; ')
+        raise DatasetError(path, f'camera_info on {info}: {fact}', fix) from error
     if not is_cloud:
         return found, _metres
     pose = static_pose(path, reference.header.frame_id, frame_id)

@@ -4,7 +4,7 @@ Images with measured depth in metres, as files in the work folder: a JPEG and an
 They come from folders of RGB-D images, which a YAML file describes, and from ROS 2 bags.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from depth_anything_ros.cli.progress import Counting, Report
 from depth_anything_ros.distill.dataset import (
     DatasetImage, digest, reduced_size_hw, write_jpeg)
 from depth_anything_ros.distill.metric.bags import BagTopics, open_bag_frames
-from depth_anything_ros.errors import DatasetError, ImageError
+from depth_anything_ros.errors import DatasetError, ImageError, PointCloudError
 from depth_anything_ros.files import atomic_path
 from depth_anything_ros.media.bag_reader import is_bag
 from depth_anything_ros.media.depth_files import encode_npy, read_npy
@@ -96,9 +96,8 @@ def nearest(values: F32, size_hw: tuple[int, int]) -> F32:
 
 def _frames(path: Path, source: int, folder: Path, selection: FrameSelection, report: Report,
             counting: Counting) -> list[Frame]:
-    count, frames = _open(path, selection)
-    facts = f' {path.stat().st_mtime_ns} {count} {selection}'
-    target = folder / f'frames-{digest(path, facts)}'
+    count, frames, files = _open(path, selection)
+    target = folder / f'frames-{digest(path, f" {count} {selection} {_states(files)}")}'
     if (earlier := _read_index(target / _INDEX, source)) is not None:
         report(f'      {path}: {len(earlier)} images with depth')
         return earlier
@@ -110,7 +109,7 @@ def _frames(path: Path, source: int, folder: Path, selection: FrameSelection, re
                 image_bgr, depth_m, focal_xy = read()
                 depth_m = limit_range(depth_m, selection.limits.minimum_m,
                                       selection.limits.maximum_m)
-            except ImageError as error:
+            except (ImageError, PointCloudError) as error:
                 report(f'      {name} is left out: {error}')
                 continue
             finally:
@@ -132,17 +131,26 @@ def _frames(path: Path, source: int, folder: Path, selection: FrameSelection, re
     return found
 
 
-def _open(path: Path, selection: FrameSelection) -> tuple[int, Iterator[RawFrame]]:
+def _states(files: Iterable[Path]) -> list[tuple[str, int, int]]:
+    """Return name, size and time of files, one of which differs where a file was replaced."""
+    return [(file.name, state.st_size, state.st_mtime_ns)
+            for file in files for state in (file.stat(),)]
+
+
+def _open(path: Path, selection: FrameSelection) -> tuple[int, Iterator[RawFrame], list[Path]]:
+    """Return the number of frames, the frames, and the files that they are read from."""
     if path.suffix.lower() in SUFFIXES:
         return _open_folder(path, selection)
     if not path.exists():
         raise DatasetError(path, 'there is no such file or folder', _GIVE)
     if is_bag(path):
-        return open_bag_frames(path, selection.topics, selection.every, selection.limits)
+        files = sorted(filter(Path.is_file, path.iterdir())) if path.is_dir() else [path]
+        return *open_bag_frames(path, selection.topics, selection.every, selection.limits), files
     raise DatasetError(path, 'it is neither a description nor a bag', _GIVE)
 
 
-def _open_folder(path: Path, selection: FrameSelection) -> tuple[int, Iterator[RawFrame]]:
+def _open_folder(path: Path, selection: FrameSelection
+                 ) -> tuple[int, Iterator[RawFrame], list[Path]]:
     def describe(entries: Any) -> tuple[RgbdConfig, tuple[float, float], str]:
         config = config_of(entries, ('poses', 'folder'))
         if config.focal_px is None:
@@ -163,8 +171,9 @@ def _open_folder(path: Path, selection: FrameSelection) -> tuple[int, Iterator[R
                 f'{image_bgr.shape[1]}x{image_bgr.shape[0]}; register the depth to the image')
         return image_bgr, depth_m, focal_xy
 
-    return len(pairs), ((str(pair.color), lambda pair=pair: read(
-        pair.color, pair.depth)) for pair in pairs)
+    frames = ((str(pair.color), lambda pair=pair: read(pair.color, pair.depth)) for pair in pairs)
+    return len(pairs), frames, [path, *(file for pair in pairs
+                                        for file in (pair.color, pair.depth))]
 
 
 def _write(target: Path, number: int, source: int, image_bgr: U8, depth_m: F32,

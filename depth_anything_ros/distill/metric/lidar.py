@@ -2,11 +2,10 @@
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from depth_anything_ros.alignment.references import seen_points
 from depth_anything_ros.arrays import F32, F64
-from depth_anything_ros.errors import DatasetError, ImageError
+from depth_anything_ros.errors import DatasetError
 from depth_anything_ros.media.bag_reader import bag_messages, message_types
 from depth_anything_ros.vision.depth import DepthRange
 from depth_anything_ros.vision.geometry import Intrinsics, quaternion_pose
@@ -14,8 +13,6 @@ import numpy as np
 
 CLOUD = 'sensor_msgs/msg/PointCloud2'
 _STATIC = '/tf_static'
-# The data types of sensor_msgs/PointField that coordinates have.
-_FLOATS = {7: 'f4', 8: 'f8'}
 
 
 def static_pose(path: Path, source: str, target: str) -> F64:
@@ -46,28 +43,6 @@ def static_pose(path: Path, source: str, target: str) -> F64:
                            'poses of both sensors on the robot')
     pose: F64 = np.linalg.inv(chains[1][common]) @ chains[0][common]
     return pose
-
-
-def points_xyz(message: Any) -> F64:
-    """Return the points [N, 3] of a PointCloud2 of rosbags; ImageError if it has none."""
-    fields = {field.name: field for field in message.fields}
-    order = '>' if message.is_bigendian else '<'
-    try:
-        layout = np.dtype({
-            'names': ['x', 'y', 'z'], 'itemsize': message.point_step,
-            'formats': [order + _FLOATS[fields[name].datatype] for name in 'xyz'],
-            'offsets': [fields[name].offset for name in 'xyz']})
-        row_bytes = message.width * message.point_step
-        # Some drivers leave row_step at 0.
-        row_step = max(message.row_step, row_bytes)
-        rows = np.frombuffer(message.data, np.uint8)[:message.height * row_step].reshape(
-            message.height, row_step)[:, :row_bytes]
-        values = np.ascontiguousarray(rows).view(layout).ravel()
-    except (KeyError, ValueError) as error:
-        raise ImageError('the cloud has no float coordinates x, y and z, or is cut off') from error
-    points = np.stack([values[name].astype(np.float64) for name in 'xyz'], axis=1)
-    finite: F64 = points[np.isfinite(points).all(axis=1)]
-    return finite
 
 
 def depth_of_points(points: F64, pose: F64, camera: Intrinsics, limits: DepthRange) -> F32:

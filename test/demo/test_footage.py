@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import cv2
-from depth_anything_ros.demo import player as footage_module
-from depth_anything_ros.demo.player import fit, open_footage
+from depth_anything_ros.demo import footage as footage_module
+from depth_anything_ros.demo.footage import fit, open_footage
 from depth_anything_ros.errors import ImageError
 import numpy as np
 from numpy.testing import assert_array_equal
