@@ -57,7 +57,6 @@ class CheckpointError(DepthAnythingError):
 
     def __init__(self, path: Path | str, problem: str, fix: str) -> None:
         super().__init__(f'{path}: {problem}; {fix}')
-        self.path = Path(path)
 
 
 class ParityError(DepthAnythingError):
@@ -69,7 +68,6 @@ class ParityError(DepthAnythingError):
             f'{name} at {size_hw[1]}x{size_hw[0]} differs from {reference} by {found:.2e} of the '
             f"output's standard deviation, allowed are {allowed:.0e}; no file was written. "
             'Try --precision fp32, or another torch or openvino version')
-        self.found = found
 
 
 class QualityError(DepthAnythingError):
@@ -123,7 +121,6 @@ class DatasetError(DepthAnythingError):
 
     def __init__(self, path: Path, problem: str, fix: str) -> None:
         super().__init__(f'{path}: {problem}; {fix}')
-        self.path = path
 
 
 class CameraInfoError(DepthAnythingError):

@@ -19,7 +19,8 @@ MESSAGES = [
      ['GPU: no driver', 'NPU: no such device', 'CPU, GPU.0', 'parameter device']),
     (errors.DeviceError([('GPU', 'no driver')], []), ['OpenVINO sees: none']),
     (errors.DeviceError([], ['CPU']), ['none is named', 'OpenVINO sees: CPU']),
-    (errors.InferenceTimeoutError('NPU', 2.5), ['NPU', '2.5 s', 'lower input_size']),
+    (errors.InferenceTimeoutError('NPU', 2.5), ['NPU', '2.5 s', 'raise request_timeout']),
+    (errors.InferenceTimeoutError('NPU', 2.5, at_start=True), ['at the start', 'another device']),
     (errors.MissingDependencyError('torch', 'Converting', 'pip install torch'),
      ['Converting needs torch', 'pip install torch']),
 ]
@@ -62,6 +63,13 @@ def test_an_interrupt_is_recognised_behind_the_error_that_an_import_makes_of_it(
             raise KeyboardInterrupt
         except KeyboardInterrupt as interrupt:
             raise ImportError('initialization failed') from interrupt
+    except ImportError as error:
+        assert errors.was_interrupted(error)
+    try:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            raise ImportError('initialization failed')  # noqa: B904
     except ImportError as error:
         assert errors.was_interrupted(error)
     assert errors.was_interrupted(KeyboardInterrupt())

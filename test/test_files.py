@@ -45,6 +45,12 @@ def test_whatever_goes_wrong_leaves_nothing_behind(
     assert not list(tmp_path.iterdir())
 
 
+def test_an_error_that_is_a_sentence_already_is_not_changed(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match='^the codec is missing$'), \
+            atomic_path(tmp_path / 'video.mp4'):
+        raise OSError('the codec is missing')
+
+
 def test_a_block_that_writes_nothing_makes_no_file(tmp_path: Path) -> None:
     with atomic_path(tmp_path / 'video.mp4'):
         pass

@@ -101,7 +101,7 @@ def test_another_format_version_is_refused_with_both_numbers() -> None:
     ({'side_limits': [700]}, 'side_limits'), ({'side_limits': [700, 14]}, 'side_limits'),
     ({'has_shift': 'no'}, 'has_shift'), ({'focal_px': 0}, 'focal_px'),
     ({'range_m': [3]}, 'range_m'), ({'range_m': [3, 'x']}, 'range_m'),
-    ({'range_m': [3, 2]}, 'range_m'),
+    ({'range_m': [3, 2]}, 'range_m'), ({'range_m': [0, 2]}, 'range_m'),
     ({'sky_threshold': '0.3'}, 'sky_threshold'), ({'description': []}, 'description'),
     ({'patch_multiple': 10 ** 9}, 'patch_multiple'),
     ({'max_depth_m': '20'}, 'max_depth_m'),
@@ -119,7 +119,8 @@ def test_another_format_version_is_refused_with_both_numbers() -> None:
                        **change}}, 'self_check') for change in (
         {'std': float('nan')}, {'samples': [1.0, None]}, {'samples': [1.0, float('inf')]},
         {'size_hw': [1, 1]}, {'size_hw': [16000, 16000]}, {'size_hw': [14, 28.0]},
-        {'grid_hw': [-1, -2]}))])
+        {'grid_hw': [-1, -2]}, {'std': -0.1}, {'size_hw': [2, 1]},
+        {'size_hw': [1, 2], 'grid_hw': [2, 1]}))])
 def test_a_value_that_cannot_work_is_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ModelInfo.from_strings(entries_with(**changes))

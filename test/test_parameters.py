@@ -125,6 +125,7 @@ def test_every_parameter_is_described_in_sentences() -> None:
     ({'cameras': ['front/left']}, 'cameras'), ({'cameras': ['']}, 'cameras'),
     ({'points_clearing': 5.0}, 'points_max'),
     ({'points_clearing': 5.0, 'points_max': 0.0}, 'points_max'),
+    ({'sky_filter': 'far'}, 'points_clearing'),
     ({'points_height_max': 1.0}, 'camera_height'),
     ({'camera_height': 1.0, 'points_height_min': 2.0, 'points_height_max': 1.0},
      'points_height_min'),

@@ -82,7 +82,7 @@ def compare_depth(measured_m: F32, fitted_m: F32, allowed: float = 0.0) -> Compa
     a fitted one agrees.
     """
     measured, fitted = inverse_from_metric(measured_m), inverse_from_metric(fitted_m)
-    known = np.isfinite(measured) & (measured > 0)
+    known = np.isfinite(measured)
     both = known & np.isfinite(fitted)
     places = np.flatnonzero(both)
     if not places.size:

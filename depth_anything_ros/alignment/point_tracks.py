@@ -93,9 +93,8 @@ class PointTracks:
         gx and gy are the derivatives of the image in the window in which a point is followed.
         """
         reach = np.arange(_WINDOW) - _WINDOW // 2
-        height, width = self._image.shape
         columns, rows = (np.rint(self.pixels).astype(np.intp)[:, :, None] + reach).swapaxes(0, 1)
-        places = (rows.clip(0, height - 1)[:, :, None], columns.clip(0, width - 1)[:, None, :])
+        places = (rows[:, :, None], columns[:, None, :])
         across, down = (found[places].reshape(len(self.pixels), -1).astype(np.float32)
                         for found in cv2.spatialGradient(self._image))
         return np.stack([np.einsum('np,np->n', *pair) for pair in (

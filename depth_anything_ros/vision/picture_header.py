@@ -173,7 +173,7 @@ def _tiff_entries(read: Callable[[int, int], bytes], size: int) -> dict[int, tup
     for index in range(min(entries, _MOST_TIFF_ENTRIES)):
         at = start + index * (entry.size + value_bytes)
         tag, kind, count = entry.unpack(read(at, entry.size))
-        if tag not in _TIFF_TAGS or kind not in _TIFF_TYPES or count > size:
+        if tag not in _TIFF_TAGS or kind not in _TIFF_TYPES:
             continue
         values = struct.Struct(f'{order}{count}{_TIFF_TYPES[kind]}')
         at += entry.size

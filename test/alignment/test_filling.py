@@ -26,13 +26,14 @@ def scene(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 def brute_force_agrees(measured_m: np.ndarray, fitted_m: np.ndarray, limit: float,
                        reach: int) -> np.ndarray:
     """Return the pixels that agree, by loops."""
-    far = np.percentile(1 / measured_m[np.isfinite(measured_m)].astype(np.float64), 10)
+    both = np.isfinite(measured_m) & np.isfinite(fitted_m)
+    far = np.percentile(1 / measured_m[both].astype(np.float64), 10)
     found = np.zeros(measured_m.shape, bool)
-    for row, column in np.argwhere(np.isfinite(measured_m)):
+    for row, column in np.argwhere(both):
         around = 1 / fitted_m[max(0, row - reach):row + reach + 1,
                               max(0, column - reach):column + reach + 1]
         here = 1 / measured_m[row, column]
-        outside = max(here - around.max(), around.min() - here)
+        outside = max(here - np.nanmax(around), np.nanmin(around) - here)
         found[row, column] = outside <= limit * max(1 / fitted_m[row, column], far)
     return found
 
@@ -59,6 +60,14 @@ def test_the_tolerance_follows_the_noise_of_the_pixels_that_agree() -> None:
     assert not found.agrees[wrong].any()
     assert found.agrees[np.isfinite(measured_m) & ~wrong].mean() > 0.98
     assert found.fit.residual == pytest.approx(0.02, abs=0.004), 'the median of |N(0, 0.03)|'
+
+
+def test_a_third_of_wrong_depth_does_not_widen_the_tolerance() -> None:
+    """It is three times 3 %, so 15 % too far is wrong too."""
+    measured_m, fitted_m = scene()
+    measured_m[:, 40:] *= 4
+    measured_m[10:30, 5:20] = 1.15 * fitted_m[10:30, 5:20]
+    assert not compare_depth(measured_m, fitted_m).agrees[10:30, 5:20].any()
 
 
 def test_depth_of_another_place_agrees_nowhere_and_the_fit_says_so() -> None:
@@ -91,8 +100,10 @@ def test_far_away_the_limit_is_that_of_the_farthest_tenth() -> None:
 def test_what_is_measured_stays_where_the_model_knows_nothing() -> None:
     measured_m, fitted_m = scene()
     fitted_m[20:25] = NAN
-    found = compare_depth(measured_m, fitted_m, 0.3)
-    assert_array_equal(found.agrees[20:25], np.isfinite(measured_m[20:25]))
+    found = compare_depth(measured_m, fitted_m, 0.05)
+    expected = brute_force_agrees(measured_m, fitted_m, 0.05, 1)
+    expected[20:25] = np.isfinite(measured_m[20:25])
+    assert_array_equal(found.agrees, expected)
     empty = compare_depth(np.full(HW, NAN), fitted_m)
     assert (empty.compared, empty.fit.support, empty.agrees.any()) == (0, 0, False)
 
@@ -184,11 +195,11 @@ def test_a_measured_map_of_another_size_is_repeated(factor: int) -> None:
 
 def test_a_smaller_grid_gets_the_nearest_measured_pixels() -> None:
     measured_m = np.arange(HW[0] * HW[1], dtype=np.float32).reshape(HW)
-    native = output_grid('native', 1, HW, (14, 22))
+    native = output_grid('native', 1, HW, (14, 28))
     rows, columns = (np.floor(np.arange(network) * (image - 1) / (network - 1) + 0.5).astype(int)
-                     for network, image in zip((14, 22), HW))
+                     for network, image in zip((14, 28), HW))
     assert_array_equal(measured_on_grid(measured_m, HW, native),
                        measured_m[rows[:, None], columns])
-    half = measured_on_grid(measured_m, HW, output_grid('divisor', 2, HW, (14, 22)))
+    half = measured_on_grid(measured_m, HW, output_grid('divisor', 2, HW, (14, 28)))
     assert half.shape == (20, 32)
     assert set(half[0, :3]) <= set(measured_m[:2, :6].ravel())

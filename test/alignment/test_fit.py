@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from depth_anything_ros.alignment.fit import (
-    check_fit, Fit, fit_alignment, fits_shift, Samples)
+    check_fit, Fit, fit_alignment, fit_together, fits_shift, FittedSamples, Samples)
 from depth_anything_ros.errors import AlignmentError
 from depth_anything_ros.model_info import Kind
 from depth_anything_ros.parameters import AlignmentSettings
@@ -104,6 +104,44 @@ def test_a_single_range_fixes_a_scale() -> None:
     assert fit == Fit(0.125, 0.0, 1, 0.0, 0.0, (0.5, 0.5))
 
 
+def test_two_points_fix_a_scale_and_a_shift() -> None:
+    fit = fit_alignment(Samples(np.array([1.0, 4.0]), np.array([0.3, 0.9])), with_shift=True)
+    assert (fit.scale, fit.shift, fit.support) == pytest.approx((0.2, 0.1, 2))
+
+
+def test_points_of_little_weight_count_little_in_the_fit_and_in_its_residual() -> None:
+    right, wrong = samples(200, noise=0.02), samples(100, scale=0.2, noise=0.3)
+    both = Samples(*(np.concatenate([getattr(one, name) for one in (right, wrong)])
+                     for name in ('values', 'inverse_z')),
+                   weights=np.repeat([1.0, 1e-3], (200, 100)))
+    fit, alone = (fit_alignment(one, True, all_surfaces=True) for one in (both, right))
+    assert (fit.scale, fit.shift) == pytest.approx((alone.scale, alone.shift), rel=1e-2)
+    assert fit.residual == pytest.approx(alone.residual, rel=0.05)
+
+
+@pytest.mark.parametrize('with_shift', [True, False])
+def test_several_sources_get_the_least_squares_of_relative_errors(with_shift: bool) -> None:
+    """Each source counts the same, so its points count by their number."""
+    shift = 0.1 * with_shift
+    few, many = samples(50, 0.3, shift, 0.005), samples(400, 0.31, shift, 0.005, seed=1)
+    together = fit_together(tuple(FittedSamples(fit_alignment(one, with_shift), one)
+                                  for one in (few, many)), with_shift)
+    rows = np.concatenate([
+        np.stack([one.values, np.full(count, with_shift), one.inverse_z], axis=1)
+        / (one.inverse_z[:, None] * count ** 0.5) for one, count in ((few, 50), (many, 400))])
+    expected = np.linalg.lstsq(rows[:, :2], rows[:, 2], rcond=None)[0]
+    assert (together.scale, together.shift) == pytest.approx(tuple(expected), rel=1e-3)
+
+
+@pytest.mark.filterwarnings('error')
+def test_sources_that_see_one_distance_fix_no_shift_together() -> None:
+    wall = Samples(np.full(16, 2.0), np.full(16, 0.5))
+    source = FittedSamples(fit_alignment(wall, with_shift=False), wall)
+    with pytest.raises(AlignmentError, match='too little depth'):
+        fit_together((source, source), with_shift=True)
+    assert fit_together((source, source), with_shift=False).scale == pytest.approx(0.25)
+
+
 @pytest.mark.parametrize(('count', 'with_shift'), [(0, True), (0, False), (1, True)])
 def test_too_few_points_are_refused_with_their_number(count: int, with_shift: bool) -> None:
     with pytest.raises(AlignmentError, match=f'^{count} reference points .*reference_max'):
@@ -167,10 +205,10 @@ def test_a_fit_beyond_a_limit_is_refused_with_the_fact_and_the_fix(
 
 def test_limits_are_those_of_the_settings() -> None:
     settings = AlignmentSettings(min_support=300, max_outliers=0.05, max_residual=0.01)
-    for change in ({}, {'support': 300}, {'support': 300, 'outliers': 0.0}):
+    for change in ({}, {'support': 300}, {'support': 300, 'outliers': 0.05}):
         with pytest.raises(AlignmentError):
             check_fit(replace(GOOD, **change), settings)
-    check_fit(replace(GOOD, support=300, outliers=0.0, residual=0.01), settings)
+    check_fit(replace(GOOD, support=300, outliers=0.05, residual=0.01), settings)
 
 
 def test_one_point_is_enough_from_a_range_sensor() -> None:

@@ -1,7 +1,7 @@
 """Fits to the floor: synthetic rooms with boxes, noise and tilt, and views without a floor."""
 
 from depth_anything_ros.alignment.fit import AlignmentFrame, AlignmentSource, check_fit
-from depth_anything_ros.alignment.ground import fit_ground, GroundSource
+from depth_anything_ros.alignment.ground import fit_ground, GroundSource, measure_ground
 from depth_anything_ros.errors import AlignmentError
 from depth_anything_ros.parameters import AlignmentSettings
 from depth_anything_ros.parameters import Settings
@@ -41,9 +41,12 @@ def test_the_floor_is_a_source_that_reads_height_and_pitch_for_each_frame() -> N
 @pytest.mark.parametrize('shift', [-0.05, 0.0, 0.3])
 def test_scale_and_shift_of_a_clean_floor_are_found(height_m: float, shift: float) -> None:
     view = floor_view(Room(height_m, 0.2, scale=0.25, shift=shift, boxes=0), 0)
-    fit = fit_ground(view.inverse_depth, FLOOR_CAMERA, height_m, 0.2, with_shift=True)
+    seen = measure_ground(view.inverse_depth, FLOOR_CAMERA, height_m, 0.2, with_shift=True)
+    fit = seen.fit
     assert (fit.scale, fit.shift) == pytest.approx((0.25, shift), rel=1e-3, abs=1e-3)
     assert fit.residual < 1e-3
+    assert fit.inverse_z == pytest.approx(
+        tuple(np.percentile(seen.samples.inverse_z, (10, 90))), rel=1e-3)
 
 
 @pytest.mark.parametrize('height_m', HEIGHTS)
@@ -91,6 +94,24 @@ def test_outliers_are_the_part_of_the_expected_floor_that_is_none() -> None:
         shares.append(fit.outliers)
     assert shares[0] < 0.05
     assert shares[1] > 0.2
+
+
+def test_pixels_without_depth_are_neither_floor_nor_outliers() -> None:
+    d = floor_view(Room(0.6, 0.2, boxes=0, wall_m=0.0), 0).inverse_depth.copy()
+    d[150:200, 100:200] = np.nan
+    fit = fit_ground(d, FLOOR_CAMERA, 0.6, 0.2, with_shift=False)
+    assert (fit.scale, fit.outliers) == pytest.approx((0.25, 0.0), abs=1e-3)
+
+
+@pytest.mark.parametrize('with_shift', [True, False])
+def test_a_reflection_in_the_floor_is_not_mistaken_for_it(with_shift: bool) -> None:
+    """A third of the floor shows the ceiling, which is farther than the floor."""
+    shift = 0.3 if with_shift else 0.0
+    view = floor_view(Room(0.6, 0.2, boxes=0, shift=shift), 0)
+    d = view.inverse_depth.copy()
+    d[:, 100:200] = (0.5 * view.inverse_z[:, 100:200] - shift) / 0.25
+    fit = fit_ground(d, FLOOR_CAMERA, 0.6, 0.2, with_shift)
+    assert (fit.scale, fit.shift) == pytest.approx((0.25, shift), rel=0.02)
 
 
 @pytest.mark.parametrize('right', [180, 260])

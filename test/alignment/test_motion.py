@@ -239,6 +239,13 @@ def test_a_gap_or_a_jump_ends_all_key_frames(moved: F64, passed_s: float, state:
     assert again[-1][0].usable
 
 
+def test_a_steady_motion_beyond_the_speed_limit_is_a_jump() -> None:
+    tracker = MotionTracker(MotionSettings(points=150, max_speed=0.2))
+    found = drive(sideways(3), tracker=tracker)
+    assert [samples.state for samples, _ in found] == ['start', 'jump', 'jump']
+    assert 'changed by 0.3 m/s' in found[-1][0].reason
+
+
 def test_a_reset_and_another_camera_end_all_key_frames() -> None:
     tracker = MotionTracker(SETTINGS)
     drive(sideways(7), tracker=tracker)

@@ -43,6 +43,15 @@ def test_scale_and_shift_are_found_between_the_pixels_of_the_map() -> None:
     assert fit.support == 200 and fit.residual < 1e-5
 
 
+def test_points_in_the_corners_of_the_image_are_in_the_map() -> None:
+    d, _, _ = ramp(0.5, 4.0)
+    pixels = np.array([(column, row) for row in (0.0, 240.0, 479.0)
+                       for column in (0.0, 320.0, 639.0)])
+    exact = 0.5 + 3.5 * pixels[:, 0] / (SIZE_HW[1] - 1)
+    fit = fit_motion(d, samples_of(pixels, SCALE * exact + SHIFT), True)
+    assert (fit.scale, fit.shift, fit.support) == pytest.approx((SCALE, SHIFT, 9), rel=1e-4)
+
+
 def test_without_a_shift_only_the_scale_is_fitted() -> None:
     d, pixels, inverse_z = ramp(0.5, 4.0)
     fit = fit_motion(d, samples_of(pixels, inverse_z - SHIFT), False)
@@ -78,8 +87,9 @@ def test_the_ratio_is_the_median_of_the_last_images_and_the_scale_that_of_each()
     assert ratio == pytest.approx(0.2, rel=1e-3) and 0.3 < scale < 0.6, 'one image is not followed'
     assert fitted(0.3, 1.4, 2.0)[1] == pytest.approx(1.4, rel=1e-3), 'two of three are'
     assert fitted(0.4, 0.6, 9.0) == pytest.approx((0.4, 0.6), rel=1e-3), 'the others are old'
+    fitted(0.4, 1.4, 9.1)
     fitter.correct(Fit(0.4, 0.04, 99, 0.0, 0.01, (0.3, 2.0)))
-    assert fitted(0.4, 0.6, 9.1)[1] == pytest.approx((0.1 + 0.6) / 2, rel=1e-3)
+    assert fitted(0.4, 0.7, 9.2)[1] == pytest.approx(0.6, rel=1e-3), 'the newest became 0.1'
 
 
 def test_points_in_one_part_of_the_image_fit_the_scale_alone() -> None:
@@ -125,9 +135,11 @@ def test_precise_points_count_more() -> None:
     assert scale[0] < scale[1]
 
 
-def test_a_crowd_of_points_counts_no_more_than_other_parts_of_the_map() -> None:
+@pytest.mark.parametrize('unknown_rows', [0, 30])
+def test_a_crowd_of_points_counts_no_more_than_other_parts_of_the_map(unknown_rows: int) -> None:
     """Most corners are far away; near, bare surfaces fill as much of the image."""
     d, pixels, _ = ramp(1.0, 4.0)
+    d[:unknown_rows] = np.nan
     pixels = np.concatenate([pixels, np.tile((20.0, 460.0), (400, 1))])
     noise = 1 + 0.005 * np.random.default_rng(2).normal(size=600)
     exact = 1.0 + 3.0 * pixels[:, 0] / (SIZE_HW[1] - 1)

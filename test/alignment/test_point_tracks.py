@@ -24,6 +24,21 @@ def started() -> PointTracks:
     return tracks
 
 
+@pytest.mark.parametrize('most', [100, 400])
+def test_about_as_many_points_are_followed_as_were_asked_for(most: int) -> None:
+    tracks = PointTracks(most, 0.7)
+    tracks.start(np.random.default_rng(0).integers(0, 256, (240, 320), dtype=np.uint8))
+    assert 0.75 * most < tracks.add_corners() < 1.1 * most
+    assert tracks.add_corners() == 0, 'each cell has its point'
+
+
+@pytest.mark.filterwarnings('error')
+def test_an_image_lower_than_a_cell_has_no_corners() -> None:
+    tracks = PointTracks(50, 0.7)
+    tracks.start(np.zeros((16, 1280), np.uint8))
+    assert tracks.add_corners() == 0 and not len(tracks.pixels)
+
+
 @pytest.mark.parametrize('expected, otherwise', [(48.0, 0.0), (0.0, 48.0)])
 def test_points_that_are_not_where_they_are_expected_are_searched_elsewhere(
         expected: float, otherwise: float) -> None:

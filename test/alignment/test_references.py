@@ -2,7 +2,7 @@
 
 from depth_anything_ros.alignment.references import (
     measured_depth, samples_from_depth, samples_from_measured, samples_from_points,
-    samples_from_range)
+    samples_from_range, seen_points)
 from depth_anything_ros.vision.depth import DepthRange
 from depth_anything_ros.vision.geometry import Intrinsics, network_intrinsics, pixel_rays
 import numpy as np
@@ -94,7 +94,8 @@ def test_points_fall_onto_a_map_of_the_size_of_the_network() -> None:
 @pytest.mark.filterwarnings('error')
 def test_points_that_cannot_be_seen_are_left_out() -> None:
     points = np.array([[0.0, 0.0, 2.0], [0.0, 0.0, -2.0], [0.0, 0.0, 0.0], [9.0, 0.0, 2.0],
-                       [0.0, -9.0, 2.0], [0.0, 0.0, 30.0], [np.nan, 0.0, np.nan]])
+                       [0.0, -9.0, 2.0], [6.0, 0.0, 30.0], [0.02, 0.0, 0.05],
+                       [np.nan, 0.0, np.nan]])
     found = samples_from_points(np.ones((96, 128), np.float32), points, CAMERA, LIMITS)
     assert_allclose(found.inverse_z, [0.5])
 
@@ -106,6 +107,18 @@ def test_points_behind_what_the_camera_sees_are_left_out() -> None:
     found = samples_from_points(1 / scene(), both, CAMERA, LIMITS)
     assert found.values.size > 1500
     assert np.mean(np.abs(found.values / found.inverse_z - 1) > 0.2) < 0.01
+
+
+def test_a_point_hides_what_is_close_behind_it_on_every_side() -> None:
+    """Within the cells of 8/3 pixels around that of the near point."""
+    near = (64, 48)
+    hidden = [(64 + x, 48 + y) for x in (-1, 0, 3) for y in (-1, 0, 3)]
+    seen = [(57, 48), (72, 48), (64, 41), (64, 56)]
+    depth_m = np.array([1.0] + [4.0] * 13)
+    pixels = np.array([near, *hidden, *seen])
+    points = np.column_stack([(pixels - (63.5, 47.5)) / 100 * depth_m[:, None], depth_m])
+    rows, columns, _ = seen_points(points, CAMERA, (96, 128), LIMITS)
+    assert list(zip(columns, rows)) == [near, *seen]
 
 
 def test_a_slope_does_not_hide_itself() -> None:

@@ -147,3 +147,5 @@ def test_a_pure_rotation_has_no_parallax() -> None:
     angles = rotation_angles(TURNS, np.eye(3)[None])
     assert angles == pytest.approx(np.linalg.norm([cv2.Rodrigues(t)[0][:, 0] for t in TURNS],
                                                   axis=1))
+    half = cv2.Rodrigues(np.array([0.0, 3.0, 0.0]))[0]
+    assert rotation_angles(half[None], np.eye(3)[None]) == pytest.approx(3.0)

@@ -10,7 +10,8 @@ import pytest
 def test_a_port_that_cannot_be_listened_on_is_named_with_the_remedy() -> None:
     with socket.create_server(('127.0.0.1', 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(OSError, match=f'127.0.0.1:{port} cannot be listened on .*--port'):
+        with pytest.raises(OSError, match=(
+                f'127.0.0.1:{port} cannot be listened on .Address already in use.; .*--port')):
             listening_port('127.0.0.1', port)
     assert listening_port('127.0.0.1', port) == port
     assert listening_port('localhost', 0) > 0

@@ -9,7 +9,8 @@ import threading
 import time
 
 from depth_anything_ros.cli import progress
-from depth_anything_ros.cli.progress import count_in_lines, counting, no_counting, Steps
+from depth_anything_ros.cli.progress import (
+    count_in_lines, counting, duration_text, no_counting, Steps)
 import pytest
 
 rich_console = pytest.importorskip('rich.console')
@@ -97,3 +98,10 @@ def test_the_plain_parts_need_no_rich() -> None:
          '    advance()\n'], capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode == 0, run.stderr
     assert run.stdout.startswith('[1/1] work\n')
+
+
+@pytest.mark.parametrize(('seconds', 'text'), [
+    (0.4, '0 s'), (89.4, '89 s'), (90.0, '2 min'), (3540.0, '59 min'), (3570.0, '1 h 00 min'),
+    (11100.0, '3 h 05 min')])
+def test_a_duration_is_told_in_one_or_two_units(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text

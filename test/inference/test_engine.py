@@ -69,6 +69,14 @@ def test_depth_has_the_size_and_the_values_of_the_network(
     np.testing.assert_allclose(depth, expected_depth(image, (112, 154)), atol=1e-4)
 
 
+def test_a_letterbox_gives_the_depth_of_the_image_without_its_borders(
+        make_engine: MakeEngine, make_ir: Callable[..., Path]) -> None:
+    engine, image = make_engine(make_ir(resize='letterbox')), self_check_image(IMAGE_HW)
+    depth = compute(engine, image)
+    assert engine.state.network_hw == (112, 112)
+    np.testing.assert_allclose(depth, expected_depth(image, (84, 112)), atol=1e-4)
+
+
 @pytest.mark.parametrize('order', ['rgb', 'bgra', 'rgba', 'mono'])
 def test_the_order_of_the_channels_does_not_change_the_depth(
         make_engine: MakeEngine, order: str) -> None:

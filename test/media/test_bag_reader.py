@@ -157,8 +157,10 @@ def test_a_damaged_bag_is_one_clear_error(tmp_path: Path, mcap: bool) -> None:
         ('/image', RAW, number, raw_image(0, picture(1))) for number in range(20)], mcap)
     (file,) = bag.glob('bag.*')
     file.write_bytes(file.read_bytes()[:5000])
-    with pytest.raises(ImageError, match='cannot be read as a bag .*is it complete'):
-        list(open_images(str(bag)))
+    for name in (bag, file):
+        with pytest.raises(ImageError, match='cannot be read as a bag .*is it complete') as caught:
+            list(open_images(str(name)))
+        assert ('`mcap recover` repairs' in str(caught.value)) is mcap
     (bag / 'metadata.yaml').write_text('nothing: [')
     with pytest.raises(ImageError, match='cannot be read as a bag'):
         open_images(str(bag))

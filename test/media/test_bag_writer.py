@@ -93,12 +93,17 @@ def test_the_camera_info_of_the_image_is_that_of_its_depth_too(tmp_path: Path) -
 
 def test_the_camera_info_beside_depth_is_complete(tmp_path: Path) -> None:
     """Without P, depth_image_proc finds no point in the bag; that of the image stays."""
-    image, depth = infos_beside_depth(drive(tmp_path / 'drive'), tmp_path / 'out')
-    assert [stamp for stamp, _ in depth] == [stamp for stamp, _ in image] == [99, 199, 299]
+    bare = replace(camera_info(1), distortion_model='', d=np.empty(0), r=np.zeros(9))
+    bag = write_bag(tmp_path / 'bag', [(INFO_TOPIC, INFO, 99, bare),
+                                       (IMAGE, RAW, 100, raw_image(1, PIXELS))])
+    image, depth = infos_beside_depth(bag, tmp_path / 'out')
+    assert [stamp for stamp, _ in depth] == [stamp for stamp, _ in image] == [99]
     for (_, before), (_, after) in zip(image, depth):
         empty, complete = (store().deserialize_cdr(data, INFO) for data in (before, after))
         assert not empty.p.any()
         assert_array_equal(complete.p, [50, 0, 20, 0, 0, 50, 15, 0, 0, 0, 1, 0])
+        assert (complete.distortion_model, complete.d.tolist()) == ('plumb_bob', [0.0] * 5)
+        assert_array_equal(complete.r, np.eye(3).ravel())
         assert complete.header == empty.header
 
 
@@ -128,6 +133,15 @@ def test_metric_depth_is_nan_where_it_is_invalid(tmp_path: Path) -> None:
     found = store().deserialize_cdr(entry[3], RAW).data.view(np.float32).reshape(30, 40)
     assert np.isnan(found[0, :3]).all()
     assert_array_equal(found[1:], depth[1:])
+
+
+def test_relative_depth_keeps_the_0_of_what_is_infinitely_far(tmp_path: Path) -> None:
+    depth = depth_map(0)
+    depth[0] = 0.0
+    add_depth(drive(tmp_path / 'drive'), tmp_path / 'out', 'relative', 1, make=lambda index: depth)
+    (entry,) = (entry for entry in read_bag(tmp_path / 'out') if entry[0] == DEPTH)
+    found = store().deserialize_cdr(entry[3], RAW).data.view(np.float32).reshape(30, 40)
+    assert_array_equal(found, depth)
 
 
 def test_a_bag_that_ends_early_holds_everything_up_to_its_last_depth(tmp_path: Path) -> None:
@@ -201,6 +215,25 @@ def test_own_types_are_copied_whether_or_not_the_bag_defines_them(tmp_path: Path
     assert ('/own', 'robot_msgs/msg/Own', 1, b'\0\1\0\0\5\0\0\0') in copied
     with AnyReader([tmp_path / 'undefined']) as reader:
         assert DEPTH in reader.topics
+
+
+def test_depth_is_offered_with_the_qos_of_its_image(tmp_path: Path) -> None:
+    from rosbags.interfaces import (
+        Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime)
+    from rosbags.rosbag2 import Reader, Writer
+    never = QosTime(0, 0)
+    qos = Qos(QosHistory.KEEP_LAST, 7, QosReliability.BEST_EFFORT, QosDurability.VOLATILE, never,
+              never, QosLiveliness.AUTOMATIC, never, False)
+    with Writer(tmp_path / 'drive', version=8) as writer:
+        words = writer.add_connection('/chatter', TEXT, typestore=store())
+        image = writer.add_connection(IMAGE, RAW, typestore=store(), offered_qos_profiles=[qos])
+        writer.write(words, 1, store().serialize_cdr(text('first'), TEXT))
+        writer.write(image, 2, store().serialize_cdr(raw_image(0, PIXELS), RAW))
+    add_depth(tmp_path / 'drive', tmp_path / 'out')
+    with Reader(tmp_path / 'out') as reader:
+        offered = {entry.topic: entry.ext.offered_qos_profiles for entry in reader.connections}
+    assert list(offered[IMAGE]) == list(offered[DEPTH]) == [qos]
+    assert not offered['/chatter']
 
 
 def test_any_thread_may_write(tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """Depth files, read back by other libraries or by their format."""
 
+import json
 from pathlib import Path
 from typing import get_args
 
 import cv2
+from depth_anything_ros.errors import ImageError
 from depth_anything_ros.media.depth_files import (
-    camera_cloud, DepthFormat, encode_pfm, encode_png, finite_range, scale_to_16bit, Snapshot,
-    write_depth, write_snapshot)
+    camera_cloud, DepthFormat, encode_pfm, encode_png, finite_range, read_npy, scale_to_16bit,
+    Snapshot, write_depth, write_snapshot)
 from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.geometry import pinhole_camera
 from disk import largest_file
@@ -43,6 +45,12 @@ def test_npy_and_pfm_hold_the_values_as_they_are(tmp_path: Path) -> None:
     assert_array_equal(cv2.imread(str(tmp_path / 'depth.pfm'), cv2.IMREAD_UNCHANGED), DEPTH)
 
 
+def test_an_archive_of_arrays_is_no_array(tmp_path: Path) -> None:
+    np.savez(tmp_path / 'depth.npz', depth=DEPTH)
+    with pytest.raises(ImageError, match='is an archive of arrays; give a .npy file'):
+        read_npy(tmp_path / 'depth.npz')
+
+
 @pytest.mark.parametrize('file_format', get_args(DepthFormat))
 def test_a_full_disk_is_named_in_every_format(tmp_path: Path, file_format: DepthFormat) -> None:
     """np.save itself would only say how many bytes it wrote."""
@@ -60,10 +68,13 @@ def test_pfm_is_little_endian_with_the_lowest_row_first() -> None:
     assert data[12:16] == np.array(4.0, '<f4').tobytes()
 
 
-def test_a_relative_map_is_scaled_to_the_whole_range_of_16_bits() -> None:
+def test_a_relative_map_is_scaled_to_the_whole_range_of_16_bits(tmp_path: Path) -> None:
     assert scale_to_16bit(np.array([[2.0, 3.0, 4.0]], np.float32)).tolist() == [
         [0, 32768, 65535]]
     assert not scale_to_16bit(np.full((2, 2), 3.0, np.float32)).any()
+    write_depth(tmp_path / 'depth.png', 'png16', DEPTH, 'relative', IMAGE, 60.0)
+    found = cv2.imread(str(tmp_path / 'depth.png'), cv2.IMREAD_UNCHANGED)
+    assert_array_equal(found, scale_to_16bit(DEPTH))
 
 
 def test_png16_of_a_metric_map_holds_millimetres_and_0_beyond_them(tmp_path: Path) -> None:
@@ -89,6 +100,22 @@ def test_70_metres_are_invalid_in_topic_snapshot_and_file(tmp_path: Path) -> Non
     maps.append(np.frombuffer(message.data, np.uint16).reshape(2, 3))
     for found in maps:
         assert found.tolist() == [[500, 1000, 2000], [4000, 8000, 0]]
+
+
+@pytest.mark.parametrize('channels', [3, 4])
+def test_a_snapshot_has_its_facts_and_its_points_with_or_without_colours(
+        tmp_path: Path, channels: int) -> None:
+    image = np.zeros((2, 3, 3), np.uint8)
+    cloud = np.arange(6 * channels, dtype=np.float32).reshape(2, 3, channels)
+    names = write_snapshot(tmp_path / 'snapshot', Snapshot(
+        image, image, DEPTH, None, cloud, {'frame_id': 'café'}))
+    assert names == ['cloud.ply', 'color.png', 'image.png', 'info.json', 'model_depth.pfm']
+    assert json.loads((tmp_path / 'snapshot' / 'info.json').read_text()) == {'frame_id': 'café'}
+    data = (tmp_path / 'snapshot' / 'cloud.ply').read_bytes()
+    assert (b'property uchar red' in data) is (channels == 4)
+    kinds = [('xyz', '<f4', 3), ('rgb', 'u1', 3)][:channels - 2]
+    vertices = np.frombuffer(data.partition(b'end_header\n')[2], kinds)
+    assert_array_equal(vertices['xyz'], cloud[..., :3].reshape(6, 3))
 
 
 def test_png_is_lossless() -> None:
@@ -117,9 +144,10 @@ def test_a_relative_cloud_lies_between_one_and_twenty_metres() -> None:
     at_high = distance.ravel()[np.abs(inverse.ravel() - high).argmin()]
     at_low = distance.ravel()[np.abs(inverse.ravel() - low).argmin()]
     assert (at_high, at_low) == (pytest.approx(1, rel=0.01), pytest.approx(10, rel=0.01))
-    assert np.nanmin(distance) > 0.9 and np.nanmax(distance) <= 20
-    inverse[0, 0] = -5.0
-    assert np.isnan(camera_cloud(inverse, 'relative', image, camera)[0, 0, 2])
+    assert 0.9 < np.nanmin(distance) < 1 and np.nanmax(distance) <= 20
+    # The second would be at 34 m.
+    inverse[0, :2] = -5.0, -0.4
+    assert np.isnan(camera_cloud(inverse, 'relative', image, camera)[0, :2, 2]).all()
 
 
 def test_the_range_is_that_of_what_is_finite() -> None:

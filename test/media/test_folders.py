@@ -35,10 +35,11 @@ def test_formats_that_this_opencv_lacks_are_counted(
     monkeypatch.setattr(cv2, 'haveImageWriter', lambda name: not name.endswith(('.gif', '.jp2')))
     assert '.gif' in foreign_suffixes() and '.gif' not in picture_suffixes()
     save(tmp_path / 'a.png')
+    save(tmp_path / 'e.ppm')
     for name in ('b.HEIC', 'deep/c.heic', 'd.gif', 'clip.mp4', '.e.heic', 'notes.md'):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b'')
-    assert [item.name for item in open_images(str(tmp_path))] == ['a.png']
+    assert [item.name for item in open_images(str(tmp_path))] == ['a.png', 'e.ppm']
     names = [file.name for file in left_out(str(tmp_path))]
     assert names == ['b.HEIC', 'd.gif', 'c.heic', 'clip.mp4']
     assert left_out_text(left_out(str(tmp_path))).startswith(

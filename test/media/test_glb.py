@@ -26,9 +26,22 @@ def read_glb(path: Path) -> tuple[dict, np.ndarray, np.ndarray]:
     size, kind = struct.unpack_from('<I4s', data, 20 + length)
     binary = data[28 + length:]
     assert kind == b'BIN\0' and size == len(binary) == description['buffers'][0]['byteLength']
-    count = description['accessors'][0]['count']
-    return (description, np.frombuffer(binary, '<f4', 3 * count).reshape(-1, 3),
-            np.frombuffer(binary, '<u2', offset=12 * count).reshape(-1, 4) / 65535)
+
+    def at(name: str, index: int) -> dict:
+        assert index >= 0
+        return description[name][index]
+
+    (node,) = at('scenes', description['scene'])['nodes']
+    (drawn,) = at('meshes', at('nodes', node)['mesh'])['primitives']
+    assert drawn['mode'] == 0 and at('materials', drawn['material'])
+    values = []
+    for name, kind, columns in (('POSITION', 'f4', 3), ('COLOR_0', 'u2', 4)):
+        accessor = at('accessors', drawn['attributes'][name])
+        view = at('bufferViews', accessor['bufferView'])
+        assert at('buffers', view['buffer']) and accessor['type'] == f'VEC{columns}'
+        part = binary[view.get('byteOffset', 0):][:view['byteLength']]
+        values.append(np.frombuffer(part, f'<{kind}').reshape(accessor['count'], columns))
+    return description, values[0], values[1] / 65535
 
 
 def test_points_are_written_with_y_up_and_their_colours(tmp_path: Path) -> None:

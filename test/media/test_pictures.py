@@ -117,15 +117,18 @@ def test_what_cannot_be_opened_is_named(tmp_path: Path) -> None:
 
 def test_a_folder_or_list_of_videos_stands_for_the_videos(tmp_path: Path) -> None:
     (tmp_path / 'b').mkdir()
-    for name in ('b/one.mp4', 'a.AVI'):
+    for name in ('b/one.mp4', 'a.AVI', 'c.mcap', 'notes.yaml'):
         (tmp_path / name).write_bytes(b'')
-    videos = [str(tmp_path / 'a.AVI'), str(tmp_path / 'b/one.mp4')]
+    videos = [str(tmp_path / name) for name in ('a.AVI', 'b/one.mp4', 'c.mcap')]
     assert list_recordings(str(tmp_path)) == videos
-    (tmp_path / 'list.txt').write_text('a.AVI\nb/one.mp4\n')
+    (tmp_path / 'list.txt').write_text('a.AVI\nb/one.mp4\nc.mcap\n')
     assert list_recordings(str(tmp_path / 'list.txt')) == videos
-    assert list_recordings(str(tmp_path / 'a.AVI')) == []
+    for other in ('a.AVI', 'missing.txt'):
+        assert list_recordings(str(tmp_path / other)) == []
     save(tmp_path / 'picture.png', picture())
-    assert list_recordings(str(tmp_path)) == []
+    (tmp_path / 'list.txt').write_text('a.AVI\npicture.png\n')
+    for mixed in (tmp_path, tmp_path / 'list.txt'):
+        assert list_recordings(str(mixed)) == []
 
 
 @pytest.mark.parametrize('suffix', ['.png', '.jpg', '.bmp', '.webp'])
@@ -185,6 +188,8 @@ def test_exif_data_of_png_and_webp_leave_the_size_to_the_decoder(tmp_path: Path)
     b'RIFF\0\0\0\0WEBP', b'RIFF\0\0\0\0WEBPVP8 \0\0\0\0123', b'RIFF\0\0\0\0WEBPVP8L',
     b'RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\0\0', b'RIFF\0\0\0\0WAVEfmt ',
     b'', b'\xff\xd8', b'\x89PNG\r\n\x1a\n', b'BM', b'II*\0',
+    b'II*\0\x08\0\0\0\x01\0\0\x01\x05\0\x01\0\0\0\x08\0\0\0',
+    b'II*\0\x08\0\0\0\x01\0\0\x01\x04\0\xff\xff\xff\xff\x08\0\0\0',
     b'\xff\xd8\xff\xe1\0\x10Exif\0\0MM\0*', b'\xff\xd8\xff\xe1\0\x02\xff\xe1\0\0',
     b'\xff\xd8\xff\xe1\0\0', b'\xff\xd8\xff\xda\0\x02data'])
 def test_a_header_that_says_no_size_is_no_error(tmp_path: Path, content: bytes) -> None:

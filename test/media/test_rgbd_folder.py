@@ -84,7 +84,7 @@ def test_the_description_in_the_documentation_can_be_read(tmp_path: Path) -> Non
     ({'min_depth': '11'}, 'holds no depth'),
     ({'min_depth': '0'}, 'holds no depth'),
     ({'crop': '[0, 10, 5]'}, 'crop is'),
-    ({'crop': '[10, 0, 0, 5]'}, 'crop is'),
+    ({'crop': '[10, 0, 0, 5]'}, 'crop is'), ({'crop': '[0, 10, 5, 5]'}, 'crop is'),
     ({'color': '[a'}, 'not YAML'),
     ({'color': '[' * 5000}, 'not YAML'),
     ({'camera': '[0.9, 1.2, 0.5, 0.5]'}, 'shares of the image; it must be in pixels'),
@@ -272,6 +272,13 @@ def test_whatever_numpy_raises_for_a_damaged_array_is_one_sentence(
     (tmp_path / 'a.npy').write_bytes(content)
     with pytest.raises(ImageError, match='a.npy is missing or not a readable .npy file'):
         read_depth(tmp_path / 'a.npy', 1.0)
+
+
+def test_a_picture_of_depth_that_breaks_off_is_named(tmp_path: Path) -> None:
+    path = save(tmp_path / 'a.png', np.ones((40, 40), np.uint16))
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ImageError, match='a.png: the PNG is incomplete'):
+        read_depth(path, 1000.0)
 
 
 def test_aliases_that_would_become_gigabytes_of_text_are_not_printed(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+import struct
 
 import cv2
 from depth_anything_ros.media.size_order import network_size_of, order_by_size
@@ -34,7 +35,11 @@ def test_files_of_unknown_size_are_a_group(tmp_path: Path) -> None:
     files = write(tmp_path, [(40, 30), (30, 40), (40, 30)])
     broken = tmp_path / 'broken.png'
     broken.write_bytes(b'damaged')
-    assert order_by_size([None, files[0], broken, files[1], files[2]], own_size) == [0, 2, 1, 4, 3]
+    flat = tmp_path / 'flat.png'
+    flat.write_bytes(b'\x89PNG\r\n\x1a\n\0\0\0\rIHDR' + struct.pack('>II', 40, 0))
+    for unknown in (broken, flat):
+        assert order_by_size([None, files[0], unknown, *files[1:]],
+                             network_size_of(TINY_INFO)) == [0, 2, 1, 4, 3]
 
 
 def test_a_second_model_orders_within_the_groups_of_the_first(tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ from depth_anything_ros.errors import InferenceError
 from depth_anything_ros.inference.scheduler import Frame, FrameStats, Result
 from depth_anything_ros.node.second_look import FirstLook, SECOND_LOOK, SecondLooks
 from depth_anything_ros.vision.color_image import ColorImage
+from depth_anything_ros.vision.confidence import confidence
+from depth_anything_ros.vision.depth import inverse_from_metric
 import numpy as np
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 import pytest
 from robot import camera_info, Robot
 from sensor_msgs.msg import Image, PointCloud2
@@ -70,6 +72,17 @@ def test_the_confidence_has_the_header_and_size_of_the_depth_and_is_low_at_edges
     assert ((values > 0) & (values < 1)).all()
     near, edge, far = values[:, 20:50], values[:, 79:81], values[:, 110:140]
     assert near.min() > far.max() > edge.max()
+
+
+def test_the_confidence_of_a_metric_model_is_that_of_its_metres(
+        make: Callable[..., Robot], make_ir: Callable[..., Any]) -> None:
+    robot = make(model=str(make_ir(kind='metric', max_depth_m=20.0)), confidence_every=0)
+    depths, found = robot.listen(Image, DEPTH), robot.listen(Image, CONFIDENCE)
+    show(robot, found)
+    assert robot.until(lambda: depths)
+    expected = confidence(inverse_from_metric(pixels(depths[0])), np.nan, None)
+    for columns in (np.s_[20:50], np.s_[110:140]):
+        assert_allclose(pixels(found[0])[:, columns], expected[:, columns], rtol=1e-4)
 
 
 def test_every_nth_image_is_computed_mirrored_while_somebody_listens(

@@ -32,6 +32,7 @@ def test_they_are_spread_evenly() -> None:
 def test_stamps_that_go_back_or_have_a_gap_start_anew() -> None:
     """A bag that begins again, and a camera that was unplugged."""
     assert passed([5.0, 5.05, 1.0, 1.05, 1.1, 9.0, 9.05, 9.1], 10) == [5.0, 1.0, 1.1, 9.0, 9.1]
+    assert passed([5.0, 5.05, 4.5, 4.55, 4.6], 10) == [5.0, 4.5, 4.6]
 
 
 def test_images_without_stamps_are_all_published() -> None:

@@ -21,6 +21,7 @@ def test_every_parameter_is_described_with_its_range(
     described = make_robot().depth.describe_parameter(spec.name)
     assert spec.description in described.description
     assert described.read_only == (spec.when == 'start')
+    assert described.additional_constraints == f'{spec.expected}; read at {spec.when}'
     if spec.maximum is not None and not isinstance(spec.default, tuple):
         ranges = described.floating_point_range or described.integer_range
         assert (ranges[0].from_value, ranges[0].to_value) == (spec.minimum, spec.maximum)

@@ -4,10 +4,11 @@ import struct
 
 from depth_anything_ros.errors import ImageError, MessageError
 from depth_anything_ros.ros.messages import (
-    cloud_message, color_message, decode_compressed, decode_image, depth_message,
+    cloud_message, color_message, decode_compressed, decode_image, depth_message, pinhole_info,
     SerializedMessage)
 from depth_anything_ros.vision.color_image import to_bgr
 from depth_anything_ros.vision.encoded_image import FILE_LIMIT
+from depth_anything_ros.vision.geometry import Intrinsics
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 import pytest
@@ -161,3 +162,13 @@ def test_clouds_are_written_as_rclpy_would(shape: tuple[int, ...]) -> None:
     assert memory.tobytes() == written
     assert deserialize_message(written, PointCloud2) == expected
     assert len(written) == len(serialize_message(expected))
+
+
+def test_the_camera_info_of_a_pinhole_has_its_matrices() -> None:
+    info = pinhole_info(Header(frame_id='front'), Intrinsics(50.0, 60.0, 20.0, 15.0, (30, 40)))
+    k = np.array([[50, 0, 20], [0, 60, 15], [0, 0, 1]])
+    assert (info.height, info.width, info.header.frame_id) == (30, 40, 'front')
+    assert_array_equal(info.k.reshape(3, 3), k)
+    assert_array_equal(info.p.reshape(3, 4), np.column_stack([k, np.zeros(3)]))
+    assert_array_equal(info.r.reshape(3, 3), np.eye(3))
+    assert (info.distortion_model, list(info.d)) == ('plumb_bob', [0.0] * 5)

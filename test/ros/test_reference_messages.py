@@ -7,7 +7,7 @@ import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 import pytest
 from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import Image, PointCloud2
+from sensor_msgs.msg import Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
 DEPTH_M = np.array([[1.5, 0.25, 3.0], [4.0, 0.001, 7.5]])
@@ -66,3 +66,6 @@ def test_points_come_with_their_colours() -> None:
     assert_array_equal(colors, [[0x10, 0x20, 0x30 + index] for index in np.flatnonzero(kept)])
     xyz, colors = points_and_colors(message, most=7)
     assert len(xyz) == len(colors) == 7
+    message.fields[3].datatype = PointField.UINT32
+    xyz, colors = points_and_colors(message)
+    assert len(xyz) == 14 and (colors == 160).all(), 'colours of another type are left out'

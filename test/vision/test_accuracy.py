@@ -62,6 +62,11 @@ def test_too_few_valid_pixels_are_refused_with_their_number(depth: np.ndarray) -
         fit_scale_shift(np.float32([[1.0, 2.0]]), depth)
 
 
+def test_two_pixels_fix_a_scale_and_a_shift() -> None:
+    found = fit_scale_shift(np.float32([[1.0, 4.0]]), np.float32([[2.0, 0.5]]))
+    assert found == pytest.approx((0.5, 0.0))
+
+
 def test_a_flat_map_fixes_no_scale() -> None:
     with pytest.raises(ValueError, match='do not fix'):
         fit_scale_shift(np.ones((4, 4), np.float32), room()[:4, :4])
@@ -110,6 +115,8 @@ def test_what_is_not_finite_stays_unknown() -> None:
     nothing = np.full_like(depth_m, np.nan)
     assert np.isnan(align_relative(nothing, depth_m, LIMITS)).all()
     assert np.isnan(align_metric(nothing, depth_m, LIMITS, median_scaling=True)).all()
+    zero = np.zeros_like(depth_m)
+    assert_array_equal(align_metric(zero, depth_m, LIMITS, median_scaling=True), zero + 0.1)
 
 
 def test_metres_beyond_the_range_and_at_infinity_are_clipped() -> None:

@@ -65,6 +65,12 @@ def test_a_constant_map_correlates_with_nothing(flat: float) -> None:
     assert rank_correlation(constant, constant) == 0.0
 
 
+def test_two_pixels_have_an_order() -> None:
+    first = np.float32([[1, 2, np.nan]])
+    assert rank_correlation(first, np.float32([[3, 4, 5]])) == 1.0
+    assert rank_correlation(first, np.float32([[4, 3, 5]])) == -1.0
+
+
 def test_maps_that_cannot_be_compared_are_refused() -> None:
     with pytest.raises(ValueError, match='cannot be compared'):
         rank_correlation(np.zeros((2, 3), np.float32), np.zeros((3, 2), np.float32))

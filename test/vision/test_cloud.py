@@ -125,11 +125,13 @@ def test_each_voxel_keeps_the_centroid_of_its_points_and_a_colour() -> None:
 
 def test_decimation_agrees_with_a_dictionary_of_cubes() -> None:
     rng = np.random.default_rng(3)
-    cloud = rng.uniform(-2, 2, (40, 50, 3)).astype(np.float32)
+    cloud = rng.uniform(-2, 2, (40, 50, 4)).astype(np.float32)
     cubes: dict[tuple[int, ...], list[np.ndarray]] = {}
-    for point in cloud.reshape(-1, 3):
-        cubes.setdefault(tuple(np.floor(point / np.float32(0.25)).astype(int)), []).append(point)
-    expected = [np.mean(points, axis=0) for _, points in sorted(cubes.items())]
+    for point in cloud.reshape(-1, 4):
+        cube = tuple(np.floor(point[:3] / np.float32(0.25)).astype(int))
+        cubes.setdefault(cube, []).append(point)
+    expected = [[*np.mean(points, axis=0)[:3], points[0][3]]
+                for _, points in sorted(cubes.items())]
     np.testing.assert_allclose(voxel_downsample(cloud, 0.25), expected, atol=1e-6)
 
 

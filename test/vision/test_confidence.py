@@ -2,7 +2,7 @@
 
 from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.confidence import (
-    confidence, disagreement, log_measures, mirror, TYPICAL_RESIDUAL)
+    confidence, disagreement, log_measures, mirror, ONE_LOOK, TWO_LOOKS, TYPICAL_RESIDUAL)
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 import pytest
@@ -74,6 +74,15 @@ def test_confidence_falls_at_a_jump_but_not_on_a_slope(disagreeing: np.ndarray |
     found = confidence(inverse_z, 0.05, disagreeing)
     assert (found[:, 79:81].max(axis=1) < found[:, 40] - 0.1).all()
     assert np.abs(np.diff(found[10:-10, 40])).max() < 0.02
+
+
+@pytest.mark.parametrize(('disagreeing', 'weights'), [
+    (None, ONE_LOOK), (np.full(HW, 0.02, np.float32), TWO_LOOKS)])
+def test_confidence_is_the_logistic_of_the_weighted_measures(
+        disagreeing: np.ndarray | None, weights: tuple[float, ...]) -> None:
+    measures = [np.ones(HW), *log_measures(slope(), 0.05, disagreeing)]
+    odds = np.tensordot(weights, np.stack(measures), axes=1)
+    assert_allclose(confidence(slope(), 0.05, disagreeing), 1 / (1 + np.exp(-odds)), rtol=1e-4)
 
 
 def test_what_is_not_positive_is_very_far_and_nan_stays_nan() -> None:

@@ -1,5 +1,7 @@
 """Depth maps: conversions, correction of metric models, flying pixels, millimetres."""
 
+from dataclasses import replace
+
 import cv2
 from depth_anything_ros.node.frame_outputs import metric_correction
 from depth_anything_ros.parameters import Settings
@@ -53,6 +55,19 @@ def test_the_limits_are_inclusive_and_the_rest_becomes_nan() -> None:
         limit_range(depth_m, 1.0, 2.0), [[NAN, 1.0, 2.0, NAN], [NAN, NAN, NAN, NAN]])
 
 
+@pytest.mark.parametrize(('depth', 'maximum_m'), [
+    (0.9, 2.0), (2.1, 2.0), (0.9, 0.0), (INF, 0.0), (NAN, 2.0)])
+def test_a_single_pixel_outside_of_the_limits_is_found(depth: float, maximum_m: float) -> None:
+    depth_m = np.float32([[1.5, depth]])
+    np.testing.assert_array_equal(limit_range(depth_m, 1.0, maximum_m), [[1.5, NAN]])
+
+
+@pytest.mark.parametrize('depth', [0.0, -1.0])
+def test_what_is_not_positive_is_no_depth_without_a_minimum(depth: float) -> None:
+    np.testing.assert_array_equal(
+        limit_range(np.float32([[1.5, depth]]), 0.0, 0.0), [[1.5, NAN]])
+
+
 def test_a_maximum_of_zero_is_no_limit_but_infinity_is_still_no_depth() -> None:
     depth_m = np.float32([[0.0, 1e6, INF]])
     np.testing.assert_array_equal(limit_range(depth_m, 0.0, 0.0), [[NAN, 1e6, NAN]])
@@ -101,6 +116,7 @@ def test_the_focal_length_scales_metres_by_that_of_the_training_camera() -> None
     """Twice the focal length in short sides: things are twice as far as they look."""
     settings = Settings(metric_focal=1.0)
     assert metric_correction('metric', settings, CAMERA).scale == 2.0
+    assert metric_correction('metric', settings, replace(CAMERA, fy=300.0)).scale == 2.0
     assert metric_correction('metric', settings, None).scale == 1.0
     assert metric_correction('relative', settings, CAMERA) == MetricCorrection()
 

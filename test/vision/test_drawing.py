@@ -60,6 +60,21 @@ def test_near_points_hide_far_ones() -> None:
         assert not (picture[30, 40] == (0, 255, 0)).all()
 
 
+def test_a_cloud_is_seen_upright_from_the_side_and_from_above() -> None:
+    """A green line on the optical axis and a red mast that crosses it."""
+    points = np.zeros((2, 60, 4), np.float32)
+    points[0, :, 2] = np.linspace(1.5, 2.5, 60)
+    points[1, :, 1], points[1, :, 2] = np.linspace(-0.5, 0.5, 60), 2.0
+    points[:, :, 3] = np.array([[0x0000FF00], [0x00FF0000]], np.uint32).view(np.float32)
+    picture = render_cloud(points, (120, 160))
+    rows, columns = np.nonzero(picture[..., 1] == 255)
+    assert np.ptp(rows) > 5 and np.ptp(columns) > 5
+    assert np.corrcoef(rows, columns)[0, 1] > 0.9, 'the near end is below on the right'
+    _, mast = np.nonzero(picture[..., 2] == 255)
+    assert np.ptp(mast) <= 4
+    assert 60 < np.median(mast) < 100
+
+
 def test_an_empty_cloud_gives_an_empty_picture() -> None:
     """No point, no crash."""
     assert render_cloud(np.full((4, 4, 4), np.nan, np.float32), (10, 20)).std() == 0

@@ -39,6 +39,30 @@ def with_thumbnail(jpeg: bytes) -> bytes:
     return jpeg[:2] + b'\xff\xe1' + struct.pack('>H', len(payload) + 2) + payload + jpeg[2:]
 
 
+def os2_bmp() -> bytes:
+    """Return a BMP with the header of OS/2, which OpenCV does not write."""
+    header = struct.pack('<IHHHH', 12, HW[1], HW[0], 1, 24)
+    pixels = PICTURE[::-1].tobytes()
+    return b'BM' + struct.pack('<IHHI', 26 + len(pixels), 0, 0, 26) + header + pixels
+
+
+def tiff(order: str, big: bool = False, orientation: int | None = None) -> bytes:
+    """Return a TIFF or BigTIFF of RGB without compression, whose last bytes are its one strip."""
+    pixels = PICTURE[..., ::-1].tobytes()
+    offset, count = ('Q', 'Q') if big else ('I', 'H')
+    mark = {'<': b'II', '>': b'MM'}[order] + (
+        struct.pack(f'{order}HHHQ', 43, 8, 0, 16) if big else struct.pack(f'{order}HI', 42, 8))
+    values = {256: HW[1], 257: HW[0], 258: 8, 259: 1, 262: 2, 273: 0, 274: orientation, 277: 3,
+              278: HW[0], 279: len(pixels)}
+    known = {tag: value for tag, value in values.items() if value is not None}
+    entry = struct.Struct(f'{order}HH{offset}I{"4x" * big}')
+    known[273] = len(mark) + struct.calcsize(f'={count}{offset}') + (
+        len(known) * entry.size)
+    return (mark + struct.pack(f'{order}{count}', len(known))
+            + b''.join(entry.pack(tag, 4, 1, value) for tag, value in known.items())
+            + struct.pack(f'{order}{offset}', 0) + pixels)
+
+
 def array(data: bytes) -> np.ndarray:
     """Return the bytes as OpenCV takes them."""
     return np.frombuffer(data, np.uint8)
@@ -49,6 +73,10 @@ ENCODED = {**{f'jpeg, {name}': encode('.jpg', options) for name, options in JPEG
            'jpeg, gray': encode('.jpg', pixels=PICTURE[..., 0]),
            **{suffix: encode(suffix) for suffix in ('.png', '.bmp', '.webp', '.tiff')},
            'tiff, raw': encode('.tiff', [cv2.IMWRITE_TIFF_COMPRESSION, 1]),
+           'os2.bmp': os2_bmp(),
+           **{f'{name}, raw': tiff(order, big) for name, order, big in (
+               ('II', '<', False), ('MM', '>', False), ('big II', '<', True),
+               ('big MM', '>', True))},
            'webp, lossless': encode('.webp', [cv2.IMWRITE_WEBP_QUALITY, 101])}
 
 
@@ -77,6 +105,13 @@ def test_a_picture_that_breaks_off_is_refused(
     if '.bmp' not in name and 'raw' not in name and 'webp' not in name:
         with pytest.raises(ImageError, match=f'{len(data)} bytes'):
             decode(array(cut + bytes(len(data) - len(cut))))
+
+
+@pytest.mark.parametrize(('orientation', 'upright_hw'), [(None, HW), (1, HW), (6, None)])
+def test_only_a_tiff_that_is_turned_has_an_unknown_size(
+        orientation: int | None, upright_hw: tuple[int, int] | None) -> None:
+    """Versions of OpenCV differ in whether they turn it."""
+    assert check_picture(array(tiff('<', orientation=orientation))).upright_hw == upright_hw
 
 
 def test_a_jpeg_that_the_next_one_interrupts_is_refused() -> None:

@@ -117,6 +117,9 @@ def test_a_point_far_out_of_the_view_is_not_folded_back_into_it() -> None:
     lens = Distortion('plumb_bob', (-0.5, 0.0, 0.0, 0.0, 0.0))
     assert np.isnan(project(np.array([[1.4, 0.0, 1.0]]), lens_camera(lens))).all()
     assert np.isfinite(project(np.array([[0.5, 0.0, 1.0]]), lens_camera(lens))).all()
+    fisheye = Distortion('equidistant', (0.0, 0.0, -0.5, 0.0))
+    assert np.isnan(project(np.array([[3.0, 0.0, 1.0]]), lens_camera(fisheye))).all()
+    assert np.isfinite(project(np.array([[0.9, 0.0, 1.0]]), lens_camera(fisheye))).all()
 
 
 @pytest.mark.parametrize('lens', [None, LENSES[0], EQUIDISTANT])

@@ -103,7 +103,8 @@ def test_the_map_of_a_letterbox_loses_exactly_its_borders() -> None:
         assert cut.size == (marked == 200).sum()
 
 
-@pytest.mark.parametrize('content', [Content(4, 0, 24, 32), Content(3, 5, 17, 20)])
+@pytest.mark.parametrize('content', [
+    Content(4, 0, 24, 32), Content(3, 5, 17, 20), Content(15, 0, 1, 32)])
 @pytest.mark.parametrize('shape', [(8, 8), (16, 16), (64, 64)])
 def test_a_map_of_another_size_is_cut_at_the_edges_of_the_image(
         content: Content, shape: tuple[int, int]) -> None:

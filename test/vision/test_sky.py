@@ -26,8 +26,23 @@ def test_sky_of_inverse_depth_is_what_is_far_and_touches_the_upper_border() -> N
     expected[:, 30:33] = False
     far_window = depth.copy()
     far_window[30:35, 10:20] = 0
-    for found in (depth, far_window):
+    holed = depth.copy()
+    holed[30:35, 10:20] = np.nan
+    for found in (depth, far_window, holed):
         np.testing.assert_array_equal(sky_mask(found, TINY_INFO), expected)
+
+
+def test_what_is_far_below_something_near_is_no_sky() -> None:
+    depth = scene()
+    depth[0, 30:] = 1.0
+    found = sky_mask(depth, TINY_INFO)
+    assert found[:20, :30].all() and not found[:, 30:].any()
+    depth[0] = 1.0
+    assert not sky_mask(depth, TINY_INFO).any()
+
+
+def test_a_view_of_nothing_but_sky_is_sky() -> None:
+    assert sky_mask(np.zeros((8, 9), np.float32), TINY_INFO).all()
 
 
 def test_the_noise_is_a_share_of_the_near_depth() -> None:
@@ -36,6 +51,7 @@ def test_the_noise_is_a_share_of_the_near_depth() -> None:
     assert not sky_mask(scene() + np.float32(0.1), TINY_INFO).any()
 
 
+@pytest.mark.filterwarnings('error')
 @pytest.mark.parametrize('depth', [
     np.ones((8, 9), np.float32), np.full((8, 9), np.nan, np.float32)])
 def test_maps_without_sky_have_none(depth: np.ndarray) -> None:

@@ -91,6 +91,14 @@ def test_a_pan_over_a_scene_keeps_its_scale() -> None:
     assert np.diff(found, axis=0).std(axis=0).max() < 0.5 * np.diff(raw, axis=0).std(axis=0).min()
 
 
+@pytest.mark.parametrize('unknown', [0, 60])
+def test_what_a_fast_pan_brings_into_view_does_not_count(unknown: int) -> None:
+    wide, stabilizer = scene(5, (252, 1536)), Stabilizer(leak=0.0)
+    wide[40:40 + unknown, 300:1200:300] = wide[40:40 + unknown, 301:1201:300] = np.nan
+    found = [stabilizer.update(wide[:, 60 * number:60 * number + 336]) for number in range(20)]
+    np.testing.assert_allclose(found, [(1.0, 0.0)] * 20, atol=0.05)
+
+
 def test_a_cut_resets_the_estimate() -> None:
     stabilizer = Stabilizer()
     resets = []
@@ -128,6 +136,15 @@ def test_invalid_pixels_change_nothing() -> None:
     stabilizer.update(scene())
     expected = whole.update(1.2 * scene())
     assert stabilizer.update(torn) == pytest.approx(expected, abs=0.02)
+
+
+def test_maps_that_are_valid_in_different_parts_are_a_cut() -> None:
+    left, right = np.ones((2, 252, 336), np.float32)
+    left[:, 168:], right[:, :168] = np.nan, np.nan
+    stabilizer = Stabilizer()
+    stabilizer.update(left)
+    assert stabilizer.update(1.2 * right) == pytest.approx((1.0, 0.0))
+    assert stabilizer.was_reset
 
 
 def test_an_empty_or_a_flat_map_is_passed_over() -> None:

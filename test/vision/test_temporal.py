@@ -116,8 +116,10 @@ def test_a_flat_clip_fixes_no_scale() -> None:
         fit.scale_shift()
 
 
-def test_the_scale_of_a_frame_is_the_median_ratio() -> None:
-    measured = wall(2.0)
+@pytest.mark.filterwarnings('error')
+@pytest.mark.parametrize('depth_m', [0.5, 2.0])
+def test_the_scale_of_a_frame_is_the_median_ratio(depth_m: float) -> None:
+    measured = wall(depth_m)
     measured[:3] = NAN
     predicted = measured * np.float32(1.5)
     predicted[10] = 50.0

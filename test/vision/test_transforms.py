@@ -3,8 +3,8 @@
 from aligned import resize_aligned
 from depth_anything_ros.model_info import InputRule
 from depth_anything_ros.vision.transforms import (
-    depth_on_grid, network_image, network_size, normalize, output_grid, OutputGrid, resize_depth,
-    resize_for_network)
+    crop_to_aspect, depth_on_grid, network_image, network_size, normalize, output_grid, OutputGrid,
+    resize_depth, resize_for_network)
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 import pytest
@@ -181,3 +181,12 @@ def test_an_image_of_one_pixel_has_every_grid() -> None:
     for size in ('input', 'native', 'divisor'):
         grid = output_grid(size, 2, (1, 1), (14, 14))
         assert_array_equal(np.unique(depth_on_grid(depth, (1, 1), grid)), [3.0])
+
+
+@pytest.mark.parametrize(('aspect_hw', 'view'), [
+    ((1, 1), np.s_[:, 30:70]), ((40, 100), np.s_[:, :]), ((20, 100), np.s_[10:30, :]),
+    ((392, 518), np.s_[:, 23:76]), ((1, 1000), np.s_[19:20, :]), ((1000, 1), np.s_[:, 49:50])])
+def test_a_view_of_another_aspect_ratio_is_the_largest_in_the_middle(
+        aspect_hw: tuple[int, int], view: tuple[slice, slice]) -> None:
+    image = np.arange(4000, dtype=np.uint16).reshape(40, 100, 1)
+    assert_array_equal(crop_to_aspect(image, aspect_hw), image[view])
