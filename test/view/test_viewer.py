@@ -331,6 +331,8 @@ def test_a_node_that_is_not_there_is_said(make_viewer: Callable[..., Any]) -> No
     viewer = make_viewer()
     with PageClient(viewer.page.port) as browser:
         assert until(lambda: 'no status on /diagnostics' in browser.text())
+        # The page asks once when it opens.
+        assert until(lambda: 'parameters: /depth_anything does not answer' in browser.text())
         browser.click('activate')
         assert until(lambda: 'activate: /depth_anything does not answer; is it running?'
                      in browser.text())
