@@ -7,6 +7,7 @@ from typing import Any
 import cv2
 from depth_anything_ros.arrays import F32, U8
 from depth_anything_ros.ros.messages import decode_compressed, decode_image, SerializedMessage
+from depth_anything_ros.vision.camera_info import region_hw
 from depth_anything_ros.vision.color_image import to_bgr
 from depth_anything_ros.vision.encoded_image import PixelLimit
 from depth_anything_ros.vision.point_cloud import points_and_colors
@@ -54,7 +55,7 @@ def cloud(message: SerializedMessage, most: int) -> Cloud:
 def view(info: Any) -> View | None:
     """Return the opening of a camera_info by its P, None if it is not calibrated."""
     fx, fy = info.p[0], info.p[5]
-    width, height = info.roi.width or info.width, info.roi.height or info.height
+    height, width = region_hw(info)
     if not (fx > 0 and fy > 0 and width and height):
         return None
     return View(2 * math.atan(height / 2 / fy), (width / fx) / (height / fy))

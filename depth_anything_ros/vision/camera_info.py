@@ -119,8 +119,12 @@ def binning_xy(info: Any) -> tuple[int, int]:
     return max(1, info.binning_x), max(1, info.binning_y)
 
 
+def region_hw(info: Any) -> tuple[int, int]:
+    """Return (height, width) of the region of interest, in pixels of the sensor."""
+    return info.roi.height or info.height, info.roi.width or info.width
+
+
 def described_size(info: Any) -> tuple[int, int]:
     """Return (height, width) of the images that ``info`` describes."""
-    binning_x, binning_y = binning_xy(info)
-    return ((info.roi.height or info.height) // binning_y,
-            (info.roi.width or info.width) // binning_x)
+    (height, width), (binning_x, binning_y) = region_hw(info), binning_xy(info)
+    return height // binning_y, width // binning_x

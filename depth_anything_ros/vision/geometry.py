@@ -360,15 +360,21 @@ def _straightened(distorted: F64, distortion: Distortion) -> F64:
 
     OpenCV gives up where the distance from the centre is above pi / 2 and the angle is not.
     """
+    radius = np.hypot(*distorted.T)
+    angles = np.interp(radius, *_angles_by_radius(distortion))
+    scale = np.divide(np.tan(angles), radius, out=np.ones_like(radius), where=radius > 0)
+    straight: F64 = distorted * scale[:, None]
+    return straight
+
+
+@lru_cache(maxsize=8)
+def _angles_by_radius(distortion: Distortion) -> tuple[F64, F64]:
+    """Return rising distances from the centre of an equidistant lens, and the angles there."""
     slopes = np.tan(np.linspace(0, np.pi / 2, _ANGLES, endpoint=False))
     radii = _distort(np.stack([slopes, np.zeros_like(slopes)], axis=1), distortion)[:, 0]
     rising = np.append(np.diff(radii) > 0, False)
     known = slice(0, int(rising.argmin()) + 1)
-    radius = np.hypot(*distorted.T)
-    angles = np.interp(radius, radii[known], np.arctan(slopes[known]))
-    scale = np.divide(np.tan(angles), radius, out=np.ones_like(radius), where=radius > 0)
-    straight: F64 = distorted * scale[:, None]
-    return straight
+    return radii[known], np.arctan(slopes[known])
 
 
 def _newton_step(undistorted: F64, distorted: F64, distortion: Distortion) -> F64:
