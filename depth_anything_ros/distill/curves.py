@@ -1,11 +1,11 @@
 """The training log, a file of JSON lines, and the figure of its curves."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 import json
 from pathlib import Path
 import time
-from typing import Any
+from typing import Any, TypeVar
 
 from depth_anything_ros.distill.trainer import StepResult
 from depth_anything_ros.errors import CheckpointError, MissingDependencyError
@@ -17,6 +17,7 @@ _SMOOTHED_SHARE = 0.03
 _LOSS_TICKS = (1, 1.2, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
 
 Entry = dict[str, Any]
+Key = TypeVar('Key')
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,11 @@ class Measure:
     name: str
     title: str
     patience: int = 0
+
+    def best(self, found: Mapping[Key, float]) -> Key:
+        """Return the key of the best of at least one value; the first of several."""
+        choose = min if self.patience else max
+        return choose(found, key=lambda key: found[key])
 
 
 RANK_CORRELATION = Measure('rank_correlation', 'rank correlation with the teacher')

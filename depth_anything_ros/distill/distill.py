@@ -87,7 +87,8 @@ def distill(job: DistillJob, *, table: tuple[EncoderSpec, ...] = MODELS,
     processes.leave()
     record = save_checkpoint(job.checkpoint, trainer.result(), DistillationRecord(
         job.student, teacher.name, teacher.sha256, job.licence or teacher.licence, len(training),
-        len(held_out), job.recipe.seed, asdict(trainer.recipe), found, ''))
+        len(held_out), job.recipe.seed,
+        {**asdict(trainer.recipe), 'first_share': trainer.first_share}, found, ''))
     convert_student(job, [image.path for image in training], table, report)
     return DistilledModel(job.output, job.checkpoint, record)
 

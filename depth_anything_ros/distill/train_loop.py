@@ -33,6 +33,8 @@ _START_OVER = 'remove the file to start over'
 _SAVE_EVERY_S = 300.0
 # A validation during the training uses at most about this many images, to take a moment only.
 _VALIDATION_IMAGES = 100
+# Shares of the first weights that the result may have.
+_FIRST_SHARES = tuple(tenths / 10 for tenths in range(7))
 # The time per step is measured between these steps; the first ones take longer.
 _TIMED_FROM, _TIMED_TO = 2, 12
 
@@ -87,7 +89,9 @@ def train(run: RunFolder, trainer: Trainer, held_out: Sequence[LabelledImage],
     Train to the last step and return the result of the validation on the held-out images.
 
     That is by default the mean rank correlation with the labels; where the measure keeps the best
-    weights, the trainer's result has those. The report has the result on the training images too:
+    weights, the trainer's result has those. It is mixed with as much of the first weights as is
+    best on held-out images: they know more of other places than those that were trained on. The
+    report has the result on the training images too:
     the difference shows whether more images or more steps would help. Ctrl-C and SIGTERM take
     effect after the present step, when its state is on disk. SettingsError if the depth is no
     longer finite.
@@ -104,9 +108,10 @@ def train(run: RunFolder, trainer: Trainer, held_out: Sequence[LabelledImage],
     if measure.patience and earlier:
         last = _score(validation, trainer, trainer.result(), _subset(held_out))
         if last > min(earlier.values()):
-            step = min(earlier, key=lambda one: earlier[one])
+            step = measure.best(earlier)
             report(f'      the weights of step {step} are the best on validation images')
             trainer.averaged.load_state_dict(_read_state(run.best))
+    _mix(trainer, validation, _subset(held_out), report)
     network = trainer.result()
     found = _score(validation, trainer, network, held_out)
     on_training = _score(validation, trainer, network, _subset(trainer.images))
@@ -261,6 +266,20 @@ def _train(run: RunFolder, log: TrainingLog, trainer: Trainer, held_out: Sequenc
                     report('      the training ends early: '
                            f'{measure.patience} validations without an improvement')
             advance(f'loss {result.loss:.3f}')
+
+
+def _mix(trainer: Trainer, validation: Validation, images: Sequence[LabelledImage],
+         report: Report) -> None:
+    """Give the result the share of the first weights that is best on validation images."""
+    measure, found = validation.measure, dict[float, float]()
+    for share in _FIRST_SHARES:
+        trainer.first_share = share
+        found[share] = _score(validation, trainer, trainer.result(), images)
+    trainer.first_share = measure.best(found)
+    if trainer.first_share:
+        report(f'      mixed with {100 * trainer.first_share:.0f} % of the first weights, which '
+               f'changes the {measure.title} from {found[0]:.4f} to '
+               f'{found[trainer.first_share]:.4f}')
 
 
 def _is_over(log: TrainingLog, measure: Measure) -> bool:

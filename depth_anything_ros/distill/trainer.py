@@ -62,8 +62,9 @@ class Trainer:
     computes in f32 or bf16, see ``computes_in_bf16``. On one CPU the same recipe, images and first
     weights give the same weights bit for bit, with or without a stop, and on several ``processes``
     the same but for rounding: each computes its part of every batch, and all have the same
-    weights. ``averaged`` are the weights of the result; ``tokens`` is None if the recipe needs no
-    tokens. Not thread-safe.
+    weights. The result has the ``averaged`` weights, mixed with the ``first_share`` of the first
+    ones, which is 0 until ``train`` chooses it; ``tokens`` is None if the recipe needs no tokens.
+    Not thread-safe.
     """
 
     def __init__(self, student: Student, recipe: Recipe, images: Sequence[LabelledImage],
@@ -86,6 +87,8 @@ class Trainer:
             self.network.pretrained.requires_grad_(False)
         set_drop_path(self.network, recipe.drop_path, processes.rank, processes.count)
         self.averaged = AveragedWeights(self.network, recipe.average)
+        self.first_share = 0.0
+        self._first = copied_weights(self.network)
         self.step = 0
         self.tokens = make_teacher_tokens(student, teacher, recipe, device)
         self._objective = objective or _Labels(images, recipe, processes)
@@ -111,9 +114,15 @@ class Trainer:
                 yield result
 
     def result(self) -> DepthAnything:
-        """Return a copy of the network with the averaged weights, on the CPU, for inference."""
+        """
+        Return a copy of the network with the weights of the result, on the CPU, for inference.
+
+        Source of the mixture with the first weights: Wortsman et al., Robust fine-tuning of
+        zero-shot models (2022).
+        """
         network = copy.deepcopy(self.network)
-        network.load_state_dict(self.averaged.values)
+        network.load_state_dict({name: value.lerp(self._first[name], self.first_share)
+                                 for name, value in self.averaged.values.items()})
         return network.cpu().eval().requires_grad_(False)
 
     def diverged(self, fact: str) -> SettingsError:
@@ -124,7 +133,7 @@ class Trainer:
     def state_dict(self) -> dict[str, Any]:
         """Return everything that a step changes."""
         state = {'step': self.step, 'network': self.network.state_dict(),
-                 'averaged': self.averaged.state_dict(),
+                 'averaged': self.averaged.state_dict(), 'first': self._first,
                  'optimizer': self._optimizer.state_dict()}
         if self.tokens is not None:
             state['bridges'] = self.tokens.bridges.state_dict()
@@ -134,6 +143,8 @@ class Trainer:
         """Continue from a state that ``state_dict`` returned."""
         self.network.load_state_dict(state['network'])
         self.averaged.load_state_dict(state['averaged'])
+        # States of earlier releases lack them: the present ones stand in.
+        load_weights(self._first, state.get('first', state['averaged']['values']))
         self._optimizer.load_state_dict(state['optimizer'])
         if self.tokens is not None:
             self.tokens.bridges.load_state_dict(state['bridges'])
@@ -257,8 +268,7 @@ class AveragedWeights:
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.decay = decay
-        self.values = {name: value.detach().clone()
-                       for name, value in network.state_dict().items()}
+        self.values = copied_weights(network)
         self._steps = 0
 
     def update(self, network: nn.Module) -> None:
@@ -280,8 +290,18 @@ class AveragedWeights:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a state that ``state_dict`` returned, on the device of the values here."""
         self._steps = state['steps']
-        for name, value in self.values.items():
-            value.copy_(state['values'][name])
+        load_weights(self.values, state['values'])
+
+
+def copied_weights(network: nn.Module) -> dict[str, Tensor]:
+    """Return a copy of the weights of a network by their name."""
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+
+def load_weights(weights: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> None:
+    """Give ``weights`` the values that are ``stored``, each on the device where it is."""
+    for name, value in weights.items():
+        value.copy_(stored[name])
 
 
 def _step_seed(seed: int, step: int) -> int:

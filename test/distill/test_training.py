@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import cv2
+from depth_anything_ros.cli.progress import count_in_lines
 from depth_anything_ros.errors import SettingsError
 from depth_anything_ros.vision.transforms import normalize
 import numpy as np
@@ -14,10 +16,12 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
-from depth_anything_ros.distill.dataset import LabelledImage  # noqa: E402, I100
+from depth_anything_ros.distill.curves import Measure  # noqa: E402, I100
+from depth_anything_ros.distill.dataset import LabelledImage  # noqa: E402
 from depth_anything_ros.distill.job import NO_AUGMENTATION, Recipe  # noqa: E402
 from depth_anything_ros.distill.students import vit_student  # noqa: E402
-from depth_anything_ros.distill.train_loop import mean_rank_correlation  # noqa: E402
+from depth_anything_ros.distill.train_loop import (  # noqa: E402
+    mean_rank_correlation, RunFolder, train, Validation)
 from depth_anything_ros.distill.trainer import (  # noqa: E402
     AveragedWeights, learning_rate, Trainer)
 from depth_anything_ros.networks.depth_anything import build_network  # noqa: E402
@@ -102,6 +106,45 @@ def test_a_training_with_drop_path_resumes_bit_for_bit_and_leaves_the_generator_
     after = torch.rand(3)
     torch.manual_seed(5)
     assert torch.equal(after, torch.rand(3))
+
+
+@pytest.mark.parametrize('patience', [0, 9])
+def test_the_result_has_the_share_of_the_first_weights_that_validates_best(
+        images: list[LabelledImage], tiny: EncoderSpec, tmp_path: Path, patience: int) -> None:
+    trainer = Trainer(vit_student(tiny), SMALL, images)
+    first = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    one = 'depth_head.scratch.output_conv1.weight'
+
+    def score(network: Any, images: Any) -> float:
+        way = first[one] - trainer.averaged.values[one]
+        done = network.state_dict()[one] - trainer.averaged.values[one]
+        share = ((way * done).sum() / way.square().sum()).item() if way.any() else 0.0
+        return abs(share - 0.32) if patience else -abs(share - 0.32)
+
+    lines: list[str] = []
+    found = train(RunFolder(tmp_path), trainer, images[:1], 10, lines.append,
+                  partial(count_in_lines, lines.append),
+                  Validation(Measure('error', 'error', patience), score))
+    assert abs(found) == pytest.approx(0.02, abs=1e-4)
+    mixed, trained = trainer.result().state_dict(), trainer.averaged.values
+    for name, value in first.items():
+        torch.testing.assert_close(mixed[name], 0.7 * trained[name] + 0.3 * value)
+    sign = '' if patience else '-'
+    assert lines[-2].strip() == ('mixed with 30 % of the first weights, which changes the error '
+                                 f'from {sign}0.3200 to {sign}0.0200')
+
+
+def test_a_resumed_training_knows_the_first_weights_of_all(
+        images: list[LabelledImage], tiny: EncoderSpec) -> None:
+    one, other = (Trainer(vit_student(tiny), SMALL, images) for _ in range(2))
+    weights_after(one, 2)
+    other.load_state_dict(one.state_dict())
+    one.first_share = other.first_share = 1.0
+    assert equal(one.result().state_dict(), other.result().state_dict())
+    state = one.state_dict()
+    del state['first']
+    other.load_state_dict(state)
+    assert equal(other.result().state_dict(), one.averaged.values)
 
 
 def test_steps_are_counted_and_the_rates_follow_the_schedule(
