@@ -117,9 +117,9 @@ class Settings:
         'self-check.', shared=True)
     precision: str = parameter(
         'auto', 'runtime', 'Execution precision of the network. auto lets GPU and NPU choose, '
-        'usually f16. On the CPU it runs what is fastest here, and logs it: f32, or bf16 where '
-        'the CPU has it, of the model NAME.xml or of NAME_int8.xml beside it, made by '
-        '`depth_anything_convert quantize`. That takes longer at the first start.',
+        'usually f16. A CPU computes in f32, or in bf16 if it has that and is faster in it; '
+        'beside NAME.xml it runs NAME_int8.xml, made by `depth_anything_convert quantize`, where '
+        'that is faster, and logs it. The first start takes longer then.',
         choices=get_args(ExecutionPrecision), shared=True)
     requests: int = parameter(
         0, 'configure', 'Number of infer requests in flight. 0 uses the number that the device '

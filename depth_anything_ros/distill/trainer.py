@@ -15,7 +15,7 @@ from depth_anything_ros.distill.losses import (
 from depth_anything_ros.distill.processes import ALONE, Processes
 from depth_anything_ros.distill.students import Student
 from depth_anything_ros.errors import line_of, SettingsError
-from depth_anything_ros.inference.devices import has_bf16
+from depth_anything_ros.inference.devices import has_bf16, is_bf16_slower
 from depth_anything_ros.networks.depth_anything import DepthAnything
 from depth_anything_ros.networks.drop_path import set_drop_path
 import numpy as np
@@ -236,8 +236,8 @@ class _Labels:
 
 
 def computes_in_bf16(device: str) -> bool:
-    """Return whether a training uses bf16: on CUDA, and on CPUs that have it."""
-    return device != 'cpu' or has_bf16()
+    """Return whether a training uses bf16: on CUDA, and on CPUs that are faster in it."""
+    return device != 'cpu' or (has_bf16() and not is_bf16_slower())
 
 
 def autocast(device: str) -> torch.autocast:

@@ -1,13 +1,17 @@
 """OpenVINO devices: which ones exist, their compile options, and the check of their results."""
 
 from contextlib import suppress
+from functools import cache
 import hashlib
 from pathlib import Path
 import platform
+import time
 from typing import Literal, TYPE_CHECKING
 
+from depth_anything_ros.arrays import F32
 from depth_anything_ros.process import keep_signal_stack
 from depth_anything_ros.version import __version__
+import numpy as np
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -18,6 +22,12 @@ _REPORTED = ('DEVICE_ARCHITECTURE', 'FULL_DEVICE_NAME', 'OPTIMIZATION_CAPABILITI
 # A device is refused where its mean deviation from the f32 result is above this, in standard
 # deviations of that result.
 SELF_CHECK_LIMIT = 0.1
+# A product like those of a transformer: tokens, and the widths of a layer's input and output. It
+# is so short that other work on a busy machine leaves some rounds alone.
+_TOKENS, _INPUTS, _OUTPUTS = 128, 384, 768
+_ROUNDS = 10
+# Time in bf16 ÷ that in f32 from which on f32 is used. Between, processors hardly differ.
+_SLOWER = 1.15
 
 
 def open_core() -> 'ov.Core':
@@ -44,9 +54,11 @@ def compile_options(core: 'ov.Core', device: str, precision: str,
     """
     Return the properties for ``compile_model`` that ``device`` supports.
 
-    ``threads`` is the largest number of CPU threads, 0: all cores.
+    ``threads`` is the largest number of CPU threads, 0: all cores. ``precision`` as in
+    ``precision_on``.
     """
     wanted: dict[str, str] = {'PERFORMANCE_HINT': hint}
+    precision = precision_on(device, precision)
     if precision != 'auto' and not (device.startswith('NPU') and precision == 'f32'):
         wanted['INFERENCE_PRECISION_HINT'] = precision
     if threads:
@@ -56,18 +68,49 @@ def compile_options(core: 'ov.Core', device: str, precision: str,
     return {name: value for name, value in wanted.items() if name in supported}
 
 
+def precision_on(device: str, precision: str) -> str:
+    """Return the precision to ask for: auto is f32 on a CPU that is slower in bf16."""
+    return 'f32' if (device, precision) == ('CPU', 'auto') and is_bf16_slower() else precision
+
+
 def has_bf16() -> bool:
     """Return whether the CPU computes in bf16."""
     return 'BF16' in open_core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
 
 
-def is_bf16_in_doubt() -> bool:
+@cache
+def is_bf16_slower() -> bool:
     """
-    Return whether the CPU computes in bf16, but may be faster in f32.
+    Return whether the CPU computes in bf16, but faster in f32.
 
-    With AMX it is not; with AVX-512 alone it is on some processors.
+    With AMX it does not. With AVX-512 alone some processors do, so that is measured, once in a
+    process, on one core and in a tenth of a second.
     """
-    return has_bf16() and 'amx_bf16' not in cpu_info('flags').split()
+    if not has_bf16() or 'amx_bf16' in cpu_info('flags').split():
+        return False
+    times = {precision: [0.0] for precision in ('bf16', 'f32')}
+    requests = {precision: _product(precision) for precision in times}
+    tokens = np.ones((_TOKENS, _INPUTS), np.float32)
+    for _ in range(_ROUNDS):
+        for precision, request in requests.items():
+            started = time.perf_counter()
+            request.infer([tokens])
+            times[precision].append(time.perf_counter() - started)
+    # The first two entries of each are no measurement.
+    bf16, f32 = (min(one[2:]) for one in times.values())
+    return bf16 > _SLOWER * f32
+
+
+def _product(precision: str) -> 'ov.InferRequest':
+    """Return a request that multiplies tokens [T, inputs] by weights."""
+    import openvino as ov
+    from openvino import opset13
+    weights: F32 = np.full((_INPUTS, _OUTPUTS), 1 / _INPUTS, np.float32)
+    tokens = opset13.parameter([_TOKENS, _INPUTS], np.float32)
+    product = opset13.matmul(tokens, opset13.constant(weights), False, False)
+    core = open_core()
+    return core.compile_model(ov.Model([product], [tokens]), 'CPU', compile_options(
+        core, 'CPU', precision, threads=1)).create_infer_request()
 
 
 def cpu_info(name: str) -> str:

@@ -13,7 +13,7 @@ from depth_anything_ros.errors import (
     DepthAnythingError, DeviceError, ImageError, InferenceError, ModelError)
 from depth_anything_ros.inference.compiled_cache import CompiledModelCache
 from depth_anything_ros.inference.devices import (
-    compile_options, execution_summary, is_available, open_core, PerformanceHint,
+    compile_options, execution_summary, is_available, open_core, PerformanceHint, precision_on,
     SELF_CHECK_LIMIT, self_check_marker)
 from depth_anything_ros.inference.ir import (
     build_graph, error_reason, IrFiles, read_ir_files, read_model)
@@ -45,7 +45,7 @@ class EngineOptions:
     How to run a model.
 
     - ``devices``: OpenVINO devices in order of preference; the first that works is used.
-    - ``precision``: of the computation: auto, f32, bf16 or f16.
+    - ``precision``: of the computation: auto, f32, bf16 or f16; see ``precision_on``.
     - ``requests``: infer requests in flight; 0 uses the number that the device recommends.
     - ``timeout_s``: seconds after which an infer request is given up.
     - ``start_timeout_s``: the same for self-check and warm-up, and never below ``timeout_s``: a
@@ -218,8 +218,8 @@ class Engine:
 
     def _check_once(self, device: str) -> None:
         """Run the self-check, where the cache does not remember that this model has passed it."""
-        marker = self_check_marker(self._core, self._files.digest, device,
-                                   self._options.precision, self._options.cache_dir)
+        marker = self_check_marker(self._core, self._files.digest, device, precision_on(
+            device, self._options.precision), self._options.cache_dir)
         if marker is None or not _is_there(marker):
             self._check(device)
         if marker is not None:

@@ -133,7 +133,7 @@ class SwitchableEngine:
 
     def _start(self, options: EngineOptions, before: AnyEngine | None) -> AnyEngine:
         """Return an engine; under load it uses the times that ``before`` has measured."""
-        files, options = self._variants.fastest(options)
+        files = self._variants.fastest(options)
         if not options.rate_hz:
             return Engine(files, options, self._warn)
         known = before.measured_seconds if isinstance(before, RateControlledEngine) else None

@@ -18,7 +18,8 @@ for package in ('typer', 'openvino', 'onnx', 'onnxscript', 'onnxruntime', 'matpl
 
 from depth_anything_ros import load_model  # noqa: E402, I100
 from depth_anything_ros.convert.sources.records import read_distillation_record  # noqa: E402
-from depth_anything_ros.distill import distill as distilling  # noqa: E402
+from depth_anything_ros.distill import (  # noqa: E402
+    distill as distilling, trainer as trainer_module)
 from depth_anything_ros.distill.batches import normalized  # noqa: E402
 from depth_anything_ros.distill.dataset import LabelledImage  # noqa: E402
 from depth_anything_ros.distill.job import default_recipe, Recipe  # noqa: E402
@@ -175,16 +176,19 @@ def test_a_teacher_that_is_no_vits_is_refused_with_the_remedy(
 
 
 @pytest.mark.skipif(not has_bf16(), reason='the CPU has no bf16')
-def test_a_transformer_is_trained_in_bf16_where_the_cpu_has_it(
-        images: list[LabelledImage], tiny_light: EncoderSpec) -> None:
+@pytest.mark.parametrize('slower', [False, True])
+def test_a_transformer_is_trained_in_bf16_where_the_cpu_is_faster_in_it(
+        images: list[LabelledImage], tiny_light: EncoderSpec, monkeypatch: pytest.MonkeyPatch,
+        slower: bool) -> None:
+    monkeypatch.setattr(trainer_module, 'is_bf16_slower', lambda: slower)
     trainer = Trainer(vit_student(tiny_light), Recipe(2, 2, (28, 42)), images)
     types = []
     trainer.network.pretrained.blocks[0].mlp.fc1.register_forward_hook(
         lambda layer, inputs, output: types.append(output.dtype))
     assert all(np.isfinite(step.loss) for step in trainer.run())
-    assert types == [torch.bfloat16, torch.bfloat16]
+    assert types == [torch.float32 if slower else torch.bfloat16] * 2
     assert all(value.dtype == torch.float32 for value in trainer.averaged.values.values())
-    assert computes_in_bf16('cpu') and computes_in_bf16('cuda')
+    assert computes_in_bf16('cpu') is not slower and computes_in_bf16('cuda')
 
 
 def test_the_student_learns_from_the_map_that_the_host_will_make(

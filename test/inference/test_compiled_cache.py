@@ -9,7 +9,7 @@ from pathlib import Path
 import random
 from typing import Any
 
-from depth_anything_ros.inference import compiled_cache
+from depth_anything_ros.inference import compiled_cache, devices
 from depth_anything_ros.inference.compiled_cache import CompiledModelCache
 from depth_anything_ros.inference.engine import Engine, EngineOptions
 from depth_anything_ros.inference.pool import wait_for_one
@@ -155,7 +155,9 @@ def test_the_next_start_computes_in_the_same_precision(
     {'input_size': 42}, {'precision': 'auto'}, {'hint': 'THROUGHPUT'}, {'image_hw': (42, 28)}])
 def test_what_changes_the_graph_or_its_execution_is_compiled(
         tiny_ir: Path, options: EngineOptions, compilations: list[int],
-        change: dict[str, object]) -> None:
+        change: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    # Otherwise auto is f32.
+    monkeypatch.setattr(devices, 'is_bf16_slower', lambda: False)
     start(tiny_ir, replace(options, self_check=False))
     compilations.clear()
     start(tiny_ir, replace(options, self_check=False, **change))  # type: ignore[arg-type]

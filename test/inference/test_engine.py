@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 from depth_anything_ros.errors import (
     DeviceError, ImageError, InferenceError, InferenceTimeoutError, ModelError)
+from depth_anything_ros.inference import devices
 from depth_anything_ros.inference.engine import Engine, EngineOptions
 from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.self_check import self_check_image
@@ -296,6 +297,18 @@ def test_f32_is_exact_and_auto_says_what_the_device_chose(make_engine: MakeEngin
     expected = expected_depth(image, (112, 154))
     np.testing.assert_allclose(compute(exact, image), expected, atol=1e-4)
     np.testing.assert_allclose(compute(chosen, image), expected, atol=0.1)
+
+
+def test_auto_is_f32_on_a_cpu_that_is_slower_in_bf16(
+        make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The self-check of one of both is none of the other."""
+    marks = []
+    for slower in (True, False):
+        monkeypatch.setattr(devices, 'is_bf16_slower', lambda found=slower: found)
+        engine = make_engine(precision='auto', cache_dir=tmp_path, self_check=True)
+        marks.append(len(list(tmp_path.glob('self_check_*'))))
+        assert engine.state.execution_precision == 'f32' or not slower
+    assert marks == [1, 2]
 
 
 @pytest.mark.parametrize('requests', [1, 3])

@@ -7,6 +7,7 @@ from pathlib import Path
 import shutil
 
 from depth_anything_ros.errors import DeviceError
+from depth_anything_ros.inference import devices
 from depth_anything_ros.inference.devices import self_check_marker
 from depth_anything_ros.inference.engine import Engine, EngineOptions
 import pytest
@@ -80,7 +81,10 @@ def test_it_is_remembered_for_the_device_that_runs_the_model(
 
 
 def test_another_precision_is_checked_and_each_is_remembered(
-        model: Path, cache: EngineOptions, checks: list[Path]) -> None:
+        model: Path, cache: EngineOptions, checks: list[Path],
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    # Otherwise auto is f32.
+    monkeypatch.setattr(devices, 'is_bf16_slower', lambda: False)
     for precision in ('f32', 'auto', 'f32', 'auto'):
         start(model, replace(cache, precision=precision))
     assert len(checks) == 2

@@ -11,7 +11,6 @@ import time
 from typing import Any
 
 from depth_anything_ros.errors import DeviceError, ImageError, InferenceError, ModelError
-from depth_anything_ros.inference import variants
 from depth_anything_ros.inference.engine import Engine, EngineOptions
 from depth_anything_ros.inference.scheduler import Frame, FrameScheduler, Result
 from depth_anything_ros.inference.switchable_engine import SwitchableEngine
@@ -348,7 +347,6 @@ def test_twenty_switches_keep_no_memory_and_no_thread(tiny_ir: Path) -> None:
 def test_another_size_needs_no_second_self_check(
         make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another precision does."""
-    monkeypatch.setattr(variants, 'is_bf16_in_doubt', lambda: False)
     engine = make_engine(self_check=True)
     checked: list[str] = []
     monkeypatch.setattr(Engine, '_check', lambda engine, device: checked.append(device))
