@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import struct
+import tempfile
 import threading
 import time
 import urllib.error
@@ -30,6 +31,12 @@ pytest.importorskip('gradio')
 
 LOOK = ('spectral_r', 0, 100)
 CAMERA = (75, 0, 0, 0, 0)
+
+
+@pytest.fixture(autouse=True)
+def temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gradio's client leaves an empty folder for each file that it downloads."""
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
 
 
 class Visitor:
