@@ -140,8 +140,8 @@ WHAT_WAS_TRIED = """## What limits the figures
 - **Beside busy loops** the age is a matter of the scheduler: camera and subscriber wait for a core
   as the node does, so a higher priority of the node alone gains a fifth.
 - **bf16 is not always faster.** With AVX-512 alone, without AMX, some processors compute longer in
-  bf16 than in f32, others half as long. The node's `precision: auto` times both at its first
-  start; the other programs leave it to OpenVINO, so try their `--precision f32`.
+  bf16 than in f32, others half as long. `precision: auto` and trainings use the faster one, which
+  a small product decides at the start of each program.
 - **Noise.** On a shared machine single rounds differ by several percent; the medians of two runs
   of the same code differed by up to four percent.
 
