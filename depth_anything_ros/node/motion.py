@@ -120,7 +120,7 @@ class MotionSource:
             self._matched_s = frame.stamp_s
         self._asked_s = frame.stamp_s
         self._frames.append(frame)
-        while frame.stamp_s - self._frames[0].stamp_s > _MAP_AGE_S and len(self._frames) > 1:
+        while frame.stamp_s - self._frames[0].stamp_s > _MAP_AGE_S:
             self._frames.popleft()
         with self._changed:
             samples = {sample.stamp_s: sample for sample in self._samples}

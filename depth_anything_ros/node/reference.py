@@ -62,7 +62,7 @@ class Reference:
     def __init__(self, node: Node, source: str, topic: str,
                  read_settings: Callable[[], AlignmentSettings],
                  warn: Callable[[str], None],
-                 keeps_images: Callable[[], bool] = lambda: False) -> None:
+                 keeps_images: Callable[[], bool]) -> None:
         self._node = node
         self.source = source
         self._keeps_images = keeps_images

@@ -163,6 +163,7 @@ def test_a_model_of_one_size_runs_at_that_size_with_a_warning(
     assert 'target_rate has no effect: the model takes 84x56 only' in opened.warned[0]
     for _ in range(5):
         assert compute(engine).shape == (56, 84)
+    settle(engine)
     assert len(request_threads()) == engine.capacity
 
 
@@ -204,6 +205,17 @@ def test_a_new_image_size_is_prepared_on_the_neighbours_too(
     assert compute(engine, TALL).shape == (70, 56) and compute(engine).shape == (56, 70)
     settle(engine)
     assert len(request_threads()) == 6 * engine.capacity
+
+
+def test_a_neighbour_is_compiled_for_the_images_that_come_only_and_is_not_checked_again(
+        opened: Opened) -> None:
+    engine = opened((0.2, 0.02, 0.08), sizes_kept=2, self_check=True)
+    compute(engine, TALL)
+    settle(engine)
+    # The present size was measured with images of the expected size.
+    assert len(request_threads()) == 4 * engine.capacity
+    engines = engine._engines._engines
+    assert not any(engines[index]._options.self_check for index in (2, 4))
 
 
 def test_without_a_size_to_spare_only_the_image_size_in_use_is_kept(opened: Opened) -> None:

@@ -230,7 +230,7 @@ FRAME = AlignmentFrame(np.full((48, 64), 0.5, np.float32),
 
 def make_reference(node: Node, source: str) -> Reference:
     """Return a reference whose messages the test hands over itself."""
-    return Reference(node, source, f'reference/{source}', lambda: FIXED, [].append)
+    return Reference(node, source, f'reference/{source}', lambda: FIXED, [].append, lambda: False)
 
 
 def kept_bytes(reference: Reference) -> int:
@@ -350,7 +350,8 @@ def test_transforms_of_the_past_are_forgotten_when_a_bag_starts_over(
         tf2: ModuleType, node: Node) -> None:
     """TF refuses transforms that are older than those it has."""
     with_tf = AlignmentSettings(source='points')
-    reference = Reference(node, 'points', 'reference/points', lambda: with_tf, [].append)
+    reference = Reference(node, 'points', 'reference/points', lambda: with_tf, [].append,
+                          lambda: False)
     for stamp_s in (100.0, 100.1, 100.05):
         reference._on_message(cloud(stamp_s, 10))
     assert reference._poses._buffer.cleared == 0
@@ -367,6 +368,7 @@ def test_a_reference_that_cannot_subscribe_leaves_nothing_behind(
     before = entities(node)
     with_tf = AlignmentSettings(source='points')
     with pytest.raises(Exception, match='sometimes'):
-        Reference(node, 'points', 'reference/points', lambda: with_tf, [].append)
+        Reference(node, 'points', 'reference/points', lambda: with_tf, [].append,
+                  lambda: False)
     assert entities(node) == before
     node.destroy_node()
