@@ -168,8 +168,13 @@ def test_a_model_of_one_size_runs_at_that_size_with_a_warning(
 
 
 def test_the_first_image_compiles_the_neighbouring_sizes_only(
-        opened: Opened) -> None:
+        opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first that is computed: one that fails may never come again."""
     engine = opened((0.2, 0.02, 0.08))
+    with monkeypatch.context() as patch:
+        patch.setattr(engine._engine, 'submit', lambda image, done: done(InferenceError('no')))
+        compute(engine)
+    settle(engine)
     assert compiled_sizes(engine) == [70]
     compute(engine)
     settle(engine)
@@ -438,6 +443,29 @@ def test_close_waits_for_the_size_that_compiles_and_is_final(opened: Opened) -> 
     with pytest.raises(InferenceError, match='engine is closed'):
         engine.submit(IMAGE, Outcomes())
     assert set(threading.enumerate()) <= before
+
+
+def test_closing_ends_the_preparation_with_the_size_that_compiles(
+        opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, prepared = opened((0.2, 0.02, 0.08)), []
+    closing = threading.Thread(target=engine.close, daemon=True)
+
+    def prepare(*what: Any) -> None:
+        prepared.append(what)
+        closing.start()
+        assert until(lambda: engine._closed)
+
+    monkeypatch.setattr(engine._engines, 'prepare', prepare)
+    compute(engine)
+    assert until(lambda: bool(prepared))
+    within(120, closing.join)
+    assert len(prepared) == 1 and opened.warned == []
+
+
+def test_warming_up_compiles_the_present_input_size(opened: Opened) -> None:
+    engine = opened((0.2, 0.02, 0.08))
+    engine.warm_up(TALL.size_hw)
+    assert engine._engine.is_compiled_for(TALL.size_hw) and compiled_sizes(engine) == [70]
 
 
 def test_another_input_size_at_run_time_is_chosen_from_what_was_measured(tiny_ir: Path) -> None:

@@ -84,6 +84,7 @@ def test_before_the_first_image_and_without_a_source_there_is_an_answer(
         make_rig: Callable[..., Rig]) -> None:
     rig = make_rig()
     assert rig.aligner.latest().state == 'waiting' and not rig.aligner.tracks_images
+    rig.aligner.track(SimpleNamespace())  # as while the source is being closed
     rig.settings = Settings()
     assert rig.aligner.latest() is None
     with pytest.raises(AlignmentError, match='nothing to freeze'):

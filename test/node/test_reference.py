@@ -280,18 +280,22 @@ def test_the_reference_of_an_image_is_there_after_the_seconds_that_a_slow_comput
     reference.close()
 
 
-def test_whole_images_are_kept_while_there_is_room(
-        node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reference_module, '_IMAGE_BYTES', 25 * 48 * 64 * 4)
+@pytest.mark.parametrize(('most_bytes', 'kept'), [(25 * 48 * 64 * 4, 25), (1, 20)])
+def test_whole_images_are_kept_while_there_is_room_and_always_some(
+        node: Node, monkeypatch: pytest.MonkeyPatch, most_bytes: int, kept: int) -> None:
+    monkeypatch.setattr(reference_module, '_IMAGE_BYTES', most_bytes)
     reference = Reference(node, 'depth', 'reference/depth', lambda: FIXED, [].append,
                           keeps_images=lambda: True)
     for number in range(40):
         reference._on_message(image_message(np.full((48, 64), 2.0, np.float32), '32FC1',
                                             stamp_ns=(100 + number) * 10 ** 9))
-    assert sum(entry.image is not None for entry in reference._messages) == 25
+    assert sum(entry.image is not None for entry in reference._messages) == kept
     assert reference.measured_depth(139.0) is not None
-    with pytest.raises(AlignmentError, match='no room for the depth images .* lower input_size'):
-        reference.measured_depth(100.0)
+    assert reference.measured_depth(140.0 - kept) is not None
+    for stamp_s in (139.0 - kept, 100.0):
+        with pytest.raises(AlignmentError,
+                           match='no room for the depth images .* lower input_size'):
+            reference.measured_depth(stamp_s)
     assert reference.fit(FRAME, with_shift=False).support > 1000
     reference.close()
 
