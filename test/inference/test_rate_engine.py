@@ -200,9 +200,10 @@ def test_a_change_is_reported_once_and_compiles_only_the_next_neighbour(
 def test_a_new_image_size_is_prepared_on_the_neighbours_too(
         opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = opened((0.2, 0.02, 0.08), sizes_kept=2)
-    for image in (IMAGE, TALL, IMAGE, TALL):
+    for image in (IMAGE, TALL, IMAGE, IMAGE):
         compute(engine, image)
     settle(engine)
+    assert engine._image_sizes == (TALL.size_hw, IMAGE_HW)
     threads = request_threads()
     assert len(threads) == 6 * engine.capacity
     force(engine, monkeypatch, 4)

@@ -185,7 +185,9 @@ def test_the_best_times_of_both_are_compared_in_turns_for_a_second(
     assert images == [(first, (12, 16)), (other, (12, 16))] * rounds
 
 
-def test_without_one_nothing_is_measured(pair: Pair) -> None:
+def test_without_one_nothing_is_measured(
+        pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(variants, '_opened', lambda variant, options: pytest.fail('measured'))
     pair.int8.unlink()
     assert pair.fastest() == 'tiny.xml'
     assert not pair.said

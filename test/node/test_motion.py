@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 import threading
+import time
 from typing import Any
 
 from depth_anything_ros.alignment.fit import AlignmentFrame, Fit, FittedSamples
@@ -27,10 +28,10 @@ RGB = ColorImage(np.full((*HW, 3), (1, 2, 3), np.uint8), 'rgb')
 VIEW = CameraView(None, Intrinsics(50.0, 50.0, 31.5, 23.5, HW))
 
 
-def samples_at(stamp_s: float, scale: float = 1.0, state: str = 'samples',
-               reason: str = '') -> MotionSamples:
-    """Return points whose 1/z is ``scale`` times the map."""
-    inverse_z = scale * MAP[PIXELS[:, 1], PIXELS[:, 0]].astype(float)
+def samples_at(stamp_s: float, scale: float = 1.0, state: str = 'samples', reason: str = '',
+               shift: float = 0.0) -> MotionSamples:
+    """Return points whose 1/z is ``scale`` times the map, and ``shift`` more."""
+    inverse_z = scale * MAP[PIXELS[:, 1], PIXELS[:, 0]].astype(float) + shift
     return MotionSamples(PIXELS.astype(float), inverse_z, np.ones(len(PIXELS)), HW, stamp_s, state,
                          reason, len(PIXELS), 0.2)
 
@@ -252,8 +253,20 @@ def test_a_clock_that_is_set_back_forgets_depth_and_points(make_rig: Callable[..
     rig.give(10.0, 3.0)
     assert rig.fit(100.0) == 1.0
     assert rig.fit(10.0) is None, 'points of the first round'
+    assert [frame.stamp_s for frame in rig.source._frames] == [10.0]
     rig.give(10.0, 2.0)
     assert rig.fit(10.1) == 2.0
+
+
+def test_a_clock_that_is_set_back_forgets_the_ratio_of_shift_and_scale(
+        make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig()
+    rig.source._outcome = motion._Outcome('', False)
+    for stamp_s, shift in ((100.0, 0.5), (10.0, 0.0)):
+        assert rig.source.fit(frame_at(stamp_s), True) is None
+        rig.source._samples.append(samples_at(stamp_s, shift=shift))
+        fit = rig.source.fit(frame_at(stamp_s + 0.1), True)
+        assert fit.shift == pytest.approx(shift, abs=1e-6)
 
 
 def test_a_computer_that_is_too_slow_is_called_so_after_three_seconds_with_images(
@@ -325,16 +338,29 @@ def test_the_tracker_gets_the_parameters(
     assert rig.tracker.settings == MotionSettings(points=120, max_speed=3.0, min_points=points)
 
 
-def test_a_closed_source_holds_no_image_and_takes_none(make_rig: Callable[..., Rig]) -> None:
+def test_a_closed_source_holds_no_image_and_takes_none(
+        make_rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, tracker = threading.Event(), Tracker.add
+
+    def slow(*image: Any) -> MotionSamples:
+        begun.set()
+        assert until(lambda: rig.source._closing)
+        time.sleep(0.05)
+        return tracker(*image)
+
+    monkeypatch.setattr(Tracker, 'add', slow)
     rig = make_rig()
-    rig.offer(10.0)
     rig.give(10.0)
     rig.fit(10.0)
+    rig.poses.known.set()
+    rig.offer(10.1)
+    assert begun.wait(20)
+    rig.offer(10.2)
     within(20, rig.source.close)
+    assert not rig.source._thread.is_alive() and len(rig.tracker.added) == 1
     rig.offer(11.0)
     assert not rig.waiting_s()
     within(20, rig.source.close)
     source = rig.source
-    assert not source._samples and not source._frames
-    assert not source._thread.is_alive() and source._tracker is not rig.tracker
+    assert not source._samples and not source._frames and source._tracker is not rig.tracker
     assert rig.poses.closed == 2

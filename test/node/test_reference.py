@@ -340,6 +340,14 @@ def test_of_messages_with_one_stamp_the_newest_is_used(node: Node) -> None:
     reference.close()
 
 
+def test_points_are_not_kept_whole_for_somebody_who_wants_depth_images(node: Node) -> None:
+    reference = Reference(node, 'points', 'reference/points', lambda: FIXED, [].append,
+                          keeps_images=lambda: True)
+    reference._on_message(cloud(100.0, 10))
+    assert reference._messages[0].image is None
+    reference.close()
+
+
 def test_a_message_that_cannot_be_read_is_kept_as_its_reason_only(node: Node) -> None:
     reference = make_reference(node, 'depth')
     wrong = image_message(np.zeros((480, 640, 3), np.uint8), stamp_ns=100 * 10 ** 9)
@@ -356,10 +364,10 @@ def test_transforms_of_the_past_are_forgotten_when_a_bag_starts_over(
     with_tf = AlignmentSettings(source='points')
     reference = Reference(node, 'points', 'reference/points', lambda: with_tf, [].append,
                           lambda: False)
-    for stamp_s in (100.0, 100.1, 100.05):
+    for stamp_s in (100.0, 100.1, 100.05, 101.5):
         reference._on_message(cloud(stamp_s, 10))
     assert reference._poses._buffer.cleared == 0
-    reference._on_message(cloud(10.0, 10))
+    reference._on_message(cloud(100.2, 10))
     assert reference._poses._buffer.cleared == 1
     assert len(reference._messages) == 1
     reference.close()
