@@ -143,7 +143,7 @@ def _is_version_of(int8: ModelInfo, info: ModelInfo) -> bool:
 
 
 def _opened(variant: _Variant, options: EngineOptions) -> Engine:
-    return Engine(variant.files, replace(options, precision=variant.precision, rate_hz=0))
+    return Engine(variant.files, replace(options, precision=variant.precision))
 
 
 def _relative_time(engine: Engine, first: Engine, image_hw: Size) -> float:

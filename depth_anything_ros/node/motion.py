@@ -204,8 +204,7 @@ class MotionSource:
         with self._changed:
             if samples.usable:
                 self._samples.append(samples)
-            self._outcome = _Outcome('' if samples.usable else samples.reason,
-                                     samples.state in _HELD)
+            self._outcome = _Outcome(samples.reason, samples.state in _HELD)
         if samples.state in _LOGGED:
             self._warn(f'metres from motion start over: {samples.reason}')
 

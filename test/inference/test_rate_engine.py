@@ -463,6 +463,19 @@ def test_closing_ends_the_preparation_with_the_size_that_compiles(
     assert len(prepared) == 1 and opened.warned == []
 
 
+def test_an_image_that_ends_while_the_engine_closes_changes_no_input_size(
+        opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, waiting = opened((0.2, 0.02, 0.08)), []
+    compute(engine)
+    force(engine, monkeypatch, 4)
+    monkeypatch.setattr(engine._engine, 'submit', lambda image, done: waiting.append(done))
+    engine.submit(IMAGE, Outcomes())
+    engine.close()
+    reported = list(opened.reported)
+    waiting[0](np.zeros((70, 98), np.float32))
+    assert compiled_sizes(engine) == [] and opened.reported == reported
+
+
 def test_warming_up_compiles_the_present_input_size(opened: Opened) -> None:
     engine = opened((0.2, 0.02, 0.08))
     engine.warm_up(TALL.size_hw)

@@ -108,6 +108,30 @@ def test_the_cache_keeps_what_was_measured(
     assert pair.fastest(options) == 'tiny.xml'
 
 
+def test_what_was_measured_is_for_these_two_files_and_sizes(pair: Pair, tmp_path: Path) -> None:
+    options = replace(OPTIONS, cache_dir=tmp_path)
+
+    def mark(**changes: Any) -> Path | None:
+        found = ModelVariants(pair.model, pair.warned.append, pair.said.append)
+        return found._mark(replace(options, **changes))
+
+    assert mark(cache_dir=None) is None
+    marks = [mark(), mark(image_hw=(60, 80)), mark(input_size=70)]
+    assert mark() == marks[0] and marks[0].parent == tmp_path
+    pair.write('tiny_int8', quantization=QUANTIZATION, precision='int8', gain=2.0)
+    pair.write('tiny', slow_layers=12)
+    marks.append(mark())
+    pair.int8.unlink()
+    marks.append(mark())
+    assert len(set(marks)) == 5
+
+
+def test_a_model_that_is_quantized_itself_has_no_int8_version(pair: Pair) -> None:
+    pair.write('tiny', quantization=QUANTIZATION, precision='int8')
+    assert pair.fastest() == 'tiny.xml'
+    assert not pair.said and not pair.warned
+
+
 @pytest.mark.parametrize('damaged', [
     'nonsense', '[1]', '{"tiny.xml": 0}', '{"tiny.xml": null}', '{"other": 1}',
     '{"tiny.xml": 1, "other": 0.1}', b'\xff'])

@@ -21,12 +21,15 @@ import pytest
 from rclpy.clock import Clock, JumpThreshold
 from rclpy.context import Context
 from rclpy.duration import Duration
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.qos import qos_profile_sensor_data
 from rclpy.time import Time
 from robot import image_message
 from sensor_msgs.msg import Image, PointCloud2, PointField, Range
 from std_srvs.srv import Trigger
+from waiting import until
 
 STAMP = Time(seconds=5).to_msg()
 # What needs TF, and what to do without it.
@@ -337,6 +340,7 @@ def test_of_messages_with_one_stamp_the_newest_is_used(node: Node) -> None:
         reference._on_message(image_message(np.full((48, 64), depth_m, np.float32), '32FC1',
                                             stamp_ns=100 * 10 ** 9))
     assert reference.fit(FRAME, with_shift=False).scale == pytest.approx(0.5)
+    assert reference.measured_depth(100.0) is None, 'nobody wanted whole images'
     reference.close()
 
 
@@ -353,8 +357,10 @@ def test_a_message_that_cannot_be_read_is_kept_as_its_reason_only(node: Node) ->
     wrong = image_message(np.zeros((480, 640, 3), np.uint8), stamp_ns=100 * 10 ** 9)
     reference._on_message(wrong)
     assert reference._messages[0].data is None
-    with pytest.raises(AlignmentError, match="'bgr8'; it must be 32FC1"):
-        reference.fit(FRAME, with_shift=False)
+    for read in (lambda: reference.fit(FRAME, with_shift=False),
+                 lambda: reference.measured_depth(100.0)):
+        with pytest.raises(AlignmentError, match="'bgr8'; it must be 32FC1"):
+            read()
     reference.close()
 
 
@@ -371,6 +377,21 @@ def test_transforms_of_the_past_are_forgotten_when_a_bag_starts_over(
     assert reference._poses._buffer.cleared == 1
     assert len(reference._messages) == 1
     reference.close()
+
+
+def test_a_sensor_that_offers_too_little_qos_is_named(context: Context) -> None:
+    node = Node('frames', context=context, parameter_overrides=[
+        Parameter('qos_overrides./reference/depth.subscription.reliability', value='reliable')])
+    executor, warned = SingleThreadedExecutor(context=context), []
+    executor.add_node(node)
+    reference = Reference(node, 'depth', 'reference/depth', lambda: FIXED, warned.append,
+                          lambda: False)
+    node.create_publisher(Image, 'reference/depth', qos_profile_sensor_data)
+    assert until(lambda: executor.spin_once(timeout_sec=0.1) or bool(warned))
+    assert 'from a publisher on /reference/depth: it offers a weaker' in warned[0]
+    reference.close()
+    executor.shutdown()
+    node.destroy_node()
 
 
 def test_a_reference_that_cannot_subscribe_leaves_nothing_behind(
