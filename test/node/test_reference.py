@@ -344,6 +344,23 @@ def test_of_messages_with_one_stamp_the_newest_is_used(node: Node) -> None:
     reference.close()
 
 
+@pytest.mark.parametrize(('own', 'distance_m', 'limits'), [
+    ((0.1, 9.0), 0.5, '1 and 4'), ((0.1, 9.0), 5.0, '1 and 4'),
+    ((2.0, 3.0), 1.5, '2 and 3'), ((2.0, 3.0), 3.5, '2 and 3')])
+def test_a_range_beyond_the_limits_of_sensor_or_parameters_is_refused(
+        node: Node, own: tuple[float, float], distance_m: float, limits: str) -> None:
+    settings = AlignmentSettings(source='range', reference_frame='fixed', reference_min=1.0,
+                                 reference_max=4.0)
+    reference = Reference(node, 'range', 'reference/range', lambda: settings, [].append,
+                          lambda: False)
+    message = Range(min_range=own[0], max_range=own[1], range=distance_m)
+    message.header.stamp.sec = 100
+    reference._on_message(message)
+    with pytest.raises(AlignmentError, match=f'{distance_m:g} m, which is not within {limits} m'):
+        reference.fit(FRAME, with_shift=False)
+    reference.close()
+
+
 def test_points_are_not_kept_whole_for_somebody_who_wants_depth_images(node: Node) -> None:
     reference = Reference(node, 'points', 'reference/points', lambda: FIXED, [].append,
                           keeps_images=lambda: True)
