@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from contextlib import closing, suppress
-from dataclasses import replace
 from functools import partial
 import json
 import math
@@ -71,9 +70,9 @@ class ModelVariants:
 
     def _measured_share(self, int8: IrFiles, options: EngineOptions) -> float:
         """Return the time of an image in INT8 ÷ that of the model, infinite if INT8 fails."""
-        with closing(_opened(self._model, options)) as engine:
+        with closing(Engine(self._model, options)) as engine:
             try:
-                with closing(_opened(int8, options)) as other:
+                with closing(Engine(int8, options)) as other:
                     return _relative_time(other, engine, options.image_hw)
             except (DepthAnythingError, RuntimeError) as error:
                 self._report(f'{int8.path.name} does not run instead of {self._model.path.name}: '
@@ -111,10 +110,6 @@ def _int8_beside(model: IrFiles, warn: Callable[[str], None]) -> IrFiles | None:
 def _is_version_of(int8: ModelInfo, info: ModelInfo) -> bool:
     return (info.quantization is None and int8.quantization is not None
             and all(getattr(int8, name) == getattr(info, name) for name in _SHARED))
-
-
-def _opened(files: IrFiles, options: EngineOptions) -> Engine:
-    return Engine(files, replace(options, rate_hz=0))
 
 
 def _relative_time(engine: Engine, first: Engine, image_hw: Size) -> float:

@@ -36,7 +36,7 @@ class Aligner:
 
     def __init__(self, node: Node, prefix: str, info: ModelInfo,
                  read_settings: Callable[[], Settings], warn: Callable[[str], None],
-                 keeps_images: Callable[[], bool] = lambda: False) -> None:
+                 keeps_images: Callable[[], bool]) -> None:
         self._node = node
         self._prefix = prefix
         self._info = info

@@ -24,8 +24,8 @@ THREAD_NAME = 'motion'
 # An image waits this long for its pose, which arrives after it. At most so many images wait, at
 # this distance in time, so that memory does not grow with the rate of the camera.
 _WAIT_S, _WAITING, _WAITING_STEP_S = 0.5, 6, 0.08
-# How often poses are looked for, while images wait and while they do not.
-_POLL_S, _IDLE_S = 0.01, 0.05
+# How often poses are looked for while images wait.
+_POLL_S = 0.01
 # Kept until depth and samples of the same image are there: the depth may be slow, or the odometry.
 _MAPS_KEPT, _MAP_AGE_S, _SAMPLES_KEPT = 8, 1.0, 256
 # Depth and samples of one image must meet within this time.
@@ -120,7 +120,7 @@ class MotionSource:
             self._matched_s = frame.stamp_s
         self._asked_s = frame.stamp_s
         self._frames.append(frame)
-        while frame.stamp_s - self._frames[0].stamp_s > _MAP_AGE_S and len(self._frames) > 1:
+        while frame.stamp_s - self._frames[0].stamp_s > _MAP_AGE_S:
             self._frames.popleft()
         with self._changed:
             samples = {sample.stamp_s: sample for sample in self._samples}
@@ -148,8 +148,7 @@ class MotionSource:
             self._closing = True
             self._waiting.clear()
             self._changed.notify()
-        if self._thread is not threading.current_thread():
-            self._thread.join()
+        self._thread.join()
         self._poses.close()
         self._frames.clear()
         self._samples.clear()
@@ -184,14 +183,9 @@ class MotionSource:
 
     def _next(self) -> _Waiting | None:
         """Return the oldest image that waits, None at the end."""
-        while True:
-            with self._changed:
-                if not self._waiting and not self._closing:
-                    self._changed.wait(_IDLE_S)
-                if self._closing:
-                    return None
-                if self._waiting:
-                    return self._waiting[0]
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closing)
+            return None if self._closing else self._waiting[0]
 
     def _track(self, waiting: _Waiting) -> None:
         """Track an image, or leave it in the queue until its pose is known."""
@@ -210,8 +204,7 @@ class MotionSource:
         with self._changed:
             if samples.usable:
                 self._samples.append(samples)
-            self._outcome = _Outcome('' if samples.usable else samples.reason,
-                                     samples.state in _HELD)
+            self._outcome = _Outcome(samples.reason, samples.state in _HELD)
         if samples.state in _LOGGED:
             self._warn(f'metres from motion start over: {samples.reason}')
 

@@ -62,7 +62,7 @@ class Reference:
     def __init__(self, node: Node, source: str, topic: str,
                  read_settings: Callable[[], AlignmentSettings],
                  warn: Callable[[str], None],
-                 keeps_images: Callable[[], bool] = lambda: False) -> None:
+                 keeps_images: Callable[[], bool]) -> None:
         self._node = node
         self.source = source
         self._keeps_images = keeps_images
@@ -148,7 +148,7 @@ class Reference:
 
     def _drop_image(self, size: int) -> None:
         """Drop the oldest whole image if all others, of ``size`` bytes, take the room."""
-        oldest = len(self._messages) - 1 - max(_FEWEST_IMAGES, _IMAGE_BYTES // max(1, size))
+        oldest = len(self._messages) - 1 - max(_FEWEST_IMAGES, _IMAGE_BYTES // size)
         if oldest >= 0 and self._messages[oldest].image is not None:
             self._messages[oldest] = replace(self._messages[oldest], image=None, dropped=True)
 

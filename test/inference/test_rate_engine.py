@@ -163,12 +163,18 @@ def test_a_model_of_one_size_runs_at_that_size_with_a_warning(
     assert 'target_rate has no effect: the model takes 84x56 only' in opened.warned[0]
     for _ in range(5):
         assert compute(engine).shape == (56, 84)
+    settle(engine)
     assert len(request_threads()) == engine.capacity
 
 
 def test_the_first_image_compiles_the_neighbouring_sizes_only(
-        opened: Opened) -> None:
+        opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first that is computed: one that fails may never come again."""
     engine = opened((0.2, 0.02, 0.08))
+    with monkeypatch.context() as patch:
+        patch.setattr(engine._engine, 'submit', lambda image, done: done(InferenceError('no')))
+        compute(engine)
+    settle(engine)
     assert compiled_sizes(engine) == [70]
     compute(engine)
     settle(engine)
@@ -194,9 +200,10 @@ def test_a_change_is_reported_once_and_compiles_only_the_next_neighbour(
 def test_a_new_image_size_is_prepared_on_the_neighbours_too(
         opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = opened((0.2, 0.02, 0.08), sizes_kept=2)
-    for image in (IMAGE, TALL, IMAGE, TALL):
+    for image in (IMAGE, TALL, IMAGE, IMAGE):
         compute(engine, image)
     settle(engine)
+    assert engine._image_sizes == (TALL.size_hw, IMAGE_HW)
     threads = request_threads()
     assert len(threads) == 6 * engine.capacity
     force(engine, monkeypatch, 4)
@@ -204,6 +211,17 @@ def test_a_new_image_size_is_prepared_on_the_neighbours_too(
     assert compute(engine, TALL).shape == (70, 56) and compute(engine).shape == (56, 70)
     settle(engine)
     assert len(request_threads()) == 6 * engine.capacity
+
+
+def test_a_neighbour_is_compiled_for_the_images_that_come_only_and_is_not_checked_again(
+        opened: Opened) -> None:
+    engine = opened((0.2, 0.02, 0.08), sizes_kept=2, self_check=True)
+    compute(engine, TALL)
+    settle(engine)
+    # The present size was measured with images of the expected size.
+    assert len(request_threads()) == 4 * engine.capacity
+    engines = engine._engines._engines
+    assert not any(engines[index]._options.self_check for index in (2, 4))
 
 
 def test_without_a_size_to_spare_only_the_image_size_in_use_is_kept(opened: Opened) -> None:
@@ -426,6 +444,42 @@ def test_close_waits_for_the_size_that_compiles_and_is_final(opened: Opened) -> 
     with pytest.raises(InferenceError, match='engine is closed'):
         engine.submit(IMAGE, Outcomes())
     assert set(threading.enumerate()) <= before
+
+
+def test_closing_ends_the_preparation_with_the_size_that_compiles(
+        opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, prepared = opened((0.2, 0.02, 0.08)), []
+    closing = threading.Thread(target=engine.close, daemon=True)
+
+    def prepare(*what: Any) -> None:
+        prepared.append(what)
+        closing.start()
+        assert until(lambda: engine._closed)
+
+    monkeypatch.setattr(engine._engines, 'prepare', prepare)
+    compute(engine)
+    assert until(lambda: bool(prepared))
+    within(120, closing.join)
+    assert len(prepared) == 1 and opened.warned == []
+
+
+def test_an_image_that_ends_while_the_engine_closes_changes_no_input_size(
+        opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, waiting = opened((0.2, 0.02, 0.08)), []
+    compute(engine)
+    force(engine, monkeypatch, 4)
+    monkeypatch.setattr(engine._engine, 'submit', lambda image, done: waiting.append(done))
+    engine.submit(IMAGE, Outcomes())
+    engine.close()
+    reported = list(opened.reported)
+    waiting[0](np.zeros((70, 98), np.float32))
+    assert compiled_sizes(engine) == [] and opened.reported == reported
+
+
+def test_warming_up_compiles_the_present_input_size(opened: Opened) -> None:
+    engine = opened((0.2, 0.02, 0.08))
+    engine.warm_up(TALL.size_hw)
+    assert engine._engine.is_compiled_for(TALL.size_hw) and compiled_sizes(engine) == [70]
 
 
 def test_another_input_size_at_run_time_is_chosen_from_what_was_measured(tiny_ir: Path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from depth_anything_ros.inference import variants
@@ -11,8 +12,10 @@ from depth_anything_ros.inference.engine import Engine, EngineOptions
 from depth_anything_ros.inference.switchable_engine import SwitchableEngine
 from depth_anything_ros.inference.variants import ModelVariants
 from depth_anything_ros.model_info import Quantization
+from depth_anything_ros.vision.color_image import ColorImage
+import numpy as np
 import pytest
-from tiny import write_tiny_ir
+from tiny import TINY_INFO, write_tiny_ir
 from waiting import until
 
 pytest.importorskip('openvino')
@@ -101,6 +104,29 @@ def test_the_cache_keeps_what_was_measured(
     assert pair.fastest(options) == 'tiny.xml'
 
 
+def test_what_was_measured_is_for_these_two_files_and_sizes(pair: Pair, tmp_path: Path) -> None:
+    options = replace(OPTIONS, cache_dir=tmp_path)
+
+    def mark(**changes: Any) -> Path | None:
+        found = ModelVariants(pair.model, pair.warned.append, pair.said.append)
+        assert found._int8 is not None
+        return found._mark(found._int8, replace(options, **changes))
+
+    assert mark(cache_dir=None) is None
+    marks = [mark(), mark(image_hw=(60, 80)), mark(input_size=70)]
+    assert mark() == marks[0] and marks[0].parent == tmp_path
+    pair.write('tiny_int8', quantization=QUANTIZATION, precision='int8', gain=2.0)
+    pair.write('tiny', slow_layers=12)
+    marks.append(mark())
+    assert len(set(marks)) == 4
+
+
+def test_a_model_that_is_quantized_itself_has_no_int8_version(pair: Pair) -> None:
+    pair.write('tiny', quantization=QUANTIZATION, precision='int8')
+    assert pair.fastest() == 'tiny.xml'
+    assert not pair.said and not pair.warned
+
+
 @pytest.mark.parametrize('damaged', [
     'nonsense', '[1]', '{"share of the time": 0}', '{"share of the time": null}', '{"other": 1}',
     '{"share of the time": NaN}', '{"share of the time": 1%s}' % ('0' * 400), b'\xff'])
@@ -144,7 +170,50 @@ def test_a_damaged_or_wrong_int8_version_is_named_and_left_alone(
     assert 'the INT8 version beside the model is not used' in pair.warned[0]
 
 
-def test_without_one_nothing_is_measured(pair: Pair) -> None:
+@pytest.mark.parametrize(('changes', 'expected'), [
+    ({}, True), ({'precision': 'int8', 'converter_version': '9'}, True),
+    ({'quantization': None}, False),
+    ({'encoder': 'vitb'}, False), ({'kind': 'metric'}, False), ({'max_depth_m': 80.0}, False),
+    ({'input_rule': 'multiple'}, False), ({'mean_rgb': (0.5, 0.5, 0.5)}, False),
+    ({'std_rgb': (0.5, 0.5, 0.5)}, False), ({'input_size': 126}, False),
+    ({'fixed_size_hw': (56, 84)}, False), ({'source_sha256': '1' * 64}, False),
+    ({'has_shift': False}, False), ({'focal_px': 300.0}, False), ({'sky_threshold': 0.5}, False)])
+def test_a_version_of_a_model_makes_the_same_depth_of_the_same_image(
+        changes: dict[str, Any], expected: bool) -> None:
+    own = {name: getattr(TINY_INFO, name) for name in variants._SHARED}
+    int8 = SimpleNamespace(**{**own, 'quantization': QUANTIZATION, **changes})
+    assert variants._is_version_of(int8, TINY_INFO) is expected
+    assert not variants._is_version_of(int8, replace(TINY_INFO, quantization=QUANTIZATION))
+
+
+@pytest.mark.parametrize(('seconds', 'rounds', 'expected'), [
+    ([0.1, 0.08, 0.05, 0.06, 0.07], 5, 0.5), ([0.3, 0.2, 0.1, 0.1, 0.1], 4, 1.0)])
+def test_the_best_times_of_both_are_compared_in_turns_for_a_second(
+        monkeypatch: pytest.MonkeyPatch, seconds: list[float], rounds: int,
+        expected: float) -> None:
+    """The other one takes 0.1 s per image."""
+    now_s, images = 0.0, []
+
+    class Timed:
+
+        def __init__(self, seconds: list[float]) -> None:
+            self.left = iter(seconds)
+
+        def submit(self, image: ColorImage, on_done: Callable[[Any], None]) -> None:
+            nonlocal now_s
+            now_s += next(self.left)
+            images.append((self, image.size_hw))
+            on_done(np.zeros((1, 1), np.float32))
+
+    monkeypatch.setattr(variants, 'time', SimpleNamespace(monotonic=lambda: now_s))
+    first, other = Timed([0.1] * 5), Timed(seconds)
+    assert variants._relative_time(other, first, (12, 16)) == pytest.approx(expected)
+    assert images == [(first, (12, 16)), (other, (12, 16))] * rounds
+
+
+def test_without_one_nothing_is_measured(
+        pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(variants, 'Engine', lambda files, options: pytest.fail('measured'))
     pair.int8.unlink()
     assert pair.fastest() == 'tiny.xml'
     assert not pair.said

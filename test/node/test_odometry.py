@@ -271,6 +271,12 @@ def test_no_tf_says_so_with_both_frames(frames: Frames) -> None:
     assert 'set motion.odometry_topic' in reason
 
 
+def test_closing_unsubscribes_from_tf(frames: Frames) -> None:
+    frames.poses.close()
+    assert until(lambda: not any(publisher.get_subscription_count()
+                                 for publisher in frames.publishers.values()))
+
+
 def test_late_tf_is_called_late(frames: Frames) -> None:
     frames.move(1.0, 10.0)
     reason = reason_of(frames.poses, 10.5)

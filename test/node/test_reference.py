@@ -21,12 +21,15 @@ import pytest
 from rclpy.clock import Clock, JumpThreshold
 from rclpy.context import Context
 from rclpy.duration import Duration
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.qos import qos_profile_sensor_data
 from rclpy.time import Time
 from robot import image_message
 from sensor_msgs.msg import Image, PointCloud2, PointField, Range
 from std_srvs.srv import Trigger
+from waiting import until
 
 STAMP = Time(seconds=5).to_msg()
 # What needs TF, and what to do without it.
@@ -230,7 +233,7 @@ FRAME = AlignmentFrame(np.full((48, 64), 0.5, np.float32),
 
 def make_reference(node: Node, source: str) -> Reference:
     """Return a reference whose messages the test hands over itself."""
-    return Reference(node, source, f'reference/{source}', lambda: FIXED, [].append)
+    return Reference(node, source, f'reference/{source}', lambda: FIXED, [].append, lambda: False)
 
 
 def kept_bytes(reference: Reference) -> int:
@@ -280,18 +283,22 @@ def test_the_reference_of_an_image_is_there_after_the_seconds_that_a_slow_comput
     reference.close()
 
 
-def test_whole_images_are_kept_while_there_is_room(
-        node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reference_module, '_IMAGE_BYTES', 25 * 48 * 64 * 4)
+@pytest.mark.parametrize(('most_bytes', 'kept'), [(25 * 48 * 64 * 4, 25), (1, 20)])
+def test_whole_images_are_kept_while_there_is_room_and_always_some(
+        node: Node, monkeypatch: pytest.MonkeyPatch, most_bytes: int, kept: int) -> None:
+    monkeypatch.setattr(reference_module, '_IMAGE_BYTES', most_bytes)
     reference = Reference(node, 'depth', 'reference/depth', lambda: FIXED, [].append,
                           keeps_images=lambda: True)
     for number in range(40):
         reference._on_message(image_message(np.full((48, 64), 2.0, np.float32), '32FC1',
                                             stamp_ns=(100 + number) * 10 ** 9))
-    assert sum(entry.image is not None for entry in reference._messages) == 25
+    assert sum(entry.image is not None for entry in reference._messages) == kept
     assert reference.measured_depth(139.0) is not None
-    with pytest.raises(AlignmentError, match='no room for the depth images .* lower input_size'):
-        reference.measured_depth(100.0)
+    assert reference.measured_depth(140.0 - kept) is not None
+    for stamp_s in (139.0 - kept, 100.0):
+        with pytest.raises(AlignmentError,
+                           match='no room for the depth images .* lower input_size'):
+            reference.measured_depth(stamp_s)
     assert reference.fit(FRAME, with_shift=False).support > 1000
     reference.close()
 
@@ -333,6 +340,32 @@ def test_of_messages_with_one_stamp_the_newest_is_used(node: Node) -> None:
         reference._on_message(image_message(np.full((48, 64), depth_m, np.float32), '32FC1',
                                             stamp_ns=100 * 10 ** 9))
     assert reference.fit(FRAME, with_shift=False).scale == pytest.approx(0.5)
+    assert reference.measured_depth(100.0) is None, 'nobody wanted whole images'
+    reference.close()
+
+
+@pytest.mark.parametrize(('own', 'distance_m', 'limits'), [
+    ((0.1, 9.0), 0.5, '1 and 4'), ((0.1, 9.0), 5.0, '1 and 4'),
+    ((2.0, 3.0), 1.5, '2 and 3'), ((2.0, 3.0), 3.5, '2 and 3')])
+def test_a_range_beyond_the_limits_of_sensor_or_parameters_is_refused(
+        node: Node, own: tuple[float, float], distance_m: float, limits: str) -> None:
+    settings = AlignmentSettings(source='range', reference_frame='fixed', reference_min=1.0,
+                                 reference_max=4.0)
+    reference = Reference(node, 'range', 'reference/range', lambda: settings, [].append,
+                          lambda: False)
+    message = Range(min_range=own[0], max_range=own[1], range=distance_m)
+    message.header.stamp.sec = 100
+    reference._on_message(message)
+    with pytest.raises(AlignmentError, match=f'{distance_m:g} m, which is not within {limits} m'):
+        reference.fit(FRAME, with_shift=False)
+    reference.close()
+
+
+def test_points_are_not_kept_whole_for_somebody_who_wants_depth_images(node: Node) -> None:
+    reference = Reference(node, 'points', 'reference/points', lambda: FIXED, [].append,
+                          keeps_images=lambda: True)
+    reference._on_message(cloud(100.0, 10))
+    assert reference._messages[0].image is None
     reference.close()
 
 
@@ -341,8 +374,10 @@ def test_a_message_that_cannot_be_read_is_kept_as_its_reason_only(node: Node) ->
     wrong = image_message(np.zeros((480, 640, 3), np.uint8), stamp_ns=100 * 10 ** 9)
     reference._on_message(wrong)
     assert reference._messages[0].data is None
-    with pytest.raises(AlignmentError, match="'bgr8'; it must be 32FC1"):
-        reference.fit(FRAME, with_shift=False)
+    for read in (lambda: reference.fit(FRAME, with_shift=False),
+                 lambda: reference.measured_depth(100.0)):
+        with pytest.raises(AlignmentError, match="'bgr8'; it must be 32FC1"):
+            read()
     reference.close()
 
 
@@ -350,14 +385,30 @@ def test_transforms_of_the_past_are_forgotten_when_a_bag_starts_over(
         tf2: ModuleType, node: Node) -> None:
     """TF refuses transforms that are older than those it has."""
     with_tf = AlignmentSettings(source='points')
-    reference = Reference(node, 'points', 'reference/points', lambda: with_tf, [].append)
-    for stamp_s in (100.0, 100.1, 100.05):
+    reference = Reference(node, 'points', 'reference/points', lambda: with_tf, [].append,
+                          lambda: False)
+    for stamp_s in (100.0, 100.1, 100.05, 101.5):
         reference._on_message(cloud(stamp_s, 10))
     assert reference._poses._buffer.cleared == 0
-    reference._on_message(cloud(10.0, 10))
+    reference._on_message(cloud(100.2, 10))
     assert reference._poses._buffer.cleared == 1
     assert len(reference._messages) == 1
     reference.close()
+
+
+def test_a_sensor_that_offers_too_little_qos_is_named(context: Context) -> None:
+    node = Node('frames', context=context, parameter_overrides=[
+        Parameter('qos_overrides./reference/depth.subscription.reliability', value='reliable')])
+    executor, warned = SingleThreadedExecutor(context=context), []
+    executor.add_node(node)
+    reference = Reference(node, 'depth', 'reference/depth', lambda: FIXED, warned.append,
+                          lambda: False)
+    node.create_publisher(Image, 'reference/depth', qos_profile_sensor_data)
+    assert until(lambda: executor.spin_once(timeout_sec=0.1) or bool(warned))
+    assert 'from a publisher on /reference/depth: it offers a weaker' in warned[0]
+    reference.close()
+    executor.shutdown()
+    node.destroy_node()
 
 
 def test_a_reference_that_cannot_subscribe_leaves_nothing_behind(
@@ -367,6 +418,7 @@ def test_a_reference_that_cannot_subscribe_leaves_nothing_behind(
     before = entities(node)
     with_tf = AlignmentSettings(source='points')
     with pytest.raises(Exception, match='sometimes'):
-        Reference(node, 'points', 'reference/points', lambda: with_tf, [].append)
+        Reference(node, 'points', 'reference/points', lambda: with_tf, [].append,
+                  lambda: False)
     assert entities(node) == before
     node.destroy_node()
