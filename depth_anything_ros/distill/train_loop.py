@@ -90,11 +90,10 @@ def train(run: RunFolder, trainer: Trainer, held_out: Sequence[LabelledImage],
 
     That is by default the mean rank correlation with the labels; where the measure keeps the best
     weights, the trainer's result has those. It is mixed with as much of the first weights as is
-    best on held-out images: they know more of other places than those that were trained on. The
-    report has the result on the training images too:
-    the difference shows whether more images or more steps would help. Ctrl-C and SIGTERM take
-    effect after the present step, when its state is on disk. SettingsError if the depth is no
-    longer finite.
+    best on held-out images: they know more of places that the training images do not show. The
+    report has the result on the training images too: the difference shows whether more images or
+    more steps would help. Ctrl-C and SIGTERM take effect after the present step, when its state is
+    on disk. SettingsError if the depth is no longer finite.
     """
     validation = validation or Validation(RANK_CORRELATION, mean_rank_correlation)
     measure = validation.measure

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from robot import camera_info, image_message, Robot
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from waiting import on_stderr
 
 DEPTH = '/depth_anything/inverse_depth/image'
 PICTURE = np.full((120, 160, 3), 90, np.uint8)
@@ -119,8 +120,9 @@ def test_camera_info_of_another_size_is_reported_and_depth_comes_without_it(
     assert robot.until(lambda: infos and clouds)
 
 
+@pytest.mark.usefixtures('capfd')
 def test_an_uncalibrated_camera_gets_depth_but_no_cloud(
-        make_robot: Callable[..., Robot], capfd: pytest.CaptureFixture[str]) -> None:
+        make_robot: Callable[..., Robot]) -> None:
     """All zero in K and P means not calibrated."""
     robot = make_robot()
     robot.bring_up()
@@ -130,7 +132,7 @@ def test_an_uncalibrated_camera_gets_depth_but_no_cloud(
     assert robot.until(lambda: robot.stream()._camera_info is not None)
     robot.show(PICTURE)
     assert robot.until(lambda: depths)
-    assert robot.until(lambda: 'not calibrated' in capfd.readouterr().err)
+    assert robot.until(lambda: on_stderr('not calibrated'))
     assert clouds == []
 
 

@@ -1,7 +1,6 @@
 """A topic that another process publishes with the wrong type: the log and diagnostics name it."""
 
 from collections.abc import Callable, Iterator
-import time
 
 from diagnostic_msgs.msg import DiagnosticArray
 from nodes import DOMAIN_ID
@@ -12,6 +11,7 @@ from rclpy.context import Context
 from rclpy.node import Node
 from robot import Robot
 from sensor_msgs.msg import CompressedImage, Image
+from waiting import on_stderr
 
 DEPTH = '/depth_anything/inverse_depth/image'
 PICTURE = np.full((120, 160, 3), 90, np.uint8)
@@ -82,12 +82,9 @@ def test_odometry_of_the_wrong_type_is_named(
     assert robot.until(lambda: robot.depth.get_publishers_info_by_topic('/odom'))
     fact = f'no message on /odom: /odom has {COMPRESSED}, not nav_msgs/msg/Odometry'
 
-    printed = ''
     for number in range(10, 100):
         robot.show(PICTURE, stamp_ns=number * 10 ** 9)
-        time.sleep(0.1)
-        printed += capfd.readouterr().err
-        if f'no metric depth: {fact}' in printed:
+        if robot.until(lambda: on_stderr(f'no metric depth: {fact}'), 0.1):
             break
-    assert f'no metric depth: {fact}' in printed
+    assert f'no metric depth: {fact}' in capfd.readouterr().err
     assert robot.until(lambda: health and fact in health[-1].status[0].message)

@@ -1,6 +1,7 @@
 """Waiting for other threads with a time limit."""
 
 from collections.abc import Callable
+import os
 import threading
 import time
 from typing import Any
@@ -12,6 +13,15 @@ def until(condition: Callable[[], bool], timeout_s: float = 120.0) -> bool:
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.001)
     return condition()
+
+
+def on_stderr(text: str) -> bool:
+    """
+    Return whether ``text`` is in what capfd has captured on stderr, for a condition to wait for.
+
+    ``capfd.readouterr()`` in a loop loses what is written while it empties its file.
+    """
+    return text in os.pread(2, 1 << 20, 0).decode(errors='replace')
 
 
 def within(timeout_s: float, call: Callable[..., Any], *args: Any) -> None:

@@ -197,8 +197,7 @@ def _save(job: MetricJob, start: Start, start_sha256: str, trainer: Trainer, sca
         start.student.name, start.model_version, start.name, start_sha256, start.licence,
         scale.focal_px, (limits.minimum_m, limits.maximum_m), len(data.training),
         len(data.held_out), {**job.record_recipe(), 'first_share': trainer.first_share},
-        result.figures(),
-        write_weights(job.checkpoint, trainer.result()))
+        result.figures(), write_weights(job.checkpoint, trainer.result()))
     write_metric_record(job.checkpoint, record)
     return record
 
