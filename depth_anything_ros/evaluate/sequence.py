@@ -206,7 +206,8 @@ class _Clip:
         """Return the function that makes metres of the output of the model."""
         maximum_m = self._limits.maximum_m
         if self._kind == 'metric' or way == MEASURED:
-            return lambda depth: np.minimum(depth, np.float32(maximum_m))
+            # Without a ratio of medians the measured depth does not matter.
+            return lambda depth: align_metric(depth, depth, self._limits)
         scale, shift = self._fits[way].scale_shift()
         return lambda depth: (1 / np.maximum(depth * scale + shift, 1 / maximum_m)).astype(
             np.float32)
@@ -245,7 +246,7 @@ def _protocol(kind: Kind, sequence: CameraSequence) -> str:
     how = ('one scale and shift for the clip by least squares in disparity, clipped at the '
            'maximum; frame AbsRel and frame δ1 with a scale and shift for each frame'
            if kind == 'relative' else
-           'metric without alignment, clipped at the maximum; frame AbsRel and frame δ1 scaled to '
+           'metric without alignment, clipped to the range; frame AbsRel and frame δ1 scaled to '
            'the measured median of each frame')
     limits = sequence.config.images.limits
     return (f'{how}; TAE: temporal alignment error of Video Depth Anything, as a share; scored '

@@ -25,6 +25,9 @@ _MIN_DEPTH_M = 1e-3
 # A shorter focal length is one divided by the width of the image.
 _LEAST_FOCAL_PX = 2.0
 _BARE_STAR = re.compile(r'^\s*(color|depth)\s*:\s*(\*\S*)', re.MULTILINE)
+# The scale in the header of a PFM. OpenCV divides the values by it, other readers use only its
+# sign, which is the byte order.
+_PFM_SCALE = re.compile(rb'\A(Pf\s+\d+\s+\d+\s+-?)[^\s-]+')
 # Files of TUM RGB-D are named after the time of exposure, which differs between the cameras.
 _TIME_STAMP = re.compile(r'\d{6,}\.\d+')
 _SEE = 'docs/evaluating.md shows a complete file'
@@ -262,7 +265,7 @@ def _name(folder: Path, file: Path) -> str:
 def _decode(path: Path) -> AnyArray:
     """Decode a picture; ``cv2.imread`` fails silently and cannot open Unicode names."""
     try:
-        content = np.fromfile(path, np.uint8)
+        content = np.frombuffer(_PFM_SCALE.sub(rb'\g<1>1', path.read_bytes()), np.uint8)
         check_picture(content)
         picture = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
     except ImageError as error:

@@ -115,13 +115,16 @@ class FrameOutputs:
 
     @cached_property
     def model_depth(self) -> F32:
-        """Return the model's output on the grid: inverse depth, or metres without correction."""
+        """Return the model's output on the grid, in ``unit``, stabilized by that parameter."""
         return depth_on_grid(self._depth, self.image.size_hw, self.grid)
 
     @property
     def unit(self) -> str:
         """Return the unit of ``model_depth`` in words."""
-        return ('inverse depth, larger is nearer' if self._kind == 'relative' else
+        if self._kind == 'relative':
+            return 'inverse depth, larger is nearer'
+        # Stabilized depth is corrected already.
+        return ('m, before alignment' if self._correction == MetricCorrection() else
                 'm, before correction and alignment')
 
     @cached_property

@@ -1,6 +1,7 @@
 """Scores over time of models whose output can be computed by hand, on made sequences."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 import json
 import math
 from pathlib import Path
@@ -11,10 +12,13 @@ from depth_anything_ros.errors import DatasetError, ImageError
 from depth_anything_ros.evaluate.gallery import Gallery
 from depth_anything_ros.evaluate.main import main
 from depth_anything_ros.evaluate.predictions import ModelOptions
+from depth_anything_ros.evaluate.rgbd import evaluate_rgbd
 from depth_anything_ros.evaluate.sequence import (
     evaluate_sequence, MEASURED, OFF, SEQUENCE_HEADINGS, STABILIZED)
 from depth_anything_ros.evaluate.sequence_folder import (
     CameraSequence, open_sequence, read_sequence_config)
+from depth_anything_ros.media.rgbd_folder import open_folder
+from depth_anything_ros.vision.depth import DepthRange
 import numpy as np
 import pytest
 from tiny import weighted_sum
@@ -118,6 +122,24 @@ def test_what_a_model_sees_at_infinity_counts_as_the_farthest_depth(
     model = make_ir(focal_px=300.0, has_shift=False, gain=-1.0)
     found = evaluate_sequence(model, opened(tmp_path), ModelOptions(input_size, precision='f32'))
     assert found.mean.abs_rel == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize('gain', [0.1, -1.0, 20.0])
+def test_a_frame_has_the_scores_that_its_image_has_alone(
+        gain: float, tmp_path: Path, make_ir: Callable[..., Path]) -> None:
+    """Metres outside the range, in which they are clipped, are scored too."""
+    levels = [60, 80, 100, 130]
+    drive_to_a_wall(tmp_path, [level / 60 for level in levels], levels)
+    sequence, model = opened(tmp_path), make_ir(kind='metric', max_depth_m=20.0, gain=gain)
+    limits = DepthRange(0.5, 6.0)
+    sequence = replace(sequence, config=replace(sequence.config, images=replace(
+        sequence.config.images, limits=limits)))
+    found = evaluate_sequence(model, sequence, F32)
+    alone = evaluate_rgbd(model, open_folder(tmp_path, sequence.config.images), F32)
+    for name in ('abs_rel', 'delta1'):
+        assert [getattr(one.scores, name) for one in found.images] == pytest.approx(
+            [getattr(one.scores, name) for one in alone.images])
+    assert 'clipped to the range' in found.protocol
 
 
 @pytest.mark.parametrize('kind', ['relative', 'metric'])

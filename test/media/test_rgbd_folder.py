@@ -210,6 +210,15 @@ def test_a_pfm_is_read_from_the_bottom_up_in_either_byte_order(tmp_path: Path) -
         assert_array_equal(read_depth(path, 1.0), values)
 
 
+@pytest.mark.parametrize('scale', ['-0.003922', '-2', '+255.0', '1e-3'])
+def test_the_scale_of_a_pfm_leaves_its_values_as_they_are(tmp_path: Path, scale: str) -> None:
+    values = np.array([[1.5, 2.5, 3.5], [4.5, np.inf, 0.0]], np.float32)
+    order = '<f4' if scale.startswith('-') else '>f4'
+    path = tmp_path / 'depth.pfm'
+    path.write_bytes(f'Pf\n3 2\n{scale}\n'.encode() + values[::-1].astype(order).tobytes())
+    assert_array_equal(read_depth(path, 1.0), values)
+
+
 @pytest.mark.parametrize(('name', 'values', 'sentence'), [
     ('a.png', np.zeros((4, 4), np.uint8), 'holds uint8 values'),
     ('a.png', np.zeros((4, 4, 3), np.uint16), 'not one depth per pixel'),

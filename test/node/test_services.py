@@ -65,6 +65,20 @@ def test_without_metres_and_camera_there_is_what_there_is(
         'color.png', 'image.png', 'info.json', 'model_depth.pfm']
 
 
+@pytest.mark.parametrize(('stabilization', 'factor', 'unit'), [
+    ('off', 1.0, 'm, before correction and alignment'), ('all', 2.0, 'm, before alignment')])
+def test_a_snapshot_says_whether_its_metres_are_corrected(
+        make_robot: Callable[..., Robot], make_ir: Callable[..., Path], tmp_path: Path,
+        stabilization: str, factor: float, unit: str) -> None:
+    robot = make_robot(model=str(make_ir(kind='metric', max_depth_m=20.0)), metric_scale=2.0,
+                       stabilization=stabilization, snapshot_dir=str(tmp_path))
+    robot.bring_up()
+    folder = Path(save(robot, '').message)
+    found = cv2.imread(str(folder / 'model_depth.pfm'), cv2.IMREAD_UNCHANGED)
+    assert_allclose(found, factor * (128 + 2 * 20 + 4 * 10) / 255, rtol=1e-3)
+    assert json.loads((folder / 'info.json').read_text())['model_depth.pfm'] == unit
+
+
 def test_every_camera_gets_a_folder_of_its_own(
         make_robot: Callable[..., Robot], tmp_path: Path) -> None:
     reliable = {f'qos_overrides./{name}/image.subscription.reliability': 'reliable'
