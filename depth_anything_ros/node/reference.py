@@ -11,12 +11,13 @@ from depth_anything_ros.alignment.references import (
     measured_depth, MOST_POINTS, samples_from_measured, samples_from_points, samples_from_range)
 from depth_anything_ros.arrays import F32, F64
 from depth_anything_ros.errors import AlignmentError, DepthAnythingError
-from depth_anything_ros.node.poses import FixedPose, PoseSource, RESTART_S, TfPoses
+from depth_anything_ros.node.poses import FixedPose, PoseSource, TfPoses
 from depth_anything_ros.parameters import AlignmentSettings
 from depth_anything_ros.ros import qos
 from depth_anything_ros.ros.callbacks import log_exceptions
 from depth_anything_ros.ros.messages import decode_depth, stamp_s
 from depth_anything_ros.ros.topic_problems import type_problem
+from depth_anything_ros.stamps import CLOCK_RESTART_S
 from depth_anything_ros.vision.depth import DepthRange, limit_range
 from depth_anything_ros.vision.point_cloud import points_xyz
 import numpy as np
@@ -137,7 +138,7 @@ class Reference:
             if self._closed:
                 return
             newest_s = self._messages[-1].stamp_s if self._messages else 0.0
-            restarted = at_s < newest_s - RESTART_S
+            restarted = at_s < newest_s - CLOCK_RESTART_S
             if restarted:
                 self._messages.clear()
             self._messages.append(measurement)
