@@ -25,7 +25,7 @@ from depth_anything_ros.vision.depth import to_millimetres
 from depth_anything_ros.vision.encoded_image import decode_compressed_data, PixelLimit
 from depth_anything_ros.vision.geometry import Intrinsics
 from depth_anything_ros.vision.point_cloud import POINT_FIELDS
-from depth_anything_ros.vision.raw_image import read_raw_depth, read_raw_image
+from depth_anything_ros.vision.raw_image import read_raw_image
 import numpy as np
 import numpy.typing as npt
 from rclpy.serialization import deserialize_message, serialize_message
@@ -131,16 +131,6 @@ def decode_compressed(serialized: SerializedMessage, limit: PixelLimit) -> Color
     """Return the pixels of a CompressedImage (JPEG, PNG, …); ImageError if that fails."""
     message = serialized.message
     return decode_compressed_data(np.frombuffer(message.data, np.uint8), message.format, limit)
-
-
-def decode_depth(message: Image) -> F32:
-    """
-    Return depth [m] [H, W] of a 32FC1 (metres) or 16UC1 (millimetres) image, NaN where invalid.
-
-    ImageError for another encoding, or for a size, step and data that do not match.
-    """
-    return read_raw_depth(message.data, message.encoding, (message.height, message.width),
-                          message.step, bool(message.is_bigendian))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from depth_anything_ros.vision.color_image import to_bgr
 from depth_anything_ros.vision.depth import DepthRange
 from depth_anything_ros.vision.geometry import Intrinsics
 from depth_anything_ros.vision.point_cloud import points_xyz
-from depth_anything_ros.vision.raw_image import DEPTH_TYPES, read_raw_depth
+from depth_anything_ros.vision.raw_image import DEPTH_TYPES, read_depth_message
 import numpy as np
 
 # A message with depth or points to a map f32 [H, W] in metres.
@@ -100,12 +100,6 @@ def _reader(types: Any, image: tuple[str, bytes], depth: tuple[str, bytes], came
     return read
 
 
-def _metres(message: Any) -> F32:
-    """Return the depth [m] f32 [H, W] of an image message; ImageError if it is damaged."""
-    return read_raw_depth(message.data, message.encoding, (message.height, message.width),
-                          message.step, bool(message.is_bigendian))
-
-
 def _topics(path: Path, wanted: BagTopics) -> tuple[str, str, str]:
     """Return the topics of images, depth and camera_info; DatasetError names what is missing."""
     encodings: dict[str, str] = {}
@@ -170,7 +164,7 @@ def _camera(path: Path, info: str, image: str, depth: str,
         fact, _, fix = str(error).rpartition('; ')
         raise DatasetError(path, f'camera_info on {info}: {fact}', fix) from error
     if not is_cloud:
-        return found, _metres
+        return found, read_depth_message
     pose = static_pose(path, reference.header.frame_id, frame_id)
     return found, lambda message: depth_of_points(points_xyz(message), pose, found, limits)
 
