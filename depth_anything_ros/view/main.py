@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import sys
 from typing import TYPE_CHECKING
 
-from depth_anything_ros.cli.program import INSTALL_VIEW, Program, require_packages, run_program
-from depth_anything_ros.errors import INSTALL_ROS
+from depth_anything_ros.cli.program import Program, require_packages, run_program
+from depth_anything_ros.errors import INSTALL_ROS, INSTALL_VIEW
 
 if TYPE_CHECKING:
     from rclpy.node import Node

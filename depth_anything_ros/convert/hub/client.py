@@ -16,7 +16,7 @@ import sys
 
 from depth_anything_ros.convert.hub.catalog import nearest_names, Published
 from depth_anything_ros.convert.sources.hf_folder import WEIGHTS
-from depth_anything_ros.errors import CheckpointError, MissingDependencyError
+from depth_anything_ros.errors import CheckpointError, INSTALL_CONVERT, MissingDependencyError
 from depth_anything_ros.networks.models import UNKNOWN_LICENCE
 
 _HUB = 'https://huggingface.co'
@@ -53,7 +53,7 @@ def require_client() -> None:
         import huggingface_hub  # noqa: F401
     except ImportError as error:
         raise MissingDependencyError('huggingface_hub', 'downloading a checkpoint',
-                                     "pip install 'depth_anything_ros[convert]'") from error
+                                     INSTALL_CONVERT) from error
 
 
 def remote_files(checkpoint: Published, folder: Path) -> tuple[RemoteFile, ...]:
