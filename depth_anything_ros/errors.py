@@ -28,7 +28,11 @@ Each message is a sentence that names the fact and the fix::
 from collections.abc import Sequence
 from pathlib import Path
 
-# For a MissingDependencyError of what comes with ROS 2.
+# What a MissingDependencyError tells to do.
+INSTALL_CONVERT = "pip install 'depth_anything_ros[convert]'"
+INSTALL_DISTILL = "pip install 'depth_anything_ros[distill]'"
+INSTALL_TOOLS = "pip install 'depth_anything_ros[tools]'"
+INSTALL_VIEW = "pip install 'depth_anything_ros[view]'"
 INSTALL_ROS = "source ROS 2, or pip install 'depth_anything_ros[jazzy]'"
 
 

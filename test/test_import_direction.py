@@ -41,7 +41,7 @@ EXCEPT = {
         'parameters', 'motion_parameters', 'parameter_spec')},
     'networks': {f'{NAME}.{name}' for name in (
         'parameters', 'motion_parameters', 'parameter_spec', 'process', 'files', 'resources',
-        'arrays', 'version', 'foreign_files')},
+        'arrays', 'version', 'foreign_files', 'stamps')},
 }
 # What must not be in memory after every module of the room was imported.
 NEVER = {

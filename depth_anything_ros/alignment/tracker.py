@@ -12,11 +12,10 @@ from typing import Literal
 from depth_anything_ros.alignment.fit import check_fit, Fit
 from depth_anything_ros.errors import AlignmentError
 from depth_anything_ros.parameters import AlignmentSettings
+from depth_anything_ros.stamps import CLOCK_RESTART_S
 
 State = Literal['waiting', 'fitted', 'frozen', 'stale']
 
-# Stamps that jump back by more than this [s] restart the time: a bag loops, a simulation resets.
-_JUMP_BACK_S = 1.0
 # A fit contradicts the average if their depths differ, at one end of its range, by more than this
 # share and by more than this multiple of its residual. This many consecutive fits that contradict
 # the average, but not each other, replace it.
@@ -147,7 +146,7 @@ class AlignmentTracker:
     def _advance(self, stamp_s: float) -> None:
         """Advance the time to ``stamp_s``, or move it back after a jump, which keeps the age."""
         late_s = self._now - stamp_s
-        if late_s > _JUMP_BACK_S:
+        if late_s > CLOCK_RESTART_S:
             self._fitted_s -= late_s
             self._now = stamp_s
         self._now = max(self._now, stamp_s)

@@ -14,9 +14,9 @@ from depth_anything_ros.cli.listening import (
     host_in_address, is_loopback, listening_port, page_address, request_fault)
 from depth_anything_ros.cli.signals import deferred_signals
 from depth_anything_ros.errors import line_of
+from depth_anything_ros.inference.engine import EngineOptions
 from depth_anything_ros.resources import photographs
 
-_START_HW = (480, 640)
 # Open connections are closed after this time [s].
 _END_S = 1
 # Visitors whose last depth is kept in memory.
@@ -50,7 +50,7 @@ def serve(options: AppOptions) -> int:
         folder = Path(name)
         os.environ.update(_ENVIRONMENT, GRADIO_TEMP_DIR=str(folder / 'gradio'))
         _reach_this_machine_directly()
-        with slot.use(options.choice, _START_HW):
+        with slot.use(options.choice, EngineOptions.image_hw):
             pass
         from depth_anything_ros.app.page import make_page, Page, PLAIN
         page = Page(slot, options.choice, models, find_devices(), folder,

@@ -11,6 +11,7 @@ from depth_anything_ros.app.models import ModelChoice, ModelSlot
 from depth_anything_ros.app.pictures import LIMIT
 from depth_anything_ros.arrays import U8
 from depth_anything_ros.errors import ImageError
+from depth_anything_ros.inference.engine import EngineOptions
 from depth_anything_ros.media.source import ImageItem
 from depth_anything_ros.media.video import DEFAULT_RATE, open_video, VideoFile
 from depth_anything_ros.vision.color_image import ColorImage, to_bgr
@@ -19,7 +20,6 @@ from depth_anything_ros.vision.drawing import depth_style, draw_depth
 
 # Gets the number of frames that are done and of all, None if that is unknown.
 Progress = Callable[[int, int | None], None]
-_SIZE_HW = (480, 640)
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def compute_video(slot: ModelSlot, choice: ModelChoice, file: Path, target: Path
     tracker, done, picture, start = RangeTracker(), 0, None, time.monotonic()
     video = VideoFile(target, source.frames_per_second or DEFAULT_RATE)
     try:
-        with slot.use(choice, source.size_hw or _SIZE_HW) as model:
+        with slot.use(choice, source.size_hw or EngineOptions.image_hw) as model:
             style = depth_style(model.info.kind, color_map, alone)
             for depth in model.infer_many(images()):
                 item, image = frames.popleft()

@@ -8,7 +8,7 @@ import statistics
 from typing import Any, TYPE_CHECKING
 
 from depth_anything_ros.cli.reports import finite, markdown_table, print_lines, print_table
-from depth_anything_ros.errors import MissingDependencyError
+from depth_anything_ros.errors import INSTALL_TOOLS, MissingDependencyError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -127,8 +127,7 @@ def require_matplotlib() -> None:
 
 
 def _missing_matplotlib() -> MissingDependencyError:
-    return MissingDependencyError('matplotlib', 'the picture',
-                                  "pip install 'depth_anything_ros[tools]'")
+    return MissingDependencyError('matplotlib', 'the picture', INSTALL_TOOLS)
 
 
 def _text(value: float) -> str:

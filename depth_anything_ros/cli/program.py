@@ -11,15 +11,13 @@ import sys
 from typing import Any, TYPE_CHECKING
 
 from depth_anything_ros.cli.signals import insistent_signals, INTERRUPTED
-from depth_anything_ros.errors import DepthAnythingError, MissingDependencyError
+from depth_anything_ros.errors import DepthAnythingError, INSTALL_TOOLS, MissingDependencyError
 from depth_anything_ros.foreign_files import printable
 
 if TYPE_CHECKING:
     import typer
 
 FAILED = 1
-INSTALL_TOOLS = "pip install 'depth_anything_ros[tools]'"
-INSTALL_VIEW = "pip install 'depth_anything_ros[view]'"
 
 
 def complain(sentence: object) -> None:

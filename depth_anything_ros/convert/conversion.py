@@ -130,8 +130,7 @@ def convert_to_int8(job: Job, images: str, *, train: bool = False,
 
 
 def export(job: ExportJob, *, table: tuple[EncoderSpec, ...] = MODELS,
-           sizes_hw: Sequence[Size] = (), limits: Mapping[Backend, Limits] | None = None,
-           report: Report = print) -> Conversion:
+           sizes_hw: Sequence[Size] = (), report: Report = print) -> Conversion:
     """
     Write the ONNX file of a checkpoint, prove it against PyTorch and return what was measured.
 
@@ -154,7 +153,7 @@ def export(job: ExportJob, *, table: tuple[EncoderSpec, ...] = MODELS,
         return onnx_path, [onnx_runner(onnx_path)]
 
     sizes_hw = sizes_allowed(sizes_hw or source.input_spec.sizes_hw, options.size_hw)
-    return _write_and_prove(source, job.output, _ONE_FILE_SPACE, write, sizes_hw, limits, steps,
+    return _write_and_prove(source, job.output, _ONE_FILE_SPACE, write, sizes_hw, None, steps,
                             report)
 
 

@@ -1,7 +1,7 @@
 """The pictures that the player sends, and the camera that they stand for."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -9,7 +9,7 @@ from depth_anything_ros.arrays import U8
 from depth_anything_ros.errors import ImageError
 from depth_anything_ros.media.pictures import read_picture, SUFFIXES
 from depth_anything_ros.resources import photographs
-from depth_anything_ros.vision.geometry import Intrinsics
+from depth_anything_ros.vision.geometry import Intrinsics, pinhole_camera
 from depth_anything_ros.vision.transforms import crop_to_aspect
 import numpy as np
 
@@ -17,6 +17,8 @@ import numpy as np
 _KEPT_PICTURES = 300
 # Each photograph of the package is played for this number of frames, 2 s at 30 Hz.
 _PHOTOGRAPH_FRAMES = 60
+# Horizontally, of a camera whose focal length is not known.
+_FOV_DEG = 60.0
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,5 @@ def fit(picture: U8, size_hw: tuple[int, int]) -> U8:
 
 
 def _camera(size_hw: tuple[int, int], focal_px: float | None) -> Intrinsics:
-    height, width = size_hw
-    focal = focal_px or width / 2 / np.tan(np.radians(30))
-    return Intrinsics(focal, focal, (width - 1) / 2, (height - 1) / 2, size_hw)
+    camera = pinhole_camera(size_hw, _FOV_DEG)
+    return replace(camera, fx=focal_px, fy=focal_px) if focal_px else camera

@@ -15,10 +15,9 @@ import time
 from typing import Any, get_args
 
 from depth_anything_ros.cli.processes import private_domain, ros_parameters, running
-from depth_anything_ros.cli.program import (
-    INSTALL_VIEW, Program, require_packages, require_positive, run_program)
+from depth_anything_ros.cli.program import Program, require_packages, require_positive, run_program
 from depth_anything_ros.cli.signals import deferred_signals
-from depth_anything_ros.errors import INSTALL_ROS
+from depth_anything_ros.errors import INSTALL_ROS, INSTALL_VIEW
 from depth_anything_ros.files import make_folder
 from depth_anything_ros.foreign_files import last_line
 from depth_anything_ros.model_info import ExecutionPrecision

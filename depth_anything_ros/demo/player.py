@@ -8,7 +8,6 @@ It plays a folder of images, by default the photographs of the package, on the t
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
-import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -48,9 +47,6 @@ def _run(command_line: list[str]) -> None:
         parser.error(f'--rate is {options.rate:g}; it must be at least {_LOWEST_HZ:g}')
     from depth_anything_ros.demo.footage import open_footage
     footage = open_footage(options.images, (options.height, options.width), options.focal)
-    # rclpy ends spinning after SIGTERM and then calls the handler of Python, which would turn the
-    # regular end into status 143.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     run(lambda: _make_node(footage, options.rate, options.transport), command_line,
         keep_spinning=True)
 

@@ -8,7 +8,7 @@ import time
 from typing import Any, TypeVar
 
 from depth_anything_ros.distill.trainer import StepResult
-from depth_anything_ros.errors import CheckpointError, MissingDependencyError
+from depth_anything_ros.errors import CheckpointError, INSTALL_DISTILL, MissingDependencyError
 from depth_anything_ros.files import atomic_path
 
 _STEPS_PER_LINE = 20
@@ -129,7 +129,7 @@ def _figure() -> Any:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingDependencyError('matplotlib', 'the figure of a training',
-                                     "pip install 'depth_anything_ros[distill]'") from error
+                                     INSTALL_DISTILL) from error
     figure = Figure(figsize=(8, 7), dpi=110, layout='constrained')
     FigureCanvasAgg(figure)
     return figure

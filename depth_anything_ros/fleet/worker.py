@@ -7,7 +7,7 @@ import pickle
 import threading
 from typing import Any, Protocol
 
-from depth_anything_ros.errors import DepthAnythingError
+from depth_anything_ros.errors import DepthAnythingError, line_of
 
 # How often a worker tells what it has done.
 _REPORT_S = 0.5
@@ -125,7 +125,6 @@ class Server:
 
 def error_line(error: BaseException) -> str:
     """Return an error as one line, with its type where it is not one of this package."""
-    text = ' '.join(str(error).split())
-    if isinstance(error, DepthAnythingError | OSError) and text:
-        return text
-    return f'{type(error).__name__}: {text}' if text else type(error).__name__
+    text, kind = line_of(error), type(error).__name__
+    is_own = isinstance(error, DepthAnythingError | OSError)
+    return text if is_own or text == kind else f'{kind}: {text}'

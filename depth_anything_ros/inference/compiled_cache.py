@@ -35,17 +35,15 @@ class CompiledModelCache:
 
     OpenVINO's own cache uses damaged files, maps them into memory, and keeps all of them. Here
     every file ends with the sha256 of its name and content; a model whose file does not match is
-    compiled again, and ``warn`` gets a line. Where all files take more than ``most_bytes``, those
+    compiled again, and ``warn`` gets a line. Where all files take more than CACHE_BYTES, those
     used longest ago are removed. Errors are those of ``compile_model``: a file that cannot be
     read or written is a line for ``warn``.
     """
 
-    def __init__(self, core: 'ov.Core', folder: Path, warn: Callable[[str], None],
-                 most_bytes: int = CACHE_BYTES) -> None:
+    def __init__(self, core: 'ov.Core', folder: Path, warn: Callable[[str], None]) -> None:
         self._core = core
         self._folder = folder
         self._warn = warn
-        self._most_bytes = most_bytes
 
     def compiled_model(self, build: Callable[[], 'ov.Model'], facts: tuple[object, ...],
                        device: str, options: dict[str, str]) -> 'ov.CompiledModel':
@@ -113,7 +111,7 @@ class CompiledModelCache:
         total, oldest_kept, removed = 0, math.inf, False
         for used_at, size, file in sorted(_files(newest.parent), reverse=True):
             total += size
-            if total <= self._most_bytes or file == newest:
+            if total <= CACHE_BYTES or file == newest:
                 oldest_kept = min(oldest_kept, used_at)
                 continue
             removed = True

@@ -127,13 +127,13 @@ class RequestPool:
         try:
             if not slot.request.wait_for(max(1, round(timeout_s * 1000))):
                 return InferenceTimeoutError(self._device, timeout_s, start_timeout_s is not None)
-        except RuntimeError as error:
+            if not np.isfinite(slot.maps[0]).any():
+                return InferenceError(f'{self._device} returned no finite depth; try precision '
+                                      'f32 or another device')
+            return self._finish(slot.maps)
+        except Exception as error:  # noqa: B902 - also for lack of memory each image is answered
             return InferenceError(f'{self._device} failed: {error_reason(error)}; if this '
                                   'happens again, use another device')
-        if not np.isfinite(slot.maps[0]).any():
-            return InferenceError(f'{self._device} returned no finite depth; try precision f32 or '
-                                  'another device')
-        return self._finish(slot.maps)
 
 
 def wait_for_one(submit: Callable[[OnDone], None]) -> F32:

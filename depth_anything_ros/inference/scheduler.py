@@ -13,11 +13,10 @@ import time
 from typing import Any, Protocol
 
 from depth_anything_ros.inference.pool import OnDone, Outcome
+from depth_anything_ros.stamps import CLOCK_RESTART_NS
 from depth_anything_ros.vision.color_image import ColorImage
 import numpy as np
 
-# A stamp older than the previous one by this much means a restarted clock, not a late frame.
-CLOCK_RESTART_NS = 1_000_000_000
 # Each thread gets this long to end, even if draining took all the time.
 _SHORTEST_JOIN_S = 0.1
 _LATENCIES_KEPT = 256

@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 import re
 from typing import Any
 
-from depth_anything_ros.errors import ImageError, line_of, MissingDependencyError
+from depth_anything_ros.errors import ImageError, INSTALL_TOOLS, line_of, MissingDependencyError
 from depth_anything_ros.foreign_files import foreign_file
 from depth_anything_ros.media.source import Header, ImageItem, ImageSource
 from depth_anything_ros.vision.color_image import ColorImage
@@ -243,8 +243,7 @@ def _require_rosbags() -> None:
     try:
         import rosbags.rosbag2  # noqa: F401
     except ImportError as error:
-        raise MissingDependencyError('rosbags', 'reading a bag',
-                                     "pip install 'depth_anything_ros[tools]'") from error
+        raise MissingDependencyError('rosbags', 'reading a bag', INSTALL_TOOLS) from error
 
 
 def _unreadable(path: Path, error: Exception) -> ImageError:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import cv2
 from depth_anything_ros.arrays import AnyArray, F32
 from depth_anything_ros.errors import (
-    CameraInfoError, DatasetError, ImageError, line_of, MissingDependencyError)
+    CameraInfoError, DatasetError, ImageError, INSTALL_TOOLS, line_of, MissingDependencyError)
 from depth_anything_ros.foreign_files import foreign_file, parse_yaml, read_text, shown
 from depth_anything_ros.media.depth_files import read_npy
 from depth_anything_ros.vision.depth import DepthRange, limit_range
@@ -95,7 +95,7 @@ def read_description(path: Path, describe: Callable[[Mapping[Any, Any]], Describ
         entries = parse_yaml(text)
     except ImportError as error:
         raise MissingDependencyError('pyyaml', 'the description of a folder',
-                                     "pip install 'depth_anything_ros[tools]'") from error
+                                     INSTALL_TOOLS) from error
     except OSError as error:
         raise DatasetError(path, f'it cannot be read ({error.strerror})', _SEE) from error
     except ValueError as error:

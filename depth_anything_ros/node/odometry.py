@@ -8,11 +8,12 @@ from depth_anything_ros.alignment.poses import pose_matrix, PoseBuffer
 from depth_anything_ros.arrays import F64
 from depth_anything_ros.errors import AlignmentError, MissingDependencyError
 from depth_anything_ros.motion_parameters import MotionParameters
-from depth_anything_ros.node.poses import FrameTimes, RESTART_S, TfPoses
+from depth_anything_ros.node.poses import FrameTimes, TfPoses
 from depth_anything_ros.ros import qos
 from depth_anything_ros.ros.image_subscription import ImageSubscription, SubscribedTopic
 from depth_anything_ros.ros.messages import SerializedMessage
 from depth_anything_ros.ros.topic_problems import type_problem
+from depth_anything_ros.stamps import CLOCK_RESTART_S
 import numpy as np
 from rclpy.node import Node
 from std_msgs.msg import Header
@@ -92,7 +93,7 @@ class TfCameraPoses:
         last_s, self._last_s = self._last_s, stamp_s
         if last_s is None:
             return
-        if stamp_s < last_s - RESTART_S:
+        if stamp_s < last_s - CLOCK_RESTART_S:
             self._restart = 'the stamps of the images started over'
             return
         gap_s = self._gap(frame_id, last_s, stamp_s)
@@ -184,7 +185,7 @@ class OdometryPoses:
             if self._child_frame is not None:
                 self._interrupt(f'{self._topic} changed to frame {message.child_frame_id!r}')
             self._child_frame = message.child_frame_id
-        elif newest_s is not None and stamp_s < newest_s - RESTART_S:
+        elif newest_s is not None and stamp_s < newest_s - CLOCK_RESTART_S:
             self._interrupt(f'the stamps on {self._topic} started over')
         elif newest_s is not None and stamp_s > newest_s + settings.max_gap:
             self._restart = (f'{self._topic} had no message for {stamp_s - newest_s:.3f} s, '

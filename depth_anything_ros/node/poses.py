@@ -8,13 +8,11 @@ from typing import Any, Protocol
 from depth_anything_ros.alignment.poses import measured_pose, pose_matrix
 from depth_anything_ros.arrays import F64
 from depth_anything_ros.errors import AlignmentError, MissingDependencyError
-from depth_anything_ros.inference.scheduler import CLOCK_RESTART_NS
 from depth_anything_ros.ros.messages import stamp_s
+from depth_anything_ros.stamps import CLOCK_RESTART_S
 from rclpy.node import Node
 from rclpy.time import Time
 
-# Stamps that go back by more than this start over.
-RESTART_S = CLOCK_RESTART_NS * 1e-9
 # Ten seconds at 100 Hz.
 _STAMPS_KEPT = 1000
 
@@ -137,7 +135,7 @@ class FrameTimes:
             if static:
                 return
             stamps = self._stamps.setdefault(child, deque(maxlen=_STAMPS_KEPT))
-            if stamps and at_s < stamps[-1] - RESTART_S:
+            if stamps and at_s < stamps[-1] - CLOCK_RESTART_S:
                 stamps.clear()
                 self._restarted.add(child)
             if not stamps or at_s > stamps[-1]:

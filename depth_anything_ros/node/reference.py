@@ -11,14 +11,16 @@ from depth_anything_ros.alignment.references import (
     measured_depth, MOST_POINTS, samples_from_measured, samples_from_points, samples_from_range)
 from depth_anything_ros.arrays import F32, F64
 from depth_anything_ros.errors import AlignmentError, DepthAnythingError
-from depth_anything_ros.node.poses import FixedPose, PoseSource, RESTART_S, TfPoses
+from depth_anything_ros.node.poses import FixedPose, PoseSource, TfPoses
 from depth_anything_ros.parameters import AlignmentSettings
 from depth_anything_ros.ros import qos
 from depth_anything_ros.ros.callbacks import log_exceptions
-from depth_anything_ros.ros.messages import decode_depth, stamp_s
+from depth_anything_ros.ros.messages import stamp_s
 from depth_anything_ros.ros.topic_problems import type_problem
+from depth_anything_ros.stamps import CLOCK_RESTART_S
 from depth_anything_ros.vision.depth import DepthRange, limit_range
 from depth_anything_ros.vision.point_cloud import points_xyz
+from depth_anything_ros.vision.raw_image import read_depth_message
 import numpy as np
 from rclpy.node import Node
 from sensor_msgs.msg import Image, PointCloud2, Range
@@ -122,7 +124,8 @@ class Reference:
         if measurement.image is None:
             return None
         limits = self._range()
-        return limit_range(decode_depth(measurement.image), limits.minimum_m, limits.maximum_m)
+        return limit_range(read_depth_message(measurement.image), limits.minimum_m,
+                           limits.maximum_m)
 
     def _on_message(self, message: Any) -> None:
         header, at_s = message.header, stamp_s(message.header)
@@ -137,7 +140,7 @@ class Reference:
             if self._closed:
                 return
             newest_s = self._messages[-1].stamp_s if self._messages else 0.0
-            restarted = at_s < newest_s - RESTART_S
+            restarted = at_s < newest_s - CLOCK_RESTART_S
             if restarted:
                 self._messages.clear()
             self._messages.append(measurement)
@@ -154,7 +157,7 @@ class Reference:
 
     def _measure(self, message: Any) -> Any:
         if self.source == 'depth':
-            return measured_depth(decode_depth(message), self._range())
+            return measured_depth(read_depth_message(message), self._range())
         if self.source == 'points':
             return points_xyz(message, MOST_POINTS).astype(np.float32)
         return message

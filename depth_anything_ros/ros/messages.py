@@ -19,19 +19,19 @@ from typing import Any, Literal
 
 from depth_anything_ros.arrays import F32, U8
 from depth_anything_ros.errors import MessageError
+from depth_anything_ros.stamps import serialized_stamp_ns, STAMP_END
 from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.depth import to_millimetres
 from depth_anything_ros.vision.encoded_image import decode_compressed_data, PixelLimit
 from depth_anything_ros.vision.geometry import Intrinsics
 from depth_anything_ros.vision.point_cloud import POINT_FIELDS
-from depth_anything_ros.vision.raw_image import read_raw_depth, read_raw_image
+from depth_anything_ros.vision.raw_image import read_raw_image
 import numpy as np
 import numpy.typing as npt
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
-_STAMP, _STAMP_END = 4, 12
 _BIG_ENDIAN = sys.byteorder == 'big'
 
 
@@ -52,8 +52,7 @@ class SerializedMessage:
     def stamp_ns(self) -> int:
         """Return the header's stamp in nanoseconds."""
         with self._checked():
-            seconds, nanoseconds = struct.unpack_from(f'{self._byte_order}iI', self._data, _STAMP)
-        return int(seconds) * 1_000_000_000 + int(nanoseconds)
+            return serialized_stamp_ns(self._data)
 
     @property
     def stamp_s(self) -> float:
@@ -68,7 +67,7 @@ class SerializedMessage:
     @property
     def data_without_stamp(self) -> bytes:
         """Return the bytes after the stamp: equal for messages that differ in the stamp only."""
-        return self._data[_STAMP_END:]
+        return self._data[STAMP_END:]
 
     @cached_property
     def message(self) -> Any:
@@ -95,7 +94,7 @@ class SerializedMessage:
 
     def _pixels_start(self) -> int:
         """Return the offset of the pixels: two strings, four 4-byte numbers and a flag precede."""
-        height = self._string_end(_STAMP_END)
+        height = self._string_end(STAMP_END)
         is_bigendian = self._string_end(_aligned(height) + 8)
         return _aligned(is_bigendian + 1) + 8
 
@@ -132,16 +131,6 @@ def decode_compressed(serialized: SerializedMessage, limit: PixelLimit) -> Color
     """Return the pixels of a CompressedImage (JPEG, PNG, …); ImageError if that fails."""
     message = serialized.message
     return decode_compressed_data(np.frombuffer(message.data, np.uint8), message.format, limit)
-
-
-def decode_depth(message: Image) -> F32:
-    """
-    Return depth [m] [H, W] of a 32FC1 (metres) or 16UC1 (millimetres) image, NaN where invalid.
-
-    ImageError for another encoding, or for a size, step and data that do not match.
-    """
-    return read_raw_depth(message.data, message.encoding, (message.height, message.width),
-                          message.step, bool(message.is_bigendian))
 
 
 @dataclass(frozen=True)

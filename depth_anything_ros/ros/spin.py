@@ -38,14 +38,16 @@ def run(make_node: Callable[[], Node], args: Sequence[str] | None = None,
     Spin the node until SIGINT or SIGTERM, then destroy it and shut rclpy down.
 
     rclpy's signal handler ends spinning, and also ``make_node`` where that uses the context.
-    Python's KeyboardInterrupt is off: both launch and the terminal send SIGINT, and the second one
-    would interrupt the release. With ``keep_spinning`` an exception of a callback becomes an error
-    in the log instead of ending the process. ``args`` None means the command line.
+    Python's handlers are off: both launch and the terminal send SIGINT, the second of which would
+    interrupt the release, and rclpy calls the one of SIGTERM after spinning. With
+    ``keep_spinning`` an exception of a callback becomes an error in the log instead of ending the
+    process. ``args`` None means the command line.
     RosArgumentsError if rclpy does not accept them.
     """
     keep_freed_memory()
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         rclpy.init(args=None if args is None else list(args))
     except Exception as error:  # noqa: B902 - rclpy has no public class for it

@@ -91,7 +91,7 @@ class _Run:
         self._lock = threading.Lock()
         self._done = 0
         self._failed: list[tuple[float, Failure]] = []
-        self._fatal: Exception | None = None
+        self._fatal: BaseException | None = None
 
     def run(self, items: Iterable[ImageItem], writers: int) -> RunSummary:
         """Run all threads to the end and return the summary; call it once."""
@@ -135,7 +135,7 @@ class _Run:
                     self._decoded.put((item, image))
         except DepthAnythingError as error:
             self._fail(Failure('', str(error)), math.inf)
-        except Exception as error:  # noqa: B902 - the caller gets it, not the thread
+        except BaseException as error:  # noqa: B902 - the caller gets it, not the thread
             self._fatal = error
         finally:
             self._decoded.put(None)
@@ -150,8 +150,11 @@ class _Run:
     def _write_all(self) -> None:
         while (job := self._jobs.get()) is not None:
             depth = job.outcome.result()
-            if self._fatal is None:
-                self._write_one(job, depth)
+            try:
+                if self._fatal is None:
+                    self._write_one(job, depth)
+            except BaseException as error:  # noqa: B902 - the caller gets it, not the thread
+                self._fatal = error
 
     def _write_one(self, job: _Job, depth: Outcome) -> None:
         try:
@@ -160,8 +163,6 @@ class _Run:
             self._write(job.item, job.image, resize_depth(depth, job.image.size_hw))
         except (DepthAnythingError, cv2.error) as error:
             self._fail(Failure(job.item.name, line_of(error)), job.item.index)
-        except Exception as error:  # noqa: B902 - the caller gets it, not the thread
-            self._fatal = error
         else:
             with self._lock:
                 self._done += 1

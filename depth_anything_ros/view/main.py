@@ -7,12 +7,11 @@ for its transitions and services, and its parameters.
 
 import argparse
 from collections.abc import Sequence
-import signal
 import sys
 from typing import TYPE_CHECKING
 
-from depth_anything_ros.cli.program import INSTALL_VIEW, Program, require_packages, run_program
-from depth_anything_ros.errors import INSTALL_ROS
+from depth_anything_ros.cli.program import Program, require_packages, run_program
+from depth_anything_ros.errors import INSTALL_ROS, INSTALL_VIEW
 
 if TYPE_CHECKING:
     from rclpy.node import Node
@@ -39,9 +38,6 @@ def _run(command_line: list[str]) -> None:
         parser.error(f'--points is {options.points}; it must be at least 1')
     if not 0 <= options.port < 65536:
         parser.error(f'--port is {options.port}; it must be from 0 to 65535')
-    # rclpy ends spinning after SIGTERM and then calls the handler of Python, which would turn the
-    # regular end into status 143.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     run(lambda: _make_node(options), command_line, keep_spinning=True)
 
 

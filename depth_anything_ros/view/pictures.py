@@ -6,6 +6,7 @@ from typing import Any
 
 import cv2
 from depth_anything_ros.arrays import F32, U8
+from depth_anything_ros.parameters import Settings
 from depth_anything_ros.ros.messages import decode_compressed, decode_image, SerializedMessage
 from depth_anything_ros.vision.camera_info import region_hw
 from depth_anything_ros.vision.color_image import to_bgr
@@ -14,8 +15,7 @@ from depth_anything_ros.vision.point_cloud import points_and_colors
 from sensor_msgs.msg import CompressedImage
 
 WIDEST_PX = 480
-# That of the parameter max_image_megapixels of the node.
-_LIMIT = PixelLimit(50.0, 'the page shows no larger ones')
+_LIMIT = PixelLimit(Settings.max_image_megapixels, 'the page shows no larger ones')
 
 
 @dataclass(frozen=True)

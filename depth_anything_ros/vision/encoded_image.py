@@ -12,7 +12,6 @@ from depth_anything_ros.vision.picture_header import (
     format_of, FORMATS, is_complete, PictureHeader, read_header)
 from depth_anything_ros.vision.raw_image import read_raw_image
 
-_PNG = b'\x89PNG\r\n\x1a\n'
 _VIDEO = re.compile(r'\b(h\.?26[3-6]|x26[45]|hevc|avc|vp[89]|av1|mpeg-?[124]?|theora|ffmpeg)\b',
                     re.IGNORECASE)
 # The encoding of the raw image, the codec and that of the compressed one, which may be missing.
@@ -84,7 +83,7 @@ def _compressed_encoding(message_format: str) -> str:
 
 def _refuse_depth_and_video(data: U8, message_format: str) -> None:
     """Raise ImageError for what image_transport also sends as CompressedImage."""
-    if 'compresseddepth' in message_format.lower() or bytes(data[12:20]) == _PNG:
+    if 'compresseddepth' in message_format.lower() or format_of(bytes(data[12:24])) == 'PNG':
         raise ImageError(f'the messages hold depth (compressedDepth, format {message_format!r}), '
                          'not colours; remap image to the colour topic of the camera')
     if _VIDEO.search(message_format) or bytes(data[:4]).startswith(_VIDEO_STARTS):

@@ -5,6 +5,8 @@ Names and layouts are those of ``sensor_msgs/image_encodings.hpp``, and nv12, wh
 the other order than that of nv21.
 """
 
+from typing import Any
+
 import cv2
 from depth_anything_ros.arrays import F32, U8
 from depth_anything_ros.errors import ImageError
@@ -61,18 +63,19 @@ def read_raw_image(buffer: memoryview | bytes | bytearray | U8, encoding: str,
     return ColorImage(_converted(pixels, code), 'bgr')
 
 
-def read_raw_depth(buffer: memoryview | bytes | bytearray | U8, encoding: str,
-                   size_hw: tuple[int, int], step: int, is_bigendian: bool = False) -> F32:
+def read_depth_message(message: Any) -> F32:
     """
     Return depth [m] [H, W] of 32FC1 (metres) or 16UC1 (millimetres), NaN where invalid.
 
-    ImageError for another encoding, or for a size, step and data that do not match.
+    ``message`` is a sensor_msgs/Image of rclpy or of rosbags. ImageError for another encoding, or
+    for a size, step and data that do not match.
     """
+    encoding, size_hw, step = message.encoding, (message.height, message.width), message.step
     if encoding not in DEPTH_TYPES:
         raise ImageError(f'the depth is {encoding!r}; it must be 32FC1 in metres or 16UC1 in '
                          'millimetres')
-    pixel = np.dtype(DEPTH_TYPES[encoding]).newbyteorder('>' if is_bigendian else '<')
-    data = np.frombuffer(buffer, np.uint8)
+    pixel = np.dtype(DEPTH_TYPES[encoding]).newbyteorder('>' if message.is_bigendian else '<')
+    data = np.frombuffer(message.data, np.uint8)
     check_layout(encoding, size_hw, step, data.size, pixel.itemsize)
     # The last row may lack its padding.
     rows = np.lib.stride_tricks.as_strided(

@@ -197,7 +197,7 @@ def test_old_models_that_cannot_be_removed_are_a_warning_of_their_own(
     def refuse(path: Path, missing_ok: bool = False) -> None:
         raise PermissionError(13, 'Permission denied', str(path))
 
-    monkeypatch.setattr(CompiledModelCache.__init__, '__defaults__', (1,))
+    monkeypatch.setattr(compiled_cache, 'CACHE_BYTES', 1)
     monkeypatch.setattr(Path, 'unlink', refuse)
     _, lines = start(tiny_ir, replace(options, input_size=42))
     assert set(lines) == {f'old compiled models stay in {older.parent}, which may grow: '
@@ -216,8 +216,7 @@ def test_the_models_used_longest_ago_are_removed(
     for number, file in enumerate((openvino, left_behind, foreign)):
         file.write_bytes(bytes(first.stat().st_size))
         os.utime(file, (number, number))
-    monkeypatch.setattr(CompiledModelCache.__init__, '__defaults__',
-                        (int(2.5 * first.stat().st_size),))
+    monkeypatch.setattr(compiled_cache, 'CACHE_BYTES', int(2.5 * first.stat().st_size))
     start(tiny_ir, replace(options, input_size=42))
     assert not openvino.exists() and not left_behind.parent.exists()
     second, = set(blobs(options)) - {first, foreign}
@@ -241,15 +240,14 @@ def test_marks_of_self_checks_are_removed_with_the_models_of_their_time(
         os.utime(file, (1, 1))
     start(tiny_ir, replace(options, input_size=42))
     assert old.exists(), 'nothing is removed while there is room'
-    monkeypatch.setattr(CompiledModelCache.__init__, '__defaults__',
-                        (int(2.5 * first.stat().st_size),))
+    monkeypatch.setattr(compiled_cache, 'CACHE_BYTES', int(2.5 * first.stat().st_size))
     start(tiny_ir, replace(options, input_size=56))
     assert mark.exists() and not old.exists()
 
 
 def test_a_model_larger_than_the_limit_is_kept_alone(
         tiny_ir: Path, options: EngineOptions, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(CompiledModelCache.__init__, '__defaults__', (1,))
+    monkeypatch.setattr(compiled_cache, 'CACHE_BYTES', 1)
     for input_size in (28, 42):
         start(tiny_ir, replace(options, input_size=input_size))
     assert len(blobs(options)) == 1

@@ -1,6 +1,7 @@
 """Infer requests: one answer per submission, also when the device is late, wrong or leaving."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 import math
 from pathlib import Path
 import threading
@@ -136,6 +137,25 @@ def test_an_output_without_a_finite_value_is_an_error(make_pool: MakePool) -> No
     error = outcomes.first(1)[0]
     assert isinstance(error, InferenceError)
     assert 'CPU returned no finite depth' in str(error) and 'precision f32' in str(error)
+
+
+def test_an_error_while_the_output_is_copied_is_an_answer_and_the_pool_serves_on(
+        make_pool: MakePool) -> None:
+    _, compiled = make_pool()
+    faults: list[Exception] = [MemoryError()]
+
+    def finish(maps: Sequence[np.ndarray]) -> np.ndarray:
+        if faults:
+            raise faults.pop()
+        return maps[0].copy()
+
+    with closing(RequestPool(compiled, 1, 20.0, 'CPU', finish)) as pool:
+        outcomes = Outcomes()
+        for _ in range(2):
+            within(10, pool.submit, filled_with(7), outcomes)
+        error, depth = outcomes.first(2)
+    assert isinstance(error, InferenceError) and 'CPU failed: MemoryError' in str(error)
+    np.testing.assert_allclose(depth, depth_of(7), atol=1e-4)
 
 
 def test_close_waits_for_what_is_in_flight_and_ends_the_threads(make_pool: MakePool) -> None:

@@ -10,7 +10,8 @@ import time
 from typing import Any
 
 from depth_anything_ros.inference.engine import Engine, EngineOptions
-from depth_anything_ros.inference.scheduler import CLOCK_RESTART_NS, Frame, FrameScheduler, Result
+from depth_anything_ros.inference.scheduler import Frame, FrameScheduler, Result
+from depth_anything_ros.stamps import CLOCK_RESTART_NS
 from depth_anything_ros.vision.color_image import ColorImage
 from fake_engine import depth_of, FakeEngine
 import numpy as np

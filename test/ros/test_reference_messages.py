@@ -1,8 +1,9 @@
 """Depth images and point clouds of reference sensors become arrays in metres."""
 
 from depth_anything_ros.errors import ImageError
-from depth_anything_ros.ros.messages import cloud_message, decode_depth
+from depth_anything_ros.ros.messages import cloud_message
 from depth_anything_ros.vision.point_cloud import points_and_colors
+from depth_anything_ros.vision.raw_image import read_depth_message
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 import pytest
@@ -31,15 +32,15 @@ def depth_message(encoding: str, values: np.ndarray, padding: int = 0) -> Image:
 def test_metres_and_millimetres_are_read_with_padding_and_either_byte_order(
         order: str, padding: int, encoding: str, kind: str, factor: int) -> None:
     values = (DEPTH_M * factor).round(3).astype(f'{order}{kind}')
-    assert_allclose(decode_depth(depth_message(encoding, values, padding)), DEPTH_M,
+    assert_allclose(read_depth_message(depth_message(encoding, values, padding)), DEPTH_M,
                     rtol=1e-6)
 
 
 def test_zero_negative_and_infinite_depth_become_nan() -> None:
     values = np.array([[0, -1, np.inf, -np.inf, np.nan, 2]], np.float32)
-    assert_array_equal(decode_depth(depth_message('32FC1', values)), [[np.nan] * 5 + [2]])
+    assert_array_equal(read_depth_message(depth_message('32FC1', values)), [[np.nan] * 5 + [2]])
     to_millimetres = np.array([[0, 65535]], np.uint16)
-    assert_allclose(decode_depth(depth_message('16UC1', to_millimetres)), [[np.nan, 65.535]])
+    assert_allclose(read_depth_message(depth_message('16UC1', to_millimetres)), [[np.nan, 65.535]])
 
 
 @pytest.mark.parametrize('change, fact', [
@@ -50,7 +51,7 @@ def test_an_image_without_depth_raises_an_error_with_the_reason(change: dict, fa
     for name, value in change.items():
         setattr(message, name, value)
     with pytest.raises(ImageError, match=fact):
-        decode_depth(message)
+        read_depth_message(message)
 
 
 def test_points_come_with_their_colours() -> None:

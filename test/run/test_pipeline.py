@@ -14,6 +14,7 @@ from depth_anything_ros.run.pipeline import Failure, run_images
 from depth_anything_ros.vision.color_image import ColorImage
 import numpy as np
 import pytest
+from waiting import within
 
 
 @pytest.fixture(scope='module')
@@ -143,6 +144,22 @@ def test_a_full_disk_ends_the_run(engine: Engine, writers: int) -> None:
         run_images(engine, items(1000, note), write, writers=writers)
     assert len(read) < 50
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize('read', [level, None])
+@pytest.mark.parametrize('error', [BrokenPipeError('closed'), SystemExit(1)])
+def test_a_display_that_cannot_be_written_ends_the_run(
+        engine: Engine, error: BaseException, read: Callable[[int], ColorImage] | None) -> None:
+    """Rich raises SystemExit where the reader of a pipe, such as head, has ended."""
+    def missing(index: int) -> ColorImage:
+        raise ImageError('it is not there')
+
+    def show() -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        within(20, partial(run_images, engine, items(100, read or missing), Collected().write,
+                           on_progress=show))
 
 
 def test_a_fault_of_the_reader_is_raised(engine: Engine) -> None:

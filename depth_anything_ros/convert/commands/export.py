@@ -18,7 +18,6 @@ depth_anything_convert export --encoder vits --height 518 --width 518 --batch-si
 
 Metric = Literal['indoor', 'outdoor']
 _DATASETS = {'indoor': 'hypersim', 'outdoor': 'vkitti'}
-_MAX_DEPTH_M = {'indoor': 20.0, 'outdoor': 80.0}
 _UNPUBLISHED = {'vitg': 'vitg was announced but never published',
                 'vitt': 'vitt is distilled and was never published',
                 'tiny': 'tiny is distilled and was never published as a checkpoint'}
@@ -84,7 +83,8 @@ def _metric_facts(metric: Metric | None, kind: Kind | None,
     if kind == 'relative':
         raise CheckpointError(f'--metric {metric} --kind relative', 'a relative network gives no '
                               'metres', 'leave out one of the two')
-    return 'metric', max_depth or _MAX_DEPTH_M[metric]
+    from depth_anything_ros.convert.sources.identity import MAX_DEPTH_M
+    return 'metric', max_depth or MAX_DEPTH_M[metric]
 
 
 def _published_name(encoder: str | None, metric: Metric | None) -> str:

@@ -15,13 +15,13 @@ import re
 import sys
 
 from depth_anything_ros.convert.hub.catalog import nearest_names, Published
-from depth_anything_ros.errors import CheckpointError, MissingDependencyError
+from depth_anything_ros.convert.sources.hf_folder import WEIGHTS
+from depth_anything_ros.errors import CheckpointError, INSTALL_CONVERT, MissingDependencyError
 from depth_anything_ros.networks.models import UNKNOWN_LICENCE
 
 _HUB = 'https://huggingface.co'
 _TRUE = ('1', 'ON', 'YES', 'TRUE')
 _SHARD = re.compile(r'model-\d+-of-\d+\.safetensors')
-_WEIGHTS = ('model.safetensors', 'pytorch_model.bin')
 _LICENCES = {'apache-2.0': 'Apache-2.0', 'cc-by-nc-4.0': 'CC-BY-NC-4.0', 'mit': 'MIT'}
 _TIMEOUT_S = 10.0
 
@@ -53,7 +53,7 @@ def require_client() -> None:
         import huggingface_hub  # noqa: F401
     except ImportError as error:
         raise MissingDependencyError('huggingface_hub', 'downloading a checkpoint',
-                                     "pip install 'depth_anything_ros[convert]'") from error
+                                     INSTALL_CONVERT) from error
 
 
 def remote_files(checkpoint: Published, folder: Path) -> tuple[RemoteFile, ...]:
@@ -144,7 +144,7 @@ def _checkpoint_files(names: list[str]) -> tuple[str, ...]:
     """Return the files that make the checkpoint, the folder of a Hugging Face model first."""
     shards = tuple(name for name in names if _SHARD.fullmatch(name))
     if 'config.json' in names:
-        for weights in _WEIGHTS:
+        for weights in WEIGHTS:
             if weights in names:
                 return 'config.json', weights
         if shards:

@@ -12,7 +12,7 @@ _ATTENTION = 'ScaledDotProductAttention'
 _PRODUCTS = ('MatMul', 'Convolution', 'ConvolutionBackpropData', _ATTENTION)
 _MOVES = ('Reshape', 'Transpose', 'Squeeze', 'Unsqueeze', 'Split', 'VariadicSplit', 'Gather',
           'Slice')
-_FAKE_QUANTIZE = 'FakeQuantize'
+FAKE_QUANTIZE = 'FakeQuantize'
 # What dynamic instead of static INT8 costs, in parts of what floating point costs. Measured on the
 # model of the package and two cores with VNNI: all its matrix products 2 of 30 ms, its last three
 # convolutions and the first one 3 ms.
@@ -60,14 +60,14 @@ def quantized_layers(model: 'openvino.Model') -> list[Layer]:
 def quantizer_nodes(model: 'openvino.Model') -> list[str]:
     """Return the names of all FakeQuantize nodes."""
     return [node.get_friendly_name() for node in model.get_ops()
-            if node.get_type_name() == _FAKE_QUANTIZE]
+            if node.get_type_name() == FAKE_QUANTIZE]
 
 
 def without_quantizers(model: 'openvino.Model', quantizers: Iterable[str]) -> 'openvino.Model':
     """Return a copy without these FakeQuantize nodes."""
     copy, names = model.clone(), set(quantizers)
     for node in copy.get_ordered_ops():
-        if node.get_type_name() == _FAKE_QUANTIZE and node.get_friendly_name() in names:
+        if node.get_type_name() == FAKE_QUANTIZE and node.get_friendly_name() in names:
             for target in list(node.output(0).get_target_inputs()):
                 target.replace_source_output(node.input_value(0))
     return copy
@@ -111,7 +111,7 @@ def _quantizers(value: 'openvino.Output') -> list['openvino.Node']:
     node = value.get_node()
     while node.get_type_name() in _MOVES:
         node = node.input_value(0).get_node()
-    return [node] if node.get_type_name() == _FAKE_QUANTIZE else []
+    return [node] if node.get_type_name() == FAKE_QUANTIZE else []
 
 
 def _checkpoint_name(node: 'openvino.Node') -> str:
@@ -123,7 +123,7 @@ def _checkpoint_name(node: 'openvino.Node') -> str:
     for value in inputs:
         constant = value.get_node()
         while constant.get_type_name() in (
-                _FAKE_QUANTIZE, 'Convert', 'Multiply', 'Reshape', 'Transpose'):
+                FAKE_QUANTIZE, 'Convert', 'Multiply', 'Reshape', 'Transpose'):
             constant = constant.input_value(0).get_node()
         layer, _, kind = constant.get_friendly_name().partition('_compressed')[0].rpartition('.')
         if constant.get_type_name() == 'Constant' and kind in ('weight', 'bias'):

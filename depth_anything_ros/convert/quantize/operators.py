@@ -7,6 +7,7 @@ Each maps a node and its inputs to its output, or to a tuple where the node has 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
+from depth_anything_ros.convert.quantize.layers import FAKE_QUANTIZE
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -178,7 +179,6 @@ def _swish(node: Any, values: Tensor, beta: Tensor | None = None) -> Tensor:
     return functional.silu(values) if beta is None else values * torch.sigmoid(beta * values)
 
 
-FAKE_QUANTIZE = 'FakeQuantize'
 # The inputs of these after the first one only determine the shape of the output.
 SHAPED = {'Reshape': _reshape, 'Squeeze': _reshape, 'Unsqueeze': _reshape,
           'Interpolate': _interpolate,

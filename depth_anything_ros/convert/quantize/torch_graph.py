@@ -8,9 +8,8 @@ trained weights fit into that graph.
 from dataclasses import dataclass
 from typing import Any, TYPE_CHECKING
 
-from depth_anything_ros.convert.quantize.layers import nodes_dependent_on_image
-from depth_anything_ros.convert.quantize.operators import (
-    FAKE_QUANTIZE, OPERATORS, SHAPED, UntrainableError)
+from depth_anything_ros.convert.quantize.layers import FAKE_QUANTIZE, nodes_dependent_on_image
+from depth_anything_ros.convert.quantize.operators import OPERATORS, SHAPED, UntrainableError
 from depth_anything_ros.inference.devices import open_core
 import numpy as np
 import torch

@@ -15,7 +15,7 @@ from depth_anything_ros.convert.sources.hf_folder import (
     check_shards, is_hub_layout, read_config, to_official, weight_files)
 from depth_anything_ros.convert.sources.identity import Evidence
 from depth_anything_ros.convert.sources.records import combined_sha256, file_digests
-from depth_anything_ros.errors import CheckpointError, MissingDependencyError
+from depth_anything_ros.errors import CheckpointError, INSTALL_CONVERT, MissingDependencyError
 from depth_anything_ros.foreign_files import foreign_file
 from depth_anything_ros.networks.models import EncoderSpec, MODELS, Shapes
 
@@ -26,7 +26,6 @@ SAFETENSORS = '.safetensors'
 _WRAPPERS = ('model', 'state_dict')
 _PREFIX = 'module.'
 _HUB = 'https://huggingface.co/depth-anything'
-_INSTALL = "pip install 'depth_anything_ros[convert]'"
 # The names of safetensors and of PyTorch to ours.
 _DTYPES = {'F64': 'f64', 'F32': 'f32', 'F16': 'f16', 'BF16': 'bf16', 'I8': 'i8', 'U8': 'u8',
            'float64': 'f64', 'float32': 'f32', 'float16': 'f16', 'bfloat16': 'bf16',
@@ -164,7 +163,8 @@ def read_tensor_specs(path: Path) -> dict[str, TensorSpec]:
     try:
         from safetensors import safe_open, SafetensorError
     except ImportError as error:
-        raise MissingDependencyError('safetensors', f'reading {path.name}', _INSTALL) from error
+        raise MissingDependencyError('safetensors', f'reading {path.name}',
+                                     INSTALL_CONVERT) from error
     try:
         with safe_open(path, framework='numpy') as file:
             slices = [(name, file.get_slice(name)) for name in list(file.keys())]
@@ -178,7 +178,7 @@ def _load_pickle(path: Path) -> Any:
     try:
         import torch
     except ImportError as error:
-        raise MissingDependencyError('torch', f'reading {path.name}', _INSTALL) from error
+        raise MissingDependencyError('torch', f'reading {path.name}', INSTALL_CONVERT) from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
@@ -202,7 +202,8 @@ def _load_safetensors(path: Path) -> Any:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
     except ImportError as error:
-        raise MissingDependencyError('safetensors', f'reading {path.name}', _INSTALL) from error
+        raise MissingDependencyError('safetensors', f'reading {path.name}',
+                                     INSTALL_CONVERT) from error
     try:
         return load_file(path)
     except (SafetensorError, ValueError, KeyError) as error:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, get_args, Literal
 
 from depth_anything_ros.arrays import F32
-from depth_anything_ros.errors import CheckpointError, line_of, MissingDependencyError, ModelError
+from depth_anything_ros.errors import (
+    CheckpointError, INSTALL_CONVERT, line_of, MissingDependencyError, ModelError)
 from depth_anything_ros.foreign_files import parse_yaml, read_text, shown
 from depth_anything_ros.model_info import Interpolation, Kind, LARGEST_SIDE, Resize
 from depth_anything_ros.networks.models import InputSpec, UNKNOWN_LICENCE
@@ -122,8 +123,7 @@ def read_facts(path: Path) -> dict[str, Any]:
     try:
         facts = parse_yaml(read_text(path))
     except ImportError as error:
-        raise MissingDependencyError('pyyaml', f'reading {path.name}',
-                                     "pip install 'depth_anything_ros[convert]'") from error
+        raise MissingDependencyError('pyyaml', f'reading {path.name}', INSTALL_CONVERT) from error
     except OSError as error:
         raise CheckpointError(path, f'it cannot be read ({error.strerror})',
                               'check the path') from error

@@ -53,7 +53,7 @@ _FUSED = (
 )
 CONFIG = 'config.json'
 _MODEL_TYPE = 'depth_anything'
-_WEIGHTS = ('model.safetensors', 'pytorch_model.bin')
+WEIGHTS = ('model.safetensors', 'pytorch_model.bin')
 _INDEX = '.index.json'
 _AGAIN = 'download the repository again'
 # The values that transformers uses where config.json omits them.
@@ -168,7 +168,7 @@ def weight_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
 
     CheckpointError names a missing file.
     """
-    for name in _WEIGHTS:
+    for name in WEIGHTS:
         if (folder / name).is_file():
             return [folder / name], {}
         index = folder / f'{name}{_INDEX}'
@@ -177,7 +177,7 @@ def weight_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
             if not isinstance(places, dict) or not places:
                 raise CheckpointError(index, 'it has no weight_map', _AGAIN)
             return _shards(index, places), places
-    raise CheckpointError(folder, f'the folder has no weights ({" or ".join(_WEIGHTS)})', _AGAIN)
+    raise CheckpointError(folder, f'the folder has no weights ({" or ".join(WEIGHTS)})', _AGAIN)
 
 
 def check_shards(folder: Path, places: Mapping[str, str],

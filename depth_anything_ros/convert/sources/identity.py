@@ -36,7 +36,7 @@ _OFFICIAL_NAMES: tuple[tuple[ModelVersion, str], ...] = (
     ('v1', rf'{_V1}\.pth'), ('v1', rf'{_V1}{_EXPORT}\.(?:safetensors|onnx|xml)'), ('v1', _V1),
     ('v2', rf'{_V2}\.pth'), ('v2', rf'{_V2}{_PLACE}{_EXPORT}\.(?:safetensors|onnx|xml)'),
     ('v1', _HUB_V1), ('v2', _HUB_V2), ('v2', rf'{_STUDENT}{_EXPORT}\.(?:pth|onnx|xml)'))
-_MAX_DEPTH_M = {'hypersim': 20.0, 'indoor': 20.0, 'vkitti': 80.0, 'outdoor': 80.0}
+MAX_DEPTH_M = {'hypersim': 20.0, 'indoor': 20.0, 'vkitti': 80.0, 'outdoor': 80.0}
 _SIZES = {'small': 'vits', 'base': 'vitb', 'large': 'vitl'}
 
 UNKNOWN = 'unknown, the weights do not show it'
@@ -293,7 +293,7 @@ def from_file_name(name: str, table: tuple[EncoderSpec, ...]) -> Evidence | None
             groups = match.groupdict()
             encoder = groups.get('encoder') or _SIZES[groups['size'].lower()]
             place = groups.get('dataset') or groups.get('place')
-            max_depth_m = _MAX_DEPTH_M[place.lower()] if place else None
+            max_depth_m = MAX_DEPTH_M[place.lower()] if place else None
             licence = LICENCE_V1 if version == 'v1' else next(
                 (spec.licence for spec in table if spec.name == encoder), UNKNOWN_LICENCE)
             return Evidence('the file name', name, encoder, 'metric' if place else 'relative',

@@ -16,7 +16,7 @@ from depth_anything_ros.arrays import F32
 from depth_anything_ros.convert.parity.measure import measure
 from depth_anything_ros.convert.parity.runners import ir_runner, torch_runner
 from depth_anything_ros.convert.quantize.layers import (
-    nodes_dependent_on_image, without_quantizers)
+    FAKE_QUANTIZE, nodes_dependent_on_image, without_quantizers)
 from depth_anything_ros.convert.sources.graphs import Graph, read_graph
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.networks.depth_anything import DepthAnything
@@ -29,7 +29,6 @@ from torch import nn, Tensor
 if TYPE_CHECKING:
     import openvino
 
-_FAKE_QUANTIZE = 'FakeQuantize'
 _PRODUCTS = ('MatMul', 'Convolution', 'ConvolutionBackpropData')
 # Where the way back from a layer to the previous one ends.
 _ENDS = ('Add', 'MVN', 'Concat', 'Parameter')
@@ -98,7 +97,7 @@ def _read(graph: Graph, table: tuple[EncoderSpec, ...]) -> tuple[DepthAnything, 
         nn.init.zeros_(value)
     reached = nodes_dependent_on_image(graph.model)
     quantizers = [node.get_friendly_name() for node in graph.model.get_ops()
-                  if node.get_type_name() == _FAKE_QUANTIZE and node.get_name() in reached]
+                  if node.get_type_name() == FAKE_QUANTIZE and node.get_name() in reached]
     model = without_quantizers(graph.model, quantizers) if quantizers else graph.model
     _TransformerReader(model, network).read()
     return network, model

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from depth_anything_ros.errors import CheckpointError, MissingDependencyError
+from depth_anything_ros.errors import CheckpointError, INSTALL_CONVERT, MissingDependencyError
 from depth_anything_ros.foreign_files import foreign_file, is_utf8
 from depth_anything_ros.model_info import ModelInfo, SECTION
 
@@ -81,8 +81,7 @@ def _load(path: Path) -> Any:
     try:
         import onnx
     except ImportError as error:
-        raise MissingDependencyError('onnx', f'reading {path.name}',
-                                     "pip install 'depth_anything_ros[convert]'") from error
+        raise MissingDependencyError('onnx', f'reading {path.name}', INSTALL_CONVERT) from error
     if not path.is_file():
         raise CheckpointError(path, 'there is no such file', 'give the path of an .onnx file')
     if foreign := foreign_file(path):

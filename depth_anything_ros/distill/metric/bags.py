@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-import struct
 from typing import Any
 
 from depth_anything_ros.arrays import F32, U8
@@ -12,12 +11,13 @@ from depth_anything_ros.errors import CameraInfoError, DatasetError, ImageError
 from depth_anything_ros.media.bag_reader import (
     bag_connections, bag_messages, CAMERA_INFO, COMPRESSED, decode_message, info_topic_of,
     message_types, RAW)
+from depth_anything_ros.stamps import serialized_stamp_ns, STAMP_END
 from depth_anything_ros.vision.camera_info import described_size, intrinsics, is_raw
 from depth_anything_ros.vision.color_image import to_bgr
 from depth_anything_ros.vision.depth import DepthRange
 from depth_anything_ros.vision.geometry import Intrinsics
 from depth_anything_ros.vision.point_cloud import points_xyz
-from depth_anything_ros.vision.raw_image import DEPTH_TYPES, read_raw_depth
+from depth_anything_ros.vision.raw_image import DEPTH_TYPES, read_depth_message
 import numpy as np
 
 # A message with depth or points to a map f32 [H, W] in metres.
@@ -25,8 +25,6 @@ ReadDepth = Callable[[Any], F32]
 
 # Depth and image of one exposure have nearly the same stamp.
 _NEAREST_NS = 20_000_000
-# Of the stamp in the header, with which a serialized message begins.
-_STAMP_END = 12
 _REGISTER = ('record the depth that the driver registers to the colour image, such as '
              'aligned_depth_to_color of realsense2_camera')
 
@@ -102,12 +100,6 @@ def _reader(types: Any, image: tuple[str, bytes], depth: tuple[str, bytes], came
     return read
 
 
-def _metres(message: Any) -> F32:
-    """Return the depth [m] f32 [H, W] of an image message; ImageError if it is damaged."""
-    return read_raw_depth(message.data, message.encoding, (message.height, message.width),
-                          message.step, bool(message.is_bigendian))
-
-
 def _topics(path: Path, wanted: BagTopics) -> tuple[str, str, str]:
     """Return the topics of images, depth and camera_info; DatasetError names what is missing."""
     encodings: dict[str, str] = {}
@@ -172,7 +164,7 @@ def _camera(path: Path, info: str, image: str, depth: str,
         fact, _, fix = str(error).rpartition('; ')
         raise DatasetError(path, f'camera_info on {info}: {fact}', fix) from error
     if not is_cloud:
-        return found, _metres
+        return found, read_depth_message
     pose = static_pose(path, reference.header.frame_id, frame_id)
     return found, lambda message: depth_of_points(points_xyz(message), pose, found, limits)
 
@@ -194,9 +186,8 @@ def _first(path: Path, connection: Any) -> Any:
 def _stamped(path: Path, topics: tuple[str, str]) -> Iterator[tuple[Any, int, bytes]]:
     """Yield connection, stamp [ns] and bytes of messages, but not of those without a stamp."""
     for connection, _, data in bag_messages(path, lambda one: one.topic in topics):
-        if len(data) >= _STAMP_END:
-            seconds, nanoseconds = struct.unpack_from('<iI' if data[1] else '>iI', data, 4)
-            yield connection, int(seconds) * 1_000_000_000 + int(nanoseconds), data
+        if len(data) >= STAMP_END:
+            yield connection, serialized_stamp_ns(data), data
 
 
 def _matches(images: Any, depths: Any) -> dict[int, int]:
