@@ -78,10 +78,11 @@ class Reference:
         self._message_type = MESSAGE_TYPES[source]
         self._subscription: Any = None
         try:
-            self._subscription = node.create_subscription(
-                self._message_type, topic, log_exceptions(self._on_message, warn, node),
-                qos.reference_input(), qos_overriding_options=qos.overridable(),
-                event_callbacks=qos.subscription_events(self._topic, warn))
+            with qos.naming_overrides(self._topic, 'subscription'):
+                self._subscription = node.create_subscription(
+                    self._message_type, topic, log_exceptions(self._on_message, warn, node),
+                    qos.reference_input(), qos_overriding_options=qos.overridable(),
+                    event_callbacks=qos.subscription_events(self._topic, warn))
         except BaseException:
             self.close()
             raise
