@@ -8,7 +8,8 @@ from typing import Any
 
 from depth_anything_ros.alignment.fit import AlignmentFrame, Fit, fit_alignment, Samples
 from depth_anything_ros.alignment.references import (
-    measured_depth, MOST_POINTS, samples_from_measured, samples_from_points, samples_from_range)
+    check_view, measured_depth, MOST_POINTS, samples_from_measured, samples_from_points,
+    samples_from_range)
 from depth_anything_ros.arrays import F32, F64
 from depth_anything_ros.errors import AlignmentError, DepthAnythingError
 from depth_anything_ros.node.poses import FixedPose, PoseSource, RESTART_S, TfPoses
@@ -164,6 +165,8 @@ class Reference:
         if measurement.problem:
             raise AlignmentError(measurement.problem)
         if self.source == 'depth':
+            if frame.image_hw is not None:
+                check_view(measurement.data.size_hw, frame.image_hw)
             return samples_from_measured(frame.inverse_depth, measurement.data)
         if self.source == 'points':
             pose = self._pose(measurement.header, frame)
