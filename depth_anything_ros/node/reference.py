@@ -206,7 +206,13 @@ class Reference:
         maximum_m = min(valid.maximum_m, message.max_range)
         if not minimum_m <= distance_m <= maximum_m:
             raise AlignmentError(f'the range sensor measures {distance_m:g} m, which is not '
-                                 f'within {minimum_m:g} and {maximum_m:g} m')
+                                 f'within {minimum_m:g} and {maximum_m:g} m, the limits of the '
+                                 'sensor and of alignment.reference_min and '
+                                 'alignment.reference_max')
+        if not 0 <= message.field_of_view < np.pi:
+            raise AlignmentError(f'the field of view of the range sensor is '
+                                 f'{message.field_of_view:g} rad, which is no cone; its driver '
+                                 'may state degrees')
         pose = self._pose(message.header, frame)
         # REP 117 and sensor_msgs/Range: the sensor looks along x of its frame.
         centre = pose[:3, :3] @ np.array([distance_m, 0.0, 0.0]) + pose[:3, 3]
