@@ -53,7 +53,8 @@ class AlignmentFrame:
     What a source knows about a frame.
 
     ``inverse_depth`` [H, W] is the d of the model. ``camera`` has the intrinsics of its pixels, or
-    is None for the reason ``camera_problem``. ``stamp_s`` and ``frame_id`` are those of the image.
+    is None for the reason ``camera_problem``. ``stamp_s``, ``frame_id`` and the size ``image_hw``
+    are those of the image; None is any size.
     """
 
     inverse_depth: F32
@@ -61,6 +62,7 @@ class AlignmentFrame:
     camera_problem: str
     stamp_s: float
     frame_id: str
+    image_hw: tuple[int, int] | None = None
 
     def require_camera(self) -> Intrinsics:
         """Return the intrinsics of the map; AlignmentError if they are unknown."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from depth_anything_ros.alignment.fit import Samples
 from depth_anything_ros.arrays import Bools, F32, F64, Indices
+from depth_anything_ros.errors import AlignmentError
 from depth_anything_ros.vision.depth import DepthRange
 from depth_anything_ros.vision.geometry import Intrinsics, project
 import numpy as np
@@ -21,6 +22,8 @@ _MOST_SAMPLES = 2000
 # is farther, by more than this share, than the nearest point in the cells around it.
 _CELL, _HIDDEN_BEHIND = 1 / 48, 0.15
 _NEAREST_PERCENTILE = 95
+# By this share, or by one row, the height may differ from that of the image's aspect ratio.
+_SHAPE_TOLERANCE = 0.03
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,17 @@ def measured_depth(reference_m: F32, limits: DepthRange,
     seen = _spread(np.flatnonzero((reference_m >= limits.minimum_m)
                                   & (reference_m <= limits.maximum_m)), most)
     return MeasuredDepth(seen, reference_m.ravel()[seen], (height, width))
+
+
+def check_view(reference_hw: tuple[int, int], image_hw: tuple[int, int]) -> None:
+    """Raise AlignmentError if a depth image has not the shape of the image, nor so its view."""
+    (height, width), (image_height, image_width) = reference_hw, image_hw
+    expected = width * image_height / image_width
+    if abs(height - expected) > max(1.0, _SHAPE_TOLERANCE * expected):
+        raise AlignmentError(
+            f'the reference depth is {width}x{height}, but the image is {image_width}x'
+            f'{image_height}, so their views differ; register the depth to the camera, for '
+            'example with depth_image_proc, and publish it in the shape of the image')
 
 
 def samples_from_measured(inverse_depth: F32, measured: MeasuredDepth) -> Samples:

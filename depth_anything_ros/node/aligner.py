@@ -86,11 +86,13 @@ class Aligner:
         if isinstance(source, MotionSource):
             source.offer(image)
 
-    def update(self, header: Header, inverse_depth: F32, view: CameraView) -> Alignment:
+    def update(self, header: Header, inverse_depth: F32, view: CameraView,
+               image_hw: tuple[int, int]) -> Alignment:
         """
         Fit the network's map [H, W] to the reference and return the alignment for it.
 
-        ``view`` is the camera of the image. A frozen alignment is returned unchanged.
+        ``view`` is the camera of the image and ``image_hw`` its size. A frozen alignment is
+        returned unchanged.
         """
         settings = self._read_settings()
         self._stamp_s = stamp_s(header)
@@ -102,7 +104,7 @@ class Aligner:
                                          'activate it')
                 with_shift = fits_shift(settings.alignment.fit, self._info.kind,
                                         settings.alignment.source, self._info.has_shift)
-                frame = _frame(header, inverse_depth, view)
+                frame = _frame(header, inverse_depth, view, image_hw)
                 fit = self._source.fit(frame, with_shift)
                 if fit is not None:
                     self._tracker.add(fit, self._stamp_s)
@@ -163,10 +165,12 @@ class Aligner:
                 f'metric_offset: {settings.metric_offset / scale:.6g}')
 
 
-def _frame(header: Header, inverse_depth: F32, view: CameraView) -> AlignmentFrame:
+def _frame(header: Header, inverse_depth: F32, view: CameraView,
+           image_hw: tuple[int, int]) -> AlignmentFrame:
     height, width = inverse_depth.shape
     camera = None if view.camera is None else network_intrinsics(view.camera, (height, width))
-    return AlignmentFrame(inverse_depth, camera, view.problem, stamp_s(header), header.frame_id)
+    return AlignmentFrame(inverse_depth, camera, view.problem, stamp_s(header), header.frame_id,
+                          image_hw)
 
 
 def alignment_values(alignment: Alignment | None) -> dict[str, str]:

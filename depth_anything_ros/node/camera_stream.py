@@ -138,7 +138,7 @@ class CameraStream:
         alignment = None
         if settings.alignment.source != 'none':
             alignment = self.aligner.update(
-                header, model_inverse_depth(depth, self._kind, correction), view)
+                header, model_inverse_depth(depth, self._kind, correction), view, image.size_hw)
         map_hw = depth.shape[0], depth.shape[1]
         grid = output_grid(settings.output_size, settings.output_divisor, image.size_hw, map_hw)
         scale_shift, problem = self._scale_shift(alignment, settings, view, map_hw)
@@ -146,6 +146,7 @@ class CameraStream:
                                settings, self._output_state, sky, ConfidenceInputs(
                                    alignment.residual if alignment else np.nan,
                                    self._second_looks.disagreement))
+        self._warn_of_two_cameras(image.size_hw)
         self.image_hw = image.size_hw
         self._publishers.publish(header, outputs, view, settings)
         if (not problem and alignment is None and outputs.scale_shift is None
@@ -160,6 +161,15 @@ class CameraStream:
         self._publishers.publish_alignment(header, alignment, self.image_topic)
         self.snapshots.write(header, outputs, view, alignment)
         self._look_again(result.frame.stamp_ns, outputs)
+
+    def _warn_of_two_cameras(self, image_hw: tuple[int, int]) -> None:
+        """Log that the publishers of the topic send different sizes, if there are several."""
+        if self.image_hw not in (None, image_hw):
+            publishers = self._node.count_publishers(self.image_topic)
+            if publishers > 1:
+                self._warn(f'{publishers} publishers on {self.image_topic} send images of '
+                           'different sizes, for which the model may be compiled each time; '
+                           'stop all but one')
 
     def _scale_shift(self, alignment: Alignment | None, settings: Settings, view: CameraView,
                      map_hw: tuple[int, int]) -> tuple[tuple[float, float] | None, str]:

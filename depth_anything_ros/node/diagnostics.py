@@ -53,6 +53,7 @@ class _Counts(NamedTuple):
     received: int = 0
     delivered: int = 0
     failed: int = 0
+    late: int = 0
     lost: int = 0
     without_subscriber: int = 0
 
@@ -73,7 +74,7 @@ class DiagnosticsReporter:
         self.is_silent = False
 
     def status(self, health: Health) -> DiagnosticStatus:
-        """Return the status: OK, WARN (no images, losses) or ERROR (all frames, a transition)."""
+        """Return the status: OK, WARN (images or metres) or ERROR (all frames, a transition)."""
         counts = _counts(health)
         # A node that was configured again counts from 0.
         new = _Counts(*(max(0, count - last) for count, last in zip(counts, self._last)))
@@ -127,6 +128,12 @@ class DiagnosticsReporter:
             return DiagnosticStatus.WARN, (
                 f'{new.lost} image(s) on {health.image_topic} got lost on the way to the node; '
                 f'{lost_remedy(health.image_topic)}')
+        if new.late:
+            why = ('check its stamps and the network' if health.publishers < 2 else
+                   f'it has {health.publishers} publishers: stop all but one')
+            return DiagnosticStatus.WARN, (
+                f'{new.late} image(s) on {health.image_topic} are older than the one before and '
+                f'get no depth; {why}')
         if new.without_subscriber and not new.delivered:
             return DiagnosticStatus.OK, 'running, but nothing is computed: nobody subscribes'
         if health.alignment is not None and not health.alignment.usable:
@@ -137,9 +144,10 @@ class DiagnosticsReporter:
 
 
 def _counts(health: Health) -> _Counts:
-    delivered, failed = (
-        (health.stats.delivered, health.stats.failed) if health.stats is not None else (0, 0))
-    return _Counts(health.received, delivered, failed, health.lost, health.without_subscriber)
+    delivered, failed, late = (0, 0, 0) if health.stats is None else (
+        health.stats.delivered, health.stats.failed, health.stats.late)
+    return _Counts(health.received, delivered, failed, late, health.lost,
+                   health.without_subscriber)
 
 
 def key_values(values: Mapping[str, str]) -> list[KeyValue]:

@@ -8,6 +8,7 @@ import cv2
 from depth_anything_ros.alignment.filling import (
     compare_depth, fill_depth, FilledDepth, FITTED, MEASURED, measured_on_grid, NO_DEPTH)
 from depth_anything_ros.alignment.fit import check_fit
+from depth_anything_ros.alignment.references import check_view
 from depth_anything_ros.arrays import Bools, F32, U8
 from depth_anything_ros.model_info import Kind
 from depth_anything_ros.parameters import Settings
@@ -188,14 +189,15 @@ class FrameOutputs:
         Return ``measured_m`` [h, w], a depth image of the same view, with its holes filled.
 
         Without it, or with fewer measured pixels than ``alignment.min_support``, all is fitted
-        depth. None without metric depth. AlignmentError if the measured depth contradicts the fit,
-        by the limits that apply to a fit.
+        depth. None without metric depth. AlignmentError if the measured depth has another view or
+        contradicts the fit, by the limits that apply to a fit.
         """
         settings, fitted_m = self._settings, self._metric_depth_m
         if fitted_m is None or self.unlimited_depth_m is None:
             return None
         agrees, depth_m = np.zeros(fitted_m.shape, bool), fitted_m
         if measured_m is not None:
+            check_view((measured_m.shape[0], measured_m.shape[1]), self.image.size_hw)
             on_grid = measured_on_grid(measured_m, self.image.size_hw, self.grid)
             found = compare_depth(on_grid, fitted_m, settings.alignment.filled_tolerance)
             if found.compared >= settings.alignment.min_support:

@@ -15,6 +15,7 @@ from depth_anything_ros.errors import (
     AlignmentError, AlignmentHeldError, CameraInfoError, DepthAnythingError)
 from depth_anything_ros.node.camera_info import CameraView
 from depth_anything_ros.node.odometry import CameraPoses
+from depth_anything_ros.node.poses import RESTART_S
 from depth_anything_ros.parameters import Settings
 from depth_anything_ros.ros.callbacks import failure
 from depth_anything_ros.ros.messages import SerializedMessage
@@ -87,22 +88,24 @@ class MotionSource:
         self._samples: deque[MotionSamples] = deque(maxlen=_SAMPLES_KEPT)
         self._outcome = _Outcome('no image was tracked yet', False)
         self._frames: deque[AlignmentFrame] = deque(maxlen=_MAPS_KEPT)
-        self._fitted_s = self._asked_s = self._matched_s = -float('inf')
+        self._offered_s = self._fitted_s = self._asked_s = self._matched_s = -float('inf')
         self._fitter = MotionFitter()
         self._thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
         self._thread.start()
 
     def offer(self, image: TrackedImage) -> None:
-        """Track this image as soon as its pose is known; skip it if others wait for theirs."""
+        """Track a newer image as soon as its pose is known; skip it if others wait for theirs."""
         stamp_s = image.serialized.stamp_s
         with self._changed:
-            if self._closing:
+            # Late images, as the scheduler drops them, and images that arrive twice.
+            if self._closing or 0 <= self._offered_s - stamp_s < RESTART_S:
                 return
             if self._waiting and 0 <= stamp_s - self._waiting[-1].stamp_s < _WAITING_STEP_S:
                 return
             # A newer image must not push out the oldest before it has waited long enough to fail.
             if len(self._waiting) == _WAITING:
                 return
+            self._offered_s = stamp_s
             self._waiting.append(_Waiting(image, stamp_s, time.monotonic()))
             self._changed.notify()
 

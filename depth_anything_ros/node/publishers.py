@@ -54,9 +54,11 @@ class OutputPublishers:
             for topic, message in _TOPICS.items():
                 if kind == 'relative' or 'inverse' not in topic:
                     name = f'~/{prefix}{topic}'
-                    self._publishers[topic] = node.create_lifecycle_publisher(
-                        message, name, qos.output(), qos_overriding_options=qos.overridable(),
-                        event_callbacks=qos.publisher_events(node.resolve_topic_name(name), warn))
+                    resolved = node.resolve_topic_name(name)
+                    with qos.naming_overrides(resolved, 'publisher'):
+                        self._publishers[topic] = node.create_lifecycle_publisher(
+                            message, name, qos.output(), qos_overriding_options=qos.overridable(),
+                            event_callbacks=qos.publisher_events(resolved, warn))
                     if message in (Image, PointCloud2):
                         self._of_arrays[topic] = SerializedPublisher(self._publishers[topic])
         except BaseException:

@@ -8,7 +8,8 @@ from typing import Any
 
 from depth_anything_ros.alignment.fit import AlignmentFrame, Fit, fit_alignment, Samples
 from depth_anything_ros.alignment.references import (
-    measured_depth, MOST_POINTS, samples_from_measured, samples_from_points, samples_from_range)
+    check_view, measured_depth, MOST_POINTS, samples_from_measured, samples_from_points,
+    samples_from_range)
 from depth_anything_ros.arrays import F32, F64
 from depth_anything_ros.errors import AlignmentError, DepthAnythingError
 from depth_anything_ros.node.poses import FixedPose, PoseSource, TfPoses
@@ -80,10 +81,11 @@ class Reference:
         self._message_type = MESSAGE_TYPES[source]
         self._subscription: Any = None
         try:
-            self._subscription = node.create_subscription(
-                self._message_type, topic, log_exceptions(self._on_message, warn, node),
-                qos.reference_input(), qos_overriding_options=qos.overridable(),
-                event_callbacks=qos.subscription_events(self._topic, warn))
+            with qos.naming_overrides(self._topic, 'subscription'):
+                self._subscription = node.create_subscription(
+                    self._message_type, topic, log_exceptions(self._on_message, warn, node),
+                    qos.reference_input(), qos_overriding_options=qos.overridable(),
+                    event_callbacks=qos.subscription_events(self._topic, warn))
         except BaseException:
             self.close()
             raise
@@ -166,6 +168,8 @@ class Reference:
         if measurement.problem:
             raise AlignmentError(measurement.problem)
         if self.source == 'depth':
+            if frame.image_hw is not None:
+                check_view(measurement.data.size_hw, frame.image_hw)
             return samples_from_measured(frame.inverse_depth, measurement.data)
         if self.source == 'points':
             pose = self._pose(measurement.header, frame)
@@ -205,7 +209,13 @@ class Reference:
         maximum_m = min(valid.maximum_m, message.max_range)
         if not minimum_m <= distance_m <= maximum_m:
             raise AlignmentError(f'the range sensor measures {distance_m:g} m, which is not '
-                                 f'within {minimum_m:g} and {maximum_m:g} m')
+                                 f'within {minimum_m:g} and {maximum_m:g} m, the limits of the '
+                                 'sensor and of alignment.reference_min and '
+                                 'alignment.reference_max')
+        if not 0 <= message.field_of_view < np.pi:
+            raise AlignmentError(f'the field of view of the range sensor is '
+                                 f'{message.field_of_view:g} rad, which is no cone; its driver '
+                                 'may state degrees')
         pose = self._pose(message.header, frame)
         # REP 117 and sensor_msgs/Range: the sensor looks along x of its frame.
         centre = pose[:3, :3] @ np.array([distance_m, 0.0, 0.0]) + pose[:3, 3]

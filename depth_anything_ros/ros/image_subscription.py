@@ -99,12 +99,13 @@ class ImageSubscription:
 
     def _subscribe(self, group: CallbackGroup) -> None:
         for topic in self._topics:
-            self._subscriptions.append(self._node.create_subscription(
-                topic.message_type, topic.name, partial(self._on_message, topic), topic.profile,
-                raw=True, callback_group=group,
-                qos_overriding_options=qos.overridable() if topic.overridable else None,
-                event_callbacks=qos.subscription_events(
-                    self._node.resolve_topic_name(topic.name), self._warn, topic.on_lost)))
+            name = self._node.resolve_topic_name(topic.name)
+            with qos.naming_overrides(name, 'subscription'):
+                self._subscriptions.append(self._node.create_subscription(
+                    topic.message_type, topic.name, partial(self._on_message, topic),
+                    topic.profile, raw=True, callback_group=group,
+                    qos_overriding_options=qos.overridable() if topic.overridable else None,
+                    event_callbacks=qos.subscription_events(name, self._warn, topic.on_lost)))
 
     def _unsubscribe(self) -> None:
         while self._subscriptions:

@@ -5,12 +5,15 @@ A warning names the topic of a publisher or subscriber with incompatible QoS, or
 are lost, and the parameter that solves it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from depth_anything_ros.errors import DepthAnythingError
 from depth_anything_ros.ros.rclpy_adapter import (
     PublisherEventCallbacks, SubscriptionEventCallbacks, UnsupportedEventTypeError)
+from rclpy.exceptions import ParameterException
 from rclpy.qos import (
     qos_policy_name_from_kind, QoSHistoryPolicy, QoSPolicyKind, QoSProfile, QoSReliabilityPolicy)
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -46,6 +49,25 @@ def overridable() -> QoSOverridingOptions:
     """Return the options that declare history, depth, reliability and durability as parameters."""
     return QoSOverridingOptions((QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH,
                                  QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY))
+
+
+class QosError(DepthAnythingError):
+    """No publisher or subscription can be created, usually because of an override."""
+
+
+@contextmanager
+def naming_overrides(topic: str, kind: str) -> Iterator[None]:
+    """
+    Turn what rclpy raises for wrong overrides into QosError, which names their parameters.
+
+    ``topic`` is resolved, ``kind`` is publisher or subscription.
+    """
+    try:
+        yield
+    except (RuntimeError, ParameterException) as error:
+        raise QosError(
+            f'no {kind} of {topic} can be created: {error}; correct or remove the parameters '
+            f'qos_overrides.{topic}.{kind}.*, then start the node again') from error
 
 
 def publisher_events(topic: str, warn: Callable[[str], object]) -> PublisherEventCallbacks:

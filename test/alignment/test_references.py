@@ -1,8 +1,9 @@
 """Samples of reference sensors: the model and the sensor at the same points."""
 
 from depth_anything_ros.alignment.references import (
-    measured_depth, samples_from_depth, samples_from_measured, samples_from_points,
+    check_view, measured_depth, samples_from_depth, samples_from_measured, samples_from_points,
     samples_from_range, seen_points)
+from depth_anything_ros.errors import AlignmentError
 from depth_anything_ros.vision.depth import DepthRange
 from depth_anything_ros.vision.geometry import Intrinsics, network_intrinsics, pixel_rays
 import numpy as np
@@ -32,6 +33,20 @@ def test_dense_depth_of_the_same_size_is_compared_pixel_by_pixel() -> None:
     assert found.values.size == 96 * 128
     assert found.values.dtype == found.inverse_z.dtype == np.float64
     assert_allclose(found.values, found.inverse_z, rtol=1e-6)
+
+
+@pytest.mark.parametrize('reference_hw', [
+    (480, 640), (240, 320), (60, 80), (6, 8), (5, 8), (424, 566)])
+def test_a_depth_image_of_the_shape_of_the_image_may_have_its_view(
+        reference_hw: tuple[int, int]) -> None:
+    check_view(reference_hw, (960, 1280))
+
+
+@pytest.mark.parametrize('reference_hw', [
+    (480, 848), (720, 1280), (640, 480), (400, 640), (1, 1000)])
+def test_a_depth_image_of_another_shape_is_not_registered(reference_hw: tuple[int, int]) -> None:
+    with pytest.raises(AlignmentError, match='x960, so their views differ; register'):
+        check_view(reference_hw, (960, 1280))
 
 
 def test_measurements_alone_give_the_samples_of_the_whole_depth_image() -> None:

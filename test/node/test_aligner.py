@@ -60,7 +60,7 @@ class Rig:
     def update(self, stamp_s: float, result: Fit | Exception | None = FIT) -> Alignment:
         """Return the alignment of an image whose fit is ``result``."""
         self.source.result = result
-        return self.aligner.update(header_at(stamp_s), MAP, VIEW)
+        return self.aligner.update(header_at(stamp_s), MAP, VIEW, (48, 64))
 
 
 def header_at(stamp_s: float) -> Header:
@@ -99,7 +99,8 @@ def test_the_source_gets_the_frame_at_the_size_of_the_map(make_rig: Callable[...
     assert frame.inverse_depth is MAP
     assert frame.require_camera().size_hw == MAP.shape
     assert frame.require_camera().fx == pytest.approx(25.0, rel=0.03)
-    rig.aligner.update(header_at(10.3), MAP, CameraView(None, None, 'not calibrated'))
+    rig.aligner.update(header_at(10.3), MAP, CameraView(None, None, 'not calibrated'),
+                       (48, 64))
     with pytest.raises(AlignmentError, match='not calibrated'):
         rig.source.asked[-1][0].require_camera()
 

@@ -244,6 +244,20 @@ def test_a_reference_of_another_time_is_not_used(make_rig: Callable[..., Rig]) -
     assert '+0.500 s' in status['reason']
 
 
+def test_a_depth_image_of_another_shape_gives_no_metres_and_says_what_to_do(
+        make_rig: Callable[..., Rig]) -> None:
+    """A sensor of 16:9 sees another part of the scene than the camera of 4:3, and still fits."""
+    rig = make_rig('depth')
+    cut = image_message(np.ascontiguousarray(true_depth_m()[15:105]), '32FC1', stamp_ns=10 ** 10)
+    status = rig.show(10.0, cut, 'reference/depth')
+    assert status['state'] == 'waiting'
+    assert 'depth is 160x90, but the image is 160x120' in status['reason']
+    assert 'register' in status['reason']
+    small = image_message(np.ascontiguousarray(true_depth_m()[1::2, 1::2]), '32FC1',
+                          stamp_ns=11 * 10 ** 9)
+    assert rig.show(11.0, small, 'reference/depth')['state'] == 'fitted'
+
+
 def test_a_bag_that_starts_over_goes_on_with_its_alignment(make_rig: Callable[..., Rig]) -> None:
     """Stamps jump back by more than a second: references of the first round are forgotten."""
     rig = make_rig('depth')

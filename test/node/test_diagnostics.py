@@ -143,6 +143,18 @@ def test_silence_with_a_known_reason_names_it(monkeypatch: pytest.MonkeyPatch) -
     assert reporter.is_silent
 
 
+@pytest.mark.parametrize('publishers, remedy', [(1, 'check its stamps'), (2, 'stop all but one')])
+def test_late_images_are_a_warning_with_the_likely_cause_once(
+        publishers: int, remedy: str) -> None:
+    reporter = DiagnosticsReporter('depth')
+    status = reporter.status(health(publishers=publishers, received=9, delivered=5, late=4))
+    assert status.level == DiagnosticStatus.WARN
+    assert status.message.startswith('4 image(s) on /camera/image are older than the one before')
+    assert remedy in status.message
+    calm = reporter.status(health(publishers=publishers, received=14, delivered=10, late=4))
+    assert calm.level == DiagnosticStatus.OK
+
+
 def test_lost_images_are_a_warning_with_the_remedy_once() -> None:
     reporter = DiagnosticsReporter('depth')
     status = reporter.status(replace(health(received=9), lost=4))

@@ -11,6 +11,7 @@ from robot import camera_info, image_message, Robot
 from sensor_msgs.msg import CameraInfo, Image, Range
 from std_srvs.srv import SetBool
 from tiny import weighted_sum
+from waiting import on_stderr
 
 HW = (120, 160)
 # 1/z = SCALE * d + SHIFT: 0.4 to 5 m over the picture.
@@ -187,6 +188,23 @@ def test_a_sensor_that_contradicts_a_frozen_fit_ends_the_filled_depth(
     assert rig.robot.until(lambda: len(filled) == 2)
     assert filled[-1].header.stamp.sec == 12
     assert 'no filled depth: ' in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures('capfd')
+def test_a_sensor_of_another_shape_does_not_fill(make_rig: Callable[..., Rig]) -> None:
+    """Also while the fit from before is still valid."""
+    rig = make_rig()
+    filled, _, _ = rig.listen()
+    rig.measure(10.0, sensor_m())
+    rig.show(10.0)
+    rig.measure(10.5, np.ascontiguousarray(sensor_m()[15:105]))
+    rig.show(10.5)
+    assert rig.robot.until(
+        lambda: on_stderr('no filled depth: the reference depth is 160x90'))
+    rig.measure(11.0, sensor_m())
+    rig.show(11.0)
+    assert rig.robot.until(lambda: len(filled) == 2)
+    assert [message.header.stamp.sec for message in filled] == [10, 11]
 
 
 def test_a_blind_sensor_leaves_the_fitted_depth(make_rig: Callable[..., Rig]) -> None:

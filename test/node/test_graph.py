@@ -18,6 +18,7 @@ from robot import camera_info, image_message, Robot
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_srvs.srv import Trigger
+from waiting import on_stderr
 
 HW = (120, 160)
 PICTURE = np.full((*HW, 3), (0, 0, 128), np.uint8)
@@ -116,6 +117,24 @@ def test_a_driver_that_never_stamps_its_images_is_served(
         robot.publish('image', image_message(floor()))
         assert robot.until(lambda number=number: len(depths) == number)
     assert [seconds(message) for message in depths] == [0.0] * 3
+
+
+@pytest.mark.usefixtures('capfd')
+def test_two_cameras_of_different_size_on_one_topic_are_named(
+        make_robot: Callable[..., Robot]) -> None:
+    """The model is compiled for each image; one camera that changes its size is no mistake."""
+    robot = make_robot()
+    robot.bring_up()
+    maps = robot.listen(Image, MAP)
+    for number, height in enumerate((120, 90), start=1):
+        robot.show(PICTURE[:height])
+        assert robot.until(lambda number=number: len(maps) == number)
+    assert not on_stderr('publishers on /image')
+    second = robot.node.create_publisher(Image, 'image', 1)
+    assert robot.until(lambda: robot.depth.count_publishers('/image') == 2)
+    robot.show(PICTURE)
+    assert robot.until(lambda: on_stderr('2 publishers on /image send images of different sizes'))
+    robot.node.destroy_publisher(second)
 
 
 def tick(robot: Robot, second: int) -> None:

@@ -157,9 +157,31 @@ def test_a_failed_activate_leaves_nothing_active_behind(
     assert robot.depth.trigger_configure().name == 'SUCCESS'
     assert robot.depth.trigger_activate().name == 'FAILURE'
     assert state_of(robot) == 'inactive'
-    assert 'sometimes' in capfd.readouterr().err
+    log = capfd.readouterr().err
+    assert 'sometimes' in log and 'qos_overrides./camera_info.subscription.*' in log
+    assert 'report this' not in log
     assert not any(entity.is_activated for entity in robot.depth._managed_entities)
     assert robot.until(lambda: robot.node.count_subscribers('/image') == 0)
+
+
+@pytest.mark.parametrize('topic, policy, value', [
+    ('depth_anything/points.publisher', 'durability', 'forever'),
+    ('depth_anything/points.publisher', 'reliability', 3),
+    ('depth_anything/points.publisher', 'depth', -5),
+    ('reference/depth.subscription', 'depth', -5)])
+def test_a_qos_override_that_cannot_work_is_named(
+        make_robot: Callable[..., Robot], capfd: pytest.CaptureFixture[str], topic: str,
+        policy: str, value: object) -> None:
+    """Each time the transition is requested; these parameters are read only."""
+    robot = make_robot(**{f'qos_overrides./{topic}.{policy}': value, 'alignment.source': 'depth'})
+    if 'publisher' not in topic:
+        assert robot.depth.trigger_configure().name == 'SUCCESS'
+    for _ in range(2):
+        failing = 'configure' if 'publisher' in topic else 'activate'
+        assert getattr(robot.depth, f'trigger_{failing}')().name == 'FAILURE'
+        log = capfd.readouterr().err
+        assert f'qos_overrides./{topic}.*, then start the node again' in log
+        assert 'report this' not in log
 
 
 @pytest.mark.parametrize('states', [(), ('configure',), ('configure', 'activate')])

@@ -148,8 +148,8 @@ def test_few_images_wait_for_their_pose_and_none_pushes_out_the_oldest(
     """At most six, 80 ms apart; a clock that is set back starts over at once."""
     monkeypatch.setattr(motion, '_WAIT_S', 60.0)
     rig = make_rig(motion=MotionParameters(time_offset=5.0))
-    rig.offer(10.0, 10.0, 10.079, 10.0801, 10.1, 10.2, 9.5, 9.6, 9.7, 9.8, 9.9)
-    expected_s = [10.0, 10.0801, 10.2, 9.5, 9.6, 9.7]
+    rig.offer(10.0, 10.0, 10.079, 10.0801, 10.1, 10.2, 8.5, 8.6, 8.7, 8.8, 8.9)
+    expected_s = [10.0, 10.0801, 10.2, 8.5, 8.6, 8.7]
     assert rig.waiting_s() == expected_s
     assert until(lambda: len(rig.poses.asked) > 2)
     assert rig.source._outcome.reason == 'no image was tracked yet', 'none failed so far'
@@ -160,6 +160,18 @@ def test_few_images_wait_for_their_pose_and_none_pushes_out_the_oldest(
     bgr, camera, pose, _ = rig.tracker.added[0]
     assert tuple(bgr[0, 0]) == (3, 2, 1) and camera is VIEW.camera
     assert np.array_equal(pose, np.eye(4))
+
+
+def test_late_images_and_those_that_arrive_twice_are_not_tracked(
+        make_rig: Callable[..., Rig]) -> None:
+    """The tracker would start over; what goes back by more than a second is another run."""
+    rig = make_rig()
+    rig.track(10.0, 10.1)
+    rig.offer(10.1, 10.05, 9.2)
+    rig.track(10.2)
+    rig.offer(10.2)
+    rig.track(5.0, 5.1)
+    assert [image[-1] for image in rig.tracker.added] == [10.0, 10.1, 10.2, 5.0, 5.1]
 
 
 def test_an_image_whose_pose_does_not_come_makes_room_with_its_reason(
@@ -196,14 +208,14 @@ def test_odometry_that_starts_over_and_a_tracker_that_does_are_logged(
     rig.poses.restart = 'the clock'
     rig.track(10.1, 10.2)
     assert rig.tracker.resets == ['the clock']
-    for state in ('gap', 'jump', 'still', 'start'):
+    for second, state in enumerate(('gap', 'jump', 'still', 'start'), start=11):
         monkeypatch.setattr(Tracker, 'result', lambda stamp_s, state=state: samples_at(
             stamp_s, state=state, reason=f'a {state}'))
-        rig.track(11.0)
+        rig.track(second)
         assert rig.source._outcome.reason == f'a {state}'
         error = AlignmentHeldError if state == 'still' else AlignmentError
         with pytest.raises(error, match=f'a {state}') as raised:
-            rig.fit(11.0)
+            rig.fit(second)
         assert raised.type is error
     assert rig.warned == [f'metres from motion start over: {reason}'
                           for reason in ('the clock', 'a gap', 'a jump')]

@@ -99,6 +99,20 @@ def test_a_floor_that_contradicts_the_motion_gives_no_metres_and_both_scales(
     assert drive.now['state'] == 'stale'
 
 
+def test_images_that_arrive_twice_or_late_do_not_interrupt_the_metres(
+        make_drive: Callable[..., Drive], capfd: pytest.CaptureFixture[str]) -> None:
+    """Two publishers of one topic, or a network that changes their order."""
+    drive = make_drive()
+    drive.until_fitted()
+    for late_s in (0.0, 0.04) * 3:
+        drive.robot.publish('image', image_message(
+            picture(drive.pose), stamp_ns=round((drive.second - late_s) * 1e9)))
+        time.sleep(0.1)
+        status = drive.step(moved(drive.pose[0, 3] + STEP_M))
+        assert (status['state'], status['reason']) == ('fitted', '')
+    assert 'start over' not in capfd.readouterr().err
+
+
 def test_metres_end_when_the_odometry_ends_and_return_with_it(
         make_drive: Callable[..., Drive], capfd: pytest.CaptureFixture[str]) -> None:
     drive = make_drive(**{'alignment.timeout': 1.0, 'motion.max_gap': 0.25})

@@ -361,6 +361,20 @@ def test_a_range_beyond_the_limits_of_sensor_or_parameters_is_refused(
     reference.close()
 
 
+@pytest.mark.parametrize('field_of_view', [25.0, np.pi, -0.1, np.nan, np.inf])
+def test_a_field_of_view_that_is_no_cone_is_refused(node: Node, field_of_view: float) -> None:
+    """Such as 25 degrees: half of it is a tangent that means nothing."""
+    settings = AlignmentSettings(source='range', reference_frame='fixed')
+    reference = Reference(node, 'range', 'reference/range', lambda: settings, [].append,
+                          lambda: False)
+    message = Range(min_range=0.1, max_range=9.0, range=2.0, field_of_view=field_of_view)
+    message.header.stamp.sec = 100
+    reference._on_message(message)
+    with pytest.raises(AlignmentError, match='rad, which is no cone; its driver may'):
+        reference.fit(FRAME, with_shift=False)
+    reference.close()
+
+
 def test_points_are_not_kept_whole_for_somebody_who_wants_depth_images(node: Node) -> None:
     reference = Reference(node, 'points', 'reference/points', lambda: FIXED, [].append,
                           keeps_images=lambda: True)
