@@ -15,10 +15,10 @@ from depth_anything_ros.errors import (
     AlignmentError, AlignmentHeldError, CameraInfoError, DepthAnythingError)
 from depth_anything_ros.node.camera_info import CameraView
 from depth_anything_ros.node.odometry import CameraPoses
-from depth_anything_ros.node.poses import RESTART_S
 from depth_anything_ros.parameters import Settings
 from depth_anything_ros.ros.callbacks import failure
 from depth_anything_ros.ros.messages import SerializedMessage
+from depth_anything_ros.stamps import CLOCK_RESTART_S
 from depth_anything_ros.vision.color_image import ColorImage, to_bgr
 
 THREAD_NAME = 'motion'
@@ -98,7 +98,7 @@ class MotionSource:
         stamp_s = image.serialized.stamp_s
         with self._changed:
             # Late images, as the scheduler drops them, and images that arrive twice.
-            if self._closing or 0 <= self._offered_s - stamp_s < RESTART_S:
+            if self._closing or 0 <= self._offered_s - stamp_s < CLOCK_RESTART_S:
                 return
             if self._waiting and 0 <= stamp_s - self._waiting[-1].stamp_s < _WAITING_STEP_S:
                 return
