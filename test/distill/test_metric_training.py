@@ -300,7 +300,9 @@ def test_a_model_in_metres_says_its_range_and_focal_length(
     assert err == ''
     for text in ('images: 15 for training; 3 for validation, the first of each source; 6 held '
                  'out, its last 25 %', 'metres for a focal length of 72 px',
-                 '(a) the new model', '(c) the relative model, one fit', 'deploy the new model'):
+                 '(a) the new model', '(c) the relative model, one fit', 'deploy the new model',
+                 'try it: ros2 launch depth_anything_ros depth_anything.launch.py '
+                 f'model:={output}'):
         assert text in out
     record = read_metric_record(output.with_suffix('.pth'))
     assert record is not None and record.range_m == (0.1, 12.0) and record.images == 15

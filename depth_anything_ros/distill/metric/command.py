@@ -150,7 +150,7 @@ def command(
         return
     print(f'{model.path} is ready, its card is {output.with_suffix(".md")}: '
           f'{model.result.advice}')
-    print(f'try it: ros2 run depth_anything_ros depth_anything_node --ros-args -p '
+    print('try it: ros2 launch depth_anything_ros depth_anything.launch.py '
           f'model:={model.path}')
 
 
