@@ -256,17 +256,42 @@ def test_the_ranges_of_the_encoder_hold_every_activation(model: Path) -> None:
     assert high >= max(one.max() for one in images) * 0.98
 
 
+def test_smooth_quant_moves_the_range_of_activations_into_the_weights(model: Path) -> None:
+    from depth_anything_ros.convert.quantize.images import inputs_of_one_size
+    from depth_anything_ros.convert.quantize.quantizer import quantize_model
+    import openvino
+    from tiny import TINY_INFO
+    fixed = openvino.Core().read_model(model)
+    images = inputs_of_one_size([scene(1), scene(2)], TINY_INFO, SIZE_HW[0])
+    fixed.reshape(list(images[0].shape))
+    widest = []
+    for share in (0.1, 0.9):
+        quantized = quantize_model(fixed, images, compress=False, smooth_quant=share)
+        layer, = (one for one in quantized_layers(quantized)
+                  if one.name == 'pretrained.blocks.0.mlp.fc1')
+        nodes = {node.get_friendly_name(): node for node in quantized.get_ops()}
+        name, = layer.quantizers
+        low, high = (float(nodes[name].input_value(index).get_node().data.item())
+                     for index in (1, 2))
+        widest.append(high - low)
+    assert widest[1] < 0.9 * widest[0]
+
+
 def test_the_command_line_quantizes_and_says_what_it_lost(
         model: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from depth_anything_ros.convert.inspect.inspect import inspect
     from depth_anything_ros.convert.main import main
     output = tmp_path / 'int8.xml'
     arguments = ['quantize', str(model), '--images', str(pictures), '-o', str(output),
                  '--input-size', str(SIZE_HW[0]), '--abs-rel-mean', '1', '--abs-rel-max', '1',
-                 '--pearson-min', '0.1']
+                 '--pearson-min', '0.1', '--smooth-quant', '0.8']
     assert main(arguments) == 0
     out = capsys.readouterr().out
     assert f'{output} is ready: AbsRel 0.0' in out and '0 layers without fixed ranges' in out
     assert 'Statistics' not in out
+    assert 'smooth quant 0.8' in str(inspect(output))
+    assert main([*arguments, '--smooth-quant', '1.5']) == 2
+    assert '--smooth-quant' in capsys.readouterr().err
     assert main(arguments) == 1
     assert 'the file exists already; add --force' in capsys.readouterr().err
     assert main([*arguments, '--force', '--pearson-min', '1']) == 2

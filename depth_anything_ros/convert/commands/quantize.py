@@ -10,7 +10,8 @@ import typer
 EXAMPLES = """depth_anything_convert quantize models/small.xml --images my_photos
 depth_anything_convert quantize models/small.xml --images drive.mcap --topic /front/image_raw
 depth_anything_convert quantize models/small.xml --images drive --gate-images test_photos
-depth_anything_convert quantize models/small.xml --images my_photos --train --limit 200"""
+depth_anything_convert quantize models/small.xml --images my_photos --train --limit 200
+depth_anything_convert quantize models/small.xml --images my_photos --smooth-quant 0.7"""
 
 
 def command(
@@ -41,6 +42,9 @@ def command(
         pearson_min: Annotated[float, typer.Option(
             '--pearson-min', max=0.999999,
             help='Smallest correlation allowed, worst image.')] = 0.995,
+        smooth_quant: Annotated[float, typer.Option(
+            '--smooth-quant', min=0.0, max=1.0, metavar='ALPHA',
+            help='Share of the range of activations that moves into the weights.')] = 0.6,
         train: TrainOption = False,
         train_steps: Annotated[int, typer.Option(
             '--train-steps', min=1, metavar='N', help='Number of training steps.')] = 400,
@@ -64,7 +68,8 @@ def command(
     with StepReport(open_console()) as report:
         done = quantize(QuantizeJob(source, target, images, topic, gate_images, gate, input_size,
                                     limit, force,
-                                    TrainingOptions(train_steps) if train else None),
+                                    TrainingOptions(train_steps) if train else None,
+                                    smooth_quant),
                         report=report)
     trial = done.trials[-1]
     print(f'{done.path} is ready: {trial.loss}, {trial.speedup:.2f} times as fast as {source}')

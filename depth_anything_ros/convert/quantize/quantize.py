@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,8 @@ from depth_anything_ros.convert.quantize.images import (
     hold_out, inputs_of_one_size, inputs_of_own_size, read_pictures)
 from depth_anything_ros.convert.quantize.measure import make_samples
 from depth_anything_ros.convert.quantize.operators import UntrainableError
-from depth_anything_ros.convert.quantize.quantizer import METHOD, quantize_model
+from depth_anything_ros.convert.quantize.quantizer import (
+    method, quantize_model, SMOOTH_QUANT_ALPHA)
 from depth_anything_ros.convert.quantize.search import LayerSearch, Quantizer, Trial
 from depth_anything_ros.convert.quantize.training import (
     train_quantized, Training, training_samples, TrainingOptions)
@@ -40,6 +42,7 @@ class QuantizeJob:
     and gate images; None is the model's own size, at most 392. ``limit`` is the largest number of
     images. ``force`` replaces an existing output and writes a model that misses the gate. With
     ``training`` the weights are trained in INT8 if the model misses the gate without.
+    ``smooth_quant`` is that of ``quantize_model``.
     """
 
     source: Path
@@ -52,6 +55,7 @@ class QuantizeJob:
     limit: int = 40
     force: bool = False
     training: TrainingOptions | None = None
+    smooth_quant: float = SMOOTH_QUANT_ALPHA
 
 
 @dataclass(frozen=True)
@@ -64,12 +68,13 @@ class Quantized:
 
 
 def quantize(job: QuantizeJob, *, report: Report = print,
-             quantizer: Quantizer = quantize_model) -> Quantized:
+             quantizer: Quantizer | None = None) -> Quantized:
     """
     Write an IR in INT8, with as many layers in floating point as the gate requires.
 
     CheckpointError, QualityError, ImageError or OSError leave no file behind.
     """
+    quantizer = quantizer or partial(quantize_model, smooth_quant=job.smooth_quant)
     check_target(job.output, job.force)
     steps = Steps(report, _STEPS + bool(job.training))
     with steps.step(f'reading {job.source} and the images'):
@@ -127,7 +132,8 @@ def _training(job: QuantizeJob, model: 'openvino.Model', images: Sequence[F32], 
 
 def _method(job: QuantizeJob, trial: Trial) -> str:
     """Return how the model of a trial was made, in words."""
-    return f'{METHOD}, {job.training}' if trial.trained else METHOD
+    words = method(job.smooth_quant)
+    return f'{words}, {job.training}' if trial.trained else words
 
 
 def _read(path: Path) -> tuple['openvino.Model', ModelInfo]:

@@ -18,22 +18,27 @@ SMOOTH_QUANT_ALPHA = 0.6
 # Values of an activation that share a scale in dynamic quantization. OpenVINO's own 32 takes a
 # fifth longer and is not more exact; the width of every encoder is a multiple of 128.
 DYNAMIC_GROUP_SIZE = 128
-# The settings of ``quantize_model`` in words.
-METHOD = (f'NNCF transformer preset, smooth quant {SMOOTH_QUANT_ALPHA}, ranges from minimum and '
-          'maximum of all images, fast bias correction, resizing in floating point; matrix '
-          f'products without ranges: dynamic quantization in groups of {DYNAMIC_GROUP_SIZE}')
-
 _CONVOLUTIONS = ['Convolution', 'ConvolutionBackpropData', 'GroupConvolution']
 
 
+def method(smooth_quant: float) -> str:
+    """Return the settings of ``quantize_model`` in words."""
+    return (f'NNCF transformer preset, smooth quant {smooth_quant:g}, ranges from minimum and '
+            'maximum of all images, fast bias correction, resizing in floating point; matrix '
+            f'products without ranges: dynamic quantization in groups of {DYNAMIC_GROUP_SIZE}')
+
+
 def quantize_model(model: 'openvino.Model', images: Sequence[F32], kept_float: Iterable[str] = (),
-                   compress: bool = True) -> 'openvino.Model':
+                   compress: bool = True,
+                   smooth_quant: float = SMOOTH_QUANT_ALPHA) -> 'openvino.Model':
     """
     Return ``model`` in INT8, calibrated with ``images`` [1, 3, H, W] of its fixed input size.
 
     ``kept_float`` are the nodes whose activations get no range: matrix products are then quantized
     dynamically (``compress_products``), others stay in floating point. Without ``compress`` no
     weight is in 8 bit yet; ``without_quantizers`` can remove the FakeQuantize nodes.
+    ``smooth_quant`` is the share, 0 to 1, of the range of a matrix product's activations that
+    moves into its weights (alpha of Xiao et al., SmoothQuant, 2023).
 
     The depth depends on rare, huge activations of the encoder: ranges that clip them (the preset's
     mean over images, histograms) cause several times the error of minimum and maximum.
@@ -47,7 +52,7 @@ def quantize_model(model: 'openvino.Model', images: Sequence[F32], kept_float: I
     nncf.set_log_level(logging.ERROR)
     parameters = nncf.AdvancedQuantizationParameters(
         activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
-        smooth_quant_alphas=AdvancedSmoothQuantParameters(matmul=SMOOTH_QUANT_ALPHA),
+        smooth_quant_alphas=AdvancedSmoothQuantParameters(matmul=smooth_quant),
         backend_params={'compress_weights': compress})
     ignored = nncf.IgnoredScope(names=[*layers_independent_of_image(model), *kept_float],
                                 types=['Interpolate'], validate=False)
