@@ -253,7 +253,7 @@ def test_bags_for_the_gate_are_read_at_the_same_topic(
         for number in range(4 + len(name)) for topic in ('/left', '/right')[:1 + number % 2]])
         for name in ('day', 'night'))
     job = make_job(model, pictures, tmp_path / 'int8.xml', images=str(day), topic='/left')
-    for gate_images, images in ((str(night), 9), (str(pictures), len(list(pictures.iterdir())))):
+    for gate_images, images in ((str(night), 9), (str(pictures), 8)):
         with pytest.raises(ImageError, match=f'the gate has {images} images'):
             module.quantize(replace(job, gate_images=gate_images), report=lambda line: None)
 
