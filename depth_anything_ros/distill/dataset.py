@@ -45,8 +45,8 @@ class DatasetImage:
     An image file to label.
 
     ``name`` is unique: SOURCE/FILE or SOURCE/FRAME, and another one once a file of its source was
-    replaced. ``number`` is the one at the end of a
-    photograph's name; without one, and for frames, the position among the images of its source.
+    replaced. ``number`` is the one at the end of a photograph's name; without one, and for frames,
+    the position among the images of its source.
     """
 
     name: str
