@@ -29,6 +29,8 @@ _UNPRINTABLE = ('Cs', 'Cc')
 LARGEST_SIDE = 16384
 _MOST_SELF_CHECK_PIXELS = 2 ** 22
 
+# Height and width, or width and height where a name ends in _wh.
+Size = tuple[int, int]
 Kind = Literal['relative', 'metric']
 # Of Depth Anything; other networks have none.
 ModelVersion = Literal['v1', 'v2', 'v3', 'other']

@@ -7,7 +7,8 @@ depth_anything.launch.py are accepted too.
 """
 
 from depth_anything_ros.node.launch_support import (
-    argument, common_argument, dds_profile, depth_node, is_on, number, packages_required)
+    argument, common_argument, dds_profile, depth_node, is_on, number, packages_required,
+    require_one_camera)
 from launch import LaunchContext, LaunchDescription
 from launch.actions import OpaqueFunction
 from launch.substitutions import LaunchConfiguration
@@ -39,6 +40,7 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def _scan(context: LaunchContext) -> list[Node]:
+    require_one_camera(context, 'depthimage_to_laserscan')
     parameters = {
         'scan_height': number(context, 'scan_height', 1),
         **{name: number(context, name, 0.0) for name in ('range_min', 'range_max', 'scan_time')},

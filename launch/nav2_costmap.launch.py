@@ -14,8 +14,8 @@ from typing import Any
 from ament_index_python.packages import get_package_share_path
 from depth_anything_ros.errors import SettingsError
 from depth_anything_ros.node.launch_support import (
-    argument, common_argument, dds_profile, depth_node, existing_file, is_on, require_packages,
-    SWITCH)
+    argument, common_argument, dds_profile, depth_node, existing_file, is_on, require_one_camera,
+    require_packages, SWITCH)
 from launch import LaunchContext, LaunchDescription
 from launch.action import Action
 from launch.actions import LogInfo, OpaqueFunction, SetLaunchConfiguration
@@ -61,6 +61,7 @@ def _prepare(context: LaunchContext) -> list[Action]:
 
 def _costmap(context: LaunchContext) -> list[Action]:
     """Return the costmap, named costmap/costmap in every distribution, and its manager."""
+    require_one_camera(context, 'the costmap')
     values = context.launch_configurations
     node = '/'.join(filter(None, [values['namespace'].strip('/'), values['node_name']]))
     clock = {'use_sim_time': is_on(context, 'use_sim_time')}

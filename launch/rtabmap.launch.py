@@ -4,14 +4,14 @@ RGB-D SLAM with one camera: depth_anything.launch.py and rtabmap.launch.py of rt
 RTAB-Map needs a true scale that does not change: a metric model, a measured relative_scale, or an
 alignment that ~/freeze_alignment freezes after it has settled. alignment:=motion needs odometry
 that is not RTAB-Map's own, which itself waits for this depth: set visual_odometry:=false and
-odom_topic. Without a scale the node publishes no metric depth and RTAB-Map waits. Depth, its
-camera_info and the image have equal stamps, so they are synchronized exactly. All arguments of
-both launch files are accepted too.
+odom_frame_id, the frame in TF, or odom_topic with approx_sync:=true. Without a scale the node
+publishes no metric depth and RTAB-Map waits. Depth, its camera_info and the image have equal
+stamps, so they are synchronized exactly. All arguments of both launch files are accepted too.
 """
 
 from ament_index_python.packages import get_package_share_path
 from depth_anything_ros.node.launch_support import (
-    argument, common_argument, dds_profile, depth_node, packages_required)
+    argument, common_argument, dds_profile, depth_node, packages_required, require_one_camera)
 from launch import LaunchContext, LaunchDescription
 from launch.action import Action
 from launch.actions import GroupAction, IncludeLaunchDescription, LogInfo, OpaqueFunction
@@ -20,7 +20,7 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 NEEDS = ['rtabmap_launch']
 SCALE = ('RTAB-Map needs one true scale: use a metric model or relative_scale, or call '
          'freeze_alignment of the node after its alignment has settled; alignment:=motion needs '
-         "odometry that is not RTAB-Map's own (visual_odometry:=false)")
+         "odometry that is not RTAB-Map's own (visual_odometry:=false odom_frame_id:=odom)")
 PASSED_ON = ('frame_id', 'approx_sync', 'approx_sync_max_interval', 'sync_queue_size',
              'topic_queue_size')
 
@@ -36,7 +36,7 @@ def generate_launch_description() -> LaunchDescription:
         argument('frame_id', 'base_link', 'Frame of the robot whose pose RTAB-Map estimates; TF '
                  'must connect it to the frame of the images.'),
         argument('approx_sync', 'false', 'Synchronize messages with different stamps, which is '
-                 'needed with external odometry. false: equal stamps only.'),
+                 'needed with odom_topic. false: equal stamps only.'),
         argument('approx_sync_max_interval', '0.01', 'Largest difference of stamps with '
                  'approx_sync:=true (s).'),
         argument('sync_queue_size', '30', 'Number of messages that are kept for synchronization; '
@@ -45,13 +45,14 @@ def generate_launch_description() -> LaunchDescription:
                  'they are read.'),
         LogInfo(msg=SCALE),
         *dds_profile(),
-        depth_node(),
         OpaqueFunction(function=_rtabmap),
+        depth_node(),
     ])
 
 
 def _rtabmap(context: LaunchContext) -> list[Action]:
     """Return RTAB-Map, whose own arguments have the same names and are set here."""
+    require_one_camera(context, 'RTAB-Map')
     values = context.launch_configurations
     depth = _absolute(values['namespace'], f'{values["node_name"]}/depth')
     file = get_package_share_path('rtabmap_launch') / 'launch' / 'rtabmap.launch.py'

@@ -25,6 +25,7 @@ _BELOW_HORIZON = 0.08
 _TILT_RAD = np.radians(15)
 # Relative errors of 1/z within which a pixel is floor: for the hypotheses, and for the fit.
 _TOLERANCE, _WIDEST = 0.08, 0.15
+# Of the view below the horizon, whatever the parameters are.
 _MIN_PIXELS, _MIN_SHARE = 50, 0.2
 
 
@@ -42,18 +43,27 @@ class GroundSource:
     def measure(self, frame: AlignmentFrame, with_shift: bool) -> FittedSamples:
         """Return the fit of one frame and the pixels of the floor; AlignmentError as ``fit``."""
         settings = self._read_settings()
-        return measure_ground(frame.inverse_depth, frame.require_camera(), settings.camera_height,
-                              settings.camera_pitch, with_shift, self._rays.get)
+        mount = Mount(settings.camera_height, settings.camera_pitch, with_shift,
+                      max(1 - settings.alignment.max_outliers, _MIN_SHARE))
+        return measure_ground(frame.inverse_depth, frame.require_camera(), mount, self._rays.get)
 
     def close(self) -> None:
         """Do nothing: the floor needs no subscription."""
 
 
 @dataclass(frozen=True)
-class _Mount:
+class Mount:
+    """
+    Where the camera is, and what is asked of the floor.
+
+    The optical axis points ``pitch_rad`` below the horizon, ``height_m`` above the floor.
+    ``least_share`` of the view below the horizon must be floor.
+    """
+
     height_m: float
     pitch_rad: float
     with_shift: bool
+    least_share: float = _MIN_SHARE
 
 
 @dataclass(frozen=True)
@@ -78,19 +88,17 @@ def fit_ground(inverse_depth: F32, camera: Intrinsics, height_m: float, pitch_ra
 
     AlignmentError if the floor is expected nowhere, or is less than a fifth of that area.
     """
-    return measure_ground(inverse_depth, camera, height_m, pitch_rad, with_shift).fit
+    return measure_ground(inverse_depth, camera, Mount(height_m, pitch_rad, with_shift)).fit
 
 
-def measure_ground(inverse_depth: F32, camera: Intrinsics, height_m: float, pitch_rad: float,
-                   with_shift: bool,
+def measure_ground(inverse_depth: F32, camera: Intrinsics, mount: Mount,
                    rays_of: Callable[[Intrinsics, int], Rays] = pixel_rays) -> FittedSamples:
     """
     Return the fit of ``fit_ground`` and the pixels of the floor, with the 1/z of the floor.
 
     ``rays_of`` may cache the rays, which take longer than the fit with distortion.
     """
-    mount = _Mount(height_m, pitch_rad, with_shift)
-    rays, d = _expected_floor(inverse_depth, partial(rays_of, camera), pitch_rad)
+    rays, d = _expected_floor(inverse_depth, partial(rays_of, camera), mount.pitch_rad)
     plane = _best(_hypotheses(rays, d, mount), rays, d)
     limit = _TOLERANCE
     for _ in range(_ROUNDS):
@@ -100,8 +108,8 @@ def measure_ground(inverse_depth: F32, camera: Intrinsics, height_m: float, pitc
         limit = tolerance(robust_sigma(residual[floor]), _WIDEST)
     floor = residual < limit
     share = float(floor.mean()) if _is_floor(plane, mount).all() else 0.0
-    if share < _MIN_SHARE:
-        raise _no_floor(share)
+    if share < mount.least_share:
+        raise _no_floor(mount, share)
     scale, shift = float(plane.scale[0]), float(plane.shift[0])
     far, near = np.percentile(scale * d[floor] + shift, (10, 90))
     fit = Fit(scale, shift, int(floor.sum()), 1 - share, float(np.median(residual[floor])),
@@ -126,21 +134,21 @@ def _expected_floor(inverse_depth: F32, rays_at: Callable[[int], Rays],
     return rays.astype(np.float64), values[expected]
 
 
-def _hypotheses(rays: F64, d: F64, mount: _Mount) -> _Planes:
+def _hypotheses(rays: F64, d: F64, mount: Mount) -> _Planes:
     """Return planes through three pixels with about the tilt of the floor."""
     drawn = np.random.default_rng(0).integers(0, len(d), (_HYPOTHESES, 3))
     corners = rays[drawn]
     drawn = drawn[np.abs(np.linalg.det(corners)) > 1e-6]
     if not len(drawn):
-        raise _no_floor(0.0)
+        raise _no_floor(mount)
     planes = _measured(np.linalg.solve(rays[drawn], d[drawn][..., None])[..., 0], mount)
     possible = _is_floor(planes, mount)
     if not possible.any():
-        raise _no_floor(0.0)
+        raise _no_floor(mount)
     return _Planes(planes.abc[possible], planes.scale[possible], planes.shift[possible])
 
 
-def _is_floor(planes: _Planes, mount: _Mount) -> Bools:
+def _is_floor(planes: _Planes, mount: Mount) -> Bools:
     """Return which planes [K] have about the tilt of the floor, with a shift only its roll."""
     if mount.with_shift:
         along = planes.abc[:, 1]
@@ -152,7 +160,7 @@ def _is_floor(planes: _Planes, mount: _Mount) -> Bools:
     return upright
 
 
-def _measured(abc: F64, mount: _Mount) -> _Planes:
+def _measured(abc: F64, mount: Mount) -> _Planes:
     """Return the planes with their scale and shift for this height and pitch."""
     with np.errstate(divide='ignore', invalid='ignore'):
         if not mount.with_shift:
@@ -179,17 +187,19 @@ def _excess(rays: F64, d: F64, planes: _Planes) -> F64:
     return excess - 1
 
 
-def _refined(rays: F64, d: F64, plane: _Planes, mount: _Mount) -> _Planes:
+def _refined(rays: F64, d: F64, plane: _Planes, mount: Mount) -> _Planes:
     """Return the plane through the pixels with the least squared relative errors."""
     if len(d) < _MIN_PIXELS:
-        raise _no_floor(0.0)
+        raise _no_floor(mount)
     inverse_z = plane.scale * (rays @ plane.abc[0]) + plane.shift
     weighted = rays / inverse_z[:, None]
     abc = np.linalg.lstsq(weighted, d / inverse_z, rcond=None)[0]
     return _measured(abc[None], mount)
 
 
-def _no_floor(share: float) -> AlignmentError:
+def _no_floor(mount: Mount, share: float = 0.0) -> AlignmentError:
+    more = ', or raise alignment.max_outliers' if mount.least_share > _MIN_SHARE else ''
     return AlignmentError(
-        f'{100 * share:.0f} % of the view below the horizon is floor, {100 * _MIN_SHARE:.0f} % '
-        'are needed; point the camera at free floor and check camera_height and camera_pitch')
+        f'{100 * share:.0f} % of the view below the horizon is floor, '
+        f'{100 * mount.least_share:.0f} % are needed; point the camera at free floor and check '
+        f'camera_height and camera_pitch{more}')

@@ -7,7 +7,7 @@ Geometry, chapter 12). Nothing here knows ROS or the depth network: ``MotionTrac
 with poses and returns samples of 1/z, and ``motion_fit.MotionFitter`` fits depth maps to them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
@@ -139,6 +139,11 @@ class MotionTracker:
         self._to_tracked: F64 = np.ones(2)
         self._key_points = 0
         self._forget('start', 'the motion is observed from this image on; move the camera')
+
+    def require(self, min_points: int) -> None:
+        """Change ``min_points`` of the settings; ValueError if it is out of range."""
+        if min_points != self._settings.min_points:
+            self._settings = replace(self._settings, min_points=min_points)
 
     def add(self, image: U8, camera: Intrinsics, odom_from_camera: F64,
             stamp_s: float) -> MotionSamples:

@@ -15,10 +15,9 @@ from depth_anything_ros.inference.devices import open_core
 from depth_anything_ros.inference.engine import EngineState
 from depth_anything_ros.inference.ir import read_model_info
 from depth_anything_ros.media.size_order import network_size_of
-from depth_anything_ros.model_info import ExecutionPrecision, ModelInfo
+from depth_anything_ros.model_info import ExecutionPrecision, ModelInfo, Size
 from depth_anything_ros.resources import shipped_model
 
-Size = tuple[int, int]
 # Network sizes that a loaded model keeps compiled.
 _SIZES_KEPT = 4
 

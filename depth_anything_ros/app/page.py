@@ -56,6 +56,7 @@ class Page:
     folder: Path
     any_path: bool
     stops: dict[str, threading.Event] = field(default_factory=dict)
+    _written: set[Path] = field(default_factory=set)
     _events: threading.Condition = field(default_factory=threading.Condition)
     _running: int = 0
     _ending: bool = False
@@ -161,15 +162,18 @@ class Page:
         def advance(done: int, total: int | None) -> None:
             progress((done, total), desc='depth', unit='frames')
 
-        target = self._new_folder() / f'{video.stem}_depth.mp4'
+        folder = self._new_folder()
+        target = folder / f'{video.stem}_depth.mp4'
+        self._written.add(folder)
         try:
             result = compute_video(self.slot, self.chosen(model, input_size, device), video,
                                    target, color_map, alone, stop, advance)
+            still, = write_shown(folder, 'last', [result.picture_bgr])
         finally:
             self.stops.pop(str(request.session_hash), None)
+            self._written.remove(folder)
         text = (f'{result.frames} frames in {result.seconds:.1f} s '
                 f'({result.frames / result.seconds:.1f}/s)')
-        still, = write_shown(target.parent, 'last', [result.picture_bgr])
         return (still, gr.update(value=target, interactive=True),
                 f'{text}; {result.problem}' if result.problem else text)
 
@@ -190,9 +194,10 @@ class Page:
         """
         Return a folder for the files of one answer, and remove those of old ones.
 
-        Gradio copies the files to its own folder when it sends the answer.
+        Gradio copies the files to its own folder when it sends the answer. A folder that a video
+        is written to stays.
         """
-        for folder in self.folder.glob('answer-*'):
+        for folder in set(self.folder.glob('answer-*')) - self._written:
             # Another answer may remove it at the same time.
             with suppress(FileNotFoundError):
                 if time.time() - folder.stat().st_mtime > _ANSWER_KEPT_S:

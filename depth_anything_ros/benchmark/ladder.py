@@ -16,7 +16,7 @@ from depth_anything_ros.benchmark.machine import describe_machine
 from depth_anything_ros.benchmark.report import Log, Report
 from depth_anything_ros.errors import DepthAnythingError, ImageError, line_of, SettingsError
 from depth_anything_ros.evaluate.results import Failure
-from depth_anything_ros.media.folders import files_below, picture_suffixes
+from depth_anything_ros.media.folders import color_pictures_below, picture_suffixes
 from depth_anything_ros.model_info import ExecutionPrecision
 from depth_anything_ros.resources import photographs
 
@@ -79,10 +79,8 @@ def measure_ladder(options: LadderOptions, log: Log) -> Report:
 
 
 def _pictures(folder: Path | None) -> list[Path]:
-    """Return the pictures of a folder without its depth maps, which RGB-D folders hold too."""
     folder = folder or photographs()
-    files = [file for file in files_below(folder, picture_suffixes())
-             if not file.name.startswith('depth')]
+    files = color_pictures_below(folder)
     if not files:
         raise ImageError(f'{folder} is not a folder with images; supported are '
                          f'{", ".join(picture_suffixes())}; name another one with --images')

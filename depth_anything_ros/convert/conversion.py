@@ -20,15 +20,14 @@ from depth_anything_ros.convert.quantize.training import TrainingOptions
 from depth_anything_ros.convert.sources.description import read_facts
 from depth_anything_ros.convert.sources.families import recognise
 from depth_anything_ros.convert.sources.graphs import (
-    check_batch, check_sizes, fix_shape, fixed_size, Graph, is_graph, read_graph, Size,
-    sizes_allowed)
+    check_batch, check_sizes, fix_shape, fixed_size, Graph, is_graph, read_graph, sizes_allowed)
 from depth_anything_ros.convert.sources.identity import (
     described_identity, graph_evidence, ModelIdentity, Overrides, resolve_identity)
 from depth_anything_ros.convert.sources.load_network import load_network
 from depth_anything_ros.convert.sources.onnx_files import read_onnx_file
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.files import check_target, publish_model, staging_folder
-from depth_anything_ros.model_info import ModelInfo, Precision, self_check_size, SelfCheck
+from depth_anything_ros.model_info import ModelInfo, Precision, self_check_size, SelfCheck, Size
 from depth_anything_ros.networks.models import EncoderSpec, InputSpec, MODELS
 from depth_anything_ros.version import __version__
 from depth_anything_ros.vision.self_check import make_self_check

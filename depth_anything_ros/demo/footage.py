@@ -7,7 +7,8 @@ from pathlib import Path
 import cv2
 from depth_anything_ros.arrays import U8
 from depth_anything_ros.errors import ImageError
-from depth_anything_ros.media.pictures import read_picture, SUFFIXES
+from depth_anything_ros.media.folders import color_pictures_below, picture_suffixes
+from depth_anything_ros.media.pictures import read_picture
 from depth_anything_ros.resources import photographs
 from depth_anything_ros.vision.geometry import Intrinsics, pinhole_camera
 from depth_anything_ros.vision.transforms import crop_to_aspect
@@ -39,7 +40,7 @@ class Footage:
 def open_footage(folder: Path | None, size_hw: tuple[int, int],
                  focal_px: float | None) -> Footage:
     """
-    Return the pictures of ``folder`` in the order of their names, a frame each.
+    Return the pictures below ``folder`` in the order of their paths, a frame each.
 
     Files whose name starts with depth are left out. ``folder`` None stands for the photographs of
     the package, 60 frames each. Each picture is cropped to the aspect of ``size_hw`` and resized.
@@ -51,10 +52,10 @@ def open_footage(folder: Path | None, size_hw: tuple[int, int],
     folder = folder or photographs()
     if not folder.is_dir():
         raise ImageError(f'there is no folder {folder}; name one with pictures')
-    files = sorted(file for file in folder.glob('*') if file.suffix.lower() in SUFFIXES
-                   and not file.name.startswith('depth'))
+    files = color_pictures_below(folder)
     if not files:
-        raise ImageError(f'{folder} holds no image; supported are {", ".join(SUFFIXES)}')
+        raise ImageError(f'{folder} holds no image; supported are '
+                         f'{", ".join(picture_suffixes())}')
     kept = [fit(read_bgr(file), size_hw) for file in files[:_KEPT_PICTURES]]
 
     def read(index: int) -> U8:

@@ -6,7 +6,7 @@ inverse depth [H, W] at the size of its image, a file of 16-bit floats that is r
 complete.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 import hashlib
 import json
@@ -44,8 +44,9 @@ class DatasetImage:
     """
     An image file to label.
 
-    ``name`` is unique: SOURCE/FILE or SOURCE/FRAME. ``number`` is the one at the end of a
-    photograph's name; without one, and for frames, the position among the images of its source.
+    ``name`` is unique: SOURCE/FILE or SOURCE/FRAME, and another one once a file of its source was
+    replaced. ``number`` is the one at the end of a photograph's name; without one, and for frames,
+    the position among the images of its source.
     """
 
     name: str
@@ -55,15 +56,21 @@ class DatasetImage:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where an image comes from: the name of its source, and the topic of a bag."""
+    """
+    Where an image comes from: the name of its source, and the topic of a bag.
+
+    ``states`` are those of the files of a recording.
+    """
 
     name: str
     topic: str | None
+    states: str
 
     @staticmethod
     def of(source: ImageSource) -> 'Origin':
         """Return the origin of the images of a source."""
-        return Origin(source.name, source.topic)
+        files = [] if source.kind == 'images' else files_of(Path(source.name))
+        return Origin(source.name, source.topic, str(states(files)))
 
 
 def collect(data: Sequence[str], folder: Path, selection: Selection, report: Report,
@@ -155,7 +162,7 @@ def _select(source: Origin, item: ImageItem, folder: Path, selection: Selection,
 
 def _photograph(source: Origin, item: ImageItem, path: Path, folder: Path,
                 short_side: int) -> DatasetImage:
-    ending = f'-{digest(path)}'
+    ending = f'-{digest(path, str(states([path])))}'
     stem = shortened(path.stem, f'{ending}.jpg')
     name = f'{Path(source.name).stem}/{stem}{ending}'
     digits = re.search(r'\d+$', path.stem)
@@ -163,21 +170,21 @@ def _photograph(source: Origin, item: ImageItem, path: Path, folder: Path,
     size_hw = read_size_hw(path) or item.read().size_hw
     if min(size_hw) <= short_side:
         return DatasetImage(name, path, number)
-    return DatasetImage(name, _write_jpeg(item, path, folder / f'{name}.jpg', short_side), number)
+    return DatasetImage(name, _write_jpeg(item, folder / f'{name}.jpg', short_side), number)
 
 
 def _frame(source: Origin, item: ImageItem, folder: Path,
            selection: Selection) -> DatasetImage:
     origin = Path(source.name)
-    ending = f'-{digest(origin, source.topic or "")}'
+    ending = f'-{digest(origin, f"{source.topic} {source.states}")}'
     name = f'{shortened(origin.stem, ending)}{ending}/{item.index:06}'
-    path = _write_jpeg(item, origin, folder / f'{name}.jpg', selection.short_side)
+    path = _write_jpeg(item, folder / f'{name}.jpg', selection.short_side)
     return DatasetImage(name, path, item.index // selection.every)
 
 
-def _write_jpeg(item: ImageItem, origin: Path, path: Path, short_side: int) -> Path:
-    """Write the reduced image to ``path`` unless the file is newer than its origin."""
-    if path.is_file() and path.stat().st_mtime_ns >= _changed_ns(origin):
+def _write_jpeg(item: ImageItem, path: Path, short_side: int) -> Path:
+    """Write the reduced image to ``path`` unless the file is there."""
+    if path.is_file():
         return path
     image_bgr = to_bgr(item.read())
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -203,19 +210,24 @@ def write_jpeg(path: Path, image_bgr: U8, size_hw: tuple[int, int]) -> None:
         file.write_bytes(data.tobytes())
 
 
-def _changed_ns(path: Path) -> int:
-    """Return the time of the last change to a file, or to any file of a folder."""
-    return max(file.stat().st_mtime_ns for file in _files(path))
+def files_of(recording: Path) -> list[Path]:
+    """Return the file of a video or bag, or the files of a bag that is a folder."""
+    return (sorted(filter(Path.is_file, recording.iterdir())) if recording.is_dir()
+            else [recording])
 
 
-def _files(path: Path) -> Iterator[Path]:
-    yield path
-    if path.is_dir():
-        yield from path.iterdir()
+def states(files: Iterable[Path]) -> list[tuple[str, int, int]]:
+    """
+    Return name, size and time of files, one of which differs where a file was replaced.
+
+    The file that replaces one may be older. Those that are missing are left out.
+    """
+    return [(file.name, state.st_size, state.st_mtime_ns)
+            for file in files if file.exists() for state in (file.stat(),)]
 
 
-def digest(path: Path, more: str = '') -> str:
-    """Return eight hex digits that distinguish files of the same name in other folders."""
+def digest(path: Path, more: str) -> str:
+    """Return eight hex digits that distinguish files of the same name by folder and ``more``."""
     return hashlib.sha256(os.fsencode(f'{path.resolve()}{more}')).hexdigest()[:8]
 
 
@@ -275,8 +287,7 @@ def make_labels(images: Sequence[DatasetImage], teacher: Teacher, folder: Path, 
     """
     Return the images with their labels, after making those that ``folder`` lacks.
 
-    A label older than its image is made again. Images that cannot be read or labelled are reported
-    and left out.
+    Images that cannot be read or labelled are reported and left out.
     """
     pairs, missing = missing_labels(images, teacher, folder)
     with counting('labels', len(pairs), len(pairs) - len(missing)) as advance:
@@ -294,7 +305,7 @@ def missing_labels(images: Sequence[DatasetImage], teacher: Teacher, folder: Pat
                    ) -> tuple[dict[DatasetImage, LabelledImage], list[DatasetImage]]:
     """Return the files of all images, and the images to label in the order of their sizes."""
     pairs = {image: LabelledImage(image.path, folder / f'{image.name}.npy') for image in images}
-    missing = [image for image, pair in pairs.items() if not _is_current(pair)]
+    missing = [image for image, pair in pairs.items() if not pair.label.is_file()]
     order = order_by_size([image.path for image in missing], *teacher.network_sizes)
     return pairs, [missing[index] for index in order]
 
@@ -318,10 +329,3 @@ def as_float16(label: F32) -> F16:
     """Return a finite label [H, W] in 16 bits, scaled down where its values are too large."""
     largest = float(np.abs(label).max())
     return (label * min(1.0, 0.99 * _LARGEST_FLOAT16 / max(largest, 1.0))).astype(np.float16)
-
-
-def _is_current(pair: LabelledImage) -> bool:
-    try:
-        return pair.label.stat().st_mtime_ns >= pair.image.stat().st_mtime_ns
-    except OSError:
-        return False

@@ -103,6 +103,8 @@ def _begin(job: DistillJob, run: RunFolder, student: Student, images: list[Label
             resume(run, trainer, job.force)
         if trainer.step:
             return trainer
+    # A trainer has moved it to its device.
+    student.network.cpu()
     if processes.leads:
         narrow_student(student, images, job.recipe.crop_hw, job.recipe.seed, report, counting)
     processes.copy_weights(student.network)

@@ -124,7 +124,8 @@ class OpenLabeller:
         if self.network is None or not has_cuda:
             self.teacher.limit_threads(threads)
             return Labeller(self.teacher)
-        return Labeller(replace(self.teacher, infer=in_torch(self.network, 'cuda')))
+        return Labeller(replace(self.teacher, infer=in_torch(
+            self.network, self.teacher.kind, 'cuda')))
 
 
 class Labeller:

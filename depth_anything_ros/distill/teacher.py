@@ -9,6 +9,7 @@ from depth_anything_ros.api import DepthModel
 from depth_anything_ros.arrays import F32, U8
 from depth_anything_ros.cli.progress import Report
 from depth_anything_ros.convert.conversion import convert, Job
+from depth_anything_ros.convert.sources.da3_names import SKY_THRESHOLD
 from depth_anything_ros.convert.sources.graphs import is_graph
 from depth_anything_ros.convert.sources.hf_folder import weight_files
 from depth_anything_ros.convert.sources.identity import Overrides
@@ -23,6 +24,7 @@ from depth_anything_ros.media.size_order import network_size_of, NetworkSize
 from depth_anything_ros.model_info import Kind, ModelInfo
 from depth_anything_ros.networks.depth_anything import DepthAnything
 from depth_anything_ros.networks.models import EncoderSpec, MODELS
+from depth_anything_ros.vision.sky import mark_sky
 from depth_anything_ros.vision.transforms import (
     network_image, normalize, resize_depth, rule_input_hw)
 import numpy as np
@@ -110,11 +112,11 @@ def open_teacher(source: Path, overrides: Overrides, options: TeacherOptions, *,
     return Teacher(
         identity.source_name, loaded.checkpoint.sha256, identity.licence, identity.kind,
         options.sizes or (input_spec.size,), options.flip,
-        in_torch(loaded.network, options.device))
+        in_torch(loaded.network, identity.kind, options.device))
 
 
-def in_torch(network: DepthAnything, device: str) -> Infer:
-    """Return a network in PyTorch on ``device``, in bf16 where that is a GPU."""
+def in_torch(network: DepthAnything, kind: Kind, device: str) -> Infer:
+    """Return a network in PyTorch on ``device``, in bf16 where that is a GPU; sky as an engine."""
     input_spec, rule = network.input_spec, network.input_spec.rule
     network = network.to(device)
 
@@ -124,8 +126,11 @@ def in_torch(network: DepthAnything, device: str) -> Infer:
                                             input_spec.mean_rgb, input_spec.std_rgb)).to(device)
         with torch.inference_mode(), torch.autocast(device, torch.bfloat16,
                                                     enabled=device != 'cpu'):
-            depth: F32 = network(tensor)[0].float().cpu().numpy()
-        return depth
+            depth, *sky = (one[0].float().cpu().numpy() for one in network.maps(tensor))
+        for one in sky:
+            mark_sky(depth, one, SKY_THRESHOLD, kind)
+        found: F32 = depth
+        return found
 
     return infer
 

@@ -20,7 +20,7 @@ from depth_anything_ros.evaluate.sequence import evaluate_sequence, SEQUENCE_HEA
 from depth_anything_ros.evaluate.sequence_folder import open_sequence, read_sequence_config
 from depth_anything_ros.media.depth_files import encode_png
 from depth_anything_ros.media.folders import (
-    files_below, left_out_text, picture_suffixes, read_list)
+    color_pictures_below, left_out_text, picture_suffixes, read_list)
 from depth_anything_ros.media.open_images import left_out
 from depth_anything_ros.media.rgbd_folder import open_folder, read_config
 import typer
@@ -133,9 +133,7 @@ def _images(source: Path) -> list[Path]:
     if source.suffix.lower() == '.txt' and source.is_file():
         files = list(dict.fromkeys(read_list(source)))
     else:
-        # RGB-D folders keep depth maps beside the images.
-        files = [file for file in files_below(source, picture_suffixes())
-                 if not file.name.startswith('depth')]
+        files = color_pictures_below(source)
     if not files:
         raise ImageError(f'{source} is neither a folder with images nor a list of them; supported '
                          f'are {", ".join(picture_suffixes())}')

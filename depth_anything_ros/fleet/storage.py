@@ -56,10 +56,14 @@ def witnessed(folder: str) -> Iterator[Witness]:
         remove(witness.place)
 
 
+def plain(place: str) -> str:
+    """Return a place as it is, but a path instead of file://PATH."""
+    return place.removeprefix('file://')
+
+
 def local_path(place: str) -> Path | None:
     """Return the absolute path of a place, None for an object store."""
-    if place.startswith('file://'):
-        place = place.removeprefix('file://')
+    place = plain(place)
     return None if is_url(place) else Path(os.path.abspath(place))
 
 

@@ -19,7 +19,7 @@ from depth_anything_ros.inference.ir import (
     build_graph, error_reason, IrFiles, read_ir_files, read_model)
 from depth_anything_ros.inference.pool import (
     ENGINE_CLOSED, OnDone, RequestPool, wait_for_one)
-from depth_anything_ros.model_info import ModelInfo
+from depth_anything_ros.model_info import ModelInfo, Size
 from depth_anything_ros.vision import self_check
 from depth_anything_ros.vision.color_image import ColorImage, to_bgr
 from depth_anything_ros.vision.sky import with_sky
@@ -30,7 +30,6 @@ import numpy as np
 if TYPE_CHECKING:
     import openvino as ov
 
-Size = tuple[int, int]
 
 # The network size of a 4:3 image at the largest input_size; larger ones need gigabytes of memory.
 _MAX_NETWORK_PIXELS = 2058 * 2744

@@ -8,13 +8,14 @@ import threading
 import time
 
 from depth_anything_ros.errors import DepthAnythingError, InferenceTimeoutError
-from depth_anything_ros.inference.engine import Engine, EngineOptions, EngineState, Size
+from depth_anything_ros.inference.engine import Engine, EngineOptions, EngineState
 from depth_anything_ros.inference.ir import (
     error_reason, IrFiles, read_ir_files, read_model)
 from depth_anything_ros.inference.pool import OnDone, Outcome
 from depth_anything_ros.inference.rate_control import (
     allowed_seconds, candidate_input_sizes, choose_input_size, InputSizeChange, InputSizeChoice,
     median_seconds, RateControl)
+from depth_anything_ros.model_info import Size
 from depth_anything_ros.process import lower_priority
 from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.transforms import model_input_hw

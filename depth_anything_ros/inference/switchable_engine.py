@@ -6,12 +6,12 @@ from pathlib import Path
 import threading
 
 from depth_anything_ros.errors import DepthAnythingError, InferenceError
-from depth_anything_ros.inference.engine import Engine, EngineOptions, EngineState, Size
+from depth_anything_ros.inference.engine import Engine, EngineOptions, EngineState
 from depth_anything_ros.inference.ir import error_reason, IrFiles
 from depth_anything_ros.inference.pool import OnDone
 from depth_anything_ros.inference.rate_engine import RateControlledEngine
 from depth_anything_ros.inference.variants import ModelVariants
-from depth_anything_ros.model_info import ModelInfo
+from depth_anything_ros.model_info import ModelInfo, Size
 from depth_anything_ros.process import lower_priority
 from depth_anything_ros.vision.color_image import ColorImage
 

@@ -11,10 +11,10 @@ import time
 from depth_anything_ros.errors import DepthAnythingError, ModelError
 from depth_anything_ros.files import atomic_path
 from depth_anything_ros.inference.devices import fingerprint, open_core
-from depth_anything_ros.inference.engine import Engine, EngineOptions, Size
+from depth_anything_ros.inference.engine import Engine, EngineOptions
 from depth_anything_ros.inference.ir import error_reason, IrFiles, read_ir_files, read_model
 from depth_anything_ros.inference.pool import wait_for_one
-from depth_anything_ros.model_info import ModelInfo
+from depth_anything_ros.model_info import ModelInfo, Size
 from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.self_check import self_check_image
 

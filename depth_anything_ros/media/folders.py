@@ -58,6 +58,16 @@ def files_below(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
         and not any(part.startswith('.') for part in file.relative_to(folder).parts))
 
 
+def color_pictures_below(folder: Path) -> list[Path]:
+    """
+    Return the pictures below ``folder`` without its depth maps, sorted by path.
+
+    RGB-D folders keep depth maps beside them: files and folders whose name starts with depth.
+    """
+    return [file for file in files_below(folder, picture_suffixes())
+            if not any(part.startswith('depth') for part in file.relative_to(folder).parts)]
+
+
 def left_out_text(files: Iterable[Path]) -> str:
     """Return how many files of each format were left out, and what to do about it."""
     counts = Counter(file.suffix.lower() for file in files)

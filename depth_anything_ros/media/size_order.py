@@ -5,10 +5,9 @@ from functools import partial
 from pathlib import Path
 
 from depth_anything_ros.media.pictures import read_size_hw
-from depth_anything_ros.model_info import ModelInfo
+from depth_anything_ros.model_info import ModelInfo, Size
 from depth_anything_ros.vision.transforms import model_input_hw
 
-Size = tuple[int, int]
 # Returns the size (height, width) of the network input for an image of (height, width).
 NetworkSize = Callable[[Size], Size]
 

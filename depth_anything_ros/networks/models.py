@@ -12,7 +12,8 @@ import re
 from typing import Literal, TypeAlias
 
 from depth_anything_ros.model_info import (
-    InputRule, Interpolation, ModelInfo, ModelVersion, output_size, Resize, SELF_CHECK_SIZE_HW)
+    InputRule, Interpolation, ModelInfo, ModelVersion, output_size, Resize, SELF_CHECK_SIZE_HW,
+    Size)
 
 PATCH = 14
 GRID = 37
@@ -32,7 +33,6 @@ _NO_LIMIT = 10 ** 6
 
 FeedForward = Literal['mlp', 'swiglu']
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
-Size: TypeAlias = tuple[int, int]
 
 
 @dataclass(frozen=True)

@@ -126,6 +126,15 @@ def packages_required(purpose: str, names: Sequence[str]) -> Any:
     return OpaqueFunction(function=check)
 
 
+def require_one_camera(context: Any, consumer: str) -> None:
+    """Raise SettingsError if cameras have names: ``consumer`` reads the outputs of one without."""
+    names = context.launch_configurations.get('cameras', '')
+    if names:
+        raise SettingsError('cameras', names, f'empty, because {consumer} reads the outputs of '
+                            'one camera without a name; for several cameras start '
+                            f'multi_camera.launch.py, and {consumer} on the topics of one')
+
+
 def depth_node() -> Any:
     """Return depth_anything.launch.py, which gets every argument of the including file."""
     from launch.actions import GroupAction, IncludeLaunchDescription

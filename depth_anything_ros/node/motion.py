@@ -28,9 +28,12 @@ _WAIT_S, _WAITING, _WAITING_STEP_S = 0.5, 6, 0.08
 # How often poses are looked for while images wait.
 _POLL_S = 0.01
 # Kept until depth and samples of the same image are there: the depth may be slow, or the odometry.
+# So many maps of tracked images are enough for all images that wait.
 _MAPS_KEPT, _MAP_AGE_S, _SAMPLES_KEPT = 8, 1.0, 256
 # Depth and samples of one image must meet within this time.
 _UNMATCHED_S = 3.0
+# An image may arrive twice; the same stamp more often is a fault of the driver.
+_REPEATED = 4
 # Limits for the number of points that the tracker needs; check_fit compares with the parameter.
 _FEWEST, _MOST = 5, 1000
 _HELD = ('still', 'rotation')
@@ -80,15 +83,16 @@ class MotionSource:
         settings = read_settings()
         self._floor = (FloorWitness(read_settings) if settings.alignment.uses('ground') else None)
         self._tracker = MotionTracker(MotionSettings(
-            points=settings.motion.points, max_speed=settings.motion.max_speed,
-            min_points=min(max(settings.alignment.min_support, _FEWEST), _MOST)))
+            points=settings.motion.points, max_speed=settings.motion.max_speed))
         self._changed = threading.Condition()
         self._closing = False
         self._waiting: deque[_Waiting] = deque()
+        self._accepted: deque[float] = deque(maxlen=_SAMPLES_KEPT)
         self._samples: deque[MotionSamples] = deque(maxlen=_SAMPLES_KEPT)
         self._outcome = _Outcome('no image was tracked yet', False)
         self._frames: deque[AlignmentFrame] = deque(maxlen=_MAPS_KEPT)
         self._offered_s = self._fitted_s = self._asked_s = self._matched_s = -float('inf')
+        self._repeated = 0
         self._fitter = MotionFitter()
         self._thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
         self._thread.start()
@@ -106,6 +110,7 @@ class MotionSource:
             if len(self._waiting) == _WAITING:
                 return
             self._offered_s = stamp_s
+            self._accepted.append(stamp_s)
             self._waiting.append(_Waiting(image, stamp_s, time.monotonic()))
             self._changed.notify()
 
@@ -121,13 +126,16 @@ class MotionSource:
         if not abs(frame.stamp_s - self._asked_s) <= _UNMATCHED_S:
             # There was no image that could have been matched.
             self._matched_s = frame.stamp_s
+        self._check_stamp(frame.stamp_s)
         self._asked_s = frame.stamp_s
-        self._frames.append(frame)
-        while frame.stamp_s - self._frames[0].stamp_s > _MAP_AGE_S:
-            self._frames.popleft()
         with self._changed:
             samples = {sample.stamp_s: sample for sample in self._samples}
             outcome = self._outcome
+            is_tracked = frame.stamp_s in self._accepted
+        if is_tracked:
+            self._frames.append(frame)
+        while self._frames and frame.stamp_s - self._frames[0].stamp_s > _MAP_AGE_S:
+            self._frames.popleft()
         tracked = [frame for frame in self._frames
                    if frame.stamp_s in samples and frame.stamp_s > self._fitted_s]
         if not tracked:
@@ -155,6 +163,13 @@ class MotionSource:
         self._poses.close()
         self._frames.clear()
         self._samples.clear()
+
+    def _check_stamp(self, stamp_s: float) -> None:
+        """Raise AlignmentError if many images in a row have this stamp."""
+        self._repeated = self._repeated + 1 if stamp_s == self._asked_s else 0
+        if self._repeated >= _REPEATED:
+            raise AlignmentError(f'all images have the stamp {stamp_s:g} s, so their motion is '
+                                 'unknown; correct the driver of the camera')
 
     def _check_outcome(self, outcome: _Outcome, stamp_s: float) -> None:
         """Explain why there is no fit, unless one may follow."""
@@ -203,6 +218,8 @@ class MotionSource:
         if reason := self._poses.take_restart():
             self._tracker.reset(reason)
             self._warn(f'metres from motion start over: {reason}')
+        self._tracker.require(min(max(
+            self._read_settings().alignment.min_support, _FEWEST), _MOST))
         samples = self._tracker.add(to_bgr(pixels), view.camera, pose, waiting.stamp_s)
         with self._changed:
             if samples.usable:

@@ -7,7 +7,6 @@ from depth_anything_ros.parameter_spec import Spec
 from depth_anything_ros.parameters import Settings, SPECS
 from depth_anything_ros.ros.rclpy_adapter import start_values
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -20,7 +19,7 @@ class NodeParameters:
     """
     The parameters of one node.
 
-    If ROS rejects a start value (wrong type, out of range), the node starts with the default, and
+    If a start value has a wrong type or is out of range, the node starts with the default, and
     ``settings`` raises SettingsError until a valid value is set.
     """
 
@@ -128,13 +127,15 @@ class NodeParameters:
             self._rejected[name] = SettingsError(name, start, spec.expected)
 
     def _declare(self, spec: Spec) -> None:
+        """Declare a parameter, with the default if its start value is wrong."""
+        start = start_values(self._node, [spec.name]).get(spec.name)
         try:
-            self._node.declare_parameter(spec.name, spec.default, descriptor(spec))
-        except (InvalidParameterTypeException, InvalidParameterValueException):
-            rejected = start_values(self._node, [spec.name])[spec.name].value
-            self._node.declare_parameter(spec.name, spec.default, descriptor(spec),
-                                         ignore_override=True)
-            self._rejected[spec.name] = SettingsError(spec.name, rejected, spec.expected)
+            if start is not None:
+                spec.check(start.value)
+        except SettingsError as error:
+            self._rejected[spec.name] = error
+        self._node.declare_parameter(spec.name, spec.default, descriptor(spec),
+                                     ignore_override=spec.name in self._rejected)
 
 
 def descriptor(spec: Spec, name: str = '') -> ParameterDescriptor:

@@ -13,11 +13,11 @@ from depth_anything_ros.foreign_files import is_url, read_text
 from depth_anything_ros.media import bag_reader, video
 from depth_anything_ros.media.folders import picture_suffixes
 from depth_anything_ros.media.open_images import list_recordings, recordings_among
-from depth_anything_ros.model_info import ModelInfo
+from depth_anything_ros.model_info import ModelInfo, Size
 from depth_anything_ros.run.fleet_worker import done_name, Picture, Places, Recording
 from depth_anything_ros.run.tasks import (
-    first_size_hw, make_task, ordered_items, picture_names, recording_name, RunOptions, Size,
-    Task, unique_stems)
+    first_size_hw, make_task, ordered_items, picture_names, recording_name, RunOptions, Task,
+    unique_stems)
 
 # Options that change the results; with others than before, all files are computed again.
 _FACTS = ('topic', 'frames', 'file_format', 'pred_only', 'color_map', 'fov_deg', 'input_size',

@@ -1,7 +1,8 @@
 """One run of ``depth_anything_run`` on a Ray cluster: send what is missing, count, report."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 import sys
 import time
 from typing import Any
@@ -55,6 +56,8 @@ def run_on_fleet(options: RunOptions, outdir: str, fleet: FleetOptions) -> int:
     options has completed stay. Status and errors are those of ``job.run``; FleetError if the
     cluster cannot do the work.
     """
+    outdir = storage.plain(outdir)
+    options = replace(options, source=storage.plain(options.source), outdir=Path(outdir))
     info = checked_info(options)
     files = read_ir_files(options.model)
     work = find_files(options, outdir, info)

@@ -22,10 +22,11 @@ from depth_anything_ros.foreign_files import shortened
 from depth_anything_ros.inference.ir import IrFiles
 from depth_anything_ros.media.pictures import read_picture
 from depth_anything_ros.media.source import ImageItem, ImageSource
+from depth_anything_ros.model_info import Size
 from depth_anything_ros.run.job import start_engine
 from depth_anything_ros.run.outputs import open_output
 from depth_anything_ros.run.pipeline import Failure, run_images, RunSummary
-from depth_anything_ros.run.tasks import make_task, RunOptions, Size, Task
+from depth_anything_ros.run.tasks import make_task, RunOptions, Task
 from depth_anything_ros.vision.color_image import ColorImage
 
 # Pictures that are copied from an object store at the same time.

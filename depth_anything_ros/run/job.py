@@ -15,11 +15,11 @@ from depth_anything_ros.foreign_files import printable
 from depth_anything_ros.inference.engine import Engine, EngineOptions
 from depth_anything_ros.inference.ir import IrFiles, read_model_info
 from depth_anything_ros.media.folders import left_out_text
-from depth_anything_ros.model_info import device_names, ModelInfo
+from depth_anything_ros.model_info import device_names, ModelInfo, Size
 from depth_anything_ros.run.outputs import open_output
 from depth_anything_ros.run.pipeline import run_images, RunSummary
 from depth_anything_ros.run.tasks import (
-    files_left_out, first_size_hw, make_tasks, ordered_items, RunOptions, Size, Task)
+    files_left_out, first_size_hw, make_tasks, ordered_items, RunOptions, Task)
 
 if TYPE_CHECKING:
     from rich.console import Console

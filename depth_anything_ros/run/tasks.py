@@ -16,11 +16,10 @@ from depth_anything_ros.media.open_images import left_out, list_recordings, open
 from depth_anything_ros.media.pictures import read_size_hw
 from depth_anything_ros.media.size_order import network_size_of, order_by_size
 from depth_anything_ros.media.source import ImageItem, ImageSource
-from depth_anything_ros.model_info import ExecutionPrecision, ModelInfo
+from depth_anything_ros.model_info import ExecutionPrecision, ModelInfo, Size
 from depth_anything_ros.vision.colorize import ColorMap
 
 OutputFormat = Literal['png8', 'png16', 'npy', 'pfm', 'ply']
-Size = tuple[int, int]
 
 SUFFIXES = {'png8': '.png', 'png16': '.png', 'npy': '.npy', 'pfm': '.pfm', 'ply': '.ply'}
 

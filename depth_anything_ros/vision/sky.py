@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import cv2
 from depth_anything_ros.arrays import Bools, F32
-from depth_anything_ros.model_info import ModelInfo
+from depth_anything_ros.model_info import Kind, ModelInfo
 import numpy as np
 
 # Inverse depth below this share of the near end of the scene is 0 within the noise of a network:
@@ -25,8 +25,13 @@ def with_sky(info: ModelInfo, maps: Sequence[F32]) -> F32:
     """
     depth: F32 = maps[0].copy()
     if info.sky_threshold is not None:
-        depth[maps[1] >= info.sky_threshold] = 0.0 if info.kind == 'relative' else np.nan
+        mark_sky(depth, maps[1], info.sky_threshold, info.kind)
     return depth
+
+
+def mark_sky(depth: F32, sky: F32, threshold: float, kind: Kind) -> None:
+    """Set the depth [H, W] where ``sky`` reaches ``threshold``, as ``with_sky``."""
+    depth[sky >= threshold] = 0.0 if kind == 'relative' else np.nan
 
 
 def sky_mask(depth: F32, info: ModelInfo) -> Bools:

@@ -1,10 +1,12 @@
 """Fits to the floor: synthetic rooms with boxes, noise and tilt, and views without a floor."""
 
+from dataclasses import replace
+
 from depth_anything_ros.alignment.fit import AlignmentFrame, AlignmentSource, check_fit
-from depth_anything_ros.alignment.ground import fit_ground, GroundSource, measure_ground
+from depth_anything_ros.alignment.ground import (
+    fit_ground, GroundSource, measure_ground, Mount)
 from depth_anything_ros.errors import AlignmentError
-from depth_anything_ros.parameters import AlignmentSettings
-from depth_anything_ros.parameters import Settings
+from depth_anything_ros.parameters import AlignmentSettings, Settings
 from depth_anything_ros.vision.geometry import Distortion, Intrinsics
 import numpy as np
 import pytest
@@ -41,7 +43,7 @@ def test_the_floor_is_a_source_that_reads_height_and_pitch_for_each_frame() -> N
 @pytest.mark.parametrize('shift', [-0.05, 0.0, 0.3])
 def test_scale_and_shift_of_a_clean_floor_are_found(height_m: float, shift: float) -> None:
     view = floor_view(Room(height_m, 0.2, scale=0.25, shift=shift, boxes=0), 0)
-    seen = measure_ground(view.inverse_depth, FLOOR_CAMERA, height_m, 0.2, with_shift=True)
+    seen = measure_ground(view.inverse_depth, FLOOR_CAMERA, Mount(height_m, 0.2, True))
     fit = seen.fit
     assert (fit.scale, fit.shift) == pytest.approx((0.25, shift), rel=1e-3, abs=1e-3)
     assert fit.residual < 1e-3
@@ -144,6 +146,20 @@ def test_a_strip_of_floor_before_a_wall_is_too_little(with_shift: bool) -> None:
     assert 0.02 < view.floor[126:].mean() < 0.2
     with pytest.raises(AlignmentError, match='below the horizon is floor, 20 % are needed'):
         fit_ground(view.inverse_depth, FLOOR_CAMERA, 0.6, 0.0, with_shift)
+
+
+def test_the_share_of_floor_that_is_needed_follows_from_max_outliers() -> None:
+    """A fit that the node would refuse is no fit; with less floor, walls are taken for it."""
+    view = floor_view(Room(0.6, 0.0, boxes=0, wall_m=2.1), 0)
+    frame = AlignmentFrame(view.inverse_depth, FLOOR_CAMERA, '', 1.0, 'camera')
+    settings = Settings(camera_height=0.6, camera_pitch=0.0)
+    source = GroundSource(lambda: settings)
+    with pytest.raises(AlignmentError, match='50 % are needed.*or raise alignment.max_outl'):
+        source.fit(frame, with_shift=True)
+    settings = replace(settings, alignment=AlignmentSettings(source='ground', max_outliers=0.8))
+    fit = source.fit(frame, with_shift=True)
+    assert 0.5 < fit.outliers < 0.8
+    check_fit(fit, settings.alignment)
 
 
 def test_a_camera_that_looks_up_is_an_error() -> None:

@@ -1,14 +1,18 @@
 """Colours, cameras and the 3-D view of one picture."""
 
 from collections.abc import Callable
+import os
 from pathlib import Path
 import threading
+from types import SimpleNamespace
+from typing import NoReturn
 
 import cv2
 from depth_anything_ros.app.models import ModelChoice, ModelSlot
 from depth_anything_ros.app.pictures import (
     BACKGROUND, Camera, centred, compute_picture, Look, write_shown)
-from depth_anything_ros.errors import CameraInfoError, PointCloudError, SettingsError
+from depth_anything_ros.errors import (
+    CameraInfoError, ImageError, PointCloudError, SettingsError)
 from depth_anything_ros.vision.cloud import unpack_colors
 import numpy as np
 import pytest
@@ -66,6 +70,33 @@ def test_a_folder_that_another_answer_removes_is_no_error(
     monkeypatch.setattr(page.time, 'time', remove_it)
     shared = page.Page(ModelSlot(), ModelChoice(Path('m.xml')), {}, [], tmp_path, True)
     assert shared._new_folder().parent == tmp_path
+
+
+def test_the_video_that_is_being_written_stays_however_long_it_takes(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writing to a file does not change the time of its folder."""
+    pytest.importorskip('gradio')
+    from depth_anything_ros.app import page
+    shared = page.Page(ModelSlot(), ModelChoice(Path('m.xml')), {}, [], tmp_path, True)
+    video = tmp_path / 'drive.mp4'
+    video.touch()
+    targets: list[Path] = []
+
+    def compute(slot: object, choice: object, video: Path, target: Path,
+                *rest: object) -> NoReturn:
+        targets.append(target)
+        os.utime(target.parent, (1, 1))
+        shared._new_folder()
+        assert target.parent.is_dir()
+        raise ImageError('the end')
+
+    monkeypatch.setattr(page, 'compute_video', compute)
+    monkeypatch.setattr(page.Page, 'chosen', lambda *rest: ModelChoice(Path('m.xml')))
+    with pytest.raises(ImageError, match='the end'):
+        shared.on_video(str(video), 'm', None, 'CPU', 'inferno', False,
+                        SimpleNamespace(session_hash='a'))
+    shared._new_folder()
+    assert not targets[0].parent.exists()
 
 
 def test_the_end_waits_for_running_events_and_refuses_others(tmp_path: Path) -> None:

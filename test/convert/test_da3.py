@@ -159,8 +159,10 @@ def test_it_teaches_in_openvino_and_in_pytorch(metric: tuple[Path, Any], tmp_pat
     found = teacher.infer(image, 112)
     teacher.close()
     network = load_network(source, Overrides(), TABLE).network
-    expected = in_torch(network, 'cpu')(image, 112)
+    expected = in_torch(network, done.info.kind, 'cpu')(image, 112)
     assert found.shape == expected.shape == (84, 112)
-    seen = found > 0
-    assert seen.any()
+    sky = found == 0
+    # A few pixels lie at the limit of sky.
+    assert 0.01 < sky.mean() < 0.99 and ((expected == 0) == sky).mean() > 0.95
+    seen = (found > 0) & (expected > 0)
     np.testing.assert_allclose(found[seen], expected[seen], rtol=0.1)

@@ -3,8 +3,9 @@
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from bags import RAW, raw_image, write_bag
 import cv2
 from depth_anything_ros.convert.quantize.gate import Gate, Loss
 from depth_anything_ros.convert.quantize.layers import Layer, quantized_layers
@@ -236,6 +237,25 @@ def test_what_cannot_be_quantized_is_refused_with_a_sentence(
         with pytest.raises((CheckpointError, ModelError, ImageError), match=message):
             quantize(job, report=lambda line: None)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_bags_for_the_gate_are_read_at_the_same_topic(
+        model: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip('rosbags.rosbag2')
+    from depth_anything_ros.convert.quantize import quantize as module
+
+    def count(model: object, inputs: list[np.ndarray]) -> NoReturn:
+        raise ImageError(f'the gate has {len(inputs)} images')
+
+    monkeypatch.setattr(module, 'make_samples', count)
+    day, night = (write_bag(tmp_path / name, [
+        (topic, RAW, number, raw_image(number, scene(number)))
+        for number in range(4 + len(name)) for topic in ('/left', '/right')[:1 + number % 2]])
+        for name in ('day', 'night'))
+    job = make_job(model, pictures, tmp_path / 'int8.xml', images=str(day), topic='/left')
+    for gate_images, images in ((str(night), 9), (str(pictures), 8)):
+        with pytest.raises(ImageError, match=f'the gate has {images} images'):
+            module.quantize(replace(job, gate_images=gate_images), report=lambda line: None)
 
 
 def test_the_ranges_of_the_encoder_hold_every_activation(model: Path) -> None:

@@ -12,12 +12,15 @@ import pytest
 
 
 def test_a_folder_is_played_in_the_order_of_names_without_depth_maps(tmp_path: Path) -> None:
-    """RGB-D folders keep both kinds side by side."""
-    for name, level in (('rgb_2.png', 20), ('rgb_1.png', 10), ('depth_1.png', 99)):
+    """RGB-D folders keep both kinds side by side, or in folders of their own as TUM RGB-D."""
+    for folder in ('depth', 'rgb'):
+        (tmp_path / folder).mkdir()
+    for name, level in (('rgb_2.png', 20), ('rgb_1.png', 10), ('depth_1.png', 99),
+                        ('rgb/3.png', 5), ('depth/3.png', 98)):
         cv2.imwrite(str(tmp_path / name), np.full((60, 80, 3), level, np.uint8))
     (tmp_path / 'notes.txt').write_text('no picture')
     footage = open_footage(tmp_path, (60, 80), None)
-    assert [int(footage.read(index).mean()) for index in range(footage.count)] == [10, 20]
+    assert [int(footage.read(index).mean()) for index in range(footage.count)] == [5, 10, 20]
 
 
 def test_the_camera_has_60_degrees_or_the_given_focal_length(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from dataclasses import replace
 from functools import partial
 import io
 import json
-import os
 from pathlib import Path
 
 import cv2
@@ -82,15 +81,6 @@ def test_existing_labels_are_reused(
     second = RedChannel()
     assert label(images, second, tmp_path / 'labels').items() >= pairs.items()
     assert (first.calls, second.calls) == (2, 2)
-
-
-def test_a_label_older_than_its_image_is_made_again(
-        images: list[DatasetImage], tmp_path: Path) -> None:
-    pairs = label(images, RedChannel(), tmp_path / 'labels')
-    os.utime(pairs[images[1]].label, ns=(1, 1))
-    again = RedChannel()
-    label(images, again, tmp_path / 'labels')
-    assert again.calls == 1
 
 
 def test_an_interrupt_keeps_all_labels_and_leaves_no_incomplete_file(

@@ -129,7 +129,7 @@ def test_a_checkpoint_is_converted_once_and_labels_as_in_pytorch(
     again = opened(checkpoint, overrides, options, table=(tiny,), report=silent)
     assert [(job.source, job.overrides) for job in conversions] == [(checkpoint, overrides)]
     network = load_network(checkpoint, overrides, (tiny,)).network
-    in_pytorch = replace(again, infer=in_torch(network, 'cpu'))
+    in_pytorch = replace(again, infer=in_torch(network, 'relative', 'cpu'))
     card = self_check_image((70, 98))
     expected = in_pytorch.label(card)
     assert abs(teacher.label(card) - expected).max() < 0.1 * expected.std()

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 from depth_anything_ros.errors import ImageError
 from depth_anything_ros.media.folders import (
-    foreign_suffixes, left_out_text, picture_suffixes, read_list)
+    color_pictures_below, foreign_suffixes, left_out_text, picture_suffixes, read_list)
 from depth_anything_ros.media.open_images import left_out, open_images
 import numpy as np
 import pytest
@@ -50,6 +50,15 @@ def test_a_folder_of_nothing_else_names_the_formats(tmp_path: Path) -> None:
     (tmp_path / 'a.heic').write_bytes(b'')
     with pytest.raises(ImageError, match='holds no image; supported are .*; left out: 1 .heic;'):
         open_images(str(tmp_path))
+
+
+def test_depth_maps_are_no_pictures_wherever_an_rgbd_folder_keeps_them(tmp_path: Path) -> None:
+    """The folder itself may be called depth."""
+    folder = tmp_path / 'depth_scenes'
+    kept = [save(folder / name) for name in ('a/rgb/1.png', 'b/rgb_1.png')]
+    for name in ('a/depth/1.png', 'b/depth_1.png'):
+        save(folder / name)
+    assert color_pictures_below(folder) == kept
 
 
 def test_videos_without_pictures_are_not_left_out(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """What the launch files share: required packages, arguments, and how the node is activated."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
-from depth_anything_ros.errors import MissingDependencyError
+from depth_anything_ros.errors import MissingDependencyError, SettingsError
 from depth_anything_ros.node.launch_support import (
-    argument, DDS_PROFILE, lifecycle_node, profile_path, require_packages)
+    argument, DDS_PROFILE, lifecycle_node, profile_path, require_one_camera,
+    require_packages)
 import pytest
 
 
@@ -112,3 +114,12 @@ def test_the_profile_of_the_package_gives_shared_memory_of_64_mib_and_keeps_udp(
     assert participant.get('is_default_profile') == 'true'
     assert {entry.text for entry in participant.iterfind('.//userTransports/transport_id', space)
             } == set(transports)
+
+
+def test_a_consumer_of_one_camera_refuses_names_of_cameras() -> None:
+    """Its topics are those of a node without names."""
+    context = SimpleNamespace(launch_configurations={})
+    require_one_camera(context, 'RTAB-Map')
+    context.launch_configurations['cameras'] = 'front'
+    with pytest.raises(SettingsError, match="'front'; it must be empty, because RTAB-Map reads"):
+        require_one_camera(context, 'RTAB-Map')

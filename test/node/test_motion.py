@@ -76,6 +76,7 @@ class Tracker:
         self.settings = settings
         self.added: list[tuple[Any, ...]] = []
         self.resets: list[str] = []
+        self.required = 0
 
     def add(self, *image: Any) -> MotionSamples:
         """Keep the image."""
@@ -85,6 +86,10 @@ class Tracker:
     def reset(self, reason: str) -> None:
         """Keep the reason."""
         self.resets.append(reason)
+
+    def require(self, min_points: int) -> None:
+        """Keep the number."""
+        self.required = min_points
 
 
 class Rig:
@@ -115,10 +120,16 @@ class Rig:
         """Return the stamps of the images that wait for their pose."""
         return [waiting.stamp_s for waiting in self.source._waiting]
 
-    def fit(self, stamp_s: float) -> float | None:
+    def fit(self, stamp_s: float, is_tracked: bool = True) -> float | None:
         """Return the scale that the depth of a time gives, None for no new fit."""
-        fit = self.source.fit(frame_at(stamp_s), False)
+        fit = self.fit_of(stamp_s, False, is_tracked)
         return None if fit is None else round(fit.scale, 6)
+
+    def fit_of(self, stamp_s: float, with_shift: bool, is_tracked: bool = True) -> Fit | None:
+        """Return the fit of the depth of a time, whose image was offered before."""
+        if is_tracked:
+            self.source._accepted.append(stamp_s)
+        return self.source.fit(frame_at(stamp_s), with_shift)
 
     def give(self, stamp_s: float, scale: float = 1.0) -> None:
         """Let the image of a time have points."""
@@ -252,6 +263,30 @@ def test_depth_is_kept_for_a_second_and_eight_images(make_rig: Callable[..., Rig
         round(12.1 + number / 100, 2) for number in range(1, 9)]
 
 
+def test_odometry_may_be_as_late_as_images_wait_for_it(make_rig: Callable[..., Rig]) -> None:
+    """Images that wait are further apart than those of the camera: maps of the others go."""
+    rig = make_rig()
+    rig.give(99.0)
+    scales = []
+    for number in range(60):
+        stamp_s = 10 + number / 60
+        scales.append(rig.fit(stamp_s, is_tracked=number % 5 == 0))
+        if number >= 30 and number % 5 == 0:
+            rig.give(stamp_s - 0.5, float(number))
+    assert [scale for scale in scales if scale] == [30.0, 35.0, 40.0, 45.0, 50.0, 55.0]
+
+
+def test_images_without_a_stamp_of_their_own_are_named(make_rig: Callable[..., Rig]) -> None:
+    """Those that arrive twice are not."""
+    rig = make_rig()
+    rig.give(99.0)
+    for number in range(12):
+        rig.fit(10.0 + number // 2 / 10)
+    with pytest.raises(AlignmentError, match='all images have the stamp 0 s'):
+        for _ in range(6):
+            rig.fit(0.0)
+
+
 def test_points_whose_depth_does_not_come_take_limited_room(
         make_rig: Callable[..., Rig]) -> None:
     rig = make_rig()
@@ -276,9 +311,9 @@ def test_a_clock_that_is_set_back_forgets_the_ratio_of_shift_and_scale(
     rig = make_rig()
     rig.source._outcome = motion._Outcome('', False)
     for stamp_s, shift in ((100.0, 0.5), (10.0, 0.0)):
-        assert rig.source.fit(frame_at(stamp_s), True) is None
+        assert rig.fit_of(stamp_s, True) is None
         rig.source._samples.append(samples_at(stamp_s, shift=shift))
-        fit = rig.source.fit(frame_at(stamp_s + 0.1), True)
+        fit = rig.fit_of(stamp_s + 0.1, True)
         assert fit.shift == pytest.approx(shift, abs=1e-6)
 
 
@@ -339,7 +374,7 @@ def test_the_floor_has_its_say_and_is_alone_while_the_camera_does_not_move(
     assert rig.source._floor.asked == [(10.0, False, 'standing'),
                                        (10.1, pytest.approx(2.0), False)]
     rig.give(10.4, 2.0)
-    assert rig.source.fit(frame_at(10.4), True).shift == 4.0
+    assert rig.fit_of(10.4, True).shift == 4.0
     assert rig.source._fitter._ratios[-1][1] == 0.5, 'the ratio of both, not of the points alone'
 
 
@@ -348,7 +383,13 @@ def test_the_tracker_gets_the_parameters(
         make_rig: Callable[..., Rig], min_support: int, points: int) -> None:
     rig = make_rig(alignment={'min_support': min_support},
                    motion=MotionParameters(points=120, max_speed=3.0))
-    assert rig.tracker.settings == MotionSettings(points=120, max_speed=3.0, min_points=points)
+    assert rig.tracker.settings == MotionSettings(points=120, max_speed=3.0)
+    rig.track(10.0)
+    assert rig.tracker.required == points
+    rig.settings = replace(rig.settings, alignment=AlignmentSettings(
+        source='motion', min_support=20))
+    rig.track(10.1)
+    assert rig.tracker.required == 20
 
 
 def test_a_closed_source_holds_no_image_and_takes_none(

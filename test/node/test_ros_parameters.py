@@ -129,6 +129,19 @@ def test_the_period_of_diagnostics_is_used(make_robot: Callable[..., Robot]) -> 
     assert messages == []
 
 
+@pytest.mark.parametrize('wrong', [0, -1, '1s', [1.0]])
+def test_a_wrong_period_of_diagnostics_is_named_and_the_default_used(
+        make_robot: Callable[..., Robot], capfd: pytest.CaptureFixture[str],
+        wrong: object) -> None:
+    """It is needed before configure, and cannot be set."""
+    robot = make_robot(diagnostics_period=wrong)
+    messages = robot.listen(DiagnosticArray, '/diagnostics')
+    robot.until(lambda: False, 0.5)
+    assert len(messages) < 3
+    assert robot.depth.trigger_configure().name == 'FAILURE'
+    assert 'diagnostics_period' in capfd.readouterr().err
+
+
 def test_input_size_changes_the_network_without_a_restart(
         make_robot: Callable[..., Robot]) -> None:
     """Computed at the new size once that is compiled, published at the image's."""

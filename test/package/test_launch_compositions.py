@@ -216,6 +216,8 @@ def test_a_driver_and_the_depth_of_its_images(
     ('laserscan', ['scan_height:=10.5'], "scan_height is '10.5'; it must be an integer of at"),
     ('laserscan', ['range_max:=far'], "range_max is 'far'; it must be a number of at least 0"),
     ('laserscan', ['range_min:=nan'], "range_min is 'nan'; it must be a number of at least 0"),
+    *((file, ['cameras:=front', *more], "cameras is 'front'; it must be empty, because")
+      for file, more in (('laserscan', []), ('rtabmap', []), ('nav2_costmap', ['costmap:=true']))),
     ('nav2_costmap', ['costmap:=true', 'costmap_params_file:=/no/file'],
      'costmap_params_file /no/file does not exist'),
     ('nav2_costmap', ['costmap:=true', f'costmap_params_file:={OWN_PARAMETERS}'],
@@ -224,7 +226,7 @@ def test_an_argument_that_cannot_be_used_is_named_before_anything_starts(
         launched, install, tmp_path: Path, file: str, arguments: list[str],
         sentence: str) -> None:
     for package in ('usb_cam', 'v4l2_camera', 'realsense2_camera', 'depthimage_to_laserscan',
-                    'nav2_costmap_2d', 'nav2_lifecycle_manager'):
+                    'nav2_costmap_2d', 'nav2_lifecycle_manager', 'rtabmap_launch'):
         install(package)
     printed = launched(f'{file}.launch.py', 'autostart:=false', *arguments)
     assert sentence in printed

@@ -11,12 +11,14 @@ from typing import Any
 
 from bags import RAW, raw_image, write_bag
 import cv2
+from depth_anything_ros.cli.signals import StopRequest
 from depth_anything_ros.errors import ImageError
 from depth_anything_ros.fleet import storage
 from depth_anything_ros.fleet.worker import Reports
 from depth_anything_ros.inference.ir import read_ir_files
 from depth_anything_ros.media.video import VideoFile
 from depth_anything_ros.model_info import ModelInfo
+from depth_anything_ros.run import fleet_job
 from depth_anything_ros.run.fleet_files import facts_of, find_files, find_missing, open_places
 from depth_anything_ros.run.fleet_worker import OpenRunWorker, Picture, Recording
 from depth_anything_ros.run.main import main
@@ -168,6 +170,20 @@ def bucket() -> str:
 
 def find(source: str, outdir: str, **options: Any) -> list[Any]:
     return list(find_files(RunOptions(Path('m.xml'), source, **options), outdir, info()).files)
+
+
+def test_a_url_of_a_file_is_its_path(
+        tmp_path: Path, tiny_ir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results that lie among the images are no images of the next run either."""
+    write_photos(tmp_path / 'photos', 3)
+    write_photos(tmp_path / 'photos' / 'out', 1)
+    found: list[Any] = []
+    monkeypatch.setattr(fleet_job, '_compute', lambda missing, *rest: (
+        found.extend(missing.files), StopRequest())[1])
+    url = f'file://{tmp_path}/photos'
+    assert main([str(tiny_ir), '--ray', 'auto', '--input', url, '--outdir', f'{url}/out']) == 0
+    assert [file.place for file in found] == [
+        f'{tmp_path}/photos/{number:04}.png' for number in range(3)]
 
 
 def info() -> ModelInfo:

@@ -71,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with tempfile.TemporaryDirectory() as folder:
             figures |= rounded({'size_mib': size_mib(options.model)})
+            for path in filter(None, (options.floating, options.nano)):
+                read_model_info(path)
             teacher = cache(lambda: _open_teacher(options.teacher, Path(folder)))
             for part in parts:
                 if part == 'front':

@@ -12,9 +12,10 @@ import threading
 import time
 
 from depth_anything_ros.errors import InferenceError
-from depth_anything_ros.inference.engine import EngineOptions, Size
+from depth_anything_ros.inference.engine import EngineOptions
 from depth_anything_ros.inference.scheduler import Frame, FrameScheduler, Result
 from depth_anything_ros.inference.switchable_engine import SwitchableEngine
+from depth_anything_ros.model_info import Size
 from depth_anything_ros.vision.color_image import ColorImage
 import numpy as np
 

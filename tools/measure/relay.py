@@ -16,6 +16,8 @@ from depth_anything_ros.benchmark.node_under_test import OUTPUTS, under_test
 import numpy as np
 
 _SIZE_HW = (480, 640)
+# With the default points_stride.
+_CLOUD_HW = (240, 320)
 _SECONDS, _ROUNDS = 5.0, 3
 
 
@@ -61,7 +63,7 @@ def _relay() -> Any:
     prepared = {
         'inverse_depth/image': depth_message(header, np.zeros(_SIZE_HW, np.float32)),
         'color/image': color_message(header, np.zeros((*_SIZE_HW, 3), np.uint8)),
-        'points': cloud_message(header, np.zeros((*_SIZE_HW, 4), np.float32))}
+        'points': cloud_message(header, np.zeros((*_CLOUD_HW, 4), np.float32))}
     messages = {topic: bytes(message) for topic, message in prepared.items()}
     publishers = {topic: node.create_publisher(PointCloud2 if topic == 'points' else Image,
                                                f'~/{topic}', RELIABLE) for topic in messages}

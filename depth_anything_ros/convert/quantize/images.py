@@ -10,13 +10,12 @@ from depth_anything_ros.errors import CheckpointError, ImageError
 from depth_anything_ros.media.folders import left_out_text
 from depth_anything_ros.media.open_images import left_out, open_images
 from depth_anything_ros.media.source import ImageSource
-from depth_anything_ros.model_info import ModelInfo
+from depth_anything_ros.model_info import ModelInfo, Size
 from depth_anything_ros.vision.color_image import to_bgr
 from depth_anything_ros.vision.transforms import (
     crop_to_aspect, model_input_hw, network_image, normalize)
 import numpy as np
 
-Size = tuple[int, int]
 
 MIN_PICTURES = 4
 

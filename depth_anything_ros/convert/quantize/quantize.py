@@ -22,6 +22,7 @@ from depth_anything_ros.convert.quantize.training import (
 from depth_anything_ros.errors import CheckpointError, QualityError
 from depth_anything_ros.files import check_target, publish_model, staging_folder
 from depth_anything_ros.inference.ir import read_model
+from depth_anything_ros.media.bag_reader import is_bag
 from depth_anything_ros.model_info import ModelInfo, Quantization
 from depth_anything_ros.version import __version__
 
@@ -83,7 +84,8 @@ def quantize(job: QuantizeJob, *, report: Report = print,
         if job.gate_images is None:
             pictures, gate_pictures = hold_out(pictures)
         else:
-            gate_pictures = read_pictures(job.gate_images, None, job.limit, report)
+            topic = job.topic if is_bag(Path(job.gate_images)) else None
+            gate_pictures = read_pictures(job.gate_images, topic, job.limit, report)
     report(f'      {len(pictures)} images for calibration, {len(gate_pictures)} for the gate')
     fixed = model.clone()
     input_size = job.input_size or min(info.input_size, _LARGEST_INPUT)

@@ -17,14 +17,13 @@ from depth_anything_ros.convert.sources.onnx_files import read_onnx_file
 from depth_anything_ros.convert.sources.records import sha256_of
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.inference.ir import check_ir_files, error_reason, read_ir
-from depth_anything_ros.model_info import ModelInfo, Precision
+from depth_anything_ros.model_info import ModelInfo, Precision, Size
 from depth_anything_ros.networks.models import input_spec_of, InputSpec
 import numpy as np
 
 if TYPE_CHECKING:
     import openvino
 
-Size = tuple[int, int]
 _WANTED = 'give a network that maps one image [N,3,H,W], RGB and normalised, to one depth map'
 _WANTED_OR = f'{_WANTED}, or describe another one with --describe FILE.yaml'
 # Constants of 8 bit below this size are indices and the like, not weights.

@@ -4,7 +4,7 @@ Images with measured depth in metres, as files in the work folder: a JPEG and an
 They come from folders of RGB-D images, which a YAML file describes, and from ROS 2 bags.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 import json
@@ -14,7 +14,7 @@ from typing import Any
 from depth_anything_ros.arrays import F32, U8
 from depth_anything_ros.cli.progress import Counting, Report
 from depth_anything_ros.distill.dataset import (
-    DatasetImage, digest, reduced_size_hw, write_jpeg)
+    DatasetImage, digest, files_of, reduced_size_hw, states, write_jpeg)
 from depth_anything_ros.distill.metric.bags import BagTopics, open_bag_frames
 from depth_anything_ros.errors import DatasetError, ImageError, PointCloudError
 from depth_anything_ros.files import atomic_path
@@ -98,7 +98,7 @@ def nearest(values: F32, size_hw: tuple[int, int]) -> F32:
 def _frames(path: Path, source: int, folder: Path, selection: FrameSelection, report: Report,
             counting: Counting) -> list[Frame]:
     count, frames, files = _open(path, selection)
-    target = folder / f'frames-{digest(path, f" {count} {selection} {_states(files)}")}'
+    target = folder / f'frames-{digest(path, f" {count} {selection} {states(files)}")}'
     if (earlier := _read_index(target / _INDEX, source)) is not None:
         report(f'      {path}: {len(earlier)} images with depth')
         return earlier
@@ -132,12 +132,6 @@ def _frames(path: Path, source: int, folder: Path, selection: FrameSelection, re
     return found
 
 
-def _states(files: Iterable[Path]) -> list[tuple[str, int, int]]:
-    """Return name, size and time of files, one of which differs where a file was replaced."""
-    return [(file.name, state.st_size, state.st_mtime_ns)
-            for file in files for state in (file.stat(),)]
-
-
 def _open(path: Path, selection: FrameSelection) -> tuple[int, Iterator[RawFrame], list[Path]]:
     """Return the number of frames, the frames, and the files that they are read from."""
     if path.suffix.lower() in SUFFIXES:
@@ -145,8 +139,8 @@ def _open(path: Path, selection: FrameSelection) -> tuple[int, Iterator[RawFrame
     if not path.exists():
         raise DatasetError(path, 'there is no such file or folder', _GIVE)
     if is_bag(path):
-        files = sorted(filter(Path.is_file, path.iterdir())) if path.is_dir() else [path]
-        return *open_bag_frames(path, selection.topics, selection.every, selection.limits), files
+        return *open_bag_frames(path, selection.topics, selection.every,
+                                selection.limits), files_of(path)
     raise DatasetError(path, 'it is neither a description nor a bag', _GIVE)
 
 
