@@ -134,8 +134,9 @@ WHAT_WAS_TRIED = """## What limits the figures
   the saturated node they take nearly as much CPU time per image as its host work, and all of it is
   lost to an inference that uses both cores. `box_floor_ms_per_frame` is what is left when the
   node does nothing but receive and publish: Fast DDS copies messages of 1.2 MB of depth, 0.9 MB of
-  colours and 1.2 MB of cloud twice, from memory that is no longer in the caches.
-  `points_stride: 4` publishes a quarter of the cloud, `output_size: native` less of all outputs.
+  colours and 1.2 MB of cloud twice, from memory that is no longer in the caches. So about half of
+  the host work with all outputs is receiving and copying; `points_stride: 4` publishes a quarter
+  of the cloud, `output_size: native` less of all outputs.
 - **Beside busy loops** the age is a matter of the scheduler: camera and subscriber wait for a core
   as the node does, so a higher priority of the node alone gains a fifth.
 - **bf16 is not always faster.** With AVX-512 alone, without AMX, some processors compute longer in
