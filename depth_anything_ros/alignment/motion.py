@@ -7,7 +7,7 @@ Geometry, chapter 12). Nothing here knows ROS or the depth network: ``MotionTrac
 with poses and returns samples of 1/z, and ``motion_fit.MotionFitter`` fits depth maps to them.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import cv2
@@ -129,21 +129,17 @@ class MotionTracker:
 
     Each image costs a few ms of CPU, so that all of them can be given to ``add``, in the order of
     their stamps; the depth network may see fewer. Images may be skipped while the views overlap.
+    ``settings`` may be replaced between two images, for another ``min_points``.
     """
 
     def __init__(self, settings: MotionSettings = MotionSettings()) -> None:
-        self._settings = settings
+        self.settings = settings
         self._tracks = PointTracks(settings.points, settings.max_forward_backward)
         self._last: _View | None = None
         self._velocity: F64 | None = None
         self._to_tracked: F64 = np.ones(2)
         self._key_points = 0
         self._forget('start', 'the motion is observed from this image on; move the camera')
-
-    def require(self, min_points: int) -> None:
-        """Change ``min_points`` of the settings; ValueError if it is out of range."""
-        if min_points != self._settings.min_points:
-            self._settings = replace(self._settings, min_points=min_points)
 
     def add(self, image: U8, camera: Intrinsics, odom_from_camera: F64,
             stamp_s: float) -> MotionSamples:
@@ -161,7 +157,7 @@ class MotionTracker:
         _check(image, camera, odom_from_camera, stamp_s)
         pose = np.array(odom_from_camera, np.float64)
         view = _View(pose, stamp_s, camera)
-        grey, self._to_tracked = _tracked_image(image, self._settings.tracked_width)
+        grey, self._to_tracked = _tracked_image(image, self.settings.tracked_width)
         broken = self._broken(view)
         if broken is not None:
             self._forget(*broken)
@@ -194,7 +190,7 @@ class MotionTracker:
 
     def _broken(self, view: '_View') -> tuple[MotionState, str] | None:
         """Return state and reason why ``view`` does not continue the last one, None if it does."""
-        last, limits = self._last, self._settings
+        last, limits = self._last, self.settings
         if last is None:
             return None
         passed_s = view.stamp_s - last.stamp_s
@@ -253,7 +249,7 @@ class MotionTracker:
         return float(np.sqrt(self._focal_xy(camera).prod()))
 
     def _triangulated(self, view: '_View') -> MotionSamples:
-        limits, motions = self._settings, relative_motions(self._key_poses, view.pose)
+        limits, motions = self.settings, relative_motions(self._key_poses, view.pose)
         if not len(self._key_poses):
             return self._nothing(view, *self._started)
         if len(self._rays) < limits.min_points:
@@ -305,7 +301,7 @@ class MotionTracker:
 
     def _unmoved(self, motions: Motions) -> tuple[MotionState, str]:
         """Return why a camera that has not left its key frames gives no samples."""
-        limits = self._settings
+        limits = self.settings
         angles = np.degrees(ray_angles(self._key_rays, turned_rays(self._rays, motions)))
         moved = max((float(np.nanmedian(row)) for row in angles
                      if np.isfinite(row).sum() >= _LEAST_ALIVE), default=0.0)
@@ -330,7 +326,7 @@ class MotionTracker:
             self._key_poses = np.empty((0, 4, 4))
         if not self._needs_key(view):
             return
-        if len(self._rays) > self._settings.points:
+        if len(self._rays) > self.settings.points:
             kept = self._tracks.thin_out()
             self._key_rays, self._inverse_z = self._key_rays[:, kept], self._inverse_z[kept]
         added = self._tracks.add_corners()
@@ -342,7 +338,7 @@ class MotionTracker:
         poses = np.concatenate([self._key_poses, view.pose[None]])
         alive = np.isfinite(rays[:, :, 0]).sum(axis=1) >= _LEAST_ALIVE
         alive[-1] = True
-        newest = np.flatnonzero(alive)[-self._settings.key_frames:]
+        newest = np.flatnonzero(alive)[-self.settings.key_frames:]
         self._key_rays, self._key_poses = rays[newest], poses[newest]
         self._key_points = len(self._rays)
 
@@ -354,7 +350,7 @@ class MotionTracker:
             return True
         turned = turned_rays(self._rays[alive], relative_motions(self._key_poses[-1:], view.pose))
         moved = np.nanmedian(ray_angles(self._key_rays[-1:, alive], turned))
-        return bool(moved >= np.radians(_KEY_PARALLAX * self._settings.min_parallax))
+        return bool(moved >= np.radians(_KEY_PARALLAX * self.settings.min_parallax))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import threading
 import time
 
@@ -218,7 +218,7 @@ class MotionSource:
         if reason := self._poses.take_restart():
             self._tracker.reset(reason)
             self._warn(f'metres from motion start over: {reason}')
-        self._tracker.require(min(max(
+        self._tracker.settings = replace(self._tracker.settings, min_points=min(max(
             self._read_settings().alignment.min_support, _FEWEST), _MOST))
         samples = self._tracker.add(to_bgr(pixels), view.camera, pose, waiting.stamp_s)
         with self._changed:

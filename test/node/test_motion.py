@@ -76,7 +76,6 @@ class Tracker:
         self.settings = settings
         self.added: list[tuple[Any, ...]] = []
         self.resets: list[str] = []
-        self.required = 0
 
     def add(self, *image: Any) -> MotionSamples:
         """Keep the image."""
@@ -86,10 +85,6 @@ class Tracker:
     def reset(self, reason: str) -> None:
         """Keep the reason."""
         self.resets.append(reason)
-
-    def require(self, min_points: int) -> None:
-        """Keep the number."""
-        self.required = min_points
 
 
 class Rig:
@@ -385,11 +380,11 @@ def test_the_tracker_gets_the_parameters(
                    motion=MotionParameters(points=120, max_speed=3.0))
     assert rig.tracker.settings == MotionSettings(points=120, max_speed=3.0)
     rig.track(10.0)
-    assert rig.tracker.required == points
+    assert rig.tracker.settings.min_points == points
     rig.settings = replace(rig.settings, alignment=AlignmentSettings(
         source='motion', min_support=20))
     rig.track(10.1)
-    assert rig.tracker.required == 20
+    assert rig.tracker.settings.min_points == 20
 
 
 def test_a_closed_source_holds_no_image_and_takes_none(

@@ -303,7 +303,7 @@ def weights_report(looked: Sequence[Looked]) -> str:
         found = fitted_weights(looked, inputs)
         same = np.abs(found - np.asarray(shipped)).max() <= _SAME
         lines.append(f'{name} = ({", ".join(f"{one:.3f}" for one in found)})'
-                     + ('' if same else ', which vision/confidence.py should contain'))
+                     + ('' if same else f'; in the package {shipped}'))
     typical = statistics.fmean(_by_scene(looked, [
         float(np.exp(one.one_look[0, _RESIDUAL])) for one in looked]).values())
     lines.append(f'TYPICAL_RESIDUAL = {typical:.3f}; in the package {TYPICAL_RESIDUAL}')
