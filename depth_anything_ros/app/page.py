@@ -197,10 +197,11 @@ class Page:
         Gradio copies the files to its own folder when it sends the answer. A folder that a video
         is written to stays.
         """
-        for folder in set(self.folder.glob('answer-*')) - self._written:
+        for folder in self.folder.glob('answer-*'):
             # Another answer may remove it at the same time.
             with suppress(FileNotFoundError):
-                if time.time() - folder.stat().st_mtime > _ANSWER_KEPT_S:
+                if (folder not in self._written
+                        and time.time() - folder.stat().st_mtime > _ANSWER_KEPT_S):
                     shutil.rmtree(folder, ignore_errors=True)
         return Path(tempfile.mkdtemp(prefix='answer-', dir=self.folder))
 

@@ -42,8 +42,8 @@ def open_footage(folder: Path | None, size_hw: tuple[int, int],
     """
     Return the pictures below ``folder`` in the order of their paths, a frame each.
 
-    Files whose name starts with depth are left out. ``folder`` None stands for the photographs of
-    the package, 60 frames each. Each picture is cropped to the aspect of ``size_hw`` and resized.
+    They are those of ``color_pictures_below``. ``folder`` None stands for the photographs of the
+    package, 60 frames each. Each picture is cropped to the aspect of ``size_hw`` and resized.
     The principal point of the camera is the middle of the picture; ``focal_px`` at ``size_hw``,
     None: a horizontal field of view of 60 degrees. ImageError if there is no picture or a file
     cannot be read.

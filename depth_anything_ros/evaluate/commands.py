@@ -101,7 +101,7 @@ def parity(model: Annotated[Path, typer.Argument(metavar='MODEL_A.xml',
                                                      help='The IR that is the reference.')],
            folder: Annotated[Path, typer.Argument(
                metavar='IMAGES_FOLDER', help='Images, also in folders below, or a list of them '
-               '(.txt); files of a folder whose name starts with depth are left out.')],
+               '(.txt); files and folders in it whose name starts with depth are left out.')],
            input_size: InputSize = 0,
            input_size_b: Annotated[int, typer.Option(
                min=0, max=LARGEST_INPUT_PX, metavar='PX',
