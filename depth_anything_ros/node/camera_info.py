@@ -4,10 +4,12 @@ from copy import copy
 from dataclasses import dataclass
 
 from depth_anything_ros.errors import CameraInfoError
+from depth_anything_ros.stamps import with_stamp
 from depth_anything_ros.vision.camera_info import (
     binning_xy, check_size, complete_fields, intrinsics, is_raw)
 from depth_anything_ros.vision.geometry import Intrinsics
 from depth_anything_ros.vision.transforms import OutputGrid
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
@@ -40,6 +42,24 @@ def camera_view(info: CameraInfo | None, image_hw: tuple[int, int], geometry: st
         return CameraView(info, intrinsics(info, image_hw, is_raw(info, geometry, image_topic)))
     except CameraInfoError as error:
         return CameraView(info, None, str(error))
+
+
+class SerializedInfos:
+    """The camera_info of the outputs of one camera, made anew only when something changes."""
+
+    def __init__(self) -> None:
+        self._made_of: tuple[object, ...] = ()
+        self._data = b''
+
+    def get(self, header: Header, info: CameraInfo, image_hw: tuple[int, int],
+            grid: OutputGrid) -> bytes:
+        """Return the message of ``camera_info_on_grid``, serialized."""
+        made_of = (info, header.frame_id, image_hw, grid)
+        # Usually ``info`` is the same object, so its fields are not compared.
+        if made_of != self._made_of:
+            self._data = serialize_message(camera_info_on_grid(header, info, image_hw, grid))
+            self._made_of = made_of
+        return with_stamp(self._data, header.stamp.sec, header.stamp.nanosec)
 
 
 def camera_info_on_grid(header: Header, info: CameraInfo, image_hw: tuple[int, int],

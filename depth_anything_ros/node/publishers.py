@@ -8,7 +8,7 @@ from depth_anything_ros.arrays import F32
 from depth_anything_ros.errors import AlignmentError
 from depth_anything_ros.model_info import Kind
 from depth_anything_ros.node.aligner import alignment_values
-from depth_anything_ros.node.camera_info import camera_info_on_grid, CameraView
+from depth_anything_ros.node.camera_info import CameraView, SerializedInfos
 from depth_anything_ros.node.diagnostics import key_values
 from depth_anything_ros.node.frame_outputs import FrameOutputs
 from depth_anything_ros.node.rate_limit import RateLimit
@@ -48,6 +48,7 @@ class OutputPublishers:
         self._warn = warn
         self._publishers: dict[str, LifecyclePublisher] = {}
         self._of_arrays: dict[str, SerializedPublisher] = {}
+        self._infos = SerializedInfos()
         self._subscribed: frozenset[str] = frozenset()
         self._limits = {topic: RateLimit() for topic in ('color/image', 'points')}
         try:
@@ -92,7 +93,7 @@ class OutputPublishers:
                 settings: Settings) -> None:
         """Publish the outputs that have subscribers; ``view`` is the camera of the image."""
         self._count_subscribers()
-        make_info = _info_maker(header, outputs, view)
+        make_info = self._info_maker(header, outputs, view)
         if make_info is None and self._is_subscribed(*_CAMERA_INFOS):
             self._warn(f'no camera_info beside the depth: {view.problem}')
         if self._is_subscribed('inverse_depth/image', 'inverse_depth/camera_info'):
@@ -125,7 +126,7 @@ class OutputPublishers:
         if filled is None:
             return
         self._publish_map('depth_filled', header, filled.depth_m,
-                          _info_maker(header, outputs, view), depth_encoding)
+                          self._info_maker(header, outputs, view), depth_encoding)
         if self._is_subscribed('depth_filled/mask'):
             self._publish('depth_filled/mask', mask_message(header, filled.mask))
 
@@ -159,7 +160,7 @@ class OutputPublishers:
         self._of_arrays[topic].publish(message)
 
     def _publish_map(self, name: str, header: Header, values: F32,
-                     make_info: Callable[[], CameraInfo] | None, encoding: str = '32FC1') -> None:
+                     make_info: Callable[[], bytes] | None, encoding: str = '32FC1') -> None:
         if make_info is not None and self._is_subscribed(f'{name}/camera_info'):
             self._publishers[f'{name}/camera_info'].publish(make_info())
         if self._is_subscribed(f'{name}/image'):
@@ -173,10 +174,9 @@ class OutputPublishers:
         if cloud is not None:
             self._publish('points', cloud_message(header, cloud))
 
-
-def _info_maker(header: Header, outputs: FrameOutputs,
-                view: CameraView) -> Callable[[], CameraInfo] | None:
-    """Return a function that makes the camera_info of the outputs, None without a camera_info."""
-    if view.info is None:
-        return None
-    return partial(camera_info_on_grid, header, view.info, outputs.image.size_hw, outputs.grid)
+    def _info_maker(self, header: Header, outputs: FrameOutputs,
+                    view: CameraView) -> Callable[[], bytes] | None:
+        """Return a function that makes the camera_info of the outputs, None without one."""
+        if view.info is None:
+            return None
+        return partial(self._infos.get, header, view.info, outputs.image.size_hw, outputs.grid)

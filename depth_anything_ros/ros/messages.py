@@ -12,14 +12,14 @@ little endian, then the fields in order, each aligned to its size.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 import struct
 import sys
 from typing import Any, Literal
 
 from depth_anything_ros.arrays import F32, U8
 from depth_anything_ros.errors import MessageError
-from depth_anything_ros.stamps import serialized_stamp_ns, STAMP_END
+from depth_anything_ros.stamps import serialized_stamp_ns, STAMP_END, with_stamp
 from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.depth import to_millimetres
 from depth_anything_ros.vision.encoded_image import decode_compressed_data, PixelLimit
@@ -33,6 +33,8 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
 _BIG_ENDIAN = sys.byteorder == 'big'
+# Of as many frame ids, encodings and sizes, the bytes around the data are serialized once.
+_KEPT_ENDS = 64
 
 
 class SerializedMessage:
@@ -193,32 +195,52 @@ def cloud_message(header: Header, cloud: F32) -> ArrayMessage:
 
     [H, W, C] becomes an organized cloud with NaN where invalid, [N, C] a dense list of points.
     """
-    height, width = cloud.shape[:2] if cloud.ndim == 3 else (1, cloud.shape[0])
-    names = POINT_FIELDS[:cloud.shape[-1]]
+    return _array_message(header, _cloud_ends(header.frame_id, cloud.shape), cloud)
+
+
+@lru_cache(maxsize=_KEPT_ENDS)
+def _cloud_ends(frame_id: str, shape: tuple[int, ...]) -> tuple[bytes, bytes]:
+    height, width = shape[:2] if len(shape) == 3 else (1, shape[0])
+    names = POINT_FIELDS[:shape[-1]]
     fields = [PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)
               for index, name in enumerate(names)]
     step = 4 * len(names)
-    return _array_message(PointCloud2(
-        header=header, height=height, width=width, fields=fields, is_bigendian=_BIG_ENDIAN,
-        point_step=step, row_step=step * width, is_dense=cloud.ndim == 2), cloud)
+    return _ends(PointCloud2(
+        header=Header(frame_id=frame_id), height=height, width=width, fields=fields,
+        is_bigendian=_BIG_ENDIAN, point_step=step, row_step=step * width,
+        is_dense=len(shape) == 2), step * width * height)
 
 
 def _image_message(header: Header, encoding: str, pixels: npt.NDArray[Any],
                    pixel_bytes: int) -> ArrayMessage:
     height, width = pixels.shape[:2]
-    return _array_message(Image(
-        header=header, height=height, width=width, encoding=encoding, is_bigendian=_BIG_ENDIAN,
-        step=width * pixel_bytes), pixels)
+    return _array_message(
+        header, _image_ends(header.frame_id, encoding, height, width, pixel_bytes), pixels)
 
 
-def _array_message(message: Image | PointCloud2, data: npt.NDArray[Any]) -> ArrayMessage:
+@lru_cache(maxsize=_KEPT_ENDS)
+def _image_ends(frame_id: str, encoding: str, height: int, width: int,
+                pixel_bytes: int) -> tuple[bytes, bytes]:
+    step = width * pixel_bytes
+    return _ends(Image(header=Header(frame_id=frame_id), height=height, width=width,
+                       encoding=encoding, is_bigendian=_BIG_ENDIAN, step=step), step * height)
+
+
+def _ends(message: Image | PointCloud2, data_bytes: int) -> tuple[bytes, bytes]:
     """
-    Return the message, whose data are still empty, in CDR with ``data``.
+    Return what precedes and what follows ``data_bytes`` bytes of data in the message in CDR.
 
-    CDR stores data as their number of bytes in four aligned bytes, then the bytes. In an image
-    nothing follows; in a cloud one flag does, and the middleware may add padding after it.
+    The data of ``message`` are empty. CDR stores data as their number of bytes in four aligned
+    bytes, then the bytes. In an image nothing follows; in a cloud one flag does, and the
+    middleware may add padding after it.
     """
     empty = serialize_message(message)
     end = len(empty) - (0 if isinstance(message, Image) else len(empty) % 4 or 4)
     order: Literal['little', 'big'] = 'little' if empty[1] & 1 else 'big'
-    return ArrayMessage(empty[:end - 4] + data.nbytes.to_bytes(4, order), data, empty[end:])
+    return empty[:end - 4] + data_bytes.to_bytes(4, order), empty[end:]
+
+
+def _array_message(header: Header, ends: tuple[bytes, bytes],
+                   data: npt.NDArray[Any]) -> ArrayMessage:
+    head, tail = ends
+    return ArrayMessage(with_stamp(head, header.stamp.sec, header.stamp.nanosec), data, tail)

@@ -5,6 +5,7 @@ from typing import Literal
 
 import cv2
 from depth_anything_ros.arrays import F32, U8
+from depth_anything_ros.vision.depth import outer_values
 import numpy as np
 
 ColorMap = Literal['spectral_r', 'inferno', 'magma', 'viridis', 'turbo', 'gray']
@@ -60,7 +61,7 @@ class RangeTracker:
         sample = values[::step, ::step]
         finite = sample[np.isfinite(sample)]
         if finite.size:
-            low, high = (scale * float(value) + shift for value in np.percentile(finite, (2, 98)))
+            low, high = (scale * value + shift for value in outer_values(finite))
             old = self._range or (low, high)
             self._range = (old[0] + self._gain * (low - old[0]),
                            old[1] + self._gain * (high - old[1]))

@@ -6,7 +6,8 @@ previous ones. Pixels are never averaged over time, so edges neither lag nor sme
 """
 
 import cv2
-from depth_anything_ros.arrays import F32, F64
+from depth_anything_ros.arrays import AnyArray, F32
+from depth_anything_ros.vision.depth import outer_values
 import numpy as np
 
 _GRID_WH = (80, 60)
@@ -19,6 +20,8 @@ _NEAR_OFFSET = 0.3
 # The fit is a cut if fewer than _MIN_AGREE of the pixels are within _TOLERANCE of the spread.
 _TOLERANCE = 0.15
 _MIN_AGREE, _MIN_VALID = 0.5, 0.25
+# Residuals below this part of the spread are as good as none.
+_EXACT = 1e-4
 
 
 class Stabilizer:
@@ -48,9 +51,10 @@ class Stabilizer:
         """
         small: F32 = cv2.resize(inverse_depth[::2, ::2], _GRID_WH,  # type: ignore[assignment]
                                 interpolation=cv2.INTER_AREA)
-        small[~np.isfinite(small)] = np.nan
+        finite = np.isfinite(small)
+        small[~finite] = np.nan
         self.was_reset = False
-        if np.isfinite(small).mean() < _MIN_VALID:
+        if _share(finite) < _MIN_VALID:
             return 1.0, 0.0
         fit = self._fit(small) if self._size_hw == inverse_depth.shape else None
         self.was_reset = fit is None
@@ -69,9 +73,9 @@ class Stabilizer:
         """Return the scale and shift from ``small`` to the estimate, None after a cut."""
         estimate = self._moved_estimate(small)
         valid = np.isfinite(small) & np.isfinite(estimate)
-        if valid.mean() < _MIN_VALID:
+        if _share(valid) < _MIN_VALID:
             return None
-        return _robust_fit(small[valid].astype(np.float64), estimate[valid].astype(np.float64))
+        return _robust_fit(small[valid], estimate[valid])
 
     def _moved_estimate(self, small: F32) -> F32:
         """Return the estimate in the present view, NaN where the view is new."""
@@ -86,28 +90,37 @@ class Stabilizer:
 
 def _filled(small: F32) -> F32:
     """Return a copy with zero mean and without NaN; phaseCorrelate writes into its arguments."""
-    filled: F32 = small - np.float32(np.nanmean(small))
-    filled[np.isnan(filled)] = 0.0
+    unknown = np.isnan(small)
+    filled: F32 = small - small[~unknown].mean()
+    filled[unknown] = 0.0
     return filled
 
 
-def _robust_fit(values: F64, target: F64) -> tuple[float, float] | None:
+def _share(chosen: AnyArray) -> float:
+    """Return the share of the pixels that are true."""
+    return np.count_nonzero(chosen) / chosen.size
+
+
+def _robust_fit(values: F32, target: F32) -> tuple[float, float] | None:
     """Return scale and shift by reweighted least squares, None if too few pixels agree."""
-    low, high = np.percentile(values, (2, 98))
-    if not high > low:
+    (low, high), (target_low, target_high) = outer_values(values), outer_values(target)
+    if not (high > low and target_high > target_low):
         return None
-    far_weight = 1.0 / (_NEAR_OFFSET + np.clip((values - low) / (high - low), 0.0, 1.0)) ** 2
-    weight = far_weight
+    nearness = (values - low) / (high - low)
+    far_weight = weight = 1.0 / np.square(_NEAR_OFFSET + np.clip(nearness, 0.0, 1.0))
+    middle = len(values) // 2
     for _ in range(_ITERATIONS):
-        total = weight.sum()
-        mean, target_mean = weight @ values / total, weight @ target / total
-        centred = values - mean
-        scale = (weight * centred) @ target / ((weight * centred) @ centred)
-        shift = target_mean - scale * mean
-        residual = np.abs(scale * values + shift - target)
-        spread = _OUTLIER * 1.4826 * np.median(residual) + 1e-9 * (high - low)
-        weight = far_weight / (1.0 + np.square(residual / spread)) ** 2
-    low, high = np.percentile(target, (2, 98))
-    if scale <= 0 or np.mean(residual < _TOLERANCE * (high - low)) < _MIN_AGREE:
+        total = float(weight.sum())
+        mean, target_mean = float(weight @ nearness) / total, float(weight @ target) / total
+        centred = nearness - mean
+        weighted = weight * centred
+        slope = float(weighted @ target) / float(weighted @ centred)
+        residual = np.abs(slope * centred + target_mean - target)
+        spread = _OUTLIER * 1.4826 * float(np.partition(residual, middle)[middle])
+        weight = far_weight / np.square(1.0 + np.square(
+            residual / (spread + _EXACT * (target_high - target_low))))
+    agree = _share(residual < _TOLERANCE * (target_high - target_low))
+    if slope <= 0 or agree < _MIN_AGREE:
         return None
-    return float(scale), float(shift)
+    scale = slope / (high - low)
+    return scale, target_mean - slope * mean - scale * low

@@ -18,6 +18,8 @@ from depth_anything_ros.model_info import InputRule, ModelInfo
 import numpy as np
 
 _INTERPOLATIONS = {'cubic': cv2.INTER_CUBIC, 'linear': cv2.INTER_LINEAR, 'area': cv2.INTER_AREA}
+# Of the result, so many rows at a time are computed while they are in the cache.
+_ROWS_IN_CACHE = 120
 # The grey of the borders of a letterbox.
 _BORDER = 114
 
@@ -195,30 +197,41 @@ def resample_depth(depth: F32, rows: F64, columns: F64) -> F32:
 
 @dataclass(frozen=True)
 class _Cells:
-    """The pixel before and after each position, and the weight of the one after it."""
+    """The pixel before each position, and the weight [N, 1] of the one after it."""
 
     before: Indices
-    after: Indices
     weight: F32
 
 
 def _cells(positions: AnyArray, size: int) -> _Cells:
     inside = np.clip(positions, 0, size - 1)
     before = inside.astype(np.intp)
-    return _Cells(before, np.minimum(before + 1, size - 1), (inside - before).astype(np.float32))
+    return _Cells(before, (inside - before).astype(np.float32)[:, None])
 
 
 def _interpolate(depth: F32, rows: _Cells, columns: _Cells) -> F32:
-    # Columns first: the rows of the result are then copied whole, which is faster than pixels.
-    left = np.take(depth, columns.before, axis=1)
-    wide = np.take(depth, columns.after, axis=1)
-    wide -= left
-    wide *= columns.weight
-    wide += left
+    # Whole rows are copied faster than pixels, so the columns become rows while the map is small.
+    wide = _transposed(_interpolate_rows(_transposed(depth), columns))
+    return _interpolate_rows(wide, rows)
+
+
+def _transposed(values: F32) -> F32:
+    """Return a transposed copy of [H, W]."""
+    return cv2.transpose(values)  # type: ignore[return-value]
+
+
+def _interpolate_rows(values: F32, cells: _Cells) -> F32:
+    """Return the rows at the positions of ``cells``, [N, W] of [H, W]."""
     # Differences between the few rows of the network, not between the many of the result.
-    result: F32 = np.diff(wide, axis=0, append=wide[-1:])[rows.before]
-    result *= rows.weight[:, None]
-    result += wide[rows.before]
+    steps = np.diff(values, axis=0, append=values[-1:])
+    result = np.empty((len(cells.before), values.shape[1]), np.float32)
+    for start in range(0, len(result), _ROWS_IN_CACHE):
+        part = slice(start, start + _ROWS_IN_CACHE)
+        before, rows = cells.before[part], result[part]
+        # Another mode would copy ``out``; no index is outside.
+        np.take(steps, before, axis=0, out=rows, mode='clip')
+        rows *= cells.weight[part]
+        rows += values[before]
     return result
 
 

@@ -1,13 +1,14 @@
 """From camera_info to the camera of an image, and back for the outputs."""
 
 from depth_anything_ros.errors import CameraInfoError
-from depth_anything_ros.node.camera_info import camera_info_on_grid, camera_view
+from depth_anything_ros.node.camera_info import camera_info_on_grid, camera_view, SerializedInfos
 from depth_anything_ros.vision.camera_info import intrinsics, is_raw
 from depth_anything_ros.vision.geometry import Distortion, pixel_rays
 from depth_anything_ros.vision.transforms import output_grid, OutputGrid
 import numpy as np
 from numpy.testing import assert_allclose
 import pytest
+from rclpy.serialization import deserialize_message
 from robot import camera_info
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
@@ -52,6 +53,21 @@ def test_the_original_message_keeps_its_header() -> None:
     info, header = camera_info(160, 120), Header(frame_id='image_frame')
     assert camera_info_on_grid(header, info, (120, 160), OutputGrid((120, 160))).header == header
     assert info.header.frame_id == 'camera_optical'
+
+
+def test_serialized_camera_info_follows_every_change() -> None:
+    """Although it is kept from image to image."""
+    infos, first, second = SerializedInfos(), camera_info(160, 120), camera_info(160, 120, 90.0)
+    whole = OutputGrid((120, 160))
+    half = output_grid('divisor', 2, (120, 160), (112, 154))
+    for number, (info, frame_id, grid) in enumerate([
+            (first, 'left', whole), (first, 'left', whole), (second, 'left', whole),
+            (second, 'left', half), (second, 'right', half), (first, 'left', whole)]):
+        header = Header(frame_id=frame_id)
+        header.stamp.sec, header.stamp.nanosec = -number, number
+        assert deserialize_message(
+            infos.get(header, info, (120, 160), grid), CameraInfo) == camera_info_on_grid(
+                header, info, (120, 160), grid)
 
 
 @pytest.mark.parametrize('size, network_hw', [('divisor', (112, 154)), ('native', (112, 154))])

@@ -146,6 +146,19 @@ def test_images_are_written_as_rclpy_would(frame_id: str) -> None:
     assert_array_equal(np.frombuffer(color.data, np.uint8), PIXELS.ravel())
 
 
+def test_messages_of_one_size_have_their_own_stamps_and_frames() -> None:
+    """What precedes the data is kept from message to message."""
+    headers = [Header(frame_id=frame_id) for frame_id in ('left', 'left', 'front', 'left')]
+    for number, header in enumerate(headers):
+        header.stamp.sec, header.stamp.nanosec = number - 2, 999_999_999 - number
+    pixels = np.ones((2, 3), np.float32)
+    for make, kind in ((lambda header: depth_message(header, pixels), Image),
+                       (lambda header: depth_message(header, pixels, '16UC1'), Image),
+                       (lambda header: cloud_message(header, pixels), PointCloud2)):
+        assert [deserialize_message(bytes(make(header)), kind).header
+                for header in headers] == headers
+
+
 @pytest.mark.parametrize('shape', [(2, 3, 4), (2, 3, 3), (5, 4), (0, 4)])
 def test_clouds_are_written_as_rclpy_would(shape: tuple[int, ...]) -> None:
     """Organized clouds and lists of points, also an empty one."""

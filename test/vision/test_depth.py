@@ -7,8 +7,8 @@ from depth_anything_ros.node.frame_outputs import metric_correction
 from depth_anything_ros.parameters import Settings
 from depth_anything_ros.vision.depth import (
     correct_metric, display_scale_shift, inverse_from_metric, limit_range, metric_depth,
-    metric_from_inverse, MetricCorrection, model_inverse_depth, remove_flying_pixels,
-    to_millimetres)
+    metric_from_inverse, MetricCorrection, model_inverse_depth, outer_values,
+    remove_flying_pixels, to_millimetres)
 from depth_anything_ros.vision.geometry import Intrinsics
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
@@ -213,3 +213,11 @@ def test_threshold_0_returns_the_input_and_others_leave_it_alone() -> None:
     assert remove_flying_pixels(depth_m, 0.0) is depth_m
     remove_flying_pixels(depth_m, 0.05)
     assert np.array_equal(depth_m, before)
+
+
+def test_outer_values_leave_out_two_percent_at_either_end() -> None:
+    values = np.random.default_rng(0).permutation(np.arange(1000, dtype=np.float32))
+    assert outer_values(values) == (20.0, 979.0)
+    assert outer_values(np.append(values, [INF] * 10).astype(np.float32)) == (20.0, 989.0)
+    assert outer_values(np.float32([7.0])) == (7.0, 7.0)
+    assert outer_values(np.float32([3.0, 1.0])) == (1.0, 3.0)

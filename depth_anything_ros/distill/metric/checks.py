@@ -17,7 +17,7 @@ from depth_anything_ros.errors import DatasetError
 from depth_anything_ros.files import atomic_path
 from depth_anything_ros.media.depth_files import encode_png
 from depth_anything_ros.vision.colorize import color_table, colorize
-from depth_anything_ros.vision.depth import inverse_from_metric
+from depth_anything_ros.vision.depth import inverse_from_metric, outer_values
 import numpy as np
 
 _COMPARED_HW = (96, 128)
@@ -126,8 +126,7 @@ def _overlay(pair: MetricPair) -> U8:
     image, _ = pair.labelled.read()
     inverse = inverse_from_metric(pair.frame.read_depth())
     seen = np.isfinite(inverse)
-    low, high = (float(value) for value in np.percentile(inverse[seen], (2, 98))) if (
-        seen.any()) else (0.0, 1.0)
+    low, high = outer_values(inverse[seen]) if seen.any() else (0.0, 1.0)
     colors = colorize(inverse, low, high, color_table('spectral_r'))
     mixed = np.where(seen[..., None], image // 3 + colors // 3 * 2, image).astype(np.uint8)
     size_wh = _PICTURE_WIDTH, round(_PICTURE_WIDTH * image.shape[0] / image.shape[1])
@@ -141,7 +140,7 @@ def _edges(inverse: F32) -> F32:
     if unknown.all():
         return np.zeros(_COMPARED_HW, np.float32)
     filled = np.where(unknown, np.float32(0), small)
-    low, high = np.percentile(small[~unknown], (2, 98))
+    low, high = outer_values(small[~unknown])
     filled = np.clip((filled - low) / max(high - low, 1e-9), 0, 1).astype(np.float32)
     across, down = (cv2.Sobel(filled, cv2.CV_32F, *order) for order in ((1, 0), (0, 1)))
     strength: F32 = np.minimum(np.hypot(across, down), np.float32(1))
