@@ -48,17 +48,22 @@ class SerializedInfos:
     """The camera_info of the outputs of one camera, made anew only when something changes."""
 
     def __init__(self) -> None:
-        self._made_of: tuple[object, ...] = ()
+        self._info: CameraInfo | None = None
+        self._made_for: tuple[object, ...] = ()
         self._data = b''
 
     def get(self, header: Header, info: CameraInfo, image_hw: tuple[int, int],
             grid: OutputGrid) -> bytes:
-        """Return the message of ``camera_info_on_grid``, serialized."""
-        made_of = (info, header.frame_id, image_hw, grid)
-        # Usually ``info`` is the same object, so its fields are not compared.
-        if made_of != self._made_of:
+        """
+        Return the message of ``camera_info_on_grid``, serialized.
+
+        An ``info`` that changes must be another object: in some releases of ROS 2, two that differ
+        compare equal.
+        """
+        made_for = (header.frame_id, image_hw, grid)
+        if info is not self._info or made_for != self._made_for:
             self._data = serialize_message(camera_info_on_grid(header, info, image_hw, grid))
-            self._made_of = made_of
+            self._info, self._made_for = info, made_for
         return with_stamp(self._data, header.stamp.sec, header.stamp.nanosec)
 
 
