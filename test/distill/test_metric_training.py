@@ -5,6 +5,7 @@ from dataclasses import replace
 import json
 import os
 from pathlib import Path
+import re
 from typing import Any
 
 from checkpoints import FAMILY, random_weights, TINY_LIGHT
@@ -288,7 +289,7 @@ def drive(start: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
 def arguments(drive: tuple[Path, Path], output: Path, *more: str) -> list[str]:
     start, data = drive
     return ['metric', str(start), str(data), '-o', str(output), '--batch', '4', '--device', 'cpu',
-            '--trust-data', *more]
+            '--trust-data', '--tries', '1', *more]
 
 
 def test_a_model_in_metres_says_its_range_and_focal_length(
@@ -353,6 +354,36 @@ def test_a_model_that_does_not_beat_one_fit_is_written_with_force_only(
     card = output.with_suffix('.md').read_text()
     assert 'Deploy the relative model with one fit' in card
     assert f'\n- {tmp_path}/r\\udce9 om/drive.yaml\n' in card
+
+
+def test_the_best_of_several_seeds_is_kept_and_tries_may_be_added_later(
+        drive: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fine_tuning, 'convert_student', lambda job, *others: None)
+    errors, weights = [], []
+    for seed in (7, 8):
+        output = tmp_path / f'{seed}.xml'
+        assert main(arguments(drive, output, '--steps', '2', '--seed', str(seed)), FAMILY) == 0
+        found = re.search(r'AbsRel in metres: ([0-9.]+) on val', capsys.readouterr().out)
+        assert found is not None
+        errors.append(float(found[1]))
+        weights.append(torch.load(output.with_suffix('.pth'), weights_only=True))
+    assert errors[0] != errors[1]
+    best = int(errors[1] < errors[0])
+    line = arguments(drive, tmp_path / '7.xml', '--steps', '2', '--seed', '7', '--tries', '2')
+    assert main([*line, '--force'], FAMILY) == 0
+    out = capsys.readouterr().out
+    assert out.count('resuming after step 2') == 1
+    assert f'of 2 trainings the one with seed {7 + best} is the best on validation images' in out
+    kept = torch.load(tmp_path / '7.pth', weights_only=True)
+    assert all(torch.equal(kept[name], value) for name, value in weights[best].items())
+    record = read_metric_record(tmp_path / '7.pth')
+    assert record is not None and (record.recipe['seed'], record.recipe['tries']) == (7 + best, 2)
+    # Other options begin all tries anew.
+    line = arguments(drive, tmp_path / '7.xml', '--steps', '1', '--seed', '7')
+    assert main([*line, '--force'], FAMILY) == 0
+    assert 'resuming' not in capsys.readouterr().out
+    assert not (tmp_path / '7.metric' / 'try-2').exists()
 
 
 @pytest.mark.parametrize(('more', 'message'), [

@@ -128,20 +128,21 @@ def _training_figures(work: Path, data: list[str]) -> dict[str, float]:
     model = work / 'metric.xml'
     record = read_metric_record(model.with_suffix('.pth'))
     assert record is not None
-    log = read_log(work / 'metric.metric' / 'journal.jsonl')
+    tries = [work / 'metric.metric', *sorted((work / 'metric.metric').glob('try-*'))]
+    best = tries[record.recipe['seed'] - _SEED]
+    log = read_log(best / 'journal.jsonl')
     held_out = split_frames(_frames(work, data), _HOLD_OUT).held_out
     figures = _scores(model, held_out)
     _draw(model, held_out, _IMAGES / 'metric_training.png')
-    # From the end of the labels to the IR.
-    begin = work / 'metric.metric' / 'options.json'
-    minutes = (model.stat().st_mtime - begin.stat().st_mtime) / 60
+    # From the end of the labels to the last step.
+    minutes = sum((one / 'state.pth').stat().st_mtime - (one / 'options.json').stat().st_mtime
+                  for one in tries) / 60
     timed = {entry['step']: entry['seconds'] for entry in log if 'seconds' in entry}
-    curves = work / 'metric.metric' / 'curves.png'
-    (_IMAGES / 'metric_curves.png').write_bytes(curves.read_bytes())
+    (_IMAGES / 'metric_curves.png').write_bytes((best / 'curves.png').read_bytes())
     return figures | _fit_figures(record) | {
         'images': record.images, 'held_out': record.held_out,
-        'minutes': minutes, 'steps': max(entry['step'] for entry in log),
-        'best_step': _best_step(log),
+        'minutes': minutes, 'tries': len(tries), 'best_seed': record.recipe['seed'],
+        'steps': max(entry['step'] for entry in log), 'best_step': _best_step(log),
         'seconds_per_step': max(timed.values()) / max(timed)}
 
 

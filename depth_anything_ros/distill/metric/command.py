@@ -66,6 +66,9 @@ def command(
             "network's image.", show_default='the median of the data')] = None,
         seed: Annotated[int, typer.Option(
             '--seed', min=0, max=2 ** 63 - 1, help='Seed of all random choices.')] = 0,
+        tries: Annotated[int, typer.Option(
+            '--tries', min=1, metavar='N', help='Train N times, with seeds from --seed on, and '
+            'keep the one that is best on the validation images. More may be added later.')] = 3,
         every: Annotated[int, typer.Option(
             '--every', min=1, metavar='N', help='Use every Nth image.')] = 1,
         short_side: Annotated[int, typer.Option(
@@ -141,8 +144,8 @@ def command(
             path, tuple(data), output, recipe,
             FrameSelection(every, short_side, _range(min_depth, max_depth),
                            BagTopics(topic, depth_topic, info_topic)),
-            _weights(weights, len(data)), hold_out, focal, companion, validate_every, patience,
-            chosen, work, precision, overrides, trust_data, check_only, force)
+            _weights(weights, len(data)), hold_out, focal, companion, tries, validate_every,
+            patience, chosen, work, precision, overrides, trust_data, check_only, force)
         model = fine_tune(job, opened, table=table, report=report,
                           counting=counting(console, report), processes=processes)
     if model is None:

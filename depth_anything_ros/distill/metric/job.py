@@ -25,6 +25,7 @@ class MetricJob:
     - ``hold_out``: share of each, at its end, that only judges the result.
     - ``focal_px``: the canonical focal length, None for the median of the data.
     - ``companion``: weight of the relative model's loss where the sensor is blind.
+    - ``tries``: trainings with seeds from that of the recipe on, of which the best is kept.
     - ``patience``: validations without an improvement after which the training ends.
     - ``trust_data``: train although depth and images do not seem to belong together.
     - ``check_only``: end when the data has been checked.
@@ -40,6 +41,7 @@ class MetricJob:
     hold_out: float = 0.25
     focal_px: float | None = None
     companion: float = 0.1
+    tries: int = 1
     validate_every: int = 50
     patience: int = 3
     device: str = 'cpu'
@@ -78,7 +80,7 @@ class MetricJob:
     def record_recipe(self) -> dict[str, Any]:
         """Return the settings that the record of the model has."""
         return {**asdict(self.recipe), 'companion': self.companion, 'hold_out': self.hold_out,
-                'weights': list(self.weights)}
+                'weights': list(self.weights), 'tries': self.tries}
 
 
 def metric_recipe(steps: int, input_spec: InputSpec) -> Recipe:

@@ -1,10 +1,12 @@
 """A whole training in metres: data, checks, labels, training, judgement, checkpoint and IR."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+import shutil
+from typing import Any
 
 from depth_anything_ros.cli.progress import count_in_lines, Counting, Report
 from depth_anything_ros.convert.sources.records import (
@@ -26,11 +28,16 @@ from depth_anything_ros.distill.metric.start import constant_fit, median_focal, 
 from depth_anything_ros.distill.processes import ALONE, Processes
 from depth_anything_ros.distill.teacher import open_teacher, source_sha256, TeacherOptions
 from depth_anything_ros.distill.train_loop import follow, resume, RunFolder, train, Validation
-from depth_anything_ros.distill.trainer import Trainer
+from depth_anything_ros.distill.trainer import copied_weights, load_weights, Trainer
 from depth_anything_ros.errors import DatasetError
 from depth_anything_ros.files import atomic_path, check_target, make_folder
 from depth_anything_ros.foreign_files import printable
+from depth_anything_ros.networks.depth_anything import DepthAnything
 from depth_anything_ros.networks.models import EncoderSpec, MODELS
+import torch
+
+# Folders of the tries after the first, which has the work folder itself.
+_TRY = 'try-{}'
 
 
 @dataclass(frozen=True)
@@ -80,30 +87,18 @@ def fine_tune(job: MetricJob, start: Start, *, table: tuple[EncoderSpec, ...] = 
         return None
     spec = start.student.input_spec
     scale = MetricScale(job.focal_px or median_focal(data.known, spec), job.selection.limits)
-    run = RunFolder(job.folder)
     if processes.leads and not resumes:
-        run.clear()
-        store_options(job.folder, options)
-    constant = constant_fit(data.known, scale, spec)
-    trainer = _begin(job, run, start, data, scale, constant, counting, processes)
-    _report_training(trainer, scale, constant, report)
-    if not processes.leads:
-        follow(trainer)
-        processes.leave()
-        return None
-    known = {pair.labelled: pair for pair in data.known}
-    train(run, trainer, [pair.labelled for pair in data.validation], job.validate_every, report,
-          counting, Validation(
-              Measure('abs_rel', 'AbsRel in metres', job.patience),
-              lambda network, images: mean_abs_rel(
-                  network, [known[image] for image in images], scale)))
+        _clear(job.folder)
+    trained = _train_tries(job, options, start, data, scale, report, counting, processes)
     processes.leave()
-    result = judge(trainer.result(), data.held_out, scale, constant)
+    if trained is None:
+        return None
+    result = judge(trained.network, data.held_out, scale, trained.constant)
     report(result.table())
     report(result.advice)
     if not job.force:
         result.require_gain(job.output)
-    record = _save(job, start, start_sha256, trainer, scale, data, result)
+    record = _save(job, start, start_sha256, trained, scale, data, result)
     convert_student(job, [pair.frame.image.path for pair in data.training], table, report)
     _write_card(job, record, result)
     return MetricModel(job.output, record, result)
@@ -152,6 +147,60 @@ def _label(job: MetricJob, start_sha256: str, frames: Sequence[Frame],
     return [MetricPair(frame, labels[frame.image]) for frame in frames if frame.image in labels]
 
 
+@dataclass(frozen=True)
+class _Trained:
+    """The network of one try, its error on the validation images, and how it was made."""
+
+    network: DepthAnything
+    validated: float
+    constant: tuple[float, float]
+    seed: int
+    first_share: float
+
+
+def _clear(folder: Path) -> None:
+    """Remove the files of all tries."""
+    RunFolder(folder).clear()
+    for other in folder.glob(_TRY.format('*')):
+        shutil.rmtree(other)
+
+
+def _train_tries(job: MetricJob, options: Mapping[str, Any], start: Start, data: _Data,
+                 scale: MetricScale, report: Report, counting: Counting,
+                 processes: Processes) -> _Trained | None:
+    """Return the best of the trainings with ``job.tries`` seeds, None where others lead."""
+    constant = constant_fit(data.known, scale, start.student.input_spec)
+    first = copied_weights(start.student.network)
+    known = {pair.labelled: pair for pair in data.known}
+    validation = Validation(
+        Measure('abs_rel', 'AbsRel in metres', job.patience),
+        lambda network, images: mean_abs_rel(network, [known[image] for image in images], scale))
+    best: _Trained | None = None
+    for number in range(job.tries):
+        seed = job.recipe.seed + number
+        one = replace(job, recipe=replace(job.recipe, seed=seed))
+        run = RunFolder(job.folder / _TRY.format(number + 1) if number else job.folder)
+        make_folder(run.folder)
+        if processes.leads and not run.state.is_file():
+            store_options(run.folder, {**options, '--seed': seed})
+        # As at the first try, whatever device and layout that has used.
+        start.student.network.to('cpu', memory_format=torch.contiguous_format)
+        load_weights(start.student.network.state_dict(), first)
+        trainer = _begin(one, run, start, data, scale, constant, counting, processes)
+        _report_training(trainer, scale, constant, report)
+        if not processes.leads:
+            follow(trainer)
+            continue
+        found = train(run, trainer, [pair.labelled for pair in data.validation],
+                      job.validate_every, report, counting, validation)
+        if best is None or found < best.validated:
+            best = _Trained(trainer.result(), found, constant, seed, trainer.first_share)
+    if best is not None and job.tries > 1:
+        report(f'      of {job.tries} trainings the one with seed {best.seed} is the best on '
+               'validation images')
+    return best
+
+
 def _begin(job: MetricJob, run: RunFolder, start: Start, data: _Data, scale: MetricScale,
            constant: tuple[float, float], counting: Counting, processes: Processes) -> Trainer:
     """Return the trainer, at the step of the state in the folder or before its first step."""
@@ -190,14 +239,15 @@ def _report_training(trainer: Trainer, scale: MetricScale, constant: tuple[float
         report(f'      resuming after step {trainer.step}')
 
 
-def _save(job: MetricJob, start: Start, start_sha256: str, trainer: Trainer, scale: MetricScale,
-          data: _Data, result: Result) -> MetricRecord:
+def _save(job: MetricJob, start: Start, start_sha256: str, trained: _Trained,
+          scale: MetricScale, data: _Data, result: Result) -> MetricRecord:
     limits = scale.limits
     record = MetricRecord(
         start.student.name, start.model_version, start.name, start_sha256, start.licence,
         scale.focal_px, (limits.minimum_m, limits.maximum_m), len(data.training),
-        len(data.held_out), {**job.record_recipe(), 'first_share': trainer.first_share},
-        result.figures(), write_weights(job.checkpoint, trainer.result()))
+        len(data.held_out), {**job.record_recipe(), 'seed': trained.seed,
+                             'first_share': trained.first_share},
+        result.figures(), write_weights(job.checkpoint, trained.network))
     write_metric_record(job.checkpoint, record)
     return record
 
