@@ -10,10 +10,10 @@ import pytest
 torch = pytest.importorskip('torch')
 
 from depth_anything_ros.distill.batches import crop_matrix  # noqa: E402, I100
-from depth_anything_ros.distill.job import Augmentation, NO_AUGMENTATION  # noqa: E402
+from depth_anything_ros.distill.job import Augmentation, NO_AUGMENTATION, Recipe  # noqa: E402
 from depth_anything_ros.distill.metric.objective import (  # noqa: E402
-    canonical_inverse, companion_error, crop_focal, extended_log, MetricScale, silog_error,
-    warped_depth)
+    canonical_inverse, companion_error, crop_focal, extended_log, MetricBatch, MetricObjective,
+    MetricScale, silog_error, warped_depth)
 from depth_anything_ros.vision.depth import DepthRange  # noqa: E402
 
 SCALE = MetricScale(100.0, DepthRange(0.5, 20.0))
@@ -63,6 +63,21 @@ def test_the_companion_compares_where_the_sensor_is_blind_only() -> None:
     assert companion_error(other, label, blind, 1.0) > 5 * companion_error(
         seen, label, blind, 1.0)
     assert not companion_error(other, label, torch.zeros_like(blind), 1.0).any()
+
+
+@pytest.mark.parametrize(('blind_columns', 'is_compared'), [(12, True), (0, False)])
+def test_the_loss_compares_with_the_labels_where_nothing_was_measured_only(
+        blind_columns: int, is_compared: bool) -> None:
+    """The measured depth is met exactly, and the labels are of another scene."""
+    rng = np.random.default_rng(3)
+    predicted, labels = torch.from_numpy(rng.uniform(0.5, 2, (2, 1, 32, 32)).astype(np.float32))
+    targets = predicted.clone()
+    targets[:, :, 32 - blind_columns:] = 0
+    batch = MetricBatch(torch.empty(0), targets, labels)
+    without, beside = (MetricObjective((), (), SCALE, Recipe(1), weight).loss(batch, predicted)
+                       for weight in (0.0, 0.5))
+    assert without < 1e-3
+    assert (beside > without + 0.1) if is_compared else (beside == without)
 
 
 def test_targets_are_canonical_inverse_depth_within_the_limits() -> None:

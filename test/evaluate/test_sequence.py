@@ -90,6 +90,9 @@ def test_a_known_drift_of_the_scale_is_a_known_number(
         [growth ** number for number in range(5)], rel=5e-4)
     assert found.mean.scale_step == pytest.approx(math.log(growth), rel=0.02)
     assert found.worst.scale == pytest.approx(growth ** 4, rel=1e-3)
+    for name in ('tae', 'scale_step'):
+        first, *others = [getattr(one.scores, name) for one in found.images]
+        assert math.isnan(first) and getattr(found.worst, name) == max(others)
     assert found.mean.abs_rel == pytest.approx(
         np.mean([growth ** number - 1 for number in range(5)]), rel=0.01)
     assert found.mean.frame_abs_rel < 1e-3 and 'without alignment' in found.protocol

@@ -72,8 +72,14 @@ def test_a_device_gets_the_options_that_it_supports(
         assert found == {**hint, **expected}
 
 
-def test_what_depends_on_a_device_depends_on_each_property_that_its_models_depend_on() -> None:
-    """The release of its driver, for example; a device need not have such a list."""
+def test_what_depends_on_a_device_depends_on_each_property_that_its_models_depend_on(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    The release of its driver, for example; a device need not have such a list.
+
+    It also depends on the releases of this package and of OpenVINO.
+    """
+    ov = pytest.importorskip('openvino')
     facts: dict[str, object] = {'FULL_DEVICE_NAME': 'Arc', 'CACHING_PROPERTIES': ['DRIVER'],
                                 'DRIVER': 1}
 
@@ -87,6 +93,9 @@ def test_what_depends_on_a_device_depends_on_each_property_that_its_models_depen
     for changed in ({}, {'DRIVER': 2}, {'FULL_DEVICE_NAME': 'Iris'}):
         facts.update(changed)
         seen.add(devices.fingerprint(core, 'GPU', 'model'))  # type: ignore[arg-type]
-    assert len(seen) == 3
+    for module in (devices, ov):
+        monkeypatch.setattr(module, '__version__', 'next')
+        seen.add(devices.fingerprint(core, 'GPU', 'model'))  # type: ignore[arg-type]
+    assert len(seen) == 5
     facts.clear()
     assert devices.fingerprint(core, 'GPU', 'model') not in seen  # type: ignore[arg-type]

@@ -73,6 +73,16 @@ def test_without_a_cache_it_is_checked_at_every_start(model: Path, checks: list[
     assert checks == [model] * 2
 
 
+def test_another_release_checks_again(
+        model: Path, cache: EngineOptions, checks: list[Path],
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    start(model, cache)
+    monkeypatch.setattr(devices, '__version__', 'next')
+    for _ in range(2):
+        start(model, cache)
+    assert checks == [model] * 2
+
+
 def test_it_is_remembered_for_the_device_that_runs_the_model(
         model: Path, cache: EngineOptions, checks: list[Path]) -> None:
     for _ in range(2):

@@ -29,13 +29,26 @@ def test_the_camera_matrix_is_used_without_a_projection_matrix() -> None:
     assert intrinsics(info, (120, 160), raw=False).fx == 100.0
 
 
-def test_binning_and_region_of_interest_are_applied() -> None:
-    """Half of a 100x80 window at (20, 10) of the sensor is a 50x40 image."""
+BINNINGS = pytest.mark.parametrize('binning_xy', [(2, 2), (2, 1), (2, 4)])
+
+
+def binned_window(binning_xy: tuple[int, int]) -> CameraInfo:
+    """Return the camera_info of a 100x80 window at (20, 10) of a sensor, binned."""
     info = camera_info(160, 120)
-    info.binning_x = info.binning_y = 2
+    info.k[4] = info.p[5] = 80.0
+    info.binning_x, info.binning_y = binning_xy
     info.roi.x_offset, info.roi.y_offset, info.roi.width, info.roi.height = 20, 10, 100, 80
-    camera = intrinsics(info, (40, 50), raw=False)
-    assert (camera.fx, camera.cx, camera.cy) == (50.0, (79.5 - 20) / 2, (59.5 - 10) / 2)
+    return info
+
+
+@BINNINGS
+@pytest.mark.parametrize('raw', [True, False])
+def test_binning_and_region_of_interest_are_applied(
+        binning_xy: tuple[int, int], raw: bool) -> None:
+    x, y = binning_xy
+    camera = intrinsics(binned_window(binning_xy), (80 // y, 100 // x), raw)
+    assert (camera.fx, camera.fy) == (100.0 / x, 80.0 / y)
+    assert (camera.cx, camera.cy) == ((79.5 - 20) / x, (59.5 - 10) / y)
 
 
 @pytest.mark.parametrize('info, fact', [
@@ -87,14 +100,15 @@ def test_a_scaled_camera_sees_a_point_where_the_scaled_map_has_it(
         assert_allclose([su / sw, sv / sw], expected, atol=1e-9)
 
 
-def test_a_scaled_camera_folds_binning_and_region_of_interest_in() -> None:
+@BINNINGS
+def test_a_scaled_camera_folds_binning_and_region_of_interest_in(
+        binning_xy: tuple[int, int]) -> None:
     """The scaled camera_info alone describes the scaled map."""
-    info = camera_info(160, 120)
-    info.binning_x = info.binning_y = 2
-    info.roi.x_offset, info.roi.y_offset, info.roi.width, info.roi.height = 20, 10, 100, 80
-    grid = output_grid('divisor', 2, (40, 50), (112, 154))
-    scaled = camera_info_on_grid(Header(), info, (40, 50), grid)
-    direct = intrinsics(info, (40, 50), raw=False).on_grid(grid)
+    info = binned_window(binning_xy)
+    image_hw = 80 // binning_xy[1], 100 // binning_xy[0]
+    grid = output_grid('divisor', 2, image_hw, (112, 154))
+    scaled = camera_info_on_grid(Header(), info, image_hw, grid)
+    direct = intrinsics(info, image_hw, raw=False).on_grid(grid)
     assert intrinsics(scaled, grid.size_hw, raw=False) == direct
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 import numpy as np
 from numpy.testing import assert_allclose
 import pytest
@@ -23,6 +23,11 @@ def plain(red: int, hw: tuple[int, int] = HW) -> np.ndarray:
 def pixels(message: Image) -> np.ndarray:
     """Return the array of a 32FC1 image."""
     return np.frombuffer(message.data, np.float32).reshape(message.height, message.width)
+
+
+def values(status: DiagnosticStatus) -> dict[str, str]:
+    """Return the values of a status."""
+    return {entry.key: entry.value for entry in status.values}
 
 
 @pytest.fixture
@@ -145,9 +150,11 @@ def test_every_camera_has_its_own_diagnosis(make_pair: Callable[..., Robot]) -> 
                        'no metric depth' in messages[-1].status[0].message)
     front, rear = messages[-1].status
     assert (front.name, rear.name) == ('depth_anything front: depth', 'depth_anything rear: depth')
-    found = {entry.key: entry.value for entry in rear.values}
+    found = values(rear)
     assert found['image topic'] == '/rear/image'
     assert 'alignment state' not in found
+    assert robot.until(lambda: values(messages[-1].status[0])['frames delivered'] == '1')
+    assert values(messages[-1].status[1])['frames delivered'] == '0'
 
 
 def test_a_fast_camera_leaves_the_slow_one_its_turn(

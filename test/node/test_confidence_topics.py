@@ -6,19 +6,22 @@ from typing import Any
 
 from depth_anything_ros.errors import InferenceError
 from depth_anything_ros.inference.scheduler import Frame, FrameStats, Result
+from depth_anything_ros.node import second_look
 from depth_anything_ros.node.second_look import FirstLook, SECOND_LOOK, SecondLooks
 from depth_anything_ros.vision.color_image import ColorImage
-from depth_anything_ros.vision.confidence import confidence
+from depth_anything_ros.vision.confidence import confidence, disagreement
 from depth_anything_ros.vision.depth import inverse_from_metric
+from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 import pytest
-from robot import camera_info, Robot
+from robot import camera_info, image_message, Robot
 from sensor_msgs.msg import Image, PointCloud2
+from tiny import weighted_sum
 
 HW = (120, 160)
-DEPTH, CONFIDENCE, POINTS, INVERSE = (f'/depth_anything/{topic}' for topic in (
-    'depth/image', 'confidence/image', 'points', 'inverse_depth/image'))
+DEPTH, CONFIDENCE, POINTS, INVERSE, ALIGNMENT = (f'/depth_anything/{topic}' for topic in (
+    'depth/image', 'confidence/image', 'points', 'inverse_depth/image', 'alignment'))
 
 
 def picture() -> np.ndarray:
@@ -83,6 +86,45 @@ def test_the_confidence_of_a_metric_model_is_that_of_its_metres(
     expected = confidence(inverse_from_metric(pixels(depths[0])), np.nan, None)
     for columns in (np.s_[20:50], np.s_[110:140]):
         assert_allclose(pixels(found[0])[:, columns], expected[:, columns], rtol=1e-4)
+
+
+def test_the_confidence_uses_the_residual_and_the_scale_of_the_alignment(
+        make: Callable[..., Robot], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reference is noisy, so its residual is far above the typical one."""
+    scales: list[tuple[float, float]] = []
+    monkeypatch.setattr(second_look, 'disagreement', lambda first, second, scale_shift: (
+        scales.append(scale_shift) or disagreement(first, second, scale_shift)))
+    robot = make(relative_scale=0.0, confidence_every=1, **{
+        'alignment.source': 'depth', 'alignment.time_constant': 0.0,
+        'qos_overrides./reference/depth.subscription.reliability': 'reliable'})
+    depths, found, states = (robot.listen(kind, topic) for kind, topic in (
+        (Image, DEPTH), (Image, CONFIDENCE), (DiagnosticArray, ALIGNMENT)))
+    noise = np.random.default_rng(0).lognormal(0, 0.15, HW)
+    reference = noise / (0.4 * weighted_sum(picture()) + 0.05)
+    robot.publish('reference/depth', image_message(reference.astype(np.float32), '32FC1',
+                                                   stamp_ns=5 * 10 ** 9))
+    assert robot.until(lambda: robot.stream().aligner._source._messages)
+    robot.show(picture(), stamp_ns=5 * 10 ** 9)
+    assert robot.until(lambda: depths and found and states and scales)
+    fitted = {entry.key: entry.value for entry in states[0].status[0].values}
+    residual, *scale_shift = (float(fitted[name]) for name in (
+        'residual', 'scale [1/m]', 'shift [1/m]'))
+    assert residual > 0.08
+    expected = confidence(1 / pixels(depths[0]), residual, None)
+    for columns in (np.s_[20:50], np.s_[110:140]):
+        assert_allclose(pixels(found[0])[:, columns], expected[:, columns], rtol=1e-4)
+    assert_allclose(scales[0], scale_shift, rtol=1e-5)
+
+
+def test_after_a_pause_the_confidence_has_one_look_only(make: Callable[..., Robot]) -> None:
+    robot = make(confidence_every=1)
+    found = robot.listen(Image, CONFIDENCE)
+    show(robot, found)
+    assert robot.until(lambda: second_looks(robot).delivered == 1)
+    assert robot.depth.trigger_deactivate().name == 'SUCCESS'
+    assert robot.depth.trigger_activate().name == 'SUCCESS'
+    show(robot, found)
+    assert_array_equal(pixels(found[0]), pixels(found[1]))
 
 
 def test_every_nth_image_is_computed_mirrored_while_somebody_listens(

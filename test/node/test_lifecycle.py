@@ -13,9 +13,11 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from nodes import LOADED_S
 import numpy as np
+from numpy.testing import assert_allclose
 import pytest
-from robot import Robot
-from sensor_msgs.msg import Image
+from robot import camera_info, Robot
+from sensor_msgs.msg import Image, PointCloud2
+from waiting import on_stderr
 
 PICTURE = np.full((120, 160, 3), 90, np.uint8)
 DEPTH = '/depth_anything/inverse_depth/image'
@@ -137,6 +139,27 @@ def test_the_node_works_again_after_deactivate_and_activate(
     assert robot.depth.trigger_activate().name == 'SUCCESS'
     robot.show(PICTURE)
     assert robot.until(lambda: len(depths) == 2)
+
+
+def test_after_a_pause_the_camera_info_and_the_range_of_colours_begin_empty(
+        make_robot: Callable[..., Robot], capfd: pytest.CaptureFixture[str]) -> None:
+    """Meanwhile the camera may have been exchanged."""
+    robot = make_robot(color_map='gray')
+    robot.bring_up()
+    clouds, colors = (robot.listen(kind, f'/depth_anything/{topic}') for kind, topic in (
+        (PointCloud2, 'points'), (Image, 'color/image')))
+    robot.show_camera(camera_info(160, 120))
+    ramp = np.broadcast_to(np.linspace(0, 200, 160, dtype=np.uint8)[:, None], (120, 160, 3))
+    robot.show(ramp)
+    assert robot.until(lambda: clouds and colors)
+    assert robot.depth.trigger_deactivate().name == 'SUCCESS'
+    assert robot.depth.trigger_activate().name == 'SUCCESS'
+    robot.show(ramp + np.uint8(50))
+    assert robot.until(lambda: len(colors) == 2)
+    assert robot.until(lambda: on_stderr('no camera_info of the size of the image has arrived'))
+    assert len(clouds) == 1
+    before, after = (np.frombuffer(color.data, np.uint8) for color in colors)
+    assert_allclose(after, before, atol=1)
 
 
 def test_a_failed_configure_leaves_no_publisher_behind(

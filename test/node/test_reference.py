@@ -1,6 +1,7 @@
 """Poses of reference sensors, by parameter and by TF."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 import gc
 from pathlib import Path
 import sys
@@ -280,6 +281,23 @@ def test_the_reference_of_an_image_is_there_after_the_seconds_that_a_slow_comput
             message = Range(header=message.header, min_range=0.1, max_range=9.0, range=2.0)
         reference._on_message(message)
     assert reference._nearest(FRAME.stamp_s).stamp_s == FRAME.stamp_s
+    reference.close()
+
+
+@pytest.mark.parametrize(('first_column', 'nearest'), [(36, 1.0), (47, 0.5)])
+def test_the_field_of_view_of_a_range_sensor_is_its_whole_angle(
+        node: Node, first_column: int, nearest: float) -> None:
+    """An object from a column on is nearer; the cone ends 12.8 pixels right of the centre."""
+    ahead = replace(FIXED, source='range', reference_pose=(0.0, 0.0, 0.0, 0.0, -np.pi / 2, 0.0))
+    reference = Reference(node, 'range', 'reference/range', lambda: ahead, [].append,
+                          lambda: False)
+    message = Range(field_of_view=0.5, min_range=0.1, max_range=9.0, range=2.0)
+    message.header.stamp = Time(seconds=100).to_msg()
+    reference._on_message(message)
+    inverse_depth = FRAME.inverse_depth.copy()
+    inverse_depth[:, first_column:] = 1.0
+    fit = reference.fit(replace(FRAME, inverse_depth=inverse_depth), with_shift=False)
+    assert fit.scale == pytest.approx(0.5 / nearest)
     reference.close()
 
 

@@ -268,6 +268,26 @@ def test_outputs_are_reliable_by_default_and_overridable(
     assert [reliability(topic) for topic in topics] == ['RELIABLE', 'BEST_EFFORT']
 
 
+@pytest.mark.parametrize(('source', 'parameters'), [
+    ('depth', {}), ('points', {'image_transport': 'compressed'}), ('range', {}),
+    ('motion', {'motion.odometry_topic': 'odom'})])
+def test_inputs_are_best_effort_so_that_drivers_with_sensor_data_qos_are_heard(
+        make_robot: Callable[..., Robot], source: str, parameters: dict[str, str]) -> None:
+    if source == 'motion':
+        pytest.importorskip('nav_msgs.msg', reason='nav_msgs is missing')
+    # The overrides of make_robot are for topics without a namespace.
+    robot = make_robot(cli_args=['--ros-args', '-r', '__ns:=/front'],
+                       **{'alignment.source': source, 'alignment.reference_frame': 'fixed',
+                          **parameters})
+    robot.bring_up()
+    image = 'image/compressed' if parameters.get('image_transport') else 'image'
+    metres = 'odom' if source == 'motion' else f'reference/{source}'
+    found = {topic: [info.qos_profile.reliability.name for info in
+                     robot.depth.get_subscriptions_info_by_topic(f'/front/{topic}')]
+             for topic in (image, 'camera_info', metres)}
+    assert found == dict.fromkeys((image, 'camera_info', metres), ['BEST_EFFORT'])
+
+
 def test_topics_follow_namespace_and_remapping(make_robot: Callable[..., Robot]) -> None:
     """Inputs are relative to the namespace, outputs private to the node."""
     robot = make_robot(cli_args=['--ros-args', '-r', '__ns:=/front', '-r', '__node:=depth',

@@ -158,10 +158,10 @@ RAYS = {stride: pixel_rays(Intrinsics(100.0, 100.0, 79.5, 59.5, (120, 160)), str
 
 @pytest.mark.parametrize('stride', RAYS)
 def test_points_that_clear_are_exempt_from_the_height_band(stride: int) -> None:
-    """The upper rows see infinity, the lower ones a wall that the band cuts."""
+    """The upper rows see infinity, the lower ones a wall; the band would cut parts of both."""
     depth_m = np.full((120, 160), 2.0, np.float32)
     depth_m[:60] = np.inf
-    band = HeightBand(0.0, 10.0, camera_height_m=0.5, camera_pitch_rad=0.0)
+    band = HeightBand(0.0, 1.0, camera_height_m=0.5, camera_pitch_rad=0.0)
     cloud = point_cloud(RAYS[stride].pick(depth_m), None, RAYS[stride],
                         CloudOptions(maximum_m=5.0, clearing_m=6.0, band=band))
     rows = np.arange(0, 120, stride)
