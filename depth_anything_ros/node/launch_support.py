@@ -9,15 +9,20 @@ from inspect import signature
 import math
 import os
 from pathlib import Path
+import signal
+import threading
 from typing import Any
 
 from ament_index_python.packages import get_package_share_path
 from ament_index_python.resources import has_resource
-from depth_anything_ros.errors import MissingDependencyError, SettingsError
+from depth_anything_ros.errors import (
+    DepthAnythingError, MissingDependencyError, SettingsError)
 from depth_anything_ros.process import DDS_PROFILE_VARIABLES
 
 DDS_PROFILE = 'config/fastdds.xml'
 SWITCH = ('true', 'false')
+# Exit codes of a node that somebody stopped: the signals also before the node handles them.
+_STOPPED = (0, -signal.SIGINT, -signal.SIGTERM)
 # Name: default, description, choices. Several launch files declare these arguments, because they
 # use their values themselves beside passing them to depth_anything.launch.py.
 _COMMON: dict[str, tuple[str, str, Sequence[str]]] = {
@@ -31,6 +36,17 @@ _COMMON: dict[str, tuple[str, str, Sequence[str]]] = {
                     'fastdds.xml is the one of this package, for images that get lost. Start the '
                     'camera with it too. Empty: none.', ()),
     'use_sim_time': ('false', 'Use the time of /clock.', SWITCH)}
+
+
+class NodeEndedError(DepthAnythingError):
+    """The program of the node has died, or could not be executed (``exit_code`` None)."""
+
+    def __init__(self, program: str, exit_code: int | None) -> None:
+        what = ('could not be executed' if exit_code is None else
+                f'has died with exit code {exit_code}')
+        where = ('dmesg shows whether memory ran out' if exit_code == -signal.SIGKILL else
+                 'the lines above show why')
+        super().__init__(f'{program} {what}; {where}')
 
 
 def argument(name: str, default: object | None, description: str,
@@ -148,13 +164,53 @@ def lifecycle_node(autostart: bool, **options: Any) -> list[Any]:
     """
     Return the actions that start a LifecycleNode and, with ``autostart``, bring it to active.
 
-    From release 0.26.7 (Jazzy) launch_ros does so itself; before, event handlers do.
+    Launch ends with status 1 when the node dies or cannot start. From release 0.26.7 (Jazzy)
+    launch_ros brings the node up itself; before, event handlers do.
     """
     from launch_ros.actions import LifecycleNode
     if autostart and 'autostart' in signature(LifecycleNode.__init__).parameters:
-        return [LifecycleNode(autostart=True, **options)]
+        return _watched(LifecycleNode(autostart=True, **options), autostart)
     node = LifecycleNode(**options)
-    return [*_transition_handlers(node), node] if autostart else [node]
+    return [*(_transition_handlers(node) if autostart else []), *_watched(node, autostart)]
+
+
+def _watched(node: Any, autostart: bool) -> list[Any]:
+    """
+    Return the node among the actions that end launch with it; launch alone does not.
+
+    A node that is stopped leaves the other programs alone once it has been active. Before, launch
+    would wait for ever for the answer to a transition.
+    """
+    from launch.actions import OpaqueFunction, RegisterEventHandler, Shutdown
+    from launch.event import Event
+    from launch.event_handler import EventHandler
+    from launch_ros.event_handlers import OnStateTransition
+    ended, been_active = Event(), threading.Event()
+
+    def note(context: Any) -> None:
+        been_active.set()
+
+    def watch(context: Any) -> None:
+        # Not OnProcessExit: no such event follows a program that could not be executed.
+        future = node.get_asyncio_future()
+        if future is not None:
+            future.add_done_callback(lambda _: context.emit_event_sync(ended))
+
+    def end(context: Any) -> list[Any]:
+        if context.is_shutdown:
+            return []
+        if node.return_code not in _STOPPED:
+            raise NodeEndedError(node.node_executable, node.return_code)
+        waits = autostart and not been_active.is_set()
+        return [Shutdown(reason='the node was stopped before it was active')] if waits else []
+
+    return [
+        RegisterEventHandler(OnStateTransition(
+            target_lifecycle_node=node, goal_state='active',
+            entities=[OpaqueFunction(function=note)])),
+        RegisterEventHandler(EventHandler(
+            matcher=lambda event: event is ended, entities=[OpaqueFunction(function=end)])),
+        node, OpaqueFunction(function=watch)]
 
 
 def _transition_handlers(node: Any) -> list[Any]:

@@ -10,6 +10,9 @@ from depth_anything_ros.node.launch_support import (
     require_packages)
 import pytest
 
+# Handlers that end launch with the node.
+WATCHING = 2
+
 
 @pytest.fixture(autouse=True)
 def one_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +50,7 @@ def lifecycle_action(monkeypatch: pytest.MonkeyPatch) -> type:
     """Return the LifecycleNode action of launch_ros from 0.26.7 on, which has ``autostart``."""
     actions = pytest.importorskip('launch_ros.actions', reason='launch_ros is not installed')
 
-    class WithAutostart(actions.Node):
+    class WithAutostart(actions.LifecycleNode):
 
         def __init__(self, *, autostart: bool = False, **options: object) -> None:
             super().__init__(**options)
@@ -60,7 +63,9 @@ def lifecycle_action(monkeypatch: pytest.MonkeyPatch) -> type:
 @pytest.mark.parametrize('autostart', [True, False])
 def test_launch_ros_activates_the_node_where_it_can(lifecycle_action: type,
                                                     autostart: bool) -> None:
-    node, = lifecycle_node(autostart, package='here', executable='node', name='n', namespace='')
+    *handlers, node, _ = lifecycle_node(autostart, package='here', executable='node', name='n',
+                                        namespace='')
+    assert len(handlers) == WATCHING
     assert type(node) is lifecycle_action
     assert node.autostart is autostart
 
@@ -74,11 +79,11 @@ def test_event_handlers_activate_the_node_elsewhere(monkeypatch: pytest.MonkeyPa
             super().__init__(name='n', namespace='', **options)
 
     monkeypatch.setattr(actions, 'LifecycleNode', WithoutAutostart)
-    node, = lifecycle_node(False, package='here', executable='node')
-    assert type(node) is WithoutAutostart
-    *handlers, node = lifecycle_node(True, package='here', executable='node')
-    assert type(node) is WithoutAutostart
-    assert [type(handler).__name__ for handler in handlers] == ['RegisterEventHandler'] * 2
+    for autostart, more in ((False, 0), (True, 2)):
+        *handlers, node, _ = lifecycle_node(autostart, package='here', executable='node')
+        assert type(node) is WithoutAutostart
+        assert [type(handler).__name__ for handler in handlers] == (
+            ['RegisterEventHandler'] * (WATCHING + more))
 
 
 def test_an_argument_without_a_default_is_required() -> None:

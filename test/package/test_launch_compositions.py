@@ -4,10 +4,13 @@ import ast
 from collections.abc import Callable, Iterator
 import json
 from pathlib import Path
+import signal
 import subprocess
 import sys
 
+from depth_anything_ros.cli.processes import stop
 import pytest
+from waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / 'launch').glob('*.launch.py'))
@@ -128,6 +131,75 @@ def recorded(records: Path, program: str) -> tuple[dict[str, str], dict[str, obj
             parameters |= section['ros__parameters']
     name = '/'.join([rules.pop('__ns').rstrip('/'), rules.pop('__node')])
     return rules, parameters, name
+
+
+@pytest.fixture
+def ended(install: Callable[[str], Path], tmp_path: Path) -> Callable[..., tuple[int, str, bool]]:
+    """
+    Return a function that launches a node of the given script, and RViz beside it for 4 s.
+
+    It returns the exit status, what was printed, and whether launch let RViz end by itself.
+    """
+    pytest.importorskip('launch_ros', reason='launch_ros is not installed')
+
+    def run(script: str, *arguments: str, interrupt: bool = False) -> tuple[int, str, bool]:
+        rest = tmp_path / 'rviz_ended'
+        for package, program, text in (
+                (OURS, 'depth_anything_node', script),
+                ('rviz2', 'rviz2', f'#!/bin/sh\nsleep 4 && touch {rest}\n')):
+            file = install(package) / 'lib' / package / program
+            file.parent.mkdir(parents=True)
+            file.write_text(text)
+            file.chmod(0o755)
+        launch = subprocess.Popen(
+            [sys.executable, '-c', LAUNCH, str(ROOT / 'launch' / 'depth_anything.launch.py'),
+             'rviz:=true', *arguments], text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT)
+        try:
+            if interrupt:
+                assert until((tmp_path / 'started').exists, 20)
+                launch.send_signal(signal.SIGINT)
+            printed, _ = launch.communicate(timeout=40)
+        finally:
+            stop(launch)
+        return launch.returncode, printed, rest.exists()
+
+    return run
+
+
+@pytest.mark.parametrize('autostart', ['true', 'false'])
+@pytest.mark.parametrize(('script', 'sentence'), [
+    ('#!/bin/sh\nexit 1\n', 'has died with exit code 1; the lines above show why'),
+    ('#!/bin/sh\nkill -KILL $$\n', 'has died with exit code -9; dmesg shows whether memory'),
+    ('#!/no/such/program\n', 'could not be executed; the lines above show why')],
+    ids=['error', 'killed', 'cannot start'])
+def test_launch_ends_with_status_1_when_the_node_dies(
+        ended, script: str, sentence: str, autostart: str) -> None:
+    status, printed, rviz_ended = ended(script, f'autostart:={autostart}')
+    assert status == 1, printed
+    assert f'depth_anything_node {sentence}' in printed
+    assert not rviz_ended
+
+
+@pytest.mark.parametrize('end', ['exit 0', 'kill -TERM $$', 'kill -INT $$'])
+def test_a_node_that_is_stopped_leaves_the_other_programs_alone(ended, end: str) -> None:
+    status, printed, rviz_ended = ended(f'#!/bin/sh\n{end}\n', 'autostart:=false')
+    assert (status, rviz_ended) == (0, True), printed
+
+
+def test_launch_waits_for_no_transition_of_a_node_that_is_stopped(ended) -> None:
+    """Its status is that of launch_ros, whose wait for the service fails when launch ends."""
+    _, printed, rviz_ended = ended('#!/bin/sh\nexit 0\n')
+    assert not rviz_ended, printed
+
+
+def test_an_interrupted_launch_ends_with_status_0(ended, tmp_path: Path) -> None:
+    """Whatever the status of the node: launch ends it itself."""
+    status, printed, _ = ended(
+        f'#!/bin/sh\ntrap "exit 3" INT\ntouch {tmp_path}/started\n'
+        'while :; do sleep 0.1; done\n', 'autostart:=false', interrupt=True)
+    assert status == 0, printed
+    assert 'exit code 3' in printed
 
 
 @pytest.mark.parametrize(('file', 'arguments', 'package', 'debs'), [
