@@ -9,6 +9,7 @@ from inspect import signature
 import math
 import os
 from pathlib import Path
+import re
 import signal
 import threading
 from typing import Any
@@ -17,6 +18,7 @@ from ament_index_python.packages import get_package_share_path
 from ament_index_python.resources import has_resource
 from depth_anything_ros.errors import (
     DepthAnythingError, MissingDependencyError, SettingsError)
+from depth_anything_ros.parameters import SPECS
 from depth_anything_ros.process import DDS_PROFILE_VARIABLES
 
 DDS_PROFILE = 'config/fastdds.xml'
@@ -142,9 +144,61 @@ def packages_required(purpose: str, names: Sequence[str]) -> Any:
     return OpaqueFunction(function=check)
 
 
+def split_names(text: str) -> list[str]:
+    """Return the names in a text that separates them by commas."""
+    return [name.strip() for name in text.split(',') if name.strip()]
+
+
+def camera_names(context: Any) -> list[str]:
+    """Return the names of the cameras, of ``cameras`` or else of ``params_file``; [] if none."""
+    values = context.launch_configurations
+    if values.get('cameras'):
+        return split_names(values['cameras'])
+    if not values.get('params_file'):
+        return []
+    name = '/'.join(filter(None, [values['namespace'].strip('/'), values['node_name']]))
+    found = node_parameters(existing_file(context, 'params_file'), f'/{name}').get('cameras')
+    spec, = (spec for spec in SPECS if spec.name == 'cameras')
+    return list(spec.check(found or None))  # type: ignore[arg-type]
+
+
+def node_parameters(file: Path, node: str) -> dict[str, Any]:
+    """
+    Return the parameters in a YAML file for the node with the full name ``node``, as strings.
+
+    As in rcl: a section is for the nodes that its keys name, with ``*`` for one name and ``**``
+    for any number, and the last value counts. SettingsError if the file is no such file.
+    """
+    import yaml
+    found: dict[str, Any] = {}
+
+    def collect(path: str, section: dict[str, Any]) -> None:
+        pattern = re.escape(path).replace(r'/\*\*', r'(/\w+)*').replace(r'\*', r'\w+')
+        if re.fullmatch(pattern, node):
+            found.update(section.get('ros__parameters') or {})
+        for key, part in section.items():
+            if key != 'ros__parameters' and isinstance(part, dict):
+                collect(f'{path}/{str(key).strip("/")}', part)
+
+    try:
+        # Without tags and types, because rcl accepts some that PyYAML refuses.
+        for document in yaml.load_all(file.read_text(), yaml.BaseLoader):
+            collect('', document or {})
+    except (AttributeError, TypeError, ValueError, yaml.YAMLError) as error:
+        raise SettingsError('params_file', str(file), 'a YAML file with the name of a node, or '
+                            '/**, and below it ros__parameters:') from error
+    return found
+
+
+def calibration_topic(context: Any, image: str) -> str:
+    """Return camera_info_topic, or where that is empty camera_info beside the topic ``image``."""
+    given: str = context.launch_configurations.get('camera_info_topic', '')
+    return given or image[:image.rfind('/') + 1] + 'camera_info'
+
+
 def require_one_camera(context: Any, consumer: str) -> None:
     """Raise SettingsError if cameras have names: ``consumer`` reads the outputs of one without."""
-    names = context.launch_configurations.get('cameras', '')
+    names = ', '.join(camera_names(context))
     if names:
         raise SettingsError('cameras', names, f'empty, because {consumer} reads the outputs of '
                             'one camera without a name; for several cameras start '

@@ -230,11 +230,16 @@ def test_several_cameras_share_one_node(launched, tmp_path: Path) -> None:
     assert (parameters['cameras'], parameters['device']) == (['front', 'rear'], 'GPU')
 
 
-def test_rviz_shows_the_first_of_several_cameras(launched, install, tmp_path: Path) -> None:
+@pytest.mark.parametrize(('file', 'argument', 'image'), [
+    ('multi_camera', 'cameras:=front,rear', '/front/image_raw'),
+    ('depth_anything', 'params_file:={}/two.yaml', 'front/image')])
+def test_rviz_shows_the_first_of_several_cameras(
+        launched, install, tmp_path: Path, file: str, argument: str, image: str) -> None:
     stand_in(install, tmp_path, 'rviz2', 'rviz2')
-    launched('multi_camera.launch.py', 'cameras:=front,rear', 'autostart:=false', 'rviz:=true')
+    (tmp_path / 'two.yaml').write_text('/**: {ros__parameters: {cameras: [front, rear]}}')
+    launched(f'{file}.launch.py', argument.format(tmp_path), 'autostart:=false', 'rviz:=true')
     rules, _, _ = recorded(tmp_path, 'rviz2')
-    assert rules == {'/image': '/front/image_raw',
+    assert rules == {'/image': image,
                      '/depth_anything/color/image': 'depth_anything/front/color/image',
                      '/depth_anything/points': 'depth_anything/front/points'}
 
@@ -276,6 +281,17 @@ def test_a_driver_and_the_depth_of_its_images(
     assert {**parameters, **expected, 'gain': 3} == parameters
     assert recorded(tmp_path, 'depth_anything_node')[0] == {
         'image': image, 'camera_info': image.replace('image_raw', 'camera_info')}
+
+
+def test_another_topic_and_frame_than_those_of_the_driver_are_used(
+        launched, install, tmp_path: Path) -> None:
+    stand_in(install, tmp_path, 'usb_cam', 'usb_cam_node_exe')
+    stand_in(install, tmp_path, 'rviz2', 'rviz2')
+    launched('camera.launch.py', 'driver:=usb_cam', 'autostart:=false', 'rviz:=true',
+             'image_topic:=/camera/image_rect', 'frame:=map')
+    assert recorded(tmp_path, 'depth_anything_node')[0] == {
+        'image': '/camera/image_rect', 'camera_info': '/camera/camera_info'}
+    assert '-f\nmap\n' in (tmp_path / 'rviz2.args').read_text()
 
 
 @pytest.mark.parametrize(('file', 'arguments', 'sentence'), [
@@ -334,8 +350,8 @@ def test_without_a_costmap_it_prints_what_nav2_needs(launched, tmp_path: Path) -
     assert [path.name for path in tmp_path.glob('*.args')] == ['depth_anything_node.args']
 
 
-def test_rtabmap_gets_depth_and_calibration_of_equal_stamps(launched, install,
-                                                            tmp_path: Path) -> None:
+def test_rtabmap_gets_depth_and_the_calibration_of_the_image(
+        launched, install, tmp_path: Path) -> None:
     folder = install('rtabmap_launch') / 'share' / 'rtabmap_launch' / 'launch'
     folder.mkdir(parents=True)
     record = tmp_path / 'rtabmap.json'
@@ -346,7 +362,7 @@ def test_rtabmap_gets_depth_and_calibration_of_equal_stamps(launched, install,
     expected = {
         'namespace': 'rtabmap', 'rgb_topic': '/robot/image_rect', 'rtabmap_viz': 'false',
         'depth_topic': '/robot/depth_anything/depth/image', 'approx_sync': 'false',
-        'camera_info_topic': '/robot/depth_anything/depth/camera_info'}
+        'camera_info_topic': '/robot/camera_info'}
     assert {name: found[name] for name in expected} == expected
     assert 'one true scale' in printed
     assert recorded(tmp_path, 'depth_anything_node')[2] == '/robot/depth_anything'
@@ -373,6 +389,21 @@ def test_every_launch_file_takes_the_metres_from_the_motion(
     assert parameters['alignment.source'] == (
         'motion+ground' if 'alignment:=motion+ground' in arguments else 'motion')
     assert parameters['motion.odom_frame'] == 'odometry'
+
+
+@pytest.mark.parametrize(('file', 'arguments'), [
+    ('laserscan', []), ('rtabmap', []), ('nav2_costmap', ['costmap:=true'])])
+def test_names_of_cameras_in_the_parameter_file_are_refused_too(
+        launched, install, tmp_path: Path, file: str, arguments: list[str]) -> None:
+    for package in ('depthimage_to_laserscan', 'nav2_costmap_2d', 'nav2_lifecycle_manager',
+                    'rtabmap_launch'):
+        install(package)
+    own = tmp_path / 'two.yaml'
+    own.write_text('/robot/depth_anything: {ros__parameters: {cameras: [front, rear]}}')
+    printed = launched(f'{file}.launch.py', 'autostart:=false', f'params_file:={own}',
+                       'namespace:=robot', *arguments)
+    assert "cameras is 'front, rear'; it must be empty, because" in printed
+    assert not list(tmp_path.glob('*.args'))
 
 
 @pytest.mark.parametrize('file', FILES, ids=lambda file: file.name)
