@@ -344,6 +344,18 @@ def test_costmap_and_node_are_brought_up_by_one_lifecycle_manager(launched, inst
     assert (node['alignment.source'], node['camera_height']) == ('ground', 0.45)
 
 
+def test_with_simulated_time_it_prints_what_the_costmap_needs(
+        launched, install, tmp_path: Path) -> None:
+    """Costmap2DROS sets use_sim_time itself, to false."""
+    stand_in(install, tmp_path, 'nav2_costmap_2d', 'nav2_costmap_2d')
+    stand_in(install, tmp_path, 'nav2_lifecycle_manager', 'lifecycle_manager')
+    for use_sim_time in ('true', 'false'):
+        printed = launched('nav2_costmap.launch.py', 'costmap:=true', 'camera_height:=0.45',
+                           f'use_sim_time:={use_sim_time}')
+        assert ('ros2 param set /costmap/costmap use_sim_time true' in printed) == (
+            use_sim_time == 'true')
+
+
 def test_without_a_costmap_it_prints_what_nav2_needs(launched, tmp_path: Path) -> None:
     printed = launched('nav2_costmap.launch.py', 'autostart:=false')
     assert 'config/nav2_costmap.yaml to the parameters of Nav2' in printed
