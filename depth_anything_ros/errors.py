@@ -28,10 +28,14 @@ Each message is a sentence that names the fact and the fix::
 from collections.abc import Sequence
 from pathlib import Path
 
-# What a MissingDependencyError tells to do.
-INSTALL_CONVERT = "pip install 'depth_anything_ros[convert]'"
-INSTALL_DISTILL = "pip install 'depth_anything_ros[distill]'"
-INSTALL_TOOLS = "pip install 'depth_anything_ros[tools]'"
+# What a MissingDependencyError tells to do. Packages that can bring NumPy 2 belong in a virtual
+# environment: the OpenCV of apt and packages of ROS may be built for NumPy 1.
+_APART = ', in a virtual environment'
+INSTALL_CONVERT = f"pip install 'depth_anything_ros[convert]'{_APART}"
+INSTALL_DISTILL = f"pip install 'depth_anything_ros[distill]'{_APART}"
+INSTALL_TOOLS = f"pip install 'depth_anything_ros[tools]'{_APART}"
+INSTALL_APP = f"pip install 'depth_anything_ros[app]'{_APART}"
+INSTALL_FLEET = f"pip install 'depth_anything_ros[fleet]'{_APART}"
 INSTALL_VIEW = "pip install 'depth_anything_ros[view]'"
 INSTALL_ROS = "source ROS 2, or pip install 'depth_anything_ros[jazzy]'"
 

@@ -31,6 +31,9 @@ def generate_launch_description() -> LaunchDescription:
         argument('camera_info_url', '', 'Calibration for usb_cam and v4l2_camera, such as '
                  'file:///home/me/camera.yaml. Empty: the default of the driver.'),
         argument('driver_params_file', '', 'YAML file with more parameters of the driver.'),
+        argument('image_topic', '', 'Topic of the images for the depth node. Empty: that of the '
+                 'driver.'),
+        argument('frame', '', 'Fixed frame of RViz. Empty: that of the images of the driver.'),
         *dds_profile(),
         OpaqueFunction(function=_driver),
         depth_node(),
@@ -51,7 +54,8 @@ def _driver(context: LaunchContext) -> list[Action]:
     return [
         Node(package=NEEDS[driver][0], executable=EXECUTABLE[driver], namespace='/camera',
              name=name, parameters=parameters, output='screen'),
-        SetLaunchConfiguration('image_topic', topic), SetLaunchConfiguration('frame', frame),
+        SetLaunchConfiguration('image_topic', values['image_topic'] or topic),
+        SetLaunchConfiguration('frame', values['frame'] or frame),
     ]
 
 

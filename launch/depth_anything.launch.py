@@ -9,8 +9,8 @@ from typing import Any
 from ament_index_python.packages import get_package_share_path
 from depth_anything_ros.errors import SettingsError
 from depth_anything_ros.node.launch_support import (
-    argument, common_argument, dds_profile, existing_file, is_on, lifecycle_node,
-    require_packages, SWITCH)
+    argument, calibration_topic, camera_names, common_argument, dds_profile, existing_file, is_on,
+    lifecycle_node, require_packages, split_names, SWITCH)
 from depth_anything_ros.parameter_spec import Value
 from depth_anything_ros.parameters import SPECS
 from launch import LaunchContext, LaunchDescription
@@ -28,6 +28,7 @@ PARAMETER_OF = {'model': 'model', 'cameras': 'cameras', 'device': 'device',
                 'camera_height': 'camera_height',
                 'camera_pitch': 'camera_pitch'}
 CAMERA = '{camera}'
+IMAGE = 'image'
 SPEC_OF = {spec.name: spec for spec in SPECS}
 
 
@@ -109,12 +110,10 @@ def _inputs(context: LaunchContext) -> list[tuple[str, str]]:
     remappings = []
     for camera in _cameras(context):
         prefix = f'{camera}/' if camera else ''
-        image, camera_info, reference = (
-            values[name].replace(CAMERA, camera)
-            for name in ('image_topic', 'camera_info_topic', 'reference_topic'))
-        sibling = image[:image.rfind('/') + 1] + 'camera_info'
-        remappings += [(f'{prefix}image', image),
-                       (f'{prefix}camera_info', camera_info or sibling)]
+        image, camera_info, reference = (topic.replace(CAMERA, camera) for topic in (
+            _images(context), calibration_topic(context, _images(context)),
+            values['reference_topic']))
+        remappings += [(f'{prefix}image', image), (f'{prefix}camera_info', camera_info)]
         if reference:
             remappings += [(f'{prefix}reference/{kind}', reference)
                            for kind in ('depth', 'points', 'range')]
@@ -123,13 +122,20 @@ def _inputs(context: LaunchContext) -> list[tuple[str, str]]:
 
 def _cameras(context: LaunchContext) -> list[str]:
     """Return the names of the cameras, [''] without names; several need a pattern as topic."""
-    values = context.launch_configurations
-    names: list[str] = _value('cameras', values['cameras']) or ['']
-    if len(names) > 1 and CAMERA not in values['image_topic']:
-        raise SettingsError('image_topic', values['image_topic'],
+    names = camera_names(context) or ['']
+    if len(names) > 1 and CAMERA not in _images(context):
+        raise SettingsError('image_topic', _images(context),
                             f'a pattern with {CAMERA}, such as /{CAMERA}/image_raw, for cameras '
                             f'{", ".join(names)}')
     return names
+
+
+def _images(context: LaunchContext) -> str:
+    """Return image_topic; by default names in params_file keep the inputs of their own names."""
+    values = context.launch_configurations
+    topic: str = values['image_topic']
+    in_file = not values['cameras'] and camera_names(context)
+    return f'{CAMERA}/{topic}' if in_file and topic == IMAGE else topic
 
 
 def _parameters(context: LaunchContext) -> list[object]:
@@ -148,7 +154,7 @@ def _value(name: str, text: str) -> Any:
     """Return a launch argument in the parameter's type; SettingsError if it is invalid."""
     spec = SPEC_OF[name]
     if isinstance(spec.default, tuple):
-        return [part.strip() for part in text.split(',') if part.strip()]
+        return split_names(text)
     try:
         return spec.check(type(spec.default)(text))
     except ValueError as error:
@@ -166,6 +172,6 @@ def _rviz(context: LaunchContext) -> Node:
         package='rviz2', executable='rviz2', name='rviz', namespace=values['namespace'],
         arguments=['-d', str(get_package_share_path(PACKAGE) / config), '-f', values['frame']],
         parameters=[{'use_sim_time': is_on(context, 'use_sim_time')}], output='log',
-        remappings=[('/image', values['image_topic'].replace(CAMERA, first)),
+        remappings=[('/image', _images(context).replace(CAMERA, first)),
                     ('/depth_anything/color/image', f'{outputs}/color/image'),
                     ('/depth_anything/points', f'{outputs}/points')])

@@ -3,9 +3,10 @@ Depth for Nav2: the node with config/navigation.yaml and, on request, a costmap 
 
 For your robot, copy the sources of config/nav2_costmap.yaml to the parameters of Nav2. With
 costmap:=true this file starts one costmap with them, and nav2_lifecycle_manager activates the
-costmap and the node. All arguments of depth_anything.launch.py are accepted too. To use your own
-lifecycle manager, set autostart:=false here, add the node to its node_names and set its
-bond_timeout to 0.0, because the node has no bond.
+costmap and the node. The program of the costmap starts with wall time, whatever use_sim_time is:
+for a simulation call ros2 param set /costmap/costmap use_sim_time true. All arguments of
+depth_anything.launch.py are accepted too. To use your own lifecycle manager, set autostart:=false
+here, add the node to its node_names and set its bond_timeout to 0.0, because the node has no bond.
 """
 
 from pathlib import Path
@@ -27,6 +28,8 @@ import yaml
 SHARE = get_package_share_path('depth_anything_ros')
 NEEDS = ['nav2_costmap_2d', 'nav2_lifecycle_manager']
 POINTS = '/depth_anything/points'
+WALL_TIME = ('the costmap ignores use_sim_time until it has started: ros2 param set '
+             '/costmap/costmap use_sim_time true')
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -67,6 +70,7 @@ def _costmap(context: LaunchContext) -> list[Action]:
     clock = {'use_sim_time': is_on(context, 'use_sim_time')}
     parameters = _local_costmap(existing_file(context, 'costmap_params_file'))
     return [
+        LogInfo(msg=WALL_TIME, condition=IfCondition(LaunchConfiguration('use_sim_time'))),
         Node(package='nav2_costmap_2d', executable='nav2_costmap_2d', namespace='/costmap',
              name='costmap', parameters=[parameters, clock],
              remappings=[(POINTS, f'/{node}/points')], output='screen'),

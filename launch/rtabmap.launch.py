@@ -5,13 +5,15 @@ RTAB-Map needs a true scale that does not change: a metric model, a measured rel
 alignment that ~/freeze_alignment freezes after it has settled. alignment:=motion needs odometry
 that is not RTAB-Map's own, which itself waits for this depth: set visual_odometry:=false and
 odom_frame_id, the frame in TF, or odom_topic with approx_sync:=true. Without a scale the node
-publishes no metric depth and RTAB-Map waits. Depth, its camera_info and the image have equal
-stamps, so they are synchronized exactly. All arguments of both launch files are accepted too.
+publishes no metric depth and RTAB-Map waits. Depth has the stamp of the image, and camera_info
+must have it too, because they are synchronized exactly. All arguments of both launch files are
+accepted too.
 """
 
 from ament_index_python.packages import get_package_share_path
 from depth_anything_ros.node.launch_support import (
-    argument, common_argument, dds_profile, depth_node, packages_required, require_one_camera)
+    argument, calibration_topic, common_argument, dds_profile, depth_node, packages_required,
+    require_one_camera)
 from launch import LaunchContext, LaunchDescription
 from launch.action import Action
 from launch.actions import GroupAction, IncludeLaunchDescription, LogInfo, OpaqueFunction
@@ -54,13 +56,15 @@ def _rtabmap(context: LaunchContext) -> list[Action]:
     """Return RTAB-Map, whose own arguments have the same names and are set here."""
     require_one_camera(context, 'RTAB-Map')
     values = context.launch_configurations
+    image = values['image_topic']
     depth = _absolute(values['namespace'], f'{values["node_name"]}/depth')
     file = get_package_share_path('rtabmap_launch') / 'launch' / 'rtabmap.launch.py'
     return [GroupAction([IncludeLaunchDescription(
         PythonLaunchDescriptionSource(str(file)), launch_arguments={
             'namespace': 'rtabmap', 'rviz': 'false',
-            'rgb_topic': _absolute(values['namespace'], values['image_topic']),
-            'depth_topic': f'{depth}/image', 'camera_info_topic': f'{depth}/camera_info',
+            'rgb_topic': _absolute(values['namespace'], image), 'depth_topic': f'{depth}/image',
+            # Of the colour image; RTAB-Map derives from it the calibration of smaller depth.
+            'camera_info_topic': _absolute(values['namespace'], calibration_topic(context, image)),
             **{name: values[name] for name in PASSED_ON}}.items())])]
 
 

@@ -5,12 +5,12 @@ import sys
 from typing import TYPE_CHECKING
 
 from depth_anything_ros.cli.program import Program, require_packages, run_app
+from depth_anything_ros.errors import INSTALL_APP
 
 if TYPE_CHECKING:
     import typer
 
-PROGRAM = Program('depth_anything_app', install="pip install 'depth_anything_ros[app]'",
-                  after_interrupt='no file was kept')
+PROGRAM = Program('depth_anything_app', install=INSTALL_APP, after_interrupt='no file was kept')
 
 
 def main(argv: Sequence[str] | None = None) -> int:

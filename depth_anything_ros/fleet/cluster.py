@@ -9,8 +9,8 @@ import signal
 import socket
 from typing import Any
 
-from depth_anything_ros.errors import FleetError, line_of, MissingDependencyError
-from depth_anything_ros.fleet.storage import INSTALL
+from depth_anything_ros.errors import (
+    FleetError, INSTALL_FLEET, line_of, MissingDependencyError)
 
 _CONNECT_S = 5.0
 _HOW = ('start a head with `ray start --head --port 6379`, the other machines with `ray start '
@@ -61,7 +61,7 @@ def connected(address: str) -> Iterator[Any]:
     try:
         import ray
     except ImportError as error:
-        raise MissingDependencyError('ray', '--ray', INSTALL) from error
+        raise MissingDependencyError('ray', '--ray', INSTALL_FLEET) from error
     _check_address(address)
     _silence(ray)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

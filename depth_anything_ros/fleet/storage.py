@@ -17,11 +17,10 @@ from typing import Any
 import uuid
 
 from depth_anything_ros.errors import (
-    DepthAnythingError, FleetError, ImageError, line_of, MissingDependencyError)
+    DepthAnythingError, FleetError, ImageError, INSTALL_FLEET, line_of, MissingDependencyError)
 from depth_anything_ros.files import atomic_path
 from depth_anything_ros.foreign_files import is_url
 
-INSTALL = "pip install 'depth_anything_ros[fleet]'"
 # The keys with which file systems of fsspec tell when a file was changed.
 _TIMES = ('mtime', 'LastModified', 'last_modified', 'updated', 'created')
 
@@ -231,7 +230,7 @@ def _file_system(place: str) -> tuple[Any, str]:
     try:
         from fsspec.core import url_to_fs
     except ImportError as error:
-        raise MissingDependencyError('fsspec', f'reading {place}', INSTALL) from error
+        raise MissingDependencyError('fsspec', f'reading {place}', INSTALL_FLEET) from error
     system, name = url_to_fs(place)
     # Another machine may have written since it was listed last.
     system.invalidate_cache()

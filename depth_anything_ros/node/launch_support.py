@@ -9,15 +9,22 @@ from inspect import signature
 import math
 import os
 from pathlib import Path
+import re
+import signal
+import threading
 from typing import Any
 
 from ament_index_python.packages import get_package_share_path
 from ament_index_python.resources import has_resource
-from depth_anything_ros.errors import MissingDependencyError, SettingsError
+from depth_anything_ros.errors import (
+    DepthAnythingError, MissingDependencyError, SettingsError)
+from depth_anything_ros.parameters import SPECS
 from depth_anything_ros.process import DDS_PROFILE_VARIABLES
 
 DDS_PROFILE = 'config/fastdds.xml'
 SWITCH = ('true', 'false')
+# Exit codes of a node that somebody stopped: the signals also before the node handles them.
+_STOPPED = (0, -signal.SIGINT, -signal.SIGTERM)
 # Name: default, description, choices. Several launch files declare these arguments, because they
 # use their values themselves beside passing them to depth_anything.launch.py.
 _COMMON: dict[str, tuple[str, str, Sequence[str]]] = {
@@ -31,6 +38,17 @@ _COMMON: dict[str, tuple[str, str, Sequence[str]]] = {
                     'fastdds.xml is the one of this package, for images that get lost. Start the '
                     'camera with it too. Empty: none.', ()),
     'use_sim_time': ('false', 'Use the time of /clock.', SWITCH)}
+
+
+class NodeEndedError(DepthAnythingError):
+    """The program of the node has died, or could not be executed (``exit_code`` None)."""
+
+    def __init__(self, program: str, exit_code: int | None) -> None:
+        what = ('could not be executed' if exit_code is None else
+                f'has died with exit code {exit_code}')
+        where = ('dmesg shows whether memory ran out' if exit_code == -signal.SIGKILL else
+                 'the lines above show why')
+        super().__init__(f'{program} {what}; {where}')
 
 
 def argument(name: str, default: object | None, description: str,
@@ -126,9 +144,61 @@ def packages_required(purpose: str, names: Sequence[str]) -> Any:
     return OpaqueFunction(function=check)
 
 
+def split_names(text: str) -> list[str]:
+    """Return the names in a text that separates them by commas."""
+    return [name.strip() for name in text.split(',') if name.strip()]
+
+
+def camera_names(context: Any) -> list[str]:
+    """Return the names of the cameras, of ``cameras`` or else of ``params_file``; [] if none."""
+    values = context.launch_configurations
+    if values.get('cameras'):
+        return split_names(values['cameras'])
+    if not values.get('params_file'):
+        return []
+    name = '/'.join(filter(None, [values['namespace'].strip('/'), values['node_name']]))
+    found = node_parameters(existing_file(context, 'params_file'), f'/{name}').get('cameras')
+    spec, = (spec for spec in SPECS if spec.name == 'cameras')
+    return list(spec.check(found or None))  # type: ignore[arg-type]
+
+
+def node_parameters(file: Path, node: str) -> dict[str, Any]:
+    """
+    Return the parameters in a YAML file for the node with the full name ``node``, as strings.
+
+    As in rcl: a section is for the nodes that its keys name, with ``*`` for one name and ``**``
+    for any number, and the last value counts. SettingsError if the file is no such file.
+    """
+    import yaml
+    found: dict[str, Any] = {}
+
+    def collect(path: str, section: dict[str, Any]) -> None:
+        pattern = re.escape(path).replace(r'/\*\*', r'(/\w+)*').replace(r'\*', r'\w+')
+        if re.fullmatch(pattern, node):
+            found.update(section.get('ros__parameters') or {})
+        for key, part in section.items():
+            if key != 'ros__parameters' and isinstance(part, dict):
+                collect(f'{path}/{str(key).strip("/")}', part)
+
+    try:
+        # Without tags and types, because rcl accepts some that PyYAML refuses.
+        for document in yaml.load_all(file.read_text(), yaml.BaseLoader):
+            collect('', document or {})
+    except (AttributeError, TypeError, ValueError, yaml.YAMLError) as error:
+        raise SettingsError('params_file', str(file), 'a YAML file with the name of a node, or '
+                            '/**, and below it ros__parameters:') from error
+    return found
+
+
+def calibration_topic(context: Any, image: str) -> str:
+    """Return camera_info_topic, or where that is empty camera_info beside the topic ``image``."""
+    given: str = context.launch_configurations.get('camera_info_topic', '')
+    return given or image[:image.rfind('/') + 1] + 'camera_info'
+
+
 def require_one_camera(context: Any, consumer: str) -> None:
     """Raise SettingsError if cameras have names: ``consumer`` reads the outputs of one without."""
-    names = context.launch_configurations.get('cameras', '')
+    names = ', '.join(camera_names(context))
     if names:
         raise SettingsError('cameras', names, f'empty, because {consumer} reads the outputs of '
                             'one camera without a name; for several cameras start '
@@ -148,13 +218,53 @@ def lifecycle_node(autostart: bool, **options: Any) -> list[Any]:
     """
     Return the actions that start a LifecycleNode and, with ``autostart``, bring it to active.
 
-    From release 0.26.7 (Jazzy) launch_ros does so itself; before, event handlers do.
+    Launch ends with status 1 when the node dies or cannot start. From release 0.26.7 (Jazzy)
+    launch_ros brings the node up itself; before, event handlers do.
     """
     from launch_ros.actions import LifecycleNode
     if autostart and 'autostart' in signature(LifecycleNode.__init__).parameters:
-        return [LifecycleNode(autostart=True, **options)]
+        return _watched(LifecycleNode(autostart=True, **options), autostart)
     node = LifecycleNode(**options)
-    return [*_transition_handlers(node), node] if autostart else [node]
+    return [*(_transition_handlers(node) if autostart else []), *_watched(node, autostart)]
+
+
+def _watched(node: Any, autostart: bool) -> list[Any]:
+    """
+    Return the node among the actions that end launch with it; launch alone does not.
+
+    A node that is stopped leaves the other programs alone once it has been active. Before, launch
+    would wait for ever for the answer to a transition.
+    """
+    from launch.actions import OpaqueFunction, RegisterEventHandler, Shutdown
+    from launch.event import Event
+    from launch.event_handler import EventHandler
+    from launch_ros.event_handlers import OnStateTransition
+    ended, been_active = Event(), threading.Event()
+
+    def note(context: Any) -> None:
+        been_active.set()
+
+    def watch(context: Any) -> None:
+        # Not OnProcessExit: no such event follows a program that could not be executed.
+        future = node.get_asyncio_future()
+        if future is not None:
+            future.add_done_callback(lambda _: context.emit_event_sync(ended))
+
+    def end(context: Any) -> list[Any]:
+        if context.is_shutdown:
+            return []
+        if node.return_code not in _STOPPED:
+            raise NodeEndedError(node.node_executable, node.return_code)
+        waits = autostart and not been_active.is_set()
+        return [Shutdown(reason='the node was stopped before it was active')] if waits else []
+
+    return [
+        RegisterEventHandler(OnStateTransition(
+            target_lifecycle_node=node, goal_state='active',
+            entities=[OpaqueFunction(function=note)])),
+        RegisterEventHandler(EventHandler(
+            matcher=lambda event: event is ended, entities=[OpaqueFunction(function=end)])),
+        node, OpaqueFunction(function=watch)]
 
 
 def _transition_handlers(node: Any) -> list[Any]:

@@ -127,7 +127,7 @@ def test_a_picture_without_matplotlib_is_refused_before_anything_is_measured(
     code, _, err = run('ladder', 'a.xml', '--picture', 'found.png')
     assert (code, stand_in.options) == (1, [])
     assert err == ('error: the picture needs matplotlib, which is not installed: '
-                   "pip install 'depth_anything_ros[tools]'\n")
+                   "pip install 'depth_anything_ros[tools]', in a virtual environment\n")
     assert run('ladder', 'a.xml')[0] == 0
 
 
@@ -195,7 +195,7 @@ def test_a_missing_package_is_answered_with_the_line_that_installs_it(
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (1, '')
     assert err == (f'error: depth_anything_benchmark needs {package}, which is not installed: '
-                   "pip install 'depth_anything_ros[tools]'\n")
+                   "pip install 'depth_anything_ros[tools]', in a virtual environment\n")
 
 
 @pytest.mark.parametrize(('number', 'status'), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -350,7 +350,7 @@ def test_only_pickles_need_torch(hub_folder: Path, make_ir: Callable[..., Path],
         cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert run.returncode == 1
     assert run.stderr == ('error: reading any.pth needs torch, which is not installed: '
-                          "pip install 'depth_anything_ros[convert]'\n")
+                          "pip install 'depth_anything_ros[convert]', in a virtual environment\n")
     found = json.loads(run.stdout)
     assert [one.get('what', one.get('error', ''))[:7] for one in found] == [
         'folder ', 'OpenVIN', 'ONNX, o', 'reading']

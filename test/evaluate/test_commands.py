@@ -181,7 +181,7 @@ def test_a_missing_package_is_answered_with_the_line_that_installs_it(
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (1, '')
     assert err == (f'error: depth_anything_evaluate needs {package}, which is not installed: '
-                   "pip install 'depth_anything_ros[tools]'\n")
+                   "pip install 'depth_anything_ros[tools]', in a virtual environment\n")
 
 
 def test_help_names_every_subcommand(run: Run, tmp_path: Path) -> None:

@@ -102,16 +102,19 @@ def rtabmap_cloud(seen: Seen) -> tuple[np.ndarray, int]:
     Return points as rtabmap makes them with the camera of the colour image, and the decimation.
 
     rtabmap_ros 0.22: rgbd_sync.cpp warns beyond 10 ms, MsgConversion.cpp takes three encodings;
-    rtabmap: util3d.cpp wants a size that divides that of the colour image.
+    rtabmap: util3d.cpp, cloudFromDepthRGB, wants a camera of the size of the colour image and a
+    depth whose size divides it. rtabmap.launch.py passes the camera_info of the image, not that of
+    the depth.
     """
+    assert (seen.camera.width, seen.camera.height) == (seen.image.width, seen.image.height)
     stamps = [message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
               for message in (seen.image, seen.depth)]
     assert abs(stamps[0] - stamps[1]) <= 0.010
     assert seen.depth.encoding in ('32FC1', '16UC1', 'mono16')
     assert seen.image.width % seen.depth.width == seen.image.height % seen.depth.height == 0
     ratio = seen.image.width // seen.depth.width
-    center = ((HW[1] - 1) / 2 / ratio, (HW[0] - 1) / 2 / ratio)
-    return back_projected(metres(seen.depth), (FOCAL / ratio, FOCAL / ratio, *center)), ratio
+    fx, fy, cx, cy = (value / ratio for value in pinhole(seen.camera))
+    return back_projected(metres(seen.depth), (fx, fy, cx, cy)), ratio
 
 
 @ENCODINGS

@@ -1,9 +1,11 @@
-"""An ament prefix that holds this package and what a test installs."""
+"""An ament prefix with this package and what a test installs, and the arguments of setup.py."""
 
 from collections.abc import Callable
 from pathlib import Path
+import runpy
 
 import pytest
+import setuptools
 
 ROOT = Path(__file__).resolve().parents[2]
 INDEX = Path('share', 'ament_index', 'resource_index', 'packages')
@@ -24,3 +26,13 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
         return prefix
 
     return put
+
+
+@pytest.fixture
+def setup_arguments(monkeypatch: pytest.MonkeyPatch) -> dict:
+    """Return what setup.py hands to setuptools."""
+    found: dict = {}
+    monkeypatch.setattr(setuptools, 'setup', found.update)
+    monkeypatch.chdir(ROOT)
+    runpy.run_path('setup.py')
+    return found

@@ -1,17 +1,16 @@
 """The images agree with package.xml and setup.py, and their health check with /diagnostics."""
 
 from collections.abc import Callable
+import json
 import os
 from pathlib import Path
 import re
-import runpy
 import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-import setuptools
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / 'docker'
@@ -42,16 +41,12 @@ def test_apt_installs_what_package_xml_needs() -> None:
     assert found - OF_THE_SYSTEM == debs
 
 
-def test_pip_installs_what_setup_py_requires(monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments: dict = {}
-    monkeypatch.setattr(setuptools, 'setup', arguments.update)
-    monkeypatch.chdir(ROOT)
-    runpy.run_path('setup.py')
+def test_pip_installs_what_setup_py_requires(setup_arguments: dict) -> None:
     assert re.findall(r"pip install '(openvino[^']*)'", stages()['base']) == [
-        line for line in arguments['install_requires'] if line.startswith('openvino')]
+        line for line in setup_arguments['install_requires'] if line.startswith('openvino')]
     assert re.findall(r"pip install '([^']*)'", stages()['view']) == (
-        arguments['extras_require']['view'])
-    torch, = (line for line in arguments['extras_require']['convert']
+        setup_arguments['extras_require']['view'])
+    torch, = (line for line in setup_arguments['extras_require']['convert']
               if line.startswith('torch'))
     assert f"cpu '{torch}'" in stages()['convert']
 
@@ -83,6 +78,21 @@ def test_compose_builds_targets_and_mounts_files_that_exist() -> None:
             assert source in compose()['volumes'] or (DOCKER / source).is_file(), volume
     assert {name for name, service in services.items() if 'profiles' in service} == {
         'depth-cpu', 'depth-gpu', 'depth-npu'}
+
+
+def test_no_container_waits_for_ros2_run_which_ignores_sigint_in_humble(
+        setup_arguments: dict) -> None:
+    started = {target: json.loads(command[0]) for target, lines in stages().items()
+               if (command := re.findall(r'^CMD (.+)$', lines, re.MULTILINE))}
+    camera = compose()['services']['camera']['command']
+    assert 'run' not in [*camera, *started['camera'], *started['view']]
+    assert camera[0] == started['camera'][0]
+    assert re.search(rf'ln -s "/opt/ros/\S+/{camera[0]}" /usr/local/bin/\n', stages()['camera'])
+    folder, _, program = started['view'][0].rpartition('/')
+    base, = re.findall(r'--install-base (\S+)', stages()['build'])
+    assert folder == f'{base}/lib/depth_anything_ros'
+    assert any(line.startswith(f'{program} =')
+               for line in setup_arguments['entry_points']['console_scripts'])
 
 
 @pytest.mark.parametrize('file', ['compose.yaml', 'depth_anything.service'])

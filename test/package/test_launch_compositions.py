@@ -4,10 +4,13 @@ import ast
 from collections.abc import Callable, Iterator
 import json
 from pathlib import Path
+import signal
 import subprocess
 import sys
 
+from depth_anything_ros.cli.processes import stop
 import pytest
+from waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / 'launch').glob('*.launch.py'))
@@ -130,6 +133,75 @@ def recorded(records: Path, program: str) -> tuple[dict[str, str], dict[str, obj
     return rules, parameters, name
 
 
+@pytest.fixture
+def ended(install: Callable[[str], Path], tmp_path: Path) -> Callable[..., tuple[int, str, bool]]:
+    """
+    Return a function that launches a node of the given script, and RViz beside it for 4 s.
+
+    It returns the exit status, what was printed, and whether launch let RViz end by itself.
+    """
+    pytest.importorskip('launch_ros', reason='launch_ros is not installed')
+
+    def run(script: str, *arguments: str, interrupt: bool = False) -> tuple[int, str, bool]:
+        rest = tmp_path / 'rviz_ended'
+        for package, program, text in (
+                (OURS, 'depth_anything_node', script),
+                ('rviz2', 'rviz2', f'#!/bin/sh\nsleep 4 && touch {rest}\n')):
+            file = install(package) / 'lib' / package / program
+            file.parent.mkdir(parents=True)
+            file.write_text(text)
+            file.chmod(0o755)
+        launch = subprocess.Popen(
+            [sys.executable, '-c', LAUNCH, str(ROOT / 'launch' / 'depth_anything.launch.py'),
+             'rviz:=true', *arguments], text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT)
+        try:
+            if interrupt:
+                assert until((tmp_path / 'started').exists, 20)
+                launch.send_signal(signal.SIGINT)
+            printed, _ = launch.communicate(timeout=40)
+        finally:
+            stop(launch)
+        return launch.returncode, printed, rest.exists()
+
+    return run
+
+
+@pytest.mark.parametrize('autostart', ['true', 'false'])
+@pytest.mark.parametrize(('script', 'sentence'), [
+    ('#!/bin/sh\nexit 1\n', 'has died with exit code 1; the lines above show why'),
+    ('#!/bin/sh\nkill -KILL $$\n', 'has died with exit code -9; dmesg shows whether memory'),
+    ('#!/no/such/program\n', 'could not be executed; the lines above show why')],
+    ids=['error', 'killed', 'cannot start'])
+def test_launch_ends_with_status_1_when_the_node_dies(
+        ended, script: str, sentence: str, autostart: str) -> None:
+    status, printed, rviz_ended = ended(script, f'autostart:={autostart}')
+    assert status == 1, printed
+    assert f'depth_anything_node {sentence}' in printed
+    assert not rviz_ended
+
+
+@pytest.mark.parametrize('end', ['exit 0', 'kill -TERM $$', 'kill -INT $$'])
+def test_a_node_that_is_stopped_leaves_the_other_programs_alone(ended, end: str) -> None:
+    status, printed, rviz_ended = ended(f'#!/bin/sh\n{end}\n', 'autostart:=false')
+    assert (status, rviz_ended) == (0, True), printed
+
+
+def test_launch_waits_for_no_transition_of_a_node_that_is_stopped(ended) -> None:
+    """Its status is that of launch_ros, whose wait for the service fails when launch ends."""
+    _, printed, rviz_ended = ended('#!/bin/sh\nexit 0\n')
+    assert not rviz_ended, printed
+
+
+def test_an_interrupted_launch_ends_with_status_0(ended, tmp_path: Path) -> None:
+    """Whatever the status of the node: launch ends it itself."""
+    status, printed, _ = ended(
+        f'#!/bin/sh\ntrap "exit 3" INT\ntouch {tmp_path}/started\n'
+        'while :; do sleep 0.1; done\n', 'autostart:=false', interrupt=True)
+    assert status == 0, printed
+    assert 'exit code 3' in printed
+
+
 @pytest.mark.parametrize(('file', 'arguments', 'package', 'debs'), [
     ('laserscan', [], 'depthimage_to_laserscan', 'depthimage-to-laserscan'),
     ('rtabmap', [], 'rtabmap_launch', 'rtabmap-launch'),
@@ -158,11 +230,16 @@ def test_several_cameras_share_one_node(launched, tmp_path: Path) -> None:
     assert (parameters['cameras'], parameters['device']) == (['front', 'rear'], 'GPU')
 
 
-def test_rviz_shows_the_first_of_several_cameras(launched, install, tmp_path: Path) -> None:
+@pytest.mark.parametrize(('file', 'argument', 'image'), [
+    ('multi_camera', 'cameras:=front,rear', '/front/image_raw'),
+    ('depth_anything', 'params_file:={}/two.yaml', 'front/image')])
+def test_rviz_shows_the_first_of_several_cameras(
+        launched, install, tmp_path: Path, file: str, argument: str, image: str) -> None:
     stand_in(install, tmp_path, 'rviz2', 'rviz2')
-    launched('multi_camera.launch.py', 'cameras:=front,rear', 'autostart:=false', 'rviz:=true')
+    (tmp_path / 'two.yaml').write_text('/**: {ros__parameters: {cameras: [front, rear]}}')
+    launched(f'{file}.launch.py', argument.format(tmp_path), 'autostart:=false', 'rviz:=true')
     rules, _, _ = recorded(tmp_path, 'rviz2')
-    assert rules == {'/image': '/front/image_raw',
+    assert rules == {'/image': image,
                      '/depth_anything/color/image': 'depth_anything/front/color/image',
                      '/depth_anything/points': 'depth_anything/front/points'}
 
@@ -204,6 +281,17 @@ def test_a_driver_and_the_depth_of_its_images(
     assert {**parameters, **expected, 'gain': 3} == parameters
     assert recorded(tmp_path, 'depth_anything_node')[0] == {
         'image': image, 'camera_info': image.replace('image_raw', 'camera_info')}
+
+
+def test_another_topic_and_frame_than_those_of_the_driver_are_used(
+        launched, install, tmp_path: Path) -> None:
+    stand_in(install, tmp_path, 'usb_cam', 'usb_cam_node_exe')
+    stand_in(install, tmp_path, 'rviz2', 'rviz2')
+    launched('camera.launch.py', 'driver:=usb_cam', 'autostart:=false', 'rviz:=true',
+             'image_topic:=/camera/image_rect', 'frame:=map')
+    assert recorded(tmp_path, 'depth_anything_node')[0] == {
+        'image': '/camera/image_rect', 'camera_info': '/camera/camera_info'}
+    assert '-f\nmap\n' in (tmp_path / 'rviz2.args').read_text()
 
 
 @pytest.mark.parametrize(('file', 'arguments', 'sentence'), [
@@ -256,14 +344,26 @@ def test_costmap_and_node_are_brought_up_by_one_lifecycle_manager(launched, inst
     assert (node['alignment.source'], node['camera_height']) == ('ground', 0.45)
 
 
+def test_with_simulated_time_it_prints_what_the_costmap_needs(
+        launched, install, tmp_path: Path) -> None:
+    """Costmap2DROS sets use_sim_time itself, to false."""
+    stand_in(install, tmp_path, 'nav2_costmap_2d', 'nav2_costmap_2d')
+    stand_in(install, tmp_path, 'nav2_lifecycle_manager', 'lifecycle_manager')
+    for use_sim_time in ('true', 'false'):
+        printed = launched('nav2_costmap.launch.py', 'costmap:=true', 'camera_height:=0.45',
+                           f'use_sim_time:={use_sim_time}')
+        assert ('ros2 param set /costmap/costmap use_sim_time true' in printed) == (
+            use_sim_time == 'true')
+
+
 def test_without_a_costmap_it_prints_what_nav2_needs(launched, tmp_path: Path) -> None:
     printed = launched('nav2_costmap.launch.py', 'autostart:=false')
     assert 'config/nav2_costmap.yaml to the parameters of Nav2' in printed
     assert [path.name for path in tmp_path.glob('*.args')] == ['depth_anything_node.args']
 
 
-def test_rtabmap_gets_depth_and_calibration_of_equal_stamps(launched, install,
-                                                            tmp_path: Path) -> None:
+def test_rtabmap_gets_depth_and_the_calibration_of_the_image(
+        launched, install, tmp_path: Path) -> None:
     folder = install('rtabmap_launch') / 'share' / 'rtabmap_launch' / 'launch'
     folder.mkdir(parents=True)
     record = tmp_path / 'rtabmap.json'
@@ -274,7 +374,7 @@ def test_rtabmap_gets_depth_and_calibration_of_equal_stamps(launched, install,
     expected = {
         'namespace': 'rtabmap', 'rgb_topic': '/robot/image_rect', 'rtabmap_viz': 'false',
         'depth_topic': '/robot/depth_anything/depth/image', 'approx_sync': 'false',
-        'camera_info_topic': '/robot/depth_anything/depth/camera_info'}
+        'camera_info_topic': '/robot/camera_info'}
     assert {name: found[name] for name in expected} == expected
     assert 'one true scale' in printed
     assert recorded(tmp_path, 'depth_anything_node')[2] == '/robot/depth_anything'
@@ -301,6 +401,21 @@ def test_every_launch_file_takes_the_metres_from_the_motion(
     assert parameters['alignment.source'] == (
         'motion+ground' if 'alignment:=motion+ground' in arguments else 'motion')
     assert parameters['motion.odom_frame'] == 'odometry'
+
+
+@pytest.mark.parametrize(('file', 'arguments'), [
+    ('laserscan', []), ('rtabmap', []), ('nav2_costmap', ['costmap:=true'])])
+def test_names_of_cameras_in_the_parameter_file_are_refused_too(
+        launched, install, tmp_path: Path, file: str, arguments: list[str]) -> None:
+    for package in ('depthimage_to_laserscan', 'nav2_costmap_2d', 'nav2_lifecycle_manager',
+                    'rtabmap_launch'):
+        install(package)
+    own = tmp_path / 'two.yaml'
+    own.write_text('/robot/depth_anything: {ros__parameters: {cameras: [front, rear]}}')
+    printed = launched(f'{file}.launch.py', 'autostart:=false', f'params_file:={own}',
+                       'namespace:=robot', *arguments)
+    assert "cameras is 'front, rear'; it must be empty, because" in printed
+    assert not list(tmp_path.glob('*.args'))
 
 
 @pytest.mark.parametrize('file', FILES, ids=lambda file: file.name)

@@ -523,7 +523,7 @@ def test_a_missing_package_is_named_with_the_line_that_installs_it(tmp_path: Pat
         capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode == 1
     assert run.stderr == ('error: depth_anything_run needs typer, which is not installed: '
-                          "pip install 'depth_anything_ros[tools]'\n")
+                          "pip install 'depth_anything_ros[tools]', in a virtual environment\n")
 
 
 def test_the_manual_names_every_option() -> None:

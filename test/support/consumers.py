@@ -35,9 +35,10 @@ def wall(distance_m: float = 2.0, slant: float = 0.0) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Seen:
-    """The image of one frame and everything that was published for it."""
+    """The image of one frame, its camera_info, and everything that was published for it."""
 
     image: Image
+    camera: CameraInfo
     depth: Image
     info: CameraInfo
     cloud: PointCloud2
@@ -55,12 +56,13 @@ def outputs_of(make_robot: Callable[..., Robot]) -> Callable[..., Seen]:
 
     def looked(picture: np.ndarray, info: CameraInfo | None = None, **parameters: Any) -> Seen:
         assert all(result.successful for result in robot.set_parameters(**parameters))
-        robot.show_camera(info or camera_info(HW[1], HW[0], FOCAL))
+        camera = info or camera_info(HW[1], HW[0], FOCAL)
+        robot.show_camera(camera)
         for messages in topics:
             messages.clear()
         image = robot.show(picture)
         assert robot.until(lambda: all(topics))
-        return Seen(image, *(messages[0] for messages in topics))
+        return Seen(image, camera, *(messages[0] for messages in topics))
     return looked
 
 

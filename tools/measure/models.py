@@ -55,7 +55,7 @@ _OWN = """
 ## A row for your own model
 
 ```
-pip install 'path/to/depth_anything_ros[tools]'
+pip install 'path/to/depth_anything_ros[tools]'    # in a virtual environment
 depth_anything_benchmark ladder models/depth_anything_tiny.xml mine.xml --teacher vits.xml \\
     --input-size 0 --precision auto --rgbd RGBD_FOLDER --sequence MOVING_FOLDER --picture front.png
 ```
