@@ -76,7 +76,11 @@ def read_text(file: Path) -> str:
     The byte order mark is removed, and bytes that are not UTF-8 are kept as in file names. OSError
     if the file cannot be read, ValueError if it is not text.
     """
-    data = file.read_bytes()
+    return decode_text(file.read_bytes())
+
+
+def decode_text(data: bytes) -> str:
+    """Return the text in the bytes of a file, as ``read_text``; ValueError if it is not text."""
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), None)
     if encoding is None and b'\0' in data:
         # Text in Latin letters has its zeros in every second byte.

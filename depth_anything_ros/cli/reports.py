@@ -10,7 +10,7 @@ from typing import Annotated, Any, TYPE_CHECKING, TypeAlias
 
 from depth_anything_ros.cli.program import complain
 from depth_anything_ros.cli.progress import open_console
-from depth_anything_ros.files import atomic_path
+from depth_anything_ros.files import atomic_path, make_folder
 from depth_anything_ros.foreign_files import printable
 import typer
 
@@ -33,11 +33,15 @@ class ReportFiles:
 
 
 def require_writable(files: ReportFiles) -> None:
-    """Raise OSError, before the work is done, for a file that cannot be written after it."""
-    for file in (files.json, files.markdown, files.picture):
-        if file is not None and (os.path.exists(file) and not file.is_file()
-                                 or not file.absolute().parent.is_dir()):
+    """Raise OSError, before the work is done, for files that cannot be written after it."""
+    named = [file for file in (files.json, files.markdown, files.picture) if file is not None]
+    for index, file in enumerate(named):
+        folder = file.absolute().parent
+        if os.path.exists(file) and not file.is_file() or not folder.is_dir():
             raise OSError(f'{file} cannot be written; name a file in a folder that exists')
+        if os.path.realpath(file) in map(os.path.realpath, named[:index]):
+            raise OSError(f'{file} is named for two reports; name a file for each')
+        make_folder(folder)
     if files.picture is not None and files.picture.suffix.lower() != '.png':
         raise OSError(f'{files.picture} is not the name of a PNG file; let it end in .png')
 

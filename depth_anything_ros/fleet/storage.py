@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 import shutil
 from typing import Any
 import uuid
@@ -70,6 +70,13 @@ def whole(place: str) -> str:
     """Return a place that means the same in any folder: an absolute path or a URL."""
     path = local_path(place)
     return place.rstrip('/') if path is None else str(path)
+
+
+def real(place: str | Path) -> PurePosixPath:
+    """Return a place without links, to compare it and the folders above it with others."""
+    name = plain(str(place))
+    # Path.resolve raises an error for links in a circle.
+    return PurePosixPath(name if is_url(name) else os.path.realpath(name))
 
 
 def is_file(place: str) -> bool:

@@ -1,11 +1,13 @@
 """Reads the image messages of a ROS 2 bag with rosbags, without a ROS installation."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+import errno
 from functools import partial
 import os
 from pathlib import Path, PurePath
 import re
+import tempfile
 from typing import Any
 
 from depth_anything_ros.errors import ImageError, INSTALL_TOOLS, line_of, MissingDependencyError
@@ -42,12 +44,23 @@ def is_bag(path: Path) -> bool:
         return True
     files = [file for file in path.iterdir() if not file.name.startswith('.')]
     return any(map(_is_ros2_file, files)) and all(
-        _is_ros2_file(file) or file.suffix in _BESIDE_STORAGE for file in files)
+        file.is_file() and _is_part(file) for file in files)
 
 
 def is_storage(file: PurePath) -> bool:
     """Return whether a file is named like a bag or a part of one."""
     return _is_ros2_file(file) or file.suffix.lower() == '.bag'
+
+
+def is_mcap(path: Path) -> bool:
+    """Return whether a bag is stored in .mcap files, also compressed ones."""
+    return any(path.glob('*.mcap*')) if path.is_dir() else path.suffix == '.mcap'
+
+
+def foreign_entry(files: Iterable[str]) -> str | None:
+    """Return a file that is no part of the bag in a folder with these files, None without one."""
+    return next((file for file in files if '/' in file or not (
+        file == METADATA or _is_part(PurePath(file)))), None)
 
 
 def open_bag(path: Path, topic: str | None) -> ImageSource:
@@ -198,8 +211,11 @@ def _reader(path: Path) -> Any:
 
 def _storage_of(path: Path) -> Path:
     """Return what rosbags can open; ImageError names the command that makes it so."""
-    if path.is_dir() and not (path / METADATA).is_file():
-        files = sorted(filter(_is_ros2_file, path.iterdir()))
+    if path.is_dir():
+        if (path / METADATA).is_file():
+            _require_all_saved(path.glob('*.db3'))
+            return path
+        files = sorted(file for file in path.iterdir() if _is_ros2_file(file) and file.is_file())
         if len(files) != 1:
             raise ImageError(f'{path} has no metadata.yaml, as after a crash; make it with '
                              f'`ros2 bag reindex {path}`, or name one of its {len(files)} files')
@@ -210,11 +226,14 @@ def _storage_of(path: Path) -> Path:
     if path.suffix == '.zstd':
         raise ImageError(f'{path} is compressed; name the folder of the bag, with its '
                          f'metadata.yaml, or decompress the file with `zstd -d {path}`')
-    for file in path.glob('*.db3') if path.is_dir() else (path,):
-        if file.suffix == '.db3':
-            require_sqlite_name(file)
-            _require_saved(file)
+    _require_all_saved([path] if path.suffix == '.db3' else [])
     return path
+
+
+def _require_all_saved(files: Iterable[Path]) -> None:
+    for file in files:
+        require_sqlite_name(file)
+        _require_saved(file)
 
 
 def require_sqlite_name(path: Path) -> None:
@@ -239,6 +258,10 @@ def _is_ros2_file(path: PurePath) -> bool:
     return name.suffix in _STORAGE
 
 
+def _is_part(file: PurePath) -> bool:
+    return _is_ros2_file(file) or file.suffix in _BESIDE_STORAGE
+
+
 def _require_rosbags() -> None:
     try:
         import rosbags.rosbag2  # noqa: F401
@@ -249,8 +272,10 @@ def _require_rosbags() -> None:
 def _unreadable(path: Path, error: Exception) -> ImageError:
     if foreign := foreign_file(path):
         return ImageError(f'{path}: {"; ".join(foreign)}')
-    fix = ('; after a crash `mcap recover` repairs an .mcap file'
-           if path.suffix == '.mcap' or path.is_dir() and any(path.glob('*.mcap')) else '')
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ImageError(f'{path} is compressed, and {tempfile.gettempdir()} has no room for its '
+                          'content; free some space there or name another folder in TMPDIR')
+    fix = '; after a crash `mcap recover` repairs an .mcap file' if is_mcap(path) else ''
     if (path / METADATA).is_file():
         fix += f'; `ros2 bag reindex {path}` makes its metadata.yaml again'
     return ImageError(f'{path} cannot be read as a bag ({line_of(error)}); is it complete?{fix}')

@@ -1,17 +1,20 @@
 """Writes a copy of a ROS 2 bag with the depth of one of its image topics, with rosbags."""
 
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+import shutil
 import sqlite3
 import sys
 from typing import Any
 
 from depth_anything_ros.arrays import F32
-from depth_anything_ros.errors import ImageError
+from depth_anything_ros.errors import DepthAnythingError, ImageError, line_of
 from depth_anything_ros.media.bag_reader import (
-    bag_connections, bag_messages, CAMERA_INFO, info_topic_of, Message, message_types,
+    bag_connections, bag_messages, CAMERA_INFO, info_topic_of, is_mcap, Message, message_types,
     namespace_of, RAW, require_sqlite_name)
 from depth_anything_ros.media.source import Header
 from depth_anything_ros.model_info import Kind
@@ -31,7 +34,7 @@ def depth_topic(image_topic: str, kind: Kind) -> str:
 
 def check_topics(source: Path, target: Path, image_topic: str, kind: Kind) -> None:
     """Raise ImageError if the bag has one of the topics to add, or ``target`` an unusable name."""
-    if not _is_mcap(source):
+    if not is_mcap(source):
         require_sqlite_name(target)
     added = depth_topic(image_topic, kind)
     existing = {entry.topic for entry in bag_connections(source)} & {added, info_topic_of(added)}
@@ -45,9 +48,9 @@ class DepthBag:
 
     ``target`` is a new folder with the same storage format. The camera_info of the images is also
     written for the depth images, which have the same size, with its empty fields filled in.
-    ``write`` copies the messages up to its image, ``close`` the rest. ``problem`` says why the
-    copy ends early, None: it does not; depth is still written. All writing is done in one thread
-    of its own, as SQLite requires.
+    ``write`` copies the messages up to its image, ``close`` the rest. ``problem`` says why other
+    messages are missing, None: none are; depth is still written. All writing is done in one thread
+    of its own, as SQLite requires. ImageError for what cannot be copied.
     """
 
     def __init__(self, source: Path, target: Path, image_topic: str, kind: Kind) -> None:
@@ -59,8 +62,16 @@ class DepthBag:
         self._messages = bag_messages(source, lambda connection: True)
         self._copies: dict[tuple[str, str, str], Any] = {}
         self._depth_infos: dict[tuple[str, str, str], Any] = {}
-        self._target = target
-        self._call(self._open, source, target, image_topic)
+        self._copied: Counter[tuple[str, str, str]] = Counter()
+        self._source, self._target = source, target
+        try:
+            self._call(self._open, source, target, image_topic)
+        except BaseException:
+            with suppress(Exception):
+                self.abort()
+            self._thread.shutdown()
+            shutil.rmtree(target, ignore_errors=True)
+            raise
 
     def write(self, depth: F32, timestamp_ns: int, header: Header) -> None:
         """Add a map [H, W] with the header and the time of recording of its image."""
@@ -82,13 +93,19 @@ class DepthBag:
         except sqlite3.Error as error:
             raise OSError(f'{self._target} cannot be written ({error}); free some space or '
                           'choose another folder') from error
+        except (DepthAnythingError, OSError):
+            raise
+        except Exception as error:  # noqa: B902 - an odd bag leads rosbags to any exception
+            raise ImageError(f'{self._source} cannot be copied ({line_of(error)}); write files '
+                             'instead of a bag, for example with --format npy') from error
 
     def _open(self, source: Path, target: Path, image_topic: str) -> None:
         from rosbags.rosbag2 import StoragePlugin, Writer
         # Bags may list a topic twice, which the writer refuses.
         connections = {_key(entry): entry for entry in bag_connections(source)}
+        self._counts = {key: entry.msgcount for key, entry in connections.items()}
         self._writer = Writer(target, version=_BAG_VERSION, storage_plugin=(
-            StoragePlugin.MCAP if _is_mcap(source) else StoragePlugin.SQLITE3))
+            StoragePlugin.MCAP if is_mcap(source) else StoragePlugin.SQLITE3))
         self._writer.open()
         info_topic = info_topic_of(image_topic)
         for key, connection in connections.items():
@@ -110,12 +127,22 @@ class DepthBag:
             return self._add_connection(entry.topic, entry.msgtype, entry.ext)
         if not entry.msgdef.data:
             # A bag of ROS 2 Humble has no definitions; an empty definition would be wrong.
+            if is_mcap(self._source):
+                self._add_unknown_type(entry.msgtype)
             self._writer.added_types.add(entry.msgtype)
         return self._writer.add_connection(
             entry.topic, entry.msgtype, msgdef=entry.msgdef.data,
             rihs01=entry.digest or _UNKNOWN_HASH,
             serialization_format=entry.ext.serialization_format,
             offered_qos_profiles=entry.ext.offered_qos_profiles)
+
+    def _add_unknown_type(self, message_type: str) -> None:
+        """Add the schema without an encoding that stands for an unknown type in MCAP."""
+        from rosbags.rosbag2.storage_mcap import Schema, write_schema
+        storage = self._writer.storage
+        if message_type not in self._writer.added_types:
+            storage.schemas.append(Schema(len(storage.schemas) + 1, message_type, '', ''))
+            write_schema(storage.chunk.bio, storage.schemas[-1])
 
     def _write(self, depth: F32, timestamp_ns: int, header: Header) -> None:
         self._copy_while(lambda message: message[1] <= timestamp_ns)
@@ -125,7 +152,17 @@ class DepthBag:
     def _close(self, copy_rest: bool) -> None:
         if copy_rest:
             self._copy_while(lambda message: True)
+            self.problem = self.problem or self._missing()
         self._writer.close()
+
+    def _missing(self) -> ImageError | None:
+        """Return which messages rosbags left out: it compares the QoS in metadata.yaml too."""
+        missing = [f'{key[0]} ({self._copied[key]} of {count})'
+                   for key, count in self._counts.items() if self._copied[key] < count]
+        return ImageError(
+            f'{self._source} has fewer messages than its metadata.yaml counts, or with another '
+            f'QoS, on {", ".join(missing)}; make that file again with '
+            f'`ros2 bag reindex {self._source}`') if missing else None
 
     def _copy_while(self, wanted: Callable[[Message], bool]) -> None:
         while (message := self._pending or self._next()) and wanted(message):
@@ -133,6 +170,7 @@ class DepthBag:
             connection, timestamp_ns, data = message
             key = _key(connection)
             self._writer.write(self._copies[key], timestamp_ns, data)
+            self._copied[key] += 1
             if key in self._depth_infos:
                 self._writer.write(self._depth_infos[key], timestamp_ns, self._complete_info(data))
         self._pending = message
@@ -165,10 +203,6 @@ class DepthBag:
             height=depth.shape[0], width=depth.shape[1], encoding='32FC1',
             is_bigendian=sys.byteorder == 'big', step=4 * depth.shape[1],
             data=np.ascontiguousarray(depth).view(np.uint8).reshape(-1))
-
-
-def _is_mcap(source: Path) -> bool:
-    return source.suffix == '.mcap' or (source.is_dir() and any(source.glob('*.mcap*')))
 
 
 def _key(connection: Any) -> tuple[str, str, str]:

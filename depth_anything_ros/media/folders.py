@@ -3,14 +3,15 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 import os
-from pathlib import Path
+from pathlib import Path, PurePath
 import re
 
 import cv2
 from depth_anything_ros.errors import ImageError
-from depth_anything_ros.foreign_files import read_text
+from depth_anything_ros.foreign_files import decode_text
 from depth_anything_ros.media.pictures import picture_source, SUFFIXES
 from depth_anything_ros.media.source import ImageSource
+from depth_anything_ros.media.video import SUFFIXES as VIDEO_SUFFIXES
 
 # Formats that some builds of OpenCV read; one that writes a format also reads it.
 _OPTIONAL = ('.avif', '.gif', '.jp2', '.jpe', '.dib', '.ppm', '.pgm', '.pnm')
@@ -68,12 +69,15 @@ def color_pictures_below(folder: Path) -> list[Path]:
             if not any(part.startswith('depth') for part in file.relative_to(folder).parts)]
 
 
-def left_out_text(files: Iterable[Path]) -> str:
-    """Return how many files of each format were left out, and what to do about it."""
+def left_out_text(files: Iterable[PurePath]) -> str:
+    """Return how many pictures, videos and bags were left out, and what to do about it."""
+    known = (*foreign_suffixes(), *VIDEO_SUFFIXES)
     counts = Counter(file.suffix.lower() for file in files)
-    listed = ', '.join(f'{count} {suffix}' for suffix, count in counts.most_common())
-    return (f'left out: {listed}; convert pictures to JPEG or PNG, and keep videos in a folder of '
-            'their own')
+    bags = sum(counts.pop(suffix) for suffix in [*counts] if suffix not in known)
+    listed = [f'{count} {suffix}' for suffix, count in counts.most_common()]
+    listed += [f'{bags} bag{"s" if bags > 1 else ""}'] if bags else []
+    return (f'left out: {", ".join(listed)}; convert pictures to JPEG or PNG, and keep videos and '
+            'bags in a folder of their own')
 
 
 def read_list(file: Path) -> list[Path]:
@@ -84,26 +88,41 @@ def read_list(file: Path) -> list[Path]:
     Windows; those that start with # are comments. ImageError if ``file`` cannot be read.
     """
     try:
-        lines = re.split('\r\n|\r|\n', read_text(file))
+        data = file.read_bytes()
     except OSError as error:
         raise ImageError(f'{file} cannot be read ({error.strerror})') from error
+    return [path for line in _lines(data, str(file)) for path in _paths(line, file.parent)]
+
+
+def names_in_list(data: bytes, name: str) -> list[str]:
+    """Return what the lines of a list name, each once; ImageError unless it is text."""
+    return list(dict.fromkeys(_after_time(line) for line in _lines(data, name)
+                              if not line.startswith('#')))
+
+
+def _lines(data: bytes, name: str) -> list[str]:
+    try:
+        lines = re.split('\r\n|\r|\n', decode_text(data))
     except ValueError as error:
-        raise ImageError(f'{file} is not a text file; write one path a line') from error
-    return [path for line in lines if line.strip()
-            for path in _paths(line.strip(), file.parent)]
+        raise ImageError(f'{name} is not a text file; write one path a line') from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _after_time(line: str) -> str:
+    match = _TIME_AND_PATH.fullmatch(line)
+    return match[1] if match else line
 
 
 def _paths(line: str, folder: Path) -> Iterator[Path]:
     """Yield the file that a line names, its text if there is none, nothing for a comment."""
-    after_time = _TIME_AND_PATH.fullmatch(line)
-    names = (line, *([after_time[1]] if after_time else []), line.replace('\\', '/'))
+    names = (line, _after_time(line), line.replace('\\', '/'))
     for name in names:
         for path in (Path(name), folder / name):
             if os.path.exists(path):
                 yield path
                 return
     if not line.startswith('#'):
-        yield Path(after_time[1] if after_time else line)
+        yield Path(_after_time(line))
 
 
 def _reads(suffix: str) -> bool:

@@ -1,6 +1,6 @@
 """Opens whatever a user names: a picture, a folder, a list, a video, a camera or a bag."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 import os
 from pathlib import Path, PurePosixPath
 import re
@@ -56,13 +56,15 @@ def _missing(name: str) -> str:
     return f'there is no file or folder {name}'
 
 
-def list_recordings(name: str) -> list[str]:
-    """Return the videos and bags of a folder without pictures, or of a list of nothing else."""
+def list_recordings(name: str, skip: Callable[[Path], bool] = lambda file: False) -> list[str]:
+    """
+    Return the videos and bags of a folder without pictures, or of a list of nothing else.
+
+    Files of the folder for which ``skip`` is true are as if they were not there.
+    """
     path = Path(name)
     if name and os.path.isdir(path) and not bag_reader.is_bag(path):
-        files = folders.files_below(path, _suffixes())
-        found = recordings_among(file.relative_to(path).as_posix() for file in files)
-        return [str(path / file) for file in found]
+        return [str(path / file) for file in recordings_among(_files_of(path, skip))]
     if path.suffix.lower() == '.txt' and path.is_file():
         entries = folders.read_list(path)
         if all(entry.suffix.lower() in video.SUFFIXES or bag_reader.is_bag(entry)
@@ -78,7 +80,7 @@ def recordings_among(files: Iterable[str]) -> list[str]:
     All names are relative to the folder. A folder with a metadata.yaml is one bag.
     """
     paths = [PurePosixPath(file) for file in files]
-    if any(path.suffix.lower() in folders.picture_suffixes() for path in paths):
+    if _has_picture(paths):
         return []
     bags = {path.parent for path in paths if path.name == bag_reader.METADATA}
     single = {path for path in paths if bags.isdisjoint(path.parents) and (
@@ -86,18 +88,42 @@ def recordings_among(files: Iterable[str]) -> list[str]:
     return sorted(map(str, bags | single))
 
 
-def _suffixes() -> tuple[str, ...]:
-    return (*folders.picture_suffixes(), *video.SUFFIXES, *bag_reader.SUFFIXES, '.yaml')
+def _has_picture(paths: Iterable[PurePosixPath]) -> bool:
+    suffixes = folders.picture_suffixes()
+    return any(path.suffix.lower() in suffixes for path in paths)
 
 
-def left_out(name: str) -> list[Path]:
+def left_out(name: str, skip: Callable[[Path], bool] = lambda file: False) -> list[Path]:
     """
-    Return the files of a folder that are not read, although they are pictures or videos.
+    Return what ``left_out_among`` returns for the files of a folder, [] for any other input.
 
-    These are pictures in formats that OpenCV does not read, and videos beside pictures.
+    Files for which ``skip`` is true are as if they were not there.
     """
     path = Path(name)
     if not name or not path.is_dir() or bag_reader.is_bag(path):
         return []
-    videos = [] if list_recordings(name) else folders.files_below(path, video.SUFFIXES)
-    return folders.files_below(path, folders.foreign_suffixes()) + videos
+    return [path / file for file in left_out_among(_files_of(path, skip))]
+
+
+def left_out_among(files: Iterable[str]) -> list[str]:
+    """
+    Return the pictures, videos and bags that are not read of a folder with these files below it.
+
+    These are pictures in formats that OpenCV does not read, and videos and bags beside pictures.
+    """
+    paths, suffixes = {PurePosixPath(file) for file in files}, folders.foreign_suffixes()
+    foreign = [str(path) for path in paths if path.suffix.lower() in suffixes]
+    if not _has_picture(paths):
+        return sorted(foreign)
+    # Other files called metadata.yaml are common in data sets.
+    beside = {path.parent if path.with_name(bag_reader.METADATA) in paths else path
+              for path in paths if bag_reader.is_storage(path)}
+    beside |= {path for path in paths if path.suffix.lower() in video.SUFFIXES}
+    return sorted(foreign) + sorted(map(str, beside))
+
+
+def _files_of(folder: Path, skip: Callable[[Path], bool]) -> list[str]:
+    suffixes = (*folders.picture_suffixes(), *folders.foreign_suffixes(), *video.SUFFIXES,
+                *bag_reader.SUFFIXES, '.yaml')
+    return [file.relative_to(folder).as_posix() for file in folders.files_below(folder, suffixes)
+            if not skip(file)]

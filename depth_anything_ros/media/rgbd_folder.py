@@ -254,8 +254,12 @@ def _matches(folder: Path, pattern: str) -> dict[str, Path]:
     """Return the files that match, by their text for the *."""
     before, after = pattern.split('*')
     found = sorted(folder.glob(f'{glob.escape(before)}*{glob.escape(after)}'))
-    return {_name(folder, file)[len(before):len(_name(folder, file)) - len(after)]: file
-            for file in found if file.is_file()}
+    by_key = {_name(folder, file)[len(before):len(_name(folder, file)) - len(after)]: file
+              for file in found if file.is_file()}
+    # Other systems put hidden files beside pictures, such as ._1.png.
+    whole_name = before == '' or before.endswith('/')
+    return {key: file for key, file in by_key.items()
+            if not (whole_name and key.startswith('.'))}
 
 
 def _name(folder: Path, file: Path) -> str:

@@ -1,22 +1,25 @@
 """The files of a run on a fleet: which there are, and which an earlier run has completed."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+import hashlib
 import json
-from pathlib import Path, PurePosixPath
+import os
+from pathlib import PurePath, PurePosixPath
 from typing import Any
 
-from depth_anything_ros.errors import ImageError
+from depth_anything_ros.errors import ImageError, line_of
 from depth_anything_ros.files import make_folder
 from depth_anything_ros.fleet import storage
-from depth_anything_ros.foreign_files import is_url, read_text
+from depth_anything_ros.foreign_files import is_url
 from depth_anything_ros.media import bag_reader, video
-from depth_anything_ros.media.folders import picture_suffixes
-from depth_anything_ros.media.open_images import list_recordings, recordings_among
+from depth_anything_ros.media.folders import names_in_list, picture_suffixes
+from depth_anything_ros.media.open_images import left_out_among, recordings_among
 from depth_anything_ros.model_info import ModelInfo, Size
 from depth_anything_ros.run.fleet_worker import done_name, Picture, Places, Recording
 from depth_anything_ros.run.tasks import (
-    first_size_hw, make_task, ordered_items, picture_names, recording_name, RunOptions, Task,
+    check_bag_target, check_inputs_stay, files_left_out, first_size_hw, make_task, ordered_items,
+    picture_names, recording_name, recordings_of, result_test, RunOptions, stem_of, Task,
     unique_stems)
 
 # Options that change the results; with others than before, all files are computed again.
@@ -30,12 +33,14 @@ class Work:
     The files of a run.
 
     ``changed_s`` is when they were changed, by place, where that is known without asking for each.
-    ``image_hw`` is the size of the first image, None where it is unknown.
+    ``image_hw`` is the size of the first image, None where it is unknown. ``left_out`` are the
+    files of the input folder that are not read.
     """
 
     files: Sequence[Picture | Recording]
     changed_s: Mapping[str, float]
     image_hw: Size | None = None
+    left_out: Sequence[PurePath] = ()
 
 
 @dataclass(frozen=True)
@@ -53,10 +58,10 @@ class Missing:
 
 def find_files(options: RunOptions, outdir: str, info: ModelInfo) -> Work:
     """Return the files of ``options.source``; ImageError or OSError as ``make_tasks``."""
+    if _is_list(options.source) and (listed := _listed(options)):
+        return listed
     if storage.local_path(options.source) is None:
         return _objects(options, outdir)
-    if names := _urls_of_list(options.source):
-        return _work(names, list(map(storage.whole, names)), options, {})
     return _local_files(options, outdir, info)
 
 
@@ -65,14 +70,17 @@ def open_places(options: RunOptions, outdir: str) -> Places:
     path = storage.local_path(outdir)
     if path is not None:
         make_folder(path)
-    is_list = PurePosixPath(options.source).suffix.lower() == '.txt'
-    return Places(None if is_list else storage.whole(options.source), storage.whole(outdir))
+    return Places(None if _is_list(options.source) else storage.whole(options.source),
+                  storage.whole(outdir))
 
 
 def facts_of(options: RunOptions, digest: str) -> bytes:
     """Return what decides the results, as a file; ``digest`` is that of the model."""
     values = asdict(options)
-    facts = {'model': digest, **{name: values[name] for name in _FACTS}}
+    facts = {'model': digest, 'source': str(storage.real(options.source)),
+             **{name: values[name] for name in _FACTS}}
+    if _is_list(options.source):
+        facts['list'] = hashlib.sha256(storage.read(options.source) or b'').hexdigest()
     return json.dumps(facts, indent=2).encode()
 
 
@@ -82,21 +90,17 @@ def find_missing(work: Work, places: Places, options: RunOptions, facts: bytes) 
 
     ImageError if a result would replace an input, or a bag that this run did not write.
     """
-    inputs = {storage.whole(file.place) for file in work.files}
+    check_inputs_stay([file.place for file in work.files], [
+        f'{places.outdir}/{target}' for file in work.files if (target := _target(file, options))])
     continues = storage.read(places.facts) == facts
     facts_s = storage.changed_s(places.facts) or 0.0
     results = storage.list_files(places.outdir)
     done = _done_recordings(places, facts_s) if continues else {}
     missing, before = [], 0
     for file in work.files:
-        target = file.target if isinstance(file, Picture) else recording_name(
-            file.stem, _is_bag(file.place))
-        if f'{places.outdir}/{target}' in inputs:
-            raise ImageError(f'the output would replace its input {places.outdir}/{target}; '
-                             'choose another --outdir')
         changed_s = work.changed_s.get(file.place, 0.0)
         if isinstance(file, Picture):
-            found_s = results.get(target, 0.0)
+            found_s = results.get(file.target, 0.0)
             images = int(continues and found_s > facts_s and found_s >= changed_s)
         else:
             images = _images_of(done.get(done_name(file.stem)), results, changed_s)
@@ -109,22 +113,23 @@ def find_missing(work: Work, places: Places, options: RunOptions, facts: bytes) 
 
 
 def _local_files(options: RunOptions, outdir: str, info: ModelInfo) -> Work:
-    own = storage.local_path(outdir)
-    recordings = [name for name in list_recordings(options.source)
-                  if own is None or own not in Path(storage.whole(name)).parents]
+    recordings = recordings_of(options.source, outdir)
+    stems = unique_stems(recordings, os.path.isdir)
     if not recordings:
-        task = make_task(options, options.source, None)
+        # Whether an existing bag may be replaced is decided later, by the facts of its run.
+        task = make_task(replace(options, force=True), options.source, None)
         if task.source.kind == 'camera':
             raise ImageError(f'{task.source.name} belongs to one machine; leave out --ray')
         if task.source.kind == 'images':
-            return _local_pictures(task, options, info)
-        recordings = [options.source]
+            return _local_pictures(task, options, outdir, info)
+        recordings, stems = [options.source], [stem_of(task.source, options.source)]
     places = [storage.whole(name) for name in recordings]
-    return _work(places, places, options, {
-        place: storage.changed_s(place) or 0.0 for place in places})
+    return Work([Recording(place, stem) for place, stem in zip(places, stems)],
+                {place: storage.changed_s(place) or 0.0 for place in places},
+                left_out=files_left_out(options.source, outdir))
 
 
-def _local_pictures(task: Task, options: RunOptions, info: ModelInfo) -> Work:
+def _local_pictures(task: Task, options: RunOptions, outdir: str, info: ModelInfo) -> Work:
     files, changed_s = [], {}
     for item in ordered_items(task, info, options.input_size):
         assert item.path is not None
@@ -132,28 +137,25 @@ def _local_pictures(task: Task, options: RunOptions, info: ModelInfo) -> Work:
         files.append(Picture(item.name, place, task.file_of(item).name))
         if item.path.is_file():
             changed_s[place] = item.path.stat().st_mtime
-    return Work(files, changed_s, first_size_hw(task, info, options.input_size))
+    return Work(files, changed_s, first_size_hw(task, info, options.input_size),
+                files_left_out(options.source, outdir))
 
 
 def _objects(options: RunOptions, outdir: str) -> Work:
     source = options.source.rstrip('/')
     if storage.is_file(source):
-        if PurePosixPath(source).suffix.lower() == '.txt':
-            names = _lines((storage.read(source) or b'').decode(errors='replace'))
-            folder = source.rpartition('/')[0]
-            return _work(names, [name if is_url(name) else f'{folder}/{name}'
-                                 for name in names], options, {})
-        return _work([PurePosixPath(source).name], [source], options, {
+        return _work([PurePosixPath(source).name], [source], options, lambda name: False, {
             source: storage.changed_s(source) or 0.0})
     found = storage.list_files(source)
     if bag_reader.METADATA in found:
-        return _work([PurePosixPath(source).name], [source], options, {
+        return Work([Recording(source, PurePosixPath(source).name)], {
             source: max(found.values())})
-    inside = f'{storage.whole(outdir)}/'
+    is_result = result_test(source, outdir)
     found = {name: time_s for name, time_s in found.items()
-             if not f'{source}/{name}'.startswith(inside)}
+             if not is_result(f'{source}/{name}')}
+    suffixes = picture_suffixes()
     names = recordings_among(found) or [
-        name for name in found if PurePosixPath(name).suffix.lower() in picture_suffixes()]
+        name for name in found if PurePosixPath(name).suffix.lower() in suffixes]
     if not names:
         raise ImageError(f'{source} holds no image, video or bag')
     newest_s: dict[PurePosixPath, float] = {}
@@ -162,14 +164,16 @@ def _objects(options: RunOptions, outdir: str) -> Work:
         for place in (path, *path.parents):
             newest_s[place] = max(time_s, newest_s.get(place, time_s))
     places = [f'{source}/{name}' for name in names]
-    return _work(names, places, options, {
+    work = _work(names, places, options, lambda name: name not in found, {
         place: newest_s[PurePosixPath(name)] for place, name in zip(places, names)})
+    return replace(work, left_out=[PurePosixPath(name) for name in left_out_among(found)])
 
 
 def _work(names: Sequence[str], places: Sequence[str], options: RunOptions,
-          changed_s: Mapping[str, float]) -> Work:
+          is_folder: Callable[[str], bool], changed_s: Mapping[str, float]) -> Work:
     """Return pictures or recordings by their names; ImageError if a list has both."""
-    are_pictures = [PurePosixPath(name).suffix.lower() in picture_suffixes() for name in names]
+    suffixes = picture_suffixes()
+    are_pictures = [PurePosixPath(name).suffix.lower() in suffixes for name in names]
     if all(are_pictures):
         pairs = list(zip(names, places))[:options.frames]
         targets = picture_names([name for name, _ in pairs], options.file_format)
@@ -177,25 +181,38 @@ def _work(names: Sequence[str], places: Sequence[str], options: RunOptions,
                      for (name, place), target in zip(pairs, targets)], changed_s)
     if any(are_pictures):
         raise ImageError(f'{options.source} names pictures and recordings; make a list of each')
-    stems = unique_stems(names, lambda name: not _is_file_name(name))
+    stems = unique_stems(names, is_folder)
     return Work([Recording(place, stem) for place, stem in zip(places, stems)], changed_s)
 
 
-def _urls_of_list(source: str) -> list[str]:
-    """Return the lines of a list on this machine that names URLs, [] for any other input."""
-    path = storage.local_path(source)
-    if path is None or path.suffix.lower() != '.txt' or not path.is_file():
-        return []
+def _is_list(source: str) -> bool:
+    return PurePosixPath(source).suffix.lower() == '.txt' and storage.is_file(source)
+
+
+def _listed(options: RunOptions) -> Work | None:
+    """Return the files that a list of URLs or a list in an object store names, else None."""
+    is_local = storage.local_path(options.source) is not None
     try:
-        lines = _lines(read_text(path))
-    except (OSError, ValueError):
-        return []
-    return lines if any(map(is_url, lines)) else []
+        names = names_in_list(storage.read(options.source) or b'', options.source)
+    except OSError as error:
+        raise ImageError(f'{options.source} cannot be read ({line_of(error)})') from error
+    if is_local and not any(map(is_url, names)):
+        return None
+    if not names:
+        raise ImageError(f'{options.source} is empty; write one path a line')
+    folder = options.source.rpartition('/')[0] or '.'
+    # A local path may be relative to here, as in the plain run.
+    places = [storage.whole(name if is_url(name) or is_local and os.path.exists(name)
+                            else f'{folder}/{name}') for name in names]
+    return _work(names, places, options, lambda name: not _is_file_name(name), {})
 
 
-def _lines(text: str) -> list[str]:
-    lines = map(str.strip, text.splitlines())
-    return list(dict.fromkeys(line for line in lines if line and not line.startswith('#')))
+def _target(file: Picture | Recording, options: RunOptions) -> str | None:
+    """Return the name of the result, None where the frames become files."""
+    if isinstance(file, Picture):
+        return file.target
+    return (recording_name(file.stem, _is_bag(file.place)) if options.file_format == 'png8'
+            else None)
 
 
 def _is_bag(place: str) -> bool:
@@ -203,8 +220,9 @@ def _is_bag(place: str) -> bool:
 
 
 def _is_file_name(name: str) -> bool:
-    """Return whether a recording is a file; a folder may have a dot in its name."""
-    return PurePosixPath(name).suffix.lower() in (*video.SUFFIXES, *bag_reader.SUFFIXES)
+    """Return whether a recording is a file by its name; a folder may have a dot in it."""
+    return not name.endswith('/') and PurePosixPath(name).suffix.lower() in (
+        *video.SUFFIXES, *bag_reader.SUFFIXES)
 
 
 def _done_recordings(places: Places, facts_s: float) -> dict[str, tuple[float, dict[str, Any]]]:
@@ -225,13 +243,13 @@ def _images_of(record: tuple[float, dict[str, Any]] | None, results: Iterable[st
 
 def _check_bag(file: Recording, places: Places, results: Mapping[str, float],
                ours_s: float | None, options: RunOptions) -> None:
-    """Raise ImageError if a bag exists that was not written since ``ours_s``, without --force."""
-    if options.force or options.file_format != 'png8' or not _is_bag(file.place):
-        return
-    target = recording_name(file.stem, True)
-    times = [time_s for name, time_s in results.items() if name.startswith(f'{target}/')]
-    if times and (ours_s is None or min(times) <= ours_s):
-        raise ImageError(f'{places.outdir}/{target} exists already; add --force to replace it')
+    """Raise ImageError if a bag must stay; one that was written since ``ours_s`` need not."""
+    target = _target(file, options)
+    found = {name.removeprefix(f'{target}/'): time_s for name, time_s in results.items()
+             if name.startswith(f'{target}/')}
+    if found and _is_bag(file.place):
+        is_ours = ours_s is not None and min(found.values()) > ours_s
+        check_bag_target(f'{places.outdir}/{target}', found, options.force or is_ours)
 
 
 def _json(content: bytes | None) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from depth_anything_ros.run.fleet_files import (
 from depth_anything_ros.run.fleet_worker import OpenRunWorker, Picture, Places, Recording
 from depth_anything_ros.run.job import checked_info
 from depth_anything_ros.run.pipeline import Failure, RunSummary
-from depth_anything_ros.run.tasks import files_left_out, RunOptions
+from depth_anything_ros.run.tasks import RunOptions
 
 
 @dataclass
@@ -71,8 +71,8 @@ def run_on_fleet(options: RunOptions, outdir: str, fleet: FleetOptions) -> int:
             opened = OpenRunWorker(options, files, work.image_hw, places, witness)
             stop = _compute(missing, len(work.files), opened, fleet, results, facts)
     _report(results, missing, places, stop, time.monotonic() - start_s)
-    if storage.local_path(options.source) and (others := files_left_out(options)):
-        print(left_out_text(others), file=sys.stderr)
+    if work.left_out:
+        print(left_out_text(work.left_out), file=sys.stderr)
     return stop.exit_status or int(bool(results.failed))
 
 

@@ -51,7 +51,7 @@ def run(options: RunOptions) -> int:
             status = stop.exit_status or max(status, int(not is_complete))
             if stop.is_set():
                 break
-    if others := files_left_out(options):
+    if others := files_left_out(options.source, str(options.outdir)):
         print(left_out_text(others), file=sys.stderr)
     return status
 

@@ -1,7 +1,7 @@
 """The tasks of one run: the images that go in, and the names of the files that come out."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 import os
@@ -9,9 +9,10 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from depth_anything_ros.errors import ImageError
+from depth_anything_ros.fleet import storage
 from depth_anything_ros.foreign_files import shortened
 from depth_anything_ros.inference.engine import require_computable
-from depth_anything_ros.media.bag_reader import is_bag
+from depth_anything_ros.media.bag_reader import foreign_entry, is_bag, METADATA
 from depth_anything_ros.media.open_images import left_out, list_recordings, open_images
 from depth_anything_ros.media.pictures import read_size_hw
 from depth_anything_ros.media.size_order import network_size_of, order_by_size
@@ -78,15 +79,20 @@ def make_tasks(options: RunOptions) -> list[Task]:
     Return one task for each video or bag of a folder or list of them, one for any other input.
 
     ImageError if the input cannot be opened, two outputs would share a name, an output would
-    replace its input, or the bag to write exists.
+    replace its input, or something that must stay has the name of the bag to write.
     """
-    recordings = list_recordings(options.source)
+    recordings = recordings_of(options.source, str(options.outdir))
     if not recordings:
         return [make_task(options, options.source, None)]
     stems = unique_stems(recordings, os.path.isdir)
     tasks = [make_task(options, name, stem) for name, stem in zip(recordings, stems)]
-    check_inputs_stay(map(Path, recordings), [task.target for task in tasks if task.target])
+    check_inputs_stay(recordings, [task.target for task in tasks if task.target])
     return tasks
+
+
+def recordings_of(source: str, outdir: str) -> list[str]:
+    """Return the videos and bags of a folder or list of them, without results."""
+    return list_recordings(source, result_test(source, outdir))
 
 
 def make_task(options: RunOptions, name: str, stem: str | None) -> Task:
@@ -107,10 +113,17 @@ def make_task(options: RunOptions, name: str, stem: str | None) -> Task:
     return _recording(options, source, name, stem)
 
 
-def files_left_out(options: RunOptions) -> list[Path]:
-    """Return the pictures and videos of the input folder that are not read, without results."""
-    source, outdir = Path(options.source), options.outdir
-    return [file for file in left_out(options.source) if not _is_below(file, source, outdir)]
+def files_left_out(source: str, outdir: str) -> list[Path]:
+    """Return the files of an input folder that are left out, without results."""
+    return left_out(source, result_test(source, outdir))
+
+
+def result_test(source: str, outdir: str) -> Callable[[str | Path], bool]:
+    """Return the test for files in the output folder, where that is below the input folder."""
+    real_outdir = storage.real(outdir)
+    if storage.real(source) not in real_outdir.parents:
+        return lambda file: False
+    return lambda file: real_outdir in storage.real(file).parents
 
 
 def ordered_items(task: Task, info: ModelInfo, input_size: int) -> Iterable[ImageItem]:
@@ -151,6 +164,14 @@ def unique_stems(names: Sequence[str],
     return stems
 
 
+def stem_of(source: ImageSource, name: str) -> str:
+    """Return a file name without suffix for the results of the only recording of a run."""
+    if source.kind == 'camera':
+        return source.name.replace(' ', '_')
+    path = Path(name)
+    return path.resolve().name if path.is_dir() else path.stem
+
+
 def picture_names(names: Sequence[str], file_format: OutputFormat) -> list[str]:
     """Return the names of the results of pictures; ImageError as ``unique_stems``."""
     suffix = SUFFIXES[file_format]
@@ -164,24 +185,35 @@ def recording_name(stem: str, is_bag: bool) -> str:
     return f'{shortened(stem, longest)}{ending}'
 
 
-def check_inputs_stay(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
-    """Raise ImageError if an output would replace one of the inputs."""
-    # Path.resolve raises an error for links in a circle.
-    written = set(map(os.path.realpath, outputs))
-    for path in inputs:
-        if os.path.realpath(path) in written:
-            raise ImageError(f'the output would replace its input {path}; choose another --outdir')
+def check_inputs_stay(inputs: Iterable[str | Path], outputs: Iterable[str | Path]) -> None:
+    """Raise ImageError if an output would replace one of the inputs, or a folder with it."""
+    written = set(map(storage.real, outputs))
+    for place in inputs:
+        real = storage.real(place)
+        if not written.isdisjoint((real, *real.parents)):
+            raise ImageError(f'the output would replace its input {place}; choose another '
+                             '--outdir')
+
+
+def check_bag_target(target: str, files: Collection[str], may_replace: bool) -> None:
+    """Raise ImageError if a bag must not replace a folder with these files."""
+    if not may_replace:
+        raise ImageError(f'{target} exists already; add --force to replace it')
+    other = foreign_entry(files)
+    if other or files and METADATA not in files:
+        raise ImageError(f'{target} holds {other or "no metadata.yaml"}, so it is not only a bag '
+                         'and is not replaced; move it or choose another --outdir')
 
 
 def _recording(options: RunOptions, source: ImageSource, name: str, stem: str | None) -> Task:
-    stem, suffix = stem or _stem(source, name), SUFFIXES[options.file_format]
+    stem, suffix = stem or stem_of(source, name), SUFFIXES[options.file_format]
     limits = [count for count in (source.count, options.frames) if count is not None]
     target = None
     if options.file_format == 'png8':
         target = options.outdir / recording_name(stem, source.kind == 'bag')
-        check_inputs_stay([Path(name)], [target])
-        if source.kind == 'bag' and target.exists() and not options.force:
-            raise ImageError(f'{target} exists already; add --force to replace it')
+        check_inputs_stay([name], [target])
+        if source.kind == 'bag' and target.exists():
+            check_bag_target(str(target), storage.list_files(str(target)), options.force)
     stem = shortened(stem, f'_0000000{suffix}')
     # A stem may hold braces.
     pattern = str(options.outdir / stem).replace('{', '{{').replace('}', '}}')
@@ -197,7 +229,8 @@ def _broken(name: str, error: ImageError) -> ImageSource:
 
 
 def _pictures(options: RunOptions, source: ImageSource) -> Task:
-    items = [item for item in source if not _is_own_output(item, source, options.outdir)]
+    is_result = result_test(source.name, str(options.outdir))
+    items = [item for item in source if item.path is None or not is_result(item.path)]
     if not items:
         raise ImageError(f'{source.name} holds no image outside of {options.outdir}')
     items = items[:options.frames]
@@ -207,26 +240,8 @@ def _pictures(options: RunOptions, source: ImageSource) -> Task:
     return Task(source, items, len(items), None, files, '')
 
 
-def _is_own_output(item: ImageItem, source: ImageSource, outdir: Path) -> bool:
-    return item.path is not None and _is_below(item.path, Path(source.name), outdir)
-
-
-def _is_below(file: Path, folder: Path, outdir: Path) -> bool:
-    """Return whether a file is in the output folder, which is below the input folder."""
-    real_folder, real_outdir, real_file = (
-        Path(os.path.realpath(path)) for path in (folder, outdir, file))
-    return real_folder in real_outdir.parents and real_outdir in real_file.parents
-
-
 def _first(source: ImageSource, frames: int | None) -> Iterable[ImageItem]:
     return source if frames is None else islice(source, frames)
-
-
-def _stem(source: ImageSource, name: str) -> str:
-    if source.kind == 'camera':
-        return source.name.replace(' ', '_')
-    path = Path(name)
-    return path.resolve().name if path.is_dir() else path.stem
 
 
 def _is_computable(info: ModelInfo, size_hw: Size, input_size: int) -> bool:

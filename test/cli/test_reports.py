@@ -35,6 +35,9 @@ def test_files_that_cannot_be_written_are_refused_before_the_work(tmp_path: Path
     for files, message in [
             (ReportFiles(tmp_path / 'none' / 'a.json', None, None), 'a folder that exists'),
             (ReportFiles(None, tmp_path, None), 'a folder that exists'),
+            (ReportFiles(None, Path('/proc/a.md'), None), '/proc cannot be written'),
+            (ReportFiles(tmp_path / 'a', tmp_path / '..' / tmp_path.name / 'a', None),
+             'a is named for two reports; name a file for each'),
             (ReportFiles(None, None, tmp_path / 'a.jpg'), 'let it end in .png')]:
         with pytest.raises(OSError, match=message):
             require_writable(files)

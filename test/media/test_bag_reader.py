@@ -2,6 +2,8 @@
 
 from contextlib import closing
 from dataclasses import replace
+import errno
+import os
 from pathlib import Path
 import shutil
 import sqlite3
@@ -11,7 +13,8 @@ from bags import (
     camera_info, COMPRESSED, compressed_image, INFO, RAW, raw_image, store, TEXT, text, write_bag)
 import cv2
 from depth_anything_ros.errors import ImageError, MissingDependencyError
-from depth_anything_ros.media.open_images import open_images
+from depth_anything_ros.media.bag_reader import is_bag
+from depth_anything_ros.media.open_images import list_recordings, open_images
 from depth_anything_ros.vision.color_image import to_bgr
 import numpy as np
 from numpy.testing import assert_array_equal
@@ -304,3 +307,34 @@ def test_a_damaged_table_of_messages_is_one_clear_error(tmp_path: Path) -> None:
     assert next(images).timestamp_ns == 1
     with pytest.raises(ImageError, match='the table of messages is damaged'):
         next(images)
+
+
+@pytest.mark.parametrize('name', ['drive.bag', 'drive.zstd', 'drive.mcap', 'drive.db3'])
+def test_the_folder_of_a_bag_may_have_any_name(tmp_path: Path, name: str) -> None:
+    one = [('/camera/image_raw', RAW, 1, raw_image(0, picture(1)))]
+    write_bag(tmp_path / 'all' / 'plain', one).rename(tmp_path / 'all' / name)
+    assert len(list(open_images(str(tmp_path / 'all' / name)))) == 1
+    assert not is_bag(tmp_path / 'all')
+    assert list_recordings(str(tmp_path / 'all')) == [str(tmp_path / 'all' / name)]
+    with pytest.raises(ImageError, match='holds no image'):
+        open_images(str(tmp_path / 'all'))
+
+
+def test_a_full_temporary_folder_is_named(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is where rosbags puts the content of compressed files."""
+    from rosbags.rosbag2 import CompressionFormat, CompressionMode, reader, Writer
+    writer = Writer(tmp_path / 'drive', version=8)
+    writer.set_compression(CompressionMode.FILE, CompressionFormat.ZSTD)
+    with writer:
+        image = writer.add_connection('/image', RAW, typestore=store())
+        writer.write(image, 1, store().serialize_cdr(raw_image(0, picture(1)), RAW))
+    assert len(list(open_images(str(tmp_path / 'drive')))) == 1
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(reader.shutil, 'copyfileobj', fail)
+    with pytest.raises(ImageError, match=(
+            'drive is compressed, and .* has no room .* name another folder in TMPDIR')):
+        open_images(str(tmp_path / 'drive'))

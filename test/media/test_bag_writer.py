@@ -42,8 +42,8 @@ def depth_map(index: int) -> np.ndarray:
 
 def add_depth(source: Path, target: Path, kind: str = 'relative', count: int = 3,
               copy_rest: bool = True,
-              make: Callable[[int], np.ndarray] = depth_map) -> None:
-    """Write a copy of ``source`` with depth for its first ``count`` images."""
+              make: Callable[[int], np.ndarray] = depth_map) -> DepthBag:
+    """Write and return a copy of ``source`` with depth for its first ``count`` images."""
     images = open_images(str(source))
     assert images.topic is not None
     bag = DepthBag(source, target, images.topic, kind)  # type: ignore[arg-type]
@@ -51,6 +51,7 @@ def add_depth(source: Path, target: Path, kind: str = 'relative', count: int = 3
         assert item.timestamp_ns is not None and item.header is not None
         bag.write(make(item.index), item.timestamp_ns, item.header)
     bag.close(copy_rest)
+    return bag
 
 
 @pytest.mark.parametrize('mcap', [False, True])
@@ -255,3 +256,80 @@ def test_rclpy_reads_the_depth(tmp_path: Path) -> None:
     assert (message.encoding, message.height, message.width) == ('32FC1', 30, 40)
     assert message.header.frame_id == 'camera_optical_frame'
     assert_array_equal(np.frombuffer(message.data, np.float32).reshape(30, 40), depth_map(0))
+
+
+@pytest.mark.parametrize('mcap', [False, True])
+def test_messages_that_rosbags_leaves_out_are_named(tmp_path: Path, mcap: bool) -> None:
+    """It reads no topic whose QoS in metadata.yaml is another one than in the storage."""
+    from rosbags.interfaces import (
+        Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime)
+    from rosbags.rosbag2 import StoragePlugin, Writer
+    never = QosTime(0, 0)
+    latched = Qos(QosHistory.KEEP_LAST, 1, QosReliability.RELIABLE, QosDurability.TRANSIENT_LOCAL,
+                  never, never, QosLiveliness.AUTOMATIC, never, False)
+    source = tmp_path / 'drive'
+    with Writer(source, version=8, storage_plugin=(
+            StoragePlugin.MCAP if mcap else StoragePlugin.SQLITE3)) as writer:
+        image = writer.add_connection(IMAGE, RAW, typestore=store())
+        words = writer.add_connection('/static', TEXT, typestore=store(),
+                                      offered_qos_profiles=[latched])
+        writer.write(image, 1, store().serialize_cdr(raw_image(0, PIXELS), RAW))
+        writer.write(words, 2, store().serialize_cdr(text('a'), TEXT))
+    assert add_depth(source, tmp_path / 'whole', count=1).problem is None
+    metadata = source / 'metadata.yaml'
+    content = yaml.safe_load(metadata.read_text())
+    for topic in content['rosbag2_bagfile_information']['topics_with_message_count']:
+        topic['topic_metadata']['offered_qos_profiles'] = ''
+    metadata.write_text(yaml.safe_dump(content))
+    assert add_depth(source, tmp_path / 'early', count=1, copy_rest=False).problem is None
+    problem = str(add_depth(source, tmp_path / 'out', count=1).problem)
+    assert problem.endswith('or with another QoS, on /static (0 of 1); make that file again with '
+                            f'`ros2 bag reindex {source}`')
+
+
+def test_a_type_that_an_mcap_bag_does_not_define_is_copied(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rosbags.highlevel import AnyReader
+    from rosbags.rosbag2 import Reader, StoragePlugin, storage_mcap, Writer
+    whole = storage_mcap.write_schema
+    source = tmp_path / 'drive'
+    with Writer(source, version=8, storage_plugin=StoragePlugin.MCAP) as writer:
+        monkeypatch.setattr(storage_mcap, 'write_schema', lambda stream, schema: whole(
+            stream, schema if schema.name == RAW else storage_mcap.Schema(
+                schema.id, schema.name, '', '')))
+        image = writer.add_connection(IMAGE, RAW, typestore=store())
+        for topic in ('/own', '/other'):
+            own = writer.add_connection(topic, 'robot_msgs/msg/Own', msgdef='int32 x\n',
+                                        rihs01=f'RIHS01_{"1" * 64}')
+            writer.write(own, 1, b'\0\1\0\0\5\0\0\0')
+        writer.write(image, 2, store().serialize_cdr(raw_image(0, PIXELS), RAW))
+    monkeypatch.undo()
+    assert add_depth(source, tmp_path / 'out').problem is None
+    for topic in ('/own', '/other'):
+        assert (topic, 'robot_msgs/msg/Own', 1, b'\0\1\0\0\5\0\0\0') in read_bag(tmp_path / 'out')
+    with Reader(tmp_path / 'out' / 'out.mcap') as reader:
+        assert {entry.topic: entry.msgdef.data for entry in reader.connections}['/own'] == ''
+    with AnyReader([tmp_path / 'out']) as reader:
+        assert DEPTH in reader.topics
+
+
+def test_what_rosbags_cannot_write_is_one_sentence_for_each_image(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rosbags.rosbag2 import Writer
+
+    def fail(*_: object, **__: object) -> None:
+        raise StopIteration('no schema')
+
+    source = drive(tmp_path / 'drive')
+    monkeypatch.setattr(Writer, 'add_connection', fail)
+    for _ in range(2):
+        with pytest.raises(ImageError, match='drive cannot be copied .no schema.; write files'):
+            DepthBag(source, tmp_path / 'out', IMAGE, 'relative')
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('mcap', [False, True])
+def test_the_storage_is_that_of_the_files_not_of_the_name(tmp_path: Path, mcap: bool) -> None:
+    source = drive(tmp_path / 'plain', mcap).rename(tmp_path / 'drive.mcap')
+    add_depth(source, tmp_path / 'out')
+    assert len(list((tmp_path / 'out').glob('*.mcap' if mcap else '*.db3'))) == 1

@@ -68,6 +68,22 @@ def test_videos_without_pictures_are_not_left_out(tmp_path: Path) -> None:
     assert left_out(str(tmp_path / 'a.mp4')) == []
 
 
+def test_bags_beside_pictures_are_left_out_with_a_sentence(tmp_path: Path) -> None:
+    save(tmp_path / 'thumb.png')
+    for name in ('a/drive_1/metadata.yaml', 'a/drive_1/0.db3', 'a/drive_1/1.db3', 'b.mcap',
+                 'clip.mp4', 'scene/metadata.yaml', 'scene/out/old.mcap'):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b'')
+    found = left_out(str(tmp_path), lambda file: 'out' in file.parts)
+    assert [file.relative_to(tmp_path).as_posix() for file in found] == [
+        'a/drive_1', 'b.mcap', 'clip.mp4']
+    assert left_out_text(found) == (
+        'left out: 1 .mp4, 2 bags; convert pictures to JPEG or PNG, and keep videos and bags in a '
+        'folder of their own')
+    (tmp_path / 'thumb.png').unlink()
+    assert left_out(str(tmp_path)) == []
+
+
 @pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16', 'utf-16-le', 'utf-16-be',
                                       'utf-32'])
 @pytest.mark.parametrize('end', ['\n', '\r\n'])

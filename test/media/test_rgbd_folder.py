@@ -1,6 +1,7 @@
 """Folders with measured depth: their description and their files."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 import sys
 
@@ -158,6 +159,17 @@ def test_other_spellings_of_a_path_leave_no_file_out(tmp_path: Path, start: str)
     config = read_config(write_config(tmp_path, color=f'{start}rgb_*.png',
                                       depth=f'{start}depth_*.png'))
     assert [pair.key for pair in open_folder(tmp_path, config).pairs] == ['0001', '0101']
+
+
+@pytest.mark.parametrize('pattern', ['rgb/*.png', '*/rgb.png'])
+def test_hidden_files_are_no_images(tmp_path: Path, pattern: str) -> None:
+    for key in ('a', '._a', '.cache'):
+        for kind in ('rgb', 'depth'):
+            save(tmp_path / pattern.replace('rgb', kind).replace('*', key),
+                 np.zeros((4, 6), np.uint16))
+    config = replace(CONFIG, color=pattern, depth=pattern.replace('rgb', 'depth'))
+    dataset = open_folder(tmp_path, config)
+    assert [pair.key for pair in dataset.pairs] == ['a'] and dataset.unmatched == ()
 
 
 @pytest.mark.parametrize('pattern', ['*.png', '*_depth.png'])

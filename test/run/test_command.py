@@ -259,6 +259,22 @@ def test_results_of_an_earlier_run_are_not_read_as_input(
     assert contents(tmp_path) == ['a.png', 'out/vis/a.png']
 
 
+@pytest.mark.parametrize('name', ['png8', 'png16'])
+def test_videos_of_an_earlier_run_are_not_read_as_input(
+        tmp_path: Path, tiny_ir: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    """Nor do frames of that run make the folder one of pictures."""
+    (tmp_path / 'clips').mkdir()
+    for stem in 'ab':
+        write_video(tmp_path / 'clips' / f'{stem}.mp4', 2)
+    found = []
+    for _ in range(2):
+        assert main([str(tiny_ir), '--input', 'clips', '--outdir', 'clips/depth', '--format',
+                     name]) == 0
+        found.append(contents(tmp_path))
+    assert found[0] == found[1] and len(found[0]) > 2
+    assert capsys.readouterr().err == ''
+
+
 def test_a_list_of_paths_is_an_input(tmp_path: Path, tiny_ir: Path) -> None:
     for name in ('one', 'two', 'three'):
         save(tmp_path / f'{name}.png', picture(0))
@@ -607,6 +623,24 @@ def test_a_result_never_replaces_another_input_of_the_run(
     assert main([str(tiny_ir), '--input', 'all', '--outdir', 'all', '--force']) == 1
     assert 'would replace its input all/drive_depth' in capsys.readouterr().err
     assert read_bag(tmp_path / 'all' / 'drive_depth') == other
+
+
+def test_a_folder_with_more_than_a_bag_is_never_replaced(
+        tmp_path: Path, tiny_ir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip('rosbags.rosbag2')
+    command = [str(tiny_ir), '--input', 'drive', '--outdir', '.', '--force']
+    drive(tmp_path / 'drive', 1)
+    for _ in range(2):
+        assert main(command) == 0
+    (tmp_path / 'drive_depth' / 'notes.txt').write_text('mine')
+    before = contents(tmp_path)
+    assert main(command) == 1
+    assert 'drive_depth holds notes.txt, so it is not only a bag' in capsys.readouterr().err
+    drive(tmp_path / 'drive_depth' / 'inside' / 'drive', 1)
+    assert main([str(tiny_ir), '--input', 'drive_depth/inside/drive', '--outdir', '.',
+                 '--force']) == 1
+    assert 'would replace its input drive_depth/inside/drive' in capsys.readouterr().err
+    assert set(before) < set(contents(tmp_path))
 
 
 def test_a_bag_whose_first_image_is_too_long_gives_the_others(

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from depth_anything_ros.errors import ImageError
-from depth_anything_ros.run.tasks import check_inputs_stay, unique_stems
+from depth_anything_ros.run.tasks import check_bag_target, check_inputs_stay, unique_stems
 import pytest
 
 
@@ -30,3 +30,23 @@ def test_an_output_never_replaces_its_input(tmp_path: Path) -> None:
     check_inputs_stay([photo], [tmp_path / 'out' / 'photo.png'])
     with pytest.raises(ImageError, match='would replace its input .*photo.png'):
         check_inputs_stay([photo], [tmp_path / 'out' / '..' / 'photo.png'])
+
+
+def test_an_output_never_replaces_a_folder_with_an_input(tmp_path: Path) -> None:
+    check_inputs_stay([tmp_path / 'drive_depth2' / 'drive'], [tmp_path / 'drive_depth'])
+    for place in (tmp_path, 'memory://bucket'):
+        with pytest.raises(ImageError, match='would replace its input .*drive_depth/drive;'):
+            check_inputs_stay([f'{place}/drive_depth/drive'], [f'{place}/drive_depth'])
+
+
+@pytest.mark.parametrize(('files', 'may_replace', 'sentence'), [
+    ([], False, 'out exists already; add --force'),
+    (['metadata.yaml', '0.mcap'], False, 'out exists already; add --force'),
+    (['0.mcap', 'metadata.yaml', 'notes.txt'], True, 'out holds notes.txt, so it is not only a'),
+    (['metadata.yaml', '0.db3', 'other/0.db3'], True, 'out holds other/0.db3, so it is not only'),
+    (['0.mcap'], True, 'out holds no metadata.yaml, so it is not only a bag')])
+def test_a_bag_replaces_only_a_bag(files: list[str], may_replace: bool, sentence: str) -> None:
+    check_bag_target('out', ['metadata.yaml', '0.mcap', '1.db3.zstd', '2.db3-shm'], True)
+    check_bag_target('out', [], True)
+    with pytest.raises(ImageError, match=sentence):
+        check_bag_target('out', files, may_replace)
