@@ -141,7 +141,7 @@ class Viewer(Node):
             self.page.show_statuses(statuses)
 
     def _has_started(self) -> bool:
-        """Return whether the depth node has a publisher of statuses that it did not have before."""
+        """Return whether the depth node has a publisher of statuses that was not there before."""
         known, self._status_gids = self._status_gids, {
             tuple(info.endpoint_gid) for info in self.get_publishers_info_by_topic('/diagnostics')
             if f'{info.node_namespace.rstrip("/")}/{info.node_name}' == self._target}
