@@ -85,7 +85,7 @@ $(VENV)/.base: setup.py setup.cfg
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo \
 	  "$(PYTHON) is missing or older than Python 3.10; name another: make PYTHON=python3.12" >&2; \
 	  exit 1; }
-	[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	$(PIP_INSTALL) --upgrade pip
 	$(PIP_INSTALL) --editable '.[$(ROS)]'
 	touch $@

@@ -14,7 +14,7 @@ PROGRAM = Program('depth_anything_app', install=INSTALL_APP, after_interrupt='no
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program and return the exit status: 130 after Ctrl-C, 143 after SIGTERM."""
+    """Run the program and return the exit status: 128 + the signal after one."""
     return run_app(PROGRAM, _app, argv)
 
 

@@ -1,22 +1,21 @@
 """The page itself: what visitors see, and what their events call."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 import functools
 import inspect
 from pathlib import Path
-import shutil
-import tempfile
 import threading
-import time
-from typing import Any, get_args
+from typing import Any, get_args, TypeGuard
 
 from depth_anything_ros.app.models import ModelChoice, ModelSlot
 from depth_anything_ros.app.pictures import (
-    BACKGROUND, Camera, compute_picture, draw, Look, PictureDepth, write_downloads, write_shown,
-    write_view)
-from depth_anything_ros.app.videos import compute_video
+    BACKGROUND, Camera, compute_picture, draw, Look, PictureDepth, write_cloud, write_downloads,
+    write_shown)
+from depth_anything_ros.app.videos import compute_video, STOPPED
+from depth_anything_ros.app.visitor_files import KEPT_S, not_sent, VisitorFiles
+from depth_anything_ros.app.visits import Visit
 from depth_anything_ros.errors import (
     DepthAnythingError, ImageError, InferenceError, line_of)
 from depth_anything_ros.media.folders import files_below
@@ -29,16 +28,16 @@ import gradio as gr
 
 # The fonts of the visitor's machine: Gradio's themes load theirs from Google.
 PLAIN = gr.themes.Default(font=['system-ui', 'sans-serif'], font_mono=['ui-monospace'])
-_DOWNLOADS = ('Colour PNG', 'Gray PNG', '16-bit PNG', 'NumPy', 'PLY')
-# Files of visitors are removed after this time [s], looked for at this period.
-_CLEAN_PERIOD_S, _KEPT_S = 300, 3600
-_ANSWER_KEPT_S = 600
+# The first two are drawn in the chosen colours and their range.
+_DOWNLOADS, _COLORED = ('Colour PNG', 'Gray PNG', '16-bit PNG', 'NumPy', 'PLY'), 2
 # The types of the values of an input; Gradio checks only some.
 _TYPES: dict[type, Any] = {gr.Dropdown: str, gr.Number: (int, float, type(None)),
                            gr.Checkbox: bool}
 # Jobs that use the model run one after the other.
 _ONE_BY_ONE = {'concurrency_limit': 1, 'concurrency_id': 'model'}
-_PREPARING = {'concurrency_limit': 2, 'concurrency_id': 'files', 'show_progress': 'minimal'}
+# By default the browser drops an event that comes while the former one of its kind runs.
+_PREPARING = {'concurrency_limit': 2, 'concurrency_id': 'files', 'show_progress': 'minimal',
+              'trigger_mode': 'always_last'}
 
 
 @dataclass
@@ -53,10 +52,9 @@ class Page:
     choice: ModelChoice
     models: dict[Path, ModelInfo]
     devices: list[str]
-    folder: Path
+    files: VisitorFiles
     any_path: bool
     stops: dict[str, threading.Event] = field(default_factory=dict)
-    _written: set[Path] = field(default_factory=set)
     _events: threading.Condition = field(default_factory=threading.Condition)
     _running: int = 0
     _ending: bool = False
@@ -110,31 +108,56 @@ class Page:
                 self._events.notify_all()
 
     def on_picture(self, file: str | None, model: str, input_size: float | None, device: str,
-                   color_map: ColorMap, low: float, high: float) -> Any:
-        """Compute a picture; show it, and keep the depth for its visitor."""
-        if file is None:
-            return None, None, ''
-        look, choice = Look(color_map, low, high), self.chosen(model, input_size, device)
-        result = compute_picture(self.slot, choice, self._uploaded(file))
-        return result, self._shown(result, look), result.inference.sentence(choice)
+                   color_map: ColorMap, low: float, high: float, former: Visit | None) -> Any:
+        """Compute a picture; show it without the former files, and keep the depth."""
+        visit, shown, sentence = None, None, ''
+        if file is not None:
+            look, choice = Look(color_map, low, high), self.chosen(model, input_size, device)
+            visit = Visit(compute_picture(self.slot, choice, self.files.uploaded(file)))
+            shown = self._shown(visit.result, look)
+            sentence = visit.result.inference.sentence(choice)
+        if former is not None:
+            former.begin_drawing()
+        return visit, shown, sentence, *_no_files(len(_DOWNLOADS)), None
 
-    def on_look(self, result: PictureDepth | None, color_map: ColorMap, low: float,
+    def on_look(self, visit: Visit | None, sentence: str, color_map: ColorMap, low: float,
                 high: float) -> Any:
-        """Draw the visitor's depth with other colours."""
+        """Draw the visitor's depth with other colours, and take back the files with others."""
         look = Look(color_map, low, high)
-        return None if result is None else self._shown(result, look)
+        if not _is_kept(visit, sentence):
+            return None, *_no_files(_COLORED)
+        event = visit.begin_drawing()
+        shown = self._shown(visit.result, look)
+        if event is not visit.drawing:
+            return [gr.skip()] * (1 + _COLORED)
+        return shown, *_no_files(_COLORED)
 
-    def on_files(self, result: PictureDepth | None, color_map: ColorMap, low: float, high: float,
+    def on_camera(self, visit: Visit | None, sentence: str, *values: Any) -> Any:
+        """Prepare the files for another camera."""
+        return self.on_files(visit if _is_kept(visit, sentence) else None, *values)
+
+    def on_files(self, visit: Visit | None, color_map: ColorMap, low: float, high: float,
                  *camera: float) -> Any:
-        """Prepare the downloads and the 3-D view of the visitor's depth."""
-        if result is None:
-            return [*(gr.update(value=None, interactive=False) for _ in _DOWNLOADS), None]
-        view, look = Camera(*(value or 0.0 for value in camera)), Look(color_map, low, high)
-        folder, points = self._new_folder(), result.cloud(view)
-        cloud, position = write_view(folder, result.name, points)
-        return [*(gr.update(value=path, interactive=True)
-                  for path in write_downloads(folder, result, look, points)),
-                gr.update(value=cloud, camera_position=position)]
+        """
+        Prepare the downloads and the 3-D view of the visitor's depth.
+
+        Without the cloud, and with a warning, if the camera cannot be.
+        """
+        if visit is None:
+            return *_no_files(len(_DOWNLOADS)), None
+        event, folder = visit.begin_preparing(), self.files.new_folder()
+        files = [gr.update(value=path, interactive=True) for path in write_downloads(
+            folder, visit.result, Look(color_map, low, high))]
+        try:
+            ply, glb, position = write_cloud(folder, visit.result.name, visit.result.cloud(
+                Camera(*(value or 0.0 for value in camera))))
+        except DepthAnythingError as error:
+            files, cloud = [*files, *_no_files(1)], None
+            gr.Warning(str(error))
+        else:
+            files.append(gr.update(value=ply, interactive=True))
+            cloud = gr.update(value=glb, camera_position=position)
+        return (*files, cloud) if event is visit.preparing else [gr.skip()] * (len(files) + 1)
 
     def on_compare(self, file: str | None, *choices: Any) -> Any:
         """Compute a picture with two models, one after the other."""
@@ -143,8 +166,8 @@ class Page:
         shown, sentences = [], []
         for side in ('A', 'B'):
             choice = self.chosen(*(choices[:3] if side == 'A' else choices[3:]))
-            result = compute_picture(self.slot, choice, self._uploaded(file))
-            shown += write_shown(self._new_folder(), side, [draw(result, Look())])
+            result = compute_picture(self.slot, choice, self.files.uploaded(file))
+            shown += write_shown(self.files.new_folder(), side, [draw(result, Look())])
             sentences.append(result.inference.sentence(choice))
         return *shown, *sentences
 
@@ -154,67 +177,55 @@ class Page:
         """Compute a video until its end or until its visitor stops it."""
         if file is None:
             raise ImageError('there is no video; upload one')
-        video = self._uploaded(file)
-        stop = self.stops[str(request.session_hash)] = threading.Event()
+        video, session = self.files.uploaded(file), str(request.session_hash)
+        stop = self.stops.setdefault(session, threading.Event())
         if self._ending:
             stop.set()
 
         def advance(done: int, total: int | None) -> None:
             progress((done, total), desc='depth', unit='frames')
 
-        folder = self._new_folder()
-        target = folder / f'{video.stem}_depth.mp4'
-        self._written.add(folder)
         try:
-            result = compute_video(self.slot, self.chosen(model, input_size, device), video,
-                                   target, color_map, alone, stop, advance)
-            still, = write_shown(folder, 'last', [result.picture_bgr])
+            if stop.is_set():
+                return None, *_no_files(1), STOPPED
+            with self.files.written_folder() as folder:
+                target = folder / f'{video.stem}_depth.mp4'
+                result = compute_video(self.slot, self.chosen(model, input_size, device), video,
+                                       target, color_map, alone, stop, advance)
+                still, = write_shown(folder, 'last', [result.picture_bgr])
         finally:
-            self.stops.pop(str(request.session_hash), None)
-            self._written.remove(folder)
+            self.stops.pop(session, None)
         text = (f'{result.frames} frames in {result.seconds:.1f} s '
                 f'({result.frames / result.seconds:.1f}/s)')
         return (still, gr.update(value=target, interactive=True),
                 f'{text}; {result.problem}' if result.problem else text)
 
-    def on_stop(self, request: gr.Request) -> None:
-        """End the visitor's video after its present frame."""
-        if stop := self.stops.get(str(request.session_hash)):
+    def on_video_asked(self, request: gr.Request) -> None:
+        """Let the visitor's next video be stopped while it waits for those of others, too."""
+        self.stops.setdefault(str(request.session_hash), threading.Event())
+
+    def on_stop(self, request: gr.Request) -> Any:
+        """End the visitor's video after its present frame, or before its first one."""
+        stop = self.stops.get(str(request.session_hash))
+        if stop is None:
+            return gr.skip()
+        stop.set()
+        return 'Stopping: what is done is kept'
+
+    def on_leave(self, request: gr.Request) -> None:
+        """End the video of a visitor who closed the page."""
+        if stop := self.stops.pop(str(request.session_hash), None):
             stop.set()
 
-    def _uploaded(self, file: str) -> Path:
-        """Return a file that a visitor named; ImageError for any other file of this machine."""
-        path = Path(file).resolve()
-        if not any(path.is_relative_to(folder.resolve())
-                   for folder in (self.folder, photographs())):
-            raise ImageError(f'{file} was not sent to this page; upload it')
-        return path
-
-    def _new_folder(self) -> Path:
-        """
-        Return a folder for the files of one answer, and remove those of old ones.
-
-        Gradio copies the files to its own folder when it sends the answer. A folder that a video
-        is written to stays.
-        """
-        for folder in self.folder.glob('answer-*'):
-            # Another answer may remove it at the same time.
-            with suppress(FileNotFoundError):
-                if (folder not in self._written
-                        and time.time() - folder.stat().st_mtime > _ANSWER_KEPT_S):
-                    shutil.rmtree(folder, ignore_errors=True)
-        return Path(tempfile.mkdtemp(prefix='answer-', dir=self.folder))
-
     def _shown(self, result: PictureDepth, look: Look) -> tuple[Path, Path]:
-        image, depth = write_shown(self._new_folder(), result.name,
+        image, depth = write_shown(self.files.new_folder(), result.name,
                                    [to_bgr(result.image), draw(result, look)])
         return image, depth
 
 
 def make_page(page: Page) -> gr.Blocks:
     """Return the page with its events."""
-    with gr.Blocks(title='Depth Anything', analytics_enabled=False,
-                   delete_cache=(_CLEAN_PERIOD_S, _KEPT_S)) as blocks:
+    with gr.Blocks(title='Depth Anything', analytics_enabled=False) as blocks:
         gr.Markdown('# Depth from one picture\nComputed on this machine. Nothing is sent '
                     'elsewhere; files are removed after an hour and when the program ends.')
         with gr.Tab('Picture'):
@@ -223,13 +234,13 @@ def make_page(page: Page) -> gr.Blocks:
             _compare_tab(page)
         with gr.Tab('Video'):
             _video_tab(page)
-        blocks.unload(page.on_stop)
+        blocks.unload(page.on_leave)
     blocks.preprocess_data = _checked_inputs(blocks.preprocess_data)
     return blocks.queue()
 
 
 def _picture_tab(page: Page) -> None:
-    result = gr.State(None, time_to_live=_KEPT_S)
+    visit = gr.State(None, time_to_live=KEPT_S)
     with gr.Row():
         with gr.Column():
             picture = _picture_input('picture')
@@ -254,15 +265,17 @@ def _picture_tab(page: Page) -> None:
             cloud = gr.Model3D(label='Point cloud; drag to turn', display_mode='point_cloud',
                                clear_color=(*(value / 255 for value in BACKGROUND), 1.0),
                                height=420, elem_id='cloud')
-    prepared = {'fn': page.event(page.on_files), 'inputs': [result, *look, *camera],
-                'outputs': [*files, cloud], **_PREPARING}
+    outputs = [*files, cloud]
+    prepared = {'fn': page.event(page.on_files), 'inputs': [visit, *look, *camera],
+                'outputs': outputs, **_PREPARING}
     gr.on([picture.change, button.click], page.event(page.on_picture),
-          [picture, *choice, *look], [result, shown, sentence], api_name='depth',
+          [picture, *choice, *look, visit], [visit, shown, sentence, *outputs], api_name='depth',
           **_ONE_BY_ONE).success(**prepared, api_name='files')
     gr.on([look[0].input, look[1].release, look[2].release], page.event(page.on_look),
-          [result, *look], shown, api_name='look', **_PREPARING).success(
-        **prepared, api_visibility='private')
-    gr.on([number.submit for number in camera], **prepared, api_visibility='private')
+          [visit, sentence, *look], [shown, *files[:_COLORED]], api_name='look',
+          **_PREPARING).success(**prepared, api_visibility='private')
+    gr.on([number.submit for number in camera], page.event(page.on_camera),
+          [visit, sentence, *look, *camera], outputs, api_visibility='private', **_PREPARING)
 
 
 def _compare_tab(page: Page) -> None:
@@ -296,9 +309,22 @@ def _video_tab(page: Page) -> None:
             still = gr.Image(label='Last frame', interactive=False)
             sentence = gr.Markdown(elem_id='video_sentence')
             file = gr.DownloadButton('mp4', interactive=False, elem_id='video_file')
-    button.click(page.event(page.on_video), [video, *choice, *look], [still, file, sentence],
-                 api_name='video', **_ONE_BY_ONE)
-    stop.click(page.on_stop, queue=False, api_visibility='private')
+    button.click(page.on_video_asked, queue=False, api_visibility='private').success(
+        page.event(page.on_video), [video, *choice, *look], [still, file, sentence],
+        api_name='video', **_ONE_BY_ONE)
+    stop.click(page.on_stop, None, sentence, queue=False, api_visibility='private')
+
+
+def _no_files(count: int) -> list[Any]:
+    """Return ``count`` buttons for download without a file."""
+    return [gr.update(value=None, interactive=False)] * count
+
+
+def _is_kept(visit: Visit | None, sentence: str) -> TypeGuard[Visit]:
+    """Return whether there is depth; ImageError if only the page of the visitor shows some."""
+    if visit is None and sentence:
+        raise ImageError('the depth of this picture is no longer kept; press Compute depth')
+    return visit is not None
 
 
 def _picture_input(name: str) -> gr.Image:
@@ -336,16 +362,29 @@ def _examples(picture: gr.Image) -> None:
 
 def _checked_inputs(preprocess: Callable[..., Any]) -> Callable[..., Any]:
     """Answer wrong values of a request with a sentence; Gradio would print a traceback."""
-    async def checked(event: Any, *args: Any, **options: Any) -> Any:
+    async def checked(event: Any, inputs: Any, *args: Any, **options: Any) -> Any:
         try:
-            values = await preprocess(event, *args, **options)
+            _refuse_addresses(inputs)
+            values = await preprocess(event, inputs, *args, **options)
             for component, value in zip(event.inputs, values):
                 if not isinstance(value, _TYPES.get(type(component), object)):
                     raise TypeError(f'{component.label}: {value!r:.40}')
         except Exception as error:  # noqa: B902 - wrong values lead Gradio to any exception
             reason = (error.message if isinstance(error, gr.Error) else
+                      str(error) if isinstance(error, ImageError) else
                       f'a value is missing or of the wrong type ({line_of(error):.200})')
             raise gr.Error(reason, print_exception=False) from error
         return values
 
     return checked
+
+
+def _refuse_addresses(value: Any) -> None:
+    """Raise ImageError for a file of another server, which Gradio would fetch."""
+    if isinstance(value, dict):
+        path = value.get('path')
+        if isinstance(path, str) and '://' in path:
+            raise not_sent(path)
+        value = list(value.values())
+    for inner in value if isinstance(value, list) else ():
+        _refuse_addresses(inner)

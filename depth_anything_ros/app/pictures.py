@@ -123,39 +123,39 @@ def write_shown(folder: Path, name: str, pictures_bgr: Sequence[U8]) -> list[Pat
     return paths
 
 
-def write_downloads(folder: Path, result: PictureDepth, look: Look, cloud: F32) -> list[Path]:
+def write_downloads(folder: Path, result: PictureDepth, look: Look) -> list[Path]:
     """
-    Write five files for download and return their paths.
+    Write four files for download, equal to those of ``depth_anything_run``; return their paths.
 
-    These are the depth in colours, in 8-bit gray and as 16-bit PNG, the map as float32 NumPy file
-    and the ``cloud`` as PLY, equal to those of ``depth_anything_run``.
+    These are the depth in colours, in 8-bit gray and as 16-bit PNG, and the map as float32 NumPy
+    file.
     """
     kind, depth = result.inference.info.kind, result.inference.depth
-    color, gray, png16, npy, ply = (
-        folder / f'{result.name}{ending}' for ending in
-        (_LONGEST_ENDING, '_gray.png', '_16bit.png', '.npy', '.ply'))
+    color, gray, png16, npy = (folder / f'{result.name}{ending}' for ending in
+                               (_LONGEST_ENDING, '_gray.png', '_16bit.png', '.npy'))
     color.write_bytes(encode_png(draw(result, look)))
     gray.write_bytes(encode_png(draw(result, Look('gray', look.low_percent, look.high_percent))))
     # These need no field of view.
     write_depth(png16, 'png16', depth, kind, result.image, Camera.fov_deg)
     write_depth(npy, 'npy', depth, kind, result.image, Camera.fov_deg)
-    write_ply(ply, cloud)
-    return [color, gray, png16, npy, ply]
+    return [color, gray, png16, npy]
 
 
-def write_view(folder: Path, name: str, cloud: F32) -> tuple[Path, tuple[float, float, float]]:
+def write_cloud(folder: Path, name: str,
+                cloud: F32) -> tuple[Path, Path, tuple[float, float, float]]:
     """
-    Write a point cloud [H, W, 4] for the 3-D view, thinned out if it is large.
+    Write a point cloud [H, W, 4] as PLY, and for the 3-D view, thinned out if it is large.
 
-    Returns its path and where the view begins: the angles around and from the vertical axis
+    Returns both paths and where the view begins: the angles around and from the vertical axis
     [degrees] and the distance [m] of Babylon's ArcRotateCamera, whose axes are those of glTF. It
-    is behind the camera on its optical axis.
+    is behind the camera on its optical axis. PointCloudError if no point is finite.
     """
     stride = max(1, math.ceil(math.sqrt(cloud.shape[0] * cloud.shape[1] / _MOST_POINTS_SHOWN)))
     points, middle_m = centred(cloud[::stride, ::stride].reshape(-1, 4))
-    path = folder / f'{name}.glb'
-    write_glb(path, points)
-    return path, (90.0, 90.0, _BEHIND * middle_m)
+    ply, glb = folder / f'{name}.ply', folder / f'{name}.glb'
+    write_ply(ply, cloud)
+    write_glb(glb, points)
+    return ply, glb, (90.0, 90.0, _BEHIND * middle_m)
 
 
 def centred(points: F32) -> tuple[F32, float]:

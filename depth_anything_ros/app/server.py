@@ -10,6 +10,7 @@ import tempfile
 from typing import Any
 
 from depth_anything_ros.app.models import find_devices, find_models, ModelChoice, ModelSlot
+from depth_anything_ros.app.visitor_files import VisitorFiles
 from depth_anything_ros.cli.listening import (
     host_in_address, is_loopback, listening_port, page_address, request_fault)
 from depth_anything_ros.cli.signals import deferred_signals
@@ -39,7 +40,7 @@ class AppOptions:
 
 def serve(options: AppOptions) -> int:
     """
-    Show the page until SIGINT or SIGTERM and return the exit status for that signal.
+    Show the page until SIGINT, SIGTERM or SIGHUP and return the exit status for that signal.
 
     DepthAnythingError if the model cannot run, OSError if the port cannot be opened.
     """
@@ -49,25 +50,18 @@ def serve(options: AppOptions) -> int:
             closing(ModelSlot()) as slot:
         folder = Path(name)
         os.environ.update(_ENVIRONMENT, GRADIO_TEMP_DIR=str(folder / 'gradio'))
-        _reach_this_machine_directly()
+        _reach_directly('localhost', '127.0.0.1', options.host)
         with slot.use(options.choice, EngineOptions.image_hw):
             pass
-        from depth_anything_ros.app.page import make_page, Page, PLAIN
-        page = Page(slot, options.choice, models, find_devices(), folder,
+        from depth_anything_ros.app.page import make_page, Page
+        files = VisitorFiles(folder)
+        page = Page(slot, options.choice, models, find_devices(), files,
                     is_loopback(options.host))
+        blocks = make_page(page)
         logging.getLogger('uvicorn.error').addFilter(_without_traceback)
-        with deferred_signals() as stop:
-            blocks = make_page(page)
+        with deferred_signals() as stop, files.removed_when_old():
             try:
-                blocks.launch(
-                    server_name=host_in_address(options.host), server_port=port, share=False,
-                    quiet=True,
-                    prevent_thread_lock=True, ssr_mode=False, pwa=False, mcp_server=False,
-                    run_history=False, enable_monitoring=False, footer_links=[],
-                    max_file_size=f'{options.max_upload_mb}mb',
-                    state_session_capacity=_MOST_RESULTS,
-                    allowed_paths=[str(photographs())], theme=PLAIN,
-                    app_kwargs={'middleware': [(_OwnRequests, (), {'host': options.host})]})
+                _launch(blocks, options, port)
                 print(f'{page_address(options.host, port)} shows the page; Ctrl-C ends it',
                       flush=True)
                 stop.event.wait()
@@ -75,9 +69,30 @@ def serve(options: AppOptions) -> int:
                 page.end()
                 # Open pages keep connections; to close them is no error.
                 logging.getLogger('uvicorn.error').setLevel(logging.CRITICAL)
-                blocks.server.config.timeout_graceful_shutdown = _END_S
-                blocks.close(verbose=False)
+                if blocks.is_running:
+                    blocks.server.config.timeout_graceful_shutdown = _END_S
+                    blocks.close(verbose=False)
     return stop.exit_status
+
+
+def _launch(blocks: Any, options: AppOptions, port: int) -> None:
+    """Start the server in threads of its own; OSError if nobody reaches it."""
+    from depth_anything_ros.app.page import PLAIN
+    try:
+        blocks.launch(
+            server_name=host_in_address(options.host), server_port=port, share=False, quiet=True,
+            prevent_thread_lock=True, ssr_mode=False, pwa=False, mcp_server=False,
+            run_history=False, enable_monitoring=False, footer_links=[],
+            max_file_size=f'{options.max_upload_mb}mb', state_session_capacity=_MOST_RESULTS,
+            allowed_paths=[str(photographs())], theme=PLAIN,
+            app_kwargs={'middleware': [(_OwnRequests, (), {'host': options.host})]})
+    except Exception as error:  # noqa: B902 - Gradio requests its own page, and has many reasons
+        if not blocks.is_running:
+            # Another program may have taken the port while the model was loaded.
+            listening_port(options.host, port)
+        raise OSError(f'{page_address(options.host, port)} does not answer this program '
+                      f'({line_of(error)}); choose another --port, or an address of this machine '
+                      'as --host') from error
 
 
 class _OwnRequests:
@@ -108,7 +123,7 @@ def _without_traceback(record: logging.LogRecord) -> bool:
     return True
 
 
-def _reach_this_machine_directly() -> None:
+def _reach_directly(*hosts: str) -> None:
     """Let Gradio's first request to its own page not go through a proxy."""
     for name in ('NO_PROXY', 'no_proxy'):
-        os.environ[name] = ','.join(filter(None, (os.environ.get(name), 'localhost,127.0.0.1')))
+        os.environ[name] = ','.join(filter(None, (os.environ.get(name), *hosts)))

@@ -18,6 +18,7 @@ from depth_anything_ros.vision.color_image import ColorImage, to_bgr
 from depth_anything_ros.vision.colorize import ColorMap, RangeTracker
 from depth_anything_ros.vision.drawing import depth_style, draw_depth
 
+STOPPED = 'the video was stopped before its first frame; press Compute depth to begin again'
 # Gets the number of frames that are done and of all, None if that is unknown.
 Progress = Callable[[int, int | None], None]
 
@@ -71,5 +72,5 @@ def compute_video(slot: ModelSlot, choice: ModelChoice, file: Path, target: Path
         video.close()
     problem = ''.join(problems)
     if picture is None:
-        raise ImageError(problem or f'{file} has no frame')
+        raise ImageError(STOPPED if stop.is_set() else problem or f'{file} has no frame')
     return VideoDepth(done, time.monotonic() - start, picture, problem)

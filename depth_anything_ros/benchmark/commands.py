@@ -80,8 +80,9 @@ def ladder(models: Annotated[list[Path], typer.Argument(
                metavar='MODEL.xml', show_default=False, help='IR whose order of pixels by '
                'distance the others are compared with; default: the first model.')] = None,
            images: Annotated[Path | None, typer.Option(
-               metavar='FOLDER', help='Images to run the models on; default: the photographs of '
-               'the package.', show_default=False)] = None,
+               metavar='FOLDER', help='Images to run the models on, without files and folders '
+               'whose name starts with depth; default: the photographs of the package.',
+               show_default=False)] = None,
            rgbd: Annotated[Path | None, typer.Option(
                metavar='FOLDER', show_default=False,
                help='Images with measured depth: rgb_*.png and depth_*.png in millimetres, or '

@@ -14,9 +14,9 @@ from depth_anything_ros.benchmark.ladder_steps import (
     Config, IMAGE_HW, measure_speeds, PHASE_S, Plan, plan_configs)
 from depth_anything_ros.benchmark.machine import describe_machine
 from depth_anything_ros.benchmark.report import Log, Report
-from depth_anything_ros.errors import DepthAnythingError, ImageError, line_of, SettingsError
+from depth_anything_ros.errors import DepthAnythingError, line_of, SettingsError
 from depth_anything_ros.evaluate.results import Failure
-from depth_anything_ros.media.folders import color_pictures_below, picture_suffixes
+from depth_anything_ros.media.folders import required_color_pictures
 from depth_anything_ros.model_info import ExecutionPrecision
 from depth_anything_ros.resources import photographs
 
@@ -60,7 +60,8 @@ def measure_ladder(options: LadderOptions, log: Log) -> Report:
     or setting that is wrong, or the models if none can be measured.
     """
     log('reading the images')
-    data = open_data(_pictures(options.images), options.rgbd, options.sequence)
+    pictures = required_color_pictures(options.images or photographs())
+    data = open_data(pictures, options.rgbd, options.sequence)
     log('loading each model in each precision')
     plan = plan_configs(options.models, options.precisions, options.input_sizes, options.teacher)
     log(f'{len(plan.configs)} configurations, {len(data.pictures)} pictures')
@@ -76,15 +77,6 @@ def measure_ladder(options: LadderOptions, log: Log) -> Report:
                   tables_of(steps, plan.reference, failed), figures_of(steps),
                   partial(draw_ladder, steps, plan.reference),
                   tuple(f'{one.name}: {one.reason}' for one in failed))
-
-
-def _pictures(folder: Path | None) -> list[Path]:
-    folder = folder or photographs()
-    files = color_pictures_below(folder)
-    if not files:
-        raise ImageError(f'{folder} is not a folder with images; supported are '
-                         f'{", ".join(picture_suffixes())}; name another one with --images')
-    return files
 
 
 def _accuracies(plan: Plan, data: Data, failed: list[Failure],

@@ -45,8 +45,9 @@ def run_program(program: Program, main: Callable[[], object]) -> int:
     """
     Call ``main`` and return the exit status.
 
-    That is 0, 1 for bad input or a missing package, 2 for wrong usage, 130 after Ctrl-C and 143
-    after SIGTERM. An expected error becomes one line on stderr, others keep their traceback.
+    That is 0, 1 for bad input or a missing package, 2 for wrong usage, 130 after Ctrl-C, 143
+    after SIGTERM and 129 after SIGHUP. An expected error becomes one line on stderr, others keep
+    their traceback.
     """
     try:
         with _one_line_errors(program):

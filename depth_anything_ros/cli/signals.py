@@ -1,4 +1,4 @@
-"""Ctrl-C (SIGINT) and SIGTERM end a program in good order."""
+"""Ctrl-C (SIGINT), SIGTERM and SIGHUP of a closed terminal end a program in good order."""
 
 import _thread
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ _AGAIN_S = 0.1
 
 
 class StopRequest:
-    """Whether SIGINT or SIGTERM has arrived, and the exit status for it, 0 before that."""
+    """Whether one of the signals has arrived, and the exit status for it, 0 before that."""
 
     def __init__(self) -> None:
         self.event = threading.Event()
@@ -32,10 +32,11 @@ class StopRequest:
 @contextmanager
 def deferred_signals(*, deliver: bool = False) -> Iterator[StopRequest]:
     """
-    Yield the request that the first SIGINT or SIGTERM sets instead of ending the program.
+    Yield the request that the first of the signals sets instead of ending the program.
 
     A second signal has its usual effect at once, and with ``deliver`` the first has it after the
-    block. Signals that the process ignores stay ignored. For the main thread only.
+    block. Signals that the process ignores stay ignored, as SIGHUP after nohup. For the main
+    thread only.
     """
     stop = StopRequest()
     previous = _handlers()
@@ -63,7 +64,7 @@ def deferred_signals(*, deliver: bool = False) -> Iterator[StopRequest]:
 @contextmanager
 def insistent_signals() -> Iterator[None]:
     """
-    Turn SIGINT and SIGTERM into KeyboardInterrupt and SystemExit(143) until one ends the block.
+    Turn SIGINT into KeyboardInterrupt, the others into SystemExit until one ends the block.
 
     Python drops exceptions of destructors and of callbacks of weak references, and libraries drop
     those of imports that they only try; the exporter of PyTorch has all of these. A signal whose
@@ -123,7 +124,7 @@ class _Interrupted(KeyboardInterrupt):
 
 
 class _Terminated(SystemExit):
-    """The exception of SIGTERM, so that temporary files are removed."""
+    """The exception of the others, so that temporary files are removed."""
 
 
 def _exception(number: int) -> BaseException:
@@ -132,7 +133,7 @@ def _exception(number: int) -> BaseException:
 
 def _handlers() -> dict[int, Handler]:
     """Return the handlers of the signals that the process does not ignore."""
-    return {number: handler for number in (signal.SIGINT, signal.SIGTERM)
+    return {number: handler for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
             if (handler := signal.getsignal(number)) != signal.SIG_IGN}
 
 

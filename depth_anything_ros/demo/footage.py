@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 from depth_anything_ros.arrays import U8
 from depth_anything_ros.errors import ImageError
-from depth_anything_ros.media.folders import color_pictures_below, picture_suffixes
+from depth_anything_ros.media.folders import required_color_pictures
 from depth_anything_ros.media.pictures import read_picture
 from depth_anything_ros.resources import photographs
 from depth_anything_ros.vision.geometry import Intrinsics, pinhole_camera
@@ -50,12 +50,7 @@ def open_footage(folder: Path | None, size_hw: tuple[int, int],
     """
     frames = 1 if folder else _PHOTOGRAPH_FRAMES
     folder = folder or photographs()
-    if not folder.is_dir():
-        raise ImageError(f'there is no folder {folder}; name one with pictures')
-    files = color_pictures_below(folder)
-    if not files:
-        raise ImageError(f'{folder} holds no image; supported are '
-                         f'{", ".join(picture_suffixes())}')
+    files = required_color_pictures(folder)
     kept = [fit(read_bgr(file), size_hw) for file in files[:_KEPT_PICTURES]]
 
     def read(index: int) -> U8:

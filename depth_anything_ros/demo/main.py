@@ -124,7 +124,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--model', type=Path, metavar='NAME.xml',
                         help='IR to run (default: models/depth_anything_tiny.xml of the package)')
     parser.add_argument('--images', type=Path, metavar='FOLDER',
-                        help='pictures to play, a frame each in the order of their names '
+                        help='pictures to play, a frame each in the order of their names; files '
+                             'and folders whose name starts with depth are left out '
                              '(default: the photographs of the package)')
     parser.add_argument('--focal', type=float, metavar='PX',
                         help='focal length of their camera, for 640x480 (default: 60 degrees '

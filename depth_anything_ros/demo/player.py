@@ -54,7 +54,8 @@ def _run(command_line: list[str]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=PROGRAM.name, description=__doc__)
     parser.add_argument('--images', type=Path, metavar='FOLDER',
-                        help='pictures to play in the order of their names '
+                        help='pictures to play in the order of their names; files and folders '
+                             'whose name starts with depth are left out '
                              '(default: the photographs of the package)')
     parser.add_argument('--rate', type=float, default=30.0, metavar='HZ',
                         help='frames per second (default: 30)')

@@ -19,8 +19,7 @@ from depth_anything_ros.evaluate.rgbd import evaluate_rgbd, RGBD_HEADINGS
 from depth_anything_ros.evaluate.sequence import evaluate_sequence, SEQUENCE_HEADINGS
 from depth_anything_ros.evaluate.sequence_folder import open_sequence, read_sequence_config
 from depth_anything_ros.media.depth_files import encode_png
-from depth_anything_ros.media.folders import (
-    color_pictures_below, left_out_text, picture_suffixes, read_list)
+from depth_anything_ros.media.folders import left_out_text, read_list, required_color_pictures
 from depth_anything_ros.media.open_images import left_out
 from depth_anything_ros.media.rgbd_folder import open_folder, read_config
 import typer
@@ -132,11 +131,12 @@ def _run(work: Work, gallery: Gallery, files: ReportFiles) -> None:
 def _images(source: Path) -> list[Path]:
     if source.suffix.lower() == '.txt' and source.is_file():
         files = list(dict.fromkeys(read_list(source)))
+        if not files:
+            raise ImageError(f'{source} is empty; write one path a line')
+    elif source.is_dir():
+        files = required_color_pictures(source)
     else:
-        files = color_pictures_below(source)
-    if not files:
-        raise ImageError(f'{source} is neither a folder with images nor a list of them; supported '
-                         f'are {", ".join(picture_suffixes())}')
+        raise ImageError(f'{source} is neither a folder with images nor a list of them (.txt)')
     if others := left_out(str(source)):
         print_lines(open_console(stderr=True), [left_out_text(others)])
     return files

@@ -69,6 +69,20 @@ def color_pictures_below(folder: Path) -> list[Path]:
             if not any(part.startswith('depth') for part in file.relative_to(folder).parts)]
 
 
+def required_color_pictures(folder: Path) -> list[Path]:
+    """Return ``color_pictures_below`` a folder; ImageError says why there are none."""
+    if files := color_pictures_below(folder):
+        return files
+    if not folder.is_dir():
+        raise ImageError(f'there is no folder {folder}; name one with pictures')
+    if depth := files_below(folder, picture_suffixes()):
+        raise ImageError(f'{folder} holds {len(depth)} pictures, all left out as depth maps: '
+                         'their names, or those of folders in it, start with depth; rename them')
+    # Its error names what there is instead.
+    open_folder(folder)
+    return files
+
+
 def left_out_text(files: Iterable[PurePath]) -> str:
     """Return how many pictures, videos and bags were left out, and what to do about it."""
     known = (*foreign_suffixes(), *VIDEO_SUFFIXES)

@@ -181,6 +181,11 @@ class Page:
                 f'{_scene_name(camera)}/frustum', view.vertical_fov, view.aspect, scale=0.5,
                 color=(230, 119, 0))
 
+    def forget_views(self) -> None:
+        """Let the frustums of all cameras be read again, as of a node that has started again."""
+        for panel in self._cameras.values():
+            panel.view = None
+
     def has_view(self, camera: str) -> bool:
         """Return whether the frustum of a camera is shown."""
         found = self._cameras.get(camera)

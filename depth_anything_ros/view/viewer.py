@@ -53,6 +53,9 @@ class Viewer(Node):
         self._statuses: dict[str, CameraStatus] = {}
         self._seconds_without_status = 0.0
         self._silence_s = _SILENCE_S
+        # A node that starts again has another publisher; its values are read until it answers.
+        self._status_gids: set[tuple[int, ...]] = set()
+        self._has_unread_values = False
         self._diagnostics: Any = None
         self._newest = Newest()
         self._feeds = Feeds(self, self._newest.put, self._warn)
@@ -115,6 +118,7 @@ class Viewer(Node):
         self._requests.get_parameters([_PERIOD], self._expect_statuses)
 
     def _expect_statuses(self, values: Mapping[str, Any]) -> None:
+        self._has_unread_values = False
         self._silence_s = max(_SILENCE_S, _SILENCE_PERIODS * (values[_PERIOD] or 0.0))
 
     def _stop(self) -> None:
@@ -127,12 +131,21 @@ class Viewer(Node):
         statuses = camera_statuses(message, self._target)
         if statuses:
             self._seconds_without_status = 0.0
-            if _states(statuses) != _states(self._statuses):
-                # Perhaps of a node that has started again, with other values.
+            if self._has_started():
+                self._has_unread_values = True
+                self.page.forget_views()
+            if self._has_unread_values or _states(statuses) != _states(self._statuses):
                 self._read_parameters(keep_changes=True)
             self._statuses = statuses
             self.page.set_cameras(statuses)
             self.page.show_statuses(statuses)
+
+    def _has_started(self) -> bool:
+        """Return whether the depth node has a publisher of statuses that was not there before."""
+        known, self._status_gids = self._status_gids, {
+            tuple(info.endpoint_gid) for info in self.get_publishers_info_by_topic('/diagnostics')
+            if f'{info.node_namespace.rstrip("/")}/{info.node_name}' == self._target}
+        return not self._status_gids <= known
 
     def _wanted(self) -> dict[tuple[str, str], Topic]:
         wanted = {}

@@ -63,6 +63,51 @@ def test_two_visitors_download_the_depth_of_their_own_picture(
         assert found.read_bytes() == (tmp_path / 'run' / picture.name).read_bytes()
 
 
+def shown_depth(page: Any) -> str:
+    """Return the address of the depth that the page shows."""
+    return str(page.locator('#depth img').nth(1).get_attribute('src'))
+
+
+def choose_colors(page: Any, name: str) -> None:
+    """Choose a colour map and wait until the depth is shown with it."""
+    before, box = shown_depth(page), page.get_by_label('Colour map').first
+    box.fill(name)
+    page.get_by_role('option', name=name, exact=True).click()
+    playwright.expect(page.locator('#depth img').nth(1)).not_to_have_attribute(
+        'src', before, timeout=TIMEOUT_MS)
+
+
+def test_downloads_belong_to_the_picture_and_the_colours_that_the_page_shows(
+        visit: Callable[[], Any], tmp_path: Path) -> None:
+    """Each event comes while the files of the former one, a large picture, are prepared."""
+    page = visit()
+    upload(page, save_picture(tmp_path / 'large.png', 1, (3000, 4000)))
+    playwright.expect(page.locator('#depth img[src*="large_1"]')).to_have_count(
+        1, timeout=TIMEOUT_MS)
+    page.locator('.gallery-item:visible').first.click()
+    playwright.expect(page.locator('#depth img[src*="camera_1"]')).to_have_count(
+        1, timeout=TIMEOUT_MS)
+    assert download(page, 'file_2', tmp_path).name == 'camera_16bit.png'
+    choose_colors(page, 'viridis')
+    choose_colors(page, 'gray')
+    color, gray = (download(page, f'file_{number}', tmp_path) for number in (0, 1))
+    assert color.read_bytes() == gray.read_bytes()
+
+
+def test_a_camera_that_cannot_be_leaves_the_files_without_it(visit: Callable[[], Any],
+                                                             tmp_path: Path) -> None:
+    page = visit()
+    upload(page, save_picture(tmp_path / 'scene.png', 3))
+    download(page, 'file_4', tmp_path)
+    page.get_by_text('Camera, for the point cloud').click()
+    focal = page.get_by_label('fx [px of the picture]').first
+    focal.fill('500')
+    focal.press('Enter')
+    playwright.expect(page.get_by_text('not calibrated')).to_be_visible(timeout=TIMEOUT_MS)
+    playwright.expect(page.locator('a#file_4, #file_4')).to_be_disabled(timeout=TIMEOUT_MS)
+    assert download(page, 'file_2', tmp_path).name == 'scene_16bit.png'
+
+
 def test_a_broken_picture_shows_what_is_wrong_with_it(visit: Callable[[], Any],
                                                       tmp_path: Path) -> None:
     picture = save_picture(tmp_path / 'good.png', 1)

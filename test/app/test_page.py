@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+import os
 from pathlib import Path
 import re
 import signal
@@ -17,6 +18,8 @@ import zlib
 
 from app_pages import running_page, save_picture, write_video
 import cv2
+from depth_anything_ros.app import server
+from depth_anything_ros.app.main import main as app_main
 from depth_anything_ros.resources import ROOT
 from depth_anything_ros.run.main import main as run_main
 import numpy as np
@@ -230,14 +233,16 @@ def test_requests_that_gradio_does_not_understand_have_a_status_and_no_traceback
     assert found == status
 
 
-def test_files_of_this_machine_that_nobody_uploaded_are_not_read(
-        visit: Callable[[], Visitor], tmp_path: Path) -> None:
+def test_files_of_this_machine_and_of_others_that_nobody_uploaded_are_not_read(
+        url: str, visit: Callable[[], Visitor], tmp_path: Path) -> None:
     picture, visitor = save_picture(tmp_path / 'private.png', 5), visit()
+    # Gradio would fetch it.
+    address = {'path': f'{url}/favicon.ico', 'meta': {'_type': 'gradio.FileData'}}
     for name, others in (('/depth', LOOK), ('/compare', (str(visitor.model), 0, 'CPU'))):
         # Gradio checks only the paths of files with its mark.
-        with pytest.raises(gradio_client.exceptions.AppError, match='was not sent to this page'):
-            visitor.client.predict({'path': str(picture)}, str(visitor.model), 0, 'CPU', *others,
-                                   api_name=name)
+        for file in ({'path': str(picture)}, address, [{'picture': address}]):
+            with pytest.raises(gradio_client.exceptions.AppError, match='was not sent to this pa'):
+                visitor.client.predict(file, str(visitor.model), 0, 'CPU', *others, api_name=name)
 
 
 @pytest.mark.parametrize('headers', [
@@ -249,13 +254,29 @@ def test_pages_of_other_sites_are_not_answered(url: str, headers: dict[str, str]
 
 
 def test_a_page_listens_on_ipv6(tmp_path: Path, tiny_ir: Path) -> None:
+    """Also where a proxy, which has no way to this machine, is in the environment."""
     try:
         socket.create_server(('::1', 0), family=socket.AF_INET6).close()
     except OSError:
         pytest.skip('there is no IPv6')
-    with running_app(tmp_path, str(tiny_ir), '--precision', 'f32', '--host', '::1') as (url, _):
+    with running_app(tmp_path, str(tiny_ir), '--precision', 'f32', '--host', '::1',
+                     variables={'http_proxy': 'http://127.0.0.1:9'}) as (url, _):
         assert url.startswith('http://[::1]:')
         assert urllib.request.urlopen(url, timeout=30).status == 200
+
+
+def test_a_port_that_is_taken_while_the_model_loads_is_named(
+        tiny_ir: Path, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(('127.0.0.1', 0)) as taken:
+        port = taken.getsockname()[1]
+        ask = iter([lambda host, port: port, server.listening_port])
+        monkeypatch.setattr(server, 'listening_port', lambda *address: next(ask)(*address))
+        monkeypatch.setattr(server.os, 'environ', dict(os.environ))
+        assert app_main([str(tiny_ir), '--precision', 'f32', '--port', str(port)]) == 1
+    assert capsys.readouterr().err == (
+        f'error: 127.0.0.1:{port} cannot be listened on (Address already in use); choose another '
+        '--port, or an address of this machine as --host\n')
 
 
 def test_a_video_comes_back_as_mp4(visit: Callable[[], Visitor], tmp_path: Path) -> None:
@@ -278,8 +299,10 @@ def test_the_page_loads_nothing_from_other_servers(url: str) -> None:
     assert 'fonts.googleapis' not in html and 'is_share":true' not in html
 
 
-def test_sigterm_ends_a_program_that_computes_a_video(
-        make_ir: Callable[..., Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_program_that_computes_a_video(
+        make_ir: Callable[..., Path], tmp_path: Path, number: signal.Signals) -> None:
+    """SIGHUP comes when the terminal is closed."""
     model = make_ir(slow_layers=40)
     video = write_video(tmp_path / 'long.mp4', 400)
     folder = tmp_path / 'run'
@@ -292,7 +315,7 @@ def test_sigterm_ends_a_program_that_computes_a_video(
         while not list((folder / 'temporary').rglob('long_depth.mp4')):
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        program.send_signal(signal.SIGTERM)
+        program.send_signal(number)
         status = program.wait(timeout=60)
-        assert status == 143, program.communicate()[1]
+        assert status == 128 + number, program.communicate()[1]
         assert list((folder / 'temporary').iterdir()) == []

@@ -318,7 +318,7 @@ def test_without_a_folder_it_takes_the_photographs_of_the_package(tiny_ir: Path)
 def test_a_folder_that_cannot_be_used_is_refused_before_a_model_is_loaded(
         tmp_path: Path, pictures: Path, moving: Path) -> None:
     nothing = Path('missing.xml')
-    with pytest.raises(ImageError, match='not a folder with images'):
+    with pytest.raises(ImageError, match='there is no folder .*/empty; name one'):
         measure(nothing, images=tmp_path / 'empty')
     with pytest.raises(DatasetError, match='0 files match'):
         measure(nothing, images=pictures, rgbd=pictures)

@@ -11,6 +11,8 @@ from types import FrameType
 from depth_anything_ros.cli.signals import deferred_signals, insistent_signals
 import pytest
 
+NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 def end(number: int, frame: FrameType | None) -> None:
     """Stand for the handler of a program."""
@@ -20,14 +22,16 @@ def end(number: int, frame: FrameType | None) -> None:
 @pytest.fixture(autouse=True)
 def usual_handlers() -> Iterator[None]:
     """Restore the handlers, whatever a test does to them."""
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    signal.signal(signal.SIGTERM, end)
+    previous = {number: signal.getsignal(number) for number in NUMBERS}
+    for number in NUMBERS[1:]:
+        signal.signal(number, end)
     yield
     for number, handler in previous.items():
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize(('number', 'status'), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(('number', 'status'), [
+    (signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_the_first_signal_sets_the_request_and_its_status(number: int, status: int) -> None:
     before = signal.getsignal(number)
     with deferred_signals() as stop:
@@ -38,7 +42,8 @@ def test_the_first_signal_sets_the_request_and_its_status(number: int, status: i
 
 
 @pytest.mark.parametrize(('number', 'error'), [
-    (signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+    (signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit),
+    (signal.SIGHUP, SystemExit)])
 def test_a_second_signal_has_its_usual_effect(number: int, error: type[BaseException]) -> None:
     with pytest.raises(error), deferred_signals():
         os.kill(os.getpid(), number)
@@ -47,7 +52,8 @@ def test_a_second_signal_has_its_usual_effect(number: int, error: type[BaseExcep
 
 
 @pytest.mark.parametrize(('number', 'error'), [
-    (signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+    (signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit),
+    (signal.SIGHUP, SystemExit)])
 def test_a_signal_can_have_its_effect_after_the_block(
         number: int, error: type[BaseException]) -> None:
     finished = []
@@ -57,13 +63,15 @@ def test_a_signal_can_have_its_effect_after_the_block(
     assert finished
 
 
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize('deliver', [False, True])
-def test_ignored_signals_stay_ignored(deliver: bool) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def test_ignored_signals_stay_ignored(deliver: bool, number: int) -> None:
+    """A shell without job control ignores SIGINT for what it starts, and nohup SIGHUP."""
+    signal.signal(number, signal.SIG_IGN)
     with deferred_signals(deliver=deliver) as stop:
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
         assert not stop.is_set()
-    assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    assert signal.getsignal(number) == signal.SIG_IGN
 
 
 class Dying:
@@ -84,7 +92,8 @@ def caught_by_a_library(number: int) -> None:
 
 @pytest.mark.parametrize('drop', [Dying, caught_by_a_library])
 @pytest.mark.parametrize(('number', 'error', 'status'), [
-    (signal.SIGINT, KeyboardInterrupt, 130), (signal.SIGTERM, SystemExit, 143)])
+    (signal.SIGINT, KeyboardInterrupt, 130), (signal.SIGTERM, SystemExit, 143),
+    (signal.SIGHUP, SystemExit, 129)])
 def test_a_signal_whose_exception_is_dropped_comes_again(
         number: int, error: type[BaseException], status: int, drop: Callable[[int], object],
         capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,6 +45,9 @@ def test_an_empty_folder_and_a_broken_picture_are_named(tmp_path: Path) -> None:
     """With the path."""
     with pytest.raises(ImageError, match='holds no image'):
         open_footage(tmp_path, (60, 80), None)
+    cv2.imwrite(str(tmp_path / 'depth.png'), np.zeros((60, 80, 3), np.uint8))
+    with pytest.raises(ImageError, match='all left out as depth maps'):
+        open_footage(tmp_path, (60, 80), None)
     (tmp_path / 'broken.jpg').write_bytes(b'not a jpeg')
     with pytest.raises(ImageError, match='broken.jpg'):
         open_footage(tmp_path, (60, 80), None)

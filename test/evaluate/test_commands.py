@@ -149,6 +149,8 @@ def test_bad_input_is_one_line_and_nothing_is_written(
         run: Run, folder: Path, tiny_ir: Path) -> None:
     rgbd = ('rgbd', tiny_ir, '.', '--config', 'data.yaml')
     (folder / 'empty.txt').touch()
+    (folder / 'depth_maps' / 'depth').mkdir(parents=True)
+    (folder / 'depth_maps' / 'depth' / '1.png').touch()
     before = sorted(folder.iterdir())
     for arguments, sentence in [
             (('rgbd', 'none.xml', '.', '--config', 'data.yaml'), 'there is no such file'),
@@ -159,7 +161,8 @@ def test_bad_input_is_one_line_and_nothing_is_written(
             ((*rgbd, '--device', 'TPU'), 'no device can run the model'),
             (('pairs', tiny_ir, 'data.yaml'), 'it is not JSON'),
             (('parity', tiny_ir, tiny_ir, 'none'), 'neither a folder with images'),
-            (('parity', tiny_ir, tiny_ir, 'empty.txt'), 'nor a list of them')]:
+            (('parity', tiny_ir, tiny_ir, 'depth_maps'), 'all left out as depth maps'),
+            (('parity', tiny_ir, tiny_ir, 'empty.txt'), 'empty.txt is empty; write one path')]:
         code, out, err = run(folder, *arguments)
         assert (code, out) == (1, '')
         assert err.startswith('error: ') and err.count('\n') == 1 and sentence in err

@@ -6,7 +6,8 @@ from pathlib import Path
 import cv2
 from depth_anything_ros.errors import ImageError
 from depth_anything_ros.media.folders import (
-    color_pictures_below, foreign_suffixes, left_out_text, picture_suffixes, read_list)
+    color_pictures_below, foreign_suffixes, left_out_text, picture_suffixes, read_list,
+    required_color_pictures)
 from depth_anything_ros.media.open_images import left_out, open_images
 import numpy as np
 import pytest
@@ -59,6 +60,19 @@ def test_depth_maps_are_no_pictures_wherever_an_rgbd_folder_keeps_them(tmp_path:
     for name in ('a/depth/1.png', 'b/depth_1.png'):
         save(folder / name)
     assert color_pictures_below(folder) == kept
+
+
+def test_a_folder_without_pictures_says_why_there_are_none(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match='there is no folder .*/none; name one with pictures'):
+        required_color_pictures(tmp_path / 'none')
+    with pytest.raises(ImageError, match='holds no image; supported are .jpg'):
+        required_color_pictures(tmp_path)
+    for name in ('depth_1.png', 'depth/2.png'):
+        save(tmp_path / name)
+    with pytest.raises(ImageError, match='holds 2 pictures, all left out .*; rename them'):
+        required_color_pictures(tmp_path)
+    kept = save(tmp_path / '1.png')
+    assert required_color_pictures(tmp_path) == [kept]
 
 
 def test_videos_without_pictures_are_not_left_out(tmp_path: Path) -> None:

@@ -379,6 +379,30 @@ def test_the_parameters_of_a_node_that_starts_later_are_shown(
         assert until(lambda: browser.label('points_stride')['value'] == 4)
 
 
+def test_the_parameters_and_the_camera_of_a_node_that_starts_again_at_once_are_shown(
+        make_robot: Callable[..., Robot], make_viewer: Callable[..., Any]) -> None:
+    """Its statuses are the same, and it is not silent for long."""
+    viewer = make_viewer()
+
+    def start(stride: int, focal: float) -> Robot:
+        robot = make_robot(points_stride=stride)
+        assert until(lambda: browser.label('points_stride')['value'] == stride)
+        robot.bring_up()
+        robot.show_camera(camera_info(HW[1], HW[0], focal=focal))
+        with playing(robot):
+            assert until(lambda: browser.shown.get('/camera/frustum', {}).get('fov')
+                         == pytest.approx(2 * np.arctan(60 / focal)), 20.0)
+        return robot
+
+    with PageClient(viewer.page.port) as browser:
+        first = start(4, 80.0)
+        first.depth.trigger_deactivate()
+        first.depth.trigger_cleanup()
+        assert until(lambda: 'OK: unconfigured' in browser.text())
+        first.close()
+        start(7, 60.0)
+
+
 def test_a_node_without_the_parameters_of_the_page_is_named(
         context: Context, make_viewer: Callable[..., Any]) -> None:
     other = Node('depth_anything', context=context)
