@@ -53,6 +53,8 @@ class EngineOptions:
     - ``image_hw``: image size (height, width) to compile for at the start.
     - ``cache_dir``: an existing folder for compiled models, or None; see CompiledModelCache.
     - ``self_check``: compare the device with the f32 result that the IR stores.
+    - ``checked_device``: the one device that needs no check, because it runs this model in this
+      precision already.
     - ``hint``: OpenVINO's performance hint. LATENCY computes one image on all cores, which suits
       a camera; THROUGHPUT computes several images at once, which suits files.
     - ``threads``: the largest number of CPU threads, 0 for all cores; for several engines that
@@ -71,6 +73,7 @@ class EngineOptions:
     image_hw: Size = (480, 640)
     cache_dir: Path | None = None
     self_check: bool = True
+    checked_device: str = ''
     hint: PerformanceHint = 'LATENCY'
     threads: int = 0
     sizes_kept: int = 1
@@ -210,7 +213,7 @@ class Engine:
             remedy = ('write it in capitals' if is_available(self._core, device.upper()) else
                       'is its driver installed?')
             raise InferenceError(f'OpenVINO sees no such device; {remedy}')
-        if self._options.self_check:
+        if self._options.self_check and device != self._options.checked_device:
             self._check_once(device)
         self._state = replace(self._state, device=device)
         self.warm_up(self._options.image_hw)

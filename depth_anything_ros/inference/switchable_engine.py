@@ -134,6 +134,9 @@ class SwitchableEngine:
     def _start(self, options: EngineOptions, before: AnyEngine | None) -> AnyEngine:
         """Return an engine; under load it uses the times that ``before`` has measured."""
         files = self._variants.fastest(options)
+        if (before is not None and self._options.self_check
+                and self._runs(files, options.precision)):
+            options = replace(options, checked_device=before.state.device)
         if not options.rate_hz:
             return Engine(files, options, self._warn)
         known = before.measured_seconds if isinstance(before, RateControlledEngine) else None
@@ -146,9 +149,7 @@ class SwitchableEngine:
         first, *others = wanted.image_sizes or (wanted.options.image_hw,)
         engine = None
         try:
-            engine = self._start(replace(
-                wanted.options, image_hw=first, self_check=self._needs_self_check(wanted.options)),
-                self._engine)
+            engine = self._start(replace(wanted.options, image_hw=first), self._engine)
             for image_hw in others:
                 engine.warm_up(image_hw)
         except Exception as error:  # noqa: B902 - the old engine must keep running
@@ -159,11 +160,10 @@ class SwitchableEngine:
             return None, InferenceError(error_reason(error))
         return engine, None
 
-    def _needs_self_check(self, options: EngineOptions) -> bool:
-        """Return whether the device or the precision is another one, which needs a check."""
+    def _runs(self, files: IrFiles, precision: str) -> bool:
+        """Return whether the present engine runs ``files`` in this precision."""
         now = self._options
-        return options.self_check and (
-            (options.devices, options.precision) != (now.devices, now.precision))
+        return precision == now.precision and files is self._variants.fastest(now)
 
     def _call_done(self, switch: _Switch, failure: Failure | None) -> None:
         try:

@@ -357,6 +357,50 @@ def test_another_size_needs_no_second_self_check(
     assert checked == ['CPU']
 
 
+@pytest.fixture
+def other_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every device exist; the CPU computes in its place."""
+    compile_model = Engine._compile
+    monkeypatch.setattr('depth_anything_ros.inference.engine.is_available',
+                        lambda core, device: True)
+    monkeypatch.setattr(Engine, '_compile', lambda engine, device, *rest: compile_model(
+        engine, 'CPU', *rest))
+
+
+@pytest.mark.parametrize('rate_hz', [0.0, 0.5])
+def test_a_device_that_failed_the_self_check_is_not_used_after_a_change_of_size(
+        make_engine: MakeEngine, other_devices: None, monkeypatch: pytest.MonkeyPatch,
+        rate_hz: float) -> None:
+    """One that was only busy is checked and used."""
+    checked: list[str] = []
+    refused = {'NPU'}
+
+    def check(engine: Engine, device: str) -> None:
+        checked.append(device)
+        if device in refused:
+            raise ModelError(Path('tiny.xml'), 'it computes something else', 'use another device')
+
+    monkeypatch.setattr(Engine, '_check', check)
+    options = replace(OPTIONS, devices=('NPU', 'CPU'), self_check=True, rate_hz=rate_hz)
+    engine = make_engine(devices=options.devices, self_check=True, rate_hz=rate_hz)
+    assert engine.state.device == 'CPU' and checked == ['NPU', 'CPU']
+    assert switch(engine, replace(options, input_size=56)) is None
+    assert engine.state.device == 'CPU' and checked == ['NPU', 'CPU', 'NPU']
+    refused.clear()
+    for input_size in (70, 84):
+        assert switch(engine, replace(options, input_size=input_size)) is None
+        assert engine.state.device == 'NPU' and checked == ['NPU', 'CPU', 'NPU', 'NPU']
+
+
+def test_what_started_without_a_self_check_gets_it_with_the_options_that_have_it(
+        make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = make_engine()
+    checked: list[str] = []
+    monkeypatch.setattr(Engine, '_check', lambda engine, device: checked.append(device))
+    assert switch(engine, replace(SMALL, self_check=True)) is None
+    assert checked == ['CPU']
+
+
 def test_a_switch_keeps_the_model_whose_files_were_replaced(
         make_engine: MakeEngine, make_ir: Callable[..., Path]) -> None:
     path = make_ir()
