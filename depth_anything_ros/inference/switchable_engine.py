@@ -132,15 +132,16 @@ class SwitchableEngine:
             return wanted
 
     def _start(self, options: EngineOptions, before: AnyEngine | None) -> AnyEngine:
-        """Return an engine; under load it uses the times that ``before`` has measured."""
+        """Return an engine; it uses what ``before`` found of the same files and precision."""
         files = self._variants.fastest(options)
-        if (before is not None and self._options.self_check
-                and self._runs(files, options.precision)):
+        if before is not None and not self._runs(files, options.precision):
+            before = None
+        if before is not None and self._options.self_check:
             options = replace(options, checked_device=before.state.device)
         if not options.rate_hz:
             return Engine(files, options, self._warn)
-        known = before.measured_seconds if isinstance(before, RateControlledEngine) else None
-        return RateControlledEngine(files, options, self._warn, self._report, known)
+        return RateControlledEngine(files, options, self._warn, self._report,
+                                    before if isinstance(before, RateControlledEngine) else None)
 
     def _make(self, wanted: _Switch) -> tuple[AnyEngine | None, Failure | None]:
         """Return a warm engine or its error; neither if the present one has these options."""

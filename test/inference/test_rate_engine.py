@@ -48,10 +48,10 @@ class Opened:
             run()
             return next(times)
 
-        known_seconds = changes.pop('known_seconds', None)
+        before = changes.pop('before', None)
         self.engines.append(RateControlledEngine(
             self.path, replace(OPTIONS, **changes), self.warned.append, self.reported.append,
-            known_seconds, measure))
+            before, measure))
         assert next(times, None) is None, 'more should have been measured'
         return self.engines[-1]
 
@@ -150,9 +150,9 @@ def test_an_input_size_with_none_below_it_is_measured_and_runs(opened: Opened) -
 
 
 def test_known_times_replace_the_measurement(opened: Opened) -> None:
-    known_seconds = opened((0.2, 0.02, 0.08)).measured_seconds
-    engine = opened((), input_size=84, known_seconds=known_seconds)
-    assert engine.state.input_size == 70 and engine.measured_seconds == known_seconds
+    before = opened((0.2, 0.02, 0.08))
+    engine = opened((), input_size=84, before=before)
+    assert engine.state.input_size == 70
     assert 'predicted' in opened.reported[-1]
 
 

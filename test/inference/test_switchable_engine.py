@@ -12,6 +12,7 @@ from typing import Any
 
 from depth_anything_ros.errors import DeviceError, ImageError, InferenceError, ModelError
 from depth_anything_ros.inference.engine import Engine, EngineOptions
+from depth_anything_ros.inference.rate_engine import RateControlledEngine
 from depth_anything_ros.inference.scheduler import Frame, FrameScheduler, Result
 from depth_anything_ros.inference.switchable_engine import SwitchableEngine
 from depth_anything_ros.vision.color_image import ColorImage
@@ -390,6 +391,34 @@ def test_a_device_that_failed_the_self_check_is_not_used_after_a_change_of_size(
     for input_size in (70, 84):
         assert switch(engine, replace(options, input_size=input_size)) is None
         assert engine.state.device == 'NPU' and checked == ['NPU', 'CPU', 'NPU', 'NPU']
+
+
+@pytest.mark.parametrize(('changes', 'measured'), [
+    ({'input_size': 84}, []), ({'devices': ('NPU', 'CPU')}, []),
+    ({'devices': ('GPU',)}, [112, 42]), ({'precision': 'auto'}, [112, 42])])
+def test_times_of_another_device_or_precision_are_measured_again(
+        make_engine: MakeEngine, other_devices: None, monkeypatch: pytest.MonkeyPatch,
+        changes: dict[str, Any], measured: list[int]) -> None:
+    seen: list[int] = []
+
+    def measure(engine: RateControlledEngine, index: int) -> float:
+        seen.append(engine._engines.sizes[index])
+        engine._engines.engine(index)
+        return 0.001
+
+    def start_on(engine: Engine, device: str) -> None:
+        if device == 'NPU':
+            raise InferenceError('OpenVINO sees no such device')
+        start(engine, device)
+
+    start = Engine._start_on
+    monkeypatch.setattr(Engine, '_start_on', start_on)
+    monkeypatch.setattr(RateControlledEngine, '_measured_seconds_of', measure)
+    engine = make_engine(rate_hz=0.5)
+    assert seen == [112, 42]
+    seen.clear()
+    assert switch(engine, replace(OPTIONS, rate_hz=0.5, **changes)) is None
+    assert seen == measured
 
 
 def test_what_started_without_a_self_check_gets_it_with_the_options_that_have_it(
