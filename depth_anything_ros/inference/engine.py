@@ -18,7 +18,7 @@ from depth_anything_ros.inference.devices import (
 from depth_anything_ros.inference.ir import (
     build_graph, error_reason, IrFiles, read_ir_files, read_model)
 from depth_anything_ros.inference.pool import (
-    ENGINE_CLOSED, OnDone, RequestPool, wait_for_one)
+    Cut, ENGINE_CLOSED, OnDone, RequestPool, wait_for_one, whole_map)
 from depth_anything_ros.model_info import ModelInfo, Size
 from depth_anything_ros.vision import self_check
 from depth_anything_ros.vision.color_image import ColorImage, to_bgr
@@ -162,17 +162,14 @@ class Engine:
                 resized = network_image(image.pixels, rule, network_hw)
                 to_bgr(ColorImage(resized, image.order), out=network_input)
 
-        pool.submit(fill, self._without_borders(image.size_hw, network_hw, on_done),
-                    start_timeout_s)
+        pool.submit(fill, on_done, start_timeout_s, self._cut(image.size_hw, network_hw))
 
-    def _without_borders(self, image_hw: Size, network_hw: Size, on_done: OnDone) -> OnDone:
-        """Return what passes the part of a map that shows the image to ``on_done``."""
+    def _cut(self, image_hw: Size, network_hw: Size) -> Cut:
+        """Return what cuts a map to the part that shows the image."""
         if self.info.resize != 'letterbox':
-            return on_done
+            return whole_map
         content = image_content(self.info.input_rule, image_hw, network_hw)
-        return lambda outcome: on_done(
-            outcome if isinstance(outcome, Exception) else
-            cut_borders(outcome, content, network_hw))
+        return partial(cut_borders, content=content, network_hw=network_hw)
 
     def warm_up(self, image_hw: Size) -> None:
         """Compile for images of this size and compute one; raises the errors of ``submit``."""
@@ -279,7 +276,7 @@ class Engine:
         self._state = replace(self._state, execution_device=execution_device,
                               execution_precision=execution_precision)
         return RequestPool(compiled, max(1, count), self._options.timeout_s, device,
-                           partial(with_sky, self.info))
+                           partial(with_sky, self.info), self._warn)
 
     def _drop_oldest_pools(self, kept: int) -> None:
         """Close the pools used longest ago until ``kept`` of them are left."""

@@ -142,10 +142,13 @@ class RateControlledEngine:
         engine, image_hw, started = self._engine, image.size_hw, time.monotonic()
 
         def done(outcome: Outcome) -> None:
-            # In this order: the first image of a size may have waited for its compilation.
-            if isinstance(outcome, np.ndarray):
-                self._prepare_for(image_hw)
-            self._observe(engine, image_hw, started, outcome)
+            try:
+                # In this order: the first image of a size may have waited for its compilation.
+                if isinstance(outcome, np.ndarray):
+                    self._prepare_for(image_hw)
+                self._observe(engine, image_hw, started, outcome)
+            except Exception as error:  # noqa: B902 - the image must be answered
+                self._give_up(error)
             on_done(outcome)
 
         engine.submit(image, done)
@@ -239,9 +242,9 @@ class RateControlledEngine:
 
     def _start_preparing(self) -> None:
         if self._may_change and not self._closed and self._preparing is None:
-            self._preparing = threading.Thread(target=self._prepare, name='prepare_sizes',
-                                               daemon=True)
-            self._preparing.start()
+            preparing = threading.Thread(target=self._prepare, name='prepare_sizes', daemon=True)
+            preparing.start()
+            self._preparing = preparing
 
     def _prepare(self) -> None:
         """Compile what a change may need; meanwhile no image counts, because this slows them."""
@@ -254,9 +257,12 @@ class RateControlledEngine:
                 except DepthAnythingError as error:
                     self._refuse(missing, error)
         except Exception as error:  # noqa: B902 - the present size must keep running
-            self._may_change = False
-            self._warn(f'input_size stays {self.state.input_size} under any load: '
-                       f'{error_reason(error)}')
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self._may_change = False
+        self._warn(f'input_size stays {self.state.input_size} under any load: '
+                   f'{error_reason(error)}')
 
     def _refuse(self, refused: tuple[int, Size], error: DepthAnythingError) -> None:
         """Let the input size stay while such images come, which a neighbour cannot take."""

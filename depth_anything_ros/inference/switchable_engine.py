@@ -90,16 +90,17 @@ class SwitchableEngine:
         The new engine is warmed up for ``image_sizes`` (height, width), the most recent last. A
         thread calls ``done`` with None once the new engine runs, or with the error that keeps the
         old one running. ``done`` is not called if newer options replace these or if the engine is
-        closed.
+        closed. RuntimeError if no thread can be started.
         """
         with self._lock:
             if self._closed:
                 return
-            self._wanted = _Switch(options, tuple(image_sizes), done)
             if self._switching is None:
-                self._switching = threading.Thread(target=self._switch, name='switch_engine',
-                                                   daemon=True)
-                self._switching.start()
+                switching = threading.Thread(target=self._switch, name='switch_engine',
+                                             daemon=True)
+                switching.start()
+                self._switching = switching
+            self._wanted = _Switch(options, tuple(image_sizes), done)
 
     def close(self) -> None:
         """Wait for a running switch and the images in flight, release everything; idempotent."""

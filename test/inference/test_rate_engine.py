@@ -19,6 +19,7 @@ from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.self_check import self_check_image
 import numpy as np
 import pytest
+from thread_limit import refuse_threads
 from waiting import Outcomes, until, within
 
 pytest.importorskip('openvino')
@@ -380,6 +381,17 @@ def test_an_error_that_nobody_expects_leaves_the_present_size_at_work(
     assert until(lambda: bool(opened.warned))
     assert opened.warned == ['input_size stays 70 under any load: the driver is gone']
     assert compute(engine).shape == NETWORK_HW[70]
+
+
+def test_without_a_thread_for_the_neighbours_every_image_is_answered(
+        opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = opened((0.2, 0.02, 0.08))
+    with monkeypatch.context() as patch:
+        refuse_threads(patch, 'prepare_sizes')
+        assert compute(engine).shape == NETWORK_HW[70]
+    assert opened.warned == ["input_size stays 70 under any load: can't start new thread"]
+    assert compute(engine).shape == NETWORK_HW[70] and len(opened.warned) == 1
+    within(20, engine.close)
 
 
 def test_images_that_a_neighbour_refuses_stop_changes_only_while_they_come(

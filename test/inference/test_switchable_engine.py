@@ -19,6 +19,7 @@ from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.self_check import self_check_image
 import numpy as np
 import pytest
+from thread_limit import refuse_threads
 from tiny import weighted_sum, write_tiny_ir
 from waiting import Outcomes, until, within
 
@@ -273,6 +274,19 @@ def test_done_that_raises_is_logged_and_the_next_switch_works(make_engine: MakeE
     assert 'KeyError' in lines[0]
     assert switch(engine, OPTIONS) is None
     assert compute(engine).shape == (112, 154)
+
+
+def test_a_switch_without_a_thread_raises_and_the_next_one_works(
+        make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, done = make_engine(), Outcomes()
+    with monkeypatch.context() as patch:
+        refuse_threads(patch, 'switch_engine')
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            engine.switch(SMALL, (IMAGE_HW,), done)
+    assert compute(engine).shape == (112, 154)
+    assert switch(engine, replace(OPTIONS, input_size=84)) is None
+    assert compute(engine).shape == (84, 112) and not done.all
+    within(20, engine.close)
 
 
 def test_close_waits_for_the_switch_under_way_and_is_final(make_engine: MakeEngine) -> None:
