@@ -192,18 +192,19 @@ class Engine:
 
     def _start_on_first_working_device(self) -> None:
         tried: list[tuple[str, str]] = []
+        last: Exception | None = None
         for device in self._options.devices:
             try:
                 self._start_on(device)
             except (DepthAnythingError, RuntimeError) as error:
                 self._drop_oldest_pools(0)
                 self._failed.clear()
-                reason = error_reason(error)
+                last, reason = error, error_reason(error)
                 tried.append((device, reason))
                 self._warn(f'{device} cannot run the model: {reason}')
             else:
                 return
-        raise DeviceError(tried, self._core.available_devices)
+        raise DeviceError(tried, self._core.available_devices) from last
 
     def _start_on(self, device: str) -> None:
         if not is_available(self._core, device):
