@@ -58,7 +58,8 @@ def load_model(path: Path | str | None = None, *, device: str = 'CPU',
     - ``hint``: OpenVINO's performance hint. auto compiles for LATENCY now, which is best for
       ``infer``, and once more for THROUGHPUT at the first ``infer_many``. Name one of the two to
       compile once, which needs less memory.
-    - ``cache_dir``: folder for compiled models, which makes the next start faster; None for none.
+    - ``cache_dir``: folder for compiled models, which makes the next start faster; None or ''
+      for none.
     - ``request_timeout``: time [s] after which an infer request is given up.
     - ``image_hw``: image size (height, width) to compile for now. The first image with another
       aspect ratio starts another compilation.
@@ -74,10 +75,12 @@ def load_model(path: Path | str | None = None, *, device: str = 'CPU',
         raise SettingsError('hint', hint, 'auto, LATENCY or THROUGHPUT')
     if sizes_kept < 1:
         raise SettingsError('sizes_kept', sizes_kept, 'at least 1')
-    if min(image_hw) < 1:
-        raise SettingsError('image_hw', image_hw, 'a height and a width of at least 1')
+    sides = np.asarray(image_hw, object)
+    if sides.shape != (2,) or not all(
+            isinstance(side, (int, np.integer)) and side > 0 for side in sides):
+        raise SettingsError('image_hw', image_hw, 'a height and a width, integers of at least 1')
     folder = None
-    if cache_dir is not None:
+    if cache_dir:
         folder = expand_home(cache_dir)
         make_folder(folder)
     warn = logging.getLogger(__name__).warning

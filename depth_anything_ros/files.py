@@ -16,6 +16,8 @@ import tempfile
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.foreign_files import is_pipe_or_device, LONGEST_NAME_BYTES
 
+# Of the random part of the name of a hidden folder.
+_TOKEN_BYTES = 8
 _KINDS = {'.xml': 'an IR', '.onnx': 'an ONNX file'}
 
 
@@ -51,7 +53,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def _hidden_path(path: Path) -> Path:
     """Return the path of a folder that is still to be made, so that no signal can leave it."""
     # A name may already be as long as the file system allows.
-    return path.parent / f'.{path.name[:40]}-{secrets.token_hex(8)}'
+    return path.parent / f'.{path.name[:40]}-{secrets.token_hex(_TOKEN_BYTES)}'
+
+
+def unfinished_files(folder: Path, pattern: str) -> Iterator[Path]:
+    """Yield the files like ``pattern`` that are being written into ``folder``, or never were."""
+    yield from folder.glob(f'.*-{"[0-9a-f]" * 2 * _TOKEN_BYTES}/{pattern}')
 
 
 def expand_home(path: Path | str) -> Path:

@@ -1,4 +1,4 @@
-"""This process: memory that glibc keeps, priorities, signal stacks, variables of Fast DDS."""
+"""This process: cores, freed memory, priorities, signal stacks, variables of Fast DDS."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +16,13 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _MMAP_THRESHOLD_BYTES = 32 * 2 ** 20
 _ARENAS = 2
 _NICENESS_STEP, _HIGHEST_NICENESS = 10, 19
+
+
+def usable_cores() -> int:
+    """Return how many CPU cores this process may use."""
+    if hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def keep_freed_memory(most_bytes: int = NODE_BYTES) -> bool:

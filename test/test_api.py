@@ -154,6 +154,13 @@ def test_options_reach_the_engine(make_model: MakeModel, tmp_path: Path) -> None
     assert list((tmp_path / 'new').rglob('*.blob'))
 
 
+def test_an_empty_cache_dir_is_none(
+        make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_model(cache_dir='')
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize('make_other', [
     lambda bgr: np.dstack([bgr, np.full(IMAGE_HW, 255, np.uint8)]),
     lambda bgr: bgr[..., 0],
@@ -190,7 +197,9 @@ def test_an_unusable_image_is_refused_with_the_fact_and_the_fix(
 
 @pytest.mark.parametrize('options', [
     {'precision': 'f8'}, {'input_size': -1}, {'requests': -1},
-    {'hint': 'FAST'}, {'sizes_kept': 0}, {'image_hw': (0, 10)}, {'request_timeout': 0.0}])
+    {'hint': 'FAST'}, {'sizes_kept': 0}, {'image_hw': (0, 10)}, {'image_hw': (480,)},
+    {'image_hw': 480}, {'image_hw': (480, 640, 3)}, {'image_hw': (480.0, 640)},
+    {'image_hw': ('a', 'b')}, {'request_timeout': 0.0}])
 def test_a_wrong_option_is_named(make_model: MakeModel, options: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match=next(iter(options))):
         make_model(**options)

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-import os
 from pathlib import Path
 
 from depth_anything_ros.benchmark.ladder_accuracy import (
@@ -18,6 +17,7 @@ from depth_anything_ros.errors import DepthAnythingError, line_of, SettingsError
 from depth_anything_ros.evaluate.results import Failure
 from depth_anything_ros.media.folders import required_color_pictures
 from depth_anything_ros.model_info import ExecutionPrecision
+from depth_anything_ros.process import usable_cores
 from depth_anything_ros.resources import photographs
 
 
@@ -109,7 +109,7 @@ def _settings(options: LadderOptions, plan: Plan, data: Data,
                 'same round, times its median',
         'warm-up': 'one image before each measurement, not counted',
         'rounds': f'{options.rounds}, configurations alternate, each at most {PHASE_S:g} s',
-        'threads': f"OpenVINO's choice for LATENCY on {len(os.sched_getaffinity(0))} cores",
+        'threads': f"OpenVINO's choice for LATENCY on {usable_cores()} cores",
         'pinning': "OpenVINO's choice",
         'rank': f'{len(data.pictures)} pictures, compared with {plan.reference} at their size'}
     if data.rgbd is not None:

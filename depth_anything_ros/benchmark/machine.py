@@ -1,9 +1,10 @@
 """The machine that a figure was measured on, and what a process on it uses: CPU time, memory."""
 
 from collections.abc import Mapping
-import os
 from pathlib import Path
 import platform
+
+from depth_anything_ros.process import usable_cores
 
 ThreadTimes = Mapping[int, float]
 
@@ -12,10 +13,9 @@ def describe_machine() -> str:
     """Return the processor, the cores in use, whether it has bf16, and the versions that count."""
     from depth_anything_ros.inference.devices import cpu_info, has_bf16
     import openvino
-    cores = len(os.sched_getaffinity(0))
     native = 'with bf16' if has_bf16() else 'without bf16'
     processor = cpu_info('model name') or platform.processor() or platform.machine()
-    return (f'{processor}, {cores} cores, {native}; Python {platform.python_version()}, '
+    return (f'{processor}, {usable_cores()} cores, {native}; Python {platform.python_version()}, '
             f'OpenVINO {openvino.__version__.split("-")[0]}')
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import re
 from typing import TYPE_CHECKING
 
-from depth_anything_ros.files import atomic_path
+from depth_anything_ros.files import atomic_path, unfinished_files
 from depth_anything_ros.inference.devices import fingerprint
 from depth_anything_ros.inference.ir import error_reason, READING_ERRORS
 
@@ -115,30 +115,39 @@ class CompiledModelCache:
                 oldest_kept = min(oldest_kept, used_at)
                 continue
             removed = True
-            file.unlink(missing_ok=True)
-            if file.parent != newest.parent:
-                with suppress(OSError):
-                    file.parent.rmdir()
+            _remove(newest.parent, file)
         if removed:
             _remove_marks(newest.parent, oldest_kept - _SLOWEST_START_S)
 
 
 def _remove_marks(folder: Path, before: float) -> None:
     """Remove the marks that no start has used since ``before``."""
-    for mark in chain.from_iterable(map(folder.glob, _MARKS)):
+    for mark in chain.from_iterable(_all_files(folder, pattern) for pattern in _MARKS):
         with suppress(FileNotFoundError):
             if mark.stat().st_mtime < before:
-                mark.unlink()
+                _remove(folder, mark)
+
+
+def _remove(folder: Path, file: Path) -> None:
+    """Remove a file in ``folder``, or an unfinished one with its hidden folder."""
+    file.unlink(missing_ok=True)
+    if file.parent != folder:
+        with suppress(OSError):
+            file.parent.rmdir()
+
+
+def _all_files(folder: Path, pattern: str) -> Iterator[Path]:
+    """Return the files like ``pattern``, unfinished ones included."""
+    return chain(folder.glob(pattern), unfinished_files(folder, pattern))
 
 
 def _files(folder: Path) -> Iterator[tuple[float, int, Path]]:
-    """Yield time of the last use, bytes and path of each file, unfinished ones included."""
-    for pattern in ('*.blob', '.depth_anything_*.blob-*/*.blob'):
-        for file in folder.glob(pattern):
-            with suppress(FileNotFoundError):
-                if _NAME.fullmatch(file.name):
-                    found = file.stat()
-                    yield found.st_mtime, found.st_size, file
+    """Yield time of the last use, bytes and path of each compiled model."""
+    for file in _all_files(folder, '*.blob'):
+        with suppress(FileNotFoundError):
+            if _NAME.fullmatch(file.name):
+                found = file.stat()
+                yield found.st_mtime, found.st_size, file
 
 
 def _read(path: Path) -> 'ov.Tensor | None':

@@ -18,7 +18,7 @@ from depth_anything_ros.inference.devices import (
 from depth_anything_ros.inference.ir import (
     build_graph, error_reason, IrFiles, read_ir_files, read_model)
 from depth_anything_ros.inference.pool import (
-    ENGINE_CLOSED, OnDone, RequestPool, wait_for_one)
+    Cut, ENGINE_CLOSED, OnDone, RequestPool, wait_for_one, whole_map)
 from depth_anything_ros.model_info import ModelInfo, Size
 from depth_anything_ros.vision import self_check
 from depth_anything_ros.vision.color_image import ColorImage, to_bgr
@@ -53,6 +53,8 @@ class EngineOptions:
     - ``image_hw``: image size (height, width) to compile for at the start.
     - ``cache_dir``: an existing folder for compiled models, or None; see CompiledModelCache.
     - ``self_check``: compare the device with the f32 result that the IR stores.
+    - ``checked_device``: the one device that needs no check, because it runs this model in this
+      precision already.
     - ``hint``: OpenVINO's performance hint. LATENCY computes one image on all cores, which suits
       a camera; THROUGHPUT computes several images at once, which suits files.
     - ``threads``: the largest number of CPU threads, 0 for all cores; for several engines that
@@ -71,6 +73,7 @@ class EngineOptions:
     image_hw: Size = (480, 640)
     cache_dir: Path | None = None
     self_check: bool = True
+    checked_device: str = ''
     hint: PerformanceHint = 'LATENCY'
     threads: int = 0
     sizes_kept: int = 1
@@ -159,17 +162,14 @@ class Engine:
                 resized = network_image(image.pixels, rule, network_hw)
                 to_bgr(ColorImage(resized, image.order), out=network_input)
 
-        pool.submit(fill, self._without_borders(image.size_hw, network_hw, on_done),
-                    start_timeout_s)
+        pool.submit(fill, on_done, start_timeout_s, self._cut(image.size_hw, network_hw))
 
-    def _without_borders(self, image_hw: Size, network_hw: Size, on_done: OnDone) -> OnDone:
-        """Return what passes the part of a map that shows the image to ``on_done``."""
+    def _cut(self, image_hw: Size, network_hw: Size) -> Cut:
+        """Return what cuts a map to the part that shows the image."""
         if self.info.resize != 'letterbox':
-            return on_done
+            return whole_map
         content = image_content(self.info.input_rule, image_hw, network_hw)
-        return lambda outcome: on_done(
-            outcome if isinstance(outcome, Exception) else
-            cut_borders(outcome, content, network_hw))
+        return partial(cut_borders, content=content, network_hw=network_hw)
 
     def warm_up(self, image_hw: Size) -> None:
         """Compile for images of this size and compute one; raises the errors of ``submit``."""
@@ -192,25 +192,26 @@ class Engine:
 
     def _start_on_first_working_device(self) -> None:
         tried: list[tuple[str, str]] = []
+        last: Exception | None = None
         for device in self._options.devices:
             try:
                 self._start_on(device)
             except (DepthAnythingError, RuntimeError) as error:
                 self._drop_oldest_pools(0)
                 self._failed.clear()
-                reason = error_reason(error)
+                last, reason = error, error_reason(error)
                 tried.append((device, reason))
                 self._warn(f'{device} cannot run the model: {reason}')
             else:
                 return
-        raise DeviceError(tried, self._core.available_devices)
+        raise DeviceError(tried, self._core.available_devices) from last
 
     def _start_on(self, device: str) -> None:
         if not is_available(self._core, device):
             remedy = ('write it in capitals' if is_available(self._core, device.upper()) else
                       'is its driver installed?')
             raise InferenceError(f'OpenVINO sees no such device; {remedy}')
-        if self._options.self_check:
+        if self._options.self_check and device != self._options.checked_device:
             self._check_once(device)
         self._state = replace(self._state, device=device)
         self.warm_up(self._options.image_hw)
@@ -276,7 +277,7 @@ class Engine:
         self._state = replace(self._state, execution_device=execution_device,
                               execution_precision=execution_precision)
         return RequestPool(compiled, max(1, count), self._options.timeout_s, device,
-                           partial(with_sky, self.info))
+                           partial(with_sky, self.info), self._warn)
 
     def _drop_oldest_pools(self, kept: int) -> None:
         """Close the pools used longest ago until ``kept`` of them are left."""

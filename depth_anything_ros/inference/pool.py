@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 # A depth map f32 [H, W] of the network's size, or the error of this image.
 Outcome = F32 | Exception
 OnDone = Callable[[Outcome], None]
-# What is called with the outcome, and the time-out of the start [s] if this is a start.
-_Job = tuple[OnDone, float | None]
+# Returns the part of a depth map that is wanted.
+Cut = Callable[[F32], F32]
+# What is called with the outcome, the time-out of the start [s] if this is a start, and the cut.
+_Job = tuple[OnDone, float | None, Cut]
 
 # Makes a depth map of the maps [H, W] that a network returned, the depth first, all to be copied.
 Finish = Callable[[Sequence[F32]], F32]
@@ -30,6 +32,11 @@ ENGINE_CLOSED = 'the engine is closed; configure the node or load the model agai
 def copy_depth(maps: Sequence[F32]) -> F32:
     """Return a copy of the first map."""
     return maps[0].copy()
+
+
+def whole_map(depth: F32) -> F32:
+    """Return the map itself."""
+    return depth
 
 
 @dataclass
@@ -50,27 +57,34 @@ class RequestPool:
     and calls ``on_done`` exactly once with a depth map [H, W] of the network's size or an
     exception. ``finish`` makes the depth map of the network's output maps, which the next image
     overwrites. A request that times out is reported at once and becomes idle again when the device
-    has released it.
+    has released it. ``warn`` gets what ``on_done`` raises.
 
     OpenVINO's completion callback is not used, because it is not called for a request that fails
     or is cancelled; ``wait_for`` returns in all three cases.
     """
 
     def __init__(self, compiled: 'ov.CompiledModel', count: int, timeout_s: float, device: str,
-                 finish: Finish = copy_depth) -> None:
+                 finish: Finish = copy_depth,
+                 warn: Callable[[str], None] = lambda line: None) -> None:
         self._finish = finish
+        self._warn = warn
         self._timeout_s = timeout_s
         self._device = device
         self._lock = threading.Lock()
         self._closed = False
         self._idle: SimpleQueue[_Slot | None] = SimpleQueue()
         self._slots = [_make_slot(compiled) for _ in range(count)]
-        self._threads = [threading.Thread(target=self._serve, args=(slot,), daemon=True,
+        self._threads: list[threading.Thread] = []
+        try:
+            for index, slot in enumerate(self._slots):
+                thread = threading.Thread(target=self._serve, args=(slot,), daemon=True,
                                           name=f'infer_request_{index}')
-                         for index, slot in enumerate(self._slots)]
-        for slot, thread in zip(self._slots, self._threads):
-            self._idle.put(slot)
-            thread.start()
+                thread.start()
+                self._threads.append(thread)
+                self._idle.put(slot)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def capacity(self) -> int:
@@ -78,11 +92,12 @@ class RequestPool:
         return len(self._slots)
 
     def submit(self, fill: Callable[[U8], object], on_done: OnDone,
-               start_timeout_s: float | None = None) -> None:
+               start_timeout_s: float | None = None, cut: Cut = whole_map) -> None:
         """
         Let ``fill`` write the input u8 [H, W, 3] and start; blocks while no request is idle.
 
-        ``start_timeout_s`` replaces the time-out for the self-check and the warm-up of a start.
+        ``on_done`` gets what ``cut`` returns of the depth map. ``start_timeout_s`` replaces the
+        time-out for the self-check and the warm-up of a start.
         Raises any error of ``fill``, with the request idle again, and InferenceError if the pool
         is closed, also while a call waits.
         """
@@ -94,7 +109,7 @@ class RequestPool:
                 if self._closed or slot is None:
                     raise InferenceError(ENGINE_CLOSED)
                 slot.request.start_async(share_inputs=True)
-                slot.jobs.put((on_done, start_timeout_s))
+                slot.jobs.put((on_done, start_timeout_s, cut))
         except BaseException:
             self._idle.put(slot)
             raise
@@ -112,17 +127,23 @@ class RequestPool:
 
     def _serve(self, slot: _Slot) -> None:
         while (job := slot.jobs.get()) is not None:
-            on_done, start_timeout_s = job
-            outcome = self._await(slot, start_timeout_s)
+            on_done, start_timeout_s, cut = job
+            outcome = self._await(slot, start_timeout_s, cut)
             if not isinstance(outcome, InferenceTimeoutError):
                 self._idle.put(slot)
-                on_done(outcome)
+                self._answer(on_done, outcome)
                 continue
-            on_done(outcome)
+            self._answer(on_done, outcome)
             _release(slot.request)
             self._idle.put(slot)
 
-    def _await(self, slot: _Slot, start_timeout_s: float | None) -> Outcome:
+    def _answer(self, on_done: OnDone, outcome: Outcome) -> None:
+        try:
+            on_done(outcome)
+        except Exception as error:  # noqa: B902 - a fault of ``on_done`` must not end the thread
+            self._warn(f'{type(error).__name__} after an image was computed: {error}')
+
+    def _await(self, slot: _Slot, start_timeout_s: float | None, cut: Cut) -> Outcome:
         timeout_s = self._timeout_s if start_timeout_s is None else start_timeout_s
         try:
             if not slot.request.wait_for(max(1, round(timeout_s * 1000))):
@@ -130,7 +151,7 @@ class RequestPool:
             if not np.isfinite(slot.maps[0]).any():
                 return InferenceError(f'{self._device} returned no finite depth; try precision '
                                       'f32 or another device')
-            return self._finish(slot.maps)
+            return cut(self._finish(slot.maps))
         except Exception as error:  # noqa: B902 - also for lack of memory each image is answered
             return InferenceError(f'{self._device} failed: {error_reason(error)}; if this '
                                   'happens again, use another device')

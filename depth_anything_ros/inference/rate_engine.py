@@ -91,16 +91,17 @@ class RateControlledEngine:
     """
     An engine at the largest input size that computes ``options.rate_hz`` images per second.
 
-    The constructor measures some input sizes and chooses one; with ``known_seconds``, the
-    ``measured_seconds`` of another RateControlledEngine, it measures nothing. It raises the errors
-    of Engine. From the first image on, a thread keeps the next smaller and the next larger size
-    compiled for the last ``sizes_kept`` image sizes, so that a change delays no frame. ``warn``
-    gets problems, ``report`` what is measured, chosen and changed. ``submit`` and ``warm_up`` must
-    be called from one thread at a time; everything else may be called from any thread.
+    The constructor measures some input sizes and chooses one. On the device of ``before``, an
+    engine with the same model and precision, it measures nothing and uses the times of that. It
+    raises the errors of Engine. From the first image on, a thread keeps the next smaller and the
+    next larger size compiled for the last ``sizes_kept`` image sizes, so that a change delays no
+    frame. ``warn`` gets problems, ``report`` what is measured, chosen and changed. ``submit`` and
+    ``warm_up`` must be called from one thread at a time; everything else may be called from any
+    thread.
     """
 
     def __init__(self, model: Path | IrFiles, options: EngineOptions, warn: Callable[[str], None],
-                 report: Callable[[str], None], known_seconds: Mapping[int, float] | None = None,
+                 report: Callable[[str], None], before: 'RateControlledEngine | None' = None,
                  measure: Callable[[Callable[[], object]], float] = median_seconds) -> None:
         self._options = options
         self._warn = warn
@@ -118,12 +119,12 @@ class RateControlledEngine:
         self.info = self._engines.info
         self._may_change = len(self._engines.sizes) > 1
         try:
-            choice = self._choose(known_seconds or {})
+            choice = self._choose(before)
             self._engine = self._engines.engine(choice.index)
         except BaseException:
             self._engines.keep(())
             raise
-        self.measured_seconds = choice.measured
+        self._measured_seconds = choice.measured
         self._rate_control = RateControl(options.rate_hz, choice.seconds, choice.index)
 
     @property
@@ -141,10 +142,13 @@ class RateControlledEngine:
         engine, image_hw, started = self._engine, image.size_hw, time.monotonic()
 
         def done(outcome: Outcome) -> None:
-            # In this order: the first image of a size may have waited for its compilation.
-            if isinstance(outcome, np.ndarray):
-                self._prepare_for(image_hw)
-            self._observe(engine, image_hw, started, outcome)
+            try:
+                # In this order: the first image of a size may have waited for its compilation.
+                if isinstance(outcome, np.ndarray):
+                    self._prepare_for(image_hw)
+                self._observe(engine, image_hw, started, outcome)
+            except Exception as error:  # noqa: B902 - the image must be answered
+                self._give_up(error)
             on_done(outcome)
 
         engine.submit(image, done)
@@ -162,7 +166,7 @@ class RateControlledEngine:
             preparing.join()
         self._engines.keep(())
 
-    def _choose(self, known_seconds: Mapping[int, float]) -> InputSizeChoice:
+    def _choose(self, before: 'RateControlledEngine | None') -> InputSizeChoice:
         sizes, rate_hz = self._engines.sizes, self._options.rate_hz
         fixed_hw = self.info.fixed_size_hw
         if fixed_hw is not None:
@@ -170,11 +174,11 @@ class RateControlledEngine:
                        'only; convert it without a fixed size')
             return InputSizeChoice(0, (1.0,), {})
         limit_s = allowed_seconds(rate_hz)
-        choice = choose_input_size(self._engines.pixels, limit_s, self._measured_seconds_of,
-                                   known_seconds)
+        known = self._known_seconds(before, limit_s)
+        choice = choose_input_size(self._engines.pixels, limit_s, self._measured_seconds_of, known)
         hz = [1 / seconds for seconds in choice.seconds]
         found = (f'input_size {sizes[choice.index]} reaches {hz[choice.index]:.1f} images/s '
-                 f'({"predicted" if known_seconds else "measured"}); target_rate needs '
+                 f'({"predicted" if known else "measured"}); target_rate needs '
                  f'{rate_hz:g}, {1 / limit_s:.1f} with the margin')
         if choice.seconds[choice.index] > limit_s:
             self._warn(f'{found}; even this smallest size is too slow: {_HELP}')
@@ -184,6 +188,17 @@ class RateControlledEngine:
         else:
             self._report(f'{found}; it is the largest size allowed')
         return choice
+
+    def _known_seconds(self, before: 'RateControlledEngine | None',
+                       limit_s: float) -> Mapping[int, float]:
+        """Return the times [s] of ``before`` by pixels; none if it runs on another device."""
+        if before is None or not before._measured_seconds:
+            return {}
+        known = before._measured_seconds
+        index = choose_input_size(self._engines.pixels, limit_s, self._measured_seconds_of,
+                                  known).index
+        is_same = self._engines.engine(index).state.device == before.state.device
+        return known if is_same else {}
 
     def _measured_seconds_of(self, index: int) -> float:
         """Return the time [s] of one image; closes the engines of the other input sizes."""
@@ -227,9 +242,9 @@ class RateControlledEngine:
 
     def _start_preparing(self) -> None:
         if self._may_change and not self._closed and self._preparing is None:
-            self._preparing = threading.Thread(target=self._prepare, name='prepare_sizes',
-                                               daemon=True)
-            self._preparing.start()
+            preparing = threading.Thread(target=self._prepare, name='prepare_sizes', daemon=True)
+            preparing.start()
+            self._preparing = preparing
 
     def _prepare(self) -> None:
         """Compile what a change may need; meanwhile no image counts, because this slows them."""
@@ -242,9 +257,12 @@ class RateControlledEngine:
                 except DepthAnythingError as error:
                     self._refuse(missing, error)
         except Exception as error:  # noqa: B902 - the present size must keep running
-            self._may_change = False
-            self._warn(f'input_size stays {self.state.input_size} under any load: '
-                       f'{error_reason(error)}')
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self._may_change = False
+        self._warn(f'input_size stays {self.state.input_size} under any load: '
+                   f'{error_reason(error)}')
 
     def _refuse(self, refused: tuple[int, Size], error: DepthAnythingError) -> None:
         """Let the input size stay while such images come, which a neighbour cannot take."""

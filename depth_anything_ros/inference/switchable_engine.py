@@ -90,16 +90,17 @@ class SwitchableEngine:
         The new engine is warmed up for ``image_sizes`` (height, width), the most recent last. A
         thread calls ``done`` with None once the new engine runs, or with the error that keeps the
         old one running. ``done`` is not called if newer options replace these or if the engine is
-        closed.
+        closed. RuntimeError if no thread can be started.
         """
         with self._lock:
             if self._closed:
                 return
-            self._wanted = _Switch(options, tuple(image_sizes), done)
             if self._switching is None:
-                self._switching = threading.Thread(target=self._switch, name='switch_engine',
-                                                   daemon=True)
-                self._switching.start()
+                switching = threading.Thread(target=self._switch, name='switch_engine',
+                                             daemon=True)
+                switching.start()
+                self._switching = switching
+            self._wanted = _Switch(options, tuple(image_sizes), done)
 
     def close(self) -> None:
         """Wait for a running switch and the images in flight, release everything; idempotent."""
@@ -132,12 +133,16 @@ class SwitchableEngine:
             return wanted
 
     def _start(self, options: EngineOptions, before: AnyEngine | None) -> AnyEngine:
-        """Return an engine; under load it uses the times that ``before`` has measured."""
+        """Return an engine; it uses what ``before`` found of the same files and precision."""
         files = self._variants.fastest(options)
+        if before is not None and not self._runs(files, options.precision):
+            before = None
+        if before is not None and self._options.self_check:
+            options = replace(options, checked_device=before.state.device)
         if not options.rate_hz:
             return Engine(files, options, self._warn)
-        known = before.measured_seconds if isinstance(before, RateControlledEngine) else None
-        return RateControlledEngine(files, options, self._warn, self._report, known)
+        return RateControlledEngine(files, options, self._warn, self._report,
+                                    before if isinstance(before, RateControlledEngine) else None)
 
     def _make(self, wanted: _Switch) -> tuple[AnyEngine | None, Failure | None]:
         """Return a warm engine or its error; neither if the present one has these options."""
@@ -146,9 +151,7 @@ class SwitchableEngine:
         first, *others = wanted.image_sizes or (wanted.options.image_hw,)
         engine = None
         try:
-            engine = self._start(replace(
-                wanted.options, image_hw=first, self_check=self._needs_self_check(wanted.options)),
-                self._engine)
+            engine = self._start(replace(wanted.options, image_hw=first), self._engine)
             for image_hw in others:
                 engine.warm_up(image_hw)
         except Exception as error:  # noqa: B902 - the old engine must keep running
@@ -159,11 +162,10 @@ class SwitchableEngine:
             return None, InferenceError(error_reason(error))
         return engine, None
 
-    def _needs_self_check(self, options: EngineOptions) -> bool:
-        """Return whether the device or the precision is another one, which needs a check."""
+    def _runs(self, files: IrFiles, precision: str) -> bool:
+        """Return whether the present engine runs ``files`` in this precision."""
         now = self._options
-        return options.self_check and (
-            (options.devices, options.precision) != (now.devices, now.precision))
+        return precision == now.precision and files is self._variants.fastest(now)
 
     def _call_done(self, switch: _Switch, failure: Failure | None) -> None:
         try:

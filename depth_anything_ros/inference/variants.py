@@ -15,16 +15,23 @@ from depth_anything_ros.inference.engine import Engine, EngineOptions
 from depth_anything_ros.inference.ir import error_reason, IrFiles, read_ir_files, read_model
 from depth_anything_ros.inference.pool import wait_for_one
 from depth_anything_ros.model_info import ModelInfo, Size
+from depth_anything_ros.process import usable_cores
 from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.self_check import self_check_image
 
 # Rounds of a comparison, and the time after which the present one is the last.
 _ROUNDS, _LONGEST_S = 5, 1.0
-# The largest share of the model's time with which INT8 runs, and its name in the cache.
-_WORTH, _SHARE = 0.95, 'share of the time'
+# The largest share of the model's time with which INT8 runs.
+_WORTH = 0.95
+# In the marks of the cache.
+_SHARE, _REFUSAL = 'share of the time', 'refused by the self-check'
 # What an INT8 version has in common with its model: how images become depth, and from what.
 _SHARED = ('encoder', 'kind', 'max_depth_m', 'input_rule', 'mean_rgb', 'std_rgb', 'input_size',
            'fixed_size_hw', 'source_sha256', 'has_shift', 'focal_px', 'sky_threshold')
+
+
+# The time of an image in INT8 ÷ that of the model, or the reason why INT8 does not run.
+_Comparison = float | str
 
 
 class ModelVariants:
@@ -48,8 +55,8 @@ class ModelVariants:
         Return the files to run.
 
         With precision auto, on the CPU alone, both are timed once, with the test image and in
-        turns, and ``options.cache_dir`` keeps the result. Otherwise it is the model itself. Raises
-        the errors of Engine for the model.
+        turns, and ``options.cache_dir`` keeps the result, also that the self-check refuses the
+        INT8 version. Otherwise it is the model itself. Raises the errors of Engine for the model.
         """
         if self._int8 is None or options.precision != 'auto' or set(options.devices) != {'CPU'}:
             return self._model
@@ -59,31 +66,37 @@ class ModelVariants:
 
     def _choose(self, int8: IrFiles, options: EngineOptions) -> IrFiles:
         mark = self._mark(int8, options)
-        share = _known_share(mark) or self._measured_share(int8, options)
-        _remember(mark, share)
-        if share > _WORTH:
+        found, lasts = _known(mark), True
+        if found is None:
+            found, lasts = self._compare(int8, options)
+        if lasts:
+            _remember(mark, found)
+        if isinstance(found, str):
+            self._report(f'{int8.path.name} does not run instead of {self._model.path.name}: '
+                         f'{found}')
+            return self._model
+        if found > _WORTH:
             # A difference that the next start may not find again.
             return self._model
-        self._report(f'precision auto runs {int8.path.name}, which is {1 / share:.2f} times as '
+        self._report(f'precision auto runs {int8.path.name}, which is {1 / found:.2f} times as '
                      f'fast here as {self._model.path.name}')
         return int8
 
-    def _measured_share(self, int8: IrFiles, options: EngineOptions) -> float:
-        """Return the time of an image in INT8 ÷ that of the model, infinite if INT8 fails."""
+    def _compare(self, int8: IrFiles, options: EngineOptions) -> tuple[_Comparison, bool]:
+        """Return what the next starts may use too, or False with an error that may pass."""
         with closing(Engine(self._model, options)) as engine:
             try:
                 with closing(Engine(int8, options)) as other:
-                    return _relative_time(other, engine, options.image_hw)
+                    return _relative_time(other, engine, options.image_hw), True
             except (DepthAnythingError, RuntimeError) as error:
-                self._report(f'{int8.path.name} does not run instead of {self._model.path.name}: '
-                             f'{error_reason(error)}')
-                return math.inf
+                # The self-check refuses a model; everything else may be the machine's fault.
+                return error_reason(error), isinstance(error.__cause__, ModelError)
 
     def _mark(self, int8: IrFiles, options: EngineOptions) -> Path | None:
         if options.cache_dir is None:
             return None
         key = fingerprint(open_core(), 'CPU', self._model.digest, int8.digest, options.input_size,
-                          options.image_hw)
+                          options.image_hw, options.threads or usable_cores())
         return options.cache_dir / f'fastest_{key[:16]}.json'
 
 
@@ -127,19 +140,23 @@ def _relative_time(engine: Engine, first: Engine, image_hw: Size) -> float:
     return best[engine] / best[first]
 
 
-def _known_share(mark: Path | None) -> float | None:
-    """Return the share in a mark that an earlier process wrote, None without a sound one."""
+def _known(mark: Path | None) -> _Comparison | None:
+    """Return what an earlier process wrote into a mark, None without a sound one."""
     with suppress(OSError, ValueError, TypeError, KeyError, OverflowError):
         if mark is not None:
-            share = float(json.loads(mark.read_text(encoding='utf-8'))[_SHARE])
-            return share if share > 0 else None
+            found = json.loads(mark.read_text(encoding='utf-8'))
+            if _REFUSAL in found:
+                return str(found[_REFUSAL])
+            share = float(found[_SHARE])
+            return share if 0 < share < math.inf else None
     return None
 
 
-def _remember(mark: Path | None, share: float) -> None:
+def _remember(mark: Path | None, found: _Comparison) -> None:
     """Write the mark, whose time is that of its last use."""
+    name = _REFUSAL if isinstance(found, str) else _SHARE
     # A cache that cannot be written has its warning already.
     with suppress(OSError):
         if mark is not None:
             with atomic_path(mark) as file:
-                file.write_text(json.dumps({_SHARE: share}), encoding='utf-8')
+                file.write_text(json.dumps({name: found}), encoding='utf-8')

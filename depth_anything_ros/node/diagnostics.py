@@ -9,10 +9,11 @@ from typing import NamedTuple
 from depth_anything_ros.alignment.tracker import Alignment
 from depth_anything_ros.inference.engine import EngineState
 from depth_anything_ros.inference.scheduler import FrameStats
-from depth_anything_ros.model_info import ModelInfo
+from depth_anything_ros.model_info import ModelInfo, Size
 from depth_anything_ros.node.aligner import alignment_values
 from depth_anything_ros.ros.callbacks import one_line
 from depth_anything_ros.ros.qos import lost_remedy
+from depth_anything_ros.vision.transforms import model_input_hw
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 _SILENCE_S = 3.0
@@ -155,9 +156,10 @@ def key_values(values: Mapping[str, str]) -> list[KeyValue]:
     return [KeyValue(key=key, value=one_line(value)) for key, value in values.items()]
 
 
-def engine_values(info: ModelInfo, engine: EngineState, target_rate: float) -> dict[str, str]:
-    """Return the values that describe model and device; ``target_rate`` is in Hz."""
-    height, width = engine.network_hw
+def engine_values(info: ModelInfo, engine: EngineState, target_rate: float,
+                  image_hw: Size) -> dict[str, str]:
+    """Return the values for a camera with such images; ``target_rate`` is in Hz."""
+    height, width = model_input_hw(info, image_hw, engine.input_size)
     return {
         'device': engine.execution_device, 'precision': engine.execution_precision,
         'model': f'{info.encoder} {info.kind} {info.source_name}',

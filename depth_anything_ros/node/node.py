@@ -239,25 +239,33 @@ class DepthAnythingNode(LifecycleNode):
             self.get_logger().warning(one_line(sentence))
 
     def _publish_diagnostics(self) -> None:
-        engine, scheduler, state = self._engine, self._scheduler, lifecycle_state(self)
-        values = {} if engine is None else engine_values(
-            engine.info, engine.state, self._settings.target_rate)
+        scheduler, state = self._scheduler, lifecycle_state(self)
         failed = getattr(self, FAILED_TRANSITION, '')
         health = {name: Health(
-            state, values, scheduler.stats(name) if scheduler else None, stream.received,
-            stream.without_subscriber, stream.image_topic,
+            state, self._engine_values(stream), scheduler.stats(name) if scheduler else None,
+            stream.received, stream.without_subscriber, stream.image_topic,
             self.count_publishers(stream.image_topic), stream.aligner.latest(),
             stream.topic_problem(), stream.lost, stream.metric_problem, failed)
             for name, stream in self._streams.items()}
         if not health:
-            health = {'': Health(state, values, None, 0, 0, self.resolve_topic_name('image'), 0,
-                                 failed_transition=failed)}
+            health = {name: Health(
+                state, {}, None, 0, 0, self.resolve_topic_name(f'{name}/image'.lstrip('/')), 0,
+                failed_transition=failed)
+                for name in self._node_parameters.camera_names() or ('',)}
         stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(as_array(
             [self._reporter(name).status(found) for name, found in health.items()], stamp))
         for name, found in health.items():
             if found.topic_problem and self._reporter(name).is_silent:
                 self._warn(f'no image on {found.image_topic}: {found.topic_problem}')
+
+    def _engine_values(self, stream: CameraStream) -> dict[str, str]:
+        engine, settings = self._engine, self._settings
+        if engine is None:
+            return {}
+        return engine_values(
+            engine.info, engine.state, settings.target_rate,
+            stream.image_hw or (settings.expected_height, settings.expected_width))
 
     def _reporter(self, camera: str) -> DiagnosticsReporter:
         if camera not in self._reporters:

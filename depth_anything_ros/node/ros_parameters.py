@@ -40,6 +40,14 @@ class NodeParameters:
             raise error
         return Settings.from_mapping({**self._values(), **self._values_of(camera)})
 
+    def camera_names(self) -> tuple[str, ...]:
+        """Return the names of several cameras; none where they are invalid."""
+        try:
+            return Settings.from_mapping(
+                {'cameras': self._node.get_parameter('cameras').value}).cameras
+        except SettingsError:
+            return ()
+
     def declare_overrides(self, cameras: Sequence[str]) -> None:
         """
         Declare the parameters <camera>.<parameter> that have a start value.

@@ -9,6 +9,7 @@ from pathlib import Path
 import random
 from typing import Any
 
+from depth_anything_ros.files import atomic_path
 from depth_anything_ros.inference import compiled_cache, devices
 from depth_anything_ros.inference.compiled_cache import CompiledModelCache
 from depth_anything_ros.inference.engine import Engine, EngineOptions
@@ -63,6 +64,16 @@ def blobs(options: EngineOptions) -> list[Path]:
     """Return the files of the cache."""
     assert options.cache_dir is not None
     return sorted(options.cache_dir.glob('*.blob'))
+
+
+def left_behind(path: Path) -> Path:
+    """Return the file that remains where a process is killed while it writes ``path``."""
+    with atomic_path(path) as file:
+        file.touch()
+        copy = path.parent / 'copy'
+        file.parent.rename(copy)
+    copy.rename(file.parent)
+    return file
 
 
 def damages(size: int) -> Iterator[tuple[str, Callable[[bytearray], object]]]:
@@ -210,15 +221,14 @@ def test_the_models_used_longest_ago_are_removed(
     start(tiny_ir, options)
     first, = blobs(options)
     foreign = first.with_name('person_detection.blob')
-    left_behind = first.with_name(f'.{first.name}-x1') / first.name
+    unfinished = left_behind(first.with_name(f'depth_anything_{"0" * 64}.blob'))
     openvino = first.with_name('12345678901234567890.blob')
-    left_behind.parent.mkdir()
-    for number, file in enumerate((openvino, left_behind, foreign)):
+    for number, file in enumerate((openvino, unfinished, foreign)):
         file.write_bytes(bytes(first.stat().st_size))
         os.utime(file, (number, number))
     monkeypatch.setattr(compiled_cache, 'CACHE_BYTES', int(2.5 * first.stat().st_size))
     start(tiny_ir, replace(options, input_size=42))
-    assert not openvino.exists() and not left_behind.parent.exists()
+    assert not openvino.exists() and not unfinished.parent.exists()
     second, = set(blobs(options)) - {first, foreign}
     os.utime(first, (1, 1))
     start(tiny_ir, options)
@@ -236,13 +246,14 @@ def test_marks_of_self_checks_are_removed_with_the_models_of_their_time(
     mark, = first.parent.glob('*.passed')
     old = mark.with_name('self_check_0123456789abcdef.passed')
     old.touch()
-    for file in (old, mark):
+    unfinished = left_behind(mark.with_name('fastest_0123456789abcdef.json'))
+    for file in (old, mark, unfinished):
         os.utime(file, (1, 1))
     start(tiny_ir, replace(options, input_size=42))
-    assert old.exists(), 'nothing is removed while there is room'
+    assert old.exists() and unfinished.exists(), 'nothing is removed while there is room'
     monkeypatch.setattr(compiled_cache, 'CACHE_BYTES', int(2.5 * first.stat().st_size))
     start(tiny_ir, replace(options, input_size=56))
-    assert mark.exists() and not old.exists()
+    assert mark.exists() and not old.exists() and not unfinished.parent.exists()
 
 
 def test_a_model_larger_than_the_limit_is_kept_alone(

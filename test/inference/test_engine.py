@@ -78,6 +78,20 @@ def test_a_letterbox_gives_the_depth_of_the_image_without_its_borders(
     np.testing.assert_allclose(depth, expected_depth(image, (84, 112)), atol=1e-4)
 
 
+def test_a_letterbox_without_memory_for_its_map_is_answered(
+        make_engine: MakeEngine, make_ir: Callable[..., Path],
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(depth: np.ndarray, content: object, network_hw: object) -> np.ndarray:
+        raise MemoryError
+
+    engine, image = make_engine(make_ir(resize='letterbox')), self_check_image(IMAGE_HW)
+    with monkeypatch.context() as patch:
+        patch.setattr('depth_anything_ros.inference.engine.cut_borders', fail)
+        failure = compute(engine, image)
+    assert isinstance(failure, InferenceError) and 'CPU failed: MemoryError' in str(failure)
+    assert compute(engine, image).shape == (84, 112)
+
+
 @pytest.mark.parametrize('order', ['rgb', 'bgra', 'rgba', 'mono'])
 def test_the_order_of_the_channels_does_not_change_the_depth(
         make_engine: MakeEngine, order: str) -> None:

@@ -13,6 +13,7 @@ from depth_anything_ros.inference.ir import build_graph
 from depth_anything_ros.inference.pool import RequestPool
 import numpy as np
 import pytest
+from thread_limit import refuse_threads
 from tiny import TINY_INFO, weighted_sum
 from waiting import Outcomes, until, within
 
@@ -156,6 +157,31 @@ def test_an_error_while_the_output_is_copied_is_an_answer_and_the_pool_serves_on
         error, depth = outcomes.first(2)
     assert isinstance(error, InferenceError) and 'CPU failed: MemoryError' in str(error)
     np.testing.assert_allclose(depth, depth_of(7), atol=1e-4)
+
+
+def test_an_error_of_on_done_is_a_warning_and_the_pool_serves_on(make_pool: MakePool) -> None:
+    _, compiled = make_pool()
+    lines: list[str] = []
+
+    def fail(outcome: object) -> None:
+        raise KeyError('camera')
+
+    with closing(RequestPool(compiled, 1, 20.0, 'CPU', warn=lines.append)) as pool:
+        outcomes = Outcomes()
+        for on_done in (fail, outcomes):
+            within(20, pool.submit, filled_with(7), on_done)
+        np.testing.assert_allclose(outcomes.first(1)[0], depth_of(7), atol=1e-4)
+    assert lines == ["KeyError after an image was computed: 'camera'"]
+
+
+def test_without_threads_for_all_requests_none_is_left(
+        make_pool: MakePool, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, compiled = make_pool()
+    before = set(threading.enumerate())
+    refuse_threads(monkeypatch, 'infer_request_2')
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        RequestPool(compiled, 4, 20.0, 'CPU')
+    assert set(threading.enumerate()) <= before
 
 
 def test_close_waits_for_what_is_in_flight_and_ends_the_threads(make_pool: MakePool) -> None:

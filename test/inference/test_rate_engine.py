@@ -19,6 +19,7 @@ from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.self_check import self_check_image
 import numpy as np
 import pytest
+from thread_limit import refuse_threads
 from waiting import Outcomes, until, within
 
 pytest.importorskip('openvino')
@@ -48,10 +49,10 @@ class Opened:
             run()
             return next(times)
 
-        known_seconds = changes.pop('known_seconds', None)
+        before = changes.pop('before', None)
         self.engines.append(RateControlledEngine(
             self.path, replace(OPTIONS, **changes), self.warned.append, self.reported.append,
-            known_seconds, measure))
+            before, measure))
         assert next(times, None) is None, 'more should have been measured'
         return self.engines[-1]
 
@@ -150,9 +151,9 @@ def test_an_input_size_with_none_below_it_is_measured_and_runs(opened: Opened) -
 
 
 def test_known_times_replace_the_measurement(opened: Opened) -> None:
-    known_seconds = opened((0.2, 0.02, 0.08)).measured_seconds
-    engine = opened((), input_size=84, known_seconds=known_seconds)
-    assert engine.state.input_size == 70 and engine.measured_seconds == known_seconds
+    before = opened((0.2, 0.02, 0.08))
+    engine = opened((), input_size=84, before=before)
+    assert engine.state.input_size == 70
     assert 'predicted' in opened.reported[-1]
 
 
@@ -380,6 +381,17 @@ def test_an_error_that_nobody_expects_leaves_the_present_size_at_work(
     assert until(lambda: bool(opened.warned))
     assert opened.warned == ['input_size stays 70 under any load: the driver is gone']
     assert compute(engine).shape == NETWORK_HW[70]
+
+
+def test_without_a_thread_for_the_neighbours_every_image_is_answered(
+        opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = opened((0.2, 0.02, 0.08))
+    with monkeypatch.context() as patch:
+        refuse_threads(patch, 'prepare_sizes')
+        assert compute(engine).shape == NETWORK_HW[70]
+    assert opened.warned == ["input_size stays 70 under any load: can't start new thread"]
+    assert compute(engine).shape == NETWORK_HW[70] and len(opened.warned) == 1
+    within(20, engine.close)
 
 
 def test_images_that_a_neighbour_refuses_stop_changes_only_while_they_come(

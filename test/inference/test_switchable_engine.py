@@ -12,12 +12,14 @@ from typing import Any
 
 from depth_anything_ros.errors import DeviceError, ImageError, InferenceError, ModelError
 from depth_anything_ros.inference.engine import Engine, EngineOptions
+from depth_anything_ros.inference.rate_engine import RateControlledEngine
 from depth_anything_ros.inference.scheduler import Frame, FrameScheduler, Result
 from depth_anything_ros.inference.switchable_engine import SwitchableEngine
 from depth_anything_ros.vision.color_image import ColorImage
 from depth_anything_ros.vision.self_check import self_check_image
 import numpy as np
 import pytest
+from thread_limit import refuse_threads
 from tiny import weighted_sum, write_tiny_ir
 from waiting import Outcomes, until, within
 
@@ -274,6 +276,19 @@ def test_done_that_raises_is_logged_and_the_next_switch_works(make_engine: MakeE
     assert compute(engine).shape == (112, 154)
 
 
+def test_a_switch_without_a_thread_raises_and_the_next_one_works(
+        make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, done = make_engine(), Outcomes()
+    with monkeypatch.context() as patch:
+        refuse_threads(patch, 'switch_engine')
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            engine.switch(SMALL, (IMAGE_HW,), done)
+    assert compute(engine).shape == (112, 154)
+    assert switch(engine, replace(OPTIONS, input_size=84)) is None
+    assert compute(engine).shape == (84, 112) and not done.all
+    within(20, engine.close)
+
+
 def test_close_waits_for_the_switch_under_way_and_is_final(make_engine: MakeEngine) -> None:
     before = set(threading.enumerate())
     gate, done = Gate(), Outcomes()
@@ -354,6 +369,78 @@ def test_another_size_needs_no_second_self_check(
     assert switch(engine, replace(options, input_size=56)) is None
     assert engine.state.network_hw == (56, 70) and not checked
     assert switch(engine, replace(options, input_size=56, precision='auto')) is None
+    assert checked == ['CPU']
+
+
+@pytest.fixture
+def other_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every device exist; the CPU computes in its place."""
+    compile_model = Engine._compile
+    monkeypatch.setattr('depth_anything_ros.inference.engine.is_available',
+                        lambda core, device: True)
+    monkeypatch.setattr(Engine, '_compile', lambda engine, device, *rest: compile_model(
+        engine, 'CPU', *rest))
+
+
+@pytest.mark.parametrize('rate_hz', [0.0, 0.5])
+def test_a_device_that_failed_the_self_check_is_not_used_after_a_change_of_size(
+        make_engine: MakeEngine, other_devices: None, monkeypatch: pytest.MonkeyPatch,
+        rate_hz: float) -> None:
+    """One that was only busy is checked and used."""
+    checked: list[str] = []
+    refused = {'NPU'}
+
+    def check(engine: Engine, device: str) -> None:
+        checked.append(device)
+        if device in refused:
+            raise ModelError(Path('tiny.xml'), 'it computes something else', 'use another device')
+
+    monkeypatch.setattr(Engine, '_check', check)
+    options = replace(OPTIONS, devices=('NPU', 'CPU'), self_check=True, rate_hz=rate_hz)
+    engine = make_engine(devices=options.devices, self_check=True, rate_hz=rate_hz)
+    assert engine.state.device == 'CPU' and checked == ['NPU', 'CPU']
+    assert switch(engine, replace(options, input_size=56)) is None
+    assert engine.state.device == 'CPU' and checked == ['NPU', 'CPU', 'NPU']
+    refused.clear()
+    for input_size in (70, 84):
+        assert switch(engine, replace(options, input_size=input_size)) is None
+        assert engine.state.device == 'NPU' and checked == ['NPU', 'CPU', 'NPU', 'NPU']
+
+
+@pytest.mark.parametrize(('changes', 'measured'), [
+    ({'input_size': 84}, []), ({'devices': ('NPU', 'CPU')}, []),
+    ({'devices': ('GPU',)}, [112, 42]), ({'precision': 'auto'}, [112, 42])])
+def test_times_of_another_device_or_precision_are_measured_again(
+        make_engine: MakeEngine, other_devices: None, monkeypatch: pytest.MonkeyPatch,
+        changes: dict[str, Any], measured: list[int]) -> None:
+    seen: list[int] = []
+
+    def measure(engine: RateControlledEngine, index: int) -> float:
+        seen.append(engine._engines.sizes[index])
+        engine._engines.engine(index)
+        return 0.001
+
+    def start_on(engine: Engine, device: str) -> None:
+        if device == 'NPU':
+            raise InferenceError('OpenVINO sees no such device')
+        start(engine, device)
+
+    start = Engine._start_on
+    monkeypatch.setattr(Engine, '_start_on', start_on)
+    monkeypatch.setattr(RateControlledEngine, '_measured_seconds_of', measure)
+    engine = make_engine(rate_hz=0.5)
+    assert seen == [112, 42]
+    seen.clear()
+    assert switch(engine, replace(OPTIONS, rate_hz=0.5, **changes)) is None
+    assert seen == measured
+
+
+def test_what_started_without_a_self_check_gets_it_with_the_options_that_have_it(
+        make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = make_engine()
+    checked: list[str] = []
+    monkeypatch.setattr(Engine, '_check', lambda engine, device: checked.append(device))
+    assert switch(engine, replace(SMALL, self_check=True)) is None
     assert checked == ['CPU']
 
 

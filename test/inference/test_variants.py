@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from depth_anything_ros.errors import InferenceTimeoutError
 from depth_anything_ros.inference import variants
 from depth_anything_ros.inference.engine import Engine, EngineOptions
 from depth_anything_ros.inference.switchable_engine import SwitchableEngine
@@ -104,7 +105,8 @@ def test_the_cache_keeps_what_was_measured(
     assert pair.fastest(options) == 'tiny.xml'
 
 
-def test_what_was_measured_is_for_these_two_files_and_sizes(pair: Pair, tmp_path: Path) -> None:
+def test_what_was_measured_is_for_these_two_files_sizes_and_cores(
+        pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = replace(OPTIONS, cache_dir=tmp_path)
 
     def mark(**changes: Any) -> Path | None:
@@ -113,12 +115,15 @@ def test_what_was_measured_is_for_these_two_files_and_sizes(pair: Pair, tmp_path
         return found._mark(found._int8, replace(options, **changes))
 
     assert mark(cache_dir=None) is None
-    marks = [mark(), mark(image_hw=(60, 80)), mark(input_size=70)]
+    monkeypatch.setattr(variants, 'usable_cores', lambda: 2)
+    marks = [mark(), mark(image_hw=(60, 80)), mark(input_size=70), mark(threads=1)]
     assert mark() == marks[0] and marks[0].parent == tmp_path
     pair.write('tiny_int8', quantization=QUANTIZATION, precision='int8', gain=2.0)
     pair.write('tiny', slow_layers=12)
     marks.append(mark())
-    assert len(set(marks)) == 4
+    monkeypatch.setattr(variants, 'usable_cores', lambda: 8)
+    marks.append(mark())
+    assert len(set(marks)) == 6
 
 
 def test_a_model_that_is_quantized_itself_has_no_int8_version(pair: Pair) -> None:
@@ -129,14 +134,15 @@ def test_a_model_that_is_quantized_itself_has_no_int8_version(pair: Pair) -> Non
 
 @pytest.mark.parametrize('damaged', [
     'nonsense', '[1]', '{"share of the time": 0}', '{"share of the time": null}', '{"other": 1}',
-    '{"share of the time": NaN}', '{"share of the time": 1%s}' % ('0' * 400), b'\xff'])
+    '{"share of the time": NaN}', '{"share of the time": Infinity}',
+    '{"share of the time": 1%s}' % ('0' * 400), b'\xff'])
 def test_a_damaged_mark_counts_as_none(tmp_path: Path, damaged: str | bytes) -> None:
     mark = tmp_path / 'mark'
     mark.write_bytes(damaged.encode() if isinstance(damaged, str) else damaged)
-    assert variants._known_share(mark) is None
+    assert variants._known(mark) is None
     mark.write_text('{"share of the time": 0.5}')
-    assert variants._known_share(mark) == 0.5
-    assert variants._known_share(None) is variants._known_share(tmp_path) is None
+    assert variants._known(mark) == 0.5
+    assert variants._known(None) is variants._known(tmp_path) is None
 
 
 @pytest.mark.parametrize(('options', 'warning'), [
@@ -153,21 +159,42 @@ def test_a_file_that_is_no_int8_version_of_the_model_is_named_and_left_alone(
 
 
 def test_a_damaged_or_wrong_int8_version_is_named_and_left_alone(
-        pair: Pair, tmp_path: Path) -> None:
-    """Once, where the cache remembers it."""
+        pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At each start, also where the cache remembers it."""
     pair.write('tiny_int8', quantization=QUANTIZATION, wrong_check=True)
     pair.write('tiny', slow_layers=12)
     assert pair.fastest() == 'tiny.xml'
     assert 'tiny_int8.xml does not run instead of tiny.xml' in pair.said[0]
     cache = tmp_path / 'cache'
     cache.mkdir()
-    pair.said.clear()
-    for _ in range(2):
+    assert pair.fastest(replace(OPTIONS, cache_dir=cache)) == 'tiny.xml'
+    with monkeypatch.context() as patch:
+        patch.setattr(variants, 'Engine', lambda files, options: pytest.fail('measured'))
         assert pair.fastest(replace(OPTIONS, cache_dir=cache)) == 'tiny.xml'
-    assert len(pair.said) == 1
+    assert pair.said == pair.said[:1] * 3
     pair.int8.with_suffix('.bin').write_bytes(b'')
     assert pair.fastest() == 'tiny.xml'
     assert 'the INT8 version beside the model is not used' in pair.warned[0]
+
+
+@pytest.mark.parametrize('error', [
+    RuntimeError('bad allocation'), InferenceTimeoutError('CPU', 120.0, True)])
+def test_a_failure_that_may_pass_is_named_and_not_remembered(
+        pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    start = Engine._start_on
+
+    def fail(engine: Engine, device: str) -> None:
+        if engine._files.path.name == 'tiny_int8.xml':
+            raise error
+        start(engine, device)
+
+    options = replace(OPTIONS, cache_dir=tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, '_start_on', fail)
+        for number in (1, 2):
+            assert pair.fastest(options) == 'tiny.xml'
+            assert len(pair.said) == number and str(error) in pair.said[-1]
+    assert pair.fastest(options) == 'tiny_int8.xml'
 
 
 @pytest.mark.parametrize(('changes', 'expected'), [

@@ -157,6 +157,42 @@ def test_every_camera_has_its_own_diagnosis(make_pair: Callable[..., Robot]) -> 
     assert values(messages[-1].status[1])['frames delivered'] == '0'
 
 
+def test_every_camera_has_the_network_size_of_its_own_images(
+        make_pair: Callable[..., Robot]) -> None:
+    """Before its first image, that of the expected size."""
+    robot = make_pair()
+    messages = robot.listen(DiagnosticArray, '/diagnostics')
+    maps = robot.listen(Image, '/depth_anything/front/inverse_depth/image')
+    robot.show(plain(51, (120, 320)), camera='front')
+    assert robot.until(lambda: maps)
+    assert robot.until(lambda: messages and [
+        values(status)['network size'] for status in messages[-1].status] == [
+            '294x112', '154x112'])
+
+
+def test_every_camera_has_its_status_in_every_state(make_robot: Callable[..., Robot]) -> None:
+    """A name that comes or goes would become stale."""
+    robot = make_robot(cameras=NAMES)
+    messages = robot.listen(DiagnosticArray, '/diagnostics')
+    for state, transition in (
+            ('unconfigured', robot.bring_up), ('active', robot.depth.trigger_deactivate),
+            ('inactive', robot.depth.trigger_cleanup), ('unconfigured', None)):
+        assert robot.until(lambda state=state: messages and values(
+            messages[-1].status[0])['lifecycle state'] == state)
+        assert {status.name: values(status)['image topic'] for status in messages[-1].status} == {
+            f'depth_anything {name}: depth': f'/{name}/image' for name in NAMES}
+        if transition is not None:
+            transition()
+
+
+def test_invalid_names_of_cameras_leave_a_status_of_the_node(
+        make_robot: Callable[..., Robot]) -> None:
+    robot = make_robot(cameras=['1 bad'])
+    messages = robot.listen(DiagnosticArray, '/diagnostics')
+    assert robot.until(lambda: messages)
+    assert [status.name for status in messages[0].status] == ['depth_anything: depth']
+
+
 def test_a_fast_camera_leaves_the_slow_one_its_turn(
         make_pair: Callable[..., Robot], make_ir: Callable[..., Any]) -> None:
     """While the engine is saturated, what the slow camera shows is computed next."""
