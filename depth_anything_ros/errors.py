@@ -84,8 +84,8 @@ class QualityError(DepthAnythingError):
     def __init__(self, path: Path | str, found: str, allowed: str) -> None:
         super().__init__(
             f'{path}: the best INT8 model found loses {found}; allowed are {allowed}; no file was '
-            'written. Calibrate with more images like those of the camera, raise the limits, or '
-            'add --force to write it in spite of that')
+            'written. Calibrate with more images like those of the camera, or quantize its IR in '
+            'fp16 with `depth_anything_convert quantize`, which has options for other limits')
 
 
 class DeviceError(DepthAnythingError):

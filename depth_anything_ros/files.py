@@ -5,7 +5,7 @@ Everything is written below a hidden folder beside its target, on the same disk,
 An error or a signal in between removes the hidden folder and leaves an older target unchanged.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 import os
 from pathlib import Path
@@ -104,8 +104,13 @@ def check_name(path: Path) -> None:
                               'choose a shorter -o')
 
 
-def check_target(target: Path, overwrite: bool, suffix: str = '.xml') -> None:
-    """Raise CheckpointError if a model cannot or must not be written to ``target``."""
+def check_target(target: Path, overwrite: bool, suffix: str = '.xml',
+                 is_source: Callable[[Path], bool] = lambda path: False) -> None:
+    """
+    Raise CheckpointError if a model cannot or must not be written to ``target``.
+
+    A file that ``is_source`` is never replaced.
+    """
     check_name(target)
     if target.suffix != suffix:
         example = target / f'NAME{suffix}' if target.is_dir() else target.with_suffix(suffix)
@@ -115,9 +120,19 @@ def check_target(target: Path, overwrite: bool, suffix: str = '.xml') -> None:
         check_name(path)
         if path.is_dir():
             raise CheckpointError(path, 'a folder has that name', 'choose another -o')
-        if path.exists() and not overwrite:
-            raise CheckpointError(path, 'the file exists already',
-                                  'add --force to replace it or choose another -o')
+        check_replaceable(path, overwrite, is_source)
+
+
+def check_replaceable(path: Path, overwrite: bool, is_source: Callable[[Path], bool],
+                      fact: str = 'the file exists already') -> None:
+    """Raise CheckpointError for a file that ``is_source``, and for any without ``overwrite``."""
+    if not path.exists():
+        return
+    if is_source(path):
+        raise CheckpointError(path, 'that is the source, which would be lost',
+                              'choose another -o')
+    if not overwrite:
+        raise CheckpointError(path, fact, 'add --force to replace it or choose another -o')
 
 
 @contextmanager

@@ -76,6 +76,7 @@ def _arguments() -> list[Action]:
         argument('frame', 'camera_optical_frame', 'Fixed frame of RViz: the frame_id of the '
                  'images, or any other frame in TF.'),
         common_argument('autostart'),
+        common_argument('required'),
         common_argument('use_sim_time'),
         *dds_profile(),
         argument('log_level', 'info', 'Lowest severity of the messages that are logged.',
@@ -86,7 +87,7 @@ def _arguments() -> list[Action]:
 def _start(context: LaunchContext) -> list[Action]:
     values = context.launch_configurations
     actions = lifecycle_node(
-        is_on(context, 'autostart'), package=PACKAGE, executable='depth_anything_node',
+        is_on(context, 'autostart'), is_on(context, 'required'), package=PACKAGE, executable='depth_anything_node',
         name=values['node_name'], namespace=values['namespace'],
         parameters=_parameters(context), remappings=_inputs(context), output='screen',
         ros_arguments=['--log-level', values['log_level']])

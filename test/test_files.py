@@ -202,6 +202,14 @@ def test_an_existing_file_is_replaced_only_with_force(tmp_path: Path) -> None:
     check_target(tmp_path / 'depth.xml', overwrite=True)
 
 
+@pytest.mark.parametrize('name', ['depth.xml', 'depth.bin'])
+def test_a_source_is_not_replaced_even_with_force(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text('mine')
+    for overwrite in (False, True):
+        with pytest.raises(CheckpointError, match=f'{name}: that is the source, .* another -o'):
+            check_target(tmp_path / 'depth.xml', overwrite, is_source=(tmp_path / name).samefile)
+
+
 def test_names_that_cannot_be_an_ir_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match='ends in .xml; write -o .*depth.xml'):
         check_target(tmp_path / 'depth.onnx', overwrite=True)

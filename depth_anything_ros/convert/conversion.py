@@ -6,6 +6,7 @@ Converts a checkpoint, an ONNX file or an IR, and proves the result before it ge
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from depth_anything_ros.convert.sources.identity import (
     described_identity, graph_evidence, ModelIdentity, Overrides, resolve_identity)
 from depth_anything_ros.convert.sources.load_network import load_network
 from depth_anything_ros.convert.sources.onnx_files import read_onnx_file
+from depth_anything_ros.convert.sources.source_files import is_part_of
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.files import check_target, publish_model, staging_folder
 from depth_anything_ros.model_info import ModelInfo, Precision, self_check_size, SelfCheck, Size
@@ -100,7 +102,7 @@ def convert(job: Job, *, table: tuple[EncoderSpec, ...] = MODELS, sizes_hw: Sequ
     ``sizes_hw`` are the sizes to compare at, by default three usual ones of the network.
     CheckpointError, ModelError, ParityError or OSError leave no file behind.
     """
-    check_target(job.output, job.overwrite)
+    _check_output(job)
     check_batch(job.source, job.batch)
     job = replace(job, size_hw=fixed_size(job.source, job.size_hw))
     if job.describe is not None and not is_graph(job.source):
@@ -119,11 +121,11 @@ def convert_to_int8(job: Job, images: str, *, train: bool = False,
     With ``train`` it is trained in INT8 if it loses too much without.
     Errors as ``convert``, and QualityError if INT8 loses too much; no file is left behind.
     """
-    check_target(job.output, job.overwrite)
+    _check_output(job)
     with staging_folder(job.output, 0) as folder:
         floating = folder / f'{job.output.stem}.xml'
         convert(replace(job, output=floating, precision='fp16'), table=table, report=report)
-        return quantize(QuantizeJob(floating, job.output, images, force=job.overwrite,
+        return quantize(QuantizeJob(floating, job.output, images, overwrite=job.overwrite,
                                     training=TrainingOptions() if train else None),
                         report=report)
 
@@ -136,7 +138,7 @@ def export(job: ExportJob, *, table: tuple[EncoderSpec, ...] = MODELS,
     The file contains the metadata. Sizes and errors as for ``convert``.
     """
     options, steps = job.options, Steps(report, 5)
-    check_target(job.output, job.overwrite, '.onnx')
+    _check_output(job, '.onnx')
     check_batch(job.source, options.batch)
     if is_graph(job.source):
         raise CheckpointError(job.source, 'it is not a checkpoint', 'give a .pth or .safetensors '
@@ -154,6 +156,10 @@ def export(job: ExportJob, *, table: tuple[EncoderSpec, ...] = MODELS,
     sizes_hw = sizes_allowed(sizes_hw or source.input_spec.sizes_hw, options.size_hw)
     return _write_and_prove(source, job.output, _ONE_FILE_SPACE, write, sizes_hw, None, steps,
                             report)
+
+
+def _check_output(job: Job | ExportJob, suffix: str = '.xml') -> None:
+    check_target(job.output, job.overwrite, suffix, partial(is_part_of, (job.source,)))
 
 
 def _convert_checkpoint(job: Job, table: tuple[EncoderSpec, ...], sizes_hw: Sequence[Size],

@@ -1,6 +1,6 @@
 """A whole distillation: images, labels, training, checkpoint and IR."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -15,6 +15,7 @@ from depth_anything_ros.convert.sources.load_network import load_network
 from depth_anything_ros.convert.sources.records import (
     distillation_record_path, DistillationRecord, read_distillation_record, sha256_of,
     write_distillation_record)
+from depth_anything_ros.convert.sources.source_files import is_part_of
 from depth_anything_ros.distill.dataset import (
     collect, DatasetImage, label_folder, LabelFacts, LabelledImage, make_labels, split_dataset)
 from depth_anything_ros.distill.job import DistillJob, has_options, store_options
@@ -24,8 +25,9 @@ from depth_anything_ros.distill.teacher import open_teacher, source_sha256, Teac
 from depth_anything_ros.distill.train_loop import (
     follow, resume, RunFolder, save_tensors, train)
 from depth_anything_ros.distill.trainer import Trainer
-from depth_anything_ros.errors import CheckpointError, SettingsError
-from depth_anything_ros.files import atomic_path, check_name, check_target, make_folder
+from depth_anything_ros.errors import SettingsError
+from depth_anything_ros.files import (
+    atomic_path, check_name, check_replaceable, check_target, make_folder)
 from depth_anything_ros.model_info import Precision
 from depth_anything_ros.networks.depth_anything import DepthAnything
 from depth_anything_ros.networks.models import EncoderSpec, forbids_commercial_use, MODELS
@@ -54,7 +56,8 @@ def distill(job: DistillJob, *, table: tuple[EncoderSpec, ...] = MODELS,
     DepthAnythingError or OSError say what is wrong; the work folder stays usable then.
     """
     counting = counting or partial(count_in_lines, report)
-    check_target(job.output, job.force or job.labels_only)
+    is_source = partial(is_part_of, [job.teacher, *([job.start] if job.start else [])])
+    check_target(job.output, job.force or job.labels_only, is_source=is_source)
     if job.labels_only:
         _label_shard(job, table, report, counting, processes)
         return None
@@ -65,7 +68,7 @@ def distill(job: DistillJob, *, table: tuple[EncoderSpec, ...] = MODELS,
                           source_sha256(job.start) if job.start else '')
     resumes = has_options(job.folder, options, job.force)
     check_checkpoint(job.checkpoint, job.force or (
-        resumes and read_distillation_record(job.checkpoint) is not None))
+        resumes and read_distillation_record(job.checkpoint) is not None), is_source)
     images = processes.shared(lambda: _collect(job, report, counting))
     with closing(_open_teacher(job, table, report, processes)) as teacher:
         labels = _label(job, teacher, images, table, report, counting, processes)
@@ -166,12 +169,11 @@ def convert_student(job: Conversion, images: Sequence[Path], table: tuple[Encode
     convert_to_int8(conversion, str(image_list), train=True, table=table, report=report)
 
 
-def check_checkpoint(path: Path, may_replace: bool) -> None:
+def check_checkpoint(path: Path, may_replace: bool, is_source: Callable[[Path], bool]) -> None:
     """Raise CheckpointError if a training cannot or must not write the file and its record."""
     check_name(distillation_record_path(path))
-    if path.exists() and not may_replace:
-        raise CheckpointError(path, 'the file exists already, and the checkpoint goes there',
-                              'add --force to replace it or choose another -o')
+    check_replaceable(path, may_replace, is_source,
+                      'the file exists already, and the checkpoint goes there')
 
 
 def _check_matching(job: DistillJob) -> None:

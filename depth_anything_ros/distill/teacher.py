@@ -11,15 +11,14 @@ from depth_anything_ros.cli.progress import Report
 from depth_anything_ros.convert.conversion import convert, Job
 from depth_anything_ros.convert.sources.da3_names import SKY_THRESHOLD
 from depth_anything_ros.convert.sources.graphs import is_graph
-from depth_anything_ros.convert.sources.hf_folder import weight_files
 from depth_anything_ros.convert.sources.identity import Overrides
 from depth_anything_ros.convert.sources.load_network import load_network
-from depth_anything_ros.convert.sources.onnx_files import read_onnx_file
 from depth_anything_ros.convert.sources.records import sha256_of
+from depth_anything_ros.convert.sources.source_files import source_files
 from depth_anything_ros.errors import CheckpointError
 from depth_anything_ros.files import publish_model, staging_folder
 from depth_anything_ros.inference.engine import Engine, EngineOptions
-from depth_anything_ros.inference.ir import check_ir_files, IrFiles, read_ir, read_ir_files
+from depth_anything_ros.inference.ir import IrFiles, read_ir, read_ir_files
 from depth_anything_ros.media.size_order import network_size_of, NetworkSize
 from depth_anything_ros.model_info import Kind, ModelInfo
 from depth_anything_ros.networks.depth_anything import DepthAnything
@@ -137,16 +136,7 @@ def in_torch(network: DepthAnything, kind: Kind, device: str) -> Infer:
 
 def source_sha256(source: Path) -> str:
     """Return the sha256 that a conversion records; CheckpointError or ModelError if missing."""
-    if source.suffix == '.xml':
-        return sha256_of(check_ir_files(source))
-    if source.suffix == '.onnx':
-        return sha256_of(read_onnx_file(source).files)
-    if source.is_dir():
-        return sha256_of(weight_files(source)[0])
-    if not source.is_file():
-        raise CheckpointError(source, 'there is no such file', 'give a Depth Anything checkpoint, '
-                              'ONNX file or IR')
-    return sha256_of([source])
+    return sha256_of(source_files(source))
 
 
 def _in_openvino(source: Path, overrides: Overrides, options: TeacherOptions,

@@ -38,9 +38,10 @@ class ModelVariants:
     """
     A model, and NAME_int8.xml beside NAME.xml, of which the faster one runs.
 
-    The converter writes an INT8 model only if it passes its gate, and both have their self-check,
-    so both may run. ``warn`` gets a line for a file beside the model that cannot be used,
-    ``report`` that the INT8 version runs, or why it does not. ModelError as ``read_ir_files``.
+    The converter writes an INT8 model only if it passes its gate, or with `quantize --force`, and
+    both have their self-check, so both may run. ``warn`` gets a line for a file beside the model
+    that cannot be used, ``report`` that the INT8 version runs, or why it does not. ModelError as
+    ``read_ir_files``.
     """
 
     def __init__(self, model: Path | IrFiles, warn: Callable[[str], None],

@@ -34,6 +34,8 @@ _COMMON: dict[str, tuple[str, str, Sequence[str]]] = {
                     'reads <image_topic>/compressed.', ()),
     'autostart': ('true', 'Configure and activate the depth node. With false a lifecycle manager '
                   'has to do this.', SWITCH),
+    'required': ('false', 'End launch, with status 1, when the node dies or cannot start: for '
+                 'systemd and containers, which start it again.', SWITCH),
     'dds_profile': ('', 'XML file with profiles of Fast DDS for all nodes started here; '
                     'fastdds.xml is the one of this package, for images that get lost. Start the '
                     'camera with it too. Empty: none.', ()),
@@ -214,18 +216,20 @@ def depth_node() -> Any:
     return GroupAction([IncludeLaunchDescription(PythonLaunchDescriptionSource(str(file)))])
 
 
-def lifecycle_node(autostart: bool, **options: Any) -> list[Any]:
+def lifecycle_node(autostart: bool, required: bool, **options: Any) -> list[Any]:
     """
     Return the actions that start a LifecycleNode and, with ``autostart``, bring it to active.
 
-    Launch ends with status 1 when the node dies or cannot start. From release 0.26.7 (Jazzy)
-    launch_ros brings the node up itself; before, event handlers do.
+    With ``required`` launch ends with status 1 when the node dies or cannot start. From release
+    0.26.7 (Jazzy) launch_ros brings the node up itself; before, event handlers do.
     """
     from launch_ros.actions import LifecycleNode
     if autostart and 'autostart' in signature(LifecycleNode.__init__).parameters:
-        return _watched(LifecycleNode(autostart=True, **options), autostart)
-    node = LifecycleNode(**options)
-    return [*(_transition_handlers(node) if autostart else []), *_watched(node, autostart)]
+        node, handlers = LifecycleNode(autostart=True, **options), []
+    else:
+        node = LifecycleNode(**options)
+        handlers = _transition_handlers(node) if autostart else []
+    return [*handlers, *(_watched(node, autostart) if required else [node])]
 
 
 def _watched(node: Any, autostart: bool) -> list[Any]:

@@ -22,6 +22,8 @@ _TOLERANCE = 0.15
 _MIN_AGREE, _MIN_VALID = 0.5, 0.25
 # Residuals below this part of the spread are as good as none.
 _EXACT = 1e-4
+# Its fourth power is a float32.
+_LARGEST_RATIO = 1e9
 
 
 class Stabilizer:
@@ -117,8 +119,9 @@ def _robust_fit(values: F32, target: F32) -> tuple[float, float] | None:
         slope = float(weighted @ target) / float(weighted @ centred)
         residual = np.abs(slope * centred + target_mean - target)
         spread = _OUTLIER * 1.4826 * float(np.partition(residual, middle)[middle])
-        weight = far_weight / np.square(1.0 + np.square(
-            residual / (spread + _EXACT * (target_high - target_low))))
+        ratio = np.minimum(
+            residual / (spread + _EXACT * (target_high - target_low)), _LARGEST_RATIO)
+        weight = far_weight / np.square(1.0 + np.square(ratio))
     agree = _share(residual < _TOLERANCE * (target_high - target_low))
     if slope <= 0 or agree < _MIN_AGREE:
         return None

@@ -185,6 +185,24 @@ def test_an_error_above_the_gate_or_no_number_never_passes(error: float | None) 
         ParityReport('fp32', (good, bad)).require()
 
 
+@pytest.mark.parametrize('suffix', ['.onnx', '.xml'])
+def test_the_source_is_never_replaced_by_its_output(tmp_path: Path, suffix: str) -> None:
+    """Also where it is the file with the weights, or behind a link."""
+    folder = tmp_path / 'hub'
+    folder.mkdir()
+    source, link = folder / 'pytorch_model.bin', tmp_path / f'link{suffix}.data'
+    source.write_bytes(b'mine')
+    (link if suffix == '.onnx' else link.with_suffix('').with_suffix('.bin')).symlink_to(source)
+    make, job_of = (export, ExportJob) if suffix == '.onnx' else (convert, Job)
+    outputs = [tmp_path / f'link{suffix}']
+    outputs += [folder / 'pytorch_model.xml'] * (suffix == '.xml')
+    for output in outputs:
+        for read in (source, folder):
+            with pytest.raises(CheckpointError, match='that is the source, which would be lost'):
+                make(job_of(read, output, overwrite=True), report=lambda line: None)
+    assert source.read_bytes() == b'mine'
+
+
 def spoil(change: str, weights: dict[str, Any]) -> dict[str, Any]:
     if change == 'another network':
         return {'conv1.weight': torch.zeros(8, 3, 7, 7), 'fc.bias': torch.zeros(10)}

@@ -206,13 +206,40 @@ def test_a_gate_that_cannot_be_met_leaves_no_file_unless_forced(
     with pytest.raises(QualityError, match=r'loses AbsRel .* allowed are AbsRel 1e-09'):
         module.quantize(job, report=lambda line: None, quantizer=stubborn)
     assert list(tmp_path.iterdir()) == []
-    forced = module.quantize(replace(job, force=True), report=lambda line: None,
-                             quantizer=stubborn)
+    lines: list[str] = []
+    forced = module.quantize(replace(job, force=True), report=lines.append, quantizer=stubborn)
+    assert sum('misses the gate, AbsRel 1e-09 mean' in line for line in lines) == 1
     assert output.is_file() and forced.info.quantization is not None
     assert forced.info.quantization.abs_rel_mean > 1e-9
     # The last choice is every layer: products then still have weights in 8 bit.
     assert max(len(trial.kept_float) for trial in forced.trials) == len(
         quantized_layers(made[False]))
+
+
+def test_an_output_is_replaced_only_by_one_that_passes_the_gate(
+        tiny_ir: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from depth_anything_ros.convert import conversion
+    from openvino import opset13 as op
+
+    def distorted(model: Any, images: Any, kept_float: Any = (), compress: bool = True) -> Any:
+        copy = model.clone()
+        result = copy.get_results()[0]
+        wrong = op.sin(op.multiply(result.input_value(0), np.float32(5)))
+        result.input(0).replace_source_output(wrong.output(0))
+        return copy
+
+    monkeypatch.setattr(conversion, 'quantize',
+                        partial(conversion.quantize, quantizer=distorted))
+    output, source = tmp_path / 'int8.xml', tmp_path / 'source.xml'
+    for suffix in ('.xml', '.bin'):
+        source.with_suffix(suffix).write_bytes(tiny_ir.with_suffix(suffix).read_bytes())
+        output.with_suffix(suffix).write_text('old')
+    with pytest.raises(QualityError, match=f'^{output}: .* no file was written'):
+        conversion.convert_to_int8(conversion.Job(source, output, overwrite=True),
+                                   str(pictures), report=lambda line: None)
+    assert output.read_text() == output.with_suffix('.bin').read_text() == 'old'
+    with pytest.raises(CheckpointError, match='that is the source'):
+        conversion.quantize(make_job(source, pictures, source, overwrite=True))
 
 
 def test_what_cannot_be_quantized_is_refused_with_a_sentence(

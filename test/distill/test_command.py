@@ -239,6 +239,20 @@ def test_a_checkpoint_of_that_name_is_replaced_with_force_only(
 
 
 @pytest.mark.skipif(sys.platform == 'darwin', reason='names are Unicode there')
+@pytest.mark.parametrize('option', ['teacher', '--start'])
+def test_the_source_is_not_replaced_by_the_student(
+        option: str, tiny_ir: Path, photos: Path, start: Path, tmp_path: Path,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    mine = tmp_path / 'mine.pth'
+    mine.write_bytes(start.read_bytes())
+    teacher, first = (mine, start) if option == 'teacher' else (tiny_ir, mine)
+    line = arguments(teacher, photos, mine.with_suffix('.xml'), first, '--force')
+    assert main(line, FAMILY) == 1
+    assert is_one_error(capsys.readouterr().err, 'mine.pth: that is the source, which would be')
+    assert mine.read_bytes() == start.read_bytes()
+    assert not (tmp_path / 'mine.distill').exists()
+
+
 def test_names_of_images_need_not_be_unicode(
         tiny_ir: Path, photos: Path, start: Path, tmp_path: Path,
         capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -401,6 +401,17 @@ def test_unusable_options_are_one_line_before_the_training(
     assert not (tmp_path / 'mine.xml').exists()
 
 
+def test_the_start_is_not_replaced_by_the_model_in_metres(
+        start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = tmp_path / 'mine.pth'
+    mine.write_bytes(start.with_suffix('.pth').read_bytes())
+    line = arguments((mine, tmp_path), tmp_path / 'mine.xml', '--force', '--kind', 'relative',
+                     '--model-version', 'v2')
+    assert main(line, FAMILY) == 1
+    assert 'mine.pth: that is the source, which would be lost' in capsys.readouterr().err
+    assert mine.read_bytes() == start.with_suffix('.pth').read_bytes()
+
+
 def test_a_start_of_which_the_kind_is_unknown_is_refused(
         drive: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     start = drive[0].with_suffix('.pth')

@@ -65,8 +65,8 @@ def lifecycle_action(monkeypatch: pytest.MonkeyPatch) -> type:
 @pytest.mark.parametrize('autostart', [True, False])
 def test_launch_ros_activates_the_node_where_it_can(lifecycle_action: type,
                                                     autostart: bool) -> None:
-    *handlers, node, _ = lifecycle_node(autostart, package='here', executable='node', name='n',
-                                        namespace='')
+    *handlers, node, _ = lifecycle_node(autostart, True, package='here', executable='node',
+                                        name='n', namespace='')
     assert len(handlers) == WATCHING
     assert type(node) is lifecycle_action
     assert node.autostart is autostart
@@ -82,7 +82,7 @@ def test_event_handlers_activate_the_node_elsewhere(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(actions, 'LifecycleNode', WithoutAutostart)
     for autostart, more in ((False, 0), (True, 2)):
-        *handlers, node, _ = lifecycle_node(autostart, package='here', executable='node')
+        *handlers, node, _ = lifecycle_node(autostart, True, package='here', executable='node')
         assert type(node) is WithoutAutostart
         assert [type(handler).__name__ for handler in handlers] == (
             ['RegisterEventHandler'] * (WATCHING + more))

@@ -153,7 +153,7 @@ def ended(install: Callable[[str], Path], tmp_path: Path) -> Callable[..., tuple
             file.chmod(0o755)
         launch = subprocess.Popen(
             [sys.executable, '-c', LAUNCH, str(ROOT / 'launch' / 'depth_anything.launch.py'),
-             'rviz:=true', *arguments], text=True, stdout=subprocess.PIPE,
+             'rviz:=true', 'required:=true', *arguments], text=True, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT)
         try:
             if interrupt:
@@ -179,6 +179,12 @@ def test_launch_ends_with_status_1_when_the_node_dies(
     assert status == 1, printed
     assert f'depth_anything_node {sentence}' in printed
     assert not rviz_ended
+
+
+def test_a_node_that_is_not_required_leaves_the_other_programs_alone_when_it_dies(ended) -> None:
+    status, printed, rviz_ended = ended('#!/bin/sh\nexit 1\n', 'autostart:=false',
+                                        'required:=false')
+    assert (status, rviz_ended) == (0, True), printed
 
 
 @pytest.mark.parametrize('end', ['exit 0', 'kill -TERM $$', 'kill -INT $$'])

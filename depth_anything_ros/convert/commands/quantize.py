@@ -67,7 +67,7 @@ def command(
     target = output or MODELS_FOLDER / f'{source.stem}_int8.xml'
     with StepReport(open_console()) as report:
         done = quantize(QuantizeJob(source, target, images, topic, gate_images, gate, input_size,
-                                    limit, force,
+                                    limit, force, force,
                                     TrainingOptions(train_steps) if train else None,
                                     smooth_quant),
                         report=report)

@@ -19,6 +19,7 @@ from depth_anything_ros.convert.quantize.quantizer import (
 from depth_anything_ros.convert.quantize.search import LayerSearch, Quantizer, Trial
 from depth_anything_ros.convert.quantize.training import (
     train_quantized, Training, training_samples, TrainingOptions)
+from depth_anything_ros.convert.sources.source_files import is_part_of
 from depth_anything_ros.errors import CheckpointError, QualityError
 from depth_anything_ros.files import check_target, publish_model, staging_folder
 from depth_anything_ros.inference.ir import read_model
@@ -41,8 +42,8 @@ class QuantizeJob:
     ``images`` and ``gate_images`` are arguments of ``media.open_images``; without the latter every
     fourth image goes to the gate. ``input_size`` is the short side in pixels of the calibration
     and gate images; None is the model's own size, at most 392. ``limit`` is the largest number of
-    images. ``force`` replaces an existing output and writes a model that misses the gate. With
-    ``training`` the weights are trained in INT8 if the model misses the gate without.
+    images. ``overwrite`` replaces an existing output, ``force`` writes a model that misses the
+    gate. With ``training`` the weights are trained in INT8 if the model misses the gate without.
     ``smooth_quant`` is that of ``quantize_model``.
     """
 
@@ -54,6 +55,7 @@ class QuantizeJob:
     gate: Gate = field(default_factory=Gate)
     input_size: int | None = None
     limit: int = 40
+    overwrite: bool = False
     force: bool = False
     training: TrainingOptions | None = None
     smooth_quant: float = SMOOTH_QUANT_ALPHA
@@ -76,7 +78,7 @@ def quantize(job: QuantizeJob, *, report: Report = print,
     CheckpointError, QualityError, ImageError or OSError leave no file behind.
     """
     quantizer = quantizer or partial(quantize_model, smooth_quant=job.smooth_quant)
-    check_target(job.output, job.force)
+    check_target(job.output, job.overwrite, is_source=partial(is_part_of, (job.source,)))
     steps = Steps(report, _STEPS + bool(job.training))
     with steps.step(f'reading {job.source} and the images'):
         model, info = _read(job.source)
@@ -102,8 +104,10 @@ def quantize(job: QuantizeJob, *, report: Report = print,
         raise CheckpointError(job.source, f'{error} cannot be trained',
                               'quantize it without --train') from error
     trial, candidate = search.best()
-    if job.gate.excess(trial.loss) > 1 and not job.force:
-        raise QualityError(job.source, str(trial.loss), str(job.gate))
+    if not job.gate.excess(trial.loss) <= 1:
+        if not job.force:
+            raise QualityError(job.output, str(trial.loss), str(job.gate))
+        report(f'      it misses the gate, {job.gate}, and is written because of --force')
     candidate.reshape(model.input(0).partial_shape)
     info = replace(
         info, precision='int8', converter_version=__version__,

@@ -11,6 +11,7 @@ from typing import Any
 from depth_anything_ros.cli.progress import count_in_lines, Counting, Report
 from depth_anything_ros.convert.sources.records import (
     MetricRecord, read_metric_record, write_metric_record)
+from depth_anything_ros.convert.sources.source_files import is_part_of
 from depth_anything_ros.distill.curves import Measure
 from depth_anything_ros.distill.dataset import (
     label_folder, LabelFacts, LabelledImage, make_labels)
@@ -75,13 +76,14 @@ def fine_tune(job: MetricJob, start: Start, *, table: tuple[EncoderSpec, ...] = 
     OSError say what else is wrong. The work folder stays usable.
     """
     counting = counting or partial(count_in_lines, report)
-    check_target(job.output, job.force or job.check_only)
+    is_source = partial(is_part_of, [job.start])
+    check_target(job.output, job.force or job.check_only, is_source=is_source)
     make_folder(job.folder)
     start_sha256 = source_sha256(job.start)
     options = job.options(start_sha256)
     resumes = has_options(job.folder, options, job.force)
     check_checkpoint(job.checkpoint, job.check_only or job.force or (
-        resumes and read_metric_record(job.checkpoint) is not None))
+        resumes and read_metric_record(job.checkpoint) is not None), is_source)
     data = processes.shared(lambda: _prepare(job, start_sha256, table, report, counting))
     if job.check_only:
         return None
