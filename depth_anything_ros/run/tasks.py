@@ -212,6 +212,9 @@ def _recording(options: RunOptions, source: ImageSource, name: str, stem: str | 
     if options.file_format == 'png8':
         target = options.outdir / recording_name(stem, source.kind == 'bag')
         check_inputs_stay([name], [target])
+        if target.exists() and target.is_dir() != (source.kind == 'bag'):
+            raise ImageError(f'{target} is a {"folder" if target.is_dir() else "file"}, which the '
+                             'result cannot replace; move it or choose another --outdir')
         if source.kind == 'bag' and target.exists():
             check_bag_target(str(target), storage.list_files(str(target)), options.force)
     stem = shortened(stem, f'_0000000{suffix}')

@@ -643,6 +643,18 @@ def test_a_folder_with_more_than_a_bag_is_never_replaced(
     assert set(before) < set(contents(tmp_path))
 
 
+def test_a_result_that_cannot_take_its_name_is_refused_before_the_work(
+        tmp_path: Path, tiny_ir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip('rosbags.rosbag2')
+    drive(tmp_path / 'drive', 1)
+    write_video(tmp_path / 'clip.avi', 1)
+    (tmp_path / 'vis_depth' / 'clip.mp4').mkdir(parents=True)
+    (tmp_path / 'vis_depth' / 'drive_depth').touch()
+    for source, kind in (('drive', 'file'), ('clip.avi', 'folder')):
+        assert main([str(tiny_ir), '--input', source, '--force']) == 1
+        assert f'is a {kind}, which the result cannot replace' in capsys.readouterr().err
+
+
 def test_a_bag_whose_first_image_is_too_long_gives_the_others(
         tmp_path: Path, tiny_ir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip('rosbags.rosbag2')
