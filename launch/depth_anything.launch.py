@@ -89,7 +89,8 @@ def _start(context: LaunchContext) -> list[Action]:
     actions = lifecycle_node(
         is_on(context, 'autostart'), is_on(context, 'required'), package=PACKAGE,
         executable='depth_anything_node', name=values['node_name'],
-        namespace=values['namespace'], parameters=_parameters(context), remappings=_inputs(context), output='screen',
+        namespace=values['namespace'], parameters=_parameters(context),
+        remappings=_inputs(context), output='screen',
         ros_arguments=['--log-level', values['log_level']])
     shows = [make(context) for name, make in (('rviz', _rviz), ('view', _view))
              if is_on(context, name)]
