@@ -143,10 +143,10 @@ def ended(install: Callable[[str], Path], tmp_path: Path) -> Callable[..., tuple
     pytest.importorskip('launch_ros', reason='launch_ros is not installed')
 
     def run(script: str, *arguments: str, interrupt: bool = False) -> tuple[int, str, bool]:
-        rest = tmp_path / 'rviz_ended'
+        rest, both = tmp_path / 'rviz_ended', [tmp_path / 'started', tmp_path / 'rviz_started']
         for package, program, text in (
                 (OURS, 'depth_anything_node', script),
-                ('rviz2', 'rviz2', f'#!/bin/sh\nsleep 4 && touch {rest}\n')):
+                ('rviz2', 'rviz2', f'#!/bin/sh\ntouch {both[1]}\nsleep 4 && touch {rest}\n')):
             file = install(package) / 'lib' / package / program
             file.parent.mkdir(parents=True)
             file.write_text(text)
@@ -157,7 +157,8 @@ def ended(install: Callable[[str], Path], tmp_path: Path) -> Callable[..., tuple
             stderr=subprocess.STDOUT)
         try:
             if interrupt:
-                assert until((tmp_path / 'started').exists, 20)
+                # A signal while launch starts a program may be lost in launch.
+                assert until(lambda: all(file.exists() for file in both), 20)
                 launch.send_signal(signal.SIGINT)
             printed, _ = launch.communicate(timeout=40)
         finally:
