@@ -167,6 +167,11 @@ class ModelInfo:
         return 'm' if self.kind == 'metric' else ''
 
     @property
+    def needs_fit(self) -> bool:
+        """Return whether scale and shift of the output mean nothing; with ``focal_px`` they do."""
+        return self.kind == 'relative' and self.focal_px is None
+
+    @property
     def input_rule(self) -> InputRule:
         """Return how an image becomes the input of the network."""
         return InputRule(self.patch_multiple, self.resize, self.interpolation, self.side_limits)

@@ -116,7 +116,7 @@ def command(
             'with training images, and trained in INT8 where that loses too much.')] = 'fp16',
         licence: Annotated[str | None, typer.Option(
             '--licence', metavar='TEXT', help='Licence of the student.',
-            show_default="the teacher's")] = None,
+            show_default='that of its teacher and its start')] = None,
         kind: KindOption = None,
         max_depth: MaxDepthOption = None,
         model_version: VersionOption = None,

@@ -11,7 +11,7 @@ from typing import Protocol
 from depth_anything_ros.cli.progress import count_in_lines, Counting, Report
 from depth_anything_ros.convert.conversion import convert, convert_to_int8, Job
 from depth_anything_ros.convert.sources.graphs import is_graph
-from depth_anything_ros.convert.sources.load_network import load_network
+from depth_anything_ros.convert.sources.load_network import load_network, origin_of
 from depth_anything_ros.convert.sources.records import (
     distillation_record_path, DistillationRecord, read_distillation_record, sha256_of,
     write_distillation_record)
@@ -30,7 +30,8 @@ from depth_anything_ros.files import (
     atomic_path, check_name, check_replaceable, check_target, make_folder)
 from depth_anything_ros.model_info import Precision
 from depth_anything_ros.networks.depth_anything import DepthAnything
-from depth_anything_ros.networks.models import EncoderSpec, forbids_commercial_use, MODELS
+from depth_anything_ros.networks.models import (
+    common_licence, EncoderSpec, forbids_commercial_use, MODELS)
 
 # Depth and tokens have the same weight, as in Depth Anything V1.
 _ALIGNMENT_WEIGHT = 1.0
@@ -64,14 +65,15 @@ def distill(job: DistillJob, *, table: tuple[EncoderSpec, ...] = MODELS,
     student = make_student(job.student, job.start, job.recipe.seed, teacher=job.teacher,
                            table=table)
     _check_matching(job)
-    options = job.options(source_sha256(job.teacher),
-                          source_sha256(job.start) if job.start else '')
+    start_sha256 = source_sha256(job.start) if job.start else ''
+    options = job.options(source_sha256(job.teacher), start_sha256)
     resumes = has_options(job.folder, options, job.force)
     check_checkpoint(job.checkpoint, job.force or (
         resumes and read_distillation_record(job.checkpoint) is not None), is_source)
     images = processes.shared(lambda: _collect(job, report, counting))
     with closing(_open_teacher(job, table, report, processes)) as teacher:
         labels = _label(job, teacher, images, table, report, counting, processes)
+    start, licence = _start_and_licence(job, teacher.licence, table, report)
     training, held_out = split_dataset(list(labels), job.hold_out)
     report(f'images: {len(training)} for training, {len(held_out)} held out')
     run = RunFolder(job.folder)
@@ -89,11 +91,25 @@ def distill(job: DistillJob, *, table: tuple[EncoderSpec, ...] = MODELS,
                   counting)
     processes.leave()
     record = save_checkpoint(job.checkpoint, trainer.result(), DistillationRecord(
-        job.student, teacher.name, teacher.sha256, job.licence or teacher.licence, len(training),
-        len(held_out), job.recipe.seed,
-        {**asdict(trainer.recipe), 'first_share': trainer.first_share}, found, ''))
+        job.student, teacher.name, teacher.sha256, licence, len(training), len(held_out),
+        job.recipe.seed, {**asdict(trainer.recipe), 'first_share': trainer.first_share}, found, '',
+        start, start_sha256))
     convert_student(job, [image.path for image in training], table, report)
     return DistilledModel(job.output, job.checkpoint, record)
+
+
+def _start_and_licence(job: DistillJob, teacher: str, table: tuple[EncoderSpec, ...],
+                       report: Report) -> tuple[str, str]:
+    """Return the name of the start, '' without one, and the licence that it leaves the student."""
+    if job.start is None:
+        return '', job.licence or teacher
+    name, own = origin_of(job.start, table)
+    report(f'start: {name}, licence {own}')
+    licence = job.licence or common_licence([teacher, own])
+    if job.licence is None and licence != teacher:
+        report(f'the licence of the student is {licence}, because of its start'
+               + ', which forbids commercial use' * forbids_commercial_use(licence))
+    return name, licence
 
 
 def _begin(job: DistillJob, run: RunFolder, student: Student, images: list[LabelledImage],

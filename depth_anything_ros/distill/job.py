@@ -134,7 +134,7 @@ class DistillJob:
     - ``hold_out``: images whose number is divisible by it are for validation only.
     - ``validate_every``: steps between two validations.
     - ``work``: the work folder, None for NAME.distill beside the output.
-    - ``licence``: of the student, None for the teacher's.
+    - ``licence``: of the student, None for that of its teacher and its start.
     - ``start``: a checkpoint of the student to begin with, or, for tiny, one with its encoder.
     - ``overrides``: options that say what the teacher is.
     - ``force``: replace an output, and files in the work folder that another job left.

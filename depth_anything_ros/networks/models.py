@@ -6,7 +6,7 @@ published but distilled: vitt has the width and heads of DeiT-Ti (Touvron et al.
 vits with narrower feed-forward parts and a head that ends at its finest grid, for small images.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 import re
 from typing import Literal, TypeAlias
@@ -155,6 +155,17 @@ MODELS = (
 def forbids_commercial_use(licence: str) -> bool:
     """Return whether a licence such as CC-BY-NC-4.0 forbids commercial use."""
     return re.search(r'-NC(-|$)', licence.upper()) is not None
+
+
+def common_licence(licences: Sequence[str]) -> str:
+    """
+    Return the licence of weights that are derived from weights under all of these.
+
+    It is the one that forbids commercial use, else 'unknown' if one is, else all of them.
+    """
+    limiting = [one for one in licences if forbids_commercial_use(one)]
+    limiting += [one for one in licences if one == UNKNOWN_LICENCE]
+    return limiting[0] if limiting else ' AND '.join(dict.fromkeys(licences))
 
 
 def input_spec_of(name: str | None) -> InputSpec:

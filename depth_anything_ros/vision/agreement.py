@@ -46,18 +46,24 @@ def _centred_ranks(values: F32) -> F64:
 
 @dataclass(frozen=True)
 class Agreement:
-    """``abs_rel`` is mean |z' - z| / z after alignment, ``pearson`` that of the raw maps."""
+    """
+    ``abs_rel`` is mean |z' - z| / z after alignment, ``pearson`` that of the raw maps.
+
+    ``sky_error`` is the share of pixels that are sky in one of the maps only.
+    """
 
     abs_rel: float
     pearson: float
+    sky_error: float = 0.0
 
 
-def agreement(candidate: F32, reference: F32, relative: bool) -> Agreement:
+def agreement(candidate: F32, reference: F32, relative: bool, fit: bool = True) -> Agreement:
     """
     Compare a map [H, W] with the output of a reference model for the same image.
 
     With ``relative`` both are inverse depth: ``candidate`` is fitted to ``reference`` by scale and
-    shift, and both are clipped at MAX_DEPTH_RATIO times the nearest depth. Otherwise both are
+    shift, unless ``fit`` is False because they have the same scale, and both are clipped at
+    MAX_DEPTH_RATIO times the nearest depth. Otherwise both are
     depth in metres and are compared without a fit. Pixels that are NaN in both, the sky of a
     metric model, do not count. The result is (inf, 0) for a candidate that is flat, or not finite
     elsewhere. ValueError if the sizes differ.
@@ -75,7 +81,7 @@ def agreement(candidate: F32, reference: F32, relative: bool) -> Agreement:
     pearson = float(centred @ target / np.sqrt(variance * (target @ target)))
     if not relative:
         return Agreement(float(np.mean(np.abs(found - expected) / expected)), pearson)
-    fitted = expected.mean() + centred * (centred @ target / variance)
+    fitted = expected.mean() + centred * (centred @ target / variance) if fit else found
     floor = expected.max() / MAX_DEPTH_RATIO
     inverse, truth = np.maximum(fitted, floor), np.maximum(expected, floor)
     return Agreement(float(np.mean(np.abs(truth / inverse - 1))), pearson)

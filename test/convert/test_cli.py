@@ -118,6 +118,7 @@ def test_wrong_usage_ends_with_status_2(
 @pytest.mark.parametrize(('arguments', 'message'), [
     (['export'], 'neither a source nor --encoder'),
     (['export', '--encoder', 'vitg'], 'never published'),
+    (['export', '--encoder', 'da3_vitl'], 'da3-mono and da3-metric; give a checkpoint as SOURCE'),
     (['export', '--encoder', 'vits', '--metric', 'indoor', '--kind', 'relative'], 'no metres'),
     (['any.pth', '--height', '518'], 'only one side is fixed'),
     (['download'], 'no name was given'),

@@ -5,9 +5,12 @@ import errno
 import json
 from pathlib import Path
 import shutil
+import subprocess
+import sys
 
 from depth_anything_ros.convert.hub import client as hub_client
 from depth_anything_ros.convert.hub.download import fetch, find_checkpoint
+from depth_anything_ros.convert.hub.resolve import name_of
 from depth_anything_ros.convert.sources.records import (
     DownloadRecord, read_record, record_path, write_record)
 from depth_anything_ros.errors import CheckpointError
@@ -63,6 +66,39 @@ def test_downloads_the_checkpoint_once_and_records_where_it_is_from(
     assert len(record.date.split('-')) == 3
     assert download_checkpoint(DEFAULT_REPOSITORY, models) == path
     assert commands(hub, FILE).count('GET') == 1
+
+
+def test_of_two_processes_one_downloads_and_the_other_waits(
+        hub: HubServer, models: Path) -> None:
+    hub.files[DEFAULT_REPOSITORY, FILE] = SMALL
+    models.mkdir()
+    lock = models / f'.{FILE}.lock'
+    code = (f'import fcntl, pathlib, sys; lock = open({str(lock)!r}, "w")\n'
+            'fcntl.lockf(lock, fcntl.LOCK_EX); print("locked", flush=True); sys.stdin.readline()\n'
+            f'pathlib.Path({str(models / FILE)!r}).write_bytes({SMALL!r})\n'
+            f'pathlib.Path({str(lock)!r}).unlink()')
+    lines: list[str] = []
+    with subprocess.Popen([sys.executable, '-c', code], text=True, stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE) as other:
+        assert other.stdout and other.stdin and other.stdout.readline() == 'locked\n'
+
+        def report(line: str) -> None:
+            lines.append(line)
+            if 'another process downloads it' in line:
+                other.communicate('end\n', timeout=60)
+
+        path = fetch(find_checkpoint('vits'), models, report=report)
+    assert path.read_bytes() == SMALL and 'exists already and equals' in lines[-1]
+    assert names_in(models) == [FILE, f'{FILE}.download.json']
+    assert commands(hub, FILE).count('GET') == 0
+
+
+def test_an_output_has_the_name_of_a_folder_also_from_inside(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / 'model.v2').mkdir()
+    monkeypatch.chdir(tmp_path / 'model.v2')
+    assert [name_of(Path(one)) for one in ('.', '../model.v2', 'mine.pth')] == [
+        'model.v2', 'model.v2', 'mine']
 
 
 def test_a_hugging_face_model_becomes_a_folder(hub: HubServer, models: Path) -> None:

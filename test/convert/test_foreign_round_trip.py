@@ -1,9 +1,13 @@
 """Described networks in every program: run, evaluate, quantize, teach."""
 
+from dataclasses import replace
 import json
 from pathlib import Path
+import re
+from typing import Any
 
 import cv2
+from depth_anything_ros.errors import CheckpointError, QualityError
 from depth_anything_ros.evaluate.main import main as evaluate
 from depth_anything_ros.run.main import main as run
 import numpy as np
@@ -15,11 +19,15 @@ for package in ('torch', 'onnx', 'openvino', 'onnxruntime', 'yaml', 'typer', 'nn
 
 from depth_anything_ros.api import load_model  # noqa: E402, I100
 from depth_anything_ros.convert.conversion import convert, Job  # noqa: E402
+from depth_anything_ros.convert.parity.verify import verify  # noqa: E402
 from depth_anything_ros.convert.quantize.gate import Gate  # noqa: E402
 from depth_anything_ros.convert.quantize.quantize import quantize, QuantizeJob  # noqa: E402
+from depth_anything_ros.convert.sources.described_graph import port_name  # noqa: E402
 from depth_anything_ros.convert.sources.identity import Overrides  # noqa: E402
 from depth_anything_ros.distill.teacher import open_teacher, TeacherOptions  # noqa: E402
 from foreign import sum_of, write_facts, write_network, write_zipdepth  # noqa: E402
+import openvino  # noqa: E402
+from openvino import opset13 as op  # noqa: E402
 
 HW = (48, 80)
 
@@ -94,6 +102,58 @@ def test_metres_without_sky_become_files_and_labels(tmp_path: Path) -> None:
     teacher.close()
     assert (label[:30] == 0).all()
     assert_allclose(label[30:], 1 / metres, rtol=0.02)
+
+
+def test_a_wrong_sky_passes_neither_the_gate_nor_the_comparison_with_the_source(
+        tmp_path: Path) -> None:
+    source = write_network(tmp_path / 'a.onnx', {'z': 'exp', 'sky': 'step'})
+    facts = write_facts(tmp_path / 'a.yaml', output='depth', metres=True, depth_output='z',
+                        sky_output='sky', sky_threshold=0.5)
+    model = convert(Job(source, tmp_path / 'a.xml', 'fp32', describe=facts), report=silent).path
+    assert verify(model, source=source).verdict == 'PASS'
+
+    def without_sky(network: Any, images: Any, kept_float: Any = (), compress: bool = True) -> Any:
+        copy = network.clone()
+        result = copy.get_results()[1]
+        wrong = op.subtract(np.float32(1), result.input_value(0))
+        result.input(0).replace_source_output(wrong.output(0))
+        return copy
+
+    pictures = tmp_path / 'pictures'
+    pictures.mkdir()
+    for seed in range(5):
+        cv2.imwrite(str(pictures / f'{seed}.png'), smooth(seed))
+    job = QuantizeJob(model, tmp_path / 'int8.xml', str(pictures))
+    with pytest.raises(QualityError, match=r'sky 1.0000 worst; allowed are .* sky 0.02 worst'):
+        quantize(job, report=silent, quantizer=without_sky)
+    wrong = quantize(replace(job, force=True), report=silent, quantizer=without_sky).path
+    assert re.fullmatch(r'FAIL: (CPU f32 against ONNX Runtime sky at \S+(, )?)+',
+                        verify(wrong, source=source).verdict)
+
+
+def test_an_ir_of_one_size_is_compared_with_the_ir_that_it_was_made_from(
+        tmp_path: Path) -> None:
+    """Its description is that of the first source, whose outputs had other names and units."""
+    source = write_network(tmp_path / 'a.onnx', {'y': 'linear', 'extra': 'points'})
+    facts = write_facts(tmp_path / 'a.yaml', output='depth', depth_output='y')
+    whole = convert(Job(source, tmp_path / 'a.xml', 'fp32', describe=facts), report=silent).path
+    small = convert(Job(whole, tmp_path / 'b.xml', size_hw=(64, 64)), report=silent).path
+    assert verify(small, source=whole).verdict == 'PASS'
+    other = write_network(tmp_path / 'other.onnx', {'x': 'linear'})
+    with pytest.raises(CheckpointError, match='other.onnx: it has no output y, its outputs are x'):
+        verify(small, source=other)
+
+
+def test_outputs_without_names_are_known_by_those_of_their_nodes(tmp_path: Path) -> None:
+    given = op.parameter([1, 3, -1, -1], np.float32)
+    total = op.add(op.reduce_sum(given, np.int64([1]), True), np.float32(1))
+    network = openvino.Model([op.result(total), op.result(op.multiply(total, np.float32(2)))],
+                             [given])
+    openvino.save_model(network, tmp_path / 'a.xml', compress_to_fp16=False)
+    name = port_name(openvino.Core().read_model(tmp_path / 'a.xml').output(1))
+    facts = write_facts(tmp_path / 'a.yaml', depth_output=name)
+    assert convert(Job(tmp_path / 'a.xml', tmp_path / 'b.xml', describe=facts),
+                   report=silent).path.is_file()
 
 
 def test_its_accuracy_is_that_of_its_depth(letterbox_ir: Path, tmp_path: Path) -> None:

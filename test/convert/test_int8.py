@@ -242,6 +242,34 @@ def test_an_output_is_replaced_only_by_one_that_passes_the_gate(
         conversion.quantize(make_job(source, pictures, source, overwrite=True))
 
 
+@pytest.mark.parametrize(('gain', 'focal_px', 'message'), [
+    (1.02, None, ''), (1.02, 300.0, 'loses AbsRel 0.0[12]'),
+    (1.3, None, 'in INT8 it deviates by .* from the self-check')])
+def test_a_scale_that_gives_metres_must_stay(
+        gain: float, focal_px: float | None, message: str, make_ir: Any, pictures: Path,
+        tmp_path: Path) -> None:
+    """That of a relative model may change, as far as devices pass the self-check."""
+    pytest.importorskip('nncf')
+    from depth_anything_ros.convert.quantize.quantize import quantize
+    from openvino import opset13 as op
+
+    def scaled(model: Any, images: Any, kept_float: Any = (), compress: bool = True) -> Any:
+        copy = model.clone()
+        result = copy.get_results()[0]
+        wrong = op.multiply(result.input_value(0), np.float32(gain))
+        result.input(0).replace_source_output(wrong.output(0))
+        return copy
+
+    source = make_ir(focal_px=focal_px, has_shift=focal_px is None)
+    job = make_job(source, pictures, tmp_path / 'int8.xml')
+    if not message:
+        assert quantize(job, report=print, quantizer=scaled).path.is_file()
+        return
+    with pytest.raises((QualityError, CheckpointError), match=message):
+        quantize(job, report=print, quantizer=scaled)
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_cannot_be_quantized_is_refused_with_a_sentence(
         done: Any, model: Path, pictures: Path, tmp_path: Path) -> None:
     from depth_anything_ros.convert.quantize.quantize import quantize
@@ -275,6 +303,8 @@ def test_bags_for_the_gate_are_read_at_the_same_topic(
         raise ImageError(f'the gate has {len(inputs)} images')
 
     monkeypatch.setattr(module, 'make_samples', count)
+    with pytest.raises(CheckpointError, match='the folder cannot be written'):
+        module.quantize(make_job(model, pictures, Path('/proc/none/int8.xml')), report=print)
     day, night = (write_bag(tmp_path / name, [
         (topic, RAW, number, raw_image(number, scene(number)))
         for number in range(4 + len(name)) for topic in ('/left', '/right')[:1 + number % 2]])
@@ -325,9 +355,13 @@ def test_smooth_quant_moves_the_range_of_activations_into_the_weights(model: Pat
 
 
 def test_the_command_line_quantizes_and_says_what_it_lost(
-        model: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        model: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch) -> None:
     from depth_anything_ros.convert.inspect.inspect import inspect
     from depth_anything_ros.convert.main import main
+    from depth_anything_ros.convert.quantize import quantize as module
+    # Random weights lose more than a device may.
+    monkeypatch.setattr(module, 'SELF_CHECK_LIMIT', 1.0)
     output = tmp_path / 'int8.xml'
     arguments = ['quantize', str(model), '--images', str(pictures), '-o', str(output),
                  '--input-size', str(SIZE_HW[0]), '--abs-rel-mean', '1', '--abs-rel-max', '1',
@@ -352,8 +386,10 @@ def test_a_source_becomes_int8_in_one_step(
     from depth_anything_ros.convert import conversion
     from depth_anything_ros.convert.inspect.inspect import inspect
     from depth_anything_ros.convert.main import main
+    from depth_anything_ros.convert.quantize import quantize as module
     lax = partial(conversion.QuantizeJob, gate=Gate(1.0, 1.0, 0.1))
     monkeypatch.setattr(conversion, 'QuantizeJob', lax)
+    monkeypatch.setattr(module, 'SELF_CHECK_LIMIT', 1.0)
     output = tmp_path / 'out' / 'int8.xml'
     arguments = ['convert', str(glu_export.path), '-o', str(output), '--precision', 'int8',
                  '--height', '98', '--width', '126']

@@ -1,6 +1,7 @@
 """Training in INT8: the model as a PyTorch function, its loss, and the command that trains."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 import re
 from typing import Any
@@ -31,6 +32,7 @@ from depth_anything_ros.convert.quantize.training import (  # noqa: E402
     aligned_error, TrainingOptions)
 from depth_anything_ros.inference.devices import open_core  # noqa: E402
 from depth_anything_ros.inference.ir import read_model  # noqa: E402
+from tiny import TINY_INFO  # noqa: E402
 
 SIZE_HW = (70, 98)
 OPTIONS = TrainingOptions(steps=25)
@@ -69,15 +71,19 @@ def run(model: Any, image: Any) -> Any:
     return compiled([image])[0][0].copy()
 
 
-@pytest.mark.parametrize('relative', [True, False])
-def test_the_loss_is_the_error_that_the_gate_measures(relative: bool) -> None:
+@pytest.mark.parametrize('changes', [
+    {}, {'kind': 'metric'}, {'focal_px': 300.0, 'has_shift': False}],
+    ids=['relative', 'metric', 'focal length'])
+def test_the_loss_is_the_error_that_the_gate_measures(changes: dict[str, Any]) -> None:
+    info = replace(TINY_INFO, **changes)
     rng = np.random.default_rng(0)
     expected = rng.uniform(0.5, 9, (1, 20, 30)).astype(np.float32)
     found = (0.7 * expected + 0.4 + rng.normal(0, 0.2, expected.shape)).astype(np.float32)
     tensor = torch.from_numpy(found).requires_grad_()
-    error = aligned_error(tensor, torch.from_numpy(expected), relative)
-    assert error.item() == pytest.approx(
-        agreement(found[0], expected[0], relative).abs_rel, rel=1e-4)
+    error = aligned_error(tensor, torch.from_numpy(expected), info)
+    alike = agreement(found[0], expected[0], info.kind == 'relative', not changes)
+    assert error.item() == pytest.approx(alike.abs_rel, rel=1e-4)
+    assert (alike.abs_rel > 0.1) == bool(changes), 'only the fit of a relative map hides a gain'
     error.backward()
     assert torch.isfinite(tensor.grad).all() and tensor.grad.abs().max() > 0
 
@@ -145,7 +151,7 @@ def test_the_command_trains_where_plain_int8_misses_the_gate(
     _, gate_pictures = hold_out(read_pictures(str(pictures), None, 8, print))
     whole, _ = read_model(openvino.Core(), tiny_path)
     samples = make_samples(whole, inputs_of_own_size(gate_pictures, info, 70))
-    plain = Loss.of(measure(quantize_model(model, images), samples, True))
+    plain = Loss.of(measure(quantize_model(model, images), samples, info))
     output = tmp_path / 'int8.xml'
     arguments = ['quantize', str(tiny_path), '--images', str(pictures), '-o', str(output),
                  '--input-size', '70', '--abs-rel-mean', str(0.95 * plain.abs_rel_mean),

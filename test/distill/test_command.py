@@ -23,7 +23,8 @@ for package in ('typer', 'openvino', 'onnx', 'onnxscript', 'onnxruntime', 'matpl
     pytest.importorskip(package)
 
 from depth_anything_ros.cli.progress import count_in_lines  # noqa: E402, I100
-from depth_anything_ros.convert.sources.records import read_distillation_record  # noqa: E402
+from depth_anything_ros.convert.sources.records import (  # noqa: E402
+    DistillationRecord, read_distillation_record, sha256_of, write_distillation_record)
 from depth_anything_ros.distill import distill as distilling  # noqa: E402
 from depth_anything_ros.distill.dataset import LabelledImage  # noqa: E402
 from depth_anything_ros.distill.job import (  # noqa: E402
@@ -239,6 +240,30 @@ def test_a_checkpoint_of_that_name_is_replaced_with_force_only(
 
 
 @pytest.mark.skipif(sys.platform == 'darwin', reason='names are Unicode there')
+@pytest.mark.parametrize(('own', 'more', 'expected'), [
+    ('CC-BY-NC-4.0', [], 'CC-BY-NC-4.0'), (None, [], 'unknown'), ('Apache-2.0', [], 'Apache-2.0'),
+    ('MIT', [], 'Apache-2.0 AND MIT'), ('CC-BY-NC-4.0', ['--licence', 'mine'], 'mine')])
+def test_the_licence_of_the_start_counts_like_that_of_the_teacher(
+        own: str | None, more: list[str], expected: str, tiny_ir: Path, photos: Path, start: Path,
+        tmp_path: Path, capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distilling, 'convert_student',
+                        lambda job, *others: job.output.with_suffix('.bin').touch())
+    first = tmp_path / 'first.pth'
+    first.write_bytes(start.read_bytes())
+    digest = sha256_of([first])
+    if own:
+        write_distillation_record(first, DistillationRecord(
+            'tiny', 'vitl', '0' * 64, own, 9, 3, 0, {}, 0.9, digest))
+    assert main(arguments(tiny_ir, photos, tmp_path / 'mine.xml', first, *more), FAMILY) == 0
+    record = read_distillation_record(tmp_path / 'mine.pth')
+    assert record is not None and (record.licence, record.start_sha256) == (expected, digest)
+    out = capsys.readouterr().out
+    assert f', licence {own or "unknown"}' in out
+    assert (f'the licence of the student is {expected}, because of its start' in out) == (
+        expected not in ('mine', 'Apache-2.0'))
+
+
 @pytest.mark.parametrize('option', ['teacher', '--start'])
 def test_the_source_is_not_replaced_by_the_student(
         option: str, tiny_ir: Path, photos: Path, start: Path, tmp_path: Path,

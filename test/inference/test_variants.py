@@ -199,16 +199,18 @@ def test_a_failure_that_may_pass_is_named_and_not_remembered(
 
 @pytest.mark.parametrize(('changes', 'expected'), [
     ({}, True), ({'precision': 'int8', 'converter_version': '9'}, True),
+    ({'licence': 'MIT', 'source_name': 'other.onnx'}, True),
+    ({'model_version': 'v1'}, False), ({'description': '{"color": "bgr"}'}, False),
     ({'quantization': None}, False),
     ({'encoder': 'vitb'}, False), ({'kind': 'metric'}, False), ({'max_depth_m': 80.0}, False),
-    ({'input_rule': 'multiple'}, False), ({'mean_rgb': (0.5, 0.5, 0.5)}, False),
+    ({'patch_multiple': 16}, False), ({'resize': 'stretch'}, False),
+    ({'mean_rgb': (0.5, 0.5, 0.5)}, False),
     ({'std_rgb': (0.5, 0.5, 0.5)}, False), ({'input_size': 126}, False),
     ({'fixed_size_hw': (56, 84)}, False), ({'source_sha256': '1' * 64}, False),
     ({'has_shift': False}, False), ({'focal_px': 300.0}, False), ({'sky_threshold': 0.5}, False)])
 def test_a_version_of_a_model_makes_the_same_depth_of_the_same_image(
         changes: dict[str, Any], expected: bool) -> None:
-    own = {name: getattr(TINY_INFO, name) for name in variants._SHARED}
-    int8 = SimpleNamespace(**{**own, 'quantization': QUANTIZATION, **changes})
+    int8 = replace(TINY_INFO, **{'quantization': QUANTIZATION, **changes})
     assert variants._is_version_of(int8, TINY_INFO) is expected
     assert not variants._is_version_of(int8, replace(TINY_INFO, quantization=QUANTIZATION))
 

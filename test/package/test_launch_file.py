@@ -20,7 +20,8 @@ ARGUMENTS = {
     'node_name': 'depth_anything', 'image_topic': 'image', 'camera_info_topic': '',
     'alignment': '', 'odom_frame': '', 'reference_topic': '', 'camera_height': '',
     'camera_pitch': '', 'rviz': 'false', 'points': 'true', 'view': 'false',
-    'view_host': '127.0.0.1', 'frame': FRAME_ID, 'autostart': 'true', 'dds_profile': '',
+    'view_host': '127.0.0.1', 'frame': FRAME_ID, 'autostart': 'true', 'required': 'false',
+    'dds_profile': '',
     'use_sim_time': 'false', 'log_level': 'info'}
 
 

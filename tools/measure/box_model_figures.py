@@ -154,7 +154,7 @@ def int8_figures(model: Path, floating: Path, pictures: Path, log: Log) -> Figur
     count = len(pictures.read_text(encoding='utf-8').split('\n'))
     images = inputs_of_own_size(read_pictures(str(pictures), None, count, log), info, 0)
     samples = make_samples(read_model(core, floating)[0], images)
-    loss = Loss.of(measure(network, samples, info.kind == 'relative'))
+    loss = Loss.of(measure(network, samples, info))
     log(f'INT8 against f32: {loss}')
     return {'int8_absrel_mean': loss.abs_rel_mean, 'int8_absrel_max': loss.abs_rel_max,
             'int8_pearson_min': loss.pearson_min}

@@ -197,7 +197,7 @@ def _int8(inputs: Inputs, folder: Path) -> Figures:
     floating, _ = read_model(core, inputs.fp16)
     pictures = read_pictures(str(gate), None, len(gate_images()), print)
     samples = make_samples(floating, inputs_of_own_size(pictures, info, _CALIBRATION_SIZE))
-    losses = {name: Loss.of(measure(one, samples, relative=True))
+    losses = {name: Loss.of(measure(one, samples, info))
               for name, one in (('int8', network), ('bf16', floating),
                                 ('preset', _preset(floating, str(calibration), info)))}
     image = inputs_of_one_size(pictures, info, _CALIBRATION_SIZE)[0]

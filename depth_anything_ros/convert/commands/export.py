@@ -20,7 +20,8 @@ Metric = Literal['indoor', 'outdoor']
 _DATASETS = {'indoor': 'hypersim', 'outdoor': 'vkitti'}
 _UNPUBLISHED = {'vitg': 'vitg was announced but never published',
                 'vitt': 'vitt is distilled and was never published',
-                'tiny': 'tiny is distilled and was never published as a checkpoint'}
+                'tiny': 'tiny is distilled and was never published as a checkpoint',
+                'da3_vitl': 'it is the encoder of two checkpoints, da3-mono and da3-metric'}
 
 
 def command(
@@ -93,5 +94,5 @@ def _published_name(encoder: str | None, metric: Metric | None) -> str:
                               'give the path of a checkpoint or --encoder vits')
     if encoder in _UNPUBLISHED:
         raise CheckpointError(f'--encoder {encoder}', _UNPUBLISHED[encoder],
-                              'give the path of your own checkpoint as well')
+                              'give a checkpoint as SOURCE as well')
     return f'metric-{_DATASETS[metric]}-{encoder}' if metric else encoder

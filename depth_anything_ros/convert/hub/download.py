@@ -3,11 +3,13 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
+import fcntl
 import hashlib
 import os
 from pathlib import Path
 import re
 import shutil
+from typing import TextIO
 
 from depth_anything_ros.cli.progress import Report
 from depth_anything_ros.convert.hub import client
@@ -71,8 +73,7 @@ def fetch(checkpoint: Published, directory: Path, *, offline: bool = False,
             raise
         report(f'{local} is used, because {error}')
         return local
-    if not target.exists():
-        _download(checkpoint, files, target, report)
+    if not target.exists() and _download(checkpoint, files, target, report):
         return target
     digests = _verify(_files_of(checkpoint, target), {file.name: file.etag for file in files})
     if digests is None:
@@ -85,8 +86,11 @@ def fetch(checkpoint: Published, directory: Path, *, offline: bool = False,
 
 
 def _download(checkpoint: Published, files: tuple[client.RemoteFile, ...], target: Path,
-              report: Report) -> None:
-    with _partial_folder(target) as folder:
+              report: Report) -> bool:
+    """Download a checkpoint; False if another process has done so meanwhile."""
+    with _partial_folder(target, report) as folder:
+        if target.exists():
+            return False
         _check_space(files, folder)
         for file in files:
             report(f'{checkpoint.repository}: {file.name}, {file.size / 1e6:.0f} MB')
@@ -97,6 +101,7 @@ def _download(checkpoint: Published, files: tuple[client.RemoteFile, ...], targe
             raise CheckpointError(target, 'the downloaded file does not have the sha256 that the '
                                   'hub names, and was removed', 'download it again')
     report(f'{target}: the sha256 is the one that the hub names')
+    return True
 
 
 def _finish(checkpoint: Published, folder: Path, target: Path, revision: str,
@@ -116,9 +121,9 @@ def _finish(checkpoint: Published, folder: Path, target: Path, revision: str,
 
 
 @contextmanager
-def _partial_folder(target: Path) -> Iterator[Path]:
+def _partial_folder(target: Path, report: Report) -> Iterator[Path]:
     """
-    Yield a hidden folder beside ``target``, always of the same name.
+    Yield a hidden folder beside ``target``, always of the same name, to one process at a time.
 
     It stays after an error while it holds a file, finished or not, with which the next download
     continues.
@@ -127,19 +132,54 @@ def _partial_folder(target: Path) -> Iterator[Path]:
     existed = directory.is_dir()
     folder = target.with_name(f'.{target.name}.partial')
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = _locked(target, report)
     except OSError as error:
         raise CheckpointError(directory, f'the folder cannot be written ({error.strerror})',
                               'choose another one') from error
     try:
+        folder.mkdir(exist_ok=True)
         yield folder
     finally:
         files = [path for path in folder.rglob('*') if path.is_file()]
         if not any(path.parent == folder or path.suffix == '.incomplete' for path in files):
             shutil.rmtree(folder, ignore_errors=True)
+        _lock_path(target).unlink(missing_ok=True)
+        lock.close()
         if not existed:
             with suppress(OSError):
                 directory.rmdir()
+
+
+def _lock_path(target: Path) -> Path:
+    return target.with_name(f'.{target.name}.lock')
+
+
+def _locked(target: Path, report: Report) -> TextIO:
+    """
+    Return a file beside ``target`` that this process alone has locked, and wait for others.
+
+    Where the file system has no locks, as some NFS, nobody waits.
+    """
+    path = _lock_path(target)
+    while True:
+        lock = path.open('w')
+        try:
+            try:
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                report(f'{target}: another process downloads it; waiting for that')
+                fcntl.lockf(lock, fcntl.LOCK_EX)
+        except OSError:
+            return lock
+        except BaseException:
+            lock.close()
+            raise
+        # The one before may have removed the file that was locked here.
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+                return lock
+        lock.close()
 
 
 def _check_space(files: tuple[client.RemoteFile, ...], folder: Path) -> None:
@@ -172,7 +212,9 @@ def _copy_from_cache(checkpoint: Published, cached: Mapping[str, Path], target: 
                      report: Report) -> None:
     first_name, first = next(iter(cached.items()))
     revision = first.parents[first_name.count('/')].name
-    with _partial_folder(target) as folder:
+    with _partial_folder(target, report) as folder:
+        if target.exists():
+            return
         for name, path in cached.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, folder / name)

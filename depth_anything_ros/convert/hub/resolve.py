@@ -7,6 +7,7 @@ import sys
 from depth_anything_ros.cli.progress import StepReport
 from depth_anything_ros.convert.hub.catalog import find_published, is_hub_id, Published
 from depth_anything_ros.convert.hub.download import fetch, find_checkpoint
+from depth_anything_ros.convert.sources.identity import model_name
 from depth_anything_ros.errors import CheckpointError
 import typer
 
@@ -51,7 +52,8 @@ def obtain(checkpoint: Published, directory: Path, options: DownloadOptions,
 
 def name_of(path: Path) -> str:
     """Return the name of a model for its outputs."""
-    return path.name if path.is_dir() else path.stem
+    name = model_name(path)
+    return name if path.is_dir() else Path(name).stem
 
 
 def _is_name(source: str) -> bool:

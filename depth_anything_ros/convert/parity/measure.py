@@ -1,13 +1,13 @@
 """Compares depth maps of the same image: the limits, a compared row, and a report of rows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from depth_anything_ros.arrays import F32
 from depth_anything_ros.convert.parity.runners import Backend, Runner
 from depth_anything_ros.errors import ParityError
 from depth_anything_ros.inference.devices import SELF_CHECK_LIMIT
-from depth_anything_ros.model_info import Precision
+from depth_anything_ros.model_info import ModelInfo, Precision
 from depth_anything_ros.networks.models import InputSpec, VIT_INPUT
 from depth_anything_ros.vision.agreement import agreement
 from depth_anything_ros.vision.self_check import self_check_image
@@ -110,20 +110,20 @@ class ParityReport:
 
 
 def compare(name: str, size_hw: tuple[int, int], found: F32, expected: F32, limits: Limits,
-            relative: bool | None = None) -> ParityRow:
+            info: ModelInfo | None = None) -> ParityRow:
     """
     Compare a depth map [H, W] with the reference for the same image of ``size_hw``.
 
-    ``abs_rel`` and ``pearson`` are measured where ``relative`` says whether the maps are inverse
-    depth or metres. All errors are None if the sizes differ or ``found`` is not finite.
+    ``abs_rel`` and ``pearson`` are measured where ``info`` says what the maps are. All errors are
+    None if the sizes differ or ``found`` is not finite.
     """
     if found.shape != expected.shape or not np.isfinite(found).all():
         return ParityRow(name, size_hw, limits)
     error = np.abs(found.astype(np.float64) - expected) / max(float(expected.std()), 1e-12)
     worst, mean = float(error.max()), float(error.mean())
-    if relative is None:
+    if info is None:
         return ParityRow(name, size_hw, limits, worst, mean)
-    alike = agreement(found, expected, relative)
+    alike = agreement(found, expected, info.kind == 'relative', info.needs_fit)
     return ParityRow(name, size_hw, limits, worst, mean,
                      alike.abs_rel if np.isfinite(alike.abs_rel) else None, alike.pearson)
 
@@ -145,22 +145,24 @@ def measure(reference: Runner, candidates: Sequence[Runner], precision: Precisio
                          limits[candidate.backend]) for candidate in candidates]
         if reference.run_sky is not None:
             sky = reference.run_sky(image)
-            rows += [_compare_sky(candidate, size_hw, image, sky, limits) for candidate in
-                     candidates]
+            rows += [compare_sky(candidate.backend, size_hw, candidate.run_sky and
+                                 candidate.run_sky(image), sky, limits[candidate.backend])
+                     for candidate in candidates]
     return ParityReport(precision, tuple(rows), reference.backend)
 
 
-def _compare_sky(candidate: Runner, size_hw: tuple[int, int], image: F32, expected: F32,
-                 limits: Mapping[Backend, Limits]) -> ParityRow:
-    """Compare the sky; its errors are in 0..1 at least, because the card may show none."""
-    name, limit = f'{candidate.backend} sky', limits[candidate.backend]
-    if candidate.run_sky is None:
-        return ParityRow(name, size_hw, limit)
-    found, scale = candidate.run_sky(image), 1 / max(float(expected.std()), 1.0)
-    if found.shape != expected.shape or not np.isfinite(found).all():
-        return ParityRow(name, size_hw, limit)
-    error = np.abs(found.astype(np.float64) - expected) * scale
-    return ParityRow(name, size_hw, limit, float(error.max()), float(error.mean()))
+def compare_sky(name: str, size_hw: tuple[int, int], found: F32 | None, expected: F32,
+                limits: Limits) -> ParityRow:
+    """
+    Compare the sky, None where there is none, with the reference for the same image.
+
+    Its errors are in 0..1 at least, because the card may show none; it has no ``abs_rel``.
+    """
+    name, limits = f'{name} sky', replace(limits, abs_rel=None)
+    if found is None or found.shape != expected.shape or not np.isfinite(found).all():
+        return ParityRow(name, size_hw, limits)
+    error = np.abs(found.astype(np.float64) - expected) / max(float(expected.std()), 1.0)
+    return ParityRow(name, size_hw, limits, float(error.max()), float(error.mean()))
 
 
 def card_input(size_hw: tuple[int, int], input_spec: InputSpec = VIT_INPUT) -> F32:

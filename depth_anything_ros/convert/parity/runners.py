@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, TYPE_CHECKING
 
 from depth_anything_ros.arrays import F32
+from depth_anything_ros.convert.sources.described_graph import port_name
 from depth_anything_ros.convert.sources.description import Description
 from depth_anything_ros.convert.sources.onnx_files import require_utf8
 from depth_anything_ros.errors import CheckpointError
@@ -86,7 +87,7 @@ def onnx_runner(onnx_path: Path, described: Description | None = None) -> Runner
                           error) from error
         return dict(zip((one.name for one in session.get_outputs()), outputs))
 
-    return _runner('ONNX Runtime', run, len(session.get_outputs()), described)
+    return _runner(onnx_path, 'ONNX Runtime', run, len(session.get_outputs()), described)
 
 
 def ir_runner(xml_path: Path, described: Description | None = None) -> Runner:
@@ -104,7 +105,7 @@ def ir_runner(xml_path: Path, described: Description | None = None) -> Runner:
             inputs = dict(enumerate(model.inputs))
             fixed = {index: np.full(list(port.shape), constants[name],
                                     port.element_type.to_dtype())
-                     for index, port in inputs.items() for name in {*constants} & port.get_names()}
+                     for index, port in inputs.items() if (name := port_name(port)) in constants}
             given = next(index for index in inputs if index not in fixed)
             shape = inputs[given].partial_shape
             batch = _batch(image, shape[0].get_length() if shape[0].is_static else None)
@@ -113,26 +114,34 @@ def ir_runner(xml_path: Path, described: Description | None = None) -> Runner:
         except RuntimeError as error:
             raise _failed(xml_path, f'OpenVINO at {image.shape[3]}x{image.shape[2]}',
                           error) from error
-        return {next(iter(sorted(port.get_names())), str(index)): values.copy()
-                for index, (port, values) in enumerate(found.items())}
+        return {port_name(port): values.copy() for port, values in zip(model.outputs,
+                                                                       found.values())}
 
-    return _runner('OpenVINO', run, outputs, described)
+    return _runner(xml_path, 'OpenVINO', run, outputs, described)
 
 
-def _runner(backend: Backend, run: Callable[[F32], dict[str, npt.NDArray[np.floating]]],
-            outputs: int, described: Description | None) -> Runner:
+def _runner(path: Path, backend: Backend,
+            run: Callable[[F32], dict[str, npt.NDArray[np.floating]]], outputs: int,
+            described: Description | None) -> Runner:
     """Return a runner of a network whose outputs ``run`` returns by their names."""
+    def output(found: dict[str, npt.NDArray[np.floating]],
+               name: str) -> npt.NDArray[np.floating]:
+        if name not in found:
+            raise CheckpointError(path, f'it has no output {name}, its outputs are '
+                                  f'{", ".join(found)}', 'give the file that was described')
+        return found[name]
+
     def run_depth(image: F32) -> F32:
         if described is None:
             return _first_map(next(iter(run(image).values())), image)
         found = run(described.image(image))
-        values = found[described.depth_output or next(iter(found))]
+        values = output(found, described.depth_output or next(iter(found)))
         return described.depth(_first_map(values, image))
 
     def run_sky(image: F32) -> F32:
         if described is None:
             return _first_map(list(run(image).values())[1], image)
-        values = run(described.image(image))[described.sky_output]
+        values = output(run(described.image(image)), described.sky_output)
         return described.sky(_first_map(values, image))
 
     has_sky = bool(described.sky_output) if described else outputs > 1

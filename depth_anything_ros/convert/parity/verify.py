@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from depth_anything_ros.arrays import F32
 from depth_anything_ros.convert.parity.measure import (
-    card_input, compare, conversion_limits, DEVICE_LIMITS, Limits, ParityRow)
+    card_input, compare, compare_sky, conversion_limits, DEVICE_LIMITS, Limits, ParityRow)
 from depth_anything_ros.convert.parity.runners import ir_runner, onnx_runner, Runner, torch_runner
 from depth_anything_ros.convert.sources.description import Description, from_text
 from depth_anything_ros.convert.sources.identity import Overrides
@@ -16,7 +16,8 @@ from depth_anything_ros.convert.sources.records import sha256_of
 from depth_anything_ros.errors import CheckpointError, ModelError
 from depth_anything_ros.inference.devices import (
     compile_options, execution_summary, is_available, open_core)
-from depth_anything_ros.inference.ir import check_ir_files, error_reason, read_model, static_copy
+from depth_anything_ros.inference.ir import (
+    check_ir_files, error_reason, read_ir, read_model, static_copy)
 from depth_anything_ros.model_info import ExecutionPrecision, LARGEST_SIDE, ModelInfo
 from depth_anything_ros.networks.models import EncoderSpec, InputSpec, MODELS
 from depth_anything_ros.vision.self_check import deviation
@@ -58,40 +59,53 @@ def verify(path: Path, *, source: Path | None = None, device: str = 'CPU',
     if not is_available(core, device):
         raise ModelError(path, f'OpenVINO sees no device {device}',
                          f'use one of {", ".join(core.available_devices)}, or install the driver')
-    described = from_text(path, info.description) if source and info.description else None
-    reference, notes = _open_source(source, info, described, table) if source else (None, ())
-    relative, input_spec = info.kind == 'relative', InputSpec.from_info(info)
+    reference, notes = _open_source(path, source, info, table) if source else (None, ())
+    input_spec = InputSpec.from_info(info)
     checks, runs_as = [], ''
     for size_hw in _sizes(path, info, sizes_hw):
         image = card_input(size_hw, input_spec)
         on_cpu, _ = _run(core, model, path, 'CPU', 'f32', image)
         if reference is not None:
-            checks.append(compare(f'CPU f32 against {reference.backend}', size_hw, on_cpu,
-                                  reference.run(image), _source_limits(info), relative))
+            expected = [run(image) for run in (reference.run, reference.run_sky) if run]
+            checks += _compare_maps(f'CPU f32 against {reference.backend}', size_hw, on_cpu,
+                                    expected, _source_limits(info), info)
         on_device, runs_as = _run(core, model, path, device, precision, image)
-        checks.append(compare(f'{device} {runs_as} against CPU f32', size_hw, on_device, on_cpu,
-                              DEVICE_LIMITS, relative))
-    expected = info.self_check
-    answer, _ = _run(core, model, path, device, precision,
-                     card_input(expected.size_hw, input_spec))
-    error = deviation(expected, answer, info.output_hw(expected.size_hw))
-    checks.append(ParityRow(f'{device} {runs_as} against the self-check', expected.size_hw,
+        checks += _compare_maps(f'{device} {runs_as} against CPU f32', size_hw, on_device, on_cpu,
+                                DEVICE_LIMITS, info)
+    own = info.self_check
+    answer, _ = _run(core, model, path, device, precision, card_input(own.size_hw, input_spec))
+    error = deviation(own, answer[0], info.output_hw(own.size_hw))
+    checks.append(ParityRow(f'{device} {runs_as} against the self-check', own.size_hw,
                             Limits(mean_error=DEVICE_LIMITS.mean_error),
                             mean_error=error if np.isfinite(error) else None))
     return Verification(str(path), device, runs_as, tuple(checks), notes)
 
 
-def _open_source(path: Path, info: ModelInfo, described: Description | None,
+def _compare_maps(name: str, size_hw: tuple[int, int], found: Sequence[F32],
+                  expected: Sequence[F32], limits: Limits, info: ModelInfo) -> list[ParityRow]:
+    """Compare the depth, and the sky of a model that has it."""
+    rows = [compare(name, size_hw, found[0], expected[0], limits, info)]
+    if info.sky_threshold is not None:
+        rows += [compare_sky(name, size_hw, found[1], sky, limits) for sky in expected[1:]]
+    return rows
+
+
+def _open_source(model: Path, path: Path, info: ModelInfo,
                  table: tuple[EncoderSpec, ...]) -> tuple[Runner, tuple[str, ...]]:
     """
-    Return the source as a reference for an IR with these metadata, and notes for people.
+    Return the source at ``path`` as a reference for the IR ``model``, and notes for people.
 
     Kind, version and range are those of the IR. CheckpointError if the source cannot be used.
     """
     if path.suffix == '.onnx':
-        runner, sha256 = onnx_runner(path, described), sha256_of(read_onnx_file(path).files)
+        onnx = read_onnx_file(path)
+        runner = onnx_runner(path, None if onnx.info else _description(model, info))
+        sha256 = sha256_of(onnx.files)
     elif path.suffix == '.xml':
-        runner, sha256 = ir_runner(path, described), sha256_of(check_ir_files(path))
+        # The source may be such an IR itself, whose outputs are those of its description already.
+        own = read_ir(open_core(), path)[1]
+        runner = ir_runner(path, None if own else _description(model, info))
+        sha256 = sha256_of(check_ir_files(path))
     else:
         from depth_anything_ros.convert.sources.load_network import load_network
         loaded = load_network(
@@ -106,6 +120,10 @@ def _open_source(path: Path, info: ModelInfo, described: Description | None,
         return runner, ()
     return runner, (f'the IR was made from another file: its sha256 is {info.source_sha256}, '
                     f'that of {path} is {sha256}',)
+
+
+def _description(path: Path, info: ModelInfo) -> Description | None:
+    return from_text(path, info.description) if info.description else None
 
 
 def _source_limits(info: ModelInfo) -> Limits:
@@ -133,14 +151,14 @@ def _sizes(path: Path, info: ModelInfo,
 
 
 def _run(core: 'openvino.Core', model: 'openvino.Model', path: Path, device: str,
-         precision: ExecutionPrecision, image: F32) -> tuple[F32, str]:
-    """Return the depth [H, W] of a normalised image [1, 3, H, W] and the precision that ran."""
+         precision: ExecutionPrecision, image: F32) -> tuple[list[F32], str]:
+    """Return depth, and sky, [H, W] of an image [1, 3, H, W] and the precision that ran."""
     try:
         compiled = core.compile_model(static_copy(model, image.shape), device,
                                       compile_options(core, device, precision))
-        depth: F32 = compiled([image])[0][0].astype(np.float32)
+        maps = [values[0].astype(np.float32) for values in compiled([image]).values()]
     except RuntimeError as error:
         raise ModelError(
             path, f'{device} cannot run it at {image.shape[3]}x{image.shape[2]} '
             f'({error_reason(error)})', 'use another device, precision or size') from error
-    return depth, execution_summary(compiled)[1]
+    return maps, execution_summary(compiled)[1]

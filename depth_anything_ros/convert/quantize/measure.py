@@ -1,14 +1,18 @@
 """Measurements of an INT8 model on the CPU: its agreement with f32, and its speed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import statistics
 import time
 from typing import Any, TYPE_CHECKING
 
 from depth_anything_ros.arrays import F32
+from depth_anything_ros.convert.parity.measure import card_input
 from depth_anything_ros.inference.devices import compile_options, has_bf16, open_core
+from depth_anything_ros.model_info import ModelInfo
+from depth_anything_ros.networks.models import InputSpec
 from depth_anything_ros.vision.agreement import Agreement, agreement
+from depth_anything_ros.vision.self_check import deviation
 import numpy as np
 
 if TYPE_CHECKING:
@@ -19,47 +23,68 @@ _ROUNDS = 9
 
 @dataclass(frozen=True)
 class Sample:
-    """A network input [1, 3, H, W] and the output [H, W] of the model in f32."""
+    """A network input [1, 3, H, W] and the maps [H, W] of the model in f32: depth, and sky."""
 
     image: F32
-    depth: F32
+    maps: tuple[F32, ...]
+
+    @property
+    def depth(self) -> F32:
+        """Return the depth [H, W]."""
+        return self.maps[0]
 
 
 def make_samples(model: 'openvino.Model', images: Sequence[F32]) -> list[Sample]:
     """Return the images [1, 3, H, W], sorted by size, with the output of the model in f32."""
     ordered = sorted(images, key=lambda image: image.shape)
-    return [Sample(image, depth) for image, depth in zip(ordered, _infer(model, ordered, 'f32'))]
+    return [Sample(image, maps) for image, maps in zip(ordered, _infer(model, ordered, 'f32'))]
 
 
-def measure(model: 'openvino.Model', samples: Sequence[Sample], relative: bool,
+def measure(model: 'openvino.Model', samples: Sequence[Sample], info: ModelInfo,
             precision: str | None = None) -> list[Agreement]:
     """
-    Return the agreement of a model with each sample.
+    Return the agreement of a model with each sample; ``info`` says what its outputs are.
 
     ``precision`` is that of the layers in floating point. With None it is f32, and where the CPU
-    has bf16, each sample is measured in bf16 too. ``relative``: the output is inverse depth.
+    has bf16, each sample is measured in bf16 too.
     """
     precisions = [precision] if precision else ['f32', 'bf16'] if has_bf16() else ['f32']
     images = [sample.image for sample in samples]
-    return [agreement(depth, sample.depth, relative) for each in precisions
-            for depth, sample in zip(_infer(model, images, each), samples)]
+    return [_agreement(maps, sample.maps, info) for each in precisions
+            for maps, sample in zip(_infer(model, images, each), samples)]
 
 
-def _infer(model: 'openvino.Model', images: Sequence[F32], precision: str) -> list[F32]:
-    """Return the depth [H, W] of each image; it compiles again where the size changes."""
+def _agreement(found: tuple[F32, ...], expected: tuple[F32, ...], info: ModelInfo) -> Agreement:
+    alike = agreement(found[0], expected[0], info.kind == 'relative', info.needs_fit)
+    if info.sky_threshold is None:
+        return alike
+    skies = [maps[1] >= info.sky_threshold for maps in (found, expected)]
+    return replace(alike, sky_error=float(np.mean(skies[0] != skies[1])))
+
+
+def self_check_error(model: 'openvino.Model', info: ModelInfo) -> float:
+    """Return by how much a model in f32 deviates from its self-check, as the runtime measures."""
+    check = info.self_check
+    (depth, *_), = _infer(model, [card_input(check.size_hw, InputSpec.from_info(info))], 'f32')
+    return deviation(check, depth, info.output_hw(check.size_hw))
+
+
+def _infer(model: 'openvino.Model', images: Sequence[F32],
+           precision: str) -> list[tuple[F32, ...]]:
+    """Return the maps [H, W] of each image; it compiles again where the size changes."""
     core = open_core()
     compiled: Any = None
     shape = None
     options = {'INFERENCE_PRECISION_HINT': precision}
-    depths: list[F32] = []
+    found: list[tuple[F32, ...]] = []
     for image in images:
         if image.shape != shape:
             fixed, shape = model.clone(), image.shape
             fixed.reshape(list(shape))
             compiled = core.compile_model(fixed, 'CPU', options)
-        depth = compiled([image])[0]
-        depths.append(depth.reshape(depth.shape[-2:]).copy())
-    return depths
+        found.append(tuple(values.reshape(values.shape[-2:]).copy()
+                           for values in compiled([image]).values()))
+    return found
 
 
 def speedup(model: 'openvino.Model', baseline: 'openvino.Model', image: F32,

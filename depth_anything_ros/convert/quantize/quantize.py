@@ -12,7 +12,7 @@ from depth_anything_ros.convert.export import save_ir
 from depth_anything_ros.convert.quantize.gate import Gate
 from depth_anything_ros.convert.quantize.images import (
     hold_out, inputs_of_one_size, inputs_of_own_size, read_pictures)
-from depth_anything_ros.convert.quantize.measure import make_samples
+from depth_anything_ros.convert.quantize.measure import make_samples, self_check_error
 from depth_anything_ros.convert.quantize.operators import UntrainableError
 from depth_anything_ros.convert.quantize.quantizer import (
     method, quantize_model, SMOOTH_QUANT_ALPHA)
@@ -22,6 +22,7 @@ from depth_anything_ros.convert.quantize.training import (
 from depth_anything_ros.convert.sources.source_files import is_part_of
 from depth_anything_ros.errors import CheckpointError, QualityError
 from depth_anything_ros.files import check_target, publish_model, staging_folder
+from depth_anything_ros.inference.devices import SELF_CHECK_LIMIT
 from depth_anything_ros.inference.ir import read_model
 from depth_anything_ros.media.bag_reader import is_bag
 from depth_anything_ros.model_info import ModelInfo, Quantization
@@ -89,15 +90,35 @@ def quantize(job: QuantizeJob, *, report: Report = print,
             topic = job.topic if is_bag(Path(job.gate_images)) else None
             gate_pictures = read_pictures(job.gate_images, topic, job.limit, report)
     report(f'      {len(pictures)} images for calibration, {len(gate_pictures)} for the gate')
+    # First, because the search takes minutes.
+    with staging_folder(job.output, job.source.with_suffix('.bin').stat().st_size) as folder:
+        input_size = job.input_size or min(info.input_size, _LARGEST_INPUT)
+        calibration = inputs_of_one_size(pictures, info, input_size)
+        gate_inputs = inputs_of_own_size(gate_pictures, info, input_size)
+        trials, candidate = _search(job, model, info, calibration, gate_inputs, quantizer, steps,
+                                    report)
+        trial = trials[-1]
+        info = replace(
+            info, precision='int8', converter_version=__version__,
+            quantization=Quantization(
+                _method(job, trial), trial.kept_float, len(calibration), len(gate_inputs),
+                trial.loss.abs_rel_mean, trial.loss.abs_rel_max, trial.loss.pearson_min))
+        with steps.step(f'writing {job.output}'):
+            save_ir(candidate, folder / 'model.xml', info)
+            publish_model(folder / 'model.xml', job.output)
+    return Quantized(job.output, info, trials)
+
+
+def _search(job: QuantizeJob, model: 'openvino.Model', info: ModelInfo,
+            calibration: Sequence[F32], gate_inputs: Sequence[F32], quantizer: Quantizer,
+            steps: Steps, report: Report) -> tuple[tuple[Trial, ...], 'openvino.Model']:
+    """Return all trials, the best one last, and its model, which passes gate and self-check."""
     fixed = model.clone()
-    input_size = job.input_size or min(info.input_size, _LARGEST_INPUT)
-    calibration = inputs_of_one_size(pictures, info, input_size)
     fixed.reshape(list(calibration[0].shape))
     with steps.step('computing the depth of the gate images in f32'):
-        samples = make_samples(model, inputs_of_own_size(gate_pictures, info, input_size))
-    relative = info.kind == 'relative'
-    search = LayerSearch(fixed, calibration, samples, relative, job.gate, quantizer, report,
-                         _training(job, fixed, calibration, relative, report))
+        samples = make_samples(model, gate_inputs)
+    search = LayerSearch(fixed, calibration, samples, info, job.gate, quantizer, report,
+                         _training(job, fixed, calibration, info, report))
     try:
         search.run(steps)
     except UntrainableError as error:
@@ -109,20 +130,16 @@ def quantize(job: QuantizeJob, *, report: Report = print,
             raise QualityError(job.output, str(trial.loss), str(job.gate))
         report(f'      it misses the gate, {job.gate}, and is written because of --force')
     candidate.reshape(model.input(0).partial_shape)
-    info = replace(
-        info, precision='int8', converter_version=__version__,
-        quantization=Quantization(
-            _method(job, trial), trial.kept_float, len(calibration), len(samples),
-            trial.loss.abs_rel_mean, trial.loss.abs_rel_max, trial.loss.pearson_min))
-    with steps.step(f'writing {job.output}'), \
-            staging_folder(job.output, job.source.with_suffix('.bin').stat().st_size) as folder:
-        save_ir(candidate, folder / 'model.xml', info)
-        publish_model(folder / 'model.xml', job.output)
-    others = [other for other in search.trials if other is not trial]
-    return Quantized(job.output, info, (*others, trial))
+    deviated = self_check_error(candidate, info)
+    if not deviated <= SELF_CHECK_LIMIT:
+        raise CheckpointError(
+            job.output, f'in INT8 it deviates by {deviated:.3f} from the self-check, more than '
+            f'the {SELF_CHECK_LIMIT} with which it would run; no file was written',
+            'calibrate with more images like those of the camera')
+    return (*(other for other in search.trials if other is not trial), trial), candidate
 
 
-def _training(job: QuantizeJob, model: 'openvino.Model', images: Sequence[F32], relative: bool,
+def _training(job: QuantizeJob, model: 'openvino.Model', images: Sequence[F32], info: ModelInfo,
               report: Report) -> Training | None:
     """Return the training of a job, which computes its samples when it begins."""
     options = job.training
@@ -130,8 +147,7 @@ def _training(job: QuantizeJob, model: 'openvino.Model', images: Sequence[F32], 
         return None
 
     def train(candidate: 'openvino.Model') -> 'openvino.Model':
-        return train_quantized(candidate, training_samples(model, images), relative, options,
-                               report)
+        return train_quantized(candidate, training_samples(model, images), info, options, report)
 
     return train
 

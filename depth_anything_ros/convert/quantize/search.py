@@ -14,6 +14,7 @@ from depth_anything_ros.convert.quantize.layers import (
     Layer, quantized_layers, quantizer_nodes, without_quantizers)
 from depth_anything_ros.convert.quantize.measure import make_samples, measure, Sample, speedup
 from depth_anything_ros.convert.quantize.training import Training
+from depth_anything_ros.model_info import ModelInfo
 
 if TYPE_CHECKING:
     import openvino
@@ -87,10 +88,10 @@ class LayerSearch:
     """
 
     def __init__(self, model: 'openvino.Model', calibration: Sequence[F32],
-                 samples: Sequence[Sample], relative: bool, gate: Gate, quantizer: Quantizer,
+                 samples: Sequence[Sample], info: ModelInfo, gate: Gate, quantizer: Quantizer,
                  report: Report, training: Training | None = None) -> None:
         self._model, self._calibration, self._samples = model, calibration, samples
-        self._relative, self._gate = relative, gate
+        self._info, self._gate = info, gate
         self._quantizer, self._report = quantizer, report
         self._training = training
         self._names: dict[str, str] = {}
@@ -158,7 +159,7 @@ class LayerSearch:
         else:
             candidate = training(self._quantizer(self._model, self._calibration, kept_float,
                                                  compress=False))
-        loss = Loss.of(measure(candidate, self._samples, self._relative))
+        loss = Loss.of(measure(candidate, self._samples, self._info))
         gain = speedup(candidate, self._model, self._calibration[0])
         names = tuple(self._names[node] for node in self._names if node in kept_float)
         self._results.append((Trial(names, loss, gain, training is not None), candidate))
@@ -183,7 +184,7 @@ class LayerSearch:
         errors, reported = {}, time.monotonic()
         for number, (node, quantizers) in enumerate(parts.items(), start=1):
             alone = without_quantizers(model, every - quantizers)
-            results = measure(alone, samples, self._relative, 'f32')
+            results = measure(alone, samples, self._info, 'f32')
             errors[node] = math.sqrt(
                 statistics.mean(result.abs_rel * result.abs_rel for result in results))
             if time.monotonic() - reported > _REPORT_EVERY_S:

@@ -13,6 +13,7 @@ from depth_anything_ros.convert.quantize.layers import quantizer_nodes, without_
 from depth_anything_ros.convert.quantize.measure import make_samples, Sample
 from depth_anything_ros.convert.quantize.quantizer import compress_products
 from depth_anything_ros.convert.quantize.torch_graph import TorchGraph
+from depth_anything_ros.model_info import ModelInfo
 from depth_anything_ros.process import keep_freed_memory, TRAINING_BYTES
 from depth_anything_ros.vision.agreement import MAX_DEPTH_RATIO
 import numpy as np
@@ -55,18 +56,19 @@ def training_samples(model: 'openvino.Model', images: Sequence[F32]) -> list[Sam
     return make_samples(model, [*images, *mirrored])
 
 
-def aligned_error(found: Tensor, expected: Tensor, relative: bool) -> Tensor:
+def aligned_error(found: Tensor, expected: Tensor, info: ModelInfo) -> Tensor:
     """Return AbsRel of a map [1, H, W] as ``vision.agreement`` measures it, with a gradient."""
-    if not relative:
+    if info.kind == 'metric':
         return ((found - expected) / expected).abs().mean()
-    centred, target = found - found.mean(), expected - expected.mean()
-    slope = (centred * target).sum() / centred.square().sum().clamp(min=1e-12)
-    fitted = expected.mean() + centred * slope
+    if info.needs_fit:
+        centred, target = found - found.mean(), expected - expected.mean()
+        slope = (centred * target).sum() / centred.square().sum().clamp(min=1e-12)
+        found = expected.mean() + centred * slope
     floor = expected.max() / MAX_DEPTH_RATIO
-    return (expected.maximum(floor) / fitted.maximum(floor) - 1).abs().mean()
+    return (expected.maximum(floor) / found.maximum(floor) - 1).abs().mean()
 
 
-def train_quantized(model: 'openvino.Model', samples: Sequence[Sample], relative: bool,
+def train_quantized(model: 'openvino.Model', samples: Sequence[Sample], info: ModelInfo,
                     options: TrainingOptions, report: Report) -> 'openvino.Model':
     """
     Train the weights of an INT8 model on ``samples`` and return it with weights in 8 bit.
@@ -80,7 +82,7 @@ def train_quantized(model: 'openvino.Model', samples: Sequence[Sample], relative
     graph = TorchGraph(model)
     _require_parity(graph, model, samples[0].image)
     keep_freed_memory(TRAINING_BYTES)
-    losses = _train(graph, samples, relative, options, report)
+    losses = _train(graph, samples, info, options, report)
     shown = max(1, len(losses) // 10)
     report(f'      AbsRel of the training images: {fmean(losses[:shown]):.4f} at first, '
            f'{fmean(losses[-shown:]):.4f} at last')
@@ -90,7 +92,7 @@ def train_quantized(model: 'openvino.Model', samples: Sequence[Sample], relative
     return compress_products(model)
 
 
-def _train(graph: TorchGraph, samples: Sequence[Sample], relative: bool,
+def _train(graph: TorchGraph, samples: Sequence[Sample], info: ModelInfo,
            options: TrainingOptions, report: Report) -> list[float]:
     """Return the loss of each step."""
     optimizer = torch.optim.Adam([
@@ -109,7 +111,7 @@ def _train(graph: TorchGraph, samples: Sequence[Sample], relative: bool,
                 order = order or rng.permutation(len(samples)).tolist()
                 sample = samples[order.pop()]
                 error = aligned_error(graph(torch.from_numpy(sample.image)),
-                                      torch.from_numpy(sample.depth)[None], relative)
+                                      torch.from_numpy(sample.depth)[None], info)
                 (error / options.batch).backward()
                 total += error.item() / options.batch
             optimizer.step()

@@ -49,9 +49,11 @@ class DistillationRecord:
     """
     How a student was made.
 
-    ``licence`` is that of the student. It learned from ``images`` images; on ``held_out`` others
-    its ``rank_correlation`` with the teacher was measured, the mean of the images. ``recipe`` are
-    the settings of the training; ``sha256`` is that of the checkpoint.
+    ``licence`` is that of the student, ``start`` and ``start_sha256`` are name and sha256 of the
+    weights that it began with, '' for those of the teacher or random ones. It learned from
+    ``images`` images; on ``held_out`` others its ``rank_correlation`` with the teacher was
+    measured, the mean of the images. ``recipe`` are the settings of the training; ``sha256`` is
+    that of the checkpoint.
     """
 
     student: str
@@ -64,6 +66,8 @@ class DistillationRecord:
     recipe: Mapping[str, Any]
     rank_correlation: float
     sha256: str
+    start: str = ''
+    start_sha256: str = ''
 
     @property
     def digests(self) -> Collection[str]:
@@ -233,7 +237,8 @@ def _distillation_record(found: Any) -> DistillationRecord:
     return DistillationRecord(
         str(found['student']), str(found['teacher']), str(found['teacher_sha256']),
         str(found['licence']), int(found['images']), int(found['held_out']), int(found['seed']),
-        dict(found['recipe']), float(found['rank_correlation']), str(found['sha256']))
+        dict(found['recipe']), float(found['rank_correlation']), str(found['sha256']),
+        str(found.get('start', '')), str(found.get('start_sha256', '')))
 
 
 def _metric_record(found: Any) -> MetricRecord:
