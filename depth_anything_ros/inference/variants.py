@@ -22,21 +22,13 @@ from depth_anything_ros.vision.self_check import self_check_image
 
 # Rounds of a comparison, and the time after which the present one is the last.
 _ROUNDS, _LONGEST_S = 5, 1.0
-<<<<<<< HEAD
 # The largest share of the model's time with which INT8 runs.
 _WORTH = 0.95
 # In the marks of the cache.
 _SHARE, _REFUSAL = 'share of the time', 'refused by the self-check'
-# What an INT8 version has in common with its model: how images become depth, and from what.
-_SHARED = ('encoder', 'kind', 'max_depth_m', 'input_rule', 'mean_rgb', 'std_rgb', 'input_size',
-           'fixed_size_hw', 'source_sha256', 'has_shift', 'focal_px', 'sky_threshold')
-=======
-# The largest share of the model's time with which INT8 runs, and its name in the cache.
-_WORTH, _SHARE = 0.95, 'share of the time'
 # What an INT8 version need not have in common with its model; the rest says how images become
 # depth, and from what. A self-check differs by the rounding of the machine that computed it.
 _OWN = {'precision', 'quantization', 'converter_version', 'licence', 'source_name', 'self_check'}
->>>>>>> mend-b
 
 
 # The time of an image in INT8 ÷ that of the model, or the reason why INT8 does not run.

@@ -21,8 +21,7 @@ ARGUMENTS = {
     'alignment': '', 'odom_frame': '', 'reference_topic': '', 'camera_height': '',
     'camera_pitch': '', 'rviz': 'false', 'points': 'true', 'view': 'false',
     'view_host': '127.0.0.1', 'frame': FRAME_ID, 'autostart': 'true', 'required': 'false',
-    'dds_profile': '',
-    'use_sim_time': 'false', 'log_level': 'info'}
+    'dds_profile': '', 'use_sim_time': 'false', 'log_level': 'info'}
 
 
 def _tree() -> ast.Module:
