@@ -22,11 +22,9 @@ from depth_anything_ros.convert.conversion import convert, Job  # noqa: E402
 from depth_anything_ros.convert.parity.verify import verify  # noqa: E402
 from depth_anything_ros.convert.quantize.gate import Gate  # noqa: E402
 from depth_anything_ros.convert.quantize.quantize import quantize, QuantizeJob  # noqa: E402
-from depth_anything_ros.convert.sources.described_graph import port_name  # noqa: E402
 from depth_anything_ros.convert.sources.identity import Overrides  # noqa: E402
 from depth_anything_ros.distill.teacher import open_teacher, TeacherOptions  # noqa: E402
 from foreign import sum_of, write_facts, write_network, write_zipdepth  # noqa: E402
-import openvino  # noqa: E402
 from openvino import opset13 as op  # noqa: E402
 
 HW = (48, 80)
@@ -142,18 +140,6 @@ def test_an_ir_of_one_size_is_compared_with_the_ir_that_it_was_made_from(
     other = write_network(tmp_path / 'other.onnx', {'x': 'linear'})
     with pytest.raises(CheckpointError, match='other.onnx: it has no output y, its outputs are x'):
         verify(small, source=other)
-
-
-def test_outputs_without_names_are_known_by_those_of_their_nodes(tmp_path: Path) -> None:
-    given = op.parameter([1, 3, -1, -1], np.float32)
-    total = op.add(op.reduce_sum(given, np.int64([1]), True), np.float32(1))
-    network = openvino.Model([op.result(total), op.result(op.multiply(total, np.float32(2)))],
-                             [given])
-    openvino.save_model(network, tmp_path / 'a.xml', compress_to_fp16=False)
-    name = port_name(openvino.Core().read_model(tmp_path / 'a.xml').output(1))
-    facts = write_facts(tmp_path / 'a.yaml', depth_output=name)
-    assert convert(Job(tmp_path / 'a.xml', tmp_path / 'b.xml', describe=facts),
-                   report=silent).path.is_file()
 
 
 def test_its_accuracy_is_that_of_its_depth(letterbox_ir: Path, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Literal, TYPE_CHECKING
 
 from depth_anything_ros.arrays import F32
-from depth_anything_ros.convert.sources.described_graph import port_name
 from depth_anything_ros.convert.sources.description import Description
 from depth_anything_ros.convert.sources.onnx_files import require_utf8
 from depth_anything_ros.errors import CheckpointError
@@ -105,7 +104,7 @@ def ir_runner(xml_path: Path, described: Description | None = None) -> Runner:
             inputs = dict(enumerate(model.inputs))
             fixed = {index: np.full(list(port.shape), constants[name],
                                     port.element_type.to_dtype())
-                     for index, port in inputs.items() if (name := port_name(port)) in constants}
+                     for index, port in inputs.items() for name in {*constants} & port.get_names()}
             given = next(index for index in inputs if index not in fixed)
             shape = inputs[given].partial_shape
             batch = _batch(image, shape[0].get_length() if shape[0].is_static else None)
@@ -114,8 +113,8 @@ def ir_runner(xml_path: Path, described: Description | None = None) -> Runner:
         except RuntimeError as error:
             raise _failed(xml_path, f'OpenVINO at {image.shape[3]}x{image.shape[2]}',
                           error) from error
-        return {port_name(port): values.copy() for port, values in zip(model.outputs,
-                                                                       found.values())}
+        return {next(iter(sorted(port.get_names())), str(index)): values.copy()
+                for index, (port, values) in enumerate(found.items())}
 
     return _runner(xml_path, 'OpenVINO', run, outputs, described)
 
