@@ -46,15 +46,10 @@ def _centred_ranks(values: F32) -> F64:
 
 @dataclass(frozen=True)
 class Agreement:
-    """
-    ``abs_rel`` is mean |z' - z| / z after alignment, ``pearson`` that of the raw maps.
-
-    ``sky_error`` is the share of pixels that are sky in one of the maps only.
-    """
+    """``abs_rel`` is mean |z' - z| / z after alignment, ``pearson`` that of the raw maps."""
 
     abs_rel: float
     pearson: float
-    sky_error: float = 0.0
 
 
 def agreement(candidate: F32, reference: F32, relative: bool, fit: bool = True) -> Agreement:

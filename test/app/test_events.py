@@ -1,6 +1,6 @@
 """Events of visitors that overlap: newer colours, a stopped video, the end of the program."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 import threading
 from types import SimpleNamespace
@@ -23,10 +23,12 @@ VISITOR: Any = SimpleNamespace(session_hash='a')
 
 
 @pytest.fixture
-def page(tiny_ir: Path, tmp_path: Path) -> Any:
-    """Return a page without a server."""
-    return page_module.Page(ModelSlot(), ModelChoice(tiny_ir, precision='f32'), {}, [],
-                            VisitorFiles(tmp_path), True)
+def page(tiny_ir: Path, tmp_path: Path) -> Iterator[Any]:
+    """Yield a page without a server."""
+    slot = ModelSlot()
+    yield page_module.Page(slot, ModelChoice(tiny_ir, precision='f32'), {}, [],
+                           VisitorFiles(tmp_path), True)
+    slot.close()
 
 
 @pytest.fixture

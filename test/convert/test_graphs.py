@@ -253,20 +253,13 @@ def test_metadata_stays_except_for_the_overrides(
     assert written_info(done) == done.info
 
 
-def test_an_ir_is_replaced_by_itself_only_with_force(
-        tmp_path: Path, make_ir: Callable[..., Path]) -> None:
+@pytest.mark.parametrize('overwrite', [False, True])
+def test_an_ir_is_never_replaced_by_itself(tmp_path: Path, overwrite: bool) -> None:
     source = ovc(write_onnx(tmp_path / 'a.onnx'), tmp_path / 'depth.xml', compress=False)
     before = source.read_bytes()
-    with pytest.raises(CheckpointError, match='depth.xml: the file exists already; add --force'):
-        convert(Job(source, source, overrides=OVERRIDES))
-    with pytest.raises(CheckpointError, match='its kind is unknown'):
-        convert(Job(source, source, overwrite=True), report=lambda line: None)
+    with pytest.raises(CheckpointError, match='depth.xml: that is the source, which'):
+        convert(Job(source, source, overrides=OVERRIDES, overwrite=overwrite))
     assert source.read_bytes() == before
-    done = convert(Job(source, source, overrides=OVERRIDES, overwrite=True), sizes_hw=SIZES_HW,
-                   report=lambda line: None)
-    assert written_info(done) == done.info
-    np.testing.assert_allclose(ir_runner(source).run(card_input((70, 98))), expected((70, 98)),
-                               atol=1e-4)
 
 
 @pytest.mark.parametrize(('damage', 'message'), [

@@ -7,12 +7,11 @@ from typing import Any, NoReturn
 
 from bags import RAW, raw_image, write_bag
 import cv2
-from depth_anything_ros.convert.quantize.gate import Gate, Loss
+from depth_anything_ros.convert.quantize.gate import Gate, Loss, MapsAgreement
 from depth_anything_ros.convert.quantize.layers import Layer, quantized_layers
 from depth_anything_ros.convert.quantize.search import by_cost, enough_float, predicted_error
 from depth_anything_ros.errors import CheckpointError, ImageError, ModelError, QualityError
 from depth_anything_ros.model_info import SECTION
-from depth_anything_ros.vision.agreement import Agreement
 from depth_anything_ros.vision.self_check import self_check_image
 import numpy as np
 import pytest
@@ -27,7 +26,7 @@ def layer(name: str, cost: float = 1.0) -> Layer:
 
 
 def test_the_loss_is_the_mean_and_the_worst_over_images() -> None:
-    loss = Loss.of([Agreement(0.01, 0.999), Agreement(0.03, 0.99)])
+    loss = Loss.of([MapsAgreement(0.01, 0.999), MapsAgreement(0.03, 0.99)])
     assert loss == Loss(pytest.approx(0.02), 0.03, 0.99)
 
 

@@ -9,6 +9,13 @@ import numpy as np
 
 
 @dataclass(frozen=True)
+class MapsAgreement(Agreement):
+    """Of all maps; ``sky_error`` is the share of pixels that are sky in one of two only."""
+
+    sky_error: float = 0.0
+
+
+@dataclass(frozen=True)
 class Loss:
     """
     Mean and largest AbsRel and smallest Pearson correlation over images.
@@ -22,7 +29,7 @@ class Loss:
     sky_max: float = 0.0
 
     @classmethod
-    def of(cls, images: Sequence[Agreement]) -> 'Loss':
+    def of(cls, images: Sequence[MapsAgreement]) -> 'Loss':
         """Return the loss over images from the agreement of each."""
         return cls(float(np.mean([image.abs_rel for image in images])),
                    max(image.abs_rel for image in images),

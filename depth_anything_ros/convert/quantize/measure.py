@@ -1,17 +1,18 @@
 """Measurements of an INT8 model on the CPU: its agreement with f32, and its speed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 import statistics
 import time
 from typing import Any, TYPE_CHECKING
 
 from depth_anything_ros.arrays import F32
 from depth_anything_ros.convert.parity.measure import card_input
+from depth_anything_ros.convert.quantize.gate import MapsAgreement
 from depth_anything_ros.inference.devices import compile_options, has_bf16, open_core
 from depth_anything_ros.model_info import ModelInfo
 from depth_anything_ros.networks.models import InputSpec
-from depth_anything_ros.vision.agreement import Agreement, agreement
+from depth_anything_ros.vision.agreement import agreement
 from depth_anything_ros.vision.self_check import deviation
 import numpy as np
 
@@ -41,7 +42,7 @@ def make_samples(model: 'openvino.Model', images: Sequence[F32]) -> list[Sample]
 
 
 def measure(model: 'openvino.Model', samples: Sequence[Sample], info: ModelInfo,
-            precision: str | None = None) -> list[Agreement]:
+            precision: str | None = None) -> list[MapsAgreement]:
     """
     Return the agreement of a model with each sample; ``info`` says what its outputs are.
 
@@ -54,12 +55,14 @@ def measure(model: 'openvino.Model', samples: Sequence[Sample], info: ModelInfo,
             for maps, sample in zip(_infer(model, images, each), samples)]
 
 
-def _agreement(found: tuple[F32, ...], expected: tuple[F32, ...], info: ModelInfo) -> Agreement:
-    alike = agreement(found[0], expected[0], info.kind == 'relative', info.needs_fit)
-    if info.sky_threshold is None:
-        return alike
-    skies = [maps[1] >= info.sky_threshold for maps in (found, expected)]
-    return replace(alike, sky_error=float(np.mean(skies[0] != skies[1])))
+def _agreement(found: tuple[F32, ...], expected: tuple[F32, ...],
+               info: ModelInfo) -> MapsAgreement:
+    depth = agreement(found[0], expected[0], info.kind == 'relative', info.needs_fit)
+    sky_error = 0.0
+    if info.sky_threshold is not None:
+        skies = [maps[1] >= info.sky_threshold for maps in (found, expected)]
+        sky_error = float(np.mean(skies[0] != skies[1]))
+    return MapsAgreement(depth.abs_rel, depth.pearson, sky_error)
 
 
 def self_check_error(model: 'openvino.Model', info: ModelInfo) -> float:
