@@ -299,9 +299,18 @@ def test_the_page_loads_nothing_from_other_servers(url: str) -> None:
     assert 'fonts.googleapis' not in html and 'is_share":true' not in html
 
 
+@pytest.fixture
+def with_hangup() -> Iterator[None]:
+    """Give programs SIGHUP, although the tests may run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_a_program_that_computes_a_video(
-        make_ir: Callable[..., Path], tmp_path: Path, number: signal.Signals) -> None:
+        make_ir: Callable[..., Path], tmp_path: Path, with_hangup: None,
+        number: signal.Signals) -> None:
     """SIGHUP comes when the terminal is closed."""
     model = make_ir(slow_layers=40)
     video = write_video(tmp_path / 'long.mp4', 400)
