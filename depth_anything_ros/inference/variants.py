@@ -30,7 +30,6 @@ _SHARE, _REFUSAL = 'share of the time', 'refused by the self-check'
 # depth, and from what. A self-check differs by the rounding of the machine that computed it.
 _OWN = {'precision', 'quantization', 'converter_version', 'licence', 'source_name', 'self_check'}
 
-
 # The time of an image in INT8 ÷ that of the model, or the reason why INT8 does not run.
 _Comparison = float | str
 

@@ -58,10 +58,10 @@ def agreement(candidate: F32, reference: F32, relative: bool, fit: bool = True) 
 
     With ``relative`` both are inverse depth: ``candidate`` is fitted to ``reference`` by scale and
     shift, unless ``fit`` is False because they have the same scale, and both are clipped at
-    MAX_DEPTH_RATIO times the nearest depth. Otherwise both are
-    depth in metres and are compared without a fit. Pixels that are NaN in both, the sky of a
-    metric model, do not count. The result is (inf, 0) for a candidate that is flat, or not finite
-    elsewhere. ValueError if the sizes differ.
+    MAX_DEPTH_RATIO times the nearest depth. Otherwise both are depth in metres and are compared
+    without a fit. Pixels that are NaN in both, the sky of a metric model, do not count. The result
+    is (inf, 0) for a candidate that is flat, or not finite elsewhere. ValueError if the sizes
+    differ.
     """
     if candidate.shape != reference.shape:
         raise ValueError(f'maps of {candidate.shape} and {reference.shape} cannot be compared')

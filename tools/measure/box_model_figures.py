@@ -20,6 +20,7 @@ from depth_anything_ros.evaluate.predictions import ModelOptions
 from depth_anything_ros.inference.ir import read_model_info
 from depth_anything_ros.media.rgbd_folder import open_folder, RgbdConfig, RgbdDataset
 from depth_anything_ros.model_info import ExecutionPrecision
+from depth_anything_ros.process import usable_cores
 from depth_anything_ros.vision.depth import DepthRange
 import numpy as np
 
@@ -190,7 +191,7 @@ def clone_conditions() -> dict[str, str]:
     """Return the conditions of the clone: Python of ``make``, cores, caches."""
     python = os.environ.get('PYTHON', 'python3')
     found = subprocess.run([python, '--version'], capture_output=True, text=True, check=False)
-    return {'python': found.stdout.strip(), 'cores': str(len(os.sched_getaffinity(0))),
+    return {'python': found.stdout.strip(), 'cores': str(usable_cores()),
             'pip': 'empty cache, nothing installed', 'clone': 'from the local disk'}
 
 

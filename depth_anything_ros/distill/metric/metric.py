@@ -91,11 +91,13 @@ def fine_tune(job: MetricJob, start: Start, *, table: tuple[EncoderSpec, ...] = 
     scale = MetricScale(job.focal_px or median_focal(data.known, spec), job.selection.limits)
     if processes.leads and not resumes:
         _clear(job.folder)
-    trained = _train_tries(job, options, start, data, scale, report, counting, processes)
+    constant = constant_fit(data.known, scale, spec)
+    trained = _train_tries(job, options, start, data, scale, constant, report, counting,
+                           processes)
     processes.leave()
     if trained is None:
         return None
-    result = judge(trained.network, data.held_out, scale, trained.constant)
+    result = judge(trained.network, data.held_out, scale, constant)
     report(result.table())
     report(result.advice)
     if not job.force:
@@ -155,7 +157,6 @@ class _Trained:
 
     network: DepthAnything
     validated: float
-    constant: tuple[float, float]
     seed: int
     first_share: float
 
@@ -168,10 +169,9 @@ def _clear(folder: Path) -> None:
 
 
 def _train_tries(job: MetricJob, options: Mapping[str, Any], start: Start, data: _Data,
-                 scale: MetricScale, report: Report, counting: Counting,
-                 processes: Processes) -> _Trained | None:
+                 scale: MetricScale, constant: tuple[float, float], report: Report,
+                 counting: Counting, processes: Processes) -> _Trained | None:
     """Return the best of the trainings with ``job.tries`` seeds, None where others lead."""
-    constant = constant_fit(data.known, scale, start.student.input_spec)
     first = copied_weights(start.student.network)
     known = {pair.labelled: pair for pair in data.known}
     validation = Validation(
@@ -196,7 +196,7 @@ def _train_tries(job: MetricJob, options: Mapping[str, Any], start: Start, data:
         found = train(run, trainer, [pair.labelled for pair in data.validation],
                       job.validate_every, report, counting, validation)
         if best is None or found < best.validated:
-            best = _Trained(trainer.result(), found, constant, seed, trainer.first_share)
+            best = _Trained(trainer.result(), found, seed, trainer.first_share)
     if best is not None and job.tries > 1:
         report(f'      of {job.tries} trainings the one with seed {best.seed} is the best on '
                'validation images')
